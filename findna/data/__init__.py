@@ -1,0 +1,1 @@
+"""From sequences to packed batches and augmented views."""

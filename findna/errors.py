@@ -1,0 +1,105 @@
+"""Every error that a user can cause and mend; `findna_cli.app.main` turns them into exit codes."""
+
+from pathlib import Path
+
+
+class FindnaError(Exception):
+    """Base of them all. Its text is the one or two lines that the user reads."""
+
+
+class ConfigError(FindnaError):
+    """A setting is out of range or contradicts another."""
+
+
+class MissingExtraError(ConfigError):
+    """An optional package is not installed.
+
+    >>> str(MissingExtraError("pyarrow", extra="parquet", purpose="--format parquet"))
+    "--format parquet needs pyarrow: pip install 'findna[parquet]'"
+    """
+
+    def __init__(self, package: str, *, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs {package}: pip install 'findna[{extra}]'")
+
+
+class InputError(FindnaError):
+    """Something in an input file is wrong.
+
+    A reader *raises* what concerns the whole file and *yields* what is one record's fault, so that the
+    caller decides whether to stop or to list the record as skipped.
+
+    Args:
+        reason: What was found and what to do about it, without the place.
+        path: The file, or None for something that is not in a file (a region on the command line).
+        line: 1-based line of a text file.
+        record: Name or id of the record.
+        row: 0-based index of the record in its input, where it is known.
+
+    >>> print(BedError("start 900 and end 850 must satisfy 0 <= start < end", path="peaks.bed", line=7))
+    BED file peaks.bed, line 7: start 900 and end 850 must satisfy 0 <= start < end
+    """
+
+    kind = "input"
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        path: Path | str | None = None,
+        line: int | None = None,
+        record: str = "",
+        row: int = -1,
+    ) -> None:
+        self.reason, self.path, self.line, self.record, self.row = reason, path, line, record, row
+        place = [f"{self.kind} {path}"] if path is not None else []
+        place += [f"line {line}"] if line is not None else []
+        place += [f"record {record}"] if record else []
+        super().__init__(f"{', '.join(place)}: {reason}" if place else reason)
+
+
+class FastaError(InputError):
+    """A FASTA or FASTQ file is damaged or holds no DNA."""
+
+    kind = "FASTA file"
+
+
+class BedError(InputError):
+    """A row of a BED file is no region."""
+
+    kind = "BED file"
+
+
+class RegionError(InputError):
+    """A region string cannot be read, or a region does not fit its genome."""
+
+    kind = "region"
+
+
+class BamError(InputError):
+    """A BAM or CRAM file is damaged, or a record of it cannot be used."""
+
+    kind = "BAM file"
+
+
+class GenomeError(InputError):
+    """A genome cannot be opened, indexed or read."""
+
+    kind = "genome"
+
+
+class TableError(InputError):
+    """A table or an embedding file is damaged or not ours."""
+
+    kind = "file"
+
+
+class ModelError(FindnaError):
+    """A model folder is not ours, has the wrong shape or the wrong sha256."""
+
+
+class TrainingError(FindnaError):
+    """Training diverged, collapsed, or has nothing to resume."""
+
+
+class OutputError(FindnaError):
+    """An output exists, is in use, cannot be written, or the disk is full."""

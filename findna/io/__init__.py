@@ -1,0 +1,1 @@
+"""Files in and out: regions, sequences, genomes, and the embedding file."""

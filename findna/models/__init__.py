@@ -1,0 +1,1 @@
+"""Model folders: the shipped teacher, loading, saving, verifying, converting."""

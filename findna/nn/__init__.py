@@ -1,0 +1,1 @@
+"""The network, its pooling, and the losses of its pretraining."""

@@ -1,0 +1,36 @@
+"""Record: one sequence to embed, and where it is from."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from findna.sequence import Codes
+
+
+class Record(NamedTuple):
+    """One input sequence on the strand to embed, whatever kind of file it was in.
+
+    Args:
+        id: Unique row key: `chrom:start-end(strand)`, the FASTA id, or the read name (/1 or /2 for mates).
+        codes: Its bases, shape (n,), n >= 1; see `findna.sequence`.
+        n_iupac: How many IUPAC codes became N.
+        row: 0-based index among the records of its input, skipped ones included.
+        source: The input it came from, as the user wrote it.
+        name: BED name, FASTA description or read name; "" where there is none.
+        chrom: Contig, "" without coordinates.
+        start: 0-based first base, -1 without coordinates.
+        end: One past the last base, -1 without coordinates.
+        strand: "+", "-" or ".".
+        extra: Further columns of this kind of input (BAM: flag, mapq).
+    """
+
+    id: str
+    codes: Codes
+    n_iupac: int
+    row: int
+    source: str
+    name: str = ""
+    chrom: str = ""
+    start: int = -1
+    end: int = -1
+    strand: str = "."
+    extra: Mapping[str, int] = {}

@@ -1,0 +1,1 @@
+"""Pretraining: schedules, checkpoints and the loop."""

@@ -1,0 +1,15 @@
+"""Small inputs made by code, shared by all tests."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside a developer's checkout; the test is skipped without it."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared data is not here")
+    return SHARED
