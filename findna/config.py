@@ -1,0 +1,174 @@
+"""Settings that travel together: the network's size, and the recipe of a pretraining."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from findna.errors import ConfigError
+
+
+def _fields_of(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    known = {f.name for f in dataclasses.fields(cls)}
+    if unknown := sorted(set(values) - known):
+        raise ConfigError(f"unknown settings {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    return dict(values)
+
+
+def _require(problems: list[str]) -> None:
+    if problems:
+        raise ConfigError("; ".join(problems))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Size of a ChordMixer (section 3.1 of Yu et al. 2024, arXiv:2405.08538); the defaults are the published ones.
+
+    Args:
+        channels: C, width of the residual stream.
+        hidden: H, width inside a block's MLP.
+        track_width: g, channels that rotate together.
+        n_layers: N, each of `n_blocks` blocks.
+        max_len: Positions fed in, class tokens included; sets the number of blocks a layer.
+        n_class_tokens: K, zero rows appended to a sequence.
+
+    Raises:
+        ConfigError: A size is not positive, or no base fits in; all problems at once.
+
+    >>> ModelConfig().n_blocks, ModelConfig().n_parameters, ModelConfig().shifts
+    (10, 12651873, (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512))
+    """
+
+    channels: int = 308
+    hidden: int = 512
+    track_width: int = 28
+    n_layers: int = 4
+    max_len: int = 1010
+    n_class_tokens: int = 10
+
+    def __post_init__(self) -> None:
+        sizes = dataclasses.asdict(self)
+        problems = [f"{name} must be at least 1, not {value!r}" for name, value in sizes.items() if value < 1]
+        if self.max_len <= self.n_class_tokens:
+            problems.append(f"max_len {self.max_len} leaves no base beside {self.n_class_tokens} class tokens")
+        _require(problems)
+
+    @property
+    def window(self) -> int:
+        """Bases in the longest sequence that is embedded in one piece."""
+        return self.max_len - self.n_class_tokens
+
+    @property
+    def n_blocks(self) -> int:
+        """M, blocks a layer: log2 of the positions, rounded up."""
+        return math.ceil(math.log2(self.max_len))
+
+    @property
+    def shifts(self) -> tuple[int, ...]:
+        """Rotation of each track, in positions: 0, 1, 2, 4, ..."""
+        n_tracks = math.ceil(self.channels / self.track_width)
+        return tuple(2**track // 2 for track in range(n_tracks))
+
+    @property
+    def n_parameters(self) -> int:
+        """Weights and biases: stem, blocks and nucleotide head."""
+        block = self.hidden * (self.channels + 1) + self.channels * (self.hidden + 1)
+        return self.n_layers * self.n_blocks * block + 6 * self.channels + 5 * (self.channels + 1)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The config that `dataclasses.asdict` wrote; an unknown name is a ConfigError."""
+        return cls(**_fields_of(cls, values))
+
+
+SIZES: dict[str, ModelConfig] = {
+    "base": ModelConfig(),
+    "small": ModelConfig(channels=154, hidden=256, track_width=14, n_layers=2),
+    "tiny": ModelConfig(channels=44, hidden=64, track_width=4, n_layers=1),
+}
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Recipe of a pretraining; the defaults are the paper's (section 4.1) and, where it is silent, the published code's.
+
+    Args:
+        model: Size of student and teacher.
+        epochs: Passes over the windows.
+        steps: Updates in all; 0 takes them from `epochs`.
+        n_windows: Windows sampled from a source of long sequences.
+        min_length: Shortest crop of a window, in bases; 0 feeds whole windows. Lengths are uniform up to the window.
+        batch_size: Sequences in an update.
+        alpha: Weight of masked nucleotide modelling, equation 1; 1 is CM-MNM, without distillation.
+        reduction: "sum" adds as in equations 2 and 7; "mean" averages over masked bases and over features.
+        mask_fraction: Share of the student's bases that are masked.
+        max_indel: Longest deletion and insertion, in bases.
+        noise_sd: Standard deviation of the Gaussian noise on the teacher's one-hot rows.
+        reverse_probability: How often the teacher sees the reverse complement.
+        student_temp: Temperature of equation 4.
+        teacher_temp: Temperature of equation 5.
+        center_momentum: Beta of equation 6.
+        momentum: Lambda of equation 9 at the start; it goes to 1 on a cosine.
+        learning_rate: Peak, after the warm-up.
+        warmup: Share of the steps in which the learning rate rises.
+        weight_decay: Of AdamW.
+        clip: Largest norm of the gradient; 0 leaves it alone.
+        seed: Of weights, sampling and augmentation.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    epochs: int = 50
+    steps: int = 0
+    n_windows: int = 100_000
+    min_length: int = 0
+    batch_size: int = 64
+    alpha: float = 0.5
+    reduction: Literal["sum", "mean"] = "sum"
+    mask_fraction: float = 0.3
+    max_indel: int = 20
+    noise_sd: float = 0.2
+    reverse_probability: float = 0.5
+    student_temp: float = 0.1
+    teacher_temp: float = 0.04
+    center_momentum: float = 0.996
+    momentum: float = 0.996
+    learning_rate: float = 3e-4
+    warmup: float = 0.3
+    weight_decay: float = 3e-4
+    clip: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive = ("epochs", "n_windows", "batch_size", "student_temp", "teacher_temp", "learning_rate")
+        shares = ("alpha", "mask_fraction", "reverse_probability", "center_momentum", "momentum", "warmup")
+        natural = ("steps", "min_length", "max_indel", "noise_sd", "weight_decay", "clip", "seed")
+        problems = [f"{n} must be positive, not {getattr(self, n)}" for n in positive if getattr(self, n) <= 0]
+        problems += [
+            f"{n} must lie in 0 to 1, not {getattr(self, n)}" for n in shares if not 0 <= getattr(self, n) <= 1
+        ]
+        problems += [f"{n} must not be negative, not {getattr(self, n)}" for n in natural if getattr(self, n) < 0]
+        if self.reduction not in ("sum", "mean"):
+            problems.append(f"reduction must be sum or mean, not {self.reduction!r}")
+        if self.min_length > self.model.window:
+            problems.append(f"min_length {self.min_length} is above the window of {self.model.window}")
+        _require(problems)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The config that `dataclasses.asdict` wrote; an unknown name is a ConfigError."""
+        values = _fields_of(cls, values)
+        return cls(**{**values, "model": ModelConfig.from_dict(values["model"])})
+
+
+_MEASURED = PretrainConfig(
+    reduction="mean", min_length=100, batch_size=16, learning_rate=1e-3, momentum=0.99, clip=1.0
+)
+"""What measurement changed at every size: see docs/reproducing.md, one line a choice."""
+
+PRESETS: dict[str, PretrainConfig] = {
+    "paper": PretrainConfig(),
+    "base": dataclasses.replace(_MEASURED, batch_size=64),
+    "small": dataclasses.replace(_MEASURED, model=SIZES["small"]),
+    "tiny": dataclasses.replace(_MEASURED, model=SIZES["tiny"], learning_rate=2e-3),
+}

@@ -1,0 +1,96 @@
+"""The six augmentations (section 3.3 of Yu et al. 2024, arXiv:2405.08538) and the two views made of them.
+
+Every draw comes from a generator that the caller keys by (seed, epoch, sequence index): a view depends on
+nothing else. All functions keep the length of the sequence.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.config import PretrainConfig
+from findna.data.batch import Batch, pack
+from findna.sequence import ALPHABET, BLANK, Codes, reverse_complement
+
+_COMPLEMENT_CHANNELS = [ALPHABET.index(base) for base in "TGCAN"]
+
+
+def random_bases(length: int, rng: np.random.Generator) -> Codes:
+    """Bases drawn uniformly from A, C, G and T, shape (length,)."""
+    return rng.integers(0, 4, size=length, dtype=np.uint8)
+
+
+def delete(codes: Codes, rng: np.random.Generator, *, max_length: int) -> Codes:
+    """Remove a segment of 0 to `max_length` bases and fill up with random bases at the end."""
+    length = int(rng.integers(0, min(max_length, len(codes)) + 1))
+    start = int(rng.integers(0, len(codes) - length + 1))
+    return np.concatenate([codes[:start], codes[start + length :], random_bases(length, rng)])
+
+
+def insert(codes: Codes, rng: np.random.Generator, *, max_length: int) -> Codes:
+    """Put 0 to `max_length` random bases somewhere and crop at the end."""
+    length = int(rng.integers(0, max_length + 1))
+    start = int(rng.integers(0, len(codes) + 1))
+    return np.concatenate([codes[:start], random_bases(length, rng), codes[start:]])[: len(codes)]
+
+
+def translocate(codes: Codes, rng: np.random.Generator) -> Codes:
+    """Swap the two parts before and after a breakpoint, uniform over the sequence."""
+    return np.roll(codes, -int(rng.integers(0, len(codes))))
+
+
+def mask(codes: Codes, rng: np.random.Generator, *, fraction: float) -> NDArray[np.bool_]:
+    """Which positions are masked: that fraction of them, rounded; shape (n,)."""
+    is_masked = np.zeros(len(codes), dtype=np.bool_)
+    is_masked[rng.permutation(len(codes))[: round(fraction * len(codes))]] = True
+    return is_masked
+
+
+def noise(length: int, rng: np.random.Generator, *, sd: float) -> NDArray[np.float32]:
+    """Gaussian noise for one-hot rows, mean 0, shape (length, 5)."""
+    return rng.standard_normal((length, len(ALPHABET)), dtype=np.float32) * np.float32(sd)
+
+
+class Views(NamedTuple):
+    """What student and teacher see of one batch, packed alike.
+
+    Args:
+        student: View u: deletion, insertion, translocation, mask.
+        targets: The bases of u at the masked positions, before masking; shape (M,).
+        masked: Where they are in the packed batch; shape (M,).
+        teacher: View v, in the same rings.
+        noise: Gaussian noise of v, zero on class tokens; shape (sum of lengths, 5).
+    """
+
+    student: Batch
+    targets: Codes
+    masked: NDArray[np.int64]
+    teacher: Batch
+    noise: NDArray[np.float32]
+
+
+def make_views(
+    sequences: Sequence[Codes], generators: Sequence[np.random.Generator], config: PretrainConfig
+) -> Views:
+    """The two views of each sequence, drawn from its own generator: first u, then v (section 4.1)."""
+    students, teachers, noises, masks = [], [], [], []
+    n_class_tokens = config.model.n_class_tokens
+    blanks = np.zeros((n_class_tokens, len(ALPHABET)), dtype=np.float32)
+    for codes, rng in zip(sequences, generators, strict=True):
+        u = delete(codes, rng, max_length=config.max_indel)
+        u = insert(u, rng, max_length=config.max_indel)
+        students.append(translocate(u, rng))
+        masks.append(mask(u, rng, fraction=config.mask_fraction))
+        v, added = codes, noise(len(codes), rng, sd=config.noise_sd)
+        if rng.random() < config.reverse_probability:
+            v, added = reverse_complement(v), added[::-1, _COMPLEMENT_CHANNELS]
+        teachers.append(v)
+        noises += [added, blanks]
+    student = pack(students, n_class_tokens=n_class_tokens)
+    starts = student.rings[:-1]
+    masked = np.concatenate([start + np.flatnonzero(m) for start, m in zip(starts, masks, strict=True)])
+    targets = student.codes[masked]
+    student.codes[masked] = BLANK
+    return Views(student, targets, masked, pack(teachers, n_class_tokens=n_class_tokens), np.concatenate(noises))

@@ -1,0 +1,172 @@
+"""ChordMixer, the network of student and teacher, on packed batches with own rings.
+
+Everything inside is channels first, (C, positions): a track is then a few contiguous rows, and its
+rotation is two slices of them. Outside, hidden states are (positions, C).
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from findna.config import ModelConfig
+from findna.sequence import ALPHABET, BLANK
+
+
+class Run(NamedTuple):
+    """Neighbouring rings of one length, rotated together."""
+
+    start: int
+    n_rings: int
+    length: int
+
+
+def ring_runs(rings: NDArray[np.int64]) -> list[Run]:
+    """The rings of a batch, neighbours of equal length joined.
+
+    >>> ring_runs(np.array([0, 4, 8, 10]))
+    [Run(start=0, n_rings=2, length=4), Run(start=8, n_rings=1, length=2)]
+    """
+    runs: list[Run] = []
+    for start, length in zip(rings[:-1].tolist(), np.diff(rings).tolist(), strict=True):
+        if runs and runs[-1].length == length:
+            runs[-1] = runs[-1]._replace(n_rings=runs[-1].n_rings + 1)
+        else:
+            runs.append(Run(start, 1, length))
+    return runs
+
+
+class Rotation(NamedTuple):
+    """`z[t, c] -> z[(t + s(c)) mod L, c]` in every ring of a batch, with s(c) the shift of channel c's track."""
+
+    runs: list[Run]
+    shifts: tuple[int, ...]
+    track_width: int
+
+    def slices(self, to: Tensor, of: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield pairs of views (g, rings, positions) of `to` and `of`, both (C, positions): which reads which."""
+        for start, n_rings, length in self.runs:
+            span = slice(start, start + n_rings * length)
+            for track, shift in enumerate(self.shifts):
+                rows = slice(track * self.track_width, (track + 1) * self.track_width)
+                target = to[rows, span].unflatten(1, (n_rings, length))
+                source = of[rows, span].unflatten(1, (n_rings, length))
+                turn = shift % length
+                yield target[..., : length - turn], source[..., turn:]
+                if turn:
+                    yield target[..., length - turn :], source[..., :turn]
+
+
+class AddRotated(torch.autograd.Function):
+    """`h + rotate(z)`; the gradient of z is the gradient turned back."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, z: Tensor, rotation: Rotation) -> Tensor:
+        ctx.rotation, ctx.dtype = rotation, z.dtype
+        out = h.clone()
+        for target, source in rotation.slices(out, z):
+            target.add_(source)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        (grad,) = grads
+        turned = torch.empty_like(grad, dtype=ctx.dtype)
+        for source, target in ctx.rotation.slices(grad, turned):
+            target.copy_(source)
+        return grad, turned, None
+
+
+class Block(nn.Module):
+    """Mix the channels of every position, then rotate the update: C -> H -> C, exact GELU."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, hidden)
+        self.fc2 = nn.Linear(hidden, channels)
+
+    def forward(self, h: Tensor, rotation: Rotation, products: torch.dtype) -> Tensor:
+        """The stream (C, positions) after this block; in place where no gradient is recorded."""
+        w1, b1, w2, b2 = (p.to(products) for p in (self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias))
+        inner = F.gelu(torch.addmm(b1[:, None], w1, h.to(products)))  # (H, positions)
+        z = torch.addmm(b2[:, None], w2, inner)  # (C, positions)
+        if torch.is_grad_enabled():
+            return AddRotated.apply(h, z, rotation)  # type: ignore[no-any-return, no-untyped-call]
+        for target, source in rotation.slices(h, z):
+            target.add_(source)
+        return h
+
+
+class ChordMixer(nn.Module):
+    """Stem, N layers of M blocks, nucleotide head (sections 3.1 and 3.2 of Yu et al. 2024, arXiv:2405.08538).
+
+    No norm, no position input, no dropout. Weights keep their stated type; `products` says in which type
+    the matrix products run, while the residual stream is float32.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = nn.Linear(len(ALPHABET), config.channels)
+        n_blocks = config.n_layers * config.n_blocks
+        self.blocks = nn.ModuleList(Block(config.channels, config.hidden) for _ in range(n_blocks))
+        self.head = nn.Linear(config.channels, len(ALPHABET))
+
+    def forward(
+        self,
+        codes: Tensor,
+        rings: NDArray[np.int64],
+        *,
+        noise: Tensor | None = None,
+        layer: int | None = None,
+        products: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Hidden states of every position, float32, shape (sum of lengths, C).
+
+        Args:
+            codes: Packed codes, shape (sum of lengths,), uint8 or integer.
+            rings: Where each ring begins, and the end; shape (B + 1,), on the host.
+            noise: Added to the one-hot rows, shape (sum of lengths, 5).
+            layer: After how many layers to stop; 0 is the stem, None is all of them.
+            products: Type of the matrix products.
+
+        Raises:
+            ValueError: `layer` is out of range.
+        """
+        n_layers = self.config.n_layers if layer is None else layer
+        if not 0 <= n_layers <= self.config.n_layers:
+            raise ValueError(f"layer {layer} must lie in 0 to {self.config.n_layers}")
+        rotation = Rotation(ring_runs(rings), self.config.shifts, self.config.track_width)
+        weight = F.pad(self.stem.weight, (0, BLANK + 1 - len(ALPHABET)))  # a zero row has a zero column
+        h = weight.index_select(1, codes.int()) + self.stem.bias[:, None]  # (C, positions)
+        if noise is not None:
+            h = torch.addmm(h, self.stem.weight, noise.T)
+        for block in self.blocks[: n_layers * self.config.n_blocks]:
+            h = block(h, rotation, products)
+        return h.T
+
+    def nucleotide_logits(self, hidden: Tensor) -> Tensor:
+        """Logits over A C G T N of hidden states (..., C), before the softmax of equation 2; shape (..., 5)."""
+        return self.head(hidden)  # type: ignore[no-any-return]
+
+    def cast_products(self, products: torch.dtype) -> "ChordMixer":
+        """Keep the blocks' weights in `products`, so that inference does not cast them again and again."""
+        self.blocks.to(products)
+        return self
+
+
+def initialise(network: ChordMixer, seed: int) -> ChordMixer:
+    """Fill the weights as `nn.Linear` does, from a generator of their own: uniform within 1 / sqrt(fan in)."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                bound = 1 / math.sqrt(module.in_features)
+                module.weight.uniform_(-bound, bound, generator=generator)
+                module.bias.uniform_(-bound, bound, generator=generator)
+    return network
