@@ -1,0 +1,50 @@
+"""Run an iterator ahead in a thread, so that reading and packing overlap with the matrix products."""
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TypeVar, cast
+
+Item = TypeVar("Item")
+_END = object()
+
+
+def ahead(items: Iterable[Item], *, depth: int = 2) -> Iterator[Item]:
+    """Yield `items` in their order, up to `depth` of them made in advance.
+
+    What the iterator raises is raised here, at its place. Closing this generator stops the thread.
+    """
+    ready: queue.Queue[tuple[object, BaseException | None]] = queue.Queue(depth)
+    is_closed = threading.Event()
+
+    def put(item: object, error: BaseException | None = None) -> None:
+        while not is_closed.is_set():
+            try:
+                return ready.put((item, error), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put(item)
+                if is_closed.is_set():
+                    return
+        except BaseException as error:  # raised again in the consumer's thread
+            put(_END, error)
+        else:
+            put(_END)
+
+    thread = threading.Thread(target=work, name="findna-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield cast(Item, item)
+    finally:
+        is_closed.set()
+        thread.join()

@@ -1,0 +1,189 @@
+"""Model folders: `model.safetensors`, `config.json` with its sha256, `golden.json`, `CARD.md`; find, load, save, verify."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from findna.config import ModelConfig
+from findna.data.batch import pack
+from findna.errors import ConfigError, ModelError
+from findna.io.files import sha256, write_atomic
+from findna.nn.chordmixer import ChordMixer
+from findna.sequence import ALPHABET, Codes
+
+SCHEMA = "findna-model/1"
+SHIPPED = Path(__file__).parent / "shipped"
+DEFAULT = "findna-small"
+"""The teacher that `findna embed` takes where no other is named."""
+
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+"""How far golden vectors may lie from the stored ones, as a share of their largest value."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded teacher and what is known of it.
+
+    Args:
+        name: Name of its folder.
+        path: The folder.
+        network: Its weights, float32, in eval mode.
+        sha256: Of `model.safetensors`.
+        training: Summary of its training as `config.json` has it.
+    """
+
+    name: str
+    path: Path
+    network: ChordMixer
+    sha256: str
+    training: Mapping[str, Any]
+
+    @property
+    def config(self) -> ModelConfig:
+        """Its size."""
+        return self.network.config
+
+
+def shipped_models() -> list[Path]:
+    """The folders of the models inside the package."""
+    return sorted(path.parent for path in SHIPPED.glob("*/config.json"))
+
+
+def find_model(name: str) -> Path:
+    """The folder of a shipped model's name or of a path.
+
+    Raises:
+        ModelError: There is none, or it is a pickle.
+    """
+    path = Path(name)
+    if (SHIPPED / name / "config.json").is_file() and not (path / "config.json").is_file():
+        return SHIPPED / name
+    if path.is_file():
+        raise ModelError(
+            f"model {name}: a model is a folder, and this is a file; for a pickled checkpoint run "
+            f"`findna model convert {name} --out FOLDER` first"
+        )
+    if not (path / "config.json").is_file():
+        known = ", ".join(folder.name for folder in shipped_models()) or "none"
+        what = "holds no config.json" if path.is_dir() else "is neither a folder nor the name of a shipped model"
+        raise ModelError(f"model {name}: {what} (shipped: {known})")
+    return path
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The `config.json` of a model folder.
+
+    Raises:
+        ModelError: It is damaged or not ours.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model {folder}: config.json cannot be read: {error}") from error
+    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
+        raise ModelError(f"model {folder}: config.json does not say schema {SCHEMA!r}")
+    return config
+
+
+def load_model(name: str = DEFAULT) -> Model:
+    """Load a model whole, or not at all.
+
+    Args:
+        name: A shipped model's name, or the path of a model folder (a run directory is one).
+
+    Raises:
+        ModelError: It is not to be found, not ours, has the wrong sha256, or the wrong tensors.
+    """
+    folder = find_model(name)
+    config = read_config(folder)
+    weights = folder / "model.safetensors"
+    try:
+        found = sha256(weights)
+    except OSError as error:
+        raise ModelError(f"model {folder}: model.safetensors cannot be read: {error.strerror}") from error
+    if found != config.get("sha256"):
+        raise ModelError(
+            f"model {folder}: model.safetensors has sha256 {found[:12]}..., config.json says "
+            f"{str(config.get('sha256'))[:12]}...: the file is damaged or not of this model; copy the folder again"
+        )
+    try:
+        network = ChordMixer(ModelConfig.from_dict(config["model"]))
+        network.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError, ConfigError, KeyError, TypeError) as error:
+        raise ModelError(f"model {folder}: weights and config.json do not go together: {error}") from error
+    network.requires_grad_(False).eval()
+    name = str(config.get("name", folder.resolve().name))
+    return Model(name, folder, network, found, config.get("training", {}))
+
+
+def save_model(folder: Path, network: ChordMixer, *, name: str, training: Mapping[str, Any], card: str) -> None:
+    """Write a model folder, weights in bf16; `config.json`, which makes it a model, comes last.
+
+    The golden vectors are those of the stored, rounded weights.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rounded = {key: value.detach().to("cpu", torch.bfloat16).contiguous() for key, value in network.state_dict().items()}
+    content = save(rounded)
+    stored = ChordMixer(network.config)
+    stored.load_state_dict(rounded)
+    write_atomic(folder / "model.safetensors", content)
+    write_atomic(folder / "golden.json", json.dumps(golden_vectors(stored.eval())) + "\n")
+    write_atomic(folder / "CARD.md", card)
+    config = {
+        "schema": SCHEMA,
+        "name": name,
+        "alphabet": ALPHABET,
+        "window": network.config.window,
+        "model": dataclasses.asdict(network.config),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "training": dict(training),
+    }
+    write_atomic(folder / "config.json", json.dumps(config, indent=2) + "\n")
+
+
+def _golden_sequences(window: int) -> list[Codes]:
+    rng = np.random.default_rng(20240513)
+    lengths = (window, min(window, 101), min(window, 17))
+    sequences = [rng.integers(0, 4, size=length, dtype=np.uint8) for length in lengths]
+    sequences[0][3:8] = ALPHABET.index("N")
+    return sequences
+
+
+@torch.inference_mode()
+def golden_vectors(network: ChordMixer, products: torch.dtype = torch.float32) -> dict[str, list[float]]:
+    """Mean vectors of three fixed sequences, packed in one batch, by their length."""
+    sequences = _golden_sequences(network.config.window)
+    batch = pack(sequences, n_class_tokens=network.config.n_class_tokens)
+    device = network.stem.weight.device
+    hidden = network(torch.as_tensor(batch.codes, device=device), batch.rings, products=products)
+    starts = batch.rings[:-1].tolist()
+    means = [hidden[start : start + len(s)].mean(0) for start, s in zip(starts, sequences, strict=True)]
+    return {str(len(s)): [round(v, 7) for v in m.tolist()] for s, m in zip(sequences, means, strict=True)}
+
+
+def verify_model(model: Model, *, products: torch.dtype = torch.float32) -> Iterator[tuple[str, bool, str]]:
+    """Yield (check, whether it holds, figure) for a loaded model: finite weights, golden vectors."""
+    n_bad = sum(int((~p.isfinite()).sum()) for p in model.network.parameters())
+    yield "weights are finite", n_bad == 0, f"{model.config.n_parameters:,} parameters, {n_bad} not finite"
+    try:
+        stored = json.loads((model.path / "golden.json").read_text())
+    except (OSError, ValueError) as error:
+        yield "golden vectors", False, f"golden.json cannot be read: {error}"
+        return
+    found = golden_vectors(model.network, products)
+    worst = 0.0
+    for length, vector in stored.items():
+        expected, ours = np.array(vector), np.array(found.get(length, np.nan))
+        delta = np.abs(ours - expected).max() / np.abs(expected).max() if ours.shape == expected.shape else np.nan
+        worst = float(np.maximum(worst, delta))  # NaN stays
+    limit = TOLERANCE[products]
+    yield "golden vectors", worst <= limit, f"largest difference {worst:.1e} of the scale, at most {limit:.0e}"

@@ -1,0 +1,36 @@
+"""The k-mer baseline that masked-base accuracy is measured against: the likeliest base between its neighbours."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.data.batch import Batch
+from findna.sequence import N, Codes
+
+FLANK = 3
+"""Neighbours on each side: a table over 7-mers with the middle unknown."""
+
+
+def contexts(batch: Batch, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The neighbours of positions as one number each; masked bases, N and class tokens count as a fifth letter."""
+    letters = np.minimum(batch.codes, N).astype(np.int64)
+    index = np.zeros(len(positions), dtype=np.int64)
+    for offset in (*range(-FLANK, 0), *range(1, FLANK + 1)):
+        index = index * (N + 1) + letters[(positions + offset) % len(letters)]
+    return index
+
+
+class MaskedKmerModel:
+    """How often each base stands between the same six neighbours, masked ones included."""
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(((N + 1) ** (2 * FLANK), N), dtype=np.int64)
+
+    def fit(self, batch: Batch, positions: NDArray[np.int64], targets: Codes) -> None:
+        """Count the masked bases of one more batch."""
+        is_known = targets < N
+        np.add.at(self.counts, (contexts(batch, positions)[is_known], targets[is_known]), 1)
+
+    def predict(self, batch: Batch, positions: NDArray[np.int64]) -> Codes:
+        """The likeliest base at each position; shape (M,). A context never seen takes the commonest base."""
+        table = np.where(self.counts.sum(axis=1, keepdims=True) > 0, self.counts, self.counts.sum(axis=0))
+        return table.argmax(axis=1).astype(np.uint8)[contexts(batch, positions)]

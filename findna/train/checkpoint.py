@@ -1,0 +1,49 @@
+"""Checkpoints of a run: whole or absent, the last three kept.
+
+A checkpoint is `step-N.safetensors` and, written after it, `step-N.json` with its sha256: the marker that it
+is complete. No pickle. No random state: every draw is keyed by (seed, epoch, sequence index).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from findna.errors import TrainingError
+from findna.io.files import write_atomic
+
+KEPT = 3
+
+
+def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write the checkpoint of a step, then delete all but the newest three."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+    stem = folder / f"step-{step:09d}"
+    write_atomic(stem.with_suffix(".safetensors"), content)
+    marker = {"step": step, "sha256": hashlib.sha256(content).hexdigest(), **state}
+    write_atomic(stem.with_suffix(".json"), json.dumps(marker) + "\n")
+    for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
+        old.unlink()
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and state of the newest complete checkpoint; a damaged one is passed over.
+
+    Raises:
+        TrainingError: There is none.
+    """
+    for marker in sorted(folder.glob("step-*.json"), reverse=True):
+        try:
+            state = json.loads(marker.read_text())
+            content = marker.with_suffix(".safetensors").read_bytes()
+        except (OSError, ValueError):
+            continue
+        if hashlib.sha256(content).hexdigest() == state["sha256"]:
+            return load(content), state
+    raise TrainingError(f"{folder.parent}: nothing to resume: no complete checkpoint in {folder.name}/")

@@ -1,0 +1,62 @@
+"""The log of a run: one CSV row a report, and TensorBoard beside it where that is installed."""
+
+import contextlib
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+COLUMNS = (
+    "step epoch n_bases seconds bases_per_second learning_rate momentum "
+    "loss mnm_loss contrastive_loss accuracy grad_norm "
+    "valid_loss valid_mnm_loss valid_contrastive_loss valid_accuracy kmer_accuracy "
+    "teacher_entropy effective_rank agreement"
+).split()
+
+
+class Log:
+    """Append rows to `log.csv`; rows after `step`, from a run that went on past its checkpoint, are dropped."""
+
+    def __init__(self, folder: Path, *, step: int) -> None:
+        path = folder / "log.csv"
+        kept = [row for row in read_log(path) if row["step"] <= step] if path.exists() else []
+        self._file = path.open("w", newline="")
+        self._writer = csv.DictWriter(self._file, COLUMNS, restval="", lineterminator="\n")
+        self._writer.writeheader()
+        for row in kept:
+            self._write(row)
+        self._board = _tensorboard(folder)
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Add one report; columns that it lacks stay empty."""
+        self._write(row)
+        if self._board is not None:
+            for name, value in row.items():
+                if name != "step":
+                    self._board.add_scalar(name, value, int(row["step"]))
+
+    def _write(self, row: Mapping[str, float]) -> None:
+        self._writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items() if v == v})
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _tensorboard(folder: Path) -> Any:
+    with contextlib.suppress(ImportError):
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+    return None
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The rows of a `log.csv` as numbers; empty cells are NaN."""
+    with path.open(newline="") as file:
+        rows = [{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(file)]
+    return [{k: int(v) if k in ("step", "epoch", "n_bases") else v for k, v in row.items()} for row in rows]
