@@ -1,7 +1,10 @@
 """Region: a stretch of a genome, 0-based and half-open everywhere but in `str(region)`."""
 
+import re
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from findna.errors import RegionError
 
 
 class Region(NamedTuple):
@@ -49,3 +52,79 @@ class Region(NamedTuple):
         return self._replace(start=start, end=start + size, blocks=())
 
 
+_BRACED = re.compile(r"\{(?P<chrom>[^{}]+)\}(?P<positions>.*)")
+_POSITIONS = re.compile(r":(?P<start>[0-9][0-9,]*)?(-(?P<end>[0-9][0-9,]*)?)?")
+_MITOCHONDRIA = ("chrM", "MT", "M", "chrMT")
+
+
+def is_region_string(text: str) -> bool:
+    """Whether a text has the form `chrom:start-end`, whatever genome it is for.
+
+    >>> is_region_string("chr1:1,000-2,000"), is_region_string("peaks.bed")
+    (True, False)
+    """
+    match = _POSITIONS.fullmatch(_split_positions(text)[1])
+    return match is not None and any(match.groups())
+
+
+def parse_region(text: str, contigs: Mapping[str, int]) -> Region:
+    """The region that a string such as `chr1:1,001-2,000` names: 1-based, both ends included.
+
+    As in samtools: `chr1` is the whole contig, `chr1:1000` and `chr1:1000-` reach to its end,
+    `chr1:-2000` begins at its first base. A contig name may hold colons: the longest name in
+    `contigs` that fits is taken; `{name}:1-5` says where the name ends. Nothing is cut to the
+    contig: whether the region lies within it is for the genome to check.
+
+    Args:
+        text: The region.
+        contigs: Name and length of every contig.
+
+    Raises:
+        RegionError: The contig is unknown, or the positions are none.
+
+    >>> parse_region("HLA:01:3-5", {"HLA": 50, "HLA:01": 9})[:3]
+    ('HLA:01', 2, 5)
+    """
+    chrom, positions = (text, "") if text in contigs else _split_positions(text)
+    if chrom not in contigs:
+        raise RegionError(missing_contig(chrom, contigs), path=text)
+    if not positions:
+        return Region(chrom, 0, contigs[chrom])
+    match = _POSITIONS.fullmatch(positions)
+    if match is None or not any(match.groups()):
+        raise RegionError("positions must look like 1,001-2,000", path=text)
+    first = int((match["start"] or "1").replace(",", ""))
+    last = int(match["end"].replace(",", "")) if match["end"] else contigs[chrom]
+    if first < 1:
+        raise RegionError("positions of a region string count from 1", path=text)
+    if first > last:
+        end = f"its end {last:,}" if match["end"] else f"the end of {chrom} ({last:,} bases)"
+        raise RegionError(f"start {first:,} is past {end}", path=text)
+    return Region(chrom, first - 1, last)
+
+
+def _split_positions(text: str) -> tuple[str, str]:
+    if braced := _BRACED.fullmatch(text):
+        return braced["chrom"], braced["positions"]
+    chrom, colon, positions = text.rpartition(":")
+    return (chrom, colon + positions) if chrom else (text, "")
+
+
+def missing_contig(chrom: str, contigs: Iterable[str], *, where: str = "the genome") -> str:
+    """Why a contig cannot be used: that it is not there, and the name that may have been meant.
+
+    >>> missing_contig("chr7", ["6", "7"], where="hg38.fa")
+    "contig 'chr7' is not in hg38.fa (did you mean '7'?)"
+    """
+    names = list(contigs)
+    bare = chrom.removeprefix("chr")
+    wanted = [f"chr{chrom}", bare, f"chr{bare}"]
+    if chrom in _MITOCHONDRIA:
+        wanted += _MITOCHONDRIA
+    by_case = {name.lower(): name for name in reversed(names)}
+    found = [by_case[name.lower()] for name in (*wanted, chrom) if name.lower() in by_case]
+    if found:
+        hint = f"did you mean {found[0]!r}?"
+    else:
+        hint = f"it has {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
+    return f"contig {chrom!r} is not in {where} ({hint})"

@@ -1,0 +1,135 @@
+"""BED rows as regions: BED3 to BED12 and narrowPeak, line by line."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from findna.errors import BedError
+from findna.io.compressed import ByteStream
+from findna.region import Region
+
+STRANDS = ("+", "-", ".")
+_HEADER_WORDS = ("track", "browser")
+_MOST_DIGITS = 18
+
+
+class BedRow(NamedTuple):
+    """One row and where it stands.
+
+    Args:
+        row: 0-based index among the rows, headers and comments left out.
+        line: 1-based line of the file.
+        region: The region, or why there is none.
+    """
+
+    row: int
+    line: int
+    region: Region | BedError
+
+
+def read_bed(
+    source: str | Path | ByteStream, *, is_narrowpeak: bool = False, with_blocks: bool = False
+) -> Iterator[BedRow]:
+    """Yield the rows of a BED file in file order; a row that is no region has its error in it.
+
+    Columns are separated by tabs, or by spaces in a line without a tab. Comments (#), `track` and
+    `browser` lines and blank lines are left out.
+
+    Args:
+        source: Path (plain, gzip or BGZF), "-" for stdin, or an open stream.
+        is_narrowpeak: Column 10 is the summit.
+        with_blocks: Columns 10 to 12 are BED12 blocks, in the rows that have them.
+
+    Raises:
+        BedError: The file is cut or damaged.
+    """
+    stream = source if isinstance(source, ByteStream) else ByteStream(source, error=BedError)
+    stream.error = BedError
+    row = 0
+    with stream:
+        for line, raw in enumerate(stream.lines(), start=1):
+            text = raw.decode(errors="backslashreplace").strip(" \r\v\f")
+            if is_bed_header(text):
+                continue
+            region: Region | BedError
+            try:
+                region = _region(_columns(text), is_narrowpeak=is_narrowpeak, with_blocks=with_blocks)
+            except ValueError as problem:
+                region = BedError(str(problem), path=stream.name, line=line, row=row)
+            yield BedRow(row, line, region)
+            row += 1
+
+
+def is_bed_header(text: str) -> bool:
+    """Whether a line of a BED file is no row: blank, comment, `track` or `browser`.
+
+    >>> is_bed_header("track name=peaks"), is_bed_header("tracker 1 2")
+    (True, False)
+    """
+    return not text.strip() or text[0] == "#" or text.split(None, 1)[0] in _HEADER_WORDS
+
+
+def _columns(text: str) -> list[str]:
+    return text.split("\t") if "\t" in text else text.split()
+
+
+def _region(columns: list[str], *, is_narrowpeak: bool, with_blocks: bool) -> Region:
+    n_needed = 10 if is_narrowpeak else 3
+    if len(columns) < n_needed:
+        what = "narrowPeak" if is_narrowpeak else "chrom, start and end"
+        raise ValueError(f"{len(columns)} columns, but {what} needs {n_needed}")
+    chrom = columns[0].strip()
+    if not chrom:
+        raise ValueError("the contig name is empty")
+    start, end = _position("start", columns[1]), _position("end", columns[2])
+    if not 0 <= start < end:
+        raise ValueError(f"start {start} and end {end} must satisfy 0 <= start < end")
+    name = columns[3].strip() if len(columns) > 3 else ""
+    strand = columns[5].strip() if len(columns) > 5 else "."
+    if strand not in STRANDS:
+        raise ValueError(f"strand (column 6) is {strand!r}, not '+', '-' or '.'")
+    region = Region(chrom, start, end, "" if name == "." else name, strand)
+    if is_narrowpeak:
+        return region._replace(summit=_summit(region, columns[9]))
+    if with_blocks and len(columns) >= 12:
+        return region._replace(blocks=_blocks(region, *columns[9:12]))
+    return region
+
+
+def _position(what: str, text: str) -> int:
+    text = text.strip()
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()):
+        hint = " (a header line must begin with '#')" if text.isalpha() else ""
+        raise ValueError(f"{what} {text!r} is no whole number{hint}")
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"{what} {text} is too large")
+    return int(text)
+
+
+def _summit(region: Region, text: str) -> int:
+    offset = _position("summit (column 10)", text)
+    if offset == -1:
+        return -1
+    if not 0 <= offset < region.end - region.start:
+        raise ValueError(f"summit (column 10) {offset} is outside the {region.end - region.start} bases")
+    return region.start + offset
+
+
+def _blocks(region: Region, count: str, sizes: str, starts: str) -> tuple[tuple[int, int], ...]:
+    size_list = [_position("block size", text) for text in sizes.strip().rstrip(",").split(",")]
+    start_list = [_position("block start", text) for text in starts.strip().rstrip(",").split(",")]
+    n_blocks = _position("block count", count)
+    if not n_blocks == len(size_list) == len(start_list):
+        raise ValueError(f"{n_blocks} blocks, but {len(size_list)} sizes and {len(start_list)} starts")
+    blocks = []
+    last_end = region.start
+    for offset, size in zip(start_list, size_list, strict=True):
+        start, end = region.start + offset, region.start + offset + size
+        if not last_end <= start < end <= region.end:
+            raise ValueError(
+                f"block at {offset} of {size} bases must follow the one before it and lie in the region"
+            )
+        blocks.append((start, end))
+        last_end = end
+    return tuple(blocks)

@@ -1,0 +1,190 @@
+"""The bytes of a file or of stdin, decompressed; what is cut or damaged is an error, never a short read."""
+
+import gzip
+import io
+import os
+import shutil
+import stat
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Thread
+from types import TracebackType
+from typing import BinaryIO, NoReturn, Self
+
+from findna.errors import InputError
+
+STDIN = "-"
+GZIP_MAGIC = b"\x1f\x8b"
+BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+"""The empty block that ends every whole BGZF file."""
+
+_HEAD = 1 << 16
+_CHUNK = 1 << 17
+_TAIL = 64
+
+
+def is_bgzf(head: bytes) -> bool:
+    """Whether a file that begins with `head` is compressed in blocks, as bgzip and BAM are."""
+    return head[:4] == b"\x1f\x8b\x08\x04" and head[12:16] == b"BC\x02\x00"
+
+
+class ByteStream:
+    """A file or stdin ("-"), read once from beginning to end; a context manager.
+
+    Gzip and BGZF are recognised by their content. What the file begins with can be looked at
+    without consuming it, on a pipe too.
+
+    Args:
+        source: Path, or "-" for stdin.
+        error: What to raise, with this file's name, when the bytes are damaged.
+
+    Attributes:
+        name: What to call it in a message.
+        error: See above; may be set once the kind of file is known.
+
+    Raises:
+        InputError: The file cannot be opened.
+    """
+
+    def __init__(self, source: str | Path, *, error: type[InputError] = InputError) -> None:
+        self.source, self.error = str(source), error
+        self.name = "stdin" if self.source == STDIN else self.source
+        try:
+            self._file: BinaryIO = sys.stdin.buffer if self.source == STDIN else io.FileIO(self.source)
+            self._tap = _Tap(self._file)
+        except OSError as problem:
+            self.fail((problem.strerror or str(problem)).lower(), cause=problem)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.source != STDIN:
+            self._file.close()
+
+    @property
+    def is_rereadable(self) -> bool:
+        """Whether the same bytes can be read a second time: no stdin, no pipe."""
+        return self.source != STDIN and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
+
+    @property
+    def raw_head(self) -> bytes:
+        """The first 64 KiB as they are in the file."""
+        return self._tap.head
+
+    @property
+    def head(self) -> bytes:
+        """The beginning of the content, decompressed, at least 64 KiB of it where there is so much."""
+        raw, text = self.raw_head, b""
+        while raw[:2] == GZIP_MAGIC and len(text) < _HEAD:
+            inflater = zlib.decompressobj(wbits=31)
+            with suppress(zlib.error):
+                text += inflater.decompress(raw, _HEAD)
+            raw = inflater.unused_data
+        return text if self.raw_head[:2] == GZIP_MAGIC else self.raw_head
+
+    @property
+    def tail(self) -> bytes:
+        """The last bytes that were read of the file, as they are in it."""
+        return self._tap.tail
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the text in pieces of some 100 KB.
+
+        Raises:
+            InputError: (`error`) It is cut, damaged or holds a NUL byte.
+        """
+        plain = io.BufferedReader(self._tap, _CHUNK)
+        is_gzip = self.raw_head[:2] == GZIP_MAGIC
+        text = gzip.GzipFile(fileobj=plain, mode="rb") if is_gzip else plain
+        n_lines = 0
+        while True:
+            try:
+                chunk = text.read(_CHUNK)
+            except EOFError as problem:
+                self.fail(f"the file is cut: its gzip stream ends after line {n_lines}", cause=problem)
+            except (gzip.BadGzipFile, zlib.error) as problem:
+                self.fail(f"damaged after line {n_lines}: {problem}", cause=problem)
+            except OSError as problem:
+                self.fail(f"cannot be read: {problem}", cause=problem)
+            if not chunk:
+                break
+            if (position := chunk.find(b"\0")) >= 0:
+                line = n_lines + chunk.count(b"\n", 0, position) + 1
+                self.fail("a NUL byte: the file is damaged, or no text", line=line)
+            yield chunk
+            n_lines += chunk.count(b"\n")
+        if is_bgzf(self.raw_head) and self.tail[-len(BGZF_EOF) :] != BGZF_EOF:
+            self.fail(f"the file is cut: its BGZF end-of-file block is missing (after line {n_lines})")
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines without their line ends; see `chunks` for what is an error."""
+        pieces = [b""]
+        is_first = True
+        for chunk in self.chunks():
+            if is_first:
+                chunk, is_first = chunk.removeprefix(b"\xef\xbb\xbf"), False
+            first, *others = chunk.replace(b"\r\n", b"\n").split(b"\n")
+            pieces.append(first)
+            if others:
+                yield b"".join(pieces).removesuffix(b"\r")
+                yield from others[:-1]
+                pieces = [others[-1]]
+        if last := b"".join(pieces):
+            yield last.removesuffix(b"\r")
+
+    @contextmanager
+    def as_pipe(self) -> Iterator[BinaryIO]:
+        """The raw bytes as a file with a descriptor, for a library that wants one; `tail` is set after it."""
+        read_end, write_end = os.pipe()
+
+        def pump() -> None:
+            with suppress(BrokenPipeError), os.fdopen(write_end, "wb") as sink:
+                shutil.copyfileobj(self._tap, sink, _CHUNK)
+
+        thread = Thread(target=pump, daemon=True)
+        with os.fdopen(read_end, "rb") as pipe:
+            thread.start()
+            yield pipe
+            thread.join()
+
+    def fail(
+        self, reason: str, *, line: int | None = None, record: str = "", cause: Exception | None = None
+    ) -> NoReturn:
+        """Raise `error` with this file's name.
+
+        Raises:
+            InputError: Always.
+        """
+        raise self.error(reason, path=self.name, line=line, record=record) from cause
+
+
+class _Tap(io.RawIOBase):
+    """A file whose first bytes can be seen before they are read, and whose last ones after."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.head = self.tail = b""
+        while len(self.head) < _HEAD and (piece := file.read(_HEAD - len(self.head))):
+            self.head += piece
+        self._pending = memoryview(self.head)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
+        if self._pending:
+            n_read = min(len(buffer), len(self._pending))
+            buffer[:n_read] = self._pending[:n_read]
+            self._pending = self._pending[n_read:]
+        else:
+            data = self._file.read(len(buffer)) or b""
+            n_read = len(data)
+            buffer[:n_read] = data
+        self.tail = (self.tail + bytes(buffer[max(0, n_read - _TAIL) : n_read]))[-_TAIL:]
+        return n_read

@@ -1,0 +1,196 @@
+"""Where each contig lies in a FASTA file (.fai): built, checked against the file, read and written."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from findna.errors import GenomeError
+from findna.io.bgzf import RandomAccess
+
+_MOST_HEADER = 1 << 20
+_LINE_END = b"\r\n"
+
+
+class Contig(NamedTuple):
+    """One line of a .fai, as samtools and pyfaidx write it.
+
+    Args:
+        length: Bases.
+        offset: Byte of the first base.
+        line_bases: Bases in a full line.
+        line_width: Bytes in a full line, its end included.
+    """
+
+    length: int
+    offset: int
+    line_bases: int
+    line_width: int
+
+    def byte(self, position: int) -> int:
+        """Where the base at a 0-based position lies in the file."""
+        line, column = divmod(position, self.line_bases)
+        return self.offset + line * self.line_width + column
+
+
+Faidx = dict[str, Contig]
+
+
+def parse_fai(text: str) -> Faidx | None:
+    """The index that a .fai file holds, or None if it is none."""
+    index: Faidx = {}
+    for line in text.splitlines():
+        name, *numbers = line.split("\t")
+        if len(numbers) != 4 or not all(number.isascii() and number.isdigit() for number in numbers):
+            return None
+        contig = Contig(*map(int, numbers))
+        if (
+            name in index
+            or contig.line_width < contig.line_bases
+            or (contig.length and not contig.line_bases)
+        ):
+            return None
+        index[name] = contig
+    return index or None
+
+
+def format_fai(index: Faidx) -> str:
+    """The text of a .fai file."""
+    return "".join(f"{name}\t{'\t'.join(map(str, contig))}\n" for name, contig in index.items())
+
+
+def is_index_of(index: Faidx, file: RandomAccess) -> bool:
+    """Whether each record begins and ends where the index says, and nothing else is in the file.
+
+    The header before each first base is read, the line ends of a first, a middle and a last line,
+    and what follows the last base. Dates do not count: a copy or a checkout changes them.
+    """
+    position = 0
+    for name, contig in sorted(index.items(), key=lambda item: item[1].offset):
+        if not 0 < contig.offset - position < _MOST_HEADER:
+            return False
+        header = file.read_at(position, contig.offset - position)
+        words = header.split()
+        is_line = header.endswith(b"\n") and b"\n" not in header.strip()
+        if not is_line or not header.lstrip().startswith(b">") or words[0][1:] != name.encode():
+            return False
+        if position and not header.startswith((b"\n", b"\r\n")):
+            return False
+        position = contig.byte(contig.length - 1) + 1 if contig.length else contig.offset
+        if not _lines_fit(contig, file):
+            return False
+    rest = file.size - position
+    return 0 <= rest < _MOST_HEADER and not file.read_at(position, rest).strip()
+
+
+def _lines_fit(contig: Contig, file: RandomAccess) -> bool:
+    n_full = (contig.length - 1) // contig.line_bases if contig.length else 0
+    n_end = contig.line_width - contig.line_bases
+    for line in {0, n_full // 2, n_full - 1} if n_full else ():
+        last = contig.byte(line * contig.line_bases + contig.line_bases - 1)
+        found = file.read_at(last, 1 + n_end)
+        if found[:1] in _LINE_END or found[1:] != _LINE_END[2 - n_end :]:
+            return False
+    if not contig.length:
+        return True
+    found = file.read_at(contig.byte(contig.length - 1), 2)
+    return found[:1] not in (b"\r", b"\n", b">", b"") and found[1:] in (b"\r", b"\n", b"")
+
+
+def build_fai(chunks: Iterable[bytes], *, path: str) -> Faidx:
+    """The index of a FASTA file, from its text in pieces.
+
+    Raises:
+        GenomeError: It is no FASTA, a contig has no name or comes twice, or its lines have different lengths.
+    """
+    builder = _Builder(path)
+    for block in _whole_lines(chunks):
+        builder.add(block)
+    return builder.finish()
+
+
+class _Builder:
+    def __init__(self, path: str) -> None:
+        self._path, self._index = path, Faidx()
+        self._offset = self._n_lines = 0
+        self._name: str | None = None
+        self._start, self._length, self._bases, self._width, self._is_over = 0, 0, 0, 0, False
+
+    def add(self, block: bytes) -> None:
+        text = np.frombuffer(block, dtype=np.uint8)
+        ends = np.flatnonzero(text == ord("\n")) + 1
+        if not len(ends) or ends[-1] != len(text):
+            ends = np.append(ends, len(text))
+        starts = np.concatenate([[0], ends[:-1]])
+        headers = np.flatnonzero(text[starts] == ord(">"))
+        edges = [*headers.tolist(), len(starts)]
+        self._lines(text, starts[: edges[0]], ends[: edges[0]], first=0)
+        for header, after in zip(edges, edges[1:], strict=False):
+            end = int(ends[header])
+            self._close()
+            self._open(block[starts[header] + 1 : end], line=self._n_lines + header + 1)
+            self._start = self._offset + end
+            self._lines(text, starts[header + 1 : after], ends[header + 1 : after], first=header + 1)
+        self._offset += len(block)
+        self._n_lines += len(starts)
+
+    def finish(self) -> Faidx:
+        self._close()
+        if not self._index:
+            raise GenomeError("the file is empty", path=self._path)
+        return self._index
+
+    def _open(self, header: bytes, *, line: int) -> None:
+        words = header.split(None, 1)
+        if not words or header[:1].isspace():
+            raise GenomeError("a contig without a name", path=self._path, line=line)
+        self._name = words[0].decode(errors="backslashreplace")
+        if self._name in self._index:
+            raise GenomeError("the contig comes twice", path=self._path, line=line, record=self._name)
+        self._length = self._bases = self._width = 0
+        self._is_over = False
+
+    def _close(self) -> None:
+        if self._name is not None:
+            self._index[self._name] = Contig(self._length, self._start, self._bases, self._width)
+
+    def _lines(self, text: np.ndarray, starts: np.ndarray, ends: np.ndarray, *, first: int) -> None:  # type: ignore[type-arg]
+        if not len(starts):
+            return
+        has_newline = text[ends - 1] == ord("\n")
+        has_return = has_newline & (ends - starts > 1) & (text[np.maximum(ends - 2, 0)] == ord("\r"))
+        widths = ends - starts
+        bases = widths - has_newline - has_return
+        if self._name is None:
+            if bases.any():
+                line = self._n_lines + first + int(np.argmax(bases > 0)) + 1
+                raise GenomeError("text before the first '>' header", path=self._path, line=line)
+            return
+        if not self._bases and bases[0]:
+            self._bases, self._width = int(bases[0]), int(widths[0]) + int(not has_newline[0])
+        is_full = (bases == self._bases) & (widths == self._width)
+        n_full = 0 if self._is_over else int(np.argmin(is_full)) if not is_full.all() else len(is_full)
+        rest = bases[n_full:]
+        if len(rest):
+            is_bad = rest > 0
+            is_bad[0] = rest[0] > (0 if self._is_over else self._bases)
+            if is_bad.any():
+                line = self._n_lines + first + n_full + int(np.argmax(is_bad)) + 1
+                reason = (
+                    "lines of different lengths in one contig; rewrap it, for instance with seqtk seq -l 60"
+                )
+                raise GenomeError(reason, path=self._path, line=line, record=self._name)
+            self._is_over = True
+        self._length += int(bases.sum())
+
+
+def _whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    pieces: list[bytes] = []
+    for chunk in chunks:
+        cut = chunk.rfind(b"\n") + 1
+        if cut:
+            yield b"".join([*pieces, chunk[:cut]])
+            pieces = []
+        pieces.append(chunk[cut:])
+    if last := b"".join(pieces):
+        yield last

@@ -1,0 +1,117 @@
+"""FASTA and FASTQ records in file order, with every damage that a library would pass over in silence."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from findna.errors import FastaError
+from findna.io.compressed import ByteStream
+from findna.io.ids import IdSet
+from findna.record import Record
+from findna.sequence import encode
+
+_BLANKS = b" \t\v\f"
+_MIN_PROTEIN = 10
+
+
+def read_fasta(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> Iterator[Record | FastaError]:
+    """Yield the records of a FASTA file; a record that cannot be used is yielded as its error.
+
+    A record's own fault is: no id, an id that was there before, no bases, letters that are no nucleotide
+    codes, or more IUPAC codes than bases (a protein whose letters all happen to be such codes).
+
+    Args:
+        source: Path (plain, gzip or BGZF), "-" for stdin, or an open stream.
+        ids: The ids used so far, for files that are read as one.
+
+    Raises:
+        FastaError: The file is cut or damaged, or has text before its first header.
+    """
+    with _opened(source) as stream:
+        used = IdSet() if ids is None else ids
+        row, line, header, bases = -1, 0, b"", bytearray()
+        for number, text in enumerate(stream.lines(), start=1):
+            if text.startswith(b">"):
+                if row >= 0:
+                    yield _record(stream, header, bytes(bases), row=row, line=line, used=used)
+                row, line, header, bases = row + 1, number, text[1:], bytearray()
+            elif row >= 0:
+                bases += text
+            elif text.strip():
+                stream.fail("text before the first '>' header", line=number)
+        if row >= 0:
+            yield _record(stream, header, bytes(bases), row=row, line=line, used=used)
+
+
+def read_fastq(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> Iterator[Record | FastaError]:
+    """Yield the records of a FASTQ file; a record that cannot be used is yielded as its error.
+
+    Sequence and quality may be wrapped, the quality only if the sequence is. For the rest see `read_fasta`.
+
+    Raises:
+        FastaError: The file is cut or damaged, a record has no '@' or '+' line, or its quality has
+            another length than its bases: what comes after cannot be trusted.
+    """
+    with _opened(source) as stream:
+        used = IdSet() if ids is None else ids
+        row = -1
+        numbered = enumerate(stream.lines(), start=1)
+        for line, header in numbered:
+            if not header.strip():
+                continue
+            name = _name(header)
+            if not header.startswith(b"@"):
+                stream.fail("a record must begin with '@'", line=line)
+            row += 1
+            bases: list[bytes] = []
+            for number, text in numbered:
+                if text.startswith(b"+"):
+                    break
+                if text.startswith(b"@"):
+                    stream.fail("no '+' line before the next record", line=number, record=name)
+                bases.append(text.strip())
+            else:
+                stream.fail("the file is cut: no '+' line and no quality", line=line, record=name)
+            sequence, n_quality = b"".join(bases), 0
+            for _ in range(len(bases)):
+                if (quality := next(numbered, None)) is None:
+                    stream.fail("the file is cut: the quality is incomplete", line=line, record=name)
+                n_quality += len(quality[1].strip())
+            if n_quality != len(sequence):
+                reason = f"{n_quality} quality values for {len(sequence)} bases"
+                stream.fail(reason, line=line, record=name)
+            yield _record(stream, header[1:], sequence, row=row, line=line, used=used)
+
+
+def _opened(source: str | Path | ByteStream) -> ByteStream:
+    stream = source if isinstance(source, ByteStream) else ByteStream(source, error=FastaError)
+    stream.error = FastaError
+    return stream
+
+
+def _name(header: bytes) -> str:
+    words = header[1:].split(None, 1)
+    return words[0].decode(errors="backslashreplace") if words else ""
+
+
+def _record(
+    stream: ByteStream, header: bytes, raw: bytes, *, row: int, line: int, used: IdSet
+) -> Record | FastaError:
+    id, _, description = header.strip().decode(errors="backslashreplace").replace("\t", " ").partition(" ")
+
+    def fault(reason: str) -> FastaError:
+        return FastaError(reason, path=stream.name, line=line, record=id, row=row)
+
+    if not id:
+        return fault("the header has no id")
+    if not used.add(id):
+        return fault("the id was there before; ids must be unique")
+    bases = raw.translate(None, _BLANKS)
+    if not bases:
+        return fault("no bases")
+    try:
+        codes, n_iupac = encode(bases)
+    except ValueError as problem:
+        return fault(f"{problem} (is it protein?)")
+    if len(codes) >= _MIN_PROTEIN and 2 * (n_iupac - bases.count(b"X") - bases.count(b"x")) > len(codes):
+        return fault("most letters are neither A, C, G, T nor N (is it protein?)")
+    return Record(id, codes, n_iupac, row, stream.source, name=description.strip())
