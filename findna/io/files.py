@@ -1,0 +1,129 @@
+"""How a file is put down so that its name means it is whole: publish, lock, free space, sha256."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from findna.errors import OutputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def publish(temp: Path, final: Path) -> None:
+    """Give a finished file its final name: a crash leaves under it all of the new file or all of the old.
+
+    Both names must lie on one file system.
+    """
+    with temp.open("rb") as file:
+        os.fsync(file.fileno())
+    temp.replace(final)
+    sync_folder(final.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a small file at once; text as UTF-8."""
+    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temp.write_bytes(content.encode() if isinstance(content, str) else content)
+        publish(temp, path)
+    except OSError as error:
+        raise_output_error(error, path)
+    finally:
+        temp.unlink(missing_ok=True)
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that may still be written to the file system of a folder."""
+    return shutil.disk_usage(folder).free
+
+
+def require_space(folder: Path, n_bytes: int, *, hint: str) -> None:
+    """Raise unless a folder's file system has room.
+
+    Raises:
+        OutputError: It has not; the text says how much is missing, then the hint.
+    """
+    free = free_bytes(folder)
+    if free < n_bytes:
+        raise OutputError(f"{folder}: {_size(n_bytes)} are needed and {_size(free)} are free; {hint}")
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def locked(path: Path, *, what: Path) -> Iterator[None]:
+    """Hold a lock file, made with its folder where absent, as the only process that writes `what`.
+
+    The system frees the lock when the process ends, however it ends. The holder may delete the file.
+
+    Raises:
+        OutputError: Another process holds it, or it cannot be made.
+    """
+    descriptor = _acquire(path, what)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def raise_output_error(error: OSError, path: Path, *, hint: str = "") -> NoReturn:
+    """Raise the OutputError that says in a user's words why a path could not be written."""
+    if error.errno in _FULL:
+        reason = "no space left (disk full, quota or file size limit)"
+    else:
+        reason = f"cannot be written: {(error.strerror or str(error)).lower()}"
+    raise OutputError(f"{path}: {reason}{'; ' if hint else ''}{hint}") from error
+
+
+def _acquire(path: Path, what: Path) -> int:
+    while True:
+        try:
+            path.parent.mkdir(exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError as error:
+            if path.parent.parent.is_dir():  # the folder went between the two lines: its holder finished
+                continue
+            raise OutputError(f"{what}: the folder {path.parent.parent} does not exist") from error
+        except OSError as error:
+            raise_output_error(error, what)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise OutputError(f"{what}: in use, another process is writing it") from error
+        except OSError as error:
+            os.close(descriptor)
+            raise_output_error(error, path)
+        if _is_open_at(descriptor, path):
+            return descriptor
+        os.close(descriptor)  # the holder before us deleted the file: ours is no longer the one of that name
+
+
+def _is_open_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.1f} MB"

@@ -1,0 +1,199 @@
+"""The layout `findna-embedding/1` (an .h5ad) and `findna-tokens/1`: written from a spool a block at a time.
+
+Every group and dataset carries the encoding attributes of AnnData's on-disk format, so that
+`anndata.read_h5ad` takes the file as its own. Strings are variable-length UTF-8.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from findna.io.rows import BLOCK, SKIPPED_COLUMNS, Kind, Rows
+
+SCHEMA = "findna-embedding/1"
+TOKENS_SCHEMA = "findna-tokens/1"
+
+_TEXT = h5py.string_dtype("utf-8")
+_CHUNK_BYTES = 256 << 10
+_ENCODINGS = {
+    "array": "0.2.0",
+    "string-array": "0.2.0",
+    "categorical": "0.2.0",
+    "dataframe": "0.2.0",
+    "dict": "0.1.0",
+    "string": "0.2.0",
+    "numeric-scalar": "0.2.0",
+    "anndata": "0.1.0",
+}
+
+Put = Callable[[slice, Sequence[Any]], None]
+
+
+def write_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int) -> None:
+    """Write the embedding file of a finished run; `uns` are its JSON values by name."""
+    with _create(path) as file:
+        _encode(file, "anndata")
+        file.attrs.update(findna_schema=SCHEMA, complete=True, n_expected=np.int64(n_expected))
+        for name in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
+            _encode(file.create_group(name), "dict")
+        _write_features(file, rows.features)
+        x = _array(file, "X", (rows.n_rows, len(rows.features)), rows.dtype)
+        cls = (
+            _array(file["obsm"], "X_cls", (rows.n_rows, *rows.cls_shape), rows.dtype)
+            if rows.cls_shape
+            else None
+        )
+        with _Frame(file, "obs", rows.columns, rows.n_rows) as obs:
+            for block in rows.blocks():
+                x[block.rows] = block.x
+                if cls is not None:
+                    cls[block.rows] = block.cls
+                obs.put(block.rows, block.obs)
+        _write_findna(file["uns"], rows, uns, n_expected)
+
+
+def write_tokens(path: Path, rows: Rows) -> None:
+    """Write the token file of a finished run: /X (sum of lengths, C), /indptr (N + 1,), /id."""
+    n_tokens = (rows.folder / "tokens").stat().st_size // (2 * (rows.tokens_dim or 1))
+    with _create(path) as file:
+        file.attrs.update(findna_schema=TOKENS_SCHEMA, complete=True)
+        x = _array(file, "X", (n_tokens, rows.tokens_dim or 0), np.dtype("<f2"))
+        start = 0
+        for block in rows.tokens():
+            x[start : start + len(block)] = block
+            start += len(block)
+        indptr = _array(file, "indptr", (rows.n_rows + 1,), np.dtype("<i8"), compression="gzip")
+        put_id = _strings(file, "id", rows.n_rows)
+        end = 0
+        indptr[0] = 0
+        for rows_of, lengths, ids in ((b.rows, b.obs["length"], b.obs["id"]) for b in rows.blocks()):
+            ends = end + np.cumsum(lengths, dtype=np.int64)
+            indptr[rows_of.start + 1 : rows_of.start + 1 + len(ends)] = ends
+            end = int(ends[-1])
+            put_id(rows_of, ids)
+
+
+def n_bytes_needed(rows: Rows) -> int:
+    """An upper bound of the bytes that the assembled HDF5 files take."""
+    matrices = sum(
+        (rows.folder / name).stat().st_size
+        for name in ("x", "cls", "tokens")
+        if (rows.folder / name).exists()
+    )
+    text = sum((rows.folder / name).stat().st_size for name in ("obs", "skipped"))
+    heap = 64 * (rows.n_rows + rows.n_skipped) * len(rows.columns)
+    return int(1.02 * (matrices + 2 * text + heap)) + (4 << 20)
+
+
+class _Frame(AbstractContextManager["_Frame"]):
+    """A data frame that is filled a block of rows at a time; `id` is its index."""
+
+    def __init__(self, parent: h5py.Group, name: str, columns: Mapping[str, Kind], n_rows: int) -> None:
+        self._group = parent.create_group(name)
+        _encode(self._group, "dataframe")
+        self._group.attrs["_index"] = "id"
+        order = [column for column in columns if column != "id"]
+        self._group.attrs.create("column-order", order, dtype=_TEXT)
+        self._categories: dict[str, dict[str, int]] = {}
+        self._puts = {column: self._column(column, kind, n_rows) for column, kind in columns.items()}
+
+    def put(self, rows: slice, columns: Mapping[str, Sequence[Any]]) -> None:
+        for name, put in self._puts.items():
+            put(rows, columns[name])
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is None:
+            for name, categories in self._categories.items():
+                _strings(self._group[name], "categories", len(categories))(
+                    slice(0, len(categories)), list(categories)
+                )
+
+    def _column(self, name: str, kind: Kind, n_rows: int) -> Put:
+        if kind == "string":
+            return _strings(self._group, name, n_rows)
+        if kind == "categorical":
+            return self._categorical(name, n_rows)
+        return _array(self._group, name, (n_rows,), np.dtype(kind), compression="gzip").__setitem__  # type: ignore[no-any-return]
+
+    def _categorical(self, name: str, n_rows: int) -> Put:
+        group = self._group.create_group(name)
+        _encode(group, "categorical")
+        group.attrs["ordered"] = False
+        codes = _array(group, "codes", (n_rows,), np.dtype("<i4"), compression="gzip")
+        categories = self._categories[name] = {}
+
+        def put(rows: slice, values: Sequence[str]) -> None:
+            codes[rows] = [categories.setdefault(value, len(categories)) for value in values]
+
+        return put
+
+
+def _write_features(file: h5py.File, features: Sequence[str]) -> None:
+    with _Frame(file, "var", {"id": "string"}, len(features)) as var:
+        var.put(slice(0, len(features)), {"id": features})
+
+
+def _write_findna(parent: h5py.Group, rows: Rows, uns: Mapping[str, Any], n_expected: int) -> None:
+    group = parent.create_group("findna")
+    _encode(group, "dict")
+    _scalar(group, "schema", SCHEMA)
+    _scalar(group, "complete", np.True_)
+    _scalar(group, "n_expected", np.int64(n_expected))
+    for name, value in uns.items():
+        _scalar(group, name, json.dumps(value, ensure_ascii=False))
+    with _Frame(group, "skipped", SKIPPED_COLUMNS, rows.n_skipped) as frame:
+        start = 0
+        for columns in rows.skipped():
+            stop = start + len(columns["id"])
+            frame.put(slice(start, stop), columns)
+            start = stop
+
+
+def _create(path: Path) -> h5py.File:
+    # Blocks are whole chunks, so HDF5's chunk cache would only hold memory. Our own lock guards the file:
+    # HDF5's fails on some network file systems.
+    return h5py.File(path, "w", libver=("earliest", "v110"), rdcc_nbytes=0, locking=False)
+
+
+def _encode(element: Any, encoding: str) -> None:
+    element.attrs["encoding-type"] = encoding
+    element.attrs["encoding-version"] = _ENCODINGS[encoding]
+
+
+def _array(
+    parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any, *, compression: str | None = None
+) -> h5py.Dataset:
+    per_row = dtype.itemsize * int(np.prod(shape[1:]))
+    n_rows = BLOCK
+    while n_rows > 1 and n_rows * per_row > _CHUNK_BYTES:
+        n_rows //= 2  # so that a block is a whole number of chunks
+    dataset = parent.create_dataset(
+        name,
+        shape,
+        dtype,
+        chunks=(n_rows, *shape[1:]),
+        maxshape=(None, *shape[1:]),
+        compression=compression,
+    )
+    _encode(dataset, "string-array" if dtype == _TEXT else "array")
+    return dataset
+
+
+def _strings(parent: h5py.Group, name: str, n_rows: int) -> Put:
+    dataset = _array(parent, name, (n_rows,), _TEXT, compression="gzip")
+
+    def put(rows: slice, values: Iterable[str]) -> None:
+        dataset[rows] = np.array(list(values), dtype=object)
+
+    return put
+
+
+def _scalar(parent: h5py.Group, name: str, value: Any) -> None:
+    is_text = isinstance(value, str)
+    parent.create_dataset(name, data=value, dtype=_TEXT if is_text else None)
+    _encode(parent[name], "string" if is_text else "numeric-scalar")

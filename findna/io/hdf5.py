@@ -1,0 +1,268 @@
+"""EmbeddingWriter puts rows down safely and in order; EmbeddingReader gives them back."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna import __version__
+from findna.errors import ConfigError, OutputError
+from findna.io import h5ad, tables
+from findna.io.files import publish, raise_output_error, require_space
+from findna.io.reader import EmbeddingReader, read_embeddings
+from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, obs_lines
+from findna.io.spool import Spool
+
+__all__ = ["OBS_COLUMNS", "EmbeddingReader", "EmbeddingWriter", "Format", "read_embeddings"]
+
+Format = Literal["h5", "tsv", "parquet", "npy"]
+Writer = "EmbeddingWriter | tables.TsvStream"
+"""What a command that makes rows can write to."""
+
+_KEPT = "every row is kept: --resume finishes the run once there is room"
+
+
+class EmbeddingWriter:
+    """Rows into a spool, the spool into a file of `findna-embedding/1` or a table; a context manager.
+
+    Leaving the `with` block without `finish` keeps the spool (`NAME.partial`), so that the same run can be
+    resumed from its last commit. The final name appears once, whole, in `finish`.
+
+    Args:
+        path: The output. Beside it may lie NAME.tokens.h5, and for tables NAME.meta.json and NAME.obs.tsv.
+        features: Names of the D values of a vector.
+        fingerprint: What must be the same for a run to be continued: inputs, model, options, version.
+        obs_columns: Name and kind of the columns, in order, `id` first.
+        n_cls_shape: (K, C) of the class tokens beside the vectors; only for h5.
+        tokens_dim: C of the tokens, for a second file.
+        dtype: Of vectors and class tokens in the file.
+        output_format: What `path` becomes.
+        resume: Continue the spool if there is one.
+        force: Replace an existing output (the old one stays until the new one is whole) and, without
+            `resume`, discard a spool.
+        every: Least seconds between two journal lines.
+
+    Attributes:
+        n_rows: Rows written so far, those of a resumed spool included.
+        n_skipped: Records skipped so far, likewise.
+
+    Raises:
+        OutputError: The output exists, is in use, cannot be written, or the spool is of another run.
+        MissingExtraError: The format needs a package that is not installed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        features: Sequence[str],
+        fingerprint: Mapping[str, Any],
+        obs_columns: Mapping[str, Kind] = OBS_COLUMNS,
+        n_cls_shape: tuple[int, int] | None = None,
+        tokens_dim: int | None = None,
+        dtype: Literal["float32", "float16"] = "float32",
+        output_format: Format = "h5",
+        resume: bool = False,
+        force: bool = False,
+        every: float = 1.0,
+    ) -> None:
+        if output_format not in get_args(Format):
+            raise ConfigError(f"{output_format!r} is no output format: h5, tsv, parquet, npy")
+        if n_cls_shape and output_format != "h5":
+            raise ConfigError("class tokens beside the vectors need --format h5")
+        if output_format == "parquet":
+            tables.require_pyarrow()
+        self.path, self._format, self._every = path, output_format, every
+        self._outputs = _outputs(path, output_format, with_tokens=tokens_dim is not None)
+        self._refuse_existing(force or resume)
+        folder = path.with_name(f"{path.name}.partial")
+        self._rows = Rows(
+            folder, dict(obs_columns), tuple(features), np.dtype(dtype), n_cls_shape, tokens_dim
+        )
+        names = ["x", "obs", "skipped"] + ["cls"] * bool(n_cls_shape) + ["tokens"] * bool(tokens_dim)
+        self._spool = Spool(
+            folder, names, dict(fingerprint) | self._layout(), resume=resume, discard=force and not resume
+        )
+        self.n_rows = int(self._spool.state.get("rows", 0))
+        self.n_skipped = int(self._spool.state.get("skipped", 0))
+        self._n_tokens_pending = 0
+        self._committed_at = time.monotonic()
+        try:  # again, now that nobody else can be about to publish it
+            self._refuse_existing(force or bool(self._spool.state.get("finishing")))
+        except OutputError:
+            if not self._spool.is_resumed:
+                self._spool.remove()
+            self._spool.close()
+            raise
+
+    @property
+    def n_records_done(self) -> int:
+        """Records that need not be read again: rows and skipped ones."""
+        return self.n_rows + self.n_skipped
+
+    def write(
+        self, x: NDArray[Any], obs: Sequence[Mapping[str, Any]], cls: NDArray[Any] | None = None
+    ) -> None:
+        """Append rows.
+
+        Args:
+            x: Vectors, shape (B, D).
+            obs: Their columns, B mappings.
+            cls: Their class tokens, shape (B, K, C), where the writer was made for them.
+
+        Raises:
+            ModelError: NaN or Inf; none of these rows is written.
+            OutputError: The disk is full, or a value does not fit float16.
+        """
+        rows, ids = self._rows, [str(row["id"]) for row in obs]
+        x = checked(x, rows.dtype, (len(obs), len(rows.features)), ids=ids)
+        if (cls is None) != (rows.cls_shape is None):
+            raise ValueError("class tokens go with a writer made for them, and only with it")
+        if cls is not None and rows.cls_shape:
+            cls = checked(cls, rows.dtype, (len(obs), *rows.cls_shape), ids=ids)
+        if rows.tokens_dim:
+            n_tokens = sum(int(row["length"]) for row in obs)
+            if n_tokens != self._n_tokens_pending:
+                raise ValueError(f"{self._n_tokens_pending} tokens came before rows of {n_tokens} bases")
+        lines = obs_lines(rows.columns, obs)
+        self._n_tokens_pending = 0
+        self._spool.append("x", x.tobytes())
+        self._spool.append("obs", lines)
+        if cls is not None:
+            self._spool.append("cls", cls.tobytes())
+        self.n_rows += len(obs)
+
+    def write_tokens(self, tokens: NDArray[Any]) -> None:
+        """Append tokens, shape (n, C), of the rows that the next `write` brings, all of them before it."""
+        stored = checked(tokens, np.dtype("<f2"), (len(tokens), self._rows.tokens_dim or 0))
+        self._spool.append("tokens", stored.tobytes())
+        self._n_tokens_pending += len(stored)
+
+    def skip(self, id: str, *, row: int, line: int | None, source: str, reason: str) -> None:
+        """List a record as skipped, at its place among the rows."""
+        if self._n_tokens_pending:
+            raise ValueError("tokens of a record were written and then it was skipped")
+        fields = {
+            "id": id,
+            "source": source,
+            "row": row,
+            "line": -1 if line is None else line,
+            "reason": reason,
+        }
+        self._spool.append("skipped", obs_lines(SKIPPED_COLUMNS, [fields]))
+        self.n_skipped += 1
+
+    def commit(self) -> None:
+        """Make everything so far certain, if the last time is long enough ago.
+
+        Call it only where a resumed run may begin: on the grid of batches.
+        """
+        if time.monotonic() - self._committed_at >= self._every:
+            self._commit()
+
+    def finish(self, uns: Mapping[str, Any], *, n_expected: int) -> list[Path]:
+        """Assemble the output, give it its name and delete the spool; the paths, the main one last.
+
+        Args:
+            uns: JSON values by name: provenance, model, genome, inputs, params.
+            n_expected: Records of the input.
+
+        Raises:
+            OutputError: Rows and skipped records are not `n_expected`, or there is no space. The spool stays.
+        """
+        if self.n_records_done != n_expected:
+            raise OutputError(
+                f"{self.path}: {n_expected:,} records came in, {self.n_rows:,} rows and {self.n_skipped:,} "
+                "skipped came out: not finished (this is a fault of findna, please report it)"
+            )
+        self._commit()
+        rows = replace(self._rows, n_rows=self.n_rows, n_skipped=self.n_skipped)
+        require_space(self.path.absolute().parent, self._n_bytes_needed(rows), hint=_KEPT)
+        meta = {"findna_version": __version__, **uns}
+        temps = {name: self._spool.path(f"{name}.new") for name in self._outputs}
+        try:
+            self._assemble(temps, rows, meta, n_expected)
+            self._commit(finishing=True)
+            for name, final in self._outputs.items():
+                publish(temps[name], final)
+            self._spool.remove()
+        except OSError as error:
+            raise_output_error(error, self.path, hint=_KEPT)
+        return list(self._outputs.values())
+
+    def close(self) -> None:
+        """Let go of the output; an unfinished run stays in its spool."""
+        self._spool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _commit(self, *, finishing: bool = False) -> None:
+        if self._n_tokens_pending:
+            raise ValueError("a commit must not part tokens from their row")
+        state = {"rows": self.n_rows, "skipped": self.n_skipped}
+        self._spool.commit(state | ({"finishing": True} if finishing else {}))
+        self._committed_at = time.monotonic()
+
+    def _assemble(
+        self, temps: Mapping[str, Path], rows: Rows, meta: Mapping[str, Any], n_expected: int
+    ) -> None:
+        if "tokens" in temps:
+            h5ad.write_tokens(temps["tokens"], rows)
+        if "meta" in temps:
+            tables.write_meta(temps["meta"], rows, meta, n_expected=n_expected)
+        main = temps["main"]
+        if self._format == "h5":
+            h5ad.write_embeddings(main, rows, meta, n_expected=n_expected)
+        elif self._format == "tsv":
+            tables.write_tsv(main, rows, is_gzip=self.path.name.endswith(".gz"))
+        elif self._format == "npy":
+            tables.write_tsv(temps["obs"], rows, with_vectors=False)
+            tables.write_npy(main, rows)
+        else:
+            tables.write_parquet(main, rows, meta, n_expected=n_expected)
+
+    def _n_bytes_needed(self, rows: Rows) -> int:
+        text = 14 * rows.n_rows * len(rows.features) if self._format == "tsv" else 0
+        return h5ad.n_bytes_needed(rows) + text
+
+    def _layout(self) -> dict[str, Any]:
+        rows = self._rows
+        return {
+            "format": self._format,
+            "dtype": rows.dtype.name,
+            "features": [len(rows.features), *rows.features[:1], *rows.features[-1:]],
+            "columns": dict(rows.columns),
+            "class tokens": rows.cls_shape,
+            "tokens": rows.tokens_dim,
+        }
+
+    def _refuse_existing(self, is_allowed: bool) -> None:
+        existing = [path for path in self._outputs.values() if path.exists()]
+        if existing and not is_allowed:
+            raise OutputError(f"{existing[-1]}: exists already; --force replaces it")
+        for path in existing:
+            if path.is_dir():
+                raise OutputError(f"{path}: is a folder")
+
+
+def _outputs(path: Path, output_format: Format, *, with_tokens: bool) -> dict[str, Path]:
+    """The files of an output, in the order in which they get their names."""
+    stem = path.name.removesuffix(".gz")
+    stem = stem.removesuffix(Path(stem).suffix)
+    outputs = {"tokens": path.with_name(f"{stem}.tokens.h5")} if with_tokens else {}
+    if output_format in ("tsv", "npy"):
+        outputs["meta"] = path.with_name(f"{stem}.meta.json")
+    if output_format == "npy":
+        outputs["obs"] = path.with_name(f"{stem}.obs.tsv")
+    return outputs | {"main": path}

@@ -1,0 +1,157 @@
+"""EmbeddingReader: what a `findna-embedding/1` file holds, also after anndata saved it again."""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.errors import TableError
+from findna.io.h5ad import SCHEMA
+
+Selection = slice | NDArray[np.integer[Any]]
+
+
+class EmbeddingReader:
+    """An open embedding file; a context manager. Nothing is read before it is asked for.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        x: The vectors, an h5py dataset of shape (N, D): slice it.
+        cls: The class tokens, an h5py dataset of shape (N, K, C), or None.
+
+    Raises:
+        TableError: It is absent, damaged, of another kind, or incomplete.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _open(path)
+        try:
+            self._check()
+            self.x = self._file["X"]
+            self.cls = self._file.get("obsm/X_cls")
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        """schema, complete, n_expected, findna_version, provenance, model, genome, inputs, params."""
+        group = self._file["uns/findna"]
+        values = {name: item[()] for name, item in group.items() if name != "skipped"}
+        texts = {name: value.decode() for name, value in values.items() if isinstance(value, bytes)}
+        plain = {name: value.item() for name, value in values.items() if name not in texts}
+        return plain | {name: text if name == "schema" else json.loads(text) for name, text in texts.items()}
+
+    @cached_property
+    def features(self) -> list[str]:
+        """Names of the D values of a vector."""
+        return list(_read_index(self._file["var"], slice(None)))
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """Names of the obs columns, `id` first."""
+        return ["id", *map(str, self._file["obs"].attrs["column-order"])]
+
+    @cached_property
+    def obs(self) -> dict[str, NDArray[Any]]:
+        """The columns of all rows; strings are objects of type str."""
+        return self.read_obs()
+
+    @cached_property
+    def skipped(self) -> dict[str, NDArray[Any]]:
+        """id, source, row, line (-1: none) and reason of the skipped records."""
+        return _read_frame(self._file["uns/findna/skipped"], slice(None))
+
+    def read_obs(self, rows: Selection | None = None) -> dict[str, NDArray[Any]]:
+        """The columns of some rows."""
+        return _read_frame(self._file["obs"], slice(None) if rows is None else rows)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check(self) -> None:
+        file = self._file
+        schema = file.get("uns/findna/schema")
+        if schema is None:
+            kind = file.attrs.get("findna_schema", "another kind of HDF5 file")
+            raise TableError(f"is no {SCHEMA} file but {kind}", path=self.path)
+        if schema[()].decode() != SCHEMA:
+            raise TableError(f"has schema {schema[()].decode()}; this findna reads {SCHEMA}", path=self.path)
+        try:
+            n_expected, is_complete = (
+                int(file["uns/findna/n_expected"][()]),
+                bool(file["uns/findna/complete"][()]),
+            )
+            n_rows, n_skipped = file["X"].shape[0], _length(file["uns/findna/skipped"])
+        except (KeyError, AttributeError) as error:
+            raise TableError(f"is damaged: {error}", path=self.path) from error
+        if not is_complete or n_rows + n_skipped != n_expected or n_rows != _length(file["obs"]):
+            raise TableError(
+                f"is incomplete: {n_rows:,} rows and {n_skipped:,} skipped of {n_expected:,} records",
+                path=self.path,
+            )
+
+
+def read_embeddings(
+    path: Path | str, rows: Selection | None = None
+) -> tuple[NDArray[Any], dict[str, NDArray[Any]], dict[str, Any]]:
+    """Vectors (n, D), obs columns and metadata of an embedding file, or of some of its rows.
+
+    Raises:
+        TableError: As in `EmbeddingReader`.
+    """
+    with EmbeddingReader(Path(path)) as reader:
+        return reader.x[slice(None) if rows is None else rows], reader.read_obs(rows), reader.meta
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r", locking="best-effort")
+    except FileNotFoundError as error:
+        raise TableError("is not there", path=path) from error
+    except OSError as error:
+        reason = "is no HDF5 file, or a damaged one" if path.is_file() else f"cannot be read: {error}"
+        raise TableError(reason, path=path) from error
+
+
+def _read_frame(group: h5py.Group, rows: Selection) -> dict[str, NDArray[Any]]:
+    columns = {"id": _read_index(group, rows)}
+    return columns | {str(name): _read_column(group[name], rows) for name in group.attrs["column-order"]}
+
+
+def _read_index(group: h5py.Group, rows: Selection) -> NDArray[Any]:
+    return _read_column(group[group.attrs["_index"]], rows)
+
+
+def _read_column(element: Any, rows: Selection) -> NDArray[Any]:
+    """One column, also of the kinds that anndata makes of ours when it saves the file again."""
+    if isinstance(element, Mapping):
+        if "codes" in element:
+            return np.asarray(_read_column(element["categories"], slice(None))[element["codes"][rows]])
+        element = element["values"]
+    if h5py.check_string_dtype(element.dtype):
+        return np.asarray(element.asstr()[rows], dtype=object)
+    return np.asarray(element[rows])
+
+
+def _length(group: h5py.Group) -> int:
+    element = group[group.attrs["_index"]]
+    return len(element["values"] if isinstance(element, Mapping) else element)

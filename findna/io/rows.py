@@ -1,0 +1,192 @@
+"""What a row of an output holds, and how rows stand in a spool: fixed-size vectors and JSON lines."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.errors import InputError, ModelError, OutputError
+
+Kind = Literal["string", "categorical", "int32", "int64", "float32"]
+
+OBS_COLUMNS: Mapping[str, Kind] = {
+    "id": "string",
+    "name": "string",
+    "chrom": "categorical",
+    "start": "int64",
+    "end": "int64",
+    "strand": "categorical",
+    "source": "categorical",
+    "row": "int64",
+    "length": "int64",
+    "n_windows": "int32",
+    "frac_n": "float32",
+    "n_iupac": "int64",
+}
+"""The columns of every output, in order; an input may add its own (`OBS_COLUMNS | {"flag": "int32"}`)."""
+
+SKIPPED_COLUMNS: Mapping[str, Kind] = {
+    "id": "string",
+    "source": "string",
+    "row": "int64",
+    "line": "int64",
+    "reason": "string",
+}
+
+BLOCK = 2048
+"""Rows handled at a time when the final file is assembled."""
+
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class Block(NamedTuple):
+    """Consecutive rows of a spool.
+
+    Args:
+        start: Index of the first.
+        x: Vectors, shape (n, D).
+        obs: Their columns, n values each.
+        cls: Class tokens, shape (n, K, C), or None.
+    """
+
+    start: int
+    x: NDArray[Any]
+    obs: dict[str, list[Any]]
+    cls: NDArray[Any] | None
+
+    @property
+    def rows(self) -> slice:
+        """Where they stand in the output."""
+        return slice(self.start, self.start + len(self.x))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All rows of a spool, on disk: what an output file is assembled from.
+
+    Args:
+        folder: Holds the files `x`, `cls`, `tokens` (rows of fixed size) and `obs`, `skipped` (JSON lines).
+        columns: Name and kind of each value of an obs line.
+        features: Names of the D values of a vector.
+        dtype: Of vectors and class tokens.
+        cls_shape: (K, C) of the class tokens, or None.
+        tokens_dim: C of the tokens, or None.
+        n_rows: Rows written.
+        n_skipped: Records skipped.
+    """
+
+    folder: Path
+    columns: Mapping[str, Kind]
+    features: Sequence[str]
+    dtype: np.dtype[Any]
+    cls_shape: tuple[int, int] | None
+    tokens_dim: int | None
+    n_rows: int = 0
+    n_skipped: int = 0
+
+    def blocks(self) -> Iterator[Block]:
+        """The rows in order, `BLOCK` at a time."""
+        arrays = self._arrays("x", self.dtype, (len(self.features),))
+        tokens = self._arrays("cls", self.dtype, self.cls_shape) if self.cls_shape else itertools.repeat(None)
+        start = 0
+        for x, cls, obs in zip(arrays, tokens, _json_blocks(self.folder / "obs", self.columns), strict=False):
+            yield Block(start, x, obs, cls)
+            start += len(x)
+
+    def skipped(self) -> Iterator[dict[str, list[Any]]]:
+        """The columns `SKIPPED_COLUMNS` of the skipped records, `BLOCK` at a time."""
+        return _json_blocks(self.folder / "skipped", SKIPPED_COLUMNS)
+
+    def tokens(self) -> Iterator[NDArray[np.float16]]:
+        """The tokens of all rows end to end, shape (n, C) at a time."""
+        return self._arrays("tokens", np.dtype("<f2"), (self.tokens_dim or 0,))
+
+    def _arrays(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Iterator[NDArray[Any]]:
+        n_bytes = BLOCK * dtype.itemsize * int(np.prod(shape))
+        with (self.folder / name).open("rb") as file:
+            while content := file.read(n_bytes):
+                yield np.frombuffer(content, dtype).reshape(-1, *shape)
+
+
+def obs_lines(columns: Mapping[str, Kind], obs: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows as JSON lines: a list of the columns' values each.
+
+    Raises:
+        InputError: A string holds a NUL or is no Unicode; the text names the row.
+    """
+    casts = [(name, _CASTS[kind]) for name, kind in columns.items()]
+    values = ([cast(row[name]) for row in obs] for name, cast in casts)
+    try:
+        text = "".join([_dumps(line) + "\n" for line in zip(*values, strict=True)])
+        if "\\u0000" in text:
+            _refuse_nul(columns, obs)
+        return text.encode()
+    except UnicodeEncodeError as error:
+        around = error.object[max(0, error.start - 40) : error.end + 10]
+        raise InputError(f"{around!r} is no Unicode text") from error
+
+
+def checked(
+    values: NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...], *, ids: Sequence[str] = ()
+) -> NDArray[Any]:
+    """Vectors as they are stored, C-contiguous.
+
+    Raises:
+        ValueError: The shape is another.
+        ModelError: One holds NaN or Inf.
+        OutputError: One is outside the range of float16.
+    """
+    if values.shape != shape:
+        raise ValueError(f"vectors have shape {values.shape}, not {shape}")
+    with np.errstate(over="ignore"):
+        stored = np.ascontiguousarray(values, dtype)
+    if np.isfinite(stored).all():
+        return stored
+    first = int(np.argwhere(~np.isfinite(stored))[0, 0])
+    record = f"record {ids[first]}" if ids else "a record"
+    if np.isfinite(values).all():
+        raise OutputError(f"{record}: a value is too large for float16; use --dtype float32")
+    raise ModelError(f"{record}: its vector holds NaN or Inf; try --precision fp32, or check the model")
+
+
+def printable(value: Any) -> str:
+    """A value as a field of a TSV row: tabs and line ends become spaces.
+
+    >>> printable("a\\tb"), printable(0.1), printable(7)
+    ('a b', '0.1', '7')
+    """
+    if type(value) is str:
+        return value if value.isprintable() else value.translate(_BLANKS)
+    return str(np.float32(value)) if type(value) is float else str(value)
+
+
+_BLANKS = dict.fromkeys(
+    map(ord, "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), " "
+)  # str.splitlines breaks at each
+_CASTS: Mapping[str, Callable[[Any], Any]] = {
+    "string": str,
+    "categorical": str,
+    "int32": int,
+    "int64": int,
+    "float32": lambda value: float(np.float32(value)),
+}
+
+
+def _json_blocks(path: Path, columns: Iterable[str]) -> Iterator[dict[str, list[Any]]]:
+    names = list(columns)
+    with path.open("rb") as file:
+        while lines := list(itertools.islice(file, BLOCK)):
+            rows = json.loads(b"[%s]" % b",".join(lines))
+            yield dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def _refuse_nul(columns: Mapping[str, Kind], obs: Sequence[Mapping[str, Any]]) -> None:
+    for row in obs:
+        for name in columns:
+            if "\0" in str(row[name]):
+                raise InputError(f"its {name} holds a NUL byte", record=str(row["id"]).replace("\0", "\\0"))

@@ -1,0 +1,248 @@
+"""Spool: append-only files, and a journal that says how much of each is certain after any crash."""
+
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from findna.errors import OutputError
+from findna.io.files import locked, raise_output_error, sync_folder
+
+_JOURNAL, _LOCK = "journal", "lock"
+_BUFFER = 1 << 20
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
+
+
+class Spool:
+    """A folder of byte files that grow by whole commits; use it as a context manager.
+
+    `append` adds bytes, `commit` makes all bytes so far certain: the files are synced, then one journal line
+    with the length and running crc32 of each is written and synced. Opening the spool again cuts off what is
+    after the last whole journal line, and drops a commit whose bytes are damaged or missing with all after it.
+    The first journal line is the fingerprint of the run: only the same run may continue it.
+
+    Args:
+        folder: Made if absent; its parent must exist.
+        names: The files in it.
+        fingerprint: What must be the same for a run to be continued; JSON values.
+        resume: Continue what is there.
+        discard: Throw away what is there. With neither, a folder that holds a run is refused.
+
+    Attributes:
+        state: What the last commit was given, {} before the first.
+        is_resumed: Whether a run was there and is continued.
+
+    Raises:
+        OutputError: In use by another process; holds a run that is not to be continued or was made with other
+            settings; cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        fingerprint: Mapping[str, Any],
+        *,
+        resume: bool = False,
+        discard: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.state: dict[str, Any] = {}
+        self._names = tuple(names)
+        self._pending: dict[str, list[bytes]] = {name: [] for name in names}
+        self._n_pending = 0
+        self._length = dict.fromkeys(names, 0)
+        self._crc = dict.fromkeys(names, 0)
+        self._files: dict[str, BinaryIO] = {}
+        with ExitStack() as stack:
+            stack.enter_context(locked(folder / _LOCK, what=folder))
+            try:
+                self.is_resumed = self._open(
+                    json.loads(json.dumps(fingerprint)), resume=resume, discard=discard
+                )
+            except OSError as error:
+                raise_output_error(error, folder)
+            finally:
+                stack.callback(self._close_files)
+            self._stack = stack.pop_all()
+
+    def append(self, name: str, content: bytes) -> None:
+        """Add bytes to a file. They count from the next commit on.
+
+        Raises:
+            OutputError: They cannot be written. The spool is closed and can be resumed from its last commit.
+        """
+        self._pending[name].append(content)
+        self._length[name] += len(content)
+        self._crc[name] = zlib.crc32(content, self._crc[name])
+        self._n_pending += len(content)
+        if self._n_pending >= _BUFFER:
+            self._guard_write(sync=False)
+
+    def commit(self, state: Mapping[str, Any]) -> None:
+        """Make everything appended so far certain, and remember `state` (JSON values) with it.
+
+        Raises:
+            OutputError: It cannot be written; as in `append`.
+        """
+        self.state = dict(state)
+        self._guard_write(sync=True)
+
+    def path(self, name: str) -> Path:
+        """Where a file of the spool, or a temporary one that goes with it, lies."""
+        return self.folder / name
+
+    def size(self, name: str) -> int:
+        """Bytes appended to a file, committed or not."""
+        return self._length[name]
+
+    def remove(self) -> None:
+        """Delete the folder; nothing of it is needed any more."""
+        self._close_files()
+        self.path(_JOURNAL).unlink(missing_ok=True)  # first: what is left of a spool without it is no run
+        self._wipe()
+        self.path(_LOCK).unlink(missing_ok=True)
+        self.folder.rmdir()
+        sync_folder(self.folder.parent)
+
+    def close(self) -> None:
+        """Let go of the folder; it stays, up to its last commit."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self, fingerprint: dict[str, Any], *, resume: bool, discard: bool) -> bool:
+        lines = [] if discard else list(_read_journal(self.path(_JOURNAL)))
+        if lines and not resume:
+            raise OutputError(
+                f"{self.folder}: a partial run is here; --resume continues it, --force discards it"
+            )
+        if lines:
+            self._refuse_other(lines[0]["fingerprint"], fingerprint)
+            kept = self._keep(lines)
+        else:
+            self._wipe()
+        for name in (*self._names, _JOURNAL):
+            self._files[name] = self.path(name).open("ab", buffering=0)
+        if lines:
+            self._cut(_JOURNAL, kept)
+        else:
+            self._write(_JOURNAL, _journal_line({"fingerprint": fingerprint}))
+            _sync(self._files[_JOURNAL].fileno())
+            sync_folder(self.folder)
+            sync_folder(self.folder.parent)
+        return bool(lines)
+
+    def _refuse_other(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        missing = object()
+        differing = sorted(k for k in old.keys() | new.keys() if old.get(k, missing) != new.get(k, missing))
+        if differing:
+            changes = "; ".join(
+                f"{key} was {_brief(old.get(key))}, is {_brief(new.get(key))}" for key in differing
+            )
+            raise OutputError(
+                f"{self.folder}: the partial run has other settings: {changes}. "
+                "Give the same ones, or --force to discard it"
+            )
+
+    def _keep(self, lines: list[dict[str, Any]]) -> int:
+        """Cut every file to the last commit that all files bear out; the journal bytes up to there."""
+        commits = lines[1:]
+        for name in self._names:
+            commits = commits[: _n_intact(self.path(name), name, commits)]
+        nothing = {"state": {}, "length": self._length, "crc": self._crc, "end": lines[0]["end"]}
+        last: dict[str, Any] = commits[-1] if commits else nothing
+        self.state = last["state"]
+        self._length, self._crc = dict(last["length"]), dict(last["crc"])
+        for name in self._names:
+            self._cut(name, self._length[name])
+        return int(last["end"])
+
+    def _cut(self, name: str, length: int) -> None:
+        with self.path(name).open("ab") as file:
+            file.truncate(length)
+            os.fsync(file.fileno())
+
+    def _guard_write(self, *, sync: bool) -> None:
+        try:
+            for name, chunks in self._pending.items():
+                if chunks:
+                    self._write(name, b"".join(chunks))
+                    chunks.clear()
+                if sync:
+                    _sync(self._files[name].fileno())
+            self._n_pending = 0
+            if sync:
+                line = {"state": self.state, "length": self._length, "crc": self._crc}
+                self._write(_JOURNAL, _journal_line(line))
+                _sync(self._files[_JOURNAL].fileno())
+        except OSError as error:
+            self._close_files()
+            raise_output_error(
+                error, self.folder, hint="what is written is kept: --resume continues from there"
+            )
+
+    def _write(self, name: str, content: bytes) -> None:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[self._files[name].write(rest) :]
+
+    def _close_files(self) -> None:
+        while self._files:
+            self._files.popitem()[1].close()
+
+    def _wipe(self) -> None:
+        for path in self.folder.iterdir():
+            if path.name != _LOCK:
+                path.unlink()
+
+
+def _journal_line(content: Mapping[str, Any]) -> bytes:
+    text = json.dumps(content, separators=(",", ":")).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def _read_journal(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines from the first on, each with the byte where it ends."""
+    end = 0
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        for line in file:
+            end += len(line)
+            if not line.endswith(b"\n") or line[:9] != b"%08x " % zlib.crc32(line[9:-1]):
+                return
+            yield json.loads(line[9:]) | {"end": end}
+
+
+def _n_intact(path: Path, name: str, commits: Sequence[Mapping[str, Any]]) -> int:
+    """How many of the commits, from the first on, a file bears out; reads it once."""
+    position = crc = 0
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return 0
+    with file:
+        for index, commit in enumerate(commits):
+            while position < commit["length"][name]:
+                chunk = file.read(min(_BUFFER, commit["length"][name] - position))
+                if not chunk:
+                    return index
+                position, crc = position + len(chunk), zlib.crc32(chunk, crc)
+            if crc != commit["crc"][name]:
+                return index
+    return len(commits)
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

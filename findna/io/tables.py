@@ -1,0 +1,214 @@
+"""The other output formats: TSV, npy and Parquet from a spool, and TSV straight to a stream."""
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.errors import MissingExtraError, OutputError
+from findna.io.h5ad import SCHEMA
+from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, printable
+
+_FIRST = ("id", "chrom", "start", "end", "strand", "length", "frac_n")
+_ROW_GROUP_BYTES = 16 << 20
+
+
+def write_tsv(path: Path, rows: Rows, *, with_vectors: bool = True, is_gzip: bool = False) -> None:
+    """Write the rows as text: the columns of `tsv_header`, floats so that they read back bit for bit."""
+    n_features = len(rows.features) if with_vectors else 0
+    with _text_file(path, is_gzip=is_gzip) as file:
+        file.write(tsv_header(rows.columns, n_features))
+        for block in rows.blocks():
+            file.write(_tsv_rows(rows.columns, block.obs, block.x[:, :n_features]))
+
+
+def tsv_header(columns: Mapping[str, Kind], n_features: int) -> bytes:
+    """`id chrom start end strand length frac_n`, then the other columns, then e0 to eD-1."""
+    return "\t".join([*_ordered(columns), *(f"e{i}" for i in range(n_features))]).encode() + b"\n"
+
+
+def write_npy(path: Path, rows: Rows) -> None:
+    """Write the vectors alone, shape (N, D); `np.load(path, mmap_mode="r")` reads a part."""
+    header = {
+        "descr": np.lib.format.dtype_to_descr(rows.dtype),
+        "fortran_order": False,
+        "shape": (rows.n_rows, len(rows.features)),
+    }
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in rows.blocks():
+            file.write(block.x.tobytes())
+
+
+def write_meta(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int) -> None:
+    """Write what an HDF5 output holds in uns/findna as JSON, the skipped records as a list of objects."""
+    head = _meta(uns, n_expected) | {"columns": list(rows.columns), "features": list(rows.features)}
+    with path.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(head, ensure_ascii=False, indent=1)[:-2] + ',\n "skipped": [')
+        separator = "\n  "
+        for block in rows.skipped():
+            for values in zip(*block.values(), strict=True):
+                line = dict(zip(SKIPPED_COLUMNS, values, strict=True))
+                file.write(separator + json.dumps(line, ensure_ascii=False))
+                separator = ",\n  "
+        file.write("]\n}\n")
+
+
+def require_pyarrow() -> Any:
+    """The pyarrow package.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", extra="parquet", purpose="--format parquet") from error
+    return pyarrow
+
+
+def write_parquet(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int) -> None:
+    """Write the obs columns and `embedding` (lists of fixed size); uns is JSON under the metadata key `findna`."""
+    arrow = require_pyarrow()
+    kinds = {"string": arrow.string(), "categorical": arrow.dictionary(arrow.int32(), arrow.string())}
+    types = {name: kinds.get(kind) or arrow.from_numpy_dtype(kind) for name, kind in rows.columns.items()}
+    vector = arrow.list_(arrow.from_numpy_dtype(rows.dtype), len(rows.features))
+    skipped = [
+        dict(zip(b, values, strict=True)) for b in rows.skipped() for values in zip(*b.values(), strict=True)
+    ]
+    meta = _meta(uns, n_expected) | {"features": list(rows.features), "skipped": skipped}
+    schema = arrow.schema(
+        [*types.items(), ("embedding", vector)], metadata={"findna": json.dumps(meta, ensure_ascii=False)}
+    )
+    with arrow.parquet.ParquetWriter(path, schema, use_dictionary=_categorical(rows.columns)) as writer:
+        group: list[Any] = []
+        for block in rows.blocks():
+            columns = [arrow.array(block.obs[name], types[name]) for name in rows.columns]
+            columns.append(
+                arrow.FixedSizeListArray.from_arrays(arrow.array(block.x.reshape(-1)), type=vector)
+            )
+            group.append(arrow.Table.from_arrays(columns, schema=schema))
+            if len(group) * block.x.nbytes >= _ROW_GROUP_BYTES:
+                writer.write_table(arrow.concat_tables(group))
+                group = []
+        if group or not rows.n_rows:
+            writer.write_table(arrow.concat_tables(group) if group else schema.empty_table())
+
+
+class TsvStream:
+    """The methods of `EmbeddingWriter` for a pipe: TSV rows at once, no spool, nothing to resume.
+
+    Only a stream that ends with the line `# complete n_rows=N n_skipped=M` is whole.
+
+    Args:
+        file: A binary stream, such as `sys.stdout.buffer`; it is flushed, not closed.
+        features: Names of the D values; their number is what counts.
+        obs_columns: Name and kind of the columns.
+        dtype: float16 rounds the values as a float16 file would hold them.
+    """
+
+    n_records_done = 0
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        *,
+        features: Sequence[str],
+        obs_columns: Mapping[str, Kind] = OBS_COLUMNS,
+        dtype: str = "float32",
+    ) -> None:
+        self._file, self._columns, self._n_features, self._dtype = (
+            file,
+            obs_columns,
+            len(features),
+            np.dtype(dtype),
+        )
+        self.n_rows = self.n_skipped = 0
+        self._file.write(tsv_header(obs_columns, self._n_features))
+
+    def write(
+        self, x: NDArray[Any], obs: Sequence[Mapping[str, Any]], cls: NDArray[Any] | None = None
+    ) -> None:
+        """Write rows; as in `EmbeddingWriter.write`."""
+        if cls is not None:
+            raise ValueError("TSV holds no class tokens beside the vectors")
+        ids = [str(row["id"]) for row in obs]
+        x = checked(x, self._dtype, (len(obs), self._n_features), ids=ids)
+        columns = {name: [_plain(row[name], kind) for row in obs] for name, kind in self._columns.items()}
+        self._file.write(_tsv_rows(self._columns, columns, x))
+        self.n_rows += len(obs)
+
+    def write_tokens(self, tokens: NDArray[Any]) -> None:
+        """Refused: tokens need a file."""
+        raise ValueError("tokens cannot be streamed as TSV")
+
+    def skip(self, id: str, *, row: int, line: int | None, source: str, reason: str) -> None:
+        """Count a skipped record."""
+        self.n_skipped += 1
+
+    def commit(self) -> None:
+        """Hand what is written to the reader of the pipe."""
+        self._file.flush()
+
+    def finish(self, uns: Mapping[str, Any], *, n_expected: int) -> list[Path]:
+        """Write the line that says the stream is whole; `uns` has no place in a TSV.
+
+        Raises:
+            OutputError: Rows and skipped records are not `n_expected`.
+        """
+        if self.n_rows + self.n_skipped != n_expected:
+            raise OutputError(f"{n_expected:,} records came in, {self.n_rows + self.n_skipped:,} came out")
+        self._file.write(f"# complete n_rows={self.n_rows} n_skipped={self.n_skipped}\n".encode())
+        self._file.flush()
+        return []
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _tsv_rows(columns: Mapping[str, Kind], obs: Mapping[str, Sequence[Any]], x: NDArray[Any]) -> bytes:
+    digits = 9 if x.dtype.itemsize == 4 else 5  # enough to read back the same float32 or float16
+    vector = f"\t%.{digits}g" * x.shape[1]
+    fields = zip(*(map(printable, obs[name]) for name in _ordered(columns)), strict=True)
+    values = map(tuple, x.tolist())
+    return "".join(["\t".join(a) + vector % b + "\n" for a, b in zip(fields, values, strict=True)]).encode()
+
+
+def _ordered(columns: Mapping[str, Kind]) -> list[str]:
+    first = [name for name in _FIRST if name in columns]
+    return first + [name for name in columns if name not in first]
+
+
+def _categorical(columns: Mapping[str, Kind]) -> list[str]:
+    return [name for name, kind in columns.items() if kind == "categorical"]
+
+
+def _plain(value: Any, kind: Kind) -> Any:
+    return (
+        str(value) if kind in ("string", "categorical") else float(value) if kind == "float32" else int(value)
+    )
+
+
+def _meta(uns: Mapping[str, Any], n_expected: int) -> dict[str, Any]:
+    return {"schema": SCHEMA, "complete": True, "n_expected": n_expected, **uns}
+
+
+@contextmanager
+def _text_file(path: Path, *, is_gzip: bool) -> Iterator[Any]:
+    with path.open("wb", buffering=1 << 20) as raw:
+        if not is_gzip:
+            yield raw
+        else:  # no name and no time inside: the same rows give the same bytes
+            with gzip.GzipFile("", "wb", 4, raw, mtime=0) as file:
+                yield file
