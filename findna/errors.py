@@ -40,6 +40,8 @@ class InputError(FindnaError):
     """
 
     kind = "input"
+    is_fatal = True
+    """Whether this ends a run in which a record's fault does; False where leaving the record out was asked for."""
 
     def __init__(
         self,

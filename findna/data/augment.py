@@ -71,9 +71,7 @@ class Views(NamedTuple):
     noise: NDArray[np.float32]
 
 
-def make_views(
-    sequences: Sequence[Codes], generators: Sequence[np.random.Generator], config: PretrainConfig
-) -> Views:
+def make_views(sequences: Sequence[Codes], generators: Sequence[np.random.Generator], config: PretrainConfig) -> Views:
     """The two views of each sequence, drawn from its own generator: first u, then v (section 4.1)."""
     students, teachers, noises, masks = [], [], [], []
     n_class_tokens = config.model.n_class_tokens

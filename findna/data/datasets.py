@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.errors import InputError
-from findna.sequence import N, Codes
+from findna.sequence import Codes, N
 
 MAX_N = 0.1
 """A sampled window with more N than this is drawn again."""

@@ -131,7 +131,9 @@ def save_model(folder: Path, network: ChordMixer, *, name: str, training: Mappin
     The golden vectors are those of the stored, rounded weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rounded = {key: value.detach().to("cpu", torch.bfloat16).contiguous() for key, value in network.state_dict().items()}
+    rounded = {
+        key: value.detach().to("cpu", torch.bfloat16).contiguous() for key, value in network.state_dict().items()
+    }
     content = save(rounded)
     stored = ChordMixer(network.config)
     stored.load_state_dict(rounded)
@@ -186,4 +188,8 @@ def verify_model(model: Model, *, products: torch.dtype = torch.float32) -> Iter
         delta = np.abs(ours - expected).max() / np.abs(expected).max() if ours.shape == expected.shape else np.nan
         worst = float(np.maximum(worst, delta))  # NaN stays
     limit = TOLERANCE[products]
-    yield "golden vectors", worst <= limit, f"largest difference {worst:.1e} of the scale, at most {limit:.0e}"
+    yield (
+        "golden vectors",
+        worst <= limit,
+        f"largest difference {worst:.1e} of the scale, at most {limit:.0e}",
+    )

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.data.batch import Batch
-from findna.sequence import N, Codes
+from findna.sequence import Codes, N
 
 FLANK = 3
 """Neighbours on each side: a table over 7-mers with the middle unknown."""

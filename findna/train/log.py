@@ -7,12 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-COLUMNS = (
-    "step epoch n_bases seconds bases_per_second learning_rate momentum "
-    "loss mnm_loss contrastive_loss accuracy grad_norm "
-    "valid_loss valid_mnm_loss valid_contrastive_loss valid_accuracy kmer_accuracy "
-    "teacher_entropy effective_rank agreement"
-).split()
+COLUMNS = ["step", "epoch", "n_bases", "seconds", "bases_per_second", "learning_rate", "momentum", "loss", "mnm_loss", "contrastive_loss", "accuracy", "grad_norm", "valid_loss", "valid_mnm_loss", "valid_contrastive_loss", "valid_accuracy", "kmer_accuracy", "teacher_entropy", "effective_rank", "agreement"]
 
 
 class Log:

@@ -146,9 +146,10 @@ class Trainer:
         losses.total.backward()  # type: ignore[no-untyped-call]
         limit = self.config.clip or math.inf
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self.student.parameters(), limit))
-        if not (math.isfinite(float(losses.total)) and math.isfinite(grad_norm)):
+        loss = losses.total.item()
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise TrainingError(
-                f"diverged: the loss is {float(losses.total):.4g} and the gradient's norm {grad_norm:.4g}; "
+                f"diverged: the loss is {loss:.4g} and the gradient's norm {grad_norm:.4g}; "
                 "lower --learning-rate, or resume from the last checkpoint with another --seed"
             )
         self.optimizer.step()
@@ -156,7 +157,7 @@ class Trainer:
             update_center(self.center, losses.teacher_tokens, center_momentum=self.config.center_momentum)
             update_teacher(self.teacher, self.student, momentum=momentum)
         return {
-            "loss": float(losses.total),
+            "loss": loss,
             "mnm_loss": float(losses.mnm),
             "contrastive_loss": float(losses.contrastive),
             "accuracy": int(losses.n_right) / max(1, len(views.targets)),
@@ -353,7 +354,13 @@ def pretrain(
             "time_budget": time_budget,
         }
         save_checkpoint(folder, step, trainer.tensors(), state)
-        summary = {"finished": finished, "steps": step, "n_bases": n_bases, "seconds": round(clock.seconds), **last}
+        summary = {
+            "finished": finished,
+            "steps": step,
+            "n_bases": n_bases,
+            "seconds": round(clock.seconds),
+            **last,
+        }
         training = {**fingerprint, "summary": summary}
         save_model(out, trainer.teacher, name=name, training=training, card=model_card(name, training))
 
@@ -374,7 +381,12 @@ def pretrain(
             step += 1
             n_bases += len(views.student.codes) - config.model.n_class_tokens * (len(views.student.rings) - 1)
             clock.tick(step)
-            row: dict[str, float] = {"step": step, "epoch": epoch, "n_bases": n_bases, "seconds": clock.seconds}
+            row: dict[str, float] = {
+                "step": step,
+                "epoch": epoch,
+                "n_bases": n_bases,
+                "seconds": clock.seconds,
+            }
             row["bases_per_second"] = (n_bases - began_bases) / (time.monotonic() - began)
             row |= {"learning_rate": rate, "momentum": momentum, **figures}
             if measured and (step / clock.total_steps >= next_report or step >= clock.total_steps):
@@ -417,7 +429,10 @@ def model_card(name: str, training: Mapping[str, Any]) -> str:
         *(f"| {key} | {value} |" for key, value in config.items() if key != "model"),
         f"| products | {training['products']} |",
         *(f"| source {key} | {value} |" for key, value in training["sources"].items()),
-        *(f"| {key} | {value:.4g} |" if isinstance(value, float) else f"| {key} | {value} |" for key, value in summary.items()),
+        *(
+            f"| {key} | {value:.4g} |" if isinstance(value, float) else f"| {key} | {value} |"
+            for key, value in summary.items()
+        ),
         "",
         "Not measured for any clinical use. What it has learned is the sequence it was trained on, and no more.",
     ]
