@@ -20,6 +20,7 @@ TOKENS_SCHEMA = "findna-tokens/1"
 
 _TEXT = h5py.string_dtype("utf-8")
 _CHUNK_BYTES = 256 << 10
+_CACHE_BYTES = 1 << 20
 _ENCODINGS = {
     "array": "0.2.0",
     "string-array": "0.2.0",
@@ -43,11 +44,7 @@ def write_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expect
             _encode(file.create_group(name), "dict")
         _write_features(file, rows.features)
         x = _array(file, "X", (rows.n_rows, len(rows.features)), rows.dtype)
-        cls = (
-            _array(file["obsm"], "X_cls", (rows.n_rows, *rows.cls_shape), rows.dtype)
-            if rows.cls_shape
-            else None
-        )
+        cls = _array(file["obsm"], "X_cls", (rows.n_rows, *rows.cls_shape), rows.dtype) if rows.cls_shape else None
         with _Frame(file, "obs", rows.columns, rows.n_rows) as obs:
             for block in rows.blocks():
                 x[block.rows] = block.x
@@ -81,9 +78,7 @@ def write_tokens(path: Path, rows: Rows) -> None:
 def n_bytes_needed(rows: Rows) -> int:
     """An upper bound of the bytes that the assembled HDF5 files take."""
     matrices = sum(
-        (rows.folder / name).stat().st_size
-        for name in ("x", "cls", "tokens")
-        if (rows.folder / name).exists()
+        (rows.folder / name).stat().st_size for name in ("x", "cls", "tokens") if (rows.folder / name).exists()
     )
     text = sum((rows.folder / name).stat().st_size for name in ("obs", "skipped"))
     heap = 64 * (rows.n_rows + rows.n_skipped) * len(rows.columns)
@@ -109,9 +104,7 @@ class _Frame(AbstractContextManager["_Frame"]):
     def __exit__(self, error: object, *_: object) -> None:
         if error is None:
             for name, categories in self._categories.items():
-                _strings(self._group[name], "categories", len(categories))(
-                    slice(0, len(categories)), list(categories)
-                )
+                _strings(self._group[name], "categories", len(categories))(slice(0, len(categories)), list(categories))
 
     def _column(self, name: str, kind: Kind, n_rows: int) -> Put:
         if kind == "string":
@@ -155,9 +148,14 @@ def _write_findna(parent: h5py.Group, rows: Rows, uns: Mapping[str, Any], n_expe
 
 
 def _create(path: Path) -> h5py.File:
-    # Blocks are whole chunks, so HDF5's chunk cache would only hold memory. Our own lock guards the file:
-    # HDF5's fails on some network file systems.
-    return h5py.File(path, "w", libver=("earliest", "v110"), rdcc_nbytes=0, locking=False)
+    # Our own lock guards the file: HDF5's fails on some network file systems.
+    file = h5py.File(path, "w", libver=("earliest", "v110"), rdcc_nbytes=0, locking=False)
+    # Blocks are whole chunks and nothing is read back, so caches that grow with the file only cost memory.
+    cache = file.id.get_mdc_config()
+    cache.set_initial_size = True
+    cache.initial_size = cache.min_size = cache.max_size = _CACHE_BYTES
+    file.id.set_mdc_config(cache)
+    return file
 
 
 def _encode(element: Any, encoding: str) -> None:

@@ -1,5 +1,6 @@
 """EmbeddingWriter puts rows down safely and in order; EmbeddingReader gives them back."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,6 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from findna import __version__
 from findna.errors import ConfigError, OutputError
 from findna.io import h5ad, tables
 from findna.io.files import publish, raise_output_error, require_space
@@ -18,12 +18,9 @@ from findna.io.reader import EmbeddingReader, read_embeddings
 from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, obs_lines
 from findna.io.spool import Spool
 
-__all__ = ["OBS_COLUMNS", "EmbeddingReader", "EmbeddingWriter", "Format", "read_embeddings"]
+__all__ = ["OBS_COLUMNS", "EmbeddingReader", "EmbeddingWriter", "Format", "Writer", "read_embeddings"]
 
 Format = Literal["h5", "tsv", "parquet", "npy"]
-Writer = "EmbeddingWriter | tables.TsvStream"
-"""What a command that makes rows can write to."""
-
 _KEPT = "every row is kept: --resume finishes the run once there is room"
 
 
@@ -81,9 +78,7 @@ class EmbeddingWriter:
         self._outputs = _outputs(path, output_format, with_tokens=tokens_dim is not None)
         self._refuse_existing(force or resume)
         folder = path.with_name(f"{path.name}.partial")
-        self._rows = Rows(
-            folder, dict(obs_columns), tuple(features), np.dtype(dtype), n_cls_shape, tokens_dim
-        )
+        self._rows = Rows(folder, dict(obs_columns), tuple(features), np.dtype(dtype), n_cls_shape, tokens_dim)
         names = ["x", "obs", "skipped"] + ["cls"] * bool(n_cls_shape) + ["tokens"] * bool(tokens_dim)
         self._spool = Spool(
             folder, names, dict(fingerprint) | self._layout(), resume=resume, discard=force and not resume
@@ -105,9 +100,7 @@ class EmbeddingWriter:
         """Records that need not be read again: rows and skipped ones."""
         return self.n_rows + self.n_skipped
 
-    def write(
-        self, x: NDArray[Any], obs: Sequence[Mapping[str, Any]], cls: NDArray[Any] | None = None
-    ) -> None:
+    def write(self, x: NDArray[Any], obs: Sequence[Mapping[str, Any]], cls: NDArray[Any] | None = None) -> None:
         """Append rows.
 
         Args:
@@ -183,10 +176,9 @@ class EmbeddingWriter:
         self._commit()
         rows = replace(self._rows, n_rows=self.n_rows, n_skipped=self.n_skipped)
         require_space(self.path.absolute().parent, self._n_bytes_needed(rows), hint=_KEPT)
-        meta = {"findna_version": __version__, **uns}
         temps = {name: self._spool.path(f"{name}.new") for name in self._outputs}
         try:
-            self._assemble(temps, rows, meta, n_expected)
+            self._assemble(temps, rows, uns, n_expected)
             self._commit(finishing=True)
             for name, final in self._outputs.items():
                 publish(temps[name], final)
@@ -214,23 +206,21 @@ class EmbeddingWriter:
         self._spool.commit(state | ({"finishing": True} if finishing else {}))
         self._committed_at = time.monotonic()
 
-    def _assemble(
-        self, temps: Mapping[str, Path], rows: Rows, meta: Mapping[str, Any], n_expected: int
-    ) -> None:
+    def _assemble(self, temps: Mapping[str, Path], rows: Rows, uns: Mapping[str, Any], n_expected: int) -> None:
         if "tokens" in temps:
             h5ad.write_tokens(temps["tokens"], rows)
         if "meta" in temps:
-            tables.write_meta(temps["meta"], rows, meta, n_expected=n_expected)
+            tables.write_meta(temps["meta"], rows, uns, n_expected=n_expected)
         main = temps["main"]
         if self._format == "h5":
-            h5ad.write_embeddings(main, rows, meta, n_expected=n_expected)
+            h5ad.write_embeddings(main, rows, uns, n_expected=n_expected)
         elif self._format == "tsv":
             tables.write_tsv(main, rows, is_gzip=self.path.name.endswith(".gz"))
         elif self._format == "npy":
             tables.write_tsv(temps["obs"], rows, with_vectors=False)
             tables.write_npy(main, rows)
         else:
-            tables.write_parquet(main, rows, meta, n_expected=n_expected)
+            tables.write_parquet(main, rows, uns, n_expected=n_expected)
 
     def _n_bytes_needed(self, rows: Rows) -> int:
         text = 14 * rows.n_rows * len(rows.features) if self._format == "tsv" else 0
@@ -258,11 +248,14 @@ class EmbeddingWriter:
 
 def _outputs(path: Path, output_format: Format, *, with_tokens: bool) -> dict[str, Path]:
     """The files of an output, in the order in which they get their names."""
-    stem = path.name.removesuffix(".gz")
-    stem = stem.removesuffix(Path(stem).suffix)
+    stem = re.sub(r"(\.(h5ad|h5|hdf5|tsv|txt|parquet|npy))?(\.gz)?$", "", path.name)
     outputs = {"tokens": path.with_name(f"{stem}.tokens.h5")} if with_tokens else {}
     if output_format in ("tsv", "npy"):
         outputs["meta"] = path.with_name(f"{stem}.meta.json")
     if output_format == "npy":
         outputs["obs"] = path.with_name(f"{stem}.obs.tsv")
     return outputs | {"main": path}
+
+
+Writer = EmbeddingWriter | tables.TsvStream
+"""What rows can be written to: a file that can be resumed, or a pipe."""

@@ -46,7 +46,7 @@ class EmbeddingReader:
 
     @cached_property
     def meta(self) -> dict[str, Any]:
-        """schema, complete, n_expected, findna_version, provenance, model, genome, inputs, params."""
+        """schema, complete, n_expected, provenance, model, genome, inputs, params."""
         group = self._file["uns/findna"]
         values = {name: item[()] for name, item in group.items() if name != "skipped"}
         texts = {name: value.decode() for name, value in values.items() if isinstance(value, bytes)}

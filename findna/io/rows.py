@@ -165,9 +165,7 @@ def printable(value: Any) -> str:
     return str(np.float32(value)) if type(value) is float else str(value)
 
 
-_BLANKS = dict.fromkeys(
-    map(ord, "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), " "
-)  # str.splitlines breaks at each
+_BLANKS = dict.fromkeys(map(ord, "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), " ")  # str.splitlines breaks at each
 _CASTS: Mapping[str, Callable[[Any], Any]] = {
     "string": str,
     "categorical": str,

@@ -21,7 +21,7 @@ class Spool:
 
     `append` adds bytes, `commit` makes all bytes so far certain: the files are synced, then one journal line
     with the length and running crc32 of each is written and synced. Opening the spool again cuts off what is
-    after the last whole journal line, and drops a commit whose bytes are damaged or missing with all after it.
+    after the last whole journal line, and drops a damaged commit with all that follow.
     The first journal line is the fingerprint of the run: only the same run may continue it.
 
     Args:
@@ -60,9 +60,7 @@ class Spool:
         with ExitStack() as stack:
             stack.enter_context(locked(folder / _LOCK, what=folder))
             try:
-                self.is_resumed = self._open(
-                    json.loads(json.dumps(fingerprint)), resume=resume, discard=discard
-                )
+                self.is_resumed = self._open(json.loads(json.dumps(fingerprint)), resume=resume, discard=discard)
             except OSError as error:
                 raise_output_error(error, folder)
             finally:
@@ -121,9 +119,7 @@ class Spool:
     def _open(self, fingerprint: dict[str, Any], *, resume: bool, discard: bool) -> bool:
         lines = [] if discard else list(_read_journal(self.path(_JOURNAL)))
         if lines and not resume:
-            raise OutputError(
-                f"{self.folder}: a partial run is here; --resume continues it, --force discards it"
-            )
+            raise OutputError(f"{self.folder}: a partial run is here; --resume continues it, --force discards it")
         if lines:
             self._refuse_other(lines[0]["fingerprint"], fingerprint)
             kept = self._keep(lines)
@@ -144,9 +140,7 @@ class Spool:
         missing = object()
         differing = sorted(k for k in old.keys() | new.keys() if old.get(k, missing) != new.get(k, missing))
         if differing:
-            changes = "; ".join(
-                f"{key} was {_brief(old.get(key))}, is {_brief(new.get(key))}" for key in differing
-            )
+            changes = "; ".join(f"{key} was {_brief(old.get(key))}, is {_brief(new.get(key))}" for key in differing)
             raise OutputError(
                 f"{self.folder}: the partial run has other settings: {changes}. "
                 "Give the same ones, or --force to discard it"
@@ -185,9 +179,7 @@ class Spool:
                 _sync(self._files[_JOURNAL].fileno())
         except OSError as error:
             self._close_files()
-            raise_output_error(
-                error, self.folder, hint="what is written is kept: --resume continues from there"
-            )
+            raise_output_error(error, self.folder, hint="what is written is kept: --resume continues from there")
 
     def _write(self, name: str, content: bytes) -> None:
         rest = memoryview(content)

@@ -73,14 +73,12 @@ def require_pyarrow() -> Any:
 
 
 def write_parquet(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int) -> None:
-    """Write the obs columns and `embedding` (lists of fixed size); uns is JSON under the metadata key `findna`."""
+    """Write the obs columns and the fixed-size lists `embedding`; uns is JSON under the metadata key `findna`."""
     arrow = require_pyarrow()
     kinds = {"string": arrow.string(), "categorical": arrow.dictionary(arrow.int32(), arrow.string())}
     types = {name: kinds.get(kind) or arrow.from_numpy_dtype(kind) for name, kind in rows.columns.items()}
     vector = arrow.list_(arrow.from_numpy_dtype(rows.dtype), len(rows.features))
-    skipped = [
-        dict(zip(b, values, strict=True)) for b in rows.skipped() for values in zip(*b.values(), strict=True)
-    ]
+    skipped = [dict(zip(b, values, strict=True)) for b in rows.skipped() for values in zip(*b.values(), strict=True)]
     meta = _meta(uns, n_expected) | {"features": list(rows.features), "skipped": skipped}
     schema = arrow.schema(
         [*types.items(), ("embedding", vector)], metadata={"findna": json.dumps(meta, ensure_ascii=False)}
@@ -89,9 +87,7 @@ def write_parquet(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected:
         group: list[Any] = []
         for block in rows.blocks():
             columns = [arrow.array(block.obs[name], types[name]) for name in rows.columns]
-            columns.append(
-                arrow.FixedSizeListArray.from_arrays(arrow.array(block.x.reshape(-1)), type=vector)
-            )
+            columns.append(arrow.FixedSizeListArray.from_arrays(arrow.array(block.x.reshape(-1)), type=vector))
             group.append(arrow.Table.from_arrays(columns, schema=schema))
             if len(group) * block.x.nbytes >= _ROW_GROUP_BYTES:
                 writer.write_table(arrow.concat_tables(group))
@@ -131,9 +127,7 @@ class TsvStream:
         self.n_rows = self.n_skipped = 0
         self._file.write(tsv_header(obs_columns, self._n_features))
 
-    def write(
-        self, x: NDArray[Any], obs: Sequence[Mapping[str, Any]], cls: NDArray[Any] | None = None
-    ) -> None:
+    def write(self, x: NDArray[Any], obs: Sequence[Mapping[str, Any]], cls: NDArray[Any] | None = None) -> None:
         """Write rows; as in `EmbeddingWriter.write`."""
         if cls is not None:
             raise ValueError("TSV holds no class tokens beside the vectors")
@@ -195,9 +189,7 @@ def _categorical(columns: Mapping[str, Kind]) -> list[str]:
 
 
 def _plain(value: Any, kind: Kind) -> Any:
-    return (
-        str(value) if kind in ("string", "categorical") else float(value) if kind == "float32" else int(value)
-    )
+    return str(value) if kind in ("string", "categorical") else float(value) if kind == "float32" else int(value)
 
 
 def _meta(uns: Mapping[str, Any], n_expected: int) -> dict[str, Any]:

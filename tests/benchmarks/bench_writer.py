@@ -1,7 +1,7 @@
 """Rows a second of `EmbeddingWriter`, its peak memory, and the size of its file.
 
-    python tests/benchmarks/bench_writer.py                 # speed at D = 44 and 154, then memory
-    python tests/benchmarks/bench_writer.py --rows 1000000 --width 44 --format tsv
+python tests/benchmarks/bench_writer.py                 # speed at D = 44 and 154, then memory
+python tests/benchmarks/bench_writer.py --rows 1000000 --width 44 --format tsv
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from findna.io.hdf5 import EmbeddingWriter
+from findna.io.hdf5 import EmbeddingWriter, Format
 
 BATCH = 256
 
@@ -36,7 +36,7 @@ def main() -> None:
     print("memory", small, large, f"ratio {large['peak_mb'] / small['peak_mb']:.3f}", sep="\n")
 
 
-def measure(folder: Path, n_rows: int, width: int, output_format: str) -> dict[str, float]:
+def measure(folder: Path, n_rows: int, width: int, output_format: Format) -> dict[str, float]:
     """Write random vectors of BED regions; seconds of both phases, peak memory, bytes."""
     x = np.random.default_rng(0).normal(size=(BATCH, width)).astype(np.float32)
     path = folder / f"out.{output_format}"
