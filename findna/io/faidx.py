@@ -1,15 +1,18 @@
 """Where each contig lies in a FASTA file (.fai): built, checked against the file, read and written."""
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from findna.errors import GenomeError
 from findna.io.bgzf import RandomAccess
 
 _MOST_HEADER = 1 << 20
 _LINE_END = b"\r\n"
+_Places = NDArray[np.intp]
 
 
 class Contig(NamedTuple):
@@ -56,7 +59,7 @@ def parse_fai(text: str) -> Faidx | None:
 
 def format_fai(index: Faidx) -> str:
     """The text of a .fai file."""
-    return "".join(f"{name}\t{'\t'.join(map(str, contig))}\n" for name, contig in index.items())
+    return "".join("\t".join([name, *map(str, contig)]) + "\n" for name, contig in index.items())
 
 
 def is_index_of(index: Faidx, file: RandomAccess) -> bool:
@@ -125,7 +128,7 @@ class _Builder:
         headers = np.flatnonzero(text[starts] == ord(">"))
         edges = [*headers.tolist(), len(starts)]
         self._lines(text, starts[: edges[0]], ends[: edges[0]], first=0)
-        for header, after in zip(edges, edges[1:], strict=False):
+        for header, after in pairwise(edges):
             end = int(ends[header])
             self._close()
             self._open(block[starts[header] + 1 : end], line=self._n_lines + header + 1)
@@ -154,7 +157,7 @@ class _Builder:
         if self._name is not None:
             self._index[self._name] = Contig(self._length, self._start, self._bases, self._width)
 
-    def _lines(self, text: np.ndarray, starts: np.ndarray, ends: np.ndarray, *, first: int) -> None:  # type: ignore[type-arg]
+    def _lines(self, text: NDArray[np.uint8], starts: _Places, ends: _Places, *, first: int) -> None:
         if not len(starts):
             return
         has_newline = text[ends - 1] == ord("\n")

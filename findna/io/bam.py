@@ -1,0 +1,293 @@
+"""Reads of a BAM or CRAM file as records: their own bases as sequenced, or the genome's under them."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pysam
+
+from findna.errors import BamError, InputError
+from findna.io.compressed import BGZF_EOF, ByteStream
+from findna.io.genome import Genome, iter_batches
+from findna.io.ids import IdSet
+from findna.record import Record
+from findna.region import Region, parse_region
+from findna.sequence import encode, reverse_complement
+
+SECONDARY_OR_SUPPLEMENTARY = 0x900
+"""Flags that are left out by default: each read once, as its primary record has it."""
+
+_PAIRED, _UNMAPPED, _REVERSE, _FIRST, _LAST = 0x1, 0x4, 0x10, 0x40, 0x80
+_COVERING = (0, 7, 8)  # CIGAR M, = and X
+_DELETED, _SKIPPED = 2, 3  # CIGAR D and N
+_CRAM_EOF = b"\xe0EOF"
+_LONGEST_CRAM_EOF = 38
+
+
+def read_bam(
+    source: str | Path | ByteStream,
+    *,
+    genome: Genome | None = None,
+    region: str | None = None,
+    min_mapq: int = 0,
+    exclude_flags: int = SECONDARY_OR_SUPPLEMENTARY,
+    reference_bases: bool = False,
+    strand: str = "bed",
+    ids: IdSet | None = None,
+) -> Iterator[Record | BamError]:
+    """Yield the reads of a BAM or CRAM file in file order; one that cannot be used as its error.
+
+    The bases are the record's own, soft-clipped ones among them, in the direction in which they were
+    sequenced: those of a reverse-strand record are turned back. With `reference_bases` they are the
+    genome's from the first to the last aligned base, on the read's strand: what the read deletes is in
+    it, what it inserts or clips is not, and introns (CIGAR N) are left out.
+
+    chrom, start, end and strand are those of the alignment, and none for a read that is not aligned.
+    `extra` has `flag` and `mapq`.
+
+    Args:
+        source: Path, "-" for stdin, or an open stream.
+        genome: For CRAM and for `reference_bases`.
+        region: A region string; only reads whose alignment overlaps it. Uses an index that is not
+            older than the file, and otherwise reads through.
+        min_mapq: Smallest mapping quality.
+        exclude_flags: A read with any of these SAM flags is left out.
+        reference_bases: See above.
+        strand: "bed" as sequenced; "+" or "-": on that strand of the genome.
+        ids: The ids used so far; a repeated one gets `_2`, `_3`.
+
+    Raises:
+        BamError: The file is cut or damaged, a CRAM lacks its reference, or the genome is another one.
+        RegionError: `region` is no region of this file.
+    """
+    stream = source if isinstance(source, ByteStream) else ByteStream(source, error=BamError)
+    stream.error = BamError
+    used = IdSet() if ids is None else ids
+    if reference_bases and genome is None:
+        stream.fail("the bases under an alignment need a genome (--genome)")
+    with stream, _alignments(stream, genome) as file:
+        _check_genome(stream, file, genome)
+        reads = _selected(stream, file, region, min_mapq=min_mapq, exclude_flags=exclude_flags)
+        placed = ((row, read, _region(read)) for row, read in enumerate(reads))
+        if reference_bases and genome is not None:
+            yield from _from_genome(stream, placed, genome, strand=strand, used=used)
+            return
+        for row, read, place in placed:
+            yield _from_read(stream, row, read, place, strand=strand, used=used)
+
+
+@contextmanager
+def _alignments(stream: ByteStream, genome: Genome | None) -> Iterator[Any]:
+    is_cram = stream.raw_head[:4] == b"CRAM"
+    reference = str(genome.htslib_fasta()) if is_cram and genome is not None else None
+    verbosity = pysam.set_verbosity(0)
+    try:
+        if stream.is_rereadable:
+            _check_end(stream, _end_of(stream.source), is_cram=is_cram)
+            with _opened(stream, stream.source, reference) as file:
+                yield file
+        else:
+            with stream.as_pipe() as pipe, _opened(stream, pipe, reference) as file:
+                yield file
+            _check_end(stream, stream.tail, is_cram=is_cram)
+    finally:
+        pysam.set_verbosity(verbosity)
+
+
+@contextmanager
+def _opened(stream: ByteStream, source: Any, reference: str | None) -> Iterator[Any]:
+    with _no_download():
+        try:
+            file = pysam.AlignmentFile(source, "r", check_sq=False, reference_filename=reference)
+        except (OSError, ValueError) as problem:
+            _fail(stream, problem)
+        with file:
+            yield file
+
+
+@contextmanager
+def _no_download() -> Iterator[None]:
+    """Older htslib asks a server for a CRAM's reference unless REF_PATH says where else to look."""
+    if "REF_PATH" in os.environ:
+        yield
+        return
+    os.environ["REF_PATH"] = os.devnull
+    try:
+        yield
+    finally:
+        os.environ.pop("REF_PATH", None)
+
+
+def _end_of(path: str) -> bytes:
+    with Path(path).open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - 64))
+        return file.read()
+
+
+def _check_end(stream: ByteStream, tail: bytes, *, is_cram: bool) -> None:
+    if is_cram and _CRAM_EOF not in tail[-_LONGEST_CRAM_EOF:]:
+        stream.fail("the file is cut: its CRAM end-of-file container is missing")
+    if not is_cram and not tail.endswith(BGZF_EOF):
+        stream.fail("the file is cut: its BGZF end-of-file block is missing")
+
+
+def _fail(stream: ByteStream, problem: Exception) -> NoReturn:
+    reason = f"cut or damaged ({problem})"
+    if stream.raw_head[:4] == b"CRAM":
+        reason = f"damaged, or a CRAM without the reference it was made with, --genome ({problem})"
+    stream.fail(reason, cause=problem)
+
+
+def _check_genome(stream: ByteStream, file: Any, genome: Genome | None) -> None:
+    if genome is None:
+        return
+    for name, length in zip(file.references, file.lengths, strict=True):
+        there = genome.contigs.get(name, length)
+        if there != length:
+            stream.fail(f"aligned to another genome: {name} has {length:,} bases here, {there:,} in {genome.path.name}")
+
+
+def _selected(stream: ByteStream, file: Any, region: str | None, *, min_mapq: int, exclude_flags: int) -> Iterator[Any]:
+    wanted = None
+    if region is not None:
+        wanted = parse_region(region, dict(zip(file.references, file.lengths, strict=True)))
+    reads = _fetched(stream, file, wanted)
+    while True:
+        try:
+            read = next(reads)
+        except StopIteration:
+            return
+        except (OSError, ValueError) as problem:
+            _fail(stream, problem)
+        if read.flag & exclude_flags or read.mapping_quality < min_mapq:
+            continue
+        if wanted is None or _overlaps(read, wanted):
+            yield read
+
+
+def _fetched(stream: ByteStream, file: Any, wanted: Region | None) -> Iterator[Any]:
+    if wanted is not None and stream.is_rereadable and _has_fresh_index(file, Path(stream.source)):
+        return iter(file.fetch(wanted.chrom, wanted.start, wanted.end))
+    return iter(file.fetch(until_eof=True))
+
+
+def _has_fresh_index(file: Any, path: Path) -> bool:
+    names = [path.with_name(path.name + suffix) for suffix in (".csi", ".bai", ".crai")]
+    names += [path.with_suffix(suffix) for suffix in (".csi", ".bai", ".crai")]
+    indexes = [name for name in names if name.exists()]
+    written = path.stat().st_mtime
+    is_fresh = bool(indexes) and all(index.stat().st_mtime >= written for index in indexes)
+    return is_fresh and bool(file.has_index())
+
+
+def _overlaps(read: Any, wanted: Region) -> bool:
+    if read.is_unmapped or read.reference_name != wanted.chrom:
+        return False
+    end = read.reference_end or read.reference_start + 1
+    return bool(read.reference_start < wanted.end and end > wanted.start)
+
+
+def _region(read: Any) -> Region | None:
+    """Where a read is aligned, with the blocks between introns if there are introns."""
+    if read.flag & _UNMAPPED or read.reference_name is None:
+        return None
+    start = end = read.reference_start
+    blocks = []
+    block_start = start
+    for operation, length in read.cigartuples or ():
+        if operation == _SKIPPED:
+            blocks.append((block_start, end))
+            block_start = end + length
+        if operation in _COVERING or operation in (_DELETED, _SKIPPED):
+            end += length
+    blocks.append((block_start, end))
+    strand = "-" if read.flag & _REVERSE else "+"
+    joined = tuple((first, last) for first, last in blocks if last > first)
+    return Region(
+        read.reference_name,
+        start,
+        max(end, start + 1),
+        read.query_name,
+        strand,
+        blocks=joined if len(blocks) > 1 else (),
+    )
+
+
+def _id(read: Any, used: IdSet) -> str:
+    mate = {_FIRST: "/1", _LAST: "/2"}.get(read.flag & (_FIRST | _LAST), "") if read.flag & _PAIRED else ""
+    return used.unique(f"{read.query_name}{mate}")
+
+
+def _record(stream: ByteStream, row: int, read: Any, place: Region | None, bases: Any, *, id: str) -> Record:
+    codes, n_iupac = bases
+    return Record(
+        id,
+        codes,
+        n_iupac,
+        row,
+        stream.source,
+        name=read.query_name,
+        chrom=place.chrom if place else "",
+        start=place.start if place else -1,
+        end=place.end if place else -1,
+        strand=place.strand if place else ".",
+        extra={"flag": read.flag, "mapq": read.mapping_quality},
+    )
+
+
+def _from_read(
+    stream: ByteStream, row: int, read: Any, place: Region | None, *, strand: str, used: IdSet
+) -> Record | BamError:
+    id = _id(read, used)
+    if not read.query_sequence:
+        reason = "has no bases ('*')"
+        return BamError(reason, path=stream.name, record=id, row=row)
+    try:
+        codes, n_iupac = encode(read.query_sequence)
+    except ValueError as problem:
+        return BamError(str(problem), path=stream.name, record=id, row=row)
+    # A BAM stores the bases of an aligned read on the genome's forward strand.
+    is_stored_reversed = bool(read.flag & _REVERSE)
+    is_reversed = is_stored_reversed if strand == "bed" else strand == "-"
+    if strand != "bed" and place is not None:
+        place = place._replace(strand=strand)
+    bases = (reverse_complement(codes) if is_reversed else codes, n_iupac)
+    return _record(stream, row, read, place, bases, id=id)
+
+
+def _from_genome(
+    stream: ByteStream,
+    placed: Iterable[tuple[int, Any, Region | None]],
+    genome: Genome,
+    *,
+    strand: str,
+    used: IdSet,
+) -> Iterator[Record | BamError]:
+    def checked() -> Iterator[tuple[int, Any, Region | BamError]]:
+        for row, read, place in placed:
+            if place is None:
+                reason = "is not aligned, so there are no bases under it (--exclude-flags 0x904 leaves such out)"
+            elif reason := genome.check(place) or "":
+                pass
+            else:
+                yield row, read, place if strand == "bed" else place._replace(strand=strand)
+                continue
+            yield row, read, BamError(reason, path=stream.name, record=read.query_name, row=row)
+
+    for batch in iter_batches(checked(), n_bases=lambda item: _span(item[2])):
+        regions = [place for _, _, place in batch if isinstance(place, Region)]
+        fetched = iter(genome.fetch_many(regions))
+        for row, read, place in batch:
+            id = _id(read, used)
+            if isinstance(place, Region):
+                yield _record(stream, row, read, place, next(fetched), id=id)
+            else:
+                yield BamError(place.reason, path=stream.name, record=id, row=row)
+
+
+def _span(place: Region | InputError) -> int:
+    if not isinstance(place, Region):
+        return 0
+    return sum(end - start for start, end in place.blocks) or place.end - place.start

@@ -1,0 +1,197 @@
+"""Genome: the bases of any region of a FASTA or .2bit file, as codes."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from findna.errors import GenomeError, RegionError
+from findna.io.compressed import GZIP_MAGIC, is_bgzf
+from findna.io.indexed import IndexedFasta
+from findna.io.twobit import TWOBIT_MAGICS, TwoBit
+from findna.region import Region, missing_contig, parse_region
+from findna.sequence import Codes, encode, reverse_complement
+
+T = TypeVar("T")
+_MOST_REMEMBERED = 1000
+
+
+class _Contigs(Protocol):
+    contigs: dict[str, int]
+
+    def place(self, chrom: str, start: int) -> int: ...
+
+    def bases(self, chrom: str, start: int, end: int) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class Genome:
+    """The indexed sequence of an assembly; a context manager.
+
+    A FASTA (plain or bgzip) is read by its index, which is made if it is absent or does not fit
+    the file: beside the genome, or in the cache directory where that cannot be written.
+
+    Args:
+        path: FASTA, plain or bgzip, or .2bit.
+
+    Attributes:
+        path: The file.
+        contigs: Name and length of every contig, in file order.
+
+    Raises:
+        GenomeError: There is no such file, it is no genome, it is damaged, or it is compressed
+            with gzip, which allows no random access.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._source = _open(self.path)
+        self.contigs = self._source.contigs
+        self._missing: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the sorted contig names and lengths: the same for every file of one assembly."""
+        lines = sorted(f"{name}\t{length}\n" for name, length in self.contigs.items())
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def parse(self, text: str) -> Region:
+        """The region that a region string names; see `findna.region.parse_region`.
+
+        Raises:
+            RegionError: The contig is unknown, or the positions are none.
+        """
+        try:
+            return parse_region(text, self.contigs)
+        except RegionError as problem:
+            reason = problem.reason.replace("is not in the genome", f"is not in {self.path.name}")
+            raise RegionError(reason, path=text) from None
+
+    def check(self, region: Region) -> str | None:
+        """Why a region cannot be fetched, or None."""
+        length = self.contigs.get(region.chrom)
+        if length is None:
+            return self._why_missing(region.chrom)
+        if region.start < 0:
+            return f"start {region.start:,} is before the first base of {region.chrom}"
+        if region.end > length:
+            return f"end {region.end:,} is past the end of {region.chrom} ({length:,} bases)"
+        return None
+
+    def fetch(self, region: Region) -> tuple[Codes, int]:
+        """The bases of a region as codes, and how many IUPAC codes in them became N.
+
+        On the region's own strand: "-" is reverse complemented. Of a region with blocks, the
+        blocks joined.
+
+        Raises:
+            RegionError: The region does not fit; see `check`.
+            GenomeError: The file is damaged there.
+        """
+        return self.fetch_many([region])[0]
+
+    def fetch_many(self, regions: Sequence[Region]) -> list[tuple[Codes, int]]:
+        """`fetch` of each region, in the order given; read in the order of the file.
+
+        So no block of a bgzip genome is decompressed twice within one call, unless it serves
+        regions that are far larger than the block cache.
+        """
+        for region in regions:
+            if reason := self.check(region):
+                raise RegionError(reason, path=str(region))
+        place = self._source.place
+        places = [place(region.chrom, region.start) for region in regions]
+        found: dict[int, tuple[Codes, int]] = {}
+        for index in sorted(range(len(regions)), key=places.__getitem__):
+            found[index] = self._fetch(regions[index])
+        return [found[index] for index in range(len(regions))]
+
+    def _fetch(self, region: Region) -> tuple[Codes, int]:
+        bases = self._source.bases
+        if region.blocks:
+            raw = b"".join(bases(region.chrom, start, end) for start, end in region.blocks)
+            n_bases = sum(end - start for start, end in region.blocks)
+        else:
+            raw = bases(region.chrom, region.start, region.end)
+            n_bases = region.end - region.start
+        try:
+            codes, n_iupac = encode(raw)
+        except ValueError as problem:
+            raise GenomeError(str(problem), path=self.path, record=str(region)) from problem
+        if len(codes) != n_bases:
+            reason = f"{len(codes)} bases where there must be {n_bases}: the file is damaged or has changed"
+            raise GenomeError(reason, path=self.path, record=str(region))
+        return (reverse_complement(codes) if region.strand == "-" else codes), n_iupac
+
+    def htslib_fasta(self) -> Path:
+        """A path to this FASTA with its index beside it, for libraries that look for it there.
+
+        Raises:
+            GenomeError: The genome is no FASTA, or no directory for an index can be written.
+        """
+        if not isinstance(self._source, IndexedFasta):
+            raise GenomeError("must be FASTA here, not .2bit", path=self.path)
+        return self._source.htslib_fasta()
+
+    def _why_missing(self, chrom: str) -> str:
+        reason = self._missing.get(chrom)
+        if reason is None:
+            reason = missing_contig(chrom, self.contigs, where=self.path.name)
+            if len(self._missing) < _MOST_REMEMBERED:
+                self._missing[chrom] = reason
+        return reason
+
+
+def iter_batches(
+    items: Iterable[T], *, n_bases: Callable[[T], int], max_items: int = 4096, max_bases: int = 1 << 22
+) -> Iterator[list[T]]:
+    """Yield items in order, in lists that are worth one `fetch_many` and fit in memory.
+
+    Args:
+        items: Whatever leads to regions.
+        n_bases: How many bases an item will take.
+        max_items: Most items in a list.
+        max_bases: A list ends with the item that reaches it.
+    """
+    batch: list[T] = []
+    total = 0
+    for item in items:
+        batch.append(item)
+        total += n_bases(item)
+        if len(batch) == max_items or total >= max_bases:
+            yield batch
+            batch, total = [], 0
+    if batch:
+        yield batch
+
+
+def _open(path: Path) -> _Contigs:
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as problem:
+        raise GenomeError((problem.strerror or str(problem)).lower(), path=path) from problem
+    if not head:
+        raise GenomeError("the file is empty", path=path)
+    if head[:4] in TWOBIT_MAGICS:
+        return TwoBit(path)
+    if head[:2] == GZIP_MAGIC and not is_bgzf(head):
+        name = path.name.removesuffix(".gz")
+        reason = f"compressed with gzip, which cannot be indexed: gunzip {path.name} && bgzip {name}"
+        raise GenomeError(reason, path=path)
+    return IndexedFasta(path, is_compressed=is_bgzf(head))

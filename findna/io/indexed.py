@@ -1,0 +1,116 @@
+"""The bases of an indexed FASTA, plain or bgzip; its index is found, checked, or made and kept."""
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from findna.errors import GenomeError
+from findna.io.bgzf import BgzfFile, PlainFile, RandomAccess, read_gzi, write_gzi
+from findna.io.cache import cache_dir
+from findna.io.compressed import ByteStream
+from findna.io.faidx import Faidx, build_fai, format_fai, is_index_of, parse_fai
+
+
+class IndexedFasta:
+    """Bases by contig and position from a FASTA file.
+
+    Args:
+        path: The FASTA.
+        is_compressed: It is BGZF.
+
+    Raises:
+        GenomeError: The file is no FASTA, is cut or damaged.
+    """
+
+    def __init__(self, path: Path, *, is_compressed: bool) -> None:
+        self._path, self._is_compressed = path, is_compressed
+        # Where `name.fai` and `name.gzi` may lie: beside the file, or beside a link to it in the cache.
+        key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
+        self._bases = [path, cache_dir() / "genomes" / key / path.name]
+        self._indexed: Path | None = None
+        self._index, self._file = self._find() or self._build()
+        self.contigs = {name: contig.length for name, contig in self._index.items()}
+
+    def place(self, chrom: str, start: int) -> int:
+        """Where a base lies in the file's text."""
+        return self._index[chrom].byte(start)
+
+    def bases(self, chrom: str, start: int, end: int) -> bytes:
+        """The letters of [start, end), line ends among them."""
+        contig = self._index[chrom]
+        first = contig.byte(start)
+        n_bytes = contig.byte(end - 1) + 1 - first
+        return self._file.read_at(first, n_bytes)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def htslib_fasta(self) -> Path:
+        """A path to this file with its index beside it.
+
+        Raises:
+            GenomeError: No directory for an index can be written.
+        """
+        if self._indexed is None:
+            reason = "its index can be written neither beside it nor in the cache directory ($FINDNA_CACHE)"
+            raise GenomeError(reason, path=self._path)
+        if self._indexed != self._path and not self._indexed.exists():
+            self._indexed.symlink_to(self._path.resolve())
+        return self._indexed
+
+    def _find(self) -> tuple[Faidx, RandomAccess] | None:
+        for base in self._bases:
+            try:
+                index = parse_fai(_beside(base, ".fai").read_text())
+                blocks = read_gzi(_beside(base, ".gzi").read_bytes()) if self._is_compressed else None
+            except (OSError, UnicodeDecodeError):
+                continue
+            if index is None or (self._is_compressed and blocks is None):
+                continue
+            try:
+                file = BgzfFile(self._path, blocks) if self._is_compressed else PlainFile(self._path)
+            except GenomeError:
+                continue
+            with suppress(GenomeError):
+                if is_index_of(index, file):
+                    self._indexed = base
+                    return index, file
+            file.close()
+        return None
+
+    def _build(self) -> tuple[Faidx, RandomAccess]:
+        with ByteStream(self._path, error=GenomeError) as stream:
+            index = build_fai(stream.chunks(), path=str(self._path))
+        files = {".fai": format_fai(index).encode()}
+        file: RandomAccess = PlainFile(self._path)
+        if self._is_compressed:
+            file.close()
+            file = bgzf = BgzfFile(self._path)
+            files[".gzi"] = write_gzi(bgzf.blocks)
+        for base in self._bases:
+            # An index that can be kept nowhere still serves this run.
+            with suppress(OSError):
+                if base != self._path:
+                    base.parent.mkdir(parents=True, exist_ok=True)
+                for suffix, data in files.items():
+                    _publish(_beside(base, suffix), data)
+                self._indexed = base
+                break
+        return index, file
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _publish(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
