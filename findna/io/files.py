@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -44,7 +44,8 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     except OSError as error:
         raise_output_error(error, path)
     finally:
-        temp.unlink(missing_ok=True)
+        with suppress(OSError):
+            temp.unlink()
 
 
 def free_bytes(folder: Path) -> int:

@@ -1,0 +1,90 @@
+import errno
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from findna.errors import OutputError
+from findna.io import files
+
+
+def test_publish_replaces_the_old_file_and_leaves_no_temporary_one(tmp_path: Path) -> None:
+    final, temp = tmp_path / "a", tmp_path / "b"
+    final.write_text("old")
+    temp.write_text("new")
+    files.publish(temp, final)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new"}
+
+
+@pytest.mark.parametrize(("content", "expected"), [(b"\x00\xff", b"\x00\xff"), ("ß\n", b"\xc3\x9f\n")])
+def test_write_atomic_writes_bytes_and_text_as_utf8(tmp_path: Path, content: bytes | str, expected: bytes) -> None:
+    files.write_atomic(tmp_path / "a", content)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [expected]
+
+
+def test_a_failed_atomic_write_keeps_the_old_file_and_no_temporary_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_text("old")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "publish", full)
+    with pytest.raises(OutputError, match="no space left"):
+        files.write_atomic(tmp_path / "a", "new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "old"}
+
+
+def test_writing_below_a_file_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="not a directory"):
+        files.write_atomic(tmp_path / "file" / "a", "x")
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"GATTACA" * 1000)
+    assert files.sha256(tmp_path / "a") == hashlib.sha256(b"GATTACA" * 1000).hexdigest()
+
+
+def test_too_little_space_says_how_much_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "free_bytes", lambda _: 1_000_000)
+    files.require_space(tmp_path, 1_000_000, hint="")
+    with pytest.raises(OutputError, match=r"2\.5 GB are needed and 1\.0 MB are free; make room"):
+        files.require_space(tmp_path, 2_500_000_000, hint="make room")
+
+
+def test_a_lock_is_held_by_one_process_and_freed_when_it_ends(tmp_path: Path) -> None:
+    lock, what = tmp_path / "folder" / "lock", tmp_path / "out.h5"
+    code = (
+        "import sys; from pathlib import Path; from findna.io.files import locked\n"
+        "with locked(Path(sys.argv[1]), what=Path('x')):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(OutputError, match=r"out\.h5: in use"), files.locked(lock, what=what):
+            pass
+        holder.kill()
+    with files.locked(lock, what=what):
+        pass
+
+
+def test_a_lock_file_deleted_by_its_holder_can_be_taken_anew(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with files.locked(lock, what=lock):
+        lock.unlink()
+        with files.locked(lock, what=lock):
+            pass
+
+
+def test_a_lock_in_a_folder_that_does_not_exist_is_an_output_error(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OutputError, match=r"out\.h5: the folder .*absent does not exist"),
+        files.locked(tmp_path / "absent" / "out.h5.partial" / "lock", what=tmp_path / "absent" / "out.h5"),
+    ):
+        pass

@@ -1,0 +1,133 @@
+import errno
+from pathlib import Path
+
+import pytest
+
+from findna.errors import OutputError
+from findna.io import spool as spool_module
+from findna.io.spool import Spool
+
+
+def _spool(folder: Path, *, resume: bool = False, discard: bool = False, **fingerprint: object) -> Spool:
+    return Spool(folder / "out.partial", ["a", "b"], fingerprint, resume=resume, discard=discard)
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / "out.partial" / name).read_bytes() for name in ("a", "b")}
+
+
+def test_what_was_committed_is_there_after_a_resume_and_what_was_not_is_cut(tmp_path: Path) -> None:
+    with _spool(tmp_path, key=1) as spool:
+        spool.append("a", b"one")
+        spool.commit({"n": 1})
+        spool.append("a", b"two")
+        spool.append("b", b"x" * (2 << 20))  # more than is buffered: it is in the file, but not certain
+    assert len(_content(tmp_path)["b"]) > 0
+    with _spool(tmp_path, resume=True, key=1) as spool:
+        assert spool.is_resumed
+        assert spool.state == {"n": 1}
+        assert (spool.size("a"), spool.size("b")) == (3, 0)
+        assert _content(tmp_path) == {"a": b"one", "b": b""}
+        spool.append("a", b"2")
+        spool.commit({"n": 2})
+    with _spool(tmp_path, resume=True, key=1) as spool:
+        assert spool.state == {"n": 2}
+    assert _content(tmp_path)["a"] == b"one2"
+
+
+def test_a_resume_without_a_spool_starts_anew(tmp_path: Path) -> None:
+    with _spool(tmp_path, resume=True) as spool:
+        assert not spool.is_resumed
+        assert spool.state == {}
+
+
+def test_a_partial_run_is_refused_continued_or_discarded(tmp_path: Path) -> None:
+    with _spool(tmp_path) as spool:
+        spool.append("a", b"one")
+        spool.commit({"n": 1})
+    with pytest.raises(OutputError, match="--resume continues it, --force discards it"):
+        _spool(tmp_path)
+    with _spool(tmp_path, discard=True) as spool:
+        assert spool.state == {}
+        assert _content(tmp_path)["a"] == b""
+
+
+def test_another_fingerprint_is_refused_by_the_names_of_the_keys_and_nothing_is_lost(tmp_path: Path) -> None:
+    with _spool(tmp_path, model="tiny", precision="fp32", size=(1, 2)) as spool:
+        spool.append("a", b"one")
+        spool.commit({"n": 1})
+    with pytest.raises(OutputError, match='model was "tiny", is "base"; precision was "fp32", is null'):
+        _spool(tmp_path, resume=True, model="base", size=(1, 2))
+    with _spool(tmp_path, resume=True, model="tiny", precision="fp32", size=(1, 2)) as spool:
+        assert spool.state == {"n": 1}
+
+
+@pytest.mark.parametrize(("damaged", "kept"), [(0, 0), (3, 1), (6, 2)])
+def test_a_commit_whose_bytes_are_damaged_is_dropped_with_all_after_it(tmp_path: Path, damaged: int, kept: int) -> None:
+    with _spool(tmp_path) as spool:
+        for n in (1, 2, 3):
+            spool.append("a", b"abc")
+            spool.append("b", b"defg")
+            spool.commit({"n": n})
+    path = tmp_path / "out.partial" / "a"
+    path.write_bytes(path.read_bytes()[:damaged] + b"!" + path.read_bytes()[damaged + 1 :])
+    with _spool(tmp_path, resume=True) as spool:
+        assert spool.state.get("n", 0) == kept
+    assert _content(tmp_path) == {"a": b"abc" * kept, "b": b"defg" * kept}
+
+
+def test_a_damaged_journal_line_ends_the_journal(tmp_path: Path) -> None:
+    with _spool(tmp_path) as spool:
+        for n in (1, 2, 3):
+            spool.append("a", b"abc")
+            spool.commit({"n": n})
+    journal = tmp_path / "out.partial" / "journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:2], lines[2].replace(b'"n":2', b'"n":9'), *lines[3:]]))
+    with _spool(tmp_path, resume=True) as spool:
+        assert spool.state == {"n": 1}
+
+
+def test_a_spool_in_use_is_refused(tmp_path: Path) -> None:
+    with _spool(tmp_path), pytest.raises(OutputError, match="in use"):
+        _spool(tmp_path, discard=True)
+
+
+def test_a_removed_spool_leaves_nothing(tmp_path: Path) -> None:
+    with _spool(tmp_path) as spool:
+        spool.append("a", b"one")
+        spool.commit({})
+        spool.path("temporary").write_bytes(b"x")
+        spool.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_data_file_is_synced_before_the_journal_line_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _spool(tmp_path) as spool:
+        journal, synced = tmp_path / "out.partial" / "journal", []
+        monkeypatch.setattr(spool_module, "_sync", lambda _: synced.append(journal.stat().st_size))
+        before = journal.stat().st_size
+        spool.append("a", b"one")
+        spool.commit({})
+    assert synced == [before, before, journal.stat().st_size]
+    assert journal.stat().st_size > before
+
+
+def test_a_full_disk_is_an_output_error_and_the_last_commit_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with _spool(tmp_path) as spool:
+        spool.append("a", b"one")
+        spool.commit({"n": 1})
+        spool.append("a", b"two")
+        with monkeypatch.context() as patch:
+            patch.setattr(spool_module, "_sync", full)
+            with pytest.raises(OutputError, match="no space left .* --resume continues"):
+                spool.commit({"n": 2})
+    with _spool(tmp_path, resume=True) as spool:
+        assert spool.state == {"n": 1}
