@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from findna.errors import BedError
+from findna.errors import BedError, InputError
 from findna.io.compressed import ByteStream
 from findna.region import Region
 
@@ -24,7 +24,7 @@ class BedRow(NamedTuple):
 
     row: int
     line: int
-    region: Region | BedError
+    region: Region | InputError
 
 
 def read_bed(
@@ -127,9 +127,7 @@ def _blocks(region: Region, count: str, sizes: str, starts: str) -> tuple[tuple[
     for offset, size in zip(start_list, size_list, strict=True):
         start, end = region.start + offset, region.start + offset + size
         if not last_end <= start < end <= region.end:
-            raise ValueError(
-                f"block at {offset} of {size} bases must follow the one before it and lie in the region"
-            )
+            raise ValueError(f"block at {offset} of {size} bases must follow the one before it and lie in the region")
         blocks.append((start, end))
         last_end = end
     return tuple(blocks)

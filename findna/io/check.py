@@ -1,0 +1,140 @@
+"""What the inputs hold and what is wrong with it, counted before any model loads."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from findna.errors import BedError, InputError
+from findna.io.compressed import STDIN
+from findna.io.genome import Genome
+from findna.io.options import InputOptions
+from findna.io.records import REGIONS, MissingContig, Reader, count_bases
+from findna.record import Record
+from findna.region import Region
+
+_N_EXAMPLES = 10
+_MOST_CONTIGS = 1000
+
+
+@dataclass
+class InputSummary:
+    """What a first pass over the inputs found.
+
+    Args:
+        n_records: Records, those with a problem among them.
+        n_bases: Bases of the records without a problem.
+        n_windows: Windows of the records without a problem.
+        n_problems: Records with a problem.
+        problems: How many of each kind.
+        examples: The first ten.
+        missing_contigs: Contigs that are not in the genome, and how many records name them; the first 1,000.
+        unchecked: Inputs that can be read only once, or that this pass left out.
+    """
+
+    n_records: int = 0
+    n_bases: int = 0
+    n_windows: int = 0
+    n_problems: int = 0
+    problems: dict[str, int] = field(default_factory=dict)
+    examples: list[InputError] = field(default_factory=list)
+    missing_contigs: dict[str, int] = field(default_factory=dict)
+    unchecked: list[str] = field(default_factory=list)
+
+    def error(self) -> InputError | None:
+        """All problems as one error: the first in full, nine more in a line each; None without any."""
+        if not self.examples:
+            return None
+        first, *others = self.examples
+        n_alike = self.problems[_problem_kind(first)]
+        affected = f"{n_alike:,} of {self.n_records:,} records affected; --on-error skip leaves them out"
+        if first.reason.endswith(")"):
+            reason = f"{first.reason[:-1]}{'' if first.reason.endswith('?)') else ';'} {affected})"
+        else:
+            reason = f"{first.reason} ({affected})"
+        lines = [reason, *(f"  {_in_short(other, first)}" for other in others)]
+        if self.n_problems > len(self.examples):
+            lines.append(f"  and {self.n_problems - len(self.examples):,} more")
+        return type(first)("\n".join(lines), path=first.path, line=first.line, row=first.row)
+
+
+def check_inputs(
+    inputs: Sequence[str],
+    options: InputOptions,
+    *,
+    genome: Genome | None = None,
+    n_windows: Callable[[int], int] | None = None,
+    is_full: bool = False,
+) -> InputSummary:
+    """Count what the inputs hold and what is wrong with it, in constant memory.
+
+    Regions are held against the genome's index; no base is read. Stdin and pipes are left out.
+
+    Args:
+        inputs: As for `read_records`.
+        options: As for `read_records`.
+        genome: As for `read_records`.
+        n_windows: How many windows a record of so many bases has.
+        is_full: Read FASTA, FASTQ, BAM and CRAM too; otherwise they are left out.
+
+    Raises:
+        InputError: An input is missing, empty, cut or damaged.
+        ConfigError: An input cannot be read with these options.
+    """
+    summary = InputSummary()
+    with ExitStack() as stack:
+        reader = Reader(options, stack, genome)
+        for text in inputs:
+            if text == STDIN or not _is_rereadable(text):
+                summary.unchecked.append(text)
+                continue
+            source = reader.open(text)
+            n_before = summary.n_records
+            if source.kind in REGIONS:
+                for row in reader.rows(source):
+                    _count(summary, row.region, n_windows)
+            elif is_full:
+                for record in reader.records(source):
+                    _count(summary, record, n_windows)
+            else:
+                source.close()
+                summary.unchecked.append(text)
+                continue
+            if summary.n_records == n_before:
+                raise source.nothing()
+    return summary
+
+
+def _is_rereadable(text: str) -> bool:
+    path = Path(text)
+    return not path.exists() or path.is_file() or path.is_dir()
+
+
+def _count(summary: InputSummary, found: Record | Region | InputError, n_windows: Callable[[int], int] | None) -> None:
+    summary.n_records += 1
+    if not isinstance(found, InputError):
+        n_bases = len(found.codes) if isinstance(found, Record) else count_bases(found)
+        summary.n_bases += n_bases
+        summary.n_windows += n_windows(n_bases) if n_windows is not None else 0
+        return
+    summary.n_problems += 1
+    kind = _problem_kind(found)
+    summary.problems[kind] = summary.problems.get(kind, 0) + 1
+    if len(summary.examples) < _N_EXAMPLES:
+        summary.examples.append(found)
+    if isinstance(found, MissingContig):
+        missing = summary.missing_contigs
+        if found.contig in missing or len(missing) < _MOST_CONTIGS:
+            missing[found.contig] = missing.get(found.contig, 0) + 1
+
+
+def _problem_kind(problem: InputError) -> str:
+    if isinstance(problem, MissingContig):
+        return "contig is not in the genome"
+    return "does not fit" if isinstance(problem, BedError) and problem.record else "cannot be used"
+
+
+def _in_short(problem: InputError, first: InputError) -> str:
+    if problem.line is not None and problem.path == first.path:
+        return f"line {problem.line}: {problem.reason}"
+    return str(problem)

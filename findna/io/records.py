@@ -1,0 +1,243 @@
+"""Records from any mixture of inputs, in order; a record that cannot be used comes as its error."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from findna.errors import BedError, ConfigError, InputError, RegionError
+from findna.io.bam import read_bam
+from findna.io.bed import BedRow, read_bed
+from findna.io.compressed import STDIN, ByteStream
+from findna.io.fasta import read_fasta, read_fastq
+from findna.io.genome import Genome, iter_batches
+from findna.io.ids import IdSet
+from findna.io.options import InputOptions
+from findna.io.sniff import Kind, check_kind, sniff
+from findna.record import Record
+from findna.region import Region, is_region_string
+from findna.sequence import N, reverse_complement
+
+REGIONS: tuple[Kind, ...] = ("bed", "narrowpeak", "region")
+READS: tuple[Kind, ...] = ("bam", "cram")
+
+
+class TooManyN(InputError):
+    """A record has more N than `max_n` allows: always left out, never a reason to stop."""
+
+    is_fatal = False
+
+
+class MissingContig(BedError):
+    """A row of a BED file names a contig that is not in the genome."""
+
+    contig = ""
+
+
+def read_records(
+    inputs: Sequence[str], options: InputOptions, *, genome: Genome | None = None
+) -> Iterator[Record | InputError]:
+    """Yield every record of the inputs in order; one that cannot be used as its error.
+
+    Memory does not grow with the inputs, but for 8 to 13 bytes an id.
+
+    Args:
+        inputs: Paths, "-" for stdin, or region strings.
+        options: How to read them.
+        genome: An open genome, in place of `options.genome`.
+
+    Raises:
+        InputError: An input is missing, empty, cut or damaged: what concerns a whole file.
+        ConfigError: An input cannot be read with these options.
+    """
+    with ExitStack() as stack:
+        reader = Reader(options, stack, genome)
+        for text in inputs:
+            source = reader.open(text)
+            n_records = 0
+            for record in reader.records(source):
+                n_records += 1
+                yield _limit_n(record, source, options.max_n)
+            if not n_records:
+                raise source.nothing()
+
+
+class Source(NamedTuple):
+    """An input as the user wrote it, its kind, and its bytes unless it is a region string."""
+
+    text: str
+    kind: Kind
+    stream: ByteStream | None
+
+    def fault(self, row: BedRow, region: Region, reason: str, genome: Genome) -> InputError:
+        if self.stream is None:
+            return RegionError(reason, path=self.text, row=row.row)
+        error = BedError if region.chrom in genome.contigs else MissingContig
+        problem = error(reason, path=self.stream.name, line=row.line, row=row.row)
+        # The line says where it is; the id is for the list of what was skipped.
+        problem.record = region.id
+        if isinstance(problem, MissingContig):
+            problem.contig = region.chrom
+        return problem
+
+    def nothing(self) -> InputError:
+        error = InputError if self.stream is None else self.stream.error
+        what = "reads, or none that pass the filters" if self.kind in READS else "records"
+        return error(f"it holds no {what}", path=self.text)
+
+    def close(self) -> None:
+        if self.stream is not None:
+            self.stream.__exit__(None, None, None)
+
+
+class Reader:
+    """Opens inputs, and the genome when one first needs it."""
+
+    def __init__(self, options: InputOptions, stack: ExitStack, genome: Genome | None) -> None:
+        self._options, self._stack, self._genome = options, stack, genome
+        self._ids = IdSet()
+        self._is_stdin_used = False
+
+    def open(self, text: str) -> Source:
+        options = self._options
+        if options.in_format == "region" or self._is_region(text):
+            return self._checked(Source(text, "region", None))
+        if text == STDIN and self._is_stdin_used:
+            raise ConfigError("stdin can be read only once")
+        self._is_stdin_used |= text == STDIN
+        stream = ByteStream(text)
+        try:
+            kind = sniff(stream) if options.in_format is None else check_kind(options.in_format)
+            if kind in READS and stream.head[:4] != b"BAM\1" and stream.raw_head[:4] != b"CRAM":
+                stream.fail("this is neither BAM nor CRAM")
+            return self._checked(Source(text, kind, stream))
+        except BaseException:
+            stream.__exit__(None, None, None)
+            raise
+
+    def records(self, source: Source) -> Iterator[Record | InputError]:
+        options, stream = self._options, source.stream
+        strand = "bed" if options.strand == "both" else options.strand
+        if source.kind in REGIONS or stream is None:
+            yield from self._fetched(source)
+        elif source.kind in READS:
+            needs_genome = options.reference_bases or (source.kind == "cram" and self._has_genome)
+            yield from read_bam(
+                stream,
+                genome=self._need_genome("the bases under reads") if needs_genome else None,
+                region=options.region,
+                min_mapq=options.min_mapq,
+                exclude_flags=options.exclude_flags,
+                reference_bases=options.reference_bases,
+                strand=strand,
+                ids=self._ids,
+            )
+        else:
+            read = read_fastq if source.kind == "fastq" else read_fasta
+            for record in read(stream, ids=self._ids):
+                yield _reversed(record) if strand == "-" and isinstance(record, Record) else record
+
+    def rows(self, source: Source) -> Iterator[BedRow]:
+        """The regions as they will be fetched; one that does not fit the genome as its error."""
+        genome, options = self._need_genome("regions"), self._options
+        for row in self._raw_rows(source, genome):
+            region, reason = row.region, None
+            if isinstance(region, Region):
+                if options.size is not None and options.center == "summit" and region.summit < 0:
+                    reason = "no summit to center on (--center summit takes column 10 of narrowPeak)"
+                elif options.size is not None:
+                    center = region.summit if options.center == "summit" else None
+                    region = region.resize(options.size, center=center)
+                if options.strand in ("+", "-"):
+                    region = region._replace(strand=options.strand)
+                if reason := reason or genome.check(region):
+                    row = row._replace(region=source.fault(row, region, reason, genome))
+                else:
+                    row = row._replace(region=region)
+            yield row
+
+    @property
+    def _has_genome(self) -> bool:
+        return self._genome is not None or self._options.genome is not None
+
+    def _need_genome(self, what: str) -> Genome:
+        if self._genome is None:
+            if self._options.genome is None:
+                raise ConfigError(f"{what} need a genome: --genome FILE")
+            self._genome = self._stack.enter_context(Genome(self._options.genome))
+        return self._genome
+
+    def _is_region(self, text: str) -> bool:
+        if text == STDIN or self._options.in_format is not None or Path(text).exists():
+            return False
+        if is_region_string(text):
+            return True
+        return self._has_genome and text in self._need_genome("regions").contigs
+
+    def _checked(self, source: Source) -> Source:
+        options = self._options
+        if source.kind not in REGIONS and (options.size is not None or options.split):
+            flag = "--split" if options.split else "--size"
+            raise ConfigError(f"{flag} is for regions, but {source.text} is {source.kind.upper()}")
+        is_for_reads = options.region is not None or options.min_mapq or options.reference_bases
+        if source.kind not in READS and is_for_reads:
+            raise ConfigError(
+                f"--region, --min-mapq and --reference-bases are for BAM and CRAM, but {source.text} is {source.kind}"
+            )
+        return source
+
+    def _raw_rows(self, source: Source, genome: Genome) -> Iterator[BedRow]:
+        if source.stream is not None:
+            is_narrowpeak = source.kind == "narrowpeak"
+            return read_bed(source.stream, is_narrowpeak=is_narrowpeak, with_blocks=self._options.split)
+        region: Region | InputError
+        try:
+            region = genome.parse(source.text)
+        except RegionError as problem:
+            problem.row = 0
+            region = problem
+        return iter([BedRow(0, 0, region)])
+
+    def _fetched(self, source: Source) -> Iterator[Record | InputError]:
+        genome = self._need_genome("regions")
+        for batch in iter_batches(self.rows(source), n_bases=lambda row: count_bases(row.region)):
+            fetched = iter(genome.fetch_many([row.region for row in batch if isinstance(row.region, Region)]))
+            for row in batch:
+                if isinstance(row.region, InputError):
+                    yield row.region
+                    continue
+                region = row.region
+                codes, n_iupac = next(fetched)
+                yield Record(
+                    self._ids.unique(region.id),
+                    codes,
+                    n_iupac,
+                    row.row,
+                    source.text,
+                    name=region.name,
+                    chrom=region.chrom,
+                    start=region.start,
+                    end=region.end,
+                    strand=region.strand,
+                )
+
+
+def count_bases(region: Region | InputError) -> int:
+    """How many bases will be fetched for a region; 0 for an error."""
+    if not isinstance(region, Region):
+        return 0
+    return sum(end - start for start, end in region.blocks) or region.end - region.start
+
+
+def _reversed(record: Record) -> Record:
+    return record._replace(codes=reverse_complement(record.codes), strand="-")
+
+
+def _limit_n(record: Record | InputError, source: Source, max_n: float) -> Record | InputError:
+    if isinstance(record, InputError) or max_n >= 1:
+        return record
+    fraction = float((record.codes == N).mean())
+    if fraction <= max_n:
+        return record
+    reason = f"{fraction:.1%} of the bases are N, more than {max_n:.1%}"
+    return TooManyN(reason, path=source.text, record=record.id, row=record.row)
