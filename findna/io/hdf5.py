@@ -185,6 +185,8 @@ class EmbeddingWriter:
             self._spool.remove()
         except OSError as error:
             raise_output_error(error, self.path, hint=_KEPT)
+        except RuntimeError as error:  # what h5py makes of a failed write when it closes the file
+            raise OutputError(f"{self.path}: HDF5 could not write it (disk full or quota?); {_KEPT}") from error
         return list(self._outputs.values())
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -123,6 +123,7 @@ class Spool:
         if lines:
             self._refuse_other(lines[0]["fingerprint"], fingerprint)
             kept = self._keep(lines)
+            self._wipe(but=(*self._names, _JOURNAL))
         else:
             self._wipe()
         for name in (*self._names, _JOURNAL):
@@ -190,9 +191,9 @@ class Spool:
         while self._files:
             self._files.popitem()[1].close()
 
-    def _wipe(self) -> None:
+    def _wipe(self, *, but: Iterable[str] = ()) -> None:
         for path in self.folder.iterdir():
-            if path.name != _LOCK:
+            if path.name not in (_LOCK, *but):
                 path.unlink()
 
 

@@ -21,6 +21,7 @@ def test_what_was_committed_is_there_after_a_resume_and_what_was_not_is_cut(tmp_
         spool.append("a", b"one")
         spool.commit({"n": 1})
         spool.append("a", b"two")
+        spool.path("temporary").write_bytes(b"x")
         spool.append("b", b"x" * (2 << 20))  # more than is buffered: it is in the file, but not certain
     assert len(_content(tmp_path)["b"]) > 0
     with _spool(tmp_path, resume=True, key=1) as spool:
@@ -28,6 +29,7 @@ def test_what_was_committed_is_there_after_a_resume_and_what_was_not_is_cut(tmp_
         assert spool.state == {"n": 1}
         assert (spool.size("a"), spool.size("b")) == (3, 0)
         assert _content(tmp_path) == {"a": b"one", "b": b""}
+        assert not spool.path("temporary").exists()
         spool.append("a", b"2")
         spool.commit({"n": 2})
     with _spool(tmp_path, resume=True, key=1) as spool:
@@ -127,7 +129,7 @@ def test_a_full_disk_is_an_output_error_and_the_last_commit_stays(
         spool.append("a", b"two")
         with monkeypatch.context() as patch:
             patch.setattr(spool_module, "_sync", full)
-            with pytest.raises(OutputError, match="no space left .* --resume continues"):
+            with pytest.raises(OutputError, match=r"no space left .* --resume continues"):
                 spool.commit({"n": 2})
     with _spool(tmp_path, resume=True) as spool:
         assert spool.state == {"n": 1}

@@ -1,0 +1,147 @@
+"""A writer killed at any moment, a full disk, two writers at once: never a wrong file, never a lost commit."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from outputs import dump, write_all
+
+from findna.errors import OutputError
+
+N = 3000
+WRITE = f"""
+import sys, time
+sys.path[:0] = [{str(Path(__file__).parents[1])!r}]
+from pathlib import Path
+import outputs
+from findna.errors import OutputError
+print("begin", flush=True)
+"""
+RUN = "outputs.write_all(Path(sys.argv[1]), n_records={n}, full=True, resume=True)\n"
+
+
+def _start(path: Path, code: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WRITE + code, str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begin\n"
+    return process
+
+
+def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    write_all(tmp_path / "whole.h5", n_records=N, full=True, every=1000)
+    path, draws = tmp_path / "out.h5", random.Random(3)
+    n_commits: list[int] = []
+    for _ in range(100):
+        process = _start(path, RUN.format(n=N))
+        time.sleep(draws.uniform(0.01, 0.5))
+        process.kill()
+        process.communicate()
+        if process.returncode == 0:
+            break
+        journal = Path(f"{path}.partial", "journal")
+        n_commits.append(journal.read_bytes().count(b"\n") if journal.exists() else 0)
+    else:
+        write_all(path, n_records=N, full=True, resume=True)
+    assert len({n for n in n_commits if n > 1}) >= 2  # it was killed among the rows, and went on from there
+    assert dump(path) == dump(tmp_path / "whole.h5")
+    assert dump(tmp_path / "out.tokens.h5") == dump(tmp_path / "whole.tokens.h5")
+    assert not Path(f"{path}.partial").exists()
+
+
+# Each is killed right before or right after one step of `finish`.
+STEPS = {
+    "before assembly": "hdf5.EmbeddingWriter._assemble = die",
+    "before the first rename": "hdf5.publish = die",
+    "between the two renames": "hdf5.publish = lambda t, f: die() if f.name == 'out.h5' else publish(t, f)",
+    "before the spool goes": "spool.Spool.remove = die",
+    "while the spool goes": "spool.Spool._wipe = die",
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_run_killed_in_any_step_of_its_end_can_be_resumed(tmp_path: Path, step: str) -> None:
+    write_all(tmp_path / "whole.h5", full=True)
+    path = tmp_path / "out.h5"
+    patch = (
+        "import os, signal\nfrom findna.io import hdf5, spool\npublish = hdf5.publish\n"
+        "def die(*a, **k): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with hdf5.EmbeddingWriter(Path(sys.argv[1]), features=outputs.FEATURES, fingerprint={'seed': 1},"
+        " n_cls_shape=(2, 3), tokens_dim=2, every=0) as writer:\n"
+        "    outputs.write_batches(writer, full=True)\n"
+        f"    {STEPS[step]}\n"
+        "    writer.finish(outputs.UNS, n_expected=outputs.N_RECORDS)\n"
+    )
+    process = _start(path, patch)
+    assert process.wait() == -9, process.communicate()[1]
+    process.communicate()
+    if path.exists():
+        assert dump(path) == dump(tmp_path / "whole.h5")
+    if step == "while the spool goes":  # nothing is left to resume: the output is there
+        with pytest.raises(OutputError, match="exists already"):
+            write_all(path, full=True, resume=True)
+        return
+    write_all(path, full=True, resume=True)
+    assert dump(path) == dump(tmp_path / "whole.h5")
+    assert dump(tmp_path / "out.tokens.h5") == dump(tmp_path / "whole.tokens.h5")
+    assert not Path(f"{path}.partial").exists()
+
+
+def test_a_disk_that_is_full_leaves_no_file_and_a_spool_to_resume(tmp_path: Path) -> None:
+    limit = (
+        "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "try:\n    outputs.write_all(Path(sys.argv[1]), n_records=3000, full=True)\n"
+        "except OutputError as error:\n    sys.exit(str(error))\n"
+    )
+    path = tmp_path / "out.h5"
+    process = _start(path, limit)
+    message = process.communicate()[1]
+    assert process.returncode == 1
+    assert message.count("\n") == 1
+    assert "no space left" in message
+    assert "--resume continues from there" in message
+    assert [file.name for file in tmp_path.iterdir()] == ["out.h5.partial"]
+    write_all(path, n_records=N, full=True, resume=True, every=1000)
+    write_all(tmp_path / "whole.h5", n_records=N, full=True, every=1000)
+    assert dump(path) == dump(tmp_path / "whole.h5")
+
+
+def test_a_disk_that_fills_while_the_file_is_assembled_leaves_no_file_and_a_spool_to_finish(tmp_path: Path) -> None:
+    limit = (
+        "import resource\nfrom findna.io.hdf5 import EmbeddingWriter\n"
+        "with EmbeddingWriter(Path(sys.argv[1]), features=outputs.FEATURES, fingerprint={'seed': 1},"
+        " every=0) as writer:\n"
+        "    outputs.write_batches(writer, 3000)\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
+        "    try:\n        writer.finish(outputs.UNS, n_expected=3000)\n"
+        "    except OutputError as error:\n        sys.exit(str(error))\n"
+    )
+    path = tmp_path / "out.h5"
+    message = _start(path, limit).communicate()[1]
+    assert "every row is kept: --resume finishes the run once there is room" in message
+    assert [file.name for file in tmp_path.iterdir()] == ["out.h5.partial"]
+    write_all(path, n_records=N, resume=True)
+    write_all(tmp_path / "whole.h5", n_records=N, every=1000)
+    assert dump(path) == dump(tmp_path / "whole.h5")
+
+
+def test_two_writers_at_once_the_second_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "out.h5"
+    hold = (
+        "from findna.io.hdf5 import EmbeddingWriter\n"
+        "with EmbeddingWriter(Path(sys.argv[1]), features=['a'], fingerprint={}):\n"
+        "    print('holding', flush=True)\n    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", WRITE + hold, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert [holder.stdout.readline(), holder.stdout.readline()] == ["begin\n", "holding\n"]
+        for options in ({}, {"resume": True}, {"force": True}):
+            with pytest.raises(OutputError, match="in use, another process is writing it"):
+                write_all(path, **options)
+        holder.kill()
+    write_all(path, force=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["out.h5"]
