@@ -53,7 +53,7 @@ class Region(NamedTuple):
 
 
 _BRACED = re.compile(r"\{(?P<chrom>[^{}]+)\}(?P<positions>.*)")
-_POSITIONS = re.compile(r":(?P<start>[0-9][0-9,]*)?(-(?P<end>[0-9][0-9,]*)?)?")
+_POSITIONS = re.compile(r":(?P<start>[0-9][0-9,]*)?(?:-(?P<end>[0-9][0-9,]*)?)?")
 _MITOCHONDRIA = ("chrM", "MT", "M", "chrMT")
 
 

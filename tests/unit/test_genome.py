@@ -1,0 +1,302 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyfaidx
+import pysam
+import pytest
+
+from findna.errors import GenomeError, RegionError
+from findna.io.bgzf import BgzfFile
+from findna.io.genome import Genome
+from findna.io.indexed import IndexedFasta
+from findna.region import Region
+from findna.sequence import decode, encode
+
+Write = Callable[..., Path]
+
+
+def fasta(contigs: dict[str, str], width: int = 60, end: str = "\n") -> str:
+    return "".join(
+        f">{name} x{end}" + "".join(text[i : i + width] + end for i in range(0, len(text), width))
+        for name, text in contigs.items()
+    )
+
+
+def clean(text: str) -> str:
+    return decode(encode(text)[0])
+
+
+def fetched(genome: Genome, *region: Any) -> str:
+    return decode(genome.fetch(Region(*region))[0])
+
+
+@pytest.mark.parametrize("how", ["plain", "bgzf"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_fetch_is_a_slice(write: Write, contigs: dict[str, str], how: str, end: str) -> None:
+    with Genome(write("g.fa", fasta(contigs, end=end), how)) as genome:
+        assert genome.contigs == {name: len(text) for name, text in contigs.items()}
+        for name, text in contigs.items():
+            for start, stop in ((0, 1), (0, len(text)), (59, 61), (len(text) - 1, len(text))):
+                if stop <= len(text):
+                    assert fetched(genome, name, start, stop) == clean(text[start:stop])
+
+
+def test_the_other_strand_is_reverse_complemented(write: Write) -> None:
+    with Genome(write("g.fa", ">c\nAACGN\n")) as genome:
+        assert fetched(genome, "c", 0, 4, "", "-") == "CGTT"
+        assert fetched(genome, "c", 0, 5, "", ".") == "AACGN"
+
+
+def test_blocks_are_joined_on_the_strand_of_the_region(write: Write) -> None:
+    with Genome(write("g.fa", ">c\nAACGNTTTT\n")) as genome:
+        region = Region("c", 0, 9, "", "-", blocks=((0, 3), (8, 9)))
+        assert decode(genome.fetch(region)[0]) == "AGTT"
+
+
+def test_iupac_codes_of_the_genome_are_counted(write: Write) -> None:
+    with Genome(write("g.fa", ">c\nARYN\n")) as genome:
+        codes, n_iupac = genome.fetch(Region("c", 0, 4))
+        assert (decode(codes), n_iupac) == ("ANNN", 2)
+
+
+def test_many_regions_come_in_the_order_given(genome_path: Path, contigs: dict[str, str]) -> None:
+    regions = [Region("chr2", 5, 9), Region("chr1", 3000, 3100), Region("chr2", 0, 4), Region("chr1", 0, 9)]
+    with Genome(genome_path) as genome:
+        found = [decode(codes) for codes, _ in genome.fetch_many(regions)]
+    assert found == [clean(contigs[r.chrom][r.start : r.end]) for r in regions]
+
+
+def test_a_block_of_a_bgzip_genome_is_inflated_once_for_many_regions(write: Write) -> None:
+    text = "ACGTTGCA" * 500_000
+    path = write("g.fa.gz", fasta({"c": text}), "bgzf")
+    Genome(path).close()
+    regions = [Region("c", start % 3_999_000, start % 3_999_000 + 900) for start in range(0, 10**9, 777_777)]
+    with Genome(path) as genome:
+        source = genome._source
+        assert isinstance(source, IndexedFasta)
+        file = source._file
+        assert isinstance(file, BgzfFile)
+        before = file.n_inflated
+        found = genome.fetch_many(regions)
+        assert file.n_inflated - before <= len(file.blocks)
+    assert all(decode(codes) == text[r.start : r.end] for (codes, _), r in zip(found, regions, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("region", "reason"),
+    [
+        (Region("1", 0, 5), r"contig '1' is not in genome.fa \(did you mean 'chr1'\?\)"),
+        (Region("chr2", 50, 62), r"end 62 is past the end of chr2 \(61 bases\)"),
+        (Region("chr2", -1, 6), "start -1 is before the first base"),
+    ],
+)
+def test_a_region_that_does_not_fit_is_never_cut(genome_path: Path, region: Region, reason: str) -> None:
+    with Genome(genome_path) as genome:
+        with pytest.raises(RegionError, match=reason):
+            genome.fetch(region)
+        with pytest.raises(RegionError, match=reason):
+            genome.fetch_many([Region("chr1", 0, 5), region])
+        assert genome.check(Region("chr2", 0, 61)) is None
+
+
+def test_a_region_string_is_read_with_the_contigs_of_the_genome(genome_path: Path) -> None:
+    with Genome(genome_path) as genome:
+        assert genome.parse("HLA:01")[:3] == ("HLA:01", 0, 60)
+        with pytest.raises(RegionError, match="'chr9' is not in genome.fa"):
+            genome.parse("chr9:1-5")
+
+
+@pytest.mark.parametrize("how", ["plain", "bgzf"])
+def test_the_index_is_the_one_that_pyfaidx_and_htslib_make(write: Write, contigs: dict[str, str], how: str) -> None:
+    end = ".gz" if how == "bgzf" else ""
+    ours, theirs = (write(f"{name}.fa{end}", fasta(contigs), how) for name in "ab")
+    Genome(ours).close()
+    pysam.faidx(str(theirs))
+    for suffix in (".fai", ".gzi") if how == "bgzf" else (".fai",):
+        assert Path(f"{ours}{suffix}").read_bytes() == Path(f"{theirs}{suffix}").read_bytes()
+    if how == "plain":
+        with pyfaidx.Fasta(str(ours), rebuild=False) as found:
+            assert str(found["chr1"][100:200]) == contigs["chr1"][100:200]
+
+
+def test_many_blocks_have_the_table_that_bgzip_writes(write: Write) -> None:
+    text = fasta({"c": "ACGGTCA" * 60_000, "d": "TTGA" * 50_000})
+    ours, theirs = write("a.fa.gz", text, "bgzf"), write("b.fa.gz", text, "bgzf")
+    Genome(ours).close()
+    pysam.faidx(str(theirs))
+    assert Path(f"{ours}.gzi").read_bytes() == Path(f"{theirs}.gzi").read_bytes()
+
+
+@pytest.mark.parametrize("how", ["plain", "bgzf"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: {**c, "chr1": c["chr1"][1:]},
+        lambda c: {"new": "ACGT", **c},
+        lambda c: {**c, "new": "ACGT"},
+        lambda c: dict(reversed(c.items())),
+        lambda c: {name: text for name, text in c.items() if name != "chr2"},
+        lambda c: {name.replace("chr1", "chr7"): text for name, text in c.items()},
+    ],
+)
+def test_an_index_of_other_content_is_made_again_whatever_its_date(
+    write: Write, contigs: dict[str, str], how: str, change: Callable[[dict[str, str]], dict[str, str]]
+) -> None:
+    path = write("g.fa.gz", fasta(contigs), how)
+    Genome(path).close()
+    index = path.with_name("g.fa.gz.fai")
+    changed = change(contigs)
+    write("g.fa.gz", fasta(changed), how)
+    os.utime(index, (4e9, 4e9))
+    with Genome(path) as genome:
+        assert genome.contigs == {name: len(text) for name, text in changed.items()}
+        for name, text in changed.items():
+            assert fetched(genome, name, 0, len(text)) == clean(text)
+
+
+def test_a_genome_that_was_wrapped_anew_has_its_index_made_again(write: Write, contigs: dict[str, str]) -> None:
+    path = write("g.fa", fasta(contigs, 60))
+    Genome(path).close()
+    write("g.fa", fasta(contigs, 59))
+    with Genome(path) as genome:
+        assert fetched(genome, "chr1", 700, 800) == clean(contigs["chr1"][700:800])
+
+
+def test_an_index_that_fits_is_left_alone_though_it_is_older(genome_path: Path) -> None:
+    Genome(genome_path).close()
+    index = Path(f"{genome_path}.fai")
+    os.utime(index, (1, 1))
+    Genome(genome_path).close()
+    assert index.stat().st_mtime == 1
+
+
+@pytest.mark.parametrize("data", [b"", b"chr1\t5\n", b"chr1\tx\t1\t1\t1\n", b"\xff\xfe", b"chr1\t5\t6\t0\t0\n"])
+def test_a_damaged_index_is_made_again(genome_path: Path, data: bytes) -> None:
+    Path(f"{genome_path}.fai").write_bytes(data)
+    with Genome(genome_path) as genome:
+        assert genome.contigs["chr1"] == 3210
+
+
+def test_the_index_goes_to_the_cache_where_the_folder_cannot_be_written(
+    genome_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, contigs: dict[str, str]
+) -> None:
+    write_bytes = Path.write_bytes
+
+    def refuse(self: Path, data: bytes) -> int:
+        if self.parent == genome_path.parent:
+            raise PermissionError(13, "Permission denied")
+        return write_bytes(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with Genome(genome_path) as genome:
+        assert fetched(genome, "chr1", 3, 9) == clean(contigs["chr1"][3:9])
+        linked = genome.htslib_fasta()
+    assert not Path(f"{genome_path}.fai").exists()
+    assert own_cache in linked.parents
+    with pysam.FastaFile(str(linked)) as found:
+        assert found.fetch("chr1", 3, 9) == contigs["chr1"][3:9]
+    before = Path(f"{linked}.fai").stat().st_ino
+    Genome(genome_path).close()
+    assert Path(f"{linked}.fai").stat().st_ino == before
+
+
+def test_a_genome_is_read_though_no_index_can_be_kept(
+    genome_path: Path, monkeypatch: pytest.MonkeyPatch, contigs: dict[str, str]
+) -> None:
+    def refuse(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with Genome(genome_path) as genome:
+        assert fetched(genome, "chr1", 3, 9) == clean(contigs["chr1"][3:9])
+        with pytest.raises(GenomeError, match="cache directory"):
+            genome.htslib_fasta()
+    assert [path.name for path in genome_path.parent.iterdir() if "fai" in path.name] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "how", "reason"),
+    [
+        (">c\nACGT\n", "gz", r"cannot be indexed: gunzip g.fa && bgzip g.fa"),
+        ("", "plain", "the file is empty"),
+        ("ACGT\n>c\nAC\n", "plain", "line 1: text before"),
+        (">c\nACGT\nAC\nACGT\n", "plain", "line 4, record c: lines of different lengths"),
+        (">c\nAC\nACGT\n", "plain", "line 3, record c: lines of different lengths"),
+        (">c\nACGT\n\nACGT\n", "plain", "line 4, record c: lines of different lengths"),
+        (">c\nAC\n>c\nAC\n", "plain", "line 3, record c: the contig comes twice"),
+        (">\nAC\n", "plain", "line 1: a contig without a name"),
+        (">c\nAC\0T\n", "plain", "line 2: a NUL byte"),
+    ],
+)
+def test_what_is_no_genome_is_refused(write: Write, text: str, how: str, reason: str) -> None:
+    with pytest.raises(GenomeError, match=reason):
+        Genome(write("g.fa", text, how))
+
+
+def test_a_missing_genome_is_named() -> None:
+    with pytest.raises(GenomeError, match="genome nowhere.fa: no such file"):
+        Genome("nowhere.fa")
+
+
+def test_a_protein_in_a_genome_is_an_error_when_it_is_read(write: Write) -> None:
+    with Genome(write("g.fa", ">c\nMKLE\n")) as genome, pytest.raises(GenomeError, match=r"'L' at base 3"):
+        genome.fetch(Region("c", 0, 4))
+
+
+@pytest.mark.parametrize("n_cut", [1, 28, 200])
+def test_a_cut_bgzip_genome_is_refused_with_and_without_an_index(write: Write, n_cut: int) -> None:
+    path = write("g.fa.gz", fasta({"c": "ACGGTCAA" * 20_000}), "bgzf")
+    data = path.read_bytes()
+    path.write_bytes(data[:-n_cut])
+    with pytest.raises(GenomeError, match="cut"):
+        Genome(path)
+    path.write_bytes(data)
+    Genome(path).close()
+    path.write_bytes(data[:-n_cut])
+    with pytest.raises(GenomeError, match="cut"):
+        Genome(path)
+
+
+def test_a_damaged_block_of_a_bgzip_genome_is_refused(write: Write) -> None:
+    path = write("g.fa.gz", fasta({"c": "ACGGTCAA" * 40_000}), "bgzf")
+    with Genome(path) as genome:
+        blocks = genome._source._file.blocks  # type: ignore[attr-defined]
+    data = bytearray(path.read_bytes())
+    data[int(blocks[1, 0]) + 60] ^= 0xFF
+    path.write_bytes(bytes(data))
+    with Genome(path) as genome, pytest.raises(GenomeError, match="is damaged"):
+        genome.fetch(Region("c", 70_000, 120_000))
+
+
+def test_blank_lines_after_a_contig_and_a_missing_last_newline_are_allowed(write: Write) -> None:
+    path = write("g.fa", ">a\nACGT\nAC\n\n>b\nGG\n>c\nTTTT\nTT")
+    for _ in range(2):
+        with Genome(path) as genome:
+            assert genome.contigs == {"a": 6, "b": 2, "c": 6}
+            assert fetched(genome, "c", 3, 6) == "TTT"
+    assert Path(f"{path}.fai").read_text().splitlines()[0] == "a\t6\t3\t4\t5"
+
+
+def test_the_digest_is_of_names_and_lengths_not_of_their_order(write: Write) -> None:
+    a = write("a.fa", ">x\nAC\n>y\nA\n")
+    b = write("b.fa", ">y\nT\n>x\nG\nG\n")
+    c = write("c.fa", ">x\nA\n>y\nAC\n")
+    digests = []
+    for path in (a, b, c):
+        with Genome(path) as genome:
+            digests.append(genome.digest)
+    assert digests[0] == digests[1] != digests[2]
+    assert len(digests[0]) == 64
+
+
+@pytest.mark.shared
+def test_a_shipped_index_of_a_real_genome_fits_and_its_bases_are_those_of_htslib(shared: Path) -> None:
+    path = shared / "inputs/triple_hg19_chr20/ucsc.hg19.chr20.unittest.fasta.gz"
+    with Genome(path) as genome, pysam.FastaFile(str(path)) as expected:
+        source = genome._source
+        assert isinstance(source, IndexedFasta)
+        assert source.htslib_fasta() == path
+        for start in range(9_994_500, 11_095_000, 97_001):
+            assert fetched(genome, "chr20", start, start + 1000) == clean(expected.fetch("chr20", start, start + 1000))

@@ -1,0 +1,76 @@
+import gzip
+import io
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from findna.errors import InputError
+from findna.io.compressed import ByteStream
+from findna.io.fasta import read_fasta
+from findna.io.sniff import sniff
+
+Write = Callable[..., Path]
+PEAK = "chr1\t1\t9\tp\t0\t.\t1.5\t-1\t-1\t4\n"
+KNOWN = [
+    (">a\nAC\n", "fasta"),
+    ("\n>a\nAC\n", "fasta"),
+    ("@a\nAC\n+\nII\n", "fastq"),
+    ("chr1\t1\t2\n", "bed"),
+    ("chr1 1 2\n", "bed"),
+    ("# x\ntrack name=a\n\nchr1\t1\t2\tx\n", "bed"),
+    ("chr1\tx\t2\n", "bed"),
+    ("chr1\t5\n", "bed"),
+    (PEAK, "narrowpeak"),
+    ("track type=narrowPeak\nchr1\t1\t9\n", "narrowpeak"),
+    ("chr1\t100\t200\tt\t0\t-\t100\t200\t0\t1\t100\t0\n", "bed"),
+]
+
+
+@pytest.mark.parametrize("how", ["plain", "gz", "bgzf"])
+@pytest.mark.parametrize(("text", "kind"), KNOWN)
+def test_the_content_decides_whatever_the_name(write: Write, text: str, kind: str, how: str) -> None:
+    with ByteStream(write("input.dat", text, how)) as stream:
+        assert sniff(stream) == kind
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_stdin_is_sniffed_without_being_consumed(
+    pack: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(pack(b">a\nAC\n>b\nGT\n"))))
+    stream = ByteStream("-")
+    assert sniff(stream) == "fasta"
+    assert len(list(read_fasta(stream))) == 2
+
+
+def test_a_broken_first_row_goes_to_the_reader_that_the_name_suggests(write: Write) -> None:
+    for name, kind in (("a.bed", "bed"), ("a.bed.gz", "bed"), ("a.fa", "fasta")):
+        with ByteStream(write(name, "broken\n")) as stream:
+            assert sniff(stream) == kind
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b" \n\n", "the file is empty"),
+        (gzip.compress(b""), "the file is empty"),
+        (b"hello world\n", "--in-format takes fasta"),
+        (b"@HD\tVN:1.6\n", "samtools view -b"),
+        (b"##fileformat=VCFv4.2\n", "this is VCF"),
+        (b"\x89HDF\r\n\x1a\n", "this is HDF5"),
+        (b"BZh91AY", "bunzip2"),
+        (b"PK\x03\x04", "zip archive"),
+        (b"\x43\x27\x41\x1a\0\0\0\0", "--genome"),
+    ],
+)
+def test_what_findna_does_not_read_is_named(write: Write, data: bytes, reason: str) -> None:
+    with ByteStream(write("input", data)) as stream, pytest.raises(InputError, match=reason):
+        sniff(stream)
+
+
+def test_a_directory_is_no_input(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a directory"):
+        ByteStream(tmp_path)
