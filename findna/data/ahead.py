@@ -1,5 +1,6 @@
 """Run an iterator ahead in a thread, so that reading and packing overlap with the matrix products."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Iterable, Iterator
@@ -8,21 +9,24 @@ from typing import TypeVar, cast
 Item = TypeVar("Item")
 _END = object()
 
+PATIENCE = 2.0
+"""Seconds that closing waits for the thread."""
+
 
 def ahead(items: Iterable[Item], *, depth: int = 2) -> Iterator[Item]:
     """Yield `items` in their order, up to `depth` of them made in advance.
 
-    What the iterator raises is raised here, at its place. Closing this generator stops the thread.
+    What the iterator raises is raised here, at its place. Closing this generator stops the thread after the
+    item that it is making; a thread that waits for a terminal or a pipe is left to wait, and dies with the process.
     """
     ready: queue.Queue[tuple[object, BaseException | None]] = queue.Queue(depth)
     is_closed = threading.Event()
 
     def put(item: object, error: BaseException | None = None) -> None:
         while not is_closed.is_set():
-            try:
-                return ready.put((item, error), timeout=0.1)
-            except queue.Full:
-                continue
+            with contextlib.suppress(queue.Full):
+                ready.put((item, error), timeout=0.1)
+                return
 
     def work() -> None:
         try:
@@ -47,4 +51,4 @@ def ahead(items: Iterable[Item], *, depth: int = 2) -> Iterator[Item]:
             yield cast(Item, item)
     finally:
         is_closed.set()
-        thread.join()
+        thread.join(PATIENCE)

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ MAX_N = 0.1
 """A sampled window with more N than this is drawn again."""
 
 
-class Corpus(NamedTuple):
+@dataclass(frozen=True)
+class Corpus:
     """Windows end to end.
 
     Args:
@@ -52,7 +53,10 @@ def sample_windows(sequences: Sequence[Codes], *, n: int, size: int, seed: int) 
         raise InputError("there is no sequence to train on")
     places = np.array([max(0, len(s) - size + 1) for s in sequences], dtype=np.int64)
     if all(len(s) <= size for s in sequences):
-        return corpus_of(s for s in sequences if np.mean(s == N) <= MAX_N)
+        kept = [s for s in sequences if len(s) and np.mean(s == N) <= MAX_N]
+        if not kept:
+            raise InputError("more than a tenth of every training sequence is N")
+        return corpus_of(kept)
     ends = np.cumsum(places)
 
     def window(index: int) -> Codes:

@@ -1,4 +1,4 @@
-"""Model folders: `model.safetensors`, `config.json` with its sha256, `golden.json`, `CARD.md`; find, load, save, verify."""
+"""Model folders: `model.safetensors`, `config.json` with its sha256, `golden.json`, `CARD.md`; load, save, verify."""
 
 import dataclasses
 import hashlib
@@ -105,6 +105,8 @@ def load_model(name: str = DEFAULT) -> Model:
     """
     folder = find_model(name)
     config = read_config(folder)
+    if config.get("alphabet") != ALPHABET:
+        raise ModelError(f"model {folder}: its alphabet is {config.get('alphabet')!r}, not {ALPHABET!r}")
     weights = folder / "model.safetensors"
     try:
         found = sha256(weights)

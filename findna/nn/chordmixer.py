@@ -54,8 +54,8 @@ class Rotation(NamedTuple):
             span = slice(start, start + n_rings * length)
             for track, shift in enumerate(self.shifts):
                 rows = slice(track * self.track_width, (track + 1) * self.track_width)
-                target = to[rows, span].unflatten(1, (n_rings, length))
-                source = of[rows, span].unflatten(1, (n_rings, length))
+                target = to[rows, span].view(-1, n_rings, length)
+                source = of[rows, span].view(-1, n_rings, length)
                 turn = shift % length
                 yield target[..., : length - turn], source[..., turn:]
                 if turn:

@@ -1,12 +1,8 @@
 """Which device and which precision a run takes."""
 
-from typing import Literal
-
 import torch
 
 from findna.errors import ConfigError
-
-Precision = Literal["auto", "fp32", "bf16"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -19,7 +15,7 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(0, device=device).cpu()  # a device without data ("meta") has nothing to copy
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(f"device {name!r} is not to be had here: {str(error).splitlines()[0]}") from error
     return device
@@ -37,7 +33,7 @@ def has_native_bf16(device: torch.device) -> bool:
     return False
 
 
-def pick_products(precision: Precision, device: torch.device) -> torch.dtype:
+def pick_products(precision: str, device: torch.device) -> torch.dtype:
     """Type of the matrix products: "auto" is bf16 where the device has it, else float32.
 
     >>> pick_products("bf16", torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""The two objectives of pretraining and the center between them: equations 2 to 8 of Yu et al. 2024 (arXiv:2405.08538)."""
+"""The two objectives of pretraining, the center and the teacher: equations 2 to 9 of Yu et al. (arXiv:2405.08538)."""
 
 from typing import Literal
 
@@ -80,5 +80,6 @@ def update_center(center: Tensor, teacher: Tensor, *, center_momentum: float) ->
 @torch.no_grad()
 def update_teacher(teacher: torch.nn.Module, student: torch.nn.Module, *, momentum: float) -> None:
     """Equation 9, in place: θ_t <- λ θ_t + (1 - λ) θ_s."""
-    theirs, ours = list(teacher.parameters()), list(student.parameters())
+    theirs: list[Tensor] = list(teacher.parameters())
+    ours: list[Tensor] = list(student.parameters())
     torch._foreach_lerp_(theirs, ours, 1 - momentum)

@@ -33,4 +33,5 @@ class MaskedKmerModel:
     def predict(self, batch: Batch, positions: NDArray[np.int64]) -> Codes:
         """The likeliest base at each position; shape (M,). A context never seen takes the commonest base."""
         table = np.where(self.counts.sum(axis=1, keepdims=True) > 0, self.counts, self.counts.sum(axis=0))
-        return table.argmax(axis=1).astype(np.uint8)[contexts(batch, positions)]
+        likeliest: Codes = table.argmax(axis=1).astype(np.uint8)
+        return likeliest[contexts(batch, positions)]

@@ -29,7 +29,10 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
     write_atomic(stem.with_suffix(".json"), json.dumps(marker) + "\n")
     for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
         old.unlink()
-        old.with_suffix(".safetensors").unlink(missing_ok=True)
+    whole = {marker.stem for marker in folder.glob("step-*.json")}
+    for orphan in [*folder.glob("step-*.safetensors"), *folder.glob(".step-*.tmp")]:  # some from a run that was killed
+        if orphan.stem not in whole:
+            orphan.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -44,6 +47,6 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             content = marker.with_suffix(".safetensors").read_bytes()
         except (OSError, ValueError):
             continue
-        if hashlib.sha256(content).hexdigest() == state["sha256"]:
+        if isinstance(state, dict) and hashlib.sha256(content).hexdigest() == state.get("sha256"):
             return load(content), state
     raise TrainingError(f"{folder.parent}: nothing to resume: no complete checkpoint in {folder.name}/")

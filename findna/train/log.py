@@ -7,7 +7,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ["step", "epoch", "n_bases", "seconds", "bases_per_second", "learning_rate", "momentum", "loss", "mnm_loss", "contrastive_loss", "accuracy", "grad_norm", "valid_loss", "valid_mnm_loss", "valid_contrastive_loss", "valid_accuracy", "kmer_accuracy", "teacher_entropy", "effective_rank", "agreement"]
+COLUMNS = [
+    "step",
+    "epoch",
+    "n_bases",
+    "seconds",
+    "bases_per_second",
+    "learning_rate",
+    "momentum",
+    "loss",
+    "mnm_loss",
+    "contrastive_loss",
+    "accuracy",
+    "grad_norm",
+    "valid_loss",
+    "valid_mnm_loss",
+    "valid_contrastive_loss",
+    "valid_accuracy",
+    "kmer_accuracy",
+    "teacher_entropy",
+    "effective_rank",
+    "agreement",
+]
 
 
 class Log:
@@ -46,12 +67,13 @@ def _tensorboard(folder: Path) -> Any:
     with contextlib.suppress(ImportError):
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+        return SummaryWriter(str(folder / "tensorboard"))
     return None
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """The rows of a `log.csv` as numbers; empty cells are NaN."""
-    with path.open(newline="") as file:
-        rows = [{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(file)]
+    """The rows of a `log.csv` as numbers; empty cells are NaN. A last line that a crash cut short is left out."""
+    lines = path.read_text().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    rows = [{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(whole)]
     return [{k: int(v) if k in ("step", "epoch", "n_bases") else v for k, v in row.items()} for row in rows]

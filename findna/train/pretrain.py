@@ -22,8 +22,8 @@ from findna.config import PretrainConfig
 from findna.data.ahead import ahead
 from findna.data.augment import Views, make_views
 from findna.data.datasets import Corpus, crop, iter_steps
-from findna.errors import OutputError, TrainingError
-from findna.io.files import write_atomic
+from findna.errors import InputError, OutputError, TrainingError
+from findna.io.files import raise_output_error, write_atomic
 from findna.models.store import save_model
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.losses import (
@@ -43,6 +43,8 @@ VALID_EPOCH = 2**32 - 1
 """The "epoch" that keys the views of held-out windows: never reached by a run."""
 
 BASELINE_BASES = 2_000_000
+MIN_HELD_OUT = 8
+"""With fewer held-out windows the effective rank, which is below their number, says nothing of a collapse."""
 MIN_RANK = 1.5
 """Two reports in a row with class tokens of a lower effective rank are a collapse."""
 
@@ -253,11 +255,16 @@ def fit_baseline(corpus: Corpus, config: PretrainConfig) -> MaskedKmerModel:
     return model
 
 
+MIN_TICKS = 4
+"""Steps after which the throughput is known well enough to fit a run to its time budget."""
+
+
 class Clock:
     """How many steps the run has, and how far it is: given, or fitted to a time budget as it goes."""
 
     def __init__(self, total_steps: int, *, budget: float | None, spent: float) -> None:
-        self.total_steps, self.budget = total_steps, budget
+        self.total_steps = total_steps if budget is None else max(total_steps, MIN_TICKS)
+        self.budget = budget
         self._began = time.monotonic() - spent
         self._recent: deque[float] = deque(maxlen=200)
 
@@ -269,7 +276,7 @@ class Clock:
     def tick(self, step: int) -> None:
         """Note that a step was made; with a budget, fit the number of steps to what is left of it."""
         self._recent.append(time.monotonic())
-        if self.budget is None or len(self._recent) < 4:
+        if self.budget is None or len(self._recent) < MIN_TICKS:
             return
         pace = (self._recent[-1] - self._recent[0]) / (len(self._recent) - 1)
         self.total_steps = max(step, step + int((self.budget - self.seconds) / pace))
@@ -312,11 +319,19 @@ def pretrain(
 
     Raises:
         TrainingError: It diverged, collapsed, or has nothing to resume.
-        OutputError: `out` holds a run already.
+        InputError: There are no windows.
+        OutputError: `out` holds a run already, or cannot be made.
     """
     folder = out / "checkpoints"
-    if not resume and out.exists() and any(out.iterdir()):
-        raise OutputError(f"{out}: holds a run already; --resume goes on with it, or choose another --out")
+    if not len(corpus):
+        raise InputError("there is no window to train on")
+    try:
+        if not resume:
+            out.mkdir(parents=True, exist_ok=True)
+            if any(out.iterdir()):
+                raise OutputError(f"{out}: holds a run already; --resume goes on with it, or choose another --out")
+    except OSError as error:
+        raise_output_error(error, out)
     trainer = Trainer(config, device=device, products=products)
     fingerprint = {
         "config": dataclasses.asdict(config),
@@ -327,6 +342,7 @@ def pretrain(
     total = config.steps or config.epochs * (len(corpus) // batch_size)
     step, n_bases, spent = 0, 0, 0.0
     last: dict[str, float] = {}
+    next_report, n_collapsed = 0.0, 0
     if resume:
         tensors, state = load_checkpoint(folder)
         if state["fingerprint"] != json.loads(json.dumps(fingerprint)):
@@ -334,7 +350,7 @@ def pretrain(
         trainer.load(tensors)
         step, n_bases, spent, last = state["step"], state["n_bases"], state["seconds"], state["last"]
         total, time_budget = state["total_steps"], state["time_budget"]
-    out.mkdir(parents=True, exist_ok=True)
+        next_report, n_collapsed = state.get("next_report", step / total), state.get("n_collapsed", 0)
     write_atomic(out / "pretrain.json", json.dumps(fingerprint, indent=2) + "\n")
     kmers = fit_baseline(corpus, config)
     measured = [
@@ -350,6 +366,8 @@ def pretrain(
             "n_bases": n_bases,
             "seconds": clock.seconds,
             "last": last,
+            "next_report": next_report,
+            "n_collapsed": n_collapsed,
             "total_steps": clock.total_steps,
             "time_budget": time_budget,
         }
@@ -368,7 +386,7 @@ def pretrain(
         for epoch, indices in iter_steps(len(corpus), batch_size, seed=config.seed, start=step):
             yield epoch, views_of(corpus, indices, epoch=epoch, config=config)
 
-    next_report, n_collapsed = step / max(1, total), 0
+    can_collapse = trainer.is_distilled and len(held_out) >= MIN_HELD_OUT
     saved_at, began, began_bases = time.monotonic(), time.monotonic(), n_bases
     stream = ahead(batches())
     try:
@@ -393,7 +411,7 @@ def pretrain(
                 next_report += 1 / n_reports
                 last = trainer.evaluate(measured, kmers)
                 row |= last
-                n_collapsed = n_collapsed + 1 if trainer.is_distilled and last["effective_rank"] < MIN_RANK else 0
+                n_collapsed = n_collapsed + 1 if can_collapse and last["effective_rank"] < MIN_RANK else 0
             log.write(row)
             on_report(Report(step, clock.total_steps, row))
             if n_collapsed >= 2:

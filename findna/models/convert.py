@@ -1,0 +1,202 @@
+"""Checkpoints of the published code become model folders; nothing else reads a pickle."""
+
+import math
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from findna.config import ModelConfig
+from findna.errors import ConfigError, ModelError, OutputError
+from findna.io.files import raise_output_error, sha256
+from findna.models.store import save_model
+from findna.nn.chordmixer import ChordMixer
+from findna.sequence import ALPHABET
+
+THEIR_ALPHABET = "ACGNT"
+"""Channel order of the published code."""
+
+PUBLISHED = ModelConfig()
+
+_ORDER = [THEIR_ALPHABET.index(base) for base in ALPHABET]
+_WRAPPERS = ("teacher", "teacher_state_dict", "state_dict", "model_state_dict", "model", "student")
+_PREFIX = re.compile(r"(?:(?:module|_orig_mod|model|net|network|teacher|student)\.)*")
+_BLOCKS = r"(?:SwanDNA_blocks|DANSwan_blocks|chordmixer_blocks)"
+_BLOCK = re.compile(
+    rf"encoder\.{_BLOCKS}\.(\d+)\.{_BLOCKS}\.(\d+)\.(?:column_transform|mix)\.(fc[12]\.(?:weight|bias))"
+)
+_ENDS = {
+    "embedding.weight": "stem.weight",
+    "embedding.bias": "stem.bias",
+    "linear.weight": "head.weight",
+    "linear.bias": "head.bias",
+}
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+)
+"""What torch.load raises of a file that is no checkpoint, or whose pickle asks for more than tensors."""
+
+
+def convert(path: Path, out: Path, *, name: str) -> ModelConfig:
+    """Make a model folder of a pretraining checkpoint (.pt, .pth) of the published code, and return its size.
+
+    Only tensors and plain containers are read (`weights_only`): no code in the file runs. All of the network's
+    tensors are taken or nothing is written. The size follows from the tensors, but for two numbers that leave no
+    trace in them: the track width is taken as the published rule has it, C / (blocks + 1) rounded up; the length is
+    2 ** blocks positions, or the published 1,010 where there are 10 blocks. Weights are stored in bf16.
+
+    Args:
+        path: The checkpoint: a state dict, bare or in a wrapper; a teacher is taken before a student.
+        out: The folder to make.
+        name: Name of the model.
+
+    Raises:
+        ModelError: The file is no such checkpoint; the text names missing and unexpected tensors.
+        OutputError: `out` is not empty or cannot be made.
+    """
+    tensors, config = read_checkpoint(path)
+    network = ChordMixer(config)
+    network.load_state_dict(tensors)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise OutputError(f"{out}: the folder is not empty; choose another one")
+    except OSError as error:
+        raise_output_error(error, out)
+    origin = {"converted_from": path.name, "checkpoint_sha256": sha256(path)}
+    save_model(out, network, name=name, training=origin, card=_card(name, config, origin))
+    return config
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
+    """A checkpoint's tensors under our names and in our channel order, and the size that they are of.
+
+    Raises:
+        ModelError: As `convert`.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelError(f"checkpoint {path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+    except _UNREADABLE as error:
+        raise ModelError(
+            f"checkpoint {path}: no checkpoint of tensors alone, and nothing else in a pickle is read; "
+            "save its state_dict() again with torch.save"
+        ) from error
+    found = _bare(_state_dict(content, path))
+    config = _size({key: tuple(value.shape) for key, value in found.items()}, path)
+    names = {key: _our_name(key, config.n_blocks) for key in found}
+    expected = {key: tuple(value.shape) for key, value in ChordMixer(config).state_dict().items()}
+    ours: dict[str, Tensor] = {}
+    unexpected = []
+    for key, tensor in found.items():
+        if names[key] in expected and names[key] not in ours:
+            ours[names[key]] = _in_our_order(names[key], tensor)
+        else:
+            unexpected.append(key)
+    missing = sorted(set(expected) - set(ours))
+    wrong = [f"{key} {tuple(ours[key].shape)}" for key in ours if tuple(ours[key].shape) != expected[key]]
+    wrong += [f"{key} ({ours[key].dtype})" for key in ours if not ours[key].is_floating_point()]
+    problems = [("missing", missing), ("unexpected", unexpected), ("of the wrong shape or type", wrong)]
+    if any(keys for _, keys in problems):
+        text = "; ".join(f"{what}: {_some(keys)}" for what, keys in problems if keys)
+        raise ModelError(f"checkpoint {path}: its tensors are not those of the network; {text}")
+    if damaged := [key for key, value in ours.items() if not value.isfinite().all()]:
+        raise ModelError(f"checkpoint {path}: NaN or Inf in {_some(damaged)}")
+    return ours, config
+
+
+def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
+    while isinstance(content, Mapping):
+        tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            if tensors:
+                return tensors
+            break
+        content = inner
+    raise ModelError(f"checkpoint {path}: holds no state dict")
+
+
+def _bare(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Keys without what a wrapper put before them; of a teacher and a student the teacher."""
+    for owner in ("teacher", "student"):
+        own = {key: value for key, value in tensors.items() if owner in _prefix(key).split(".")}
+        if own:
+            tensors = own
+            break
+    return {key.removeprefix(_prefix(key)): value for key, value in tensors.items()}
+
+
+def _prefix(key: str) -> str:
+    match = _PREFIX.match(key)
+    return match.group() if match else ""
+
+
+def _our_name(key: str, n_blocks: int) -> str:
+    if match := _BLOCK.fullmatch(key):
+        layer, block, rest = match.groups()
+        return f"blocks.{int(layer) * n_blocks + int(block)}.{rest}"
+    return _ENDS.get(key, key)
+
+
+def _size(shapes: Mapping[str, tuple[int, ...]], path: Path) -> ModelConfig:
+    blocks = {key: (int(m[1]), int(m[2])) for key in shapes if (m := _BLOCK.fullmatch(key))}
+    first = next((shapes[key] for key in blocks if key.endswith("fc1.weight")), ())
+    if len(first) != 2:
+        raise ModelError(f"checkpoint {path}: no blocks of the network in it; it holds {_some(list(shapes))}")
+    hidden, channels = first
+    n_layers, n_blocks = (1 + max(indices) for indices in zip(*blocks.values(), strict=True))
+    try:
+        return ModelConfig(
+            channels=channels,
+            hidden=hidden,
+            track_width=math.ceil(channels / (n_blocks + 1)),
+            n_layers=n_layers,
+            max_len=PUBLISHED.max_len if n_blocks == PUBLISHED.n_blocks else 2**n_blocks,
+        )
+    except ConfigError as error:
+        raise ModelError(f"checkpoint {path}: {n_layers} layers of {n_blocks} blocks: {error}") from error
+
+
+def _in_our_order(name: str, tensor: Tensor) -> Tensor:
+    if name == "stem.weight" and tensor.ndim == 2 and tensor.shape[1] == len(ALPHABET):
+        return tensor[:, _ORDER]
+    if name in ("head.weight", "head.bias") and tensor.shape[:1] == (len(ALPHABET),):
+        return tensor[_ORDER]
+    return tensor
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+
+
+def _card(name: str, config: ModelConfig, origin: Mapping[str, str]) -> str:
+    return f"""# {name}
+
+A DNA encoder converted by `findna model convert` from a checkpoint of the published code of Yu et al. 2024
+(arXiv:2405.08538). What it was trained on, for how long and how well is not known from the file.
+
+| | |
+|---|---|
+| checkpoint | {origin["converted_from"]} |
+| sha256 of the checkpoint | {origin["checkpoint_sha256"]} |
+| parameters | {config.n_parameters:,} |
+| channels, hidden, layers, blocks a layer | {config.channels}, {config.hidden}, {config.n_layers}, {config.n_blocks} |
+| track width, longest window | {config.track_width}, {config.window} bases: by rule, the checkpoint does not say |
+
+The input and output channels were put from {THEIR_ALPHABET} into the order {ALPHABET}, and the weights rounded to bf16.
+Each sequence rotates in its own ring here, without padding; the published code pads its batches.
+Not measured for any clinical use.
+"""
