@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -103,8 +103,16 @@ def _opened(stream: ByteStream, source: Any, reference: str | None) -> Iterator[
             file = pysam.AlignmentFile(source, "r", check_sq=False, reference_filename=reference)
         except (OSError, ValueError) as problem:
             _fail(stream, problem)
-        with file:
+        try:
             yield file
+        except BaseException:
+            with suppress(OSError):
+                file.close()
+            raise
+        try:
+            file.close()
+        except OSError as problem:
+            _fail(stream, problem)
 
 
 @contextmanager

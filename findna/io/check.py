@@ -1,7 +1,7 @@
 """What the inputs hold and what is wrong with it, counted before any model loads."""
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,20 +88,19 @@ def check_inputs(
             if text == STDIN or not _is_rereadable(text):
                 summary.unchecked.append(text)
                 continue
-            source = reader.open(text)
-            n_before = summary.n_records
-            if source.kind in REGIONS:
-                for row in reader.rows(source):
-                    _count(summary, row.region, n_windows)
-            elif is_full:
-                for record in reader.records(source):
+            with closing(reader.open(text)) as source:
+                if source.kind in REGIONS:
+                    found: Iterable[Record | Region | InputError] = (row.region for row in reader.rows(source))
+                elif is_full:
+                    found = reader.records(source)
+                else:
+                    summary.unchecked.append(text)
+                    continue
+                n_before = summary.n_records
+                for record in found:
                     _count(summary, record, n_windows)
-            else:
-                source.close()
-                summary.unchecked.append(text)
-                continue
-            if summary.n_records == n_before:
-                raise source.nothing()
+                if summary.n_records == n_before:
+                    raise source.nothing()
     return summary
 
 

@@ -47,11 +47,7 @@ def parse_fai(text: str) -> Faidx | None:
         if len(numbers) != 4 or not all(number.isascii() and number.isdigit() for number in numbers):
             return None
         contig = Contig(*map(int, numbers))
-        if (
-            name in index
-            or contig.line_width < contig.line_bases
-            or (contig.length and not contig.line_bases)
-        ):
+        if name in index or contig.line_width < contig.line_bases or (contig.length and not contig.line_bases):
             return None
         index[name] = contig
     return index or None
@@ -179,9 +175,7 @@ class _Builder:
             is_bad[0] = rest[0] > (0 if self._is_over else self._bases)
             if is_bad.any():
                 line = self._n_lines + first + n_full + int(np.argmax(is_bad)) + 1
-                reason = (
-                    "lines of different lengths in one contig; rewrap it, for instance with seqtk seq -l 60"
-                )
+                reason = "lines of different lengths in one contig; rewrap it, for instance with seqtk seq -l 60"
                 raise GenomeError(reason, path=self._path, line=line, record=self._name)
             self._is_over = True
         self._length += int(bases.sum())

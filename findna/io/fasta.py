@@ -93,9 +93,7 @@ def _name(header: bytes) -> str:
     return words[0].decode(errors="backslashreplace") if words else ""
 
 
-def _record(
-    stream: ByteStream, header: bytes, raw: bytes, *, row: int, line: int, used: IdSet
-) -> Record | FastaError:
+def _record(stream: ByteStream, header: bytes, raw: bytes, *, row: int, line: int, used: IdSet) -> Record | FastaError:
     id, _, description = header.strip().decode(errors="backslashreplace").replace("\t", " ").partition(" ")
 
     def fault(reason: str) -> FastaError:

@@ -1,7 +1,7 @@
 """Records from any mixture of inputs, in order; a record that cannot be used comes as its error."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,13 +53,13 @@ def read_records(
     with ExitStack() as stack:
         reader = Reader(options, stack, genome)
         for text in inputs:
-            source = reader.open(text)
-            n_records = 0
-            for record in reader.records(source):
-                n_records += 1
-                yield _limit_n(record, source, options.max_n)
-            if not n_records:
-                raise source.nothing()
+            with closing(reader.open(text)) as source:
+                n_records = 0
+                for record in reader.records(source):
+                    n_records += 1
+                    yield _limit_n(record, source, options.max_n)
+                if not n_records:
+                    raise source.nothing()
 
 
 class Source(NamedTuple):

@@ -113,7 +113,7 @@ def test_a_cut_file_is_refused(write: Write, how: str, n_cut: int) -> None:
 def test_a_damaged_gzip_is_refused(write: Write) -> None:
     data = bytearray(write("a.fa.gz", FASTA * 200, "gz").read_bytes())
     data[len(data) // 2] ^= 0xFF
-    with pytest.raises(FastaError, match="damaged|cut"):
+    with pytest.raises(FastaError, match=r"damaged|cut"):
         list(read_fasta(write("b.fa.gz", bytes(data))))
 
 
@@ -124,5 +124,5 @@ def test_a_line_of_any_length_is_read(write: Write) -> None:
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(FastaError, match="nowhere.fa: no such file"):
+    with pytest.raises(FastaError, match=r"nowhere.fa: no such file"):
         list(read_fasta("nowhere.fa"))

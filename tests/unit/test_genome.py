@@ -104,7 +104,7 @@ def test_a_region_that_does_not_fit_is_never_cut(genome_path: Path, region: Regi
 def test_a_region_string_is_read_with_the_contigs_of_the_genome(genome_path: Path) -> None:
     with Genome(genome_path) as genome:
         assert genome.parse("HLA:01")[:3] == ("HLA:01", 0, 60)
-        with pytest.raises(RegionError, match="'chr9' is not in genome.fa"):
+        with pytest.raises(RegionError, match=r"'chr9' is not in genome.fa"):
             genome.parse("chr9:1-5")
 
 
@@ -236,7 +236,7 @@ def test_what_is_no_genome_is_refused(write: Write, text: str, how: str, reason:
 
 
 def test_a_missing_genome_is_named() -> None:
-    with pytest.raises(GenomeError, match="genome nowhere.fa: no such file"):
+    with pytest.raises(GenomeError, match=r"genome nowhere.fa: no such file"):
         Genome("nowhere.fa")
 
 

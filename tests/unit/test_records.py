@@ -153,7 +153,7 @@ def test_a_file_without_records_is_refused(
 
 
 def test_a_missing_input_is_named(options: Callable[..., InputOptions]) -> None:
-    with pytest.raises(InputError, match="input nowhere.bed: no such file"):
+    with pytest.raises(InputError, match=r"input nowhere.bed: no such file"):
         run(options(), "nowhere.bed")
     with pytest.raises(InputError, match="no such file"):
         check_inputs(["nowhere.bed"], options())
@@ -212,8 +212,8 @@ def test_stdin_is_read_once_and_never_beforehand(
     found = run(options(), "-")
     assert ids(found) == ["chr1:1-2(.)", "MissingContig"]
     assert str(found[1]).startswith("BED file stdin, line 2: contig 'chr7'")
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"chr1\t1\t2\n")))
     with pytest.raises(ConfigError, match="only once"):
-        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"chr1\t1\t2\n")))
         run(options(), "-", "-")
 
 
