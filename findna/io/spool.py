@@ -54,6 +54,7 @@ class Spool:
         self._names = tuple(names)
         self._pending: dict[str, list[bytes]] = {name: [] for name in names}
         self._n_pending = 0
+        self._unsynced: set[str] = set()
         self._length = dict.fromkeys(names, 0)
         self._crc = dict.fromkeys(names, 0)
         self._files: dict[str, BinaryIO] = {}
@@ -170,11 +171,12 @@ class Spool:
             for name, chunks in self._pending.items():
                 if chunks:
                     self._write(name, b"".join(chunks))
+                    self._unsynced.add(name)
                     chunks.clear()
-                if sync:
-                    _sync(self._files[name].fileno())
             self._n_pending = 0
             if sync:
+                while self._unsynced:
+                    _sync(self._files[self._unsynced.pop()].fileno())
                 line = {"state": self.state, "length": self._length, "crc": self._crc}
                 self._write(_JOURNAL, _journal_line(line))
                 _sync(self._files[_JOURNAL].fileno())

@@ -11,7 +11,7 @@ from outputs import dump, write_all
 
 from findna.errors import OutputError
 
-N = 3000
+N = 1200
 WRITE = f"""
 import sys, time
 sys.path[:0] = [{str(Path(__file__).parents[1])!r}]
@@ -31,22 +31,26 @@ def _start(path: Path, code: str) -> subprocess.Popen[str]:
     return process
 
 
+def _n_lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     write_all(tmp_path / "whole.h5", n_records=N, full=True, every=1000)
     path, draws = tmp_path / "out.h5", random.Random(3)
-    n_commits: list[int] = []
-    for _ in range(100):
+    journal = Path(f"{path}.partial", "journal")
+    for _ in range(6):
+        enough = _n_lines(journal) + draws.randint(1, 30)
         process = _start(path, RUN.format(n=N))
-        time.sleep(draws.uniform(0.01, 0.5))
+        while _n_lines(journal) < enough and process.poll() is None:
+            time.sleep(0.001)
+        time.sleep(draws.uniform(0, 0.005))
         process.kill()
+        assert process.wait() == -9, process.communicate()[1]
         process.communicate()
-        if path.exists() and not Path(f"{path}.partial").exists():
-            break
-        journal = Path(f"{path}.partial", "journal")
-        n_commits.append(journal.read_bytes().count(b"\n") if journal.exists() else 0)
-    else:
-        write_all(path, n_records=N, full=True, resume=True)
-    assert len({n for n in n_commits if n > 1}) >= 2  # it was killed among the rows, and went on from there
+        assert not path.exists()
+        assert _n_lines(journal) >= enough  # no commit is lost, and the next run goes on from it
+    write_all(path, n_records=N, full=True, resume=True, every=1000)
     assert dump(path) == dump(tmp_path / "whole.h5")
     assert dump(tmp_path / "out.tokens.h5") == dump(tmp_path / "whole.tokens.h5")
     assert not Path(f"{path}.partial").exists()
@@ -93,7 +97,7 @@ def test_a_run_killed_in_any_step_of_its_end_can_be_resumed(tmp_path: Path, step
 def test_a_disk_that_is_full_leaves_no_file_and_a_spool_to_resume(tmp_path: Path) -> None:
     limit = (
         "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "try:\n    outputs.write_all(Path(sys.argv[1]), n_records=3000, full=True)\n"
+        "try:\n    outputs.write_all(Path(sys.argv[1]), n_records=1200, full=True)\n"
         "except OutputError as error:\n    sys.exit(str(error))\n"
     )
     path = tmp_path / "out.h5"
@@ -114,9 +118,9 @@ def test_a_disk_that_fills_while_the_file_is_assembled_leaves_no_file_and_a_spoo
         "import resource\nfrom findna.io.hdf5 import EmbeddingWriter\n"
         "with EmbeddingWriter(Path(sys.argv[1]), features=outputs.FEATURES, fingerprint={'seed': 1},"
         " every=0) as writer:\n"
-        "    outputs.write_batches(writer, 3000)\n"
-        "    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
-        "    try:\n        writer.finish(outputs.UNS, n_expected=3000)\n"
+        "    outputs.write_batches(writer, 1200)\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (110_000, 110_000))\n"
+        "    try:\n        writer.finish(outputs.UNS, n_expected=1200)\n"
         "    except OutputError as error:\n        sys.exit(str(error))\n"
     )
     path = tmp_path / "out.h5"

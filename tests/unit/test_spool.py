@@ -111,7 +111,8 @@ def test_every_data_file_is_synced_before_the_journal_line_is_written(
         journal, synced = tmp_path / "out.partial" / "journal", []
         monkeypatch.setattr(spool_module, "_sync", lambda _: synced.append(journal.stat().st_size))
         before = journal.stat().st_size
-        spool.append("a", b"one")
+        for name in ("a", "b"):
+            spool.append(name, b"one")
         spool.commit({})
     assert synced == [before, before, journal.stat().st_size]
     assert journal.stat().st_size > before
