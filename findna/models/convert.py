@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from findna.config import ModelConfig
-from findna.errors import ConfigError, ModelError, OutputError
-from findna.io.files import raise_output_error, sha256
+from findna.errors import ConfigError, ModelError
+from findna.io.files import sha256
 from findna.models.store import save_model
 from findna.nn.chordmixer import ChordMixer
 from findna.sequence import ALPHABET
@@ -58,22 +58,16 @@ def convert(path: Path, out: Path, *, name: str) -> ModelConfig:
 
     Args:
         path: The checkpoint: a state dict, bare or in a wrapper; a teacher is taken before a student.
-        out: The folder to make.
+        out: The folder to make; a model in it is replaced.
         name: Name of the model.
 
     Raises:
         ModelError: The file is no such checkpoint; the text names missing and unexpected tensors.
-        OutputError: `out` is not empty or cannot be made.
+        OutputError: `out` cannot be written.
     """
     tensors, config = read_checkpoint(path)
     network = ChordMixer(config)
     network.load_state_dict(tensors)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
-            raise OutputError(f"{out}: the folder is not empty; choose another one")
-    except OSError as error:
-        raise_output_error(error, out)
     origin = {"converted_from": path.name, "checkpoint_sha256": sha256(path)}
     save_model(out, network, name=name, training=origin, card=_card(name, config, origin))
     return config

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.errors import ConfigError, ModelError
-from findna.io.files import sha256, write_atomic
+from findna.io.files import raise_output_error, sha256, write_atomic
 from findna.nn.chordmixer import ChordMixer
 from findna.sequence import ALPHABET, Codes
 
@@ -131,8 +131,14 @@ def save_model(folder: Path, network: ChordMixer, *, name: str, training: Mappin
     """Write a model folder, weights in bf16; `config.json`, which makes it a model, comes last.
 
     The golden vectors are those of the stored, rounded weights.
+
+    Raises:
+        OutputError: The folder cannot be made or written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise_output_error(error, folder)
     rounded = {
         key: value.detach().to("cpu", torch.bfloat16).contiguous() for key, value in network.state_dict().items()
     }

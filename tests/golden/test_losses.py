@@ -153,7 +153,7 @@ def test_shapes_that_do_not_go_together_are_refused():
 
 
 def test_two_steps_of_the_published_code_are_met_with_its_axes_swapped(shared):
-    """The published code takes its softmax over the channels of each token, where equations 4 and 5 take it over tokens.
+    """The published code takes its softmax over the channels of a token; equations 4 and 5 take it over tokens.
 
     With the axes swapped, so that its channels are our tokens, its loss and its center (momentum 0.9) are ours.
     Its masked loss is a binary cross-entropy at scrambled positions and has no counterpart here.

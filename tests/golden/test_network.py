@@ -6,13 +6,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from published import PUBLISHED_ORDER, formula_b, published_shapes
 
 from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.models.convert import read_checkpoint
 from findna.nn.chordmixer import ChordMixer
 from findna.sequence import ALPHABET, BLANK, encode
-from published import PUBLISHED_ORDER, formula_b, published_shapes
 
 TINY = ModelConfig(channels=16, hidden=24, track_width=2, n_layers=2, max_len=74)
 OURS = [PUBLISHED_ORDER.index(base) for base in ALPHABET]

@@ -1,0 +1,219 @@
+"""What holds for all inputs: a sequence's vector is its own, windows tile, views depend on their key alone."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from findna.config import EmbedConfig, ModelConfig, PretrainConfig
+from findna.data import augment
+from findna.data.datasets import corpus_of, iter_steps
+from findna.data.windows import count_windows, iter_windows
+from findna.embed import GRID, Embedder
+from findna.nn.chordmixer import AddRotated, ChordMixer, Rotation, initialise, ring_runs
+from findna.record import Record
+from findna.sequence import BLANK, decode, encode, reverse_complement
+from findna.train.pretrain import views_of
+
+MODEL = ModelConfig(channels=24, hidden=32, track_width=4, n_layers=3, max_len=42)  # windows of 32 bases
+CPU = torch.device("cpu")
+
+lengths = st.lists(st.integers(1, 90), min_size=1, max_size=12)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def records_of(lengths, seed):
+    rng = np.random.default_rng(seed)
+    return [Record(f"s{i}", rng.integers(0, 5, size=n, dtype=np.uint8), 0, i, "made") for i, n in enumerate(lengths)]
+
+
+def embedder(products=torch.float32, **settings):
+    return Embedder(initialise(ChordMixer(MODEL), 1), EmbedConfig(**settings), device=CPU, products=products)
+
+
+def vectors(embedder, records):
+    """Vector by id."""
+    found = {}
+    for rows in embedder.embed(records):
+        found |= {row["id"]: x for row, x in zip(rows.obs, rows.x, strict=True)}
+    return found
+
+
+def assert_same(found, expected, products):
+    assert found.keys() == expected.keys()
+    for key, vector in expected.items():
+        if products == torch.float32:
+            assert np.abs(found[key] - vector).max() <= 1e-5 * np.abs(vector).max(), key
+        else:
+            a, b = found[key].astype(float), vector.astype(float)
+            assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) >= 0.9999, key
+
+
+@pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("pool", ["mean", "cls", "max"])
+@settings(max_examples=6, deadline=None)
+@given(lengths=lengths, seed=seeds, batch_bases=st.integers(1, 500), data=st.data())
+def test_a_vector_does_not_depend_on_its_batch_its_order_or_its_neighbours(
+    products, pool, lengths, seed, batch_bases, data
+):
+    records = records_of(lengths, seed)
+    together = vectors(embedder(products, pool=pool), records)
+    alone = {}
+    for record in records:
+        alone |= vectors(embedder(products, pool=pool), [record])
+    assert_same(alone, together, products)
+    other_batches = vectors(embedder(products, pool=pool, batch_bases=batch_bases), records)
+    assert_same(other_batches, together, products)
+    order = data.draw(st.permutations(records))
+    assert_same(vectors(embedder(products, pool=pool), order), together, products)
+
+
+@settings(max_examples=5, deadline=None)
+@given(n_records=st.integers(1, 2 * GRID), n_shards=st.integers(1, 5), seed=seeds)
+def test_shards_give_the_vectors_of_the_whole(n_records, n_shards, seed):
+    rng = np.random.default_rng(seed)
+    records = records_of(rng.integers(1, 40, size=n_records), seed)
+    whole = vectors(embedder(), records)
+    joined = {}
+    for shard in range(n_shards):
+        joined |= vectors(embedder(), records[shard * n_records // n_shards : (shard + 1) * n_records // n_shards])
+    assert_same(joined, whole, torch.float32)
+
+
+@settings(max_examples=6, deadline=None)
+@given(lengths=lengths, seed=seeds)
+def test_the_same_batches_give_the_same_bits(lengths, seed):
+    records = records_of(lengths, seed)
+    first, second = (vectors(embedder(strand="both"), records) for _ in range(2))
+    assert all(np.array_equal(first[key], second[key]) for key in first)
+
+
+def test_a_resume_on_the_grid_gives_the_same_bits():
+    records = records_of(np.random.default_rng(3).integers(1, 60, size=2 * GRID + 17), 4)
+    whole, rest = vectors(embedder(), records), vectors(embedder(), records[GRID:])
+    assert rest.keys() == {record.id for record in records[GRID:]}
+    assert all(np.array_equal(rest[key], whole[key]) for key in rest)
+
+
+def test_a_batch_of_the_published_depth_is_invariant_too():
+    """Forty blocks: what the smaller networks above cannot amplify."""
+    model = ModelConfig(channels=44, hidden=64, track_width=4, n_layers=4)
+    network = initialise(ChordMixer(model), 3)
+    records = records_of([1000, 999, 7, 1000, 512, 100], 5)
+    for products in (torch.float32, torch.bfloat16):
+        own = Embedder(network, EmbedConfig(), device=CPU, products=products)
+        together = vectors(own, records)
+        alone = {}
+        for record in records:
+            alone |= vectors(own, [record])
+        assert_same(alone, together, products)
+
+
+@given(length=st.integers(1, 500), size=st.integers(1, 60), data=st.data())
+def test_windows_cover_a_sequence_and_own_each_base_once(length, size, data):
+    stride = data.draw(st.integers(1, size))
+    windows = list(iter_windows(length, size=size, stride=stride))
+    owned = [base for window in windows for base in range(window.own_start, window.end)]
+    assert owned == list(range(length))
+    assert all(window.start <= window.own_start < window.end for window in windows)
+    assert all(window.end - window.start == min(size, length) for window in windows)
+    assert windows[-1].end == length
+    assert len(windows) == count_windows(length, size=size, stride=stride)
+    starts = [window.start for window in windows]
+    assert starts[:-1] == [stride * i for i in range(len(windows) - 1)]
+
+
+@given(st.text("ACGTNacgtnURYKMSWBDHVu", min_size=0, max_size=200))
+def test_reverse_complement_twice_is_the_identity_and_once_pairs_the_bases(text):
+    codes, _ = encode(text)
+    assert np.array_equal(reverse_complement(reverse_complement(codes)), codes)
+    pairs = dict(zip("ACGTN", "TGCAN", strict=True))
+    assert decode(reverse_complement(codes)) == "".join(pairs[base] for base in reversed(decode(codes)))
+
+
+@settings(max_examples=8, deadline=None)
+@given(lengths=lengths, seed=seeds)
+def test_both_strands_give_one_vector_whichever_strand_is_given(lengths, seed):
+    """In one window; longer sequences own their bases from one end."""
+    records = [record._replace(codes=record.codes[: MODEL.window]) for record in records_of(lengths, seed)]
+    turned = [record._replace(codes=reverse_complement(record.codes)) for record in records]
+    assert_same(vectors(embedder(strand="both"), turned), vectors(embedder(strand="both"), records), torch.float32)
+
+
+@given(length=st.integers(1, 120), seed=seeds, max_length=st.integers(0, 30), fraction=st.floats(0, 1))
+def test_augmentations_keep_the_length_and_masks_have_the_right_count(length, seed, max_length, fraction):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 5, size=length, dtype=np.uint8)
+    before = codes.copy()
+    for changed in (
+        augment.delete(codes, rng, max_length=max_length),
+        augment.insert(codes, rng, max_length=max_length),
+        augment.translocate(codes, rng),
+    ):
+        assert changed.dtype == np.uint8
+        assert len(changed) == length
+    assert np.array_equal(codes, before)
+    assert augment.mask(codes, rng, fraction=fraction).sum() == round(fraction * length)
+    assert augment.noise(length, rng, sd=0.2).shape == (length, 5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 32), min_size=1, max_size=8),
+    seed=st.integers(0, 1000),
+    epoch=st.integers(0, 2**32 - 1),
+    min_length=st.sampled_from([0, 5]),
+)
+def test_views_depend_on_seed_epoch_and_index_alone(lengths, seed, epoch, min_length):
+    corpus = corpus_of(record.codes for record in records_of(lengths, 0))
+    config = PretrainConfig(model=MODEL, seed=seed, min_length=min_length)
+    together = views_of(corpus, range(len(lengths)), epoch=epoch, config=config)
+    for index in range(len(lengths)):
+        alone = views_of(corpus, [index], epoch=epoch, config=config)
+        ring = slice(together.student.rings[index], together.student.rings[index + 1])
+        assert np.array_equal(alone.student.codes, together.student.codes[ring])
+        assert np.array_equal(alone.teacher.codes, together.teacher.codes[ring])
+        assert np.array_equal(alone.noise, together.noise[ring])
+        inside = (together.masked >= ring.start) & (together.masked < ring.stop)
+        assert np.array_equal(alone.masked, together.masked[inside] - ring.start)
+        assert np.array_equal(alone.targets, together.targets[inside])
+        n_bases = ring.stop - ring.start - MODEL.n_class_tokens
+        assert len(alone.masked) == round(config.mask_fraction * n_bases)
+        assert (alone.student.codes == BLANK).sum() == len(alone.masked) + MODEL.n_class_tokens
+
+
+@given(n=st.integers(1, 60), batch_size=st.integers(1, 70), seed=seeds, data=st.data())
+def test_steps_take_every_window_once_an_epoch_and_resume_in_the_middle(n, batch_size, seed, data):
+    per_epoch = n // min(batch_size, n)
+    stream = iter_steps(n, batch_size, seed=seed)
+    steps = [next(stream) for _ in range(3 * per_epoch)]
+    for epoch in range(3):
+        taken = np.concatenate([indices for e, indices in steps if e == epoch])
+        assert len(taken) == len(set(taken.tolist())) == per_epoch * min(batch_size, n)
+        assert set(taken.tolist()) <= set(range(n))
+    start = data.draw(st.integers(0, 3 * per_epoch - 1))
+    resumed = iter_steps(n, batch_size, seed=seed, start=start)
+    for epoch, indices in steps[start:]:
+        resumed_epoch, resumed_indices = next(resumed)
+        assert resumed_epoch == epoch
+        assert np.array_equal(resumed_indices, indices)
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    ring_lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    channels=st.integers(1, 7),
+    track_width=st.integers(1, 3),
+    seed=seeds,
+)
+def test_gradient_of_the_rotation(ring_lengths, channels, track_width, seed):
+    generator = torch.Generator().manual_seed(seed)
+    rings = np.concatenate([[0], np.cumsum(ring_lengths)])
+    shifts = tuple(2**track // 2 for track in range(-(-channels // track_width)))
+    rotation = Rotation(ring_runs(rings), shifts, track_width)
+    h, z = (
+        torch.randn(channels, int(rings[-1]), dtype=torch.float64, generator=generator, requires_grad=True)
+        for _ in range(2)
+    )
+    assert torch.autograd.gradcheck(lambda h, z: AddRotated.apply(h, z, rotation), (h, z))
