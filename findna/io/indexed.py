@@ -89,11 +89,12 @@ class IndexedFasta:
             file.close()
             file = bgzf = BgzfFile(self._path)
             files[".gzi"] = write_gzi(bgzf.blocks)
-        for base in self._bases:
+        # Root may write where nobody should: a folder without a write bit is left alone.
+        is_read_only = not self._path.resolve().parent.stat().st_mode & 0o222
+        for base in self._bases[is_read_only:]:
             # An index that can be kept nowhere still serves this run.
             with suppress(OSError):
-                if base != self._path:
-                    base.parent.mkdir(parents=True, exist_ok=True)
+                base.parent.mkdir(parents=True, exist_ok=True)
                 for suffix, data in files.items():
                     _publish(_beside(base, suffix), data)
                 self._indexed = base

@@ -25,8 +25,8 @@ _FOREIGN = {
     b"##fileformat=VCF": "VCF: make BED of its variants first",
     b"##gff-version": "GFF: make BED of it first",
 }
-_SAM_HEADER = re.compile(rb"@(HD|SQ|RG|PG|CO)\t")
-_FASTA_NAME = re.compile(r"\.(fa|fasta|fna|ffn|frn|mpfa|fas)(\.b?gz)?$", re.IGNORECASE)
+_SAM = re.compile(rb"@(HD|SQ|RG|PG|CO)\t|[^\t\n]+\t\d+\t[^\t\n]+\t\d+\t\d+\t(\*|(\d+[MIDNSHPX=])+)\t")
+_FASTA_NAME = re.compile(r"\.(fa|fasta|fna|ffn|frn|fas)(\.b?gz)?$", re.IGNORECASE)
 _BED_NAME = re.compile(r"\.bed\d*(\.b?gz)?$", re.IGNORECASE)
 _PEAK_NAME = re.compile(r"\.narrowpeak(\.b?gz)?$", re.IGNORECASE)
 _WHOLE = re.compile(r"-?\d+")
@@ -53,7 +53,7 @@ def sniff(stream: ByteStream) -> Kind:
     for magic, what in _FOREIGN.items():
         if head.startswith(magic):
             stream.fail(f"this is {what}")
-    if _SAM_HEADER.match(head):
+    if _SAM.match(head):
         stream.fail("this is SAM text: make it BAM with samtools view -b")
     kind = _sniff_text(stream.name, head.removeprefix(b"\xef\xbb\xbf").decode(errors="replace"))
     if kind is None:

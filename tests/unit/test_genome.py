@@ -179,27 +179,28 @@ def test_a_damaged_index_is_made_again(genome_path: Path, data: bytes) -> None:
         assert genome.contigs["chr1"] == 3210
 
 
-def test_the_index_goes_to_the_cache_where_the_folder_cannot_be_written(
-    genome_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, contigs: dict[str, str]
+def test_the_index_goes_to_the_cache_where_the_folder_is_read_only(
+    write: Write, own_cache: Path, contigs: dict[str, str], tmp_path: Path
 ) -> None:
-    write_bytes = Path.write_bytes
-
-    def refuse(self: Path, data: bytes) -> int:
-        if self.parent == genome_path.parent:
-            raise PermissionError(13, "Permission denied")
-        return write_bytes(self, data)
-
-    monkeypatch.setattr(Path, "write_bytes", refuse)
-    with Genome(genome_path) as genome:
-        assert fetched(genome, "chr1", 3, 9) == clean(contigs["chr1"][3:9])
-        linked = genome.htslib_fasta()
-    assert not Path(f"{genome_path}.fai").exists()
-    assert own_cache in linked.parents
-    with pysam.FastaFile(str(linked)) as found:
-        assert found.fetch("chr1", 3, 9) == contigs["chr1"][3:9]
-    before = Path(f"{linked}.fai").stat().st_ino
-    Genome(genome_path).close()
-    assert Path(f"{linked}.fai").stat().st_ino == before
+    for how in ("plain", "bgzf"):
+        folder = tmp_path / how
+        folder.mkdir()
+        path = folder / "g.fa.gz"
+        write("g.fa.gz", fasta(contigs), how).rename(path)
+        folder.chmod(0o555)
+        try:
+            with Genome(path) as genome:
+                assert fetched(genome, "chr1", 3, 9) == clean(contigs["chr1"][3:9])
+                linked = genome.htslib_fasta()
+            assert [file.name for file in folder.iterdir()] == ["g.fa.gz"]
+            assert own_cache in linked.parents
+            with pysam.FastaFile(str(linked)) as found:
+                assert found.fetch("chr1", 3, 9) == contigs["chr1"][3:9]
+            before = Path(f"{linked}.fai").stat().st_ino
+            Genome(path).close()
+            assert Path(f"{linked}.fai").stat().st_ino == before
+        finally:
+            folder.chmod(0o755)
 
 
 def test_a_genome_is_read_though_no_index_can_be_kept(

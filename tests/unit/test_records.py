@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -263,3 +264,18 @@ def test_ids_stay_unique_among_many_and_take_few_bytes() -> None:
 def test_a_number_that_a_real_id_already_has_is_passed_over() -> None:
     used = IdSet()
     assert [used.unique(id) for id in ("a_2", "a", "a", "a", "a_2")] == ["a_2", "a", "a_3", "a_4", "a_2_2"]
+
+
+def test_memory_does_not_grow_with_rows_but_for_16_bytes_each(
+    write: Write, options: Callable[..., InputOptions]
+) -> None:
+    peaks = []
+    for n_rows in (5_000, 5_000, 25_000):
+        bed = write("a.bed", "".join(f"chr1\t{i % 3000}\t{i % 3000 + 1 + i % 200}\n" for i in range(n_rows)))
+        tracemalloc.start()
+        for _ in read_records([str(bed)], options()):
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # The first run only warms up.
+    assert peaks[2] - peaks[1] < 20_000 * 16 + 100_000

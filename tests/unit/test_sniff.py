@@ -59,6 +59,7 @@ def test_a_broken_first_row_goes_to_the_reader_that_the_name_suggests(write: Wri
         (gzip.compress(b""), "the file is empty"),
         (b"hello world\n", "--in-format takes fasta"),
         (b"@HD\tVN:1.6\n", "samtools view -b"),
+        (b"r1\t99\tchr1\t10\t60\t5M\t=\t1\t1\tACGTA\t*\n", "samtools view -b"),
         (b"##fileformat=VCFv4.2\n", "this is VCF"),
         (b"\x89HDF\r\n\x1a\n", "this is HDF5"),
         (b"BZh91AY", "bunzip2"),
