@@ -1,0 +1,119 @@
+"""The six augmentations: what each draws, and from which distribution."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from findna.config import ModelConfig, PretrainConfig
+from findna.data import augment
+from findna.sequence import BLANK, N, reverse_complement
+
+MODEL = ModelConfig(channels=4, hidden=4, track_width=2, n_layers=1, max_len=128, n_class_tokens=2)
+ALL_N = np.full(100, N, np.uint8)  # random bases are never N, so they show
+
+
+def rngs(n):
+    return [np.random.default_rng((5, i)) for i in range(n)]
+
+
+def test_deletion_removes_one_segment_and_fills_up_at_the_end():
+    codes = np.arange(60, dtype=np.uint8) + 10
+    starts = set()
+    for rng in rngs(300):
+        changed = augment.delete(codes, rng, max_length=20)
+        length = int((changed < 10).sum())
+        assert length <= 20
+        start = int((changed[: 60 - length] == codes[: 60 - length]).sum())
+        assert np.array_equal(changed[: 60 - length], np.delete(codes, np.s_[start : start + length]))
+        assert (changed[60 - length :] < 4).all()
+        starts.add(start)
+    assert {0, 30} <= starts
+
+
+def test_deleted_and_inserted_lengths_are_uniform_from_0_to_the_limit():
+    deleted = collections.Counter()
+    inserted = collections.Counter()
+    for rng in rngs(4000):
+        deleted[int((augment.delete(ALL_N, rng, max_length=4) != N).sum())] += 1
+        is_new = augment.insert(np.concatenate([ALL_N, ALL_N]), rng, max_length=4)[:104] != N
+        inserted[int(is_new.sum())] += 1
+    assert sorted(deleted) == sorted(inserted) == [0, 1, 2, 3, 4]
+    assert all(650 < count < 950 for count in deleted.values())  # 800 each
+    assert inserted[4] > 250
+
+
+def test_insertion_crops_at_the_end_and_leaves_the_front():
+    codes = np.arange(60, dtype=np.uint8) + 10
+    for rng in rngs(200):
+        changed = augment.insert(codes, rng, max_length=20)
+        is_new = changed < 10
+        assert np.array_equal(changed[~is_new], codes[: int((~is_new).sum())])
+        where = np.flatnonzero(is_new)
+        assert len(where) == 0 or where[-1] - where[0] + 1 == len(where) <= 20
+
+
+def test_translocation_swaps_the_halves_at_every_breakpoint():
+    codes = np.arange(7, dtype=np.uint8)
+    seen = {augment.translocate(codes, rng).tobytes() for rng in rngs(300)}
+    assert seen == {np.concatenate([codes[k:], codes[:k]]).tobytes() for k in range(7)}
+
+
+def test_noise_has_mean_0_and_the_stated_sd():
+    noise = augment.noise(20_000, np.random.default_rng(0), sd=0.2)
+    assert noise.dtype == np.float32
+    assert float(noise.mean()) == pytest.approx(0, abs=0.003)
+    assert float(noise.std()) == pytest.approx(0.2, abs=0.003)
+
+
+def test_masks_are_uniform_over_positions():
+    counts = sum(augment.mask(ALL_N, rng, fraction=0.3).astype(int) for rng in rngs(1000))
+    assert counts.sum() == 30 * 1000
+    assert counts.min() > 230
+    assert counts.max() < 370
+
+
+def test_teacher_sees_the_sequence_or_its_reverse_complement_and_the_noise_turns_with_it():
+    codes = np.random.default_rng(0).integers(0, 4, size=50, dtype=np.uint8)
+    n_reversed = 0
+    for index in range(200):
+        views = {}
+        for probability in (0.0, 0.5, 1.0):
+            config = PretrainConfig(model=MODEL, reverse_probability=probability)
+            views[probability] = augment.make_views([codes], [np.random.default_rng(index)], config)
+        forward, drawn, reverse = views.values()
+        assert np.array_equal(forward.teacher.codes[:50], codes)
+        assert np.array_equal(reverse.teacher.codes[:50], reverse_complement(codes))
+        complement = [3, 2, 1, 0, 4]  # A C G T N, by hand
+        for t in (0, 17, 49):
+            for channel in range(5):
+                assert reverse.noise[t, channel] == forward.noise[49 - t, complement[channel]]
+        assert not forward.noise[50:].any()
+        assert not reverse.noise[50:].any()
+        is_reversed = np.array_equal(drawn.teacher.codes, reverse.teacher.codes)
+        assert is_reversed or np.array_equal(drawn.teacher.codes, forward.teacher.codes)
+        n_reversed += is_reversed
+    assert 70 < n_reversed < 130
+
+
+def test_student_view_is_masked_last_and_the_targets_are_the_bases_before():
+    config = PretrainConfig(model=MODEL, max_indel=0)
+    codes = np.random.default_rng(1).integers(0, 5, size=50, dtype=np.uint8)
+    views = augment.make_views([codes, codes], rngs(2), config)
+    assert len(views.masked) == len(views.targets) == 2 * 15
+    assert (views.student.codes[views.masked] == BLANK).all()
+    restored = views.student.codes.copy()
+    restored[views.masked] = views.targets
+    turned = {np.roll(codes, k).tobytes() for k in range(50)}
+    for start in (0, 52):
+        assert restored[start : start + 50].tobytes() in turned
+        assert (restored[start + 50 : start + 52] == BLANK).all()
+    assert not np.array_equal(restored[:50], restored[52:102])
+    assert np.array_equal(views.teacher.rings, views.student.rings)
+
+
+def test_a_view_of_one_base_is_a_view():
+    config = PretrainConfig(model=MODEL)
+    views = augment.make_views([np.array([2], np.uint8)], rngs(1), config)
+    assert len(views.student.codes) == 3
+    assert len(views.masked) == 0

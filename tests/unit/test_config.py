@@ -1,0 +1,121 @@
+"""Sizes, recipes and what is in a vector: defaults, limits, errors."""
+
+import dataclasses
+import json
+
+import pytest
+
+from findna.config import PRESETS, SIZES, EmbedConfig, ModelConfig, PretrainConfig
+from findna.errors import ConfigError
+from findna.nn.chordmixer import ChordMixer
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_parameters_are_counted_as_the_network_has_them(size):
+    network = ChordMixer(SIZES[size])
+    assert SIZES[size].n_parameters == sum(p.numel() for p in network.parameters())
+    assert SIZES[size].n_blocks == 10
+    assert SIZES[size].window == 1000
+
+
+@pytest.mark.parametrize(
+    ("max_len", "n_blocks"), [(11, 4), (16, 4), (17, 5), (64, 6), (1010, 10), (1024, 10), (1025, 11)]
+)
+def test_blocks_a_layer_are_log2_of_the_positions_rounded_up(max_len, n_blocks):
+    assert ModelConfig(max_len=max_len).n_blocks == n_blocks
+
+
+def test_shifts_are_powers_of_two_and_the_last_track_may_be_narrower():
+    assert ModelConfig(channels=10, track_width=4).shifts == (0, 1, 2)
+    assert ModelConfig(channels=4, track_width=4).shifts == (0,)
+
+
+def test_all_problems_of_a_size_are_named_at_once():
+    with pytest.raises(ConfigError) as error:
+        ModelConfig(channels=0, hidden=-1, max_len=10)
+    assert str(error.value) == (
+        "channels must be at least 1, not 0; hidden must be at least 1, not -1; "
+        "max_len 10 leaves no base beside 10 class tokens"
+    )
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name):
+    stored = json.loads(json.dumps(dataclasses.asdict(PRESETS[name])))
+    assert PretrainConfig.from_dict(stored) == PRESETS[name]
+
+
+def test_paper_preset_is_the_paper():
+    paper = PRESETS["paper"]
+    assert (paper.model, paper.alpha, paper.epochs, paper.n_windows) == (SIZES["base"], 0.5, 50, 100_000)
+    assert (paper.student_temp, paper.teacher_temp, paper.center_momentum) == (0.1, 0.04, 0.996)
+    assert (paper.mask_fraction, paper.max_indel, paper.noise_sd, paper.warmup) == (0.3, 20, 0.2, 0.3)
+    assert (paper.reduction, paper.min_length) == ("sum", 0)
+
+
+def test_unknown_settings_are_refused_by_name():
+    with pytest.raises(ConfigError, match=r"unknown settings dropout, heads; known are channels, hidden"):
+        ModelConfig.from_dict({"channels": 4, "heads": 2, "dropout": 0.1})
+    with pytest.raises(ConfigError, match="unknown settings lr"):
+        PretrainConfig.from_dict({"model": {}, "lr": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be positive, not 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be positive, not nan"),
+        ({"teacher_temp": 0.0}, "teacher_temp must be positive"),
+        ({"alpha": 1.5}, "alpha must lie in 0 to 1, not 1.5"),
+        ({"warmup": float("nan")}, "warmup must lie in 0 to 1"),
+        ({"clip": -1.0}, "clip must not be negative"),
+        ({"noise_sd": float("nan")}, "noise_sd must not be negative, not nan"),
+        ({"reduction": "median"}, "reduction must be sum or mean, not 'median'"),
+        ({"min_length": 1001}, "min_length 1001 is above the window of 1000"),
+    ],
+)
+def test_recipes_out_of_range_are_refused(settings, message):
+    with pytest.raises(ConfigError) as error:
+        PretrainConfig(**settings)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pool": "median"}, "pool must be one of mean, cls, max, not 'median'"),
+        ({"strand": "."}, "strand must be one of bed, +, -, both"),
+        ({"dtype": "float64"}, "dtype must be float32 or float16"),
+        ({"with_tokens": True, "strand": "both"}, "tokens belong to one strand"),
+        ({"with_cls": True, "pool": "cls"}, "class tokens are the vectors already"),
+        ({"batch_bases": 0}, "batch_bases must be at least 1"),
+    ],
+)
+def test_contradictions_in_what_a_vector_holds_are_refused(settings, message):
+    with pytest.raises(ConfigError) as error:
+        EmbedConfig(**settings)
+    assert message in str(error.value)
+
+
+def test_layer_window_and_stride_come_from_the_model():
+    filled = EmbedConfig().for_model(SIZES["small"])
+    assert (filled.layer, filled.window, filled.stride) == (2, 1000, 1000)
+    filled = EmbedConfig(layer=0, window=200).for_model(SIZES["small"])
+    assert (filled.layer, filled.window, filled.stride) == (0, 200, 200)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"layer": 3}, "layer 3 must lie in 0 to 2"),
+        ({"layer": -2}, "layer -2 must lie in 0 to 2"),
+        ({"window": 1001}, "a window of 1001 bases must lie in 1 to the teacher's 1000"),
+        ({"window": -5}, "a window of -5 bases"),
+        ({"window": 100, "stride": 101}, "a stride of 101 must lie in 1 to the window of 100: else bases"),
+        ({"stride": -1}, "a stride of -1"),
+    ],
+)
+def test_what_a_model_cannot_give_is_refused(settings, message):
+    with pytest.raises(ConfigError) as error:
+        EmbedConfig(**settings).for_model(SIZES["small"])
+    assert message in str(error.value)

@@ -1,0 +1,179 @@
+"""Records to rows: what is in a vector, by hand, and what becomes of skipped records."""
+
+import numpy as np
+import pytest
+import torch
+
+from findna.config import EmbedConfig, ModelConfig
+from findna.data.batch import pack
+from findna.embed import GRID, Embedder, feature_names, obs_columns, write_rows
+from findna.errors import BedError, ConfigError
+from findna.nn.chordmixer import ChordMixer, initialise
+from findna.record import Record
+from findna.sequence import encode, reverse_complement
+
+MODEL = ModelConfig(channels=6, hidden=5, track_width=2, n_layers=2, max_len=23, n_class_tokens=3)  # 20 bases
+CPU = torch.device("cpu")
+
+
+def network():
+    return initialise(ChordMixer(MODEL), 2)
+
+
+def embedder(**settings):
+    return Embedder(network(), EmbedConfig(**settings), device=CPU, products=torch.float32)
+
+
+def record(text, row=0, **fields):
+    codes, n_iupac = encode(text)
+    return Record(f"r{row}", codes, n_iupac, row, "made", **fields)
+
+
+def hidden(codes, *, layer=None):
+    batch = pack([codes], n_class_tokens=3)
+    with torch.no_grad():
+        return network()(torch.from_numpy(batch.codes), batch.rings, layer=layer).numpy()
+
+
+def only(embedder, item, **kwargs):
+    (rows,) = embedder.embed([item], **kwargs)
+    return rows
+
+
+LONG = "ACGTTGCANNACGATCGATTACAGGCATTAGCCAGATTTACGACTGG"  # 47 bases: windows 0-20, 20-40, 27-47
+
+
+def test_mean_is_over_the_bases_and_not_the_class_tokens():
+    item = record("ACGTN")
+    rows = only(embedder(), item)
+    np.testing.assert_allclose(rows.x[0], hidden(item.codes)[:5].mean(0), rtol=1e-5)
+    assert rows.x.dtype == np.float32
+    assert rows.cls is None
+
+
+def test_windows_weigh_by_the_bases_they_own():
+    codes = encode(LONG)[0]
+    first, second, last = hidden(codes[:20])[:20], hidden(codes[20:40])[:20], hidden(codes[27:47])[13:20]
+    expected = np.concatenate([first, second, last]).mean(0)
+    rows = only(embedder(), record(LONG))
+    np.testing.assert_allclose(rows.x[0], expected, rtol=1e-5)
+    assert rows.obs[0]["n_windows"] == 3
+    largest = np.concatenate([first, second, last]).max(0)
+    np.testing.assert_allclose(only(embedder(pool="max"), record(LONG)).x[0], largest, rtol=1e-5)
+
+
+def test_class_tokens_are_averaged_over_windows_by_the_bases_they_own():
+    codes = encode(LONG)[0]
+    parts = [hidden(codes[a:b])[20:] for a, b in ((0, 20), (20, 40), (27, 47))]  # (K, C) each
+    expected = (20 * parts[0] + 20 * parts[1] + 7 * parts[2]) / 47
+    np.testing.assert_allclose(only(embedder(pool="cls"), record(LONG)).x[0], expected.ravel(), rtol=1e-5)
+    beside = only(embedder(with_cls=True), record(LONG))
+    np.testing.assert_allclose(beside.cls[0], expected, rtol=1e-5)
+    assert beside.cls.shape == (1, 3, 6)
+    assert feature_names(EmbedConfig(pool="cls"), MODEL)[6] == "cls1_f000"
+    assert feature_names(EmbedConfig(), MODEL) == [f"f00{i}" for i in range(6)]
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_layer_says_after_how_many_layers_to_read(layer):
+    item = record("ACGTACC")
+    expected = hidden(item.codes, layer=layer)[:7].mean(0)
+    np.testing.assert_allclose(only(embedder(layer=layer), item).x[0], expected, rtol=1e-5)
+
+
+def test_both_strands_are_averaged_and_their_cosine_is_told():
+    item = record("ACGTTGCAAC")
+    forward = hidden(item.codes)[:10].mean(0)
+    reverse = hidden(reverse_complement(item.codes))[:10].mean(0)
+    rows = only(embedder(strand="both"), item)
+    np.testing.assert_allclose(rows.x[0], (forward + reverse) / 2, rtol=1e-5)
+    cosine = forward @ reverse / np.linalg.norm(forward) / np.linalg.norm(reverse)
+    assert rows.obs[0]["rc_cosine"] == pytest.approx(cosine, rel=1e-5)
+    assert obs_columns(EmbedConfig(strand="both"))["rc_cosine"] == "float32"
+    assert "rc_cosine" not in obs_columns(EmbedConfig())
+
+
+class Sink:
+    """A writer that keeps all in memory."""
+
+    def __init__(self, n_records_done=0):
+        self.n_records_done, self.rows, self.skipped, self.tokens, self.n_commits = n_records_done, [], [], [], 0
+
+    def write(self, x, obs, cls):
+        self.rows += [(row["id"], vector) for row, vector in zip(obs, x, strict=True)]
+
+    def skip(self, id, **fault):
+        self.skipped.append({"id": id, **fault})
+
+    def write_tokens(self, tokens):
+        self.tokens.append(tokens)
+
+    def commit(self):
+        self.n_commits += 1
+
+
+def test_tokens_are_one_row_a_base_from_its_own_window():
+    codes = encode(LONG)[0]
+    sink = Sink()
+    list(embedder(with_tokens=True, batch_bases=30).embed([record(LONG), record("ACG", 1)], sink=sink))
+    tokens = np.concatenate(sink.tokens)
+    assert tokens.shape == (50, 6)
+    assert tokens.dtype == np.float16
+    expected = np.concatenate([hidden(codes[:20])[:20], hidden(codes[20:40])[:20], hidden(codes[27:47])[13:20]])
+    np.testing.assert_allclose(tokens[:47], expected, atol=2e-3)
+    np.testing.assert_allclose(tokens[47:], hidden(encode("ACG")[0])[:3], atol=2e-3)
+
+
+def test_columns_describe_the_record():
+    item = record("ACGRNN", 7, name="x", chrom="chr1", start=10, end=16, strand="-", extra={"flag": 16})
+    (obs,) = only(embedder(), item).obs
+    assert obs == {
+        "id": "r7", "name": "x", "chrom": "chr1", "start": 10, "end": 16, "strand": "-", "source": "made", "row": 7,
+        "length": 6, "n_windows": 1, "frac_n": 0.5, "n_iupac": 1, "flag": 16,
+    }  # fmt: skip
+    assert list(obs) == list(obs_columns(EmbedConfig(), ["flag"]))
+
+
+def fault(row):
+    return BedError("outside the contig", path="a.bed", line=row + 1, record=f"r{row}", row=row)
+
+
+def test_faults_are_listed_and_the_other_rows_stand_in_order():
+    items = [fault(i) if i % 3 == 0 else record("ACGT" * (1 + i % 5), i) for i in range(2 * GRID + 5)]
+    sink = Sink()
+    assert list(write_rows(embedder(), items, sink, fatal=False)) == [GRID, 2 * GRID, 2 * GRID + 5]
+    assert [key for key, _ in sink.rows] == [f"r{i}" for i in range(2 * GRID + 5) if i % 3]
+    assert [entry["row"] for entry in sink.skipped] == list(range(0, 2 * GRID + 5, 3))
+    assert sink.skipped[1] == {
+        "id": "r3", "row": 3, "line": 4, "source": "a.bed", "reason": "outside the contig"
+    }  # fmt: skip
+    assert sink.n_commits == 3
+
+
+def test_a_fault_ends_the_run_where_it_is_fatal():
+    sink = Sink()
+    items = [record("ACGT", i) for i in range(GRID)] + [fault(GRID)]
+    with pytest.raises(BedError, match=r"a\.bed, line 129"):
+        list(write_rows(embedder(), items, sink))
+    assert len(sink.rows) == GRID  # whole cells before it are kept
+
+
+def test_a_cell_of_faults_alone_has_no_rows():
+    sink = Sink()
+    assert list(write_rows(embedder(with_cls=True), [fault(0), fault(1)], sink, fatal=False)) == [2]
+    assert (sink.rows, len(sink.skipped)) == ([], 2)
+
+
+def test_what_is_written_already_is_passed_over():
+    items = [record("ACGT" * (1 + i % 5), i) for i in range(GRID + 3)]
+    whole, rest = Sink(), Sink(n_records_done=GRID)
+    list(write_rows(embedder(), items, whole))
+    assert list(write_rows(embedder(), items, rest)) == [3]
+    for (key, vector), (other_key, other) in zip(whole.rows[GRID:], rest.rows, strict=True):
+        assert key == other_key
+        assert np.array_equal(vector, other)
+
+
+def test_what_the_model_cannot_give_is_refused_before_anything_runs():
+    with pytest.raises(ConfigError, match="a window of 21 bases must lie in 1 to the teacher's 20"):
+        embedder(window=21)
