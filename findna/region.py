@@ -67,7 +67,7 @@ def is_region_string(text: str) -> bool:
     return match is not None and any(match.groups())
 
 
-def parse_region(text: str, contigs: Mapping[str, int]) -> Region:
+def parse_region(text: str, contigs: Mapping[str, int], *, where: str = "the genome") -> Region:
     """The region that a string such as `chr1:1,001-2,000` names: 1-based, both ends included.
 
     As in samtools: `chr1` is the whole contig, `chr1:1000` and `chr1:1000-` reach to its end,
@@ -78,6 +78,7 @@ def parse_region(text: str, contigs: Mapping[str, int]) -> Region:
     Args:
         text: The region.
         contigs: Name and length of every contig.
+        where: What to call that in a message.
 
     Raises:
         RegionError: The contig is unknown, or the positions are none.
@@ -87,7 +88,7 @@ def parse_region(text: str, contigs: Mapping[str, int]) -> Region:
     """
     chrom, positions = (text, "") if text in contigs else _split_positions(text)
     if chrom not in contigs:
-        raise RegionError(missing_contig(chrom, contigs), path=text)
+        raise RegionError(missing_contig(chrom, contigs, where=where), path=text)
     if not positions:
         return Region(chrom, 0, contigs[chrom])
     match = _POSITIONS.fullmatch(positions)

@@ -160,7 +160,8 @@ def _check_genome(stream: ByteStream, file: Any, genome: Genome | None) -> None:
 def _selected(stream: ByteStream, file: Any, region: str | None, *, min_mapq: int, exclude_flags: int) -> Iterator[Any]:
     wanted = None
     if region is not None:
-        wanted = parse_region(region, dict(zip(file.references, file.lengths, strict=True)))
+        contigs = dict(zip(file.references, file.lengths, strict=True))
+        wanted = parse_region(region, contigs, where=stream.name)
     reads = _fetched(stream, file, wanted)
     while True:
         try:

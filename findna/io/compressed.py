@@ -151,7 +151,7 @@ class ByteStream:
         with os.fdopen(read_end, "rb") as pipe:
             thread.start()
             yield pipe
-            thread.join()
+        thread.join()
 
     def fail(
         self, reason: str, *, line: int | None = None, record: str = "", cause: Exception | None = None

@@ -76,11 +76,7 @@ class Genome:
         Raises:
             RegionError: The contig is unknown, or the positions are none.
         """
-        try:
-            return parse_region(text, self.contigs)
-        except RegionError as problem:
-            reason = problem.reason.replace("is not in the genome", f"is not in {self.path.name}")
-            raise RegionError(reason, path=text) from None
+        return parse_region(text, self.contigs, where=self.path.name)
 
     def check(self, region: Region) -> str | None:
         """Why a region cannot be fetched, or None."""

@@ -94,6 +94,7 @@ def test_filters_leave_reads_out(bam: Path, options: dict[str, Any], expected: l
     assert [record.id for record in records(bam, **options)] == expected
 
 
+@pytest.mark.shared
 def test_a_region_finds_the_same_reads_with_and_without_an_index(shared: Path, tmp_path: Path) -> None:
     path = shared / "inputs/triple_hg19_chr20/NA12878_small.bam"
     bare = tmp_path / "a.bam"
@@ -159,6 +160,7 @@ def test_a_cut_bam_is_refused_before_its_first_read(bam: Path, n_cut: int) -> No
         next(read_bam(bam))
 
 
+@pytest.mark.shared
 def test_a_bam_damaged_in_the_middle_is_refused(shared: Path, tmp_path: Path) -> None:
     data = bytearray((shared / "inputs/triple_minigenome/alignments.bam").read_bytes())
     data[len(data) // 2] ^= 0xFF
