@@ -193,12 +193,18 @@ class EmbeddingWriter:
         """Let go of the output; an unfinished run stays in its spool."""
         self._spool.close()
 
+    def discard(self) -> None:
+        """Delete the spool of a run that nobody can continue."""
+        self._spool.remove()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None and not self.n_records_done and self._spool.folder.exists():
+            self.discard()  # nothing to continue
         self.close()
 
     def _commit(self, *, finishing: bool = False) -> None:

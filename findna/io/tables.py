@@ -161,6 +161,9 @@ class TsvStream:
         self._file.flush()
         return []
 
+    def discard(self) -> None:
+        """Nothing to delete: what is printed is printed, and lacks its last line."""
+
     def close(self) -> None:
         """Nothing to let go of."""
 

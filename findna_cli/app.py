@@ -1,0 +1,96 @@
+"""The Typer app, and `main`: the one place where errors become exit codes."""
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, Any
+
+import click
+import typer
+
+from findna import __version__
+from findna.errors import ConfigError, FindnaError
+from findna_cli import doctor, embed, model, pretrain, view
+
+app = typer.Typer(
+    name="findna",
+    help="DNA to vectors: embeddings of regions, sequences and reads by a self-distilled model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(name="embed")(embed.embed)
+app.command(name="pretrain")(pretrain.pretrain)
+app.add_typer(model.app, name="model")
+app.command(name="view")(view.view)
+app.command(name="doctor")(doctor.doctor)
+
+SIGTERM_CODE = 128 + signal.SIGTERM
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"findna {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Flags of every command."""
+    context.obj = {"debug": debug}
+
+
+def main() -> None:
+    """Run the command; exit with 0 done, 1 the input, 2 the command line, 130, 143 or 141 on a signal or closed pipe."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    is_debug = "--debug" in sys.argv or bool(os.environ.get("FINDNA_DEBUG"))
+    try:
+        code = app(standalone_mode=False)
+        _flush_stdout()
+    except BrokenPipeError:
+        _silence_stdout()
+        code = 128 + signal.SIGPIPE
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        code = _fail("interrupted", 128 + signal.SIGINT)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = 2
+    except click.ClickException as error:
+        code = _fail(_usage(error), 2)
+    except FindnaError as error:
+        if is_debug:
+            raise
+        code = _fail(str(error), 2 if isinstance(error, ConfigError) else 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(error: click.ClickException) -> str:
+    context: Any = getattr(error, "ctx", None)
+    hint = f" (see `{context.command_path} --help`)" if context else ""
+    return error.format_message() + hint
+
+
+def _fail(text: str, code: int) -> int:
+    sys.stderr.write(f"findna: {text}\n")
+    return code
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(SIGTERM_CODE)
+
+
+def _flush_stdout() -> None:
+    sys.stdout.flush()
+
+
+def _silence_stdout() -> None:
+    """Let Python's own flush at exit go nowhere: the pipe is closed, and that is no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,64 @@
+"""`findna doctor`: what is installed, what the machine can do, and what is missing."""
+
+from typing import Annotated
+
+import typer
+
+from findna_cli.options import Json, Quiet
+
+_OPTIONAL = {
+    "pyarrow": "parquet",
+    "tensorboard": "train",
+    "sklearn": "bench",
+    "matplotlib": "bench",
+    "huggingface_hub": "hub",
+    "pooch": "data",
+    "anndata": "dev",
+}
+
+
+def doctor(
+    json_file: Json = None,
+    quiet: Quiet = False,
+    model: Annotated[str, typer.Option("--model", "-m", help="Model to verify.")] = "",
+) -> None:
+    """Print versions, devices and precisions, and verify the default model; exit 1 if it fails."""
+    from findna_cli.console import write_report
+    from findna_cli.model import print_checks, verify_report
+
+    facts = machine_facts()
+    if not quiet:
+        for name, value in facts.items():
+            typer.echo(f"{name:16} {value}")
+    name, checks = verify_report(model, device="auto", precision="auto")
+    if not quiet:
+        print_checks(name, checks)
+    write_report(json_file, {"machine": facts, "model": name, "checks": checks})
+    if not all(check["ok"] for check in checks):
+        raise typer.Exit(1)
+
+
+def machine_facts() -> dict[str, str]:
+    """Versions, devices and folders, by name."""
+    import importlib.util
+    import os
+    import platform
+    from importlib.metadata import version
+
+    import torch
+
+    from findna import __version__
+    from findna.io.cache import cache_dir
+    from findna.nn.device import has_native_bf16, pick_device
+
+    device = pick_device()
+    facts = {"findna": __version__, "python": platform.python_version(), "system": platform.platform()}
+    facts |= {name: version(name) for name in ("torch", "numpy", "h5py", "pysam", "pyfaidx", "biopython", "safetensors")}
+    facts["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu"
+    facts["threads"] = str(len(os.sched_getaffinity(0)))
+    facts["native bf16"] = "yes" if has_native_bf16(device) else "no: --precision auto takes fp32"
+    facts["cache"] = str(cache_dir())
+    for package, extra in _OPTIONAL.items():
+        is_there = importlib.util.find_spec(package) is not None
+        facts[package] = "installed" if is_there else f"not installed: pip install 'findna[{extra}]'"
+    return facts

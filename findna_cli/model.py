@@ -1,0 +1,98 @@
+"""`findna model`: list, info, verify, convert."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from findna_cli.options import Device, Json, Precision
+
+app = typer.Typer(help="Models: list, describe, verify and convert them.", no_args_is_help=True, rich_markup_mode=None)
+
+Name = Annotated[str, typer.Argument(help="A shipped model's name or a model folder; none is the default model.")]
+
+
+@app.command("list")
+def list_models() -> None:
+    """Print the shipped models, one a line: name, parameters, window, layers."""
+    from findna.config import ModelConfig
+    from findna.models.store import DEFAULT, read_config, shipped_models
+
+    for folder in shipped_models():
+        config = read_config(folder)
+        size = ModelConfig.from_dict(config["model"])
+        mark = "default" if folder.name == DEFAULT else ""
+        typer.echo(
+            f"{folder.name}\t{size.n_parameters:,} parameters\t{size.channels} channels\t"
+            f"window {size.window}\t{size.n_layers} layers\t{mark}".rstrip()
+        )
+
+
+@app.command()
+def info(name: Name = "", json_file: Json = None) -> None:
+    """Print where a model lies, its size, its sha256 and its CARD.md."""
+    from findna.models.store import DEFAULT, find_model, read_config
+    from findna_cli.console import write_report
+
+    folder = find_model(name or DEFAULT)
+    config = read_config(folder)
+    for key in ("name", "window", "sha256"):
+        typer.echo(f"{key:16} {config.get(key)}")
+    typer.echo(f"{'folder':16} {folder}")
+    for key, value in config["model"].items():
+        typer.echo(f"{key:16} {value}")
+    card = folder / "CARD.md"
+    if card.is_file():
+        typer.echo("\n" + card.read_text().rstrip())
+    write_report(json_file, {"folder": str(folder), **config})
+
+
+@app.command()
+def verify(name: Name = "", device: Device = "auto", precision: Precision = "auto", json_file: Json = None) -> None:
+    """Check a model's sha256, tensors and golden vectors on this machine; exit 1 if one fails."""
+    from findna_cli.console import write_report
+
+    folder, checks = verify_report(name, device=device, precision=precision)
+    print_checks(folder, checks)
+    write_report(json_file, {"model": folder, "checks": checks})
+    if not all(check["ok"] for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the published code (.pt), read without unpickling code.")],
+    out: Annotated[Path, typer.Option("--out", help="Model folder to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing model folder.")] = False,
+) -> None:
+    """Make a model folder of a checkpoint of the published code."""
+    from findna.errors import OutputError
+    from findna.models.convert import convert as convert_checkpoint
+
+    if (out / "config.json").exists() and not force:
+        raise OutputError(f"{out}: holds a model already; --force replaces it")
+    config = convert_checkpoint(checkpoint, out, name=out.resolve().name)
+    typer.echo(f"{out}: {config.n_parameters:,} parameters, window {config.window}", err=True)
+
+
+def verify_report(name: str, *, device: str, precision: str) -> tuple[str, list[dict[str, Any]]]:
+    """The name of a model and its checks: what, whether it holds, the figure."""
+    from findna.models.store import DEFAULT, load_model, verify_model
+    from findna.nn.device import pick_device, pick_products
+
+    chosen = pick_device(device)
+    products = pick_products(precision, chosen)
+    model = load_model(name or DEFAULT)
+    model.network.to(chosen)
+    checks = [{"check": "sha256 and tensors", "ok": True, "figure": model.sha256}]
+    checks += [
+        {"check": check, "ok": is_ok, "figure": figure}
+        for check, is_ok, figure in verify_model(model, products=products)
+    ]
+    return model.name, checks
+
+
+def print_checks(name: str, checks: list[dict[str, Any]]) -> None:
+    """The checks, one a line."""
+    for check in checks:
+        typer.echo(f"{'ok  ' if check['ok'] else 'FAIL'} {name}: {check['check']}: {check['figure']}")

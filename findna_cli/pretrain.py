@@ -1,0 +1,155 @@
+"""`findna pretrain`: a new teacher from sequences or a genome."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from findna.config import PRESETS, PretrainConfig
+from findna_cli.options import (
+    Deterministic,
+    Device,
+    Genome,
+    Json,
+    Precision,
+    Quiet,
+    Threads,
+    config_flags,
+    set_threads,
+)
+
+
+@config_flags(PretrainConfig, without=("model",))
+def pretrain(
+    inputs: Annotated[
+        list[str] | None, typer.Argument(help="FASTA of training sequences; longer ones are sampled.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run directory; it becomes a model folder.")] = Path("runs/pretrain"),
+    genome: Genome = None,
+    preset: Annotated[str, typer.Option("--preset", help=f"Recipe to start from: {', '.join(PRESETS)}.")] = "small",
+    holdout: Annotated[
+        str, typer.Option("--holdout", help="Contigs that are only measured on, e.g. chr8,chr20.", show_default=False)
+    ] = "",
+    n_held_out: Annotated[int, typer.Option("--n-held-out", min=1, help="Windows to measure on.")] = 128,
+    time_budget: Annotated[
+        str, typer.Option("--time-budget", help="Fit the run into this time, e.g. 90s, 24m, 3h.", show_default=False)
+    ] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")] = False,
+    checkpoint_every: Annotated[str, typer.Option("--checkpoint-every", help="Time between checkpoints.")] = "5m",
+    n_reports: Annotated[int, typer.Option("--n-reports", min=1, help="How often to measure the held-out windows.")] = 20,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = 0,
+    deterministic: Deterministic = False,
+    json_file: Json = None,
+    quiet: Quiet = False,
+    **settings: Any,
+) -> None:
+    """Pretrain a teacher by masked nucleotide modelling and contrastive self-distillation.
+
+    Without a FASTA or --genome it takes $FINDNA_GENOME, then a genome in the cache directory. The run directory
+    holds log.csv, checkpoints/ and, as a model folder, the teacher so far. Ctrl-C writes a checkpoint.
+    """
+    import dataclasses
+    import json
+    import signal
+
+    from findna.errors import ConfigError, TrainingError
+    from findna.nn.device import pick_device, pick_products
+    from findna.train.pretrain import Report, pretrain as run
+    from findna.train.sources import load_sources
+    from findna_cli.console import Every, progress, say, write_report
+
+    if preset not in PRESETS:
+        raise ConfigError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
+    if inputs and genome:
+        raise ConfigError("give FASTA files or --genome, not both")
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    if "steps" in chosen and time_budget:
+        raise ConfigError("give --steps or --time-budget, not both")
+    config = dataclasses.replace(PRESETS[preset], **chosen)
+    if resume:
+        try:
+            stored = json.loads((out / "pretrain.json").read_text())
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"{out}: nothing to resume: no pretrain.json") from error
+        config = PretrainConfig.from_dict(stored["config"])
+    budget = parse_duration(time_budget) if time_budget else None
+    save_every = parse_duration(checkpoint_every)
+    set_threads(threads, deterministic=deterministic)
+    place = pick_device(device)
+    products = pick_products(precision, place)
+    sources = load_sources(
+        inputs or [],
+        genome,
+        holdout=[contig for contig in holdout.split(",") if contig],
+        n_windows=config.n_windows,
+        n_held_out=n_held_out,
+        size=config.model.window,
+        seed=config.seed,
+    )
+    say(
+        f"{config.model.n_parameters:,} parameters; {len(sources.corpus):,} windows to train on "
+        f"({len(sources.corpus.codes):,} bases), {len(sources.held_out):,} held out; "
+        f"{place}, products in {str(products).removeprefix('torch.')}",
+        quiet=quiet,
+    )
+    caught: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: caught.append(number))
+    is_time_for_a_line = Every(30)
+    with progress("pretrain", total=None, quiet=quiet) as advance:
+
+        def show(report: Report) -> None:
+            row = report.row
+            text = f"of {report.total_steps:,} steps  loss {row['loss']:.4f}  {row['bases_per_second']:,.0f} bases/s"
+            advance(report.step, text)
+            if "valid_loss" in row:
+                say(
+                    f"step {report.step:,} {text}  held out: loss {row['valid_loss']:.4f}, masked bases right "
+                    f"{row['valid_accuracy']:.4f} (k-mers {row['kmer_accuracy']:.4f}), rank {row['effective_rank']:.1f}",
+                    quiet=quiet,
+                )
+            elif is_time_for_a_line():
+                say(f"step {report.step:,} {text}", quiet=quiet)
+
+        outcome = run(
+            config,
+            sources.corpus,
+            sources.held_out,
+            out,
+            name=out.resolve().name,
+            device=place,
+            products=products,
+            sources=sources.summary,
+            time_budget=budget,
+            resume=resume,
+            n_reports=n_reports,
+            checkpoint_seconds=save_every,
+            should_stop=lambda: bool(caught),
+            on_report=show,
+        )
+    report = {**dataclasses.asdict(outcome), "bases_per_second": outcome.n_bases / max(outcome.seconds, 1e-9)}
+    write_report(json_file, {"out": str(out), **report})
+    if not outcome.finished:
+        say(f"stopped at step {outcome.step:,}; `findna pretrain --resume --out {out}` with the same inputs goes on")
+        raise typer.Exit(128 + caught[0])
+    say(f"{out}: {outcome.step:,} steps, {outcome.n_bases:,} bases in {outcome.seconds:,.0f} s", quiet=quiet)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a text such as 90s, 24m, 1.5h; a bare number is seconds.
+
+    Raises:
+        ConfigError: It is none.
+
+    >>> parse_duration("24m")
+    1440.0
+    """
+    from findna.errors import ConfigError
+
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if not match or not float(match[1]):
+        raise ConfigError(f"{text!r} is no duration such as 90s, 24m or 3h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

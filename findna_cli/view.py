@@ -1,0 +1,32 @@
+"""`findna view`: what is in an embedding file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def view(
+    path: Annotated[Path, typer.Argument(help="A file that `findna embed` wrote.")],
+    rows: Annotated[int, typer.Option("--rows", "-n", min=0, help="Rows to print.")] = 5,
+    start: Annotated[int, typer.Option("--start", min=0, help="First row to print.")] = 0,
+    features: Annotated[int, typer.Option("--features", min=0, help="Values of a vector to print.")] = 4,
+    header: Annotated[bool, typer.Option("--header/--no-header", help="Print what the file is, before the rows.")] = True,
+    as_json: Annotated[bool, typer.Option("--as-json", help="Print what the file is as JSON, and no rows.")] = False,
+) -> None:
+    """Print what an embedding file holds: how it was made, its first rows, what was skipped."""
+    import json
+
+    from findna.io.view import describe, iter_rows
+
+    summary = describe(path)
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2))
+        return
+    if header:
+        for name, value in summary.items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            typer.echo(f"# {name}: {text}")
+    if rows:
+        for fields in iter_rows(path, start, start + rows, n_features=features):
+            typer.echo("\t".join(fields))
