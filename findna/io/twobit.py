@@ -35,7 +35,7 @@ class TwoBit:
                 raise GenomeError("the file is cut", path=path, record=name)
         if not self.contigs:
             self._file.close()
-            raise GenomeError("the file holds no contigs", path=path)
+            raise GenomeError("no whole .2bit file: it holds no contigs", path=path)
 
     def place(self, chrom: str, start: int) -> int:
         """Where a base lies in the file."""

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyfaidx
 import pysam
 import pytest
@@ -290,6 +291,28 @@ def test_the_digest_is_of_names_and_lengths_not_of_their_order(write: Write) -> 
             digests.append(genome.digest)
     assert digests[0] == digests[1] != digests[2]
     assert len(digests[0]) == 64
+
+
+def twobit(n_bases: int = 8) -> bytes:
+    header = np.array([0x1A412743, 0, 1, 0], dtype="<u4").tobytes()
+    index = b"\1c" + (16 + 6).to_bytes(4, "little")
+    # One run of N at 2, no masked run; T is 0, C 1, A 2, G 3.
+    record = np.array([n_bases, 1, 2, 1, 0, 0], dtype="<u4").tobytes()
+    return header + index + record + bytes([0b10_01_11_00, 0b10_01_11_00])
+
+
+def test_a_twobit_genome_is_read(write: Write) -> None:
+    with Genome(write("g.2bit", twobit())) as genome:
+        assert genome.contigs == {"c": 8}
+        assert [fetched(genome, "c", 0, 8), fetched(genome, "c", 3, 7, "", "-")] == ["ACNTACGT", "CGTA"]
+        with pytest.raises(GenomeError, match=r"not \.2bit"):
+            genome.htslib_fasta()
+
+
+@pytest.mark.parametrize("data", [twobit()[:-1], twobit(99), twobit()[:30], twobit()[:5], b"\x43\x27\x41\x1a"])
+def test_a_cut_twobit_genome_is_refused(write: Write, data: bytes) -> None:
+    with pytest.raises(GenomeError, match=r"the file is cut|no whole \.2bit file"):
+        Genome(write("g.2bit", data))
 
 
 @pytest.mark.shared
