@@ -3,6 +3,8 @@
 import math
 import pickle
 import re
+import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,9 @@ _UNREADABLE = (
     AttributeError,
     TypeError,
     AssertionError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
 )
 """What torch.load raises of a file that is no checkpoint, or whose pickle asks for more than tensors."""
 
@@ -80,7 +85,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
         ModelError: As `convert`.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of what it is about to refuse
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"checkpoint {path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
     except _UNREADABLE as error:
@@ -173,6 +179,7 @@ def _in_our_order(name: str, tensor: Tensor) -> Tensor:
 
 
 def _some(keys: list[str]) -> str:
+    keys = [key if key.isprintable() else repr(key) for key in keys]
     return ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
 
 

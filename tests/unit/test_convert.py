@@ -1,0 +1,177 @@
+"""Published checkpoints: names, sizes, channel order, and what is refused."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from published import formula_b
+
+from findna.config import ModelConfig
+from findna.errors import ModelError
+from findna.models.convert import convert, read_checkpoint
+from findna.models.store import load_model, verify_model
+
+TINY = ModelConfig(channels=16, hidden=24, track_width=2, n_layers=2, max_len=128)  # 7 blocks a layer, 8 tracks
+
+
+def state(config=TINY, **names):
+    return {key: torch.from_numpy(value) for key, value in formula_b(config, **names).items()}
+
+
+def converted(tmp_path, content):
+    torch.save(content, tmp_path / "authors.pt")
+    config = convert(tmp_path / "authors.pt", tmp_path / "out", name="authors")
+    return config, load_model(str(tmp_path / "out")).network.state_dict()
+
+
+def refusal(tmp_path, content):
+    torch.save(content, tmp_path / "authors.pt")
+    with pytest.raises(ModelError) as error:
+        convert(tmp_path / "authors.pt", tmp_path / "out", name="authors")
+    assert not (tmp_path / "out").exists()
+    return str(error.value)
+
+
+def test_size_follows_from_the_tensors_and_channels_change_their_order(tmp_path):
+    theirs = state()
+    config, ours = converted(tmp_path, theirs)
+    assert config == TINY
+
+    def same(mine, original):
+        return torch.equal(mine, original.bfloat16().float())
+
+    for ours_at, theirs_at in enumerate([0, 1, 2, 4, 3]):  # A C G T N in A C G N T
+        assert same(ours["stem.weight"][:, ours_at], theirs["embedding.weight"][:, theirs_at])
+        assert same(ours["head.weight"][ours_at], theirs["linear.weight"][theirs_at])
+        assert same(ours["head.bias"][ours_at], theirs["linear.bias"][theirs_at])
+    assert same(ours["stem.bias"], theirs["embedding.bias"])
+    for layer in range(2):
+        for block in range(7):
+            for part in ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"):
+                name = f"encoder.SwanDNA_blocks.{layer}.SwanDNA_blocks.{block}.column_transform.{part}"
+                assert same(ours[f"blocks.{layer * 7 + block}.{part}"], theirs[name])
+
+
+def test_a_converted_model_verifies_and_its_card_says_what_is_not_known(tmp_path):
+    converted(tmp_path, state())
+    model = load_model(str(tmp_path / "out"))
+    assert all(ok for _, ok, _ in verify_model(model))
+    assert model.training["converted_from"] == "authors.pt"
+    card = (tmp_path / "out" / "CARD.md").read_text()
+    assert model.training["checkpoint_sha256"] in card
+    assert "is not known from the file" in card
+
+
+@pytest.mark.parametrize("blocks", ["SwanDNA_blocks", "DANSwan_blocks", "chordmixer_blocks"])
+@pytest.mark.parametrize("mixer", ["column_transform", "mix"])
+def test_other_names_of_the_same_parts_are_known(tmp_path, blocks, mixer):
+    expected = converted(tmp_path, state())[1]
+    found = converted(tmp_path, state(blocks=blocks, mixer=mixer))[1]
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda s: {"state_dict": s, "epoch": 3},
+    lambda s: {f"module.{key}": value for key, value in s.items()},
+    lambda s: {"model_state_dict": {f"_orig_mod.module.{key}": value for key, value in s.items()}},
+    lambda s: {"teacher": s, "student": {key: value + 1 for key, value in s.items()}, "center": torch.zeros(10, 16)},
+    lambda s: {f"student.{key}": value + 1 for key, value in s.items()} | {f"teacher.{k}": v for k, v in s.items()},
+    lambda s: {key: value.double() for key, value in s.items()},
+])  # fmt: skip
+def test_wrappers_are_taken_off_and_the_teacher_is_taken(tmp_path, wrap):
+    expected = converted(tmp_path, state())[1]
+    found = converted(tmp_path, wrap(state()))[1]
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_ten_blocks_are_the_published_length_and_the_last_track_may_be_narrower(tmp_path):
+    config, _ = converted(tmp_path, state(ModelConfig(channels=25, hidden=4, track_width=3, n_layers=1)))
+    assert (config.max_len, config.n_blocks, config.track_width) == (1010, 10, 3)
+
+
+def test_all_tensors_are_taken_or_none(tmp_path):
+    tensors = state()
+    head = tensors.pop("linear.bias")
+    assert "missing: head.bias" in refusal(tmp_path, tensors)
+    assert "unexpected: decoder.bias" in refusal(tmp_path, tensors | {"linear.bias": head, "decoder.bias": head})
+    key = "encoder.SwanDNA_blocks.0.SwanDNA_blocks.3.column_transform.fc1.bias"
+    gone = {k: v for k, v in state().items() if k != key}
+    assert "missing: blocks.3.fc1.bias" in refusal(tmp_path, gone)
+    twice = state() | {key.replace("column_transform", "mix"): state()[key]}
+    assert "unexpected: " in refusal(tmp_path, twice)
+    message = refusal(tmp_path, state() | {key: torch.zeros(25)})
+    assert "of the wrong shape or type: blocks.3.fc1.bias (25,)" in message
+    assert "of the wrong shape or type: blocks.3.fc1.bias (torch.int64)" in refusal(
+        tmp_path, state() | {key: torch.zeros(24, dtype=torch.int64)}
+    )
+    assert "NaN or Inf in blocks.3.fc1.bias" in refusal(tmp_path, state() | {key: torch.full((24,), torch.nan)})
+
+
+def test_what_holds_no_network_is_refused(tmp_path):
+    assert "holds no state dict" in refusal(tmp_path, [1, 2])
+    assert "holds no state dict" in refusal(tmp_path, {"epoch": 3})
+    assert "no blocks of the network in it; it holds a" in refusal(tmp_path, {"a": torch.zeros(2)})
+    few = {f"encoder.mix.{k}": v for k, v in state().items()}
+    assert "no blocks of the network in it" in refusal(tmp_path, few)
+    shallow = ModelConfig(channels=6, hidden=4, track_width=2, n_layers=1, max_len=8, n_class_tokens=1)
+    assert "1 layers of 3 blocks: max_len 8 leaves no base" in refusal(tmp_path, state(shallow))
+
+
+class Malicious:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (open, (str(self.marker), "w"))
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_code_in_a_pickle_does_not_run(tmp_path, is_zip):
+    marker = tmp_path / "ran"
+    path = tmp_path / "evil.pt"
+    content = {**state(), "hook": Malicious(marker)}
+    if is_zip:
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(Malicious(marker)))
+    with pytest.raises(ModelError, match="no checkpoint of tensors alone"):
+        convert(path, tmp_path / "out", name="x")
+    assert not marker.exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_files_are_refused_in_one_line(tmp_path):
+    path = tmp_path / "damaged.pt"
+    torch.save(state(), path)
+    content = path.read_bytes()
+    for bad in (b"", b"PK", b"not a checkpoint\n" * 40, content[:100], content[: len(content) // 2], content[:-30]):
+        path.write_bytes(bad)
+        with pytest.raises(ModelError, match=r"\Acheckpoint [^\n]*\Z"):
+            convert(path, tmp_path / "out", name="x")
+    assert not (tmp_path / "out").exists()
+
+
+def test_flipped_bits_are_refused_or_do_not_matter(tmp_path):
+    path = tmp_path / "flipped.pt"
+    torch.save(state(), path)
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    n_refused = 0
+    for _ in range(30):
+        changed = bytearray(content)
+        for position in rng.integers(0, 3000, size=8):
+            changed[position] ^= int(rng.integers(1, 256))
+        path.write_bytes(changed)
+        try:
+            read_checkpoint(path)
+        except ModelError:
+            n_refused += 1
+    assert n_refused > 10
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="cannot be read: no such file"):
+        convert(tmp_path / "none.pt", tmp_path / "out", name="x")
+    with pytest.raises(ModelError, match="cannot be read: is a directory"):
+        convert(tmp_path, tmp_path / "out", name="x")

@@ -1,0 +1,179 @@
+"""Model folders: round trip, and everything that is refused."""
+
+import hashlib
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from findna.config import ModelConfig
+from findna.errors import ModelError, OutputError
+from findna.models.store import find_model, load_model, save_model, verify_model
+from findna.nn.chordmixer import ChordMixer, initialise
+
+MODEL = ModelConfig(channels=6, hidden=5, track_width=2, n_layers=1, max_len=23, n_class_tokens=3)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    network = initialise(ChordMixer(MODEL), 3)
+    save_model(tmp_path / "m", network, name="mine", training={"seed": 3}, card="# mine\n")
+    return tmp_path / "m"
+
+
+def edit(folder, **changes):
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def rehash(folder):
+    edit(folder, sha256=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest())
+
+
+def test_a_model_comes_back_rounded_to_bf16_and_no_further(folder):
+    model = load_model(str(folder))
+    written = initialise(ChordMixer(MODEL), 3).state_dict()
+    for name, value in model.network.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, written[name].bfloat16().float())
+        assert not value.requires_grad
+    assert (model.name, model.config, model.training) == ("mine", MODEL, {"seed": 3})
+    assert not model.network.training
+    assert model.sha256 == json.loads((folder / "config.json").read_text())["sha256"]
+    assert (folder / "CARD.md").read_text() == "# mine\n"
+    n_bytes = (folder / "model.safetensors").stat().st_size
+    assert n_bytes < 2 * MODEL.n_parameters + 2000
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "config.json", "golden.json", "CARD.md"}
+
+
+@pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
+def test_a_whole_model_verifies_in_both_precisions(folder, products):
+    checks = list(verify_model(load_model(str(folder)), products=products))
+    assert [(check, ok) for check, ok, _ in checks] == [("weights are finite", True), ("golden vectors", True)]
+
+
+def test_golden_vectors_tell_a_network_that_computes_something_else(folder):
+    model = load_model(str(folder))
+    blocks = model.network.blocks
+    model.network.blocks = torch.nn.ModuleList([blocks[1], blocks[0], *blocks[2:]])
+    assert [ok for _, ok, _ in verify_model(model)] == [True, False]
+
+
+def test_weights_that_are_not_finite_do_not_verify(folder):
+    model = load_model(str(folder))
+    with torch.no_grad():
+        model.network.stem.bias[0] = torch.nan
+    checks = list(verify_model(model))
+    assert [ok for _, ok, _ in checks] == [False, False]
+    assert "1 not finite" in checks[0][2]
+
+
+def test_golden_vectors_that_are_missing_or_of_another_size_do_not_verify(folder):
+    (folder / "golden.json").write_text(json.dumps({"20": [1.0, 2.0]}))
+    assert [ok for _, ok, _ in verify_model(load_model(str(folder)))] == [True, False]
+    (folder / "golden.json").unlink()
+    checks = list(verify_model(load_model(str(folder))))
+    assert checks[1][1] is False
+    assert "golden.json cannot be read" in checks[1][2]
+
+
+def test_a_wrong_sha256_is_refused_with_both(folder):
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+    found = hashlib.sha256(content).hexdigest()[:12]
+    with pytest.raises(ModelError, match=rf"has sha256 {found}\.\.\., config\.json says [0-9a-f]{{12}}"):
+        load_model(str(folder))
+
+
+def test_a_pickle_is_refused_and_never_opened(tmp_path, folder):
+    path = tmp_path / "model.pt"
+    torch.save({"a": torch.zeros(1)}, path)
+    with pytest.raises(ModelError, match=r"a model is a folder, and this is a file.*findna model convert"):
+        load_model(str(path))
+
+    marker = tmp_path / "ran"
+
+    class Malicious:
+        def __reduce__(self):
+            return (open, (str(marker), "w"))
+
+    (folder / "model.safetensors").write_bytes(pickle.dumps(Malicious()))
+    rehash(folder)
+    with pytest.raises(ModelError, match="do not go together"):
+        load_model(str(folder))
+    assert not marker.exists()
+
+
+def test_missing_and_foreign_tensors_are_refused_by_name(folder):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    head = tensors.pop("head.bias")
+    save_file(tensors, folder / "model.safetensors")
+    rehash(folder)
+    with pytest.raises(ModelError, match=r"(?s)do not go together.*head\.bias"):
+        load_model(str(folder))
+    save_file(tensors | {"head.bias": head, "extra": head.clone()}, folder / "model.safetensors")
+    rehash(folder)
+    with pytest.raises(ModelError, match=r"(?s)do not go together.*extra"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema": "other/1"}, "does not say schema 'findna-model/1'"),
+        ({"alphabet": "ACGNT"}, "its alphabet is 'ACGNT', not 'ACGTN'"),
+        ({"model": {"channels": 6, "heads": 2}}, "unknown settings heads"),
+        ({"model": {"channels": "6"}}, "do not go together"),
+        ({"model": None}, "do not go together"),
+        ({"model": {"channels": 7, "hidden": 5, "track_width": 2, "n_layers": 1, "max_len": 23}}, "do not go together"),
+    ],
+)
+def test_a_foreign_config_is_refused(folder, changes, message):
+    edit(folder, **changes)
+    with pytest.raises(ModelError) as error:
+        load_model(str(folder))
+    assert message in str(error.value)
+
+
+def test_a_config_that_is_no_json_is_refused(folder):
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"config\.json cannot be read"):
+        load_model(str(folder))
+    (folder / "config.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ModelError, match=r"config\.json cannot be read"):
+        load_model(str(folder))
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(ModelError, match="does not say schema"):
+        load_model(str(folder))
+
+
+def test_weights_that_are_not_there_are_refused(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model\.safetensors cannot be read: No such file"):
+        load_model(str(folder))
+
+
+def test_a_name_that_is_neither_model_nor_folder_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="neither a folder nor the name of a shipped model"):
+        find_model("no-such-model")
+    with pytest.raises(ModelError, match=r"holds no config\.json"):
+        find_model(str(tmp_path))
+
+
+def test_a_folder_that_cannot_be_written_is_an_output_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        save_model(tmp_path / "file" / "m", ChordMixer(MODEL), name="m", training={}, card="")
+
+
+def test_saving_again_replaces_the_model(folder):
+    save_model(folder, initialise(ChordMixer(MODEL), 4), name="other", training={}, card="")
+    model = load_model(str(folder))
+    assert model.name == "other"
+    expected = initialise(ChordMixer(MODEL), 4).stem.bias.detach().bfloat16().float()
+    assert np.array_equal(model.network.stem.bias, expected)
