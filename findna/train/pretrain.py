@@ -152,7 +152,7 @@ class Trainer:
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise TrainingError(
                 f"diverged: the loss is {loss:.4g} and the gradient's norm {grad_norm:.4g}; "
-                "lower --learning-rate, or resume from the last checkpoint with another --seed"
+                "lower --learning-rate and start again"
             )
         self.optimizer.step()
         if self.is_distilled:
@@ -174,6 +174,9 @@ class Trainer:
         entropy of the normalised singular values of the teacher's centred class tokens, averaged over the K
         tokens. `agreement` is the mean cosine of student's and teacher's class tokens. The student's view is
         masked and the teacher's is not.
+
+        Raises:
+            TrainingError: The class tokens are not finite.
         """
         parts = [self.losses(views) for views in batches]
         weights = [len(views.student.rings) - 1 for views in batches]
@@ -181,6 +184,10 @@ class Trainer:
         n_kmers = sum(int((kmers.predict(v.student, v.masked) == v.targets).sum()) for v in batches)
         p = torch.cat([part.student_tokens for part in parts])
         q = torch.cat([part.teacher_tokens for part in parts])
+        if not (p.isfinite().all() and q.isfinite().all()):
+            raise TrainingError(
+                "diverged: the class tokens of held-out windows are not finite; lower --learning-rate and start again"
+            )
         figures = {
             "valid_loss": np.average([float(part.total) for part in parts], weights=weights),
             "valid_mnm_loss": np.average([float(part.mnm) for part in parts], weights=weights),

@@ -1,0 +1,270 @@
+"""A run: resumed bit for bit, budgeted, stopped by NaN and collapse, and learning what can be learned."""
+
+import dataclasses
+import math
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from findna.config import ModelConfig, PretrainConfig
+from findna.data.datasets import corpus_of
+from findna.errors import InputError, OutputError, TrainingError
+from findna.models.store import load_model, verify_model
+from findna.train.checkpoint import load_checkpoint, save_checkpoint
+from findna.train.log import COLUMNS, Log, read_log
+from findna.train.pretrain import Clock, effective_rank, pretrain
+
+MODEL = ModelConfig(channels=12, hidden=16, track_width=2, n_layers=1, max_len=64, n_class_tokens=2)  # six blocks
+CONFIG = PretrainConfig(
+    model=MODEL, steps=12, batch_size=4, reduction="mean", min_length=20, max_indel=3, learning_rate=1e-2, clip=1.0
+)
+TIMES = ("seconds", "bases_per_second")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def random_corpus(n, seed, length=60):
+    rng = np.random.default_rng(seed)
+    return corpus_of(rng.integers(0, 4, size=length, dtype=np.uint8) for _ in range(n))
+
+
+TRAIN, HELD_OUT = random_corpus(30, 1), random_corpus(10, 2)
+
+
+def run(out, config=CONFIG, *, corpus=TRAIN, held_out=HELD_OUT, **kwargs):
+    kwargs = {"name": "t", "device": torch.device("cpu"), "products": torch.float32, "sources": {"made": 1}} | kwargs
+    return pretrain(config, corpus, held_out, out, **kwargs)
+
+
+def stop_at(*steps):
+    """A should_stop that is asked once a step."""
+    asked = iter(range(1, 10**9))
+    return lambda: next(asked) in steps
+
+
+def state_of(out):
+    tensors, state = load_checkpoint(out / "checkpoints")
+    log = [{k: v for k, v in row.items() if k not in TIMES} for row in read_log(out / "log.csv")]
+    state.pop("seconds")
+    return tensors, state, log, (out / "model.safetensors").read_bytes()
+
+
+def assert_identical(found, expected):
+    assert found[0].keys() == expected[0].keys()
+    assert all(torch.equal(found[0][name], expected[0][name]) for name in expected[0])
+    assert str(found[1]) == str(expected[1])
+    assert str(found[2]) == str(expected[2])  # NaN is not itself
+    assert found[3] == expected[3]
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(tmp_path, alpha):
+    config = dataclasses.replace(CONFIG, alpha=alpha)
+    whole = run(tmp_path / "whole", config, n_reports=4)
+    assert whole.finished
+    assert whole.step == 12
+    first = run(tmp_path / "parts", config, n_reports=4, should_stop=stop_at(5))
+    assert (first.finished, first.step) == (False, 5)
+    second = run(tmp_path / "parts", config, n_reports=4, resume=True, should_stop=stop_at(4))
+    assert (second.finished, second.step) == (False, 9)
+    third = run(tmp_path / "parts", config, n_reports=4, resume=True)
+    assert (third.finished, third.step, third.n_bases) == (True, 12, whole.n_bases)
+    assert dict(third.last) == dict(whole.last)
+    assert_identical(state_of(tmp_path / "parts"), state_of(tmp_path / "whole"))
+    names = {name.split(".")[0] for name in state_of(tmp_path / "whole")[0]}
+    distilled = {"teacher", "center"} if alpha < 1 else set()
+    assert names == {"student", "step", "exp_avg", "exp_avg_sq"} | distilled
+    reports = [row["step"] for row in read_log(tmp_path / "whole" / "log.csv") if not math.isnan(row["valid_loss"])]
+    assert reports == [1, 3, 6, 9, 12]
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_and_its_log_is_cut_back(tmp_path):
+    run(tmp_path / "whole")
+    run(tmp_path / "parts", should_stop=stop_at(5))
+    log = tmp_path / "parts" / "log.csv"
+    rows = log.read_text()
+    log.write_text(rows + "6,0,999,1.0\n7,0,99")  # two rows after the checkpoint, the last cut short by the kill
+    run(tmp_path / "parts", resume=True)
+    assert_identical(state_of(tmp_path / "parts"), state_of(tmp_path / "whole"))
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path):
+    run(tmp_path / "whole", checkpoint_seconds=0.0)
+    run(tmp_path / "parts", checkpoint_seconds=0.0, should_stop=stop_at(7))
+    newest = tmp_path / "parts" / "checkpoints" / "step-000000007.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    steps = []
+    run(tmp_path / "parts", resume=True, on_report=lambda report: steps.append(report.step))
+    assert steps == [7, 8, 9, 10, 11, 12]
+    assert_identical(state_of(tmp_path / "parts"), state_of(tmp_path / "whole"))
+
+
+def test_only_three_checkpoints_are_kept(tmp_path):
+    run(tmp_path / "run", checkpoint_seconds=0.0)
+    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("*.json"))
+    assert names == ["step-000000010.json", "step-000000011.json", "step-000000012.json"]
+
+
+def test_a_run_is_a_model_folder_with_the_teacher_in_it(tmp_path):
+    run(tmp_path / "run", dataclasses.replace(CONFIG, momentum=0.5))
+    model = load_model(str(tmp_path / "run"))
+    assert all(ok for _, ok, _ in verify_model(model))
+    tensors, _ = load_checkpoint(tmp_path / "run" / "checkpoints")
+    assert torch.equal(model.network.stem.weight, tensors["teacher.stem.weight"].bfloat16().float())
+    assert not torch.equal(tensors["teacher.stem.weight"], tensors["student.stem.weight"])
+    assert model.training["summary"]["finished"] is True
+    assert PretrainConfig.from_dict(model.training["config"]).model == MODEL
+    card = (tmp_path / "run" / "CARD.md").read_text()
+    assert "| source made | 1 |" in card
+    assert "| learning_rate | 0.01 |" in card
+
+
+def test_without_distillation_the_student_is_the_model(tmp_path):
+    run(tmp_path / "run", dataclasses.replace(CONFIG, alpha=1.0))
+    rows = read_log(tmp_path / "run" / "log.csv")
+    assert all(row["contrastive_loss"] == 0 for row in rows)
+    assert all(math.isnan(row["teacher_entropy"]) for row in rows)
+    tensors, _ = load_checkpoint(tmp_path / "run" / "checkpoints")
+    model = load_model(str(tmp_path / "run"))
+    assert torch.equal(model.network.head.weight, tensors["student.head.weight"].bfloat16().float())
+
+
+def test_the_log_has_every_figure(tmp_path):
+    run(tmp_path / "run")
+    rows = read_log(tmp_path / "run" / "log.csv")
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    assert list(rows[0]) == COLUMNS
+    assert not any(math.isnan(value) for value in rows[-1].values())
+    assert rows[-1]["learning_rate"] == pytest.approx(0, abs=1e-9)
+    assert max(row["learning_rate"] for row in rows) <= CONFIG.learning_rate
+    assert 0 < rows[-1]["teacher_entropy"] <= math.log(MODEL.n_class_tokens) + 1e-6
+    assert 1 <= rows[-1]["effective_rank"] <= len(HELD_OUT)
+    assert -1 <= rows[-1]["agreement"] <= 1
+
+
+def test_divergence_stops_with_a_clear_message(tmp_path):
+    config = dataclasses.replace(CONFIG, learning_rate=1e30, warmup=0.0)
+    with pytest.raises(TrainingError, match="diverged: the class tokens of held-out windows are not finite; lower"):
+        run(tmp_path / "measured", config)
+    with pytest.raises(TrainingError, match=r"diverged: the loss is (nan|inf) and the gradient's norm .*; lower"):
+        run(tmp_path / "unmeasured", config, held_out=corpus_of([]))
+    assert not (tmp_path / "unmeasured" / "config.json").exists()
+
+
+def test_a_collapse_stops_with_a_clear_message(tmp_path):
+    """A network of zeros says the same of every sequence, and no gradient leads out of it."""
+    config = dataclasses.replace(CONFIG, alpha=0.0)
+    run(tmp_path / "run", config, should_stop=stop_at(2))
+    folder = tmp_path / "run" / "checkpoints"
+    tensors, state = load_checkpoint(folder)
+    zeros = {name: torch.zeros_like(value) for name, value in tensors.items()}
+    del state["sha256"]
+    save_checkpoint(folder, state.pop("step"), zeros, state)
+    with pytest.raises(TrainingError, match=r"collapsed: the class tokens have an effective rank of 1\.00"):
+        run(tmp_path / "run", config, resume=True)
+
+
+def test_few_held_out_windows_are_no_collapse(tmp_path):
+    outcome = run(tmp_path / "run", held_out=random_corpus(1, 3))
+    assert outcome.finished
+    assert outcome.last["effective_rank"] == pytest.approx(1.0)
+    assert run(tmp_path / "none", held_out=corpus_of([])).last == {}
+
+
+def test_effective_rank_of_known_tokens():
+    equal = torch.eye(4)[:, None, :]  # four sequences; centring leaves three equal directions
+    assert effective_rank(equal) == pytest.approx(3.0, rel=1e-4)
+    one = torch.arange(6.0)[:, None, None] * torch.ones(1, 2, 5)
+    assert effective_rank(one) == pytest.approx(1.0, rel=1e-3)
+    assert effective_rank(torch.ones(6, 2, 5)) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_a_run_ends_near_its_time_budget_and_annealed(tmp_path):
+    began = time.monotonic()
+    outcome = run(tmp_path / "run", dataclasses.replace(CONFIG, steps=1), time_budget=2.0)
+    seconds = time.monotonic() - began
+    assert outcome.finished
+    assert outcome.step > 20
+    assert 1.5 < outcome.seconds < 4
+    assert seconds < 8
+    rows = read_log(tmp_path / "run" / "log.csv")
+    assert rows[-1]["learning_rate"] < 0.02 * CONFIG.learning_rate
+    assert max(row["learning_rate"] for row in rows) > 0.9 * CONFIG.learning_rate
+    assert rows[-1]["momentum"] > 0.9999
+    assert not math.isnan(rows[-1]["valid_loss"])
+
+
+def test_a_clock_without_a_budget_keeps_its_steps():
+    clock = Clock(5, budget=None, spent=100.0)
+    for step in range(1, 6):
+        clock.tick(step)
+    assert clock.total_steps == 5
+    assert 100 <= clock.seconds < 101
+
+
+def test_a_repeated_motif_is_learned_beyond_the_kmer_baseline(tmp_path):
+    """The motif has period 12 and every 3-mer many times, so that the masked flanks of a base say too little."""
+    motif = np.random.default_rng(5).integers(0, 4, size=16, dtype=np.uint8)
+    sequence = np.tile(motif, 8)
+    windows = [np.concatenate([sequence[s:], sequence[:s]])[:62] for s in range(16)] * 4
+    config = dataclasses.replace(
+        CONFIG, steps=300, batch_size=8, min_length=0, max_indel=0, alpha=0.9, mask_fraction=0.5,
+        model=dataclasses.replace(MODEL, channels=28, hidden=48, n_layers=2),
+    )  # fmt: skip
+    outcome = run(tmp_path / "run", config, corpus=corpus_of(windows), held_out=corpus_of(windows[:16]), n_reports=4)
+    rows = [row for row in read_log(tmp_path / "run" / "log.csv") if not math.isnan(row["valid_loss"])]
+    assert rows[-1]["valid_mnm_loss"] < 0.5 * rows[0]["valid_mnm_loss"]
+    assert outcome.last["valid_accuracy"] > outcome.last["kmer_accuracy"] > 0.4
+    assert outcome.last["valid_accuracy"] > 0.8
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path):
+    run(tmp_path / "run", dataclasses.replace(CONFIG, steps=1))
+    with pytest.raises(OutputError, match="holds a run already; --resume goes on with it"):
+        run(tmp_path / "run")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        run(tmp_path / "file")
+
+
+def test_another_run_is_not_resumed(tmp_path):
+    with pytest.raises(TrainingError, match="nothing to resume"):
+        run(tmp_path / "run", resume=True)
+    run(tmp_path / "run", should_stop=stop_at(2))
+    for change in ({"sources": {"made": 2}}, {"products": torch.bfloat16}):
+        with pytest.raises(TrainingError, match="the settings or sources differ"):
+            run(tmp_path / "run", resume=True, **change)
+    with pytest.raises(TrainingError, match="the settings or sources differ"):
+        run(tmp_path / "run", dataclasses.replace(CONFIG, seed=9), resume=True)
+
+
+def test_nothing_to_train_on_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="there is no window to train on"):
+        run(tmp_path / "run", corpus=corpus_of([]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_products_in_bf16_train_and_resume_alike(tmp_path):
+    config = dataclasses.replace(CONFIG, steps=4)
+    run(tmp_path / "whole", config, products=torch.bfloat16)
+    run(tmp_path / "parts", config, products=torch.bfloat16, should_stop=stop_at(2))
+    run(tmp_path / "parts", config, products=torch.bfloat16, resume=True)
+    assert_identical(state_of(tmp_path / "parts"), state_of(tmp_path / "whole"))
+
+
+def test_a_log_reads_back_and_empty_cells_are_nan(tmp_path):
+    log = Log(tmp_path, step=0)
+    log.write({"step": 1, "epoch": 0, "n_bases": 7, "loss": 0.1234567, "accuracy": math.nan})
+    log.close()
+    (row,) = read_log(tmp_path / "log.csv")
+    assert (row["step"], row["loss"]) == (1, 0.123457)
+    assert math.isnan(row["accuracy"])
+    assert math.isnan(row["valid_loss"])
