@@ -38,7 +38,7 @@ from findna.record import Record
 STDOUT = Path("-")
 CALIBRATION_SECONDS = 2.0
 _OBS_BYTES = 150
-_LIBRARIES = ("torch", "numpy", "h5py", "pysam", "pyfaidx", "biopython", "safetensors")
+_LIBRARIES = ("torch", "numpy", "h5py", "pysam", "biopython", "safetensors")
 
 
 @dataclass(frozen=True)

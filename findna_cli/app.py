@@ -6,7 +6,6 @@ import sys
 from types import FrameType
 from typing import Annotated, Any
 
-import click
 import typer
 
 from findna import __version__
@@ -16,7 +15,7 @@ from findna_cli import doctor, embed, model, pretrain, view
 app = typer.Typer(
     name="findna",
     help="DNA to vectors: embeddings of regions, sequences and reads by a self-distilled model.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -28,6 +27,7 @@ app.command(name="view")(view.view)
 app.command(name="doctor")(doctor.doctor)
 
 SIGTERM_CODE = 128 + signal.SIGTERM
+UsageError: Any = typer.BadParameter.__base__  # of the click that typer carries, which may be its own
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -46,6 +46,9 @@ def root(
 ) -> None:
     """Flags of every command."""
     context.obj = {"debug": debug}
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(2)
 
 
 def main() -> None:
@@ -58,12 +61,9 @@ def main() -> None:
     except BrokenPipeError:
         _silence_stdout()
         code = 128 + signal.SIGPIPE
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         code = _fail("interrupted", 128 + signal.SIGINT)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        code = 2
-    except click.ClickException as error:
+    except UsageError as error:
         code = _fail(_usage(error), 2)
     except FindnaError as error:
         if is_debug:
@@ -72,10 +72,9 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _usage(error: click.ClickException) -> str:
-    context: Any = getattr(error, "ctx", None)
-    hint = f" (see `{context.command_path} --help`)" if context else ""
-    return error.format_message() + hint
+def _usage(error: Any) -> str:
+    hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
+    return f"{error.format_message()}{hint}"
 
 
 def _fail(text: str, code: int) -> int:

@@ -53,7 +53,7 @@ def machine_facts() -> dict[str, str]:
 
     device = pick_device()
     facts = {"findna": __version__, "python": platform.python_version(), "system": platform.platform()}
-    facts |= {name: version(name) for name in ("torch", "numpy", "h5py", "pysam", "pyfaidx", "biopython", "safetensors")}
+    facts |= {name: version(name) for name in ("torch", "numpy", "h5py", "pysam", "biopython", "safetensors")}
     facts["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu"
     facts["threads"] = str(len(os.sched_getaffinity(0)))
     facts["native bf16"] = "yes" if has_native_bf16(device) else "no: --precision auto takes fp32"

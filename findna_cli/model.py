@@ -7,7 +7,7 @@ import typer
 
 from findna_cli.options import Device, Json, Precision
 
-app = typer.Typer(help="Models: list, describe, verify and convert them.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Models: list, describe, verify and convert them.", rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(help="A shipped model's name or a model folder; none is the default model.")]
 

@@ -1,0 +1,72 @@
+"""Write docs/cli.md from the command itself: `python docs/make_cli.py > docs/cli.md`; a test compares the two."""
+
+import sys
+from collections.abc import Iterator
+
+from typing import Any
+
+import typer
+
+from findna_cli.app import app
+
+INTRODUCTION = """\
+# Command line
+
+Made from the command itself by `python docs/make_cli.py > docs/cli.md`.
+
+Data goes to the output file or to stdout, everything else to stderr. Progress is shown on a terminal only, and counts
+records that are written. Exit codes:
+
+| code | meaning |
+|---|---|
+| 0 | done: every record of the input has a row or is listed as skipped |
+| 1 | the input, the data, the model or the output is at fault; one or two lines on stderr say what and where |
+| 2 | the command line is at fault |
+| 130, 143 | interrupted (Ctrl-C, SIGTERM); what was done can be resumed |
+| 141 | the reader of stdout closed the pipe (`\\| head`); nothing is said |
+
+A traceback is shown only with `--debug` (before the command) or `FINDNA_DEBUG=1`.
+
+BED is 0-based and half-open; a region string such as `chr1:1,001-2,000` is 1-based and inclusive.
+
+| variable | meaning |
+|---|---|
+| `FINDNA_GENOME` | genome that `findna pretrain` takes when nothing else is named |
+| `FINDNA_CACHE` | where indexes of read-only genomes go (default `$XDG_CACHE_HOME/findna`, else `~/.cache/findna`) |
+| `FINDNA_DEBUG` | show tracebacks |
+"""
+
+
+def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every command with its full name, groups left out."""
+    if hasattr(command, "commands"):
+        for name, inner in command.commands.items():
+            yield from commands(inner, f"{path} {name}")
+    else:
+        yield path, command
+
+
+def reference() -> str:
+    """The whole page."""
+    root = typer.main.get_command(app)
+    parts = [INTRODUCTION]
+    for path, command in commands(root, "findna"):
+        context = command.make_context(path, [], resilient_parsing=True)
+        usage = " ".join(command.collect_usage_pieces(context))
+        text = "\n\n".join(" ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n"))
+        parts.append(f"## {path}\n\n    {path} {usage}\n\n{text}\n\n| | |\n|---|---|")
+        rows = []
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
+                shown = parameter.default if parameter.show_default and parameter.default not in (None, "", False) else ""
+                default = f" Default: `{shown}`." if shown != "" else ""
+            else:
+                names, default = f"`{parameter.name}`", ""
+            rows.append(f"| {names} | {getattr(parameter, 'help', '') or ''}{default} |")
+        parts.append("\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
