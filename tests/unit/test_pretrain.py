@@ -189,16 +189,16 @@ def test_effective_rank_of_known_tokens():
 
 def test_a_run_ends_near_its_time_budget_and_annealed(tmp_path):
     began = time.monotonic()
-    outcome = run(tmp_path / "run", dataclasses.replace(CONFIG, steps=1), time_budget=2.0)
+    outcome = run(tmp_path / "run", dataclasses.replace(CONFIG, steps=1), time_budget=2.0, n_reports=2)
     seconds = time.monotonic() - began
     assert outcome.finished
-    assert outcome.step > 20
+    assert outcome.step > 6  # not the one step that was asked for without a budget
     assert 1.5 < outcome.seconds < 4
-    assert seconds < 8
+    assert seconds < 10
     rows = read_log(tmp_path / "run" / "log.csv")
-    assert rows[-1]["learning_rate"] < 0.02 * CONFIG.learning_rate
-    assert max(row["learning_rate"] for row in rows) > 0.9 * CONFIG.learning_rate
-    assert rows[-1]["momentum"] > 0.9999
+    assert rows[-1]["learning_rate"] < 0.15 * CONFIG.learning_rate
+    assert max(row["learning_rate"] for row in rows) > 0.7 * CONFIG.learning_rate
+    assert rows[-1]["momentum"] > 0.9995
     assert not math.isnan(rows[-1]["valid_loss"])
 
 
@@ -211,19 +211,18 @@ def test_a_clock_without_a_budget_keeps_its_steps():
 
 
 def test_a_repeated_motif_is_learned_beyond_the_kmer_baseline(tmp_path):
-    """The motif has period 12 and every 3-mer many times, so that the masked flanks of a base say too little."""
-    motif = np.random.default_rng(5).integers(0, 4, size=16, dtype=np.uint8)
-    sequence = np.tile(motif, 8)
-    windows = [np.concatenate([sequence[s:], sequence[:s]])[:62] for s in range(16)] * 4
+    """With half of the bases masked, three neighbours on each side say less than all of the period of 16."""
+    sequence = np.tile(np.random.default_rng(5).integers(0, 4, size=16, dtype=np.uint8), 5)
+    windows = [sequence[start : start + 62] for start in range(16)]
+    model = dataclasses.replace(MODEL, channels=28, hidden=48, track_width=4)
     config = dataclasses.replace(
-        CONFIG, steps=300, batch_size=8, min_length=0, max_indel=0, alpha=0.9, mask_fraction=0.5,
-        model=dataclasses.replace(MODEL, channels=28, hidden=48, n_layers=2),
-    )  # fmt: skip
-    outcome = run(tmp_path / "run", config, corpus=corpus_of(windows), held_out=corpus_of(windows[:16]), n_reports=4)
+        CONFIG, model=model, steps=150, batch_size=8, min_length=0, max_indel=0, alpha=0.9, mask_fraction=0.5
+    )
+    outcome = run(tmp_path / "run", config, corpus=corpus_of(windows * 4), held_out=corpus_of(windows), n_reports=3)
     rows = [row for row in read_log(tmp_path / "run" / "log.csv") if not math.isnan(row["valid_loss"])]
-    assert rows[-1]["valid_mnm_loss"] < 0.5 * rows[0]["valid_mnm_loss"]
-    assert outcome.last["valid_accuracy"] > outcome.last["kmer_accuracy"] > 0.4
-    assert outcome.last["valid_accuracy"] > 0.8
+    assert rows[-1]["valid_mnm_loss"] < 0.3 * rows[0]["valid_mnm_loss"]
+    assert outcome.last["valid_accuracy"] > outcome.last["kmer_accuracy"] + 0.03
+    assert outcome.last["kmer_accuracy"] > 0.6  # the baseline is no straw man
 
 
 def test_a_folder_with_something_in_it_is_refused(tmp_path):
