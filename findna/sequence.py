@@ -18,7 +18,7 @@ _IUPAC, _INVALID = BLANK + 1, BLANK + 2
 
 def _encode_table() -> bytes:
     table = bytearray([_INVALID] * 256)
-    letters = {letter: _IUPAC for letter in IUPACData.ambiguous_dna_values}
+    letters = dict.fromkeys(IUPACData.ambiguous_dna_values, _IUPAC)
     letters |= {letter: code for code, letter in enumerate(ALPHABET)} | {"U": ALPHABET.index("T")}
     for letter, code in letters.items():
         table[ord(letter)] = table[ord(letter.lower())] = code
