@@ -97,6 +97,7 @@ class Reader:
         self._options, self._stack, self._genome = options, stack, genome
         self._ids = IdSet()
         self._is_stdin_used = False
+        self._first: Source | None = None
 
     def open(self, text: str) -> Source:
         options = self._options
@@ -176,6 +177,13 @@ class Reader:
 
     def _checked(self, source: Source) -> Source:
         options = self._options
+        self._first = self._first or source
+        if (self._first.kind in READS) != (source.kind in READS):
+            reads, other = (source, self._first) if source.kind in READS else (self._first, source)
+            raise ConfigError(
+                f"reads ({reads.text}) and other inputs ({other.text}) have different columns: "
+                "embed them in runs of their own"
+            )
         if source.kind not in REGIONS and (options.size is not None or options.split):
             flag = "--split" if options.split else "--size"
             raise ConfigError(f"{flag} is for regions, but {source.text} is {source.kind.upper()}")

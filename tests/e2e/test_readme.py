@@ -1,0 +1,88 @@
+"""The README and the pages of docs/ hold: their commands run, their examples read, their links lead somewhere."""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def demo_commands() -> list[str]:
+    """The findna commands of the README whose inputs are in the project, output names left out."""
+    lines = [line.strip().split("  #")[0] for line in README.splitlines() if line.startswith("    ")]
+    commands = [part.strip() for line in lines for part in line.split("&&")]
+    return [c for c in commands if c.startswith("findna embed") and "docs/demo" in c]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory in which docs/ is the project's own."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "docs").symlink_to(ROOT / "docs")
+    return folder
+
+
+def run(command: str, folder: Path) -> None:
+    words = [sys.executable, "-m", "findna_cli", *shlex.split(command)[1:]]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_readme_opens_with_its_two_commands() -> None:
+    blocks = re.findall(r"^    (.+)$", README, re.MULTILINE)
+    assert blocks[0].startswith("pip install . && findna embed docs/demo/regions.bed")
+    assert blocks[1] == "pip install -e '.[dev]' && pytest"
+
+
+def test_the_commands_of_the_readme_run_and_its_examples_read_what_they_wrote(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = demo_commands()
+    assert len(commands) >= 2
+    for command in commands:
+        run(command, folder)
+    monkeypatch.chdir(folder)
+    names: dict[str, object] = {}
+    examples = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        exec(example, names)
+    n_regions = len((ROOT / "docs/demo/regions.bed").read_text().splitlines())
+    x, ids = names["x"], names["ids"]
+    assert x.shape == (n_regions, 154)  # type: ignore[attr-defined]
+    assert ids[0] == "chr20:10000846-10002407(.)"  # type: ignore[index]
+
+
+def test_the_command_line_page_is_what_the_command_says() -> None:
+    spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs/make_cli.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    written = (ROOT / "docs/cli.md").read_text()
+    assert module.reference() == written, "run `python docs/make_cli.py > docs/cli.md`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_flags_in_the_pages_exist(page: Path) -> None:
+    known = set(re.findall(r"--[a-z][a-z-]+", (ROOT / "docs/cli.md").read_text())) | {
+        "--index-url",
+        "--check",
+        "--help",
+    }
+    commands = re.findall(r"findna (?:embed|pretrain|model|view|doctor)[^`\n]*", page.read_text())
+    used = {flag for command in commands for flag in re.findall(r"--[a-z][a-z-]+", command)}
+    assert used <= known
