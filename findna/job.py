@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -98,26 +99,22 @@ class EmbedJob:
         return self.on_error == "fail"
 
 
-def check(job: EmbedJob, genome: Genome | None, *, window: int, stride: int, is_full: bool = False) -> InputSummary:
+def check(job: EmbedJob, genome: Genome | None, *, windows_as: EmbedConfig | None = None) -> InputSummary:
     """A first pass over the inputs that can be read twice.
 
     Args:
         job: The job.
         genome: Its genome, open.
-        window: Bases in a window.
-        stride: Bases between two windows.
-        is_full: Count sequences and reads too, not only regions.
+        windows_as: Count the windows of this config, and sequences and reads too, not only regions.
 
     Raises:
         InputError: A region does not fit the genome and `on_error` is "fail": all such, the first ten shown.
     """
-    summary = check_inputs(
-        job.inputs,
-        job.options,
-        genome=genome,
-        n_windows=lambda length: count_windows(length, size=window, stride=stride),
-        is_full=is_full,
-    )
+    n_windows = None
+    if windows_as is not None:
+        n_windows = partial(count_windows, size=windows_as.window, stride=windows_as.stride)
+    is_full = windows_as is not None
+    summary = check_inputs(job.inputs, job.options, genome=genome, n_windows=n_windows, is_full=is_full)
     problem = summary.error()
     if job.is_fatal and problem is not None:
         raise problem
@@ -142,8 +139,7 @@ def run(job: EmbedJob, *, on_progress: Callable[[int, int | None], None] = lambd
     started, began = datetime.now(UTC), time.monotonic()
     with ExitStack() as stack:
         genome = stack.enter_context(Genome(job.options.genome)) if job.options.genome else None
-        window = job.config.window or 1000
-        summary = check(job, genome, window=window, stride=job.config.stride or window)
+        summary = check(job, genome)
         total = None if summary.unchecked else summary.n_records
         model = load_model(job.model)
         device = pick_device(job.device)
@@ -200,7 +196,7 @@ def plan(job: EmbedJob) -> dict[str, Any]:
         embedder = Embedder(model.network, job.config, device=device, products=pick_products(job.precision, device))
         config = embedder.config
         tolerant = dataclasses.replace(job, on_error="skip")
-        summary = check(tolerant, genome, window=config.window, stride=config.stride, is_full=True)
+        summary = check(tolerant, genome, windows_as=config)
         n_good = summary.n_records - summary.n_problems
         n_features = len(feature_names(config, model.config))
         n_bytes = n_good * (n_features * np.dtype(config.dtype).itemsize + _OBS_BYTES)

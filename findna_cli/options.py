@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import operator
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -58,9 +59,9 @@ def config_flags(config: type, *, without: tuple[str, ...] = ()) -> Callable[[Co
         for field in dataclasses.fields(config):
             if field.name in without:
                 continue
-            kind = types[field.name] if types[field.name] in (int, float) else str
+            kind: Any = types[field.name] if types[field.name] in (int, float) else str
             option = typer.Option(f"--{field.name.replace('_', '-')}", help=texts[field.name], show_default=False)
-            hint = Annotated[kind | None, option]
+            hint = operator.getitem(Annotated, (kind | None, option))
             flags.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint))
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + flags
         command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
