@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator
-
 from typing import Any
 
 import typer
@@ -59,7 +58,9 @@ def reference() -> str:
         for parameter in command.params:
             if parameter.param_type_name == "option":
                 names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
-                shown = parameter.default if parameter.show_default and parameter.default not in (None, "", False) else ""
+                shown = (
+                    parameter.default if parameter.show_default and parameter.default not in (None, "", False) else ""
+                )
                 default = f" Default: `{shown}`." if shown != "" else ""
             else:
                 names, default = f"`{parameter.name}`", ""

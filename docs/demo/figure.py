@@ -1,7 +1,7 @@
 """The README's figure: two principal components of promoters and other sequence.
 
-    findna embed docs/demo/promoters.fa.gz --strand both -o promoters.h5
-    python docs/demo/figure.py promoters.h5 docs/demo/promoters.png
+findna embed docs/demo/promoters.fa.gz --strand both -o promoters.h5
+python docs/demo/figure.py promoters.h5 docs/demo/promoters.png
 """
 
 import sys
@@ -24,7 +24,9 @@ def main(source: str, target: str) -> None:
     figure, axes = plt.subplots(figsize=(6.4, 4.4), dpi=150)
     for name, colour in COLOURS.items():
         points = (u * values)[names == name]
-        axes.scatter(points[:, 0], points[:, 1], s=9, alpha=0.75, linewidths=0, color=colour, label=f"{name} ({len(points)})")
+        axes.scatter(
+            points[:, 0], points[:, 1], s=9, alpha=0.75, linewidths=0, color=colour, label=f"{name} ({len(points)})"
+        )
     axes.set_xlabel(f"PC 1 ({share[0]:.0%} of the variance)")
     axes.set_ylabel(f"PC 2 ({share[1]:.0%})")
     axes.legend(frameon=False)

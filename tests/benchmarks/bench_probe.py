@@ -97,10 +97,11 @@ def main() -> None:
         random = [score for name, score in scores.items() if name != "model"]
         result = {"task": task, "model": scores["model"], "random": random}
         results.append(result | {"n": {split: len(y) for split, (_, y) in read.items()}})
-        shown = f"{np.mean(random):.4f}" if random else "-"
-        print(f"| {task} | {scores['model']:.4f} | {shown} | {result['model'] - np.mean(random or [np.nan]):+.4f} |", flush=True)
+        shown = " ".join(f"{score:.4f}" for score in random)
+        print(f"| {task} | {scores['model']:.4f} | {shown} |", flush=True)
     if args.json:
-        args.json.write_text(json.dumps({"arguments": vars(args) | {"data": str(args.data), "json": None}, "results": results}, indent=1) + "\n")
+        report = {"model_sha256": load_model(args.model).sha256, "limits": limits, "results": results}
+        args.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

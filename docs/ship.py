@@ -1,0 +1,106 @@
+"""Make a run directory the shipped default teacher: weights, CARD.md, the probe table and the README's figure.
+
+    python docs/ship.py runs/findna-small --data DIR_OF_LABELLED_SETS --command "findna pretrain ..."
+
+DIR is what tests/benchmarks/bench_probe.py reads. Everything that depends on the default teacher is remade.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from findna.models.store import DEFAULT, SHIPPED
+
+DOCS = Path(__file__).parent
+RESULT = DOCS / "results" / f"probe-{DEFAULT}.json"
+PROBE = ["--max-train", "3000", "--max-test", "1000", "--random", "2"]
+MARKS = ("<!-- teacher -->", "<!-- /teacher -->")
+
+
+def run(*words: str | Path) -> None:
+    """Run a Python command of this environment, or stop."""
+    subprocess.run([sys.executable, *map(str, words)], check=True)
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """The probe's AUROC in Markdown."""
+    lines = ["| set | this teacher | random weights | difference |", "|---|---|---|---|"]
+    for r in results:
+        random = float(np.mean(r["random"]))
+        lines.append(f"| {r['task']} | {r['model']:.3f} | {random:.3f} | {r['model'] - random:+.3f} |")
+    return "\n".join(lines)
+
+
+def describe(config: dict[str, Any], results: list[dict[str, Any]], command: str) -> str:
+    """What CARD.md and docs/model.md say of the teacher: data, command, cost, figures, limits."""
+    training = config["training"]
+    summary, sources, recipe = training["summary"], training["sources"], training["config"]
+    n_better = sum(r["model"] > max(r["random"]) for r in results)
+    size = config["model"]
+    return f"""\
+`{config["name"]}`: {size["channels"]} channels, {size["hidden"]} hidden, {size["n_layers"]} layers; window {config["window"]}; weights in bf16,
+sha256 `{config["sha256"]}`.
+
+**Data.** {sources["n_windows"]:,} windows of up to {config["window"]:,} bases sampled from {", ".join(sources["files"])} (runs of GRCh38 of at least 1 kb, sha256
+`{next(iter(sources["files"].values()))}`); {", ".join(sources["holdout"])} held out; {sources["n_held_out"]} held-out windows measured. No labelled set was trained on; the
+reference sequence around items of labelled human sets was not excluded, so some of it was seen, without labels.
+
+**Command.** `{command}` (seed {recipe["seed"]})
+
+**Cost.** {summary["steps"]:,} steps, {summary["n_bases"] / 1e6:.1f} Mbp seen, {summary["seconds"] / 60:.0f} minutes on a share of a 2-core CPU without native bf16,
+products in {training["products"]}.
+
+**At the end, held out.** Loss {summary["valid_loss"]:.4f} (masked nucleotides {summary["valid_mnm_loss"]:.4f} nats, contrast {summary["valid_contrastive_loss"]:.4f});
+masked bases right {summary["valid_accuracy"]:.4f}, a 7-mer table {summary["kmer_accuracy"]:.4f}; effective rank of the class tokens {summary["effective_rank"]:.1f};
+agreement of student and teacher {summary["agreement"]:.3f}; teacher entropy {summary["teacher_entropy"]:.3f} of 2.303.
+
+**Frozen vectors.** AUROC on the test split of logistic regression on mean vectors, C chosen on dev, at most 3,000 training and 1,000 dev and test rows a set
+(mean over two random networks of the same size and initialisation). Above both random networks on {n_better} of {len(results)} sets.
+`python tests/benchmarks/bench_probe.py --data DIR {" ".join(PROBE)}`
+
+{table(results)}
+
+**Limits.** Trained on {summary["n_bases"] / 1e6:.0f} Mbp; the paper's teacher saw {5e9 / summary["n_bases"]:,.0f} times as much. It has learned local composition and short words of human
+sequence, little beyond. Where the difference above is negative, random weights do as well or better. Not for clinical use. The two strands of a sequence
+get different vectors (`--strand both` averages them).
+"""
+
+
+def main() -> None:
+    """Copy, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--command", required=True, help="how it was pretrained")
+    args = parser.parse_args()
+    shipped = SHIPPED / DEFAULT
+    shipped.mkdir(parents=True, exist_ok=True)
+    for name in ("model.safetensors", "golden.json", "config.json"):
+        shutil.copyfile(args.run / name, shipped / name)
+    RESULT.parent.mkdir(exist_ok=True)
+    run("-W", "ignore", DOCS.parent / "tests/benchmarks/bench_probe.py", "--data", args.data, *PROBE, "--json", RESULT)
+    config = json.loads((shipped / "config.json").read_text())
+    text = describe(config, json.loads(RESULT.read_text())["results"], args.command)
+    (shipped / "CARD.md").write_text(
+        f"# {config['name']}\n\n{text}\nLicence: MIT. Sequence: reference bases of GRCh38.\n"
+    )
+    page = DOCS / "model.md"
+    before, _, rest = page.read_text().partition(MARKS[0])
+    page.write_text(f"{before}{MARKS[0]}\n{text}{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+    with tempfile.TemporaryDirectory() as folder:
+        vectors = Path(folder) / "promoters.h5"
+        run("-m", "findna_cli", "embed", DOCS / "demo/promoters.fa.gz", "--strand", "both", "-o", vectors, "-q")
+        run(DOCS / "demo/figure.py", vectors, DOCS / "demo/promoters.png")
+    print(re.sub(r"\n\n+", "\n", text))
+
+
+if __name__ == "__main__":
+    main()
