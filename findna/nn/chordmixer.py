@@ -18,6 +18,13 @@ from findna.config import ModelConfig
 from findna.sequence import ALPHABET, BLANK
 
 
+MAX_RUNS = 2
+"""More runs of equal rings than this are rotated by an index."""
+
+GROUP = 4096
+"""Positions that a CPU takes through all blocks at a time in inference, so that they stay in its caches."""
+
+
 class Run(NamedTuple):
     """Neighbouring rings of one length, rotated together."""
 
@@ -41,25 +48,61 @@ def ring_runs(rings: NDArray[np.int64]) -> list[Run]:
     return runs
 
 
-class Rotation(NamedTuple):
-    """`z[t, c] -> z[(t + s(c)) mod L, c]` in every ring of a batch, with s(c) the shift of channel c's track."""
+class Rotation:
+    """`z[t, c] -> z[(t + s(c)) mod L, c]` in every ring of a batch, with s(c) the shift of channel c's track.
 
-    runs: list[Run]
-    shifts: tuple[int, ...]
-    track_width: int
+    Few runs of equal rings are rotated as slices; many, by an index, which moves the same values in fewer calls.
 
-    def slices(self, to: Tensor, of: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield pairs of views (g, rings, positions) of `to` and `of`, both (C, positions): which reads which."""
+    Args:
+        rings: Where each ring begins, and the end; shape (B + 1,), on the host.
+        shifts: Of each track.
+        track_width: Channels of a track; the last may have fewer.
+        device: Of the hidden states.
+    """
+
+    def __init__(
+        self,
+        rings: NDArray[np.int64],
+        *,
+        shifts: tuple[int, ...],
+        track_width: int,
+        device: torch.device | None = None,
+    ) -> None:
+        self.runs = ring_runs(rings)
+        self.tracks = [(slice(k * track_width, (k + 1) * track_width), shift) for k, shift in enumerate(shifts)]
+        self._rings, self._device = rings, device
+        self._indices: dict[bool, list[Tensor]] = {}
+
+    def pairs(self, to: Tensor, of: Tensor, *, back: bool = False) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield views of `to` with what of `of` belongs there, both (C, positions); `back` undoes the rotation."""
+        if len(self.runs) > MAX_RUNS:
+            of = of.float() if of.itemsize < 4 else of  # half types are slow to index on a CPU
+            for (rows, _), index in zip(self.tracks, self._index(back), strict=True):
+                yield to[rows], of[rows].index_select(1, index)
+            return
         for start, n_rings, length in self.runs:
             span = slice(start, start + n_rings * length)
-            for track, shift in enumerate(self.shifts):
-                rows = slice(track * self.track_width, (track + 1) * self.track_width)
+            for rows, shift in self.tracks:
                 target = to[rows, span].view(-1, n_rings, length)
                 source = of[rows, span].view(-1, n_rings, length)
-                turn = shift % length
+                turn = (-shift if back else shift) % length
                 yield target[..., : length - turn], source[..., turn:]
                 if turn:
                     yield target[..., length - turn :], source[..., :turn]
+
+    def _index(self, back: bool) -> list[Tensor]:
+        """Of each track, where each position reads; made once a batch."""
+        if back not in self._indices:
+            lengths = np.diff(self._rings)
+            ends = np.repeat(self._rings[1:], lengths)
+            positions = np.arange(self._rings[-1])
+            indices = []
+            for _, shift in self.tracks:
+                index = positions + np.repeat((-shift if back else shift) % lengths, lengths)
+                index -= np.where(index >= ends, np.repeat(lengths, lengths), 0)
+                indices.append(torch.from_numpy(index.astype(np.int32)).to(self._device))
+            self._indices[back] = indices
+        return self._indices[back]
 
 
 class AddRotated(torch.autograd.Function):
@@ -69,7 +112,7 @@ class AddRotated(torch.autograd.Function):
     def forward(ctx: Any, h: Tensor, z: Tensor, rotation: Rotation) -> Tensor:
         ctx.rotation, ctx.dtype = rotation, z.dtype
         out = h.clone()
-        for target, source in rotation.slices(out, z):
+        for target, source in rotation.pairs(out, z):
             target.add_(source)
         return out
 
@@ -77,7 +120,7 @@ class AddRotated(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         (grad,) = grads
         turned = torch.empty_like(grad, dtype=ctx.dtype)
-        for source, target in ctx.rotation.slices(grad, turned):
+        for target, source in ctx.rotation.pairs(turned, grad, back=True):
             target.copy_(source)
         return grad, turned, None
 
@@ -97,7 +140,7 @@ class Block(nn.Module):
         z = torch.addmm(b2[:, None], w2, inner)  # (C, positions)
         if torch.is_grad_enabled():
             return AddRotated.apply(h, z, rotation)  # type: ignore[no-any-return, no-untyped-call]
-        for target, source in rotation.slices(h, z):
+        for target, source in rotation.pairs(h, z):
             target.add_(source)
         return h
 
@@ -141,14 +184,34 @@ class ChordMixer(nn.Module):
         n_layers = self.config.n_layers if layer is None else layer
         if not 0 <= n_layers <= self.config.n_layers:
             raise ValueError(f"layer {layer} must lie in 0 to {self.config.n_layers}")
-        rotation = Rotation(ring_runs(rings), self.config.shifts, self.config.track_width)
         weight = F.pad(self.stem.weight, (0, BLANK + 1 - len(ALPHABET)))  # a zero row has a zero column
-        h = weight.index_select(1, codes.int()) + self.stem.bias[:, None]  # (C, positions)
-        if noise is not None:
-            h = torch.addmm(h, self.stem.weight, noise.T)
-        for block in self.blocks[: n_layers * self.config.n_blocks]:
-            h = block(h, rotation, products)
-        return h.T
+        blocks = self.blocks[: n_layers * self.config.n_blocks]
+        parts = []
+        for first, last in self._groups(codes.device, rings):
+            span = slice(int(rings[first]), int(rings[last]))
+            h = weight.index_select(1, codes[span].int()) + self.stem.bias[:, None]  # (C, positions)
+            if noise is not None:
+                h = torch.addmm(h, self.stem.weight, noise[span].T)
+            rotation = Rotation(
+                rings[first : last + 1] - rings[first],
+                shifts=self.config.shifts,
+                track_width=self.config.track_width,
+                device=codes.device,
+            )
+            for block in blocks:
+                h = block(h, rotation, products)
+            parts.append(h)
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).T
+
+    def _groups(self, device: torch.device, rings: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+        """Yield (first, last) of the rings that go through the blocks together: [first, last)."""
+        first = 0
+        if device.type == "cpu" and not torch.is_grad_enabled():
+            for ring in range(1, len(rings) - 1):
+                if rings[ring + 1] - rings[first] > GROUP:
+                    yield first, ring
+                    first = ring
+        yield first, len(rings) - 1
 
     def nucleotide_logits(self, hidden: Tensor) -> Tensor:
         """Logits over A C G T N of hidden states (..., C), before the softmax of equation 2; shape (..., 5)."""

@@ -11,7 +11,7 @@ from findna.data import augment
 from findna.data.datasets import corpus_of, iter_steps
 from findna.data.windows import count_windows, iter_windows
 from findna.embed import GRID, Embedder
-from findna.nn.chordmixer import AddRotated, ChordMixer, Rotation, initialise, ring_runs
+from findna.nn.chordmixer import AddRotated, ChordMixer, Rotation, initialise
 from findna.record import Record
 from findna.sequence import BLANK, decode, encode, reverse_complement
 from findna.train.pretrain import views_of
@@ -211,7 +211,7 @@ def test_gradient_of_the_rotation(ring_lengths, channels, track_width, seed):
     generator = torch.Generator().manual_seed(seed)
     rings = np.concatenate([[0], np.cumsum(ring_lengths)])
     shifts = tuple(2**track // 2 for track in range(-(-channels // track_width)))
-    rotation = Rotation(ring_runs(rings), shifts, track_width)
+    rotation = Rotation(rings, shifts=shifts, track_width=track_width)
     h, z = (
         torch.randn(channels, int(rings[-1]), dtype=torch.float64, generator=generator, requires_grad=True)
         for _ in range(2)
