@@ -23,9 +23,12 @@ from findna_cli.options import (
 @config_flags(PretrainConfig, without=("model",))
 def pretrain(
     inputs: Annotated[
-        list[str] | None, typer.Argument(help="FASTA of training sequences; longer ones are sampled.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="FASTA of training sequences; longer ones are sampled.", show_default=False),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Run directory; it becomes a model folder.")] = Path("runs/pretrain"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run directory; it becomes a model folder.")] = Path(
+        "runs/pretrain"
+    ),
     genome: Genome = None,
     preset: Annotated[str, typer.Option("--preset", help=f"Recipe to start from: {', '.join(PRESETS)}.")] = "small",
     holdout: Annotated[
@@ -37,7 +40,9 @@ def pretrain(
     ] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")] = False,
     checkpoint_every: Annotated[str, typer.Option("--checkpoint-every", help="Time between checkpoints.")] = "5m",
-    n_reports: Annotated[int, typer.Option("--n-reports", min=1, help="How often to measure the held-out windows.")] = 20,
+    n_reports: Annotated[
+        int, typer.Option("--n-reports", min=1, help="How often to measure the held-out windows.")
+    ] = 20,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = 0,
@@ -57,7 +62,8 @@ def pretrain(
 
     from findna.errors import ConfigError, TrainingError
     from findna.nn.device import pick_device, pick_products
-    from findna.train.pretrain import Report, pretrain as run
+    from findna.train.pretrain import Report
+    from findna.train.pretrain import pretrain as run
     from findna.train.sources import load_sources
     from findna_cli.console import Every, progress, say, write_report
 
@@ -107,8 +113,9 @@ def pretrain(
             advance(report.step, text)
             if "valid_loss" in row:
                 say(
-                    f"step {report.step:,} {text}  held out: loss {row['valid_loss']:.4f}, masked bases right "
-                    f"{row['valid_accuracy']:.4f} (k-mers {row['kmer_accuracy']:.4f}), rank {row['effective_rank']:.1f}",
+                    f"step {report.step:,} {text}  held out: loss {row['valid_loss']:.4f}, "
+                    f"masked bases right {row['valid_accuracy']:.4f} (k-mers {row['kmer_accuracy']:.4f}), "
+                    f"rank {row['effective_rank']:.1f}",
                     quiet=quiet,
                 )
             elif is_time_for_a_line():
