@@ -246,5 +246,6 @@ def write_rows(
 def _stop_at_fault(items: Iterable[Record | InputError], *, fatal: bool) -> Iterator[Record | InputError]:
     for item in items:
         if fatal and isinstance(item, InputError) and item.is_fatal:
-            raise item
+            reason = f"{item.reason}; --on-error skip leaves it out"
+            raise type(item)(reason, path=item.path, line=item.line, record=item.record, row=item.row)
         yield item

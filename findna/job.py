@@ -81,6 +81,9 @@ class EmbedJob:
         problems = []
         if self.on_error not in ("fail", "skip"):
             problems.append(f"--on-error must be fail or skip, not {self.on_error!r}")
+        sources = [*self.inputs, *([self.options.genome] if self.options.genome else [])]
+        if self.out.is_file() and any(Path(text).is_file() and self.out.samefile(text) for text in sources):
+            problems.append(f"{self.out} is an input and would be replaced: choose another -o")
         if self.resume and STDIN in self.inputs:
             problems.append("stdin cannot be read again: --resume needs a file")
         if self.out == STDOUT:

@@ -58,7 +58,10 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
         _flush_stdout()
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as end:
+        # Typer makes of a closed pipe an exit with 1.
+        if not isinstance(end.__context__ if isinstance(end, SystemExit) else end, BrokenPipeError):
+            raise
         _silence_stdout()
         code = 128 + signal.SIGPIPE
     except (KeyboardInterrupt, typer.Abort):

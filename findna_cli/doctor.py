@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from findna_cli.options import Json, Quiet
+from findna_cli.options import Json, Quiet, n_cpus
 
 _OPTIONAL = {
     "pyarrow": "parquet",
@@ -41,7 +41,6 @@ def doctor(
 def machine_facts() -> dict[str, str]:
     """Versions, devices and folders, by name."""
     import importlib.util
-    import os
     import platform
     from importlib.metadata import version
 
@@ -55,7 +54,7 @@ def machine_facts() -> dict[str, str]:
     facts = {"findna": __version__, "python": platform.python_version(), "system": platform.platform()}
     facts |= {name: version(name) for name in ("torch", "numpy", "h5py", "pysam", "biopython", "safetensors")}
     facts["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu"
-    facts["threads"] = str(len(os.sched_getaffinity(0)))
+    facts["threads"] = str(n_cpus())
     facts["native bf16"] = "yes" if has_native_bf16(device) else "no: --precision auto takes fp32"
     facts["cache"] = str(cache_dir())
     for package, extra in _OPTIONAL.items():

@@ -20,7 +20,8 @@ def embed(
         typer.Argument(help="FASTA, FASTQ, BED, narrowPeak, BAM or CRAM files, '-' for stdin, or chrom:start-end."),
     ],
     out: Annotated[
-        str, typer.Option("--out", "-o", help="Output; '-' is stdout (TSV). Default: the input's name.", show_default=False)
+        str,
+        typer.Option("--out", "-o", help="Output; '-' is stdout (TSV). Default: the input's name.", show_default=False),
     ] = "",
     genome: Genome = None,
     model: Annotated[
@@ -35,7 +36,8 @@ def embed(
         ),
     ] = "",
     output_format: Annotated[
-        str, typer.Option("--format", help="h5, tsv, parquet or npy; default: by the output's name.", show_default=False)
+        str,
+        typer.Option("--format", help="h5, tsv, parquet or npy; default: by the output's name.", show_default=False),
     ] = "",
     pool: Annotated[
         str, typer.Option("--pool", help="mean, cls or max; add cls or tokens after a comma to write them too.")
@@ -139,8 +141,13 @@ def embed(
         if report["n_problems"] and on_error == "fail":
             raise typer.Exit(1)
         return
-    with progress("embed", total=None, quiet=quiet) as advance:
-        report = run(job, on_progress=lambda done, total: advance(done, f"of {total:,}" if total else ""))
+    try:
+        with progress("embed", total=None, quiet=quiet) as advance:
+            report = run(job, on_progress=lambda done, total: advance(done, f"of {total:,}" if total else ""))
+    except (KeyboardInterrupt, SystemExit):
+        if Path(f"{job.out}.partial").exists():
+            say(f"{job.out}.partial is kept: the same command with --resume goes on")
+        raise
     write_report(json_file, report)
     say(
         f"{', '.join(report['outputs']) or 'stdout'}: {report['n_rows']:,} rows, {report['n_skipped']:,} skipped, "

@@ -38,10 +38,17 @@ def set_threads(n_threads: int, *, deterministic: bool = False) -> None:
 
     import torch
 
-    torch.set_num_threads(n_threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(n_threads or n_cpus())
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+
+
+def n_cpus() -> int:
+    """CPUs that this process may use; all where the system does not tell, as macOS."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def config_flags(config: type, *, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:

@@ -28,7 +28,7 @@ class EmbeddingWriter:
     """Rows into a spool, the spool into a file of `findna-embedding/1` or a table; a context manager.
 
     Leaving the `with` block without `finish` keeps the spool (`NAME.partial`), so that the same run can be
-    resumed from its last commit. The final name appears once, whole, in `finish`.
+    resumed from its last commit; a spool without a commit is deleted. The final name appears once, whole, in `finish`.
 
     Args:
         path: The output. Beside it may lie NAME.tokens.h5, and for tables NAME.meta.json and NAME.obs.tsv.
@@ -203,8 +203,8 @@ class EmbeddingWriter:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None and not self.n_records_done and self._spool.folder.exists():
-            self.discard()  # nothing to continue
+        if kind is not None and not self._spool.state and self._spool.folder.exists():
+            self.discard()  # no row is certain: nothing to continue
         self.close()
 
     def _commit(self, *, finishing: bool = False) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.errors import MissingExtraError, OutputError
+from findna.io.files import raise_output_error
 from findna.io.h5ad import SCHEMA
 from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, printable
 
@@ -125,7 +126,7 @@ class TsvStream:
             np.dtype(dtype),
         )
         self.n_rows = self.n_skipped = 0
-        self._file.write(tsv_header(obs_columns, self._n_features))
+        self._put(tsv_header(obs_columns, self._n_features))
 
     def write(self, x: NDArray[Any], obs: Sequence[Mapping[str, Any]], cls: NDArray[Any] | None = None) -> None:
         """Write rows; as in `EmbeddingWriter.write`."""
@@ -134,7 +135,7 @@ class TsvStream:
         ids = [str(row["id"]) for row in obs]
         x = checked(x, self._dtype, (len(obs), self._n_features), ids=ids)
         columns = {name: [_plain(row[name], kind) for row in obs] for name, kind in self._columns.items()}
-        self._file.write(_tsv_rows(self._columns, columns, x))
+        self._put(_tsv_rows(self._columns, columns, x))
         self.n_rows += len(obs)
 
     def write_tokens(self, tokens: NDArray[Any]) -> None:
@@ -147,7 +148,7 @@ class TsvStream:
 
     def commit(self) -> None:
         """Hand what is written to the reader of the pipe."""
-        self._file.flush()
+        self._put(b"", flush=True)
 
     def finish(self, uns: Mapping[str, Any], *, n_expected: int) -> list[Path]:
         """Write the line that says the stream is whole; `uns` has no place in a TSV.
@@ -157,8 +158,7 @@ class TsvStream:
         """
         if self.n_rows + self.n_skipped != n_expected:
             raise OutputError(f"{n_expected:,} records came in, {self.n_rows + self.n_skipped:,} came out")
-        self._file.write(f"# complete n_rows={self.n_rows} n_skipped={self.n_skipped}\n".encode())
-        self._file.flush()
+        self._put(f"# complete n_rows={self.n_rows} n_skipped={self.n_skipped}\n".encode(), flush=True)
         return []
 
     def discard(self) -> None:
@@ -172,6 +172,16 @@ class TsvStream:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _put(self, content: bytes, *, flush: bool = False) -> None:
+        try:
+            self._file.write(content)
+            if flush:
+                self._file.flush()
+        except BrokenPipeError:  # whoever reads has seen enough: no error of the output
+            raise
+        except OSError as error:
+            raise_output_error(error, Path("stdout"))
 
 
 def _tsv_rows(columns: Mapping[str, Kind], obs: Mapping[str, Sequence[Any]], x: NDArray[Any]) -> bytes:

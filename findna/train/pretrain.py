@@ -43,7 +43,7 @@ VALID_EPOCH = 2**32 - 1
 """The "epoch" that keys the views of held-out windows: never reached by a run."""
 
 BASELINE_BASES = 2_000_000
-MIN_HELD_OUT = 8
+MIN_HELD_OUT = 16
 """With fewer held-out windows the effective rank, which is below their number, says nothing of a collapse."""
 MIN_RANK = 1.5
 """Two reports in a row with class tokens of a lower effective rank are a collapse."""

@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -197,9 +196,9 @@ def n_lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def left_behind(folder: Path) -> list[str]:
-    """Names in a folder that are neither inputs nor indexes."""
-    return sorted(name for name in os.listdir(folder) if name.startswith(("out", ".")))
+def left_behind(stem: str = "out") -> list[str]:
+    """Names in the working directory that a run for `stem` left there, hidden ones included."""
+    return sorted(path.name for path in Path().iterdir() if path.name.startswith((stem, ".")))
 
 
 def fasta(texts: dict[str, str], width: int = 60) -> str:

@@ -1,0 +1,337 @@
+"""`findna embed` on bad input: exit 1, one clear line with the place, and nothing under the final name."""
+
+import gzip
+import hashlib
+import json
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata
+import pysam
+import pytest
+import torch
+from command import call, embedded, fasta, left_behind, read, spawn, start
+
+Write = Callable[..., Path]
+
+ROWS = {
+    "absent contig": ("chr1\t5\t9\n1\t5\t9\n1\t7\t9\n", r"BED file bad\.bed, line 2: contig '1' is not in g\.fa "
+                      r"\(did you mean 'chr1'\? 2 of 3 records affected; --on-error skip leaves them out\)"),
+    "past the end": ("chr1\t5\t9\nchr2\t290\t301\n", r"line 2: end 301 is past the end of chr2 \(300 bases; 1 of 2"),
+    "start is end": ("chr1\t5\t5\n", r"line 1: start 5 and end 5 must satisfy 0 <= start < end"),
+    "start after end": ("chr1\t5\t9\nchr1\t9\t5\n", r"line 2: start 9 and end 5 must satisfy 0 <= start < end"),
+    "negative": ("chr1\t-5\t9\n", r"line 1: start -5 and end 9 must satisfy"),
+    "no number": ("chr1\t5\t9\nchr1\tx9\t20\n", r"line 2: start 'x9' is no whole number"),
+    "a fraction": ("chr1\t5\t9.5\n", r"line 1: end '9\.5' is no whole number"),
+    "a header": ("chrom\tstart\tend\nchr1\t5\t9\n", r"line 1: start 'start' is no whole number \(a header line must "
+                 r"begin with '#'"),
+    "too few columns": ("chr1\t5\t9\n#x\n\nchr1\t5\n", r"line 4: 2 columns, but chrom, start and end needs 3"),
+    "strand": ("chr1\t5\t9\tx\t0\t*\n", r"line 1: strand \(column 6\) is '\*', not '\+', '-' or '\.'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ROWS)
+def test_a_bad_row_ends_the_run_or_is_skipped_and_listed(what: str, write: Write, genome: Path, model: Path) -> None:
+    text, pattern = ROWS[what]
+    bed = write("bad.bed", text)
+    result = call("embed", bed, "-g", genome, "-m", model, "-o", "out.h5")
+    assert result.code == 1
+    assert result.err.startswith("findna: BED file bad.bed, line ")
+    assert re.search(pattern, result.err), result.err
+    assert left_behind() == []
+    embedded(bed, "-g", genome, "-m", model, "-o", "out.h5", "--on-error", "skip")
+    table = read(Path("out.h5"))  # n_in = n_out + n_skipped, and no row of zeros
+    n_rows = len([line for line in text.splitlines() if line and line[0] != "#"])
+    assert len(table.x) + len(table.skipped["id"]) == n_rows
+    assert len(table.skipped["id"]) == (2 if what == "absent contig" else 1)
+    assert f"line {table.skipped['line'][0]}: {table.skipped['reason'][0]}"[:30] in result.err
+    assert set(table.skipped["source"]) == {"bad.bed"}
+
+
+SEQUENCES = {
+    "protein": (">p1\nACGTAC\n>p2 kinase\nMKVLAAGIVGLLLAQPSFWE\n", r"line 3, record p2: 'L' .*\(is it protein\?\)"),
+    "protein of nucleotide codes": (">p1\nACGTAC\n>p2\nMKVWSRHDMKVY\n", r"line 3, record p2: .*\(is it protein\?\)"),
+    "repeated id": (">a\nAC\n>b\nAC\n>a\nGG\n", r"line 5, record a: the id was there before; ids must be unique"),
+    "no bases": (">a\nAC\n>b\n>c\nGG\n", r"line 3, record b: no bases"),
+    "no id": (">a\nAC\n> \nGG\n", r"line 3: the header has no id"),
+}
+
+
+@pytest.mark.parametrize("what", SEQUENCES)
+def test_a_bad_sequence_ends_the_run_or_is_skipped_and_listed(what: str, write: Write, model: Path) -> None:
+    text, pattern = SEQUENCES[what]
+    path = write("bad.fa", text)
+    result = call("embed", path, "-m", model, "-o", "out.h5")
+    assert result.code == 1
+    assert re.match(rf"findna: FASTA file bad\.fa, {pattern}", result.err), result.err
+    assert result.err.count("\n") == 1
+    assert left_behind() == []
+    embedded(path, "-m", model, "-o", "out.h5", "--on-error", "skip")
+    table = read(Path("out.h5"))
+    assert len(table.skipped["reason"]) == 1
+    assert table.skipped["reason"][0] in result.err
+    assert len(table.x) == text.count(">") - 1
+
+
+def bgzf_without_end(text: str) -> bytes:
+    with pysam.BGZFile("whole.gz", "wb") as file:
+        file.write(text.encode())
+    return Path("whole.gz").read_bytes()[:-28]
+
+
+def bam_without_end(_: str) -> bytes:
+    Path("r.sam").write_text(
+        "@SQ\tSN:chr1\tLN:2000\n" + "".join(f"r{i}\t4\t*\t0\t0\t*\t*\t0\t0\tACGT\t*\n" for i in range(9))
+    )
+    pysam.view("-b", "-o", "r.bam", "r.sam", catch_stdout=False)
+    return Path("r.bam").read_bytes()[:-28]
+
+
+FILES = {
+    "empty": ("in.bed", lambda text: b"", "in.bed: the file is empty"),
+    "only comments": ("in.bed", lambda text: b"# nothing\n\n", "in.bed: it holds no records"),
+    "cut gzip": ("in.fa.gz", lambda text: gzip.compress(text.encode())[:-30], "the file is cut: its gzip stream"),
+    "cut bgzf": ("in.fa.gz", bgzf_without_end, "in.fa.gz: the file is cut: its BGZF end-of-file block is missing"),
+    "cut bam": ("in.bam", bam_without_end, "in.bam: the file is cut: its BGZF end-of-file block is missing"),
+    "damaged bam": ("in.bam", lambda text: bam_without_end(text)[:-60] + b"\0" * 60, "in.bam: "),
+    "NUL": ("in.fa", lambda text: text.encode()[:600] + b"\0" + text.encode()[600:], "in.fa, line "),
+    "cut fastq": ("in.fq", lambda text: b"@a\nACGT\n+\nIIII\n@b\nACGT\n+\nII", "line 5, record b: 2 quality values"),
+    "vcf": ("in.vcf", lambda text: b"##fileformat=VCFv4.2\n", "in.vcf: this is VCF: make BED of its variants first"),
+    "sam": ("in.sam", lambda text: b"@HD\tVN:1.6\n", "in.sam: this is SAM text: make it BAM"),
+    "noise": ("in.dat", lambda text: bytes(range(1, 200)), "in.dat: neither FASTA, FASTQ, BED"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FILES)
+@pytest.mark.parametrize("on_error", ["fail", "skip"])
+def test_a_damaged_file_is_an_error_whatever_is_skipped(
+    what: str, on_error: str, write: Write, genome: Path, bases: dict[str, str], model: Path
+) -> None:
+    name, make, message = FILES[what]
+    path = write(name, make(fasta(bases, 50)))
+    result = call("embed", path, "-g", genome, "-m", model, "-o", "out.h5", "--on-error", on_error)
+    assert result.code == 1
+    assert message in result.err
+    assert result.err.startswith("findna: ")
+    assert result.err.count("\n") == 1
+    assert "Traceback" not in result.err
+    assert left_behind() == []
+
+
+GENOMES = {
+    "absent": (None, "genome g2.fa: no such file or directory"),
+    "empty": (b"", "genome g2.fa: the file is empty"),
+    "gzip": (gzip.compress(b">chr1\nACGT\n"), "genome g2.fa: compressed with gzip, which cannot be indexed: gunzip"),
+    "no FASTA": (b"hello\n", "genome g2.fa"),
+    "ragged": (b">chr1\nACGT\nAC\nACGT\n", "genome g2.fa"),
+    "repeated": (b">chr1\nACGT\n>chr1\nACGT\n", "genome g2.fa"),
+}
+
+
+@pytest.mark.parametrize("what", GENOMES)
+def test_a_genome_that_cannot_be_used(what: str, write: Write, model: Path) -> None:
+    content, message = GENOMES[what]
+    if content is not None:
+        write("g2.fa", content)
+    result = call("embed", write("a.bed", "chr1\t0\t3\n"), "-g", "g2.fa", "-m", model, "-o", "out.h5")
+    assert result.code == 1
+    assert message in result.err
+    assert result.err.count("\n") == 1
+    assert left_behind() == []
+
+
+def test_regions_without_a_genome_and_genomes_without_the_region(write: Write, genome: Path, model: Path) -> None:
+    result = call("embed", write("a.bed", "chr1\t0\t3\n"), "-m", model)
+    assert (result.code, result.err) == (2, "findna: regions need a genome: --genome FILE\n")
+    for text, message in {
+        "chr9:1-5": "region chr9:1-5: contig 'chr9' is not in g.fa (it has chr1, chr2, chrN",
+        "CHR1:1-5": "did you mean 'chr1'?",
+        "chr2:1-301": "region chr2:1-301: end 301 is past the end of chr2 (300 bases",
+        "chr2:9-5": "region chr2:9-5: start 9 is past its end 5",
+        "chr2:0-5": "region chr2:0-5: positions of a region string count from 1",
+    }.items():
+        result = call("embed", text, "-g", genome, "-m", model, "-o", "out.h5")
+        assert result.code == 1
+        assert message in result.err
+        assert left_behind() == []
+
+
+def test_a_model_that_is_damaged_or_none(write: Write, model: Path) -> None:
+    seqs = write("a.fa", ">a\nACGT\n")
+    shutil.copytree(model, "other")
+    weights = bytearray(Path("other/model.safetensors").read_bytes())
+    weights[-5] ^= 1
+    Path("other/model.safetensors").write_bytes(weights)
+    torch.save({"a": torch.zeros(2)}, "weights.pt")
+    Path("empty").mkdir()
+    for name, message in {
+        "other": "model other: model.safetensors has sha256 ",
+        "weights.pt": "model weights.pt: a model is a folder, and this is a file; for a pickled checkpoint run "
+        "`findna model convert weights.pt --out FOLDER` first",
+        "empty": "model empty: holds no config.json",
+        "nowhere": "model nowhere: is neither a folder nor the name of a shipped model",
+    }.items():
+        result = call("embed", seqs, "-m", name, "-o", "out.h5")
+        assert result.code == 1
+        assert result.err.startswith(f"findna: {message}")
+        assert result.err.count("\n") == 1
+        assert left_behind() == []
+    assert "copy the folder again" in call("embed", seqs, "-m", "other", "-o", "out.h5").err
+
+
+def test_a_pickle_inside_a_model_folder_is_not_read(write: Write, model: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, ("sprung",)
+
+    shutil.copytree(model, "other")
+    content = pickle.dumps(Trap())
+    Path("other/model.safetensors").write_bytes(content)
+    config = json.loads(Path("other/config.json").read_text())
+    config["sha256"] = hashlib.sha256(content).hexdigest()
+    Path("other/config.json").write_text(json.dumps(config))
+    result = call("embed", write("a.fa", ">a\nACGT\n"), "-m", "other", "-o", "out.h5")
+    assert result.code == 1
+    assert "weights and config.json do not go together" in result.err
+    assert not Path("sprung").exists()
+
+
+def test_an_output_that_cannot_be_written(write: Write, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seqs = write("a.fa", ">a\nACGT\n")
+    Path("out.h5").mkdir()
+    for out, message in {
+        "none/out.h5": "none/out.h5.partial: the folder none does not exist",
+        "out.h5": "out.h5: exists already",
+        "a.fa/out.h5": "a.fa/out.h5",
+    }.items():
+        result = call("embed", seqs, "-m", model, "-o", out)
+        assert result.code == 1, out
+        assert message in result.err
+        assert result.err.count("\n") == 1
+    result = call("embed", seqs, "-m", model, "-o", "out.h5", "--force")
+    assert (result.code, result.err) == (1, "findna: out.h5: is a folder\n")
+    monkeypatch.setattr("findna.io.files.free_bytes", lambda folder: 1000)
+    result = call("embed", seqs, "-m", model, "-o", "full.h5")
+    assert result.code == 1
+    assert (
+        "are needed and 0.0 MB are free; every row is kept: --resume finishes the run once there is room" in result.err
+    )
+    assert left_behind("full") == ["full.h5.partial"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_full_device_behind_stdout(write: Write, model: Path) -> None:
+    seqs = write("a.fa", ">a\nACGT\n")
+    with Path("/dev/full").open("wb") as full:
+        process = start("embed", seqs, "-m", model, "-o", "-", "-t", "1", stdout=full)
+        error = process.communicate()[1]
+    assert process.returncode == 1
+    assert error == b"findna: stdout: no space left (disk full, quota or file size limit)\n"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_a_write_bit(write: Write, model: Path) -> None:
+    seqs = write("a.fa", ">a\nACGT\n")
+    Path("closed").mkdir(mode=0o500)
+    result = call("embed", seqs, "-m", model, "-o", "closed/out.h5")
+    assert result.code == 1
+    assert "closed/out.h5.partial: cannot be written: permission denied" in result.err
+
+
+def test_an_output_is_never_an_input(write: Write, genome: Path, model: Path) -> None:
+    text = "chr1\t0\t3\n"
+    write("a.tsv", text)
+    for flags in (("--format", "tsv"), ("--format", "tsv", "--force")):
+        result = call("embed", "a.tsv", "-g", genome, "-m", model, *flags)
+        assert result.code == 2
+        assert result.err == "findna: a.tsv is an input and would be replaced: choose another -o\n"
+    result = call("embed", "a.tsv", "-g", genome, "-m", model, "-o", "g.fa", "--force")
+    assert result.code == 2
+    assert Path("a.tsv").read_text() == text
+
+
+MISTAKES = {
+    "no such option": (("--nope",), "No such option"),
+    "a word for a number": (("--layer", "x"), "Invalid value for '--layer'"),
+    "pool": (("--pool", "median"), "pool must be one of mean, cls, max"),
+    "pool beside": (("--pool", "mean,max"), "--pool mean,max: max cannot stand beside mean"),
+    "layer": (("--layer", "3"), "layer 3 must lie in 0 to 2"),
+    "window": (("--window", "51"), "a window of 51 bases must lie in 1 to the teacher's 50"),
+    "stride": (("--stride", "51"), "a stride of 51 must lie in 1 to the window of 50"),
+    "negative stride": (("--stride", "-1"), "stride"),
+    "negative window": (("--window", "-5"), "window"),
+    "strand": (("--strand", "up"), "strand"),
+    "dtype": (("--dtype", "int8"), "dtype must be float32 or float16, not 'int8'"),
+    "format": (("--format", "csv"), "csv"),
+    "stdout": (("-o", "-", "--format", "h5"), "h5 cannot be streamed to stdout"),
+    "stdout resume": (("-o", "-", "--resume"), "stdout cannot be resumed"),
+    "in-format": (("--in-format", "vcf"), "--in-format vcf: there are fasta"),
+    "device": (("--device", "tpu"), "tpu"),
+    "precision": (("--precision", "fp8"), "fp8"),
+    "on-error": (("--on-error", "ask"), "--on-error must be fail or skip"),
+    "flags": (("--exclude-flags", "dup"), "--exclude-flags dup: no number"),
+    "max-n": (("--max-n", "2"), "--max-n 2.0 must lie between 0 and 1"),
+    "max-n nan": (("--max-n", "nan"), "--max-n nan must lie between 0 and 1"),
+    "size of a sequence": (("--size", "20"), "--size is for regions, but a.fa is FASTA"),
+    "summit": (("--center", "summit"), "--center summit needs --size"),
+    "reads": (("--min-mapq", "3"), "are for BAM and CRAM, but a.fa is fasta"),
+    "tokens of both": (("--pool", "tokens", "--strand", "both"), "tokens belong to one strand"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", MISTAKES)
+def test_a_mistake_on_the_command_line_is_exit_2(what: str, write: Write, model: Path) -> None:
+    flags, message = MISTAKES[what]
+    result = call("embed", write("a.fa", ">a\nACGT\n"), "-m", model, *flags)
+    assert result.code == 2, result
+    assert result.err.startswith("findna: ")
+    assert message in result.err
+    assert result.err.count("\n") == 1
+    assert left_behind("a") == ["a.fa"]
+
+
+def test_exit_codes_and_messages_of_the_real_process(write: Write, genome: Path, model: Path) -> None:
+    bed = write("bad.bed", "chr1\t5\t9\nchr1\t9\t5\n")
+    result = spawn("embed", bed, "-g", genome, "-m", model)
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (
+        "findna: BED file bad.bed, line 2: start 9 and end 5 must satisfy 0 <= start < end "
+        "(1 of 2 records affected; --on-error skip leaves them out)\n"
+    )
+    result = spawn("--debug", "embed", bed, "-g", genome, "-m", model)
+    assert result.code == 1
+    assert "Traceback" in result.err
+    result = spawn("embed", bed, "--stride", "two")
+    assert (result.code, result.out) == (2, "")
+
+
+def test_bad_rows_on_stdin_leave_nothing_behind(genome: Path, model: Path) -> None:
+    rows = "chr1\t0\t20\n" * 300 + "chr1\t0\tx\n"
+    result = call("embed", "-", "-g", genome, "-m", model, "-o", "out.h5", stdin=rows.encode())
+    assert result.code == 1
+    assert "BED file stdin, line 301: end 'x' is no whole number" in result.err
+    assert left_behind() == []
+
+
+def test_a_fault_late_in_a_file_leaves_nothing_that_is_in_the_way(write: Write, model: Path) -> None:
+    good = "".join(f">s{i}\nACGTAGG\n" for i in range(200))
+    path = write("a.fa", good + ">bad\n")
+    assert call("embed", path, "-m", model, "-o", "out.h5").code == 1
+    assert left_behind() == []
+    write("a.fa", good)
+    embedded(path, "-m", model, "-o", "out.h5")
+    assert len(read(Path("out.h5")).x) == 200
+
+
+def test_all_records_skipped_is_an_empty_table_that_says_so(write: Write, genome: Path, model: Path) -> None:
+    bed = write("a.bed", "chr7\t0\t9\nchr8\t0\t9\n")
+    result = embedded(bed, "-g", genome, "-m", model, "--on-error", "skip")
+    assert "a.h5: 0 rows, 2 skipped" in result.err
+    table = read(Path("a.h5"))
+    assert table.x.shape == (0, 12)
+    assert table.skipped["id"] == ["chr7:0-9(.)", "chr8:0-9(.)"]
+    assert anndata.read_h5ad("a.h5").shape == (0, 12)

@@ -1,0 +1,152 @@
+"""`findna embed`: outputs that exist, runs that end early, and what --resume makes of them."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import Table, call, embedded, left_behind, n_lines, read, start
+
+Write = Callable[..., Path]
+
+# The command, but with a commit after every cell of the grid, not after every second of work.
+OFTEN = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # some shells start background jobs without
+from findna.io.hdf5 import EmbeddingWriter
+EmbeddingWriter.__init__.__kwdefaults__["every"] = 0.0
+from findna_cli.app import main
+main()
+"""
+
+
+def rows(n: int) -> str:
+    """BED rows of 1 to 90 bases, some of which end outside chr2."""
+    return "".join(f"chr{1 + (i % 9 == 4)}\t{i % 295}\t{i % 295 + 1 + i % 90}\tr{i}\n" for i in range(n))
+
+
+def same(a: Table, b: Table) -> None:
+    assert a.x.tobytes() == b.x.tobytes()
+    assert (a.obs, a.skipped) == (b.obs, b.skipped)
+    assert {k: a.meta[k] for k in ("model", "genome", "inputs", "params")} == {
+        k: b.meta[k] for k in ("model", "genome", "inputs", "params")
+    }
+
+
+def test_a_run_that_is_killed_and_resumed_is_bit_for_bit_one_that_was_not(
+    write: Write, genome: Path, model: Path
+) -> None:
+    bed = write("many.bed", rows(3000))
+    flags = [bed, "-g", genome, "-m", model, "--on-error", "skip"]
+    embedded(*flags, "-o", "whole.h5")
+    whole = read(Path("whole.h5"))
+    assert len(whole.skipped["id"]) > 25
+    journal, n_before = Path("out.h5.partial/journal"), 1
+    for number, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        command = [sys.executable, "-c", OFTEN, "embed", *flags, "-o", "out.h5", "--resume", "--precision", "fp32"]
+        process = subprocess.Popen([*map(str, command), "-t", "1"], stderr=subprocess.PIPE)
+        while n_lines(journal) < n_before + 2 and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(number)
+        error = process.communicate()[1].decode()
+        assert process.returncode == code, error
+        assert not Path("out.h5").exists()
+        assert n_lines(journal) >= n_before + 2  # what was certain still is
+        n_before = n_lines(journal)
+        if number != signal.SIGKILL:
+            assert error.startswith("out.h5.partial is kept: the same command with --resume goes on\n")
+            assert "Traceback" not in error
+    in_the_way = call("embed", *flags, "-o", "out.h5", "--precision", "fp32", "-t", 1)
+    assert in_the_way.code == 1
+    assert "out.h5.partial: a partial run is here; --resume continues it, --force discards it" in in_the_way.err
+    other = call("embed", *flags, "-o", "out.h5", "--precision", "bf16", "-t", 1, "--resume", "--pool", "max")
+    assert other.code == 1
+    assert "other settings" in other.err
+    assert "params was" in other.err
+    assert n_lines(journal) == n_before
+    embedded(*flags, "-o", "out.h5", "--resume", "--json", "r.json")
+    report = json.loads(Path("r.json").read_text())
+    assert report["n_resumed"] >= 6 * 128
+    assert (report["n_records"], report["n_rows"]) == (3000, len(whole.x))
+    same(read(Path("out.h5")), whole)
+    assert left_behind() == ["out.h5"]
+
+
+def test_a_changed_input_is_not_resumed(write: Write, genome: Path, model: Path) -> None:
+    bed = write("many.bed", rows(1500))
+    flags = [bed, "-g", genome, "-m", model, "--on-error", "skip", "-o", "out.h5"]
+    command = [sys.executable, "-c", OFTEN, "embed", *flags, "--precision", "fp32"]
+    process = subprocess.Popen([*map(str, command), "-t", "1"], stderr=subprocess.DEVNULL)
+    while n_lines(Path("out.h5.partial/journal")) < 3 and process.poll() is None:
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() == -9
+    write("many.bed", rows(1501))
+    result = call("embed", *flags, "--resume", "--precision", "fp32", "-t", 1)
+    assert result.code == 1
+    assert "inputs was" in result.err
+    assert "or --force to discard it" in result.err
+    embedded(*flags, "--force")
+    assert read(Path("out.h5")).obs["row"][-1] >= 1499
+
+
+def test_an_existing_output_is_replaced_only_by_force_and_only_by_a_whole_one(
+    write: Write, genome: Path, model: Path
+) -> None:
+    bed = write("a.bed", "chr1\t0\t40\n")
+    embedded(bed, "-g", genome, "-m", model)
+    first = Path("a.h5").read_bytes()
+    for flags in ((), ("--resume",)):
+        result = call("embed", bed, "-g", genome, "-m", model, *flags)
+        assert (result.code, result.err) == (1, "findna: a.h5: exists already; --force replaces it\n")
+    write("a.bed", "chr1\t0\t40\nchr1\t0\n")
+    assert call("embed", bed, "-g", genome, "-m", model, "--force").code == 1
+    assert Path("a.h5").read_bytes() == first
+    write("a.bed", "chr1\t0\t40\nchr1\t9\t60\n")
+    embedded(bed, "-g", genome, "-m", model, "--force")
+    assert len(read(Path("a.h5")).x) == 2
+    assert left_behind("a") == ["a.bed", "a.h5"]
+
+
+def test_stdin_cannot_be_resumed(genome: Path, model: Path) -> None:
+    result = call("embed", "-", "-g", genome, "-m", model, "-o", "out.h5", "--resume", stdin=b"chr1\t0\t9\n")
+    assert (result.code, result.err) == (2, "findna: stdin cannot be read again: --resume needs a file\n")
+
+
+def test_a_reader_that_has_seen_enough_ends_the_run_quietly(write: Write, genome: Path, model: Path) -> None:
+    bed = write("many.bed", rows(1500).replace("chr2", "chr1"))
+    process = start("embed", bed, "-g", genome, "-m", model, "-o", "-", "-t", 1)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().startswith(b"id\tchrom\tstart")
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 141
+
+
+def test_a_pipe_gives_the_whole_table(genome: Path, model: Path) -> None:
+    process = start("embed", "-", "-g", genome, "-m", model, "-o", "-", "-t", 1, stdin=subprocess.PIPE)
+    out, err = process.communicate(b"chr1 0 40\nchr1 5 60\n")
+    assert process.returncode == 0, err
+    lines = out.decode().splitlines()
+    assert [line.split("\t")[0] for line in lines] == [
+        "id",
+        "chr1:0-40(.)",
+        "chr1:5-60(.)",
+        "# complete n_rows=2 n_skipped=0",
+    ]
+    assert np.isfinite([float(value) for value in lines[1].split("\t")[-12:]]).all()
+
+
+@pytest.mark.parametrize("name", ["x.h5", "x.h5ad", "x.tsv", "x.parquet", "x.npy", "x"])
+def test_the_format_follows_the_name(name: str, write: Write, model: Path) -> None:
+    embedded(write("a.fa", ">a\nACGT\n"), "-m", model, "-o", name)
+    magic = Path(name).read_bytes()[:8]
+    expected = {"x.tsv": b"id\tchrom", "x.parquet": b"PAR1", "x.npy": b"\x93NUMPY"}.get(name, b"\x89HDF\r\n\x1a\n")
+    assert magic.startswith(expected)

@@ -1,0 +1,161 @@
+"""`findna pretrain`: a run, its end before its time, and the model that it leaves."""
+
+import csv
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command import call, embedded, fasta, n_lines, read
+
+Write = Callable[..., Path]
+FLAGS = ["--preset", "tiny", "--batch-size", 2, "--min-length", 30, "-t", 1, "--precision", "fp32", "--n-reports", 2]
+
+
+@pytest.fixture
+def windows(write: Write) -> Path:
+    """60 records of 60 bases on two contigs."""
+    draws = random.Random(11)
+    names = [f"chr{1 + i % 2}:{i * 60}-{i * 60 + 60}" for i in range(60)]
+    return write("windows.fa", fasta({name: "".join(draws.choices("ACGT", k=60)) for name in names}))
+
+
+def log_of(run: str) -> list[dict[str, str]]:
+    with Path(run, "log.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_on_fasta_becomes_a_model(windows: Path, write: Write) -> None:
+    result = call("pretrain", windows, *FLAGS, "--steps", 6, "--holdout", "chr2", "-o", "runs/t1", "--json", "r.json")
+    assert result.code == 0, result.err
+    assert "30 windows to train on (1,800 bases), 30 held out" in result.err
+    assert "runs/t1: 6 steps, " in result.err
+    assert result.out == ""
+    report = json.loads(Path("r.json").read_text())
+    assert (report["finished"], report["step"]) == (True, 6)
+    log = log_of("runs/t1")
+    assert [row["step"] for row in log] == [str(i) for i in range(1, 7)]
+    assert int(log[-1]["n_bases"]) == report["n_bases"]
+    assert 6 * 2 * 30 <= report["n_bases"] <= 6 * 2 * 60
+    assert [bool(row["valid_loss"]) for row in log].count(True) >= 2
+    config = json.loads(Path("runs/t1/config.json").read_text())
+    assert config["training"]["sources"]["holdout"] == ["chr2"]
+    assert config["training"]["summary"]["finished"] is True
+    assert "chr2" in Path("runs/t1/CARD.md").read_text()
+    embedded(write("a.fa", ">a\nACGTACGTTAG\n"), "-m", "runs/t1")
+    table = read(Path("a.h5"))
+    assert table.x.shape == (1, 44)
+    assert table.meta["model"]["name"] == "t1"
+    assert call("model", "verify", "runs/t1", "--precision", "fp32").code == 0
+
+
+def test_an_interrupted_run_resumes_bit_for_bit(windows: Path) -> None:
+    flags = ["pretrain", windows, *FLAGS, "--steps", 30]
+    assert call(*flags, "-o", "whole").code == 0
+    n_before = 1
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        resume = ["--resume"] if n_before > 1 else []
+        command = [sys.executable, "-m", "findna_cli", *flags, "-o", "parts", *resume]
+        process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE)
+        while n_lines(Path("parts/log.csv")) < n_before + 4 and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(number)
+        error = process.communicate()[1].decode()
+        assert process.returncode == code, error
+        assert "stopped at step" in error
+        assert "findna pretrain --resume --out parts" in error
+        assert list(Path("parts/checkpoints").iterdir())
+        n_before = n_lines(Path("parts/log.csv"))
+        assert n_before < 31
+    result = call("pretrain", windows, "--resume", "-o", "parts", "-t", 1, "--precision", "fp32", "--n-reports", 2)
+    assert result.code == 0, result.err
+    for name in ("model.safetensors", "golden.json"):
+        assert Path("parts", name).read_bytes() == Path("whole", name).read_bytes()
+    timed = {"seconds", "bases_per_second"}
+    whole, parts = (
+        [{k: v for k, v in row.items() if k not in timed} for row in log_of(run)] for run in ("whole", "parts")
+    )
+    assert parts == whole
+    again = call("pretrain", windows, "--resume", "-o", "parts", "-t", 1, "--precision", "bf16")
+    assert again.code == 1
+    assert "the settings or sources differ from those of the run to resume" in again.err
+
+
+def test_windows_are_sampled_from_a_genome(genome: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = [*FLAGS, "--steps", 2, "--n-windows", 9]
+    result = call("pretrain", "--genome", genome, *flags, "-o", "a")
+    assert result.code == 0, result.err
+    assert "8 windows to train on (8,000 bases), 1 held out" in result.err
+    monkeypatch.setenv("FINDNA_GENOME", str(genome))
+    assert call("pretrain", *flags, "-o", "b").code == 0
+    assert Path("a/model.safetensors").read_bytes() == Path("b/model.safetensors").read_bytes()
+    assert json.loads(Path("b/config.json").read_text())["training"]["sources"]["files"].keys() == {"g.fa"}
+
+
+def test_a_time_budget_ends_annealed(windows: Path) -> None:
+    result = call("pretrain", windows, *FLAGS, "--time-budget", "2s", "-o", "timed")
+    assert result.code == 0, result.err
+    rates = [float(row["learning_rate"]) for row in log_of("timed")]
+    assert len(rates) >= 4
+    assert rates[-1] < 0.2 * max(rates)
+    assert json.loads(Path("timed/config.json").read_text())["training"]["summary"]["finished"] is True
+
+
+def test_without_a_source_it_says_what_to_give(tmp_path: Path) -> None:
+    result = call("pretrain", *FLAGS, "--steps", 2, "-o", "a")
+    assert result.code == 1
+    assert result.err == (
+        "findna: nothing to train on: give a FASTA of windows, or --genome GENOME, or set FINDNA_GENOME, "
+        f"or put a genome into {tmp_path}/cache/genomes\n"
+    )
+    assert not Path("a").exists()
+
+
+def test_a_genome_in_the_cache_is_found(tmp_path: Path, genome: Path) -> None:
+    (tmp_path / "cache/genomes").mkdir(parents=True)
+    genome.rename(tmp_path / "cache/genomes/g.fa")
+    assert call("pretrain", *FLAGS, "--steps", 2, "--n-windows", 9, "-o", "a").code == 0
+
+
+def test_mistakes_and_bad_sources(windows: Path, genome: Path, write: Write) -> None:
+    Path("full").mkdir()
+    Path("full/something").touch()
+    Path("empty").mkdir()
+    protein = write("p.fa", ">a\nMKVLAAGIVGLLLAQPS\n")
+    for args, code, message in (
+        ((windows, "-o", "full"), 1, "full: holds a run already; --resume goes on with it, or choose another --out"),
+        ((windows, "-o", "empty", "--resume"), 1, "empty: nothing to resume: no pretrain.json"),
+        ((windows, "-o", "none", "--resume"), 1, "none: nothing to resume: no pretrain.json"),
+        ((protein,), 1, "FASTA file p.fa, line 1, record a: 'L' at base 4 is no nucleotide code (is it protein?)"),
+        (("absent.fa",), 1, "absent.fa: no such file or directory"),
+        (("--genome", "absent.fa"), 1, "genome absent.fa: no such file or directory"),
+        ((windows, "--holdout", "chr9"), 1, "windows.fa: no record belongs to the held-out chr9"),
+        (("--genome", genome, "--holdout", "chr9"), 1, "held-out contigs chr9 are not in the genome"),
+        ((windows, "--genome", genome), 2, "give FASTA files or --genome, not both"),
+        ((windows, "--time-budget", "3s"), 2, "give --steps or --time-budget, not both"),
+        ((windows, "--checkpoint-every", "soon"), 2, "'soon' is no duration such as 90s, 24m or 3h"),
+        ((windows, "--preset", "huge"), 2, "--preset must be one of paper, base, small, tiny, not 'huge'"),
+        ((windows, "--alpha", 2), 2, "alpha must lie in 0 to 1, not 2.0"),
+    ):
+        result = call("pretrain", *FLAGS, "--steps", 2, "--quiet", *args)
+        assert (result.code, result.err.count("\n")) == (code, 1), result
+        assert message in result.err
+    assert sorted(path.name for path in Path("full").iterdir()) == ["something"]
+    assert not Path("none").exists()
+    assert not Path("runs").exists()
+
+
+def test_a_diverging_run_is_one_clear_line(windows: Path) -> None:
+    result = call(
+        "pretrain", windows, *FLAGS, "--steps", 40, "--learning-rate", "1e30", "--clip", 0, "-o", "wild", "-q"
+    )
+    assert result.code == 1
+    assert result.err.startswith("findna: diverged: ")
+    assert "lower --learning-rate" in result.err
+    assert result.err.count("\n") == 1
+    assert not Path("wild/model.safetensors").exists()
