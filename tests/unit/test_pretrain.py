@@ -36,7 +36,7 @@ def random_corpus(n, seed, length=60):
     return corpus_of(rng.integers(0, 4, size=length, dtype=np.uint8) for _ in range(n))
 
 
-TRAIN, HELD_OUT = random_corpus(30, 1), random_corpus(10, 2)
+TRAIN, HELD_OUT = random_corpus(30, 1), random_corpus(16, 2)
 
 
 def run(out, config=CONFIG, *, corpus=TRAIN, held_out=HELD_OUT, **kwargs):
