@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import os
 import platform
 import resource
 import sys
@@ -39,6 +38,7 @@ from findna.record import Record
 STDOUT = Path("-")
 CALIBRATION_SECONDS = 2.0
 _OBS_BYTES = 150
+_LONGEST_NAME = 255
 _LIBRARIES = ("torch", "numpy", "h5py", "pysam", "biopython", "safetensors")
 
 
@@ -78,6 +78,11 @@ class EmbedJob:
     command: str = ""
 
     def __post_init__(self) -> None:
+        if pasted := [text for text in self.inputs if len(Path(text).name) > _LONGEST_NAME]:
+            raise ConfigError(
+                f"{pasted[0][:20]}... is too long for a file or a region: "
+                "a sequence goes into a FASTA file, or to stdin (-)"
+            )
         problems = []
         if self.on_error not in ("fail", "skip"):
             problems.append(f"--on-error must be fail or skip, not {self.on_error!r}")
@@ -332,7 +337,7 @@ def _provenance(job: EmbedJob, device: torch.device, started: datetime) -> Mappi
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "started": started.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-        "working_directory": os.getcwd(),
+        "working_directory": str(Path.cwd()),
     }
 
 

@@ -52,7 +52,7 @@ def root(
 
 
 def main() -> None:
-    """Run the command; exit with 0 done, 1 the input, 2 the command line, 130, 143 or 141 on a signal or closed pipe."""
+    """Run the command; exit with 0 done, 1 the input, 2 the command line, 130 or 143 a signal, 141 a closed pipe."""
     signal.signal(signal.SIGTERM, _on_sigterm)
     is_debug = "--debug" in sys.argv or bool(os.environ.get("FINDNA_DEBUG"))
     try:

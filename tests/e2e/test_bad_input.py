@@ -294,6 +294,15 @@ def test_a_mistake_on_the_command_line_is_exit_2(what: str, write: Write, model:
     assert left_behind("a") == ["a.fa"]
 
 
+def test_a_pasted_sequence_is_no_file(model: Path) -> None:
+    result = call("embed", "ACGT" * 100, "-m", model)
+    assert result.code == 2
+    assert result.err == (
+        "findna: ACGTACGTACGTACGTACGT... is too long for a file or a region: "
+        "a sequence goes into a FASTA file, or to stdin (-)\n"
+    )
+
+
 def test_exit_codes_and_messages_of_the_real_process(write: Write, genome: Path, model: Path) -> None:
     bed = write("bad.bed", "chr1\t5\t9\nchr1\t9\t5\n")
     result = spawn("embed", bed, "-g", genome, "-m", model)
