@@ -22,12 +22,12 @@ from findna import __version__
 from findna.config import EmbedConfig
 from findna.data.windows import count_windows
 from findna.embed import Embedder, feature_names, obs_columns, write_rows
-from findna.errors import ConfigError, InputError
+from findna.errors import BedError, ConfigError, FastaError, InputError, RegionError
 from findna.io.check import InputSummary, check_inputs
 from findna.io.compressed import STDIN
 from findna.io.files import sha256
 from findna.io.genome import Genome
-from findna.io.hdf5 import EmbeddingWriter, Format
+from findna.io.hdf5 import EmbeddingWriter, Format, refuse_existing
 from findna.io.options import InputOptions
 from findna.io.records import read_records
 from findna.io.tables import TsvStream
@@ -147,7 +147,15 @@ def run(job: EmbedJob, *, on_progress: Callable[[int, int | None], None] = lambd
     started, began = datetime.now(UTC), time.monotonic()
     with ExitStack() as stack:
         genome = stack.enter_context(Genome(job.options.genome)) if job.options.genome else None
+        if job.out != STDOUT:  # before the work, not after it
+            refuse_existing(
+                job.out,
+                job.output_format,
+                with_tokens=job.config.with_tokens,
+                is_allowed=job.force or job.resume,
+            )
         summary = check(job, genome)
+        inputs = _input_facts(job.inputs)
         total = None if summary.unchecked else summary.n_records
         model = load_model(job.model)
         device = pick_device(job.device)
@@ -156,7 +164,8 @@ def run(job: EmbedJob, *, on_progress: Callable[[int, int | None], None] = lambd
         items = read_records(job.inputs, job.options, genome=genome)
         first, extra = _peek(items)
         counted = _Counted(itertools.chain(first, items))
-        writer = _open_writer(job, embedder, model, genome, extra)
+        facts = {"inputs": inputs, "genome": _genome_facts(genome), "params": _params(job, embedder)}
+        writer = _open_writer(job, embedder, model, facts, extra)
         stack.enter_context(writer)
         n_resumed = writer.n_records_done
         try:
@@ -167,14 +176,7 @@ def run(job: EmbedJob, *, on_progress: Callable[[int, int | None], None] = lambd
                 writer.discard()  # it cannot be read again
             raise
         seconds = time.monotonic() - began
-        provenance = _provenance(job, device, started)
-        uns = {
-            "provenance": provenance,
-            "model": _model_facts(model),
-            "genome": _genome_facts(genome),
-            "inputs": _input_facts(job.inputs),
-            "params": _params(job, embedder),
-        }
+        uns = {"provenance": _provenance(job, device, started), "model": _model_facts(model), **facts}
         outputs = writer.finish(uns, n_expected=counted.n)
     return {
         "findna": __version__,
@@ -255,23 +257,19 @@ def _peek(items: Iterator[Record | InputError]) -> tuple[list[Record | InputErro
         first.append(item)
         if isinstance(item, Record):
             return first, tuple(item.extra)
+        if isinstance(item, BedError | FastaError | RegionError):  # not of reads, which alone add columns
+            break
     return first, ()
 
 
 def _open_writer(
-    job: EmbedJob, embedder: Embedder, model: Model, genome: Genome | None, extra: tuple[str, ...]
+    job: EmbedJob, embedder: Embedder, model: Model, facts: Mapping[str, Any], extra: tuple[str, ...]
 ) -> EmbeddingWriter | TsvStream:
     size, config = model.config, embedder.config
     features, columns = feature_names(config, size), obs_columns(config, extra)
     if job.out == STDOUT:
         return TsvStream(sys.stdout.buffer, features=features, obs_columns=columns, dtype=config.dtype)
-    fingerprint = {
-        "findna": __version__,
-        "inputs": _input_facts(job.inputs),
-        "genome": _genome_facts(genome),
-        "model": model.sha256,
-        "params": _params(job, embedder),
-    }
+    fingerprint = {"findna": __version__, "model": model.sha256, **facts}
     return EmbeddingWriter(
         job.out,
         features=features,

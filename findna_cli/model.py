@@ -61,7 +61,9 @@ def verify(name: Name = "", device: Device = "auto", precision: Precision = "aut
 
 @app.command()
 def convert(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the published code (.pt), read without unpickling code.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Checkpoint of the published code (.pt), read without unpickling code.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Model folder to write.")],
     force: Annotated[bool, typer.Option("--force", help="Replace an existing model folder.")] = False,
 ) -> None:

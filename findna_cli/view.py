@@ -11,7 +11,9 @@ def view(
     rows: Annotated[int, typer.Option("--rows", "-n", min=0, help="Rows to print.")] = 5,
     start: Annotated[int, typer.Option("--start", min=0, help="First row to print.")] = 0,
     features: Annotated[int, typer.Option("--features", min=0, help="Values of a vector to print.")] = 4,
-    header: Annotated[bool, typer.Option("--header/--no-header", help="Print what the file is, before the rows.")] = True,
+    header: Annotated[
+        bool, typer.Option("--header/--no-header", help="Print what the file is, before the rows.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--as-json", help="Print what the file is as JSON, and no rows.")] = False,
 ) -> None:
     """Print what an embedding file holds: how it was made, its first rows, what was skipped."""

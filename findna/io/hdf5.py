@@ -76,7 +76,7 @@ class EmbeddingWriter:
             tables.require_pyarrow()
         self.path, self._format, self._every = path, output_format, every
         self._outputs = _outputs(path, output_format, with_tokens=tokens_dim is not None)
-        self._refuse_existing(force or resume)
+        refuse_existing(path, output_format, with_tokens=tokens_dim is not None, is_allowed=force or resume)
         folder = path.with_name(f"{path.name}.partial")
         self._rows = Rows(folder, dict(obs_columns), tuple(features), np.dtype(dtype), n_cls_shape, tokens_dim)
         names = ["x", "obs", "skipped"] + ["cls"] * bool(n_cls_shape) + ["tokens"] * bool(tokens_dim)
@@ -88,7 +88,8 @@ class EmbeddingWriter:
         self._n_tokens_pending = 0
         self._committed_at = time.monotonic()
         try:  # again, now that nobody else can be about to publish it
-            self._refuse_existing(force or bool(self._spool.state.get("finishing")))
+            is_ours = force or bool(self._spool.state.get("finishing"))
+            refuse_existing(path, output_format, with_tokens=tokens_dim is not None, is_allowed=is_ours)
         except OutputError:
             if not self._spool.is_resumed:
                 self._spool.remove()
@@ -245,13 +246,19 @@ class EmbeddingWriter:
             "tokens": rows.tokens_dim,
         }
 
-    def _refuse_existing(self, is_allowed: bool) -> None:
-        existing = [path for path in self._outputs.values() if path.exists()]
-        if existing and not is_allowed:
-            raise OutputError(f"{existing[-1]}: exists already; --force replaces it")
-        for path in existing:
-            if path.is_dir():
-                raise OutputError(f"{path}: is a folder")
+
+def refuse_existing(path: Path, output_format: Format, *, with_tokens: bool, is_allowed: bool) -> None:
+    """Raise if a file of an output is in the way.
+
+    Raises:
+        OutputError: One exists and `is_allowed` is False, or one is a folder.
+    """
+    existing = [path for path in _outputs(path, output_format, with_tokens=with_tokens).values() if path.exists()]
+    if existing and not is_allowed:
+        raise OutputError(f"{existing[-1]}: exists already; --force replaces it")
+    for path in existing:
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder")
 
 
 def _outputs(path: Path, output_format: Format, *, with_tokens: bool) -> dict[str, Path]:
