@@ -101,6 +101,8 @@ def pretrain(
         f"{place}, products in {str(products).removeprefix('torch.')}",
         quiet=quiet,
     )
+    if n_left_out := sources.summary["n_left_out"]:
+        say(f"{n_left_out:,} records left out: more than a tenth of each is N", quiet=quiet)
     caught: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: caught.append(number))

@@ -1,17 +1,19 @@
 """Corpus: the windows that a pretraining draws from, in memory at one byte a base."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from findna.errors import InputError
+from findna.region import Region
 from findna.sequence import Codes, N
 
 MAX_N = 0.1
 """A sampled window with more N than this is drawn again."""
+_ATTEMPTS = 1000
 
 
 @dataclass(frozen=True)
@@ -40,36 +42,49 @@ def corpus_of(windows: Iterable[Codes]) -> Corpus:
     return Corpus(codes, np.concatenate([[0], np.cumsum([len(w) for w in kept])]).astype(np.int64))
 
 
-def sample_windows(sequences: Sequence[Codes], *, n: int, size: int, seed: int) -> Corpus:
-    """Sample `n` windows of `size` bases, uniformly over all places where one fits.
+def sample_windows(
+    stretches: Sequence[Region], fetch: Callable[[Sequence[Region]], Iterable[Codes]], *, n: int, size: int, seed: int
+) -> Corpus:
+    """Sample `n` windows of `size` bases from stretches of sequence; a shorter stretch is a window whole.
 
-    Sequences shorter than `size` are taken whole, once each, if none is longer. Window i depends on
-    (seed, i) alone. A window with more than 10 % N is drawn again.
+    A stretch is drawn as often as it has bases, then a place in it uniformly. Window i depends on (seed, i) and
+    the stretches alone. A window with more than 10 % N is drawn again.
+
+    Args:
+        stretches: Where windows may lie.
+        fetch: The bases of such regions, in their order.
+        n: How many.
+        size: Bases in a window.
+        seed: Of the draws.
 
     Raises:
-        InputError: There is nothing to sample from, or almost all of it is N.
+        InputError: Almost all of it is N.
     """
-    if not sequences:
-        raise InputError("there is no sequence to train on")
-    places = np.array([max(0, len(s) - size + 1) for s in sequences], dtype=np.int64)
-    if all(len(s) <= size for s in sequences):
-        kept = [s for s in sequences if len(s) and np.mean(s == N) <= MAX_N]
-        if not kept:
-            raise InputError("more than a tenth of every training sequence is N")
-        return corpus_of(kept)
-    ends = np.cumsum(places)
+    lengths = np.array([stretch.end - stretch.start for stretch in stretches], dtype=np.int64)
+    n_places = np.maximum(1, lengths - size + 1)
+    ends = np.cumsum(lengths)
+    windows: dict[int, Codes] = {}
+    for attempt in range(_ATTEMPTS):
+        wanted = [index for index in range(n) if index not in windows]
+        if not wanted:
+            break
+        rng = np.random.default_rng((seed, attempt))
+        drawn = rng.random((n, 2))[wanted]
+        which = np.searchsorted(ends, (drawn[:, 0] * ends[-1]).astype(np.int64), side="right")
+        shifts = (drawn[:, 1] * n_places[which]).astype(np.int64)
+        regions = []
+        for stretch, shift in zip((stretches[index] for index in which.tolist()), shifts.tolist(), strict=True):
+            start = stretch.start + shift
+            regions.append(Region(stretch.chrom, start, min(start + size, stretch.end)))
+        windows |= {index: codes for index, codes in zip(wanted, fetch(regions), strict=True) if is_clear(codes)}
+    else:
+        raise InputError("almost every window of the sequence is N")
+    return corpus_of(windows[index] for index in range(n))
 
-    def window(index: int) -> Codes:
-        rng = np.random.default_rng((seed, index))
-        for place in rng.integers(0, ends[-1], size=1000):
-            which = int(np.searchsorted(ends, place, side="right"))
-            start = int(place - (ends[which] - places[which]))
-            codes = sequences[which][start : start + size]
-            if np.mean(codes == N) <= MAX_N:
-                return codes
-        raise InputError("almost every window of the training sequence is N")
 
-    return corpus_of(window(index) for index in range(n))
+def is_clear(codes: Codes) -> bool:
+    """Whether at most 10 % of the bases are N."""
+    return bool(np.mean(codes == N) <= MAX_N)
 
 
 def is_held_out(name: str, holdout: Iterable[str]) -> bool:

@@ -1,23 +1,23 @@
 """What a pretraining trains on: windows from FASTA files or sampled from a genome, some of them held out."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from findna.data.datasets import MAX_N, Corpus, corpus_of, is_held_out, sample_windows
+from findna.data.datasets import Corpus, corpus_of, is_clear, is_held_out, sample_windows
 from findna.errors import InputError
 from findna.io.cache import cache_dir
 from findna.io.fasta import read_fasta
 from findna.io.files import sha256
 from findna.io.genome import Genome
 from findna.region import Region
-from findna.sequence import Codes, N
+from findna.sequence import Codes
 
 HELD_OUT_SHARE = 0.01
-_ATTEMPTS = 100
+
+Fetch = Callable[[Sequence[Region]], Iterable[Codes]]
 
 
 class Sources(NamedTuple):
@@ -59,8 +59,9 @@ def load_sources(
 ) -> Sources:
     """Read or sample the windows of a pretraining.
 
-    A FASTA whose records all fit in a window is taken record by record; from longer records, as from a
-    genome, windows are sampled uniformly. Where `holdout` names nothing, one window in a hundred is held out.
+    Records that all fit in a window are taken one by one; from longer ones windows are sampled. Where `holdout`
+    names nothing, one record in a hundred is held out, or of longer ones the last hundredth of the bases.
+    A record that fits in a window and has more than 10 % N is left out; `n_left_out` counts them.
 
     Args:
         inputs: FASTA files (plain or compressed); used if there are any.
@@ -72,91 +73,129 @@ def load_sources(
         seed: Of the sampling.
 
     Raises:
-        InputError: A file is damaged, holds no sequence, or a held-out contig is in none of them.
+        InputError: A file is no file or damaged, holds no sequence, or a held-out contig is in none of them.
     """
-    if inputs:
-        training, held_out = _from_fasta(
-            inputs, holdout=holdout, n_windows=n_windows, n_held_out=n_held_out, size=size, seed=seed
-        )
-        paths = [Path(name) for name in inputs]
-    else:
-        path = genome or find_genome()
-        training, held_out = _from_genome(
-            path, holdout=holdout, n_windows=n_windows, n_held_out=n_held_out, size=size, seed=seed
-        )
-        paths = [path]
-    if not held_out:
-        training, held_out = _split(training, min(n_held_out, max(1, int(HELD_OUT_SHARE * len(training)))))
-    if not training:
-        raise InputError("no window is left to train on", path=paths[0])
+    paths = [Path(name) for name in inputs] or [genome or find_genome()]
+    for path in paths:
+        if str(path) == "-" or (path.exists() and not path.is_file()):
+            raise InputError("must be a file, which can be read more than once", path=path)
+        if paths.count(path) > 1:
+            raise InputError("is named twice", path=path)
+    with nullcontext(_fasta(paths, holdout)) if inputs else _genome(paths[0], holdout) as source:
+        training, n_left_out = _without_n(source.training, source.fetch, size=size)
+        held_out, n_held_out_left_out = _without_n(source.held_out, source.fetch, size=size)
+        if not holdout:
+            training, held_out = _split(training, n_held_out=n_held_out, size=size)
+        if not training:
+            raise InputError("no window is left to train on", path=paths[0])
+        try:
+            corpus = _windows(training, source.fetch, n=n_windows, size=size, seed=seed)
+            measured = _held_out_windows(held_out, source.fetch, n=n_held_out, size=size, seed=seed)
+        except InputError as error:
+            raise InputError(error.reason, path=paths[0]) from error
     summary = {
-        "files": {path.name: sha256(path) for path in paths},
+        "files": {str(path): sha256(path) for path in paths},
         "holdout": list(holdout),
-        "n_windows": len(training),
-        "n_held_out": len(held_out),
-        "n_bases": len(training.codes),
+        "n_windows": len(corpus),
+        "n_held_out": len(measured),
+        "n_left_out": n_left_out + n_held_out_left_out,
+        "n_bases": len(corpus.codes),
     }
-    return Sources(training, held_out, summary)
+    return Sources(corpus, measured, summary)
 
 
-def _from_fasta(
-    inputs: Sequence[str], *, holdout: Sequence[str], n_windows: int, n_held_out: int, size: int, seed: int
-) -> tuple[Corpus, Corpus]:
-    parts: dict[bool, list[Codes]] = {False: [], True: []}
-    for path in inputs:
+def reserve(stretches: Sequence[Region], *, size: int) -> tuple[list[Region], list[Region]]:
+    """Stretches to sample windows from, and others, a window and a hundredth of all bases, to measure on.
+
+    Each stretch gives the end of its own that is due, or if it is short and its turn has come, all of it; what
+    it cannot give is due from those after it. No base is in both.
+
+    >>> [list(map(str, part)) for part in reserve([Region("a", 0, 20_000), Region("b", 0, 900)], size=1000)]
+    [['a:1-18,800', 'b:1-900'], ['a:18,801-20,000']]
+    """
+    kept, reserved = [], []
+    due = float(size)
+    for index, stretch in enumerate(stretches):
+        length = _length(stretch)
+        due += HELD_OUT_SHARE * length
+        if length < 2 * size:
+            n = length if due >= length and index < len(stretches) - 1 else 0
+        else:
+            n = min(int(due), length - size) if due >= size else 0
+        due -= n
+        cut = stretch.end - n
+        kept += [stretch._replace(end=cut)] if n < length else []
+        reserved += [stretch._replace(start=cut)] if n else []
+    return kept, reserved
+
+
+class _Source(NamedTuple):
+    """Whole records or contigs to train on, others to measure on, and how their bases are got."""
+
+    training: list[Region]
+    held_out: list[Region]
+    fetch: Fetch
+
+
+def _fasta(paths: Sequence[Path], holdout: Sequence[str]) -> _Source:
+    parts: dict[bool, list[Region]] = {False: [], True: []}
+    records: dict[str, Codes] = {}
+    for path in paths:
         for item in read_fasta(path):
             if isinstance(item, InputError):
                 raise item
-            parts[is_held_out(item.id, holdout)].append(item.codes)
+            key = str(len(records))  # not its id, which another file may have too
+            records[key] = item.codes
+            parts[is_held_out(item.id, holdout)].append(Region(key, 0, len(item.codes)))
     if holdout and not parts[True]:
-        raise InputError(f"no record belongs to the held-out {', '.join(holdout)}", path=inputs[0])
-    training = sample_windows(parts[False], n=n_windows, size=size, seed=seed)
-    if not parts[True]:
-        return training, corpus_of([])
-    return training, _first(sample_windows(parts[True], n=n_held_out, size=size, seed=seed), n_held_out)
+        raise InputError(f"no record belongs to the held-out {', '.join(holdout)}", path=paths[0])
+    return _Source(parts[False], parts[True], lambda regions: [records[r.chrom][r.start : r.end] for r in regions])
 
 
-def _from_genome(
-    path: Path, *, holdout: Sequence[str], n_windows: int, n_held_out: int, size: int, seed: int
-) -> tuple[Corpus, Corpus]:
+@contextmanager
+def _genome(path: Path, holdout: Sequence[str]) -> Iterator[_Source]:
     with Genome(path) as genome:
         if missing := [name for name in holdout if name not in genome.contigs]:
             raise InputError(f"held-out contigs {', '.join(missing)} are not in the genome", path=path)
-        kept = [name for name in genome.contigs if name not in holdout]
-        training = _sample_genome(genome, kept, n=n_windows, size=size, seed=seed)
-        held_out = _sample_genome(genome, holdout, n=n_held_out if holdout else 0, size=size, seed=seed)
-    return training, held_out
+        whole = [Region(name, 0, length) for name, length in genome.contigs.items()]
+        yield _Source(
+            [region for region in whole if region.chrom not in holdout],
+            [region for region in whole if region.chrom in holdout],
+            lambda regions: [codes for codes, _ in genome.fetch_many(regions)],
+        )
 
 
-def _sample_genome(genome: Genome, contigs: Sequence[str], *, n: int, size: int, seed: int) -> Corpus:
-    """Sample windows uniformly over contigs; one with more than 10 % N is drawn again."""
-    places = np.array([max(0, genome.contigs[name] - size + 1) for name in contigs], dtype=np.int64)
-    ends = np.cumsum(places)
-    if n and (not len(ends) or not ends[-1]):
-        raise InputError(f"no contig holds a window of {size:,} bases", path=genome.path)
-    windows: dict[int, Codes] = {}
-    for attempt in range(_ATTEMPTS):
-        if len(windows) == n:
-            break
-        drawn = np.random.default_rng((seed, attempt)).integers(0, ends[-1], size=n)
-        wanted = [index for index in range(n) if index not in windows]
-        which = np.searchsorted(ends, drawn[wanted], side="right")
-        starts = drawn[wanted] - (ends[which] - places[which])
-        regions = [
-            Region(contigs[c], start, start + size) for c, start in zip(which.tolist(), starts.tolist(), strict=True)
-        ]
-        for index, (codes, _) in zip(wanted, genome.fetch_many(regions), strict=True):
-            if np.mean(codes == N) <= MAX_N:
-                windows[index] = codes
-    else:
-        raise InputError("almost every window of the genome is N", path=genome.path)
-    return corpus_of(windows[index] for index in range(n))
+def _length(stretch: Region) -> int:
+    return stretch.end - stretch.start
 
 
-def _split(corpus: Corpus, n_held_out: int) -> tuple[Corpus, Corpus]:
-    n = len(corpus) - n_held_out
-    return corpus_of(corpus[i] for i in range(n)), corpus_of(corpus[i] for i in range(n, len(corpus)))
+def _all_fit(stretches: Sequence[Region], size: int) -> bool:
+    return all(_length(stretch) <= size for stretch in stretches)
 
 
-def _first(corpus: Corpus, n: int) -> Corpus:
-    return corpus_of(corpus[i] for i in range(min(n, len(corpus))))
+def _without_n(stretches: list[Region], fetch: Fetch, *, size: int) -> tuple[list[Region], int]:
+    """The stretches without those that fit in a window and are N in more than a tenth, and the number of those."""
+    short = [stretch for stretch in stretches if _length(stretch) <= size]
+    bad = {stretch for stretch, codes in zip(short, fetch(short), strict=True) if not is_clear(codes)}
+    return [stretch for stretch in stretches if stretch not in bad], len(bad)
+
+
+def _split(stretches: list[Region], *, n_held_out: int, size: int) -> tuple[list[Region], list[Region]]:
+    if not _all_fit(stretches, size):
+        return reserve(stretches, size=size)
+    n = len(stretches) - min(n_held_out, max(1, int(HELD_OUT_SHARE * len(stretches))))
+    return stretches[:n], stretches[n:]
+
+
+def _windows(stretches: Sequence[Region], fetch: Fetch, *, n: int, size: int, seed: int) -> Corpus:
+    if _all_fit(stretches, size):
+        return corpus_of(fetch(stretches))
+    return sample_windows(stretches, fetch, n=n, size=size, seed=seed)
+
+
+def _held_out_windows(stretches: Sequence[Region], fetch: Fetch, *, n: int, size: int, seed: int) -> Corpus:
+    """At most as many windows as there is sequence for: near copies of one another would look like a collapse."""
+    if _all_fit(stretches, size):
+        return corpus_of(fetch(stretches[:n]))
+    n = min(n, max(1, sum(map(_length, stretches)) // size))
+    return sample_windows(stretches, fetch, n=n, size=size, seed=seed)

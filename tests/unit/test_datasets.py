@@ -5,6 +5,7 @@ import pytest
 
 from findna.data.datasets import corpus_of, crop, is_held_out, iter_steps, sample_windows
 from findna.errors import InputError
+from findna.region import Region
 from findna.sequence import N
 
 
@@ -17,49 +18,39 @@ def test_a_corpus_gives_its_windows_back():
     assert len(corpus_of([])) == 0
 
 
-def test_windows_are_sampled_uniformly_over_all_places_and_depend_on_seed_and_index():
+def sample(sequences, **kwargs):
+    stretches = [Region(str(i), 0, len(codes)) for i, codes in enumerate(sequences)]
+    fetch = lambda regions: [sequences[int(r.chrom)][r.start : r.end] for r in regions]  # noqa: E731
+    return sample_windows(stretches, fetch, size=20, **kwargs)
+
+
+def test_windows_are_sampled_by_length_and_depend_on_seed_and_index():
     sequences = [np.full(100, 0, np.uint8), np.full(400, 1, np.uint8), np.full(19, 2, np.uint8)]
-    corpus = sample_windows(sequences, n=2000, size=20, seed=3)
+    corpus = sample(sequences, n=2000, seed=3)
     assert len(corpus) == 2000
-    assert all(len(window) == 20 for window in corpus)
-    share = np.mean([window[0] == 0 for window in corpus])
-    assert share == pytest.approx(81 / (81 + 381), abs=0.04)
-    assert not any((window == 2).any() for window in corpus)
+    assert all(len(window) == (19 if window[0] == 2 else 20) for window in corpus)
+    for code, length in enumerate((100, 400, 19)):
+        assert np.mean([window[0] == code for window in corpus]) == pytest.approx(length / 519, abs=0.04)
     source = [np.random.default_rng(0).integers(0, 4, size=500, dtype=np.uint8)]
-    few, many = sample_windows(source, n=5, size=20, seed=3), sample_windows(source, n=9, size=20, seed=3)
+    few, many = sample(source, n=5, seed=3), sample(source, n=9, seed=3)
     assert all(np.array_equal(few[i], many[i]) for i in range(5))
-    assert not np.array_equal(sample_windows(source, n=5, size=20, seed=4).codes, few.codes)
+    assert not np.array_equal(sample(source, n=5, seed=4).codes, few.codes)
 
 
-def test_every_place_can_be_drawn_also_the_last():
-    source = [np.arange(12, dtype=np.uint8), np.arange(100, 111, dtype=np.uint8)]
-    starts = {int(window[0]) for window in sample_windows(source, n=300, size=10, seed=0)}
-    assert starts == {0, 1, 2, 100, 101}
+def test_every_place_of_a_stretch_is_drawn_alike_also_the_last():
+    source = [np.arange(30, dtype=np.uint8) + 5, np.arange(100, 121, dtype=np.uint8)]
+    starts = [int(window[0]) for window in sample(source, n=3000, seed=0)]
+    assert set(starts) == {*range(5, 16), 100, 101}
+    counts = np.bincount(starts)[5:16]
+    assert counts == pytest.approx(3000 * 30 / 51 / 11, rel=0.3)
 
 
 def test_windows_of_n_are_drawn_again():
     source = np.concatenate([np.full(900, N, np.uint8), np.zeros(100, np.uint8)])
-    corpus = sample_windows([source], n=50, size=20, seed=0)
+    corpus = sample([source], n=50, seed=0)
     assert max(np.mean(window == N) for window in corpus) <= 0.1
-
-
-def test_short_sequences_are_taken_whole_if_none_is_longer():
-    sequences = [np.zeros(5, np.uint8), np.ones(20, np.uint8), np.full(6, N, np.uint8)]
-    corpus = sample_windows(sequences, n=1000, size=20, seed=0)
-    assert [len(window) for window in corpus] == [5, 20]
-
-
-@pytest.mark.parametrize(
-    ("sequences", "message"),
-    [
-        ([], "there is no sequence to train on"),
-        ([np.full(50, N, np.uint8)], "almost every window of the training sequence is N"),
-        ([np.full(5, N, np.uint8)], "more than a tenth of every training sequence is N"),
-    ],
-)
-def test_nothing_to_train_on_is_an_error(sequences, message):
-    with pytest.raises(InputError, match=message):
-        sample_windows(sequences, n=3, size=20, seed=0)
+    with pytest.raises(InputError, match="almost every window of the sequence is N"):
+        sample([np.full(50, N, np.uint8)], n=3, seed=0)
 
 
 def test_held_out_is_a_contig_or_a_part_of_it():
