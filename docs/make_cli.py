@@ -49,7 +49,7 @@ def reference() -> str:
     """The whole page."""
     root = typer.main.get_command(app)
     parts = [INTRODUCTION]
-    for path, command in commands(root, "findna"):
+    for path, command in [("findna", root), *commands(root, "findna")]:
         context = command.make_context(path, [], resilient_parsing=True)
         usage = " ".join(command.collect_usage_pieces(context))
         text = "\n\n".join(" ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n"))

@@ -14,6 +14,8 @@ from findna.data.ahead import ahead
 from findna.data.batch import Batch, pack
 from findna.data.windows import Window, count_windows, iter_windows
 from findna.errors import InputError
+from findna.io.compressed import STDIN
+from findna.io.hdf5 import Writer
 from findna.io.rows import OBS_COLUMNS, Kind
 from findna.nn.chordmixer import ChordMixer
 from findna.nn.pooling import Pool, class_tokens
@@ -24,7 +26,7 @@ GRID = 128
 """Records between two places where a resume can begin. Batches never cross one, so they depend on row numbers only."""
 
 
-class Rows(NamedTuple):
+class Cell(NamedTuple):
     """Finished rows and skipped records of one cell of the grid.
 
     Args:
@@ -97,7 +99,7 @@ class Embedder:
         self.network = network.to(device).cast_products(products).eval()
         self.device, self.products = device, products
 
-    def embed(self, items: Iterable[Record | InputError], *, sink: Any = None) -> Iterator[Rows]:
+    def embed(self, items: Iterable[Record | InputError], *, sink: Writer | None = None) -> Iterator[Cell]:
         """Yield the rows of records, `GRID` records at a time.
 
         Reading and packing run ahead in a thread. Memory is a few batches, however long a record is.
@@ -165,7 +167,7 @@ class Embedder:
         }
 
     @torch.inference_mode()
-    def _run(self, pieces: list[_Piece], batch: Batch, sink: Any) -> None:
+    def _run(self, pieces: list[_Piece], batch: Batch, sink: Writer | None) -> None:
         config, n_class_tokens = self.config, self.network.config.n_class_tokens
         codes = torch.from_numpy(batch.codes).to(self.device)
         hidden = self.network(codes, batch.rings, layer=config.layer, products=self.products)  # (positions, C)
@@ -186,11 +188,11 @@ class Embedder:
             piece.slot.pools[piece.strand].add(vectors[index], n_own)
             if config.with_cls and tokens is not None:
                 piece.slot.cls[piece.strand].add(tokens[index], n_own)
-        if config.with_tokens:
+        if config.with_tokens and sink is not None:
             for bases in own:
                 sink.write_tokens(bases.to(torch.float16).cpu().numpy())
 
-    def _rows(self, done: list[_Slot | InputError]) -> Rows:
+    def _rows(self, done: list[_Slot | InputError]) -> Cell:
         slots = [item for item in done if isinstance(item, _Slot)]
         skipped = [item for item in done if isinstance(item, InputError)]
         by_strand = [[pool.vector() for pool in slot.pools] for slot in slots]
@@ -204,7 +206,7 @@ class Embedder:
             shape = (-1, self.network.config.n_class_tokens, self.network.config.channels)
             joined = [np.mean([pool.vector() for pool in slot.cls], axis=0) for slot in slots]
             cls = np.array(joined, np.float32).reshape(shape)
-        return Rows(x, [slot.obs for slot in slots], cls, skipped)
+        return Cell(x, [slot.obs for slot in slots], cls, skipped)
 
 
 def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -212,7 +214,7 @@ def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def write_rows(
-    embedder: Embedder, items: Iterable[Record | InputError], writer: Any, *, fatal: bool = True
+    embedder: Embedder, items: Iterable[Record | InputError], writer: Writer, *, fatal: bool = True
 ) -> Iterator[int]:
     """Embed records into a writer, and yield after each cell how many records of this call are written or skipped.
 
@@ -235,7 +237,7 @@ def write_rows(
                 fault.record,
                 row=fault.row,
                 line=fault.line,
-                source=str(fault.path or ""),
+                source=STDIN if fault.path == "stdin" else str(fault.path or ""),
                 reason=fault.reason,
             )
         writer.commit()

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from findna.io.files import sha256
 from findna.io.genome import Genome
 from findna.io.hdf5 import EmbeddingWriter, Format, refuse_existing
 from findna.io.options import InputOptions
-from findna.io.records import read_records
+from findna.io.records import TooManyN, read_records
 from findna.io.tables import TsvStream
 from findna.models.store import DEFAULT, Model, load_model
 from findna.nn.device import pick_device, pick_products
@@ -38,6 +37,7 @@ from findna.record import Record
 STDOUT = Path("-")
 CALIBRATION_SECONDS = 2.0
 _OBS_BYTES = 150
+_TSV_BYTES = 12
 _LONGEST_NAME = 255
 _LIBRARIES = ("torch", "numpy", "h5py", "pysam", "biopython", "safetensors")
 
@@ -89,8 +89,14 @@ class EmbedJob:
         sources = [*self.inputs, *([self.options.genome] if self.options.genome else [])]
         if self.out.is_file() and any(Path(text).is_file() and self.out.samefile(text) for text in sources):
             problems.append(f"{self.out} is an input and would be replaced: choose another -o")
-        if self.resume and STDIN in self.inputs:
-            problems.append("stdin cannot be read again: --resume needs a file")
+        if self.resume and self.read_once:
+            problems.append(
+                f"{'stdin' if STDIN in self.inputs else self.read_once[0]} cannot be read again: --resume needs a file"
+            )
+        if self.config.strand != self.options.strand:
+            problems.append(
+                f"strand {self.config.strand} of the vectors and {self.options.strand} of the inputs differ"
+            )
         if self.out == STDOUT:
             if self.output_format != "tsv":
                 problems.append(f"{self.output_format} cannot be streamed to stdout: --format tsv, or -o FILE")
@@ -102,26 +108,30 @@ class EmbedJob:
             raise ConfigError("; ".join(problems))
 
     @property
+    def read_once(self) -> list[str]:
+        """The inputs that cannot be read again: stdin and pipes."""
+        return [text for text in self.inputs if text == STDIN or (Path(text).exists() and not Path(text).is_file())]
+
+    @property
     def is_fatal(self) -> bool:
         """Whether one record's fault ends the run."""
         return self.on_error == "fail"
 
 
-def check(job: EmbedJob, genome: Genome | None, *, windows_as: EmbedConfig | None = None) -> InputSummary:
+def check(
+    job: EmbedJob, genome: Genome | None, *, n_windows: Callable[[int], int] | None = None, is_full: bool = False
+) -> InputSummary:
     """A first pass over the inputs that can be read twice.
 
     Args:
         job: The job.
         genome: Its genome, open.
-        windows_as: Count the windows of this config, and sequences and reads too, not only regions.
+        n_windows: How many windows a record of so many bases has.
+        is_full: Count sequences and reads too, not only regions.
 
     Raises:
         InputError: A region does not fit the genome and `on_error` is "fail": all such, the first ten shown.
     """
-    n_windows = None
-    if windows_as is not None:
-        n_windows = partial(count_windows, size=windows_as.window, stride=windows_as.stride)
-    is_full = windows_as is not None
     summary = check_inputs(job.inputs, job.options, genome=genome, n_windows=n_windows, is_full=is_full)
     problem = summary.error()
     if job.is_fatal and problem is not None:
@@ -140,20 +150,16 @@ def run(job: EmbedJob, *, on_progress: Callable[[int, int | None], None] = lambd
         The report that `--json` writes: counts, throughput, memory, versions, outputs.
 
     Raises:
-        InputError: An input is wrong; nothing is left behind.
+        InputError: An input is wrong. Of files, the rows so far are kept (NAME.partial) if there are any.
         OutputError: The output exists, is in use, or cannot be written.
         ModelError: The model is damaged, or gives NaN.
+        ConfigError: A batch is too large for the device.
     """
     started, began = datetime.now(UTC), time.monotonic()
     with ExitStack() as stack:
         genome = stack.enter_context(Genome(job.options.genome)) if job.options.genome else None
         if job.out != STDOUT:  # before the work, not after it
-            refuse_existing(
-                job.out,
-                job.output_format,
-                with_tokens=job.config.with_tokens,
-                is_allowed=job.force or job.resume,
-            )
+            refuse_existing(job.out, job.output_format, is_allowed=job.force or job.resume)
         summary = check(job, genome)
         inputs = _input_facts(job.inputs)
         total = None if summary.unchecked else summary.n_records
@@ -163,17 +169,19 @@ def run(job: EmbedJob, *, on_progress: Callable[[int, int | None], None] = lambd
         embedder = Embedder(model.network, job.config, device=device, products=products)
         items = read_records(job.inputs, job.options, genome=genome)
         first, extra = _peek(items)
-        counted = _Counted(itertools.chain(first, items))
         facts = {"inputs": inputs, "genome": _genome_facts(genome), "params": _params(job, embedder)}
         writer = _open_writer(job, embedder, model, facts, extra)
         stack.enter_context(writer)
         n_resumed = writer.n_records_done
+        counted = _Counted(itertools.chain(first, items), n_resumed=n_resumed)
         try:
             for n_done in write_rows(embedder, counted, writer, fatal=job.is_fatal):
                 on_progress(n_resumed + n_done, total)
-        except BaseException:
-            if STDIN in job.inputs:
-                writer.discard()  # it cannot be read again
+        except BaseException as error:
+            if job.read_once:
+                writer.discard()
+            if isinstance(error, torch.OutOfMemoryError):
+                raise ConfigError(f"{device} has too little memory for a batch: lower --batch-bases") from error
             raise
         seconds = time.monotonic() - began
         uns = {"provenance": _provenance(job, device, started), "model": _model_facts(model), **facts}
@@ -206,17 +214,25 @@ def plan(job: EmbedJob) -> dict[str, Any]:
         embedder = Embedder(model.network, job.config, device=device, products=pick_products(job.precision, device))
         config = embedder.config
         tolerant = dataclasses.replace(job, on_error="skip")
-        summary = check(tolerant, genome, windows_as=config)
+        n_seen = 0
+
+        def n_windows(length: int) -> int:
+            nonlocal n_seen
+            n = count_windows(length, size=config.window, stride=config.stride)
+            n_seen += n * min(length, config.window)
+            return n
+
+        summary = check(tolerant, genome, n_windows=n_windows, is_full=True)
         n_good = summary.n_records - summary.n_problems
         n_features = len(feature_names(config, model.config))
-        n_bytes = n_good * (n_features * np.dtype(config.dtype).itemsize + _OBS_BYTES)
+        value_bytes = _TSV_BYTES if job.output_format == "tsv" else np.dtype(config.dtype).itemsize
+        n_bytes = n_good * (n_features * value_bytes + _OBS_BYTES)
         if config.with_cls:
-            n_bytes += n_good * model.config.n_class_tokens * model.config.channels * 4
+            n_bytes += n_good * model.config.n_class_tokens * model.config.channels * value_bytes
         if config.with_tokens:
             n_bytes += summary.n_bases * model.config.channels * 2
+        embedder.config = dataclasses.replace(config, with_tokens=False)
         bases_per_second = _calibrate(embedder)
-        n_strands = 2 if config.strand == "both" else 1
-        n_seen = n_strands * summary.n_windows * min(config.window, summary.n_bases / max(1, summary.n_windows))
     problem = summary.error()
     return {
         "n_records": summary.n_records,
@@ -237,15 +253,15 @@ def plan(job: EmbedJob) -> dict[str, Any]:
 
 
 class _Counted(Iterator[Record | InputError]):
-    """Counts what passes."""
+    """Counts the records that pass, and the bases of those that a resumed run has not yet embedded."""
 
-    def __init__(self, items: Iterator[Record | InputError]) -> None:
-        self._items, self.n, self.n_bases = items, 0, 0
+    def __init__(self, items: Iterator[Record | InputError], *, n_resumed: int) -> None:
+        self._items, self._n_resumed, self.n, self.n_bases = items, n_resumed, 0, 0
 
     def __next__(self) -> Record | InputError:
         item = next(self._items)
         self.n += 1
-        if isinstance(item, Record):
+        if isinstance(item, Record) and self.n > self._n_resumed:
             self.n_bases += len(item.codes)
         return item
 
@@ -257,6 +273,8 @@ def _peek(items: Iterator[Record | InputError]) -> tuple[list[Record | InputErro
         first.append(item)
         if isinstance(item, Record):
             return first, tuple(item.extra)
+        if isinstance(item, TooManyN):
+            return first, item.columns
         if isinstance(item, BedError | FastaError | RegionError):  # not of reads, which alone add columns
             break
     return first, ()
@@ -279,16 +297,16 @@ def _open_writer(
         tokens_dim=size.channels if config.with_tokens else None,
         dtype=config.dtype,
         output_format=job.output_format,
+        is_resumable=not job.read_once,
         resume=job.resume,
         force=job.force,
     )
 
 
 def _params(job: EmbedJob, embedder: Embedder) -> dict[str, Any]:
-    options = {k: v for k, v in dataclasses.asdict(job.options).items() if k != "genome"}
     return {
         **dataclasses.asdict(embedder.config),
-        **{key: value for key, value in options.items() if key != "strand"},
+        **{k: v for k, v in dataclasses.asdict(job.options).items() if k not in ("genome", "strand")},
         "device": embedder.device.type,
         "precision": _name_of(embedder.products),
     }
@@ -310,6 +328,7 @@ def _genome_facts(genome: Genome | None) -> dict[str, Any]:
     return {
         "path": str(genome.path),
         "bytes": genome.path.stat().st_size,
+        "modified_ns": genome.path.stat().st_mtime_ns,
         "n_contigs": len(genome.contigs),
         "digest": genome.digest,
     }
@@ -340,7 +359,7 @@ def _provenance(job: EmbedJob, device: torch.device, started: datetime) -> Mappi
 
 
 def _calibrate(embedder: Embedder) -> float:
-    """Bases a second of the forward on random windows, measured for two seconds."""
+    """Bases of the input a second, on random windows, measured for two seconds; both strands count once."""
     rng = np.random.default_rng(0)
     window = embedder.config.window
     n = max(1, embedder.config.batch_bases // window)

@@ -26,7 +26,9 @@ def _encode_table() -> bytes:
 
 
 _ENCODE = _encode_table()
-_COMPLEMENT = np.array([ALPHABET.index(base) for base in "TGCAN"] + [BLANK], dtype=np.uint8)
+COMPLEMENT = np.array([ALPHABET.index(base) for base in "TGCAN"] + [BLANK], dtype=np.uint8)
+"""Code of the base that pairs with each code."""
+
 _LETTERS = np.frombuffer((ALPHABET + ".").encode(), dtype=np.uint8)
 
 
@@ -69,4 +71,4 @@ def reverse_complement(codes: Codes) -> Codes:
     >>> decode(reverse_complement(encode("AACGN")[0]))
     'NCGTT'
     """
-    return _COMPLEMENT[codes[::-1]]
+    return COMPLEMENT[codes[::-1]]

@@ -45,7 +45,8 @@ def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Flags of every command."""
-    context.obj = {"debug": debug}
+    if debug:
+        os.environ["FINDNA_DEBUG"] = "1"
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), err=True)
         raise typer.Exit(2)
@@ -54,7 +55,6 @@ def root(
 def main() -> None:
     """Run the command; exit with 0 done, 1 the input, 2 the command line, 130 or 143 a signal, 141 a closed pipe."""
     signal.signal(signal.SIGTERM, _on_sigterm)
-    is_debug = "--debug" in sys.argv or bool(os.environ.get("FINDNA_DEBUG"))
     try:
         code = app(standalone_mode=False)
         _flush_stdout()
@@ -69,7 +69,7 @@ def main() -> None:
     except UsageError as error:
         code = _fail(_usage(error), 2)
     except FindnaError as error:
-        if is_debug:
+        if os.environ.get("FINDNA_DEBUG"):
             raise
         code = _fail(str(error), 2 if isinstance(error, ConfigError) else 1)
     sys.exit(code if isinstance(code, int) else 0)

@@ -40,7 +40,7 @@ def embed(
         typer.Option("--format", help="h5, tsv, parquet or npy; default: by the output's name.", show_default=False),
     ] = "",
     pool: Annotated[
-        str, typer.Option("--pool", help="mean, cls or max; add cls or tokens after a comma to write them too.")
+        str, typer.Option("--pool", help="mean, cls, max or tokens; cls and tokens also beside another: mean,cls.")
     ] = "mean",
     layer: Annotated[int, typer.Option("--layer", help="Layer to read; 0 is the stem, -1 the last.")] = -1,
     window: Annotated[int, typer.Option("--window", help="Bases in a window; 0 is the model's own.")] = 0,
@@ -69,7 +69,7 @@ def embed(
     resume: Annotated[bool, typer.Option("--resume", help="Continue a partial run.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print counts, sizes, problems and a time estimate; write nothing.")
+        bool, typer.Option("--dry-run", help="Print counts, sizes, problems and a time estimate; embed nothing.")
     ] = False,
     batch_bases: Annotated[int, typer.Option("--batch-bases", min=1, help="Bases in a batch.")] = 16384,
     device: Device = "auto",
@@ -161,25 +161,36 @@ def default_output(inputs: list[str], kind: str) -> str:
     """An output's name in the working directory, made of the first input's.
 
     Raises:
-        ConfigError: The input is stdin.
+        ConfigError: The input is stdin, or there are several.
 
     >>> default_output(["data/peaks.bed.gz"], "h5"), default_output(["chr20:1,001-2,000"], "tsv")
     ('peaks.h5', 'chr20_1001-2000.tsv')
     """
     if inputs[0] == "-":
         raise ConfigError("stdin has no name to call the output by: -o FILE")
+    if len(inputs) > 1:
+        raise ConfigError("several inputs need a name for their output: -o FILE")
     name = re.sub(r"\.(gz|bgz)$", "", Path(inputs[0]).name)
     stem = re.sub(r"\.[A-Za-z][A-Za-z0-9]*$", "", name) or name
     return re.sub(r"[^\w.+-]", "", stem.replace(":", "_").replace(",", "")) + f".{kind}"
 
 
 def ending_format(out: str) -> str:
-    """The format that an output's name asks for; HDF5 where it does not tell.
+    """The format that an output's name asks for; HDF5 for a name without an ending.
+
+    Raises:
+        ConfigError: The ending is none of ours.
 
     >>> ending_format("a.tsv.gz"), ending_format("a")
     ('tsv', 'h5')
     """
-    return _ENDINGS.get(Path(out.removesuffix(".gz")).suffix, "h5")
+    suffix = Path(out.removesuffix(".gz")).suffix
+    if not suffix and not out.endswith(".gz"):
+        return "h5"
+    kind = _ENDINGS.get(suffix)
+    if kind is None or (out.endswith(".gz") and kind != "tsv"):
+        raise ConfigError(f"-o {out}: the name tells no format; --format h5, tsv, parquet or npy says it")
+    return kind
 
 
 def parse_flags(text: str) -> int:

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from findna.config import PretrainConfig
 from findna.data.batch import Batch, pack
-from findna.sequence import ALPHABET, BLANK, Codes, reverse_complement
-
-_COMPLEMENT_CHANNELS = [ALPHABET.index(base) for base in "TGCAN"]
+from findna.sequence import ALPHABET, BLANK, COMPLEMENT, Codes, reverse_complement
 
 
 def random_bases(length: int, rng: np.random.Generator) -> Codes:
@@ -83,7 +81,7 @@ def make_views(sequences: Sequence[Codes], generators: Sequence[np.random.Genera
         masks.append(mask(u, rng, fraction=config.mask_fraction))
         v, added = codes, noise(len(codes), rng, sd=config.noise_sd)
         if rng.random() < config.reverse_probability:
-            v, added = reverse_complement(v), added[::-1, _COMPLEMENT_CHANNELS]
+            v, added = reverse_complement(v), added[::-1, COMPLEMENT[: len(ALPHABET)]]
         teachers.append(v)
         noises += [added, blanks]
     student = pack(students, n_class_tokens=n_class_tokens)

@@ -22,6 +22,7 @@ __all__ = ["OBS_COLUMNS", "EmbeddingReader", "EmbeddingWriter", "Format", "Write
 
 Format = Literal["h5", "tsv", "parquet", "npy"]
 _KEPT = "every row is kept: --resume finishes the run once there is room"
+_LOST = "the input cannot be read again: make room and start anew"
 
 
 class EmbeddingWriter:
@@ -39,6 +40,7 @@ class EmbeddingWriter:
         tokens_dim: C of the tokens, for a second file.
         dtype: Of vectors and class tokens in the file.
         output_format: What `path` becomes.
+        is_resumable: Whether a later run could continue the spool; only said in messages.
         resume: Continue the spool if there is one.
         force: Replace an existing output (the old one stays until the new one is whole) and, without
             `resume`, discard a spool.
@@ -64,6 +66,7 @@ class EmbeddingWriter:
         tokens_dim: int | None = None,
         dtype: Literal["float32", "float16"] = "float32",
         output_format: Format = "h5",
+        is_resumable: bool = True,
         resume: bool = False,
         force: bool = False,
         every: float = 1.0,
@@ -75,8 +78,9 @@ class EmbeddingWriter:
         if output_format == "parquet":
             tables.require_pyarrow()
         self.path, self._format, self._every = path, output_format, every
+        self._hint = _KEPT if is_resumable else _LOST
         self._outputs = _outputs(path, output_format, with_tokens=tokens_dim is not None)
-        refuse_existing(path, output_format, with_tokens=tokens_dim is not None, is_allowed=force or resume)
+        refuse_existing(path, output_format, is_allowed=force or resume)
         folder = path.with_name(f"{path.name}.partial")
         self._rows = Rows(folder, dict(obs_columns), tuple(features), np.dtype(dtype), n_cls_shape, tokens_dim)
         names = ["x", "obs", "skipped"] + ["cls"] * bool(n_cls_shape) + ["tokens"] * bool(tokens_dim)
@@ -89,7 +93,7 @@ class EmbeddingWriter:
         self._committed_at = time.monotonic()
         try:  # again, now that nobody else can be about to publish it
             is_ours = force or bool(self._spool.state.get("finishing"))
-            refuse_existing(path, output_format, with_tokens=tokens_dim is not None, is_allowed=is_ours)
+            refuse_existing(path, output_format, is_allowed=is_ours)
         except OutputError:
             if not self._spool.is_resumed:
                 self._spool.remove()
@@ -176,16 +180,18 @@ class EmbeddingWriter:
             )
         self._commit()
         rows = replace(self._rows, n_rows=self.n_rows, n_skipped=self.n_skipped)
-        require_space(self.path.absolute().parent, self._n_bytes_needed(rows), hint=_KEPT)
+        require_space(self.path.absolute().parent, self._n_bytes_needed(rows), hint=self._hint)
         temps = {name: self._spool.path(f"{name}.new") for name in self._outputs}
         try:
             self._assemble(temps, rows, uns, n_expected)
             self._commit(finishing=True)
             for name, final in self._outputs.items():
                 publish(temps[name], final)
+            if "tokens" not in self._outputs:  # of an output that this one replaces
+                _outputs(self.path, self._format, with_tokens=True)["tokens"].unlink(missing_ok=True)
             self._spool.remove()
         except OSError as error:
-            raise_output_error(error, self.path, hint=_KEPT)
+            raise_output_error(error, self.path, hint=self._hint)
         except RuntimeError as error:  # what h5py makes of a failed write when it closes the file
             raise OutputError(f"{self.path}: HDF5 could not write it (disk full or quota?); {_KEPT}") from error
         return list(self._outputs.values())
@@ -247,13 +253,13 @@ class EmbeddingWriter:
         }
 
 
-def refuse_existing(path: Path, output_format: Format, *, with_tokens: bool, is_allowed: bool) -> None:
-    """Raise if a file of an output is in the way.
+def refuse_existing(path: Path, output_format: Format, *, is_allowed: bool) -> None:
+    """Raise if a file of an output, tokens among them, is in the way.
 
     Raises:
         OutputError: One exists and `is_allowed` is False, or one is a folder.
     """
-    existing = [path for path in _outputs(path, output_format, with_tokens=with_tokens).values() if path.exists()]
+    existing = [path for path in _outputs(path, output_format, with_tokens=True).values() if path.exists()]
     if existing and not is_allowed:
         raise OutputError(f"{existing[-1]}: exists already; --force replaces it")
     for path in existing:

@@ -14,7 +14,7 @@ _SPARE = 32
 class IdSet:
     """A set of ids that keeps a 64-bit hash of each, so that ten million take about 100 MB.
 
-    Two different ids share a hash once in a million runs of ten million ids; the second is then
+    Two different ids share a hash once in 400,000 runs of ten million ids; the second is then
     taken for a repeat. Of the many small tables one grows at a time, so that growing needs no
     second copy of everything.
     """

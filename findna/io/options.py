@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from findna.config import STRANDS
 from findna.errors import ConfigError
 from findna.io.bam import SECONDARY_OR_SUPPLEMENTARY
 from findna.io.sniff import KINDS
@@ -56,7 +57,7 @@ class InputOptions:
             problems.append("--center summit needs --size")
         if not 0 <= self.max_n <= 1:
             problems.append(f"--max-n {self.max_n} must lie between 0 and 1")
-        if self.strand not in ("bed", "+", "-", "both"):
-            problems.append(f"--strand {self.strand} must be bed, +, - or both")
+        if self.strand not in STRANDS:
+            problems.append(f"--strand {self.strand} must be one of {', '.join(STRANDS)}")
         if problems:
             raise ConfigError("; ".join(problems))

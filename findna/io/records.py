@@ -23,9 +23,14 @@ READS: tuple[Kind, ...] = ("bam", "cram")
 
 
 class TooManyN(InputError):
-    """A record has more N than `max_n` allows: always left out, never a reason to stop."""
+    """A record has more N than `max_n` allows: always left out, never a reason to stop.
+
+    Attributes:
+        columns: Names of the record's further columns; see `Record.extra`.
+    """
 
     is_fatal = False
+    columns: tuple[str, ...] = ()
 
 
 class MissingContig(BedError):
@@ -248,4 +253,6 @@ def _limit_n(record: Record | InputError, source: Source, max_n: float) -> Recor
     if fraction <= max_n:
         return record
     reason = f"{fraction:.1%} of the bases are N, more than {max_n:.1%}"
-    return TooManyN(reason, path=source.text, record=record.id, row=record.row)
+    fault = TooManyN(reason, path=source.text, record=record.id, row=record.row)
+    fault.columns = tuple(record.extra)
+    return fault

@@ -4,7 +4,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -104,7 +104,8 @@ class Spool:
         self.path(_JOURNAL).unlink(missing_ok=True)  # first: what is left of a spool without it is no run
         self._wipe()
         self.path(_LOCK).unlink(missing_ok=True)
-        self.folder.rmdir()
+        with suppress(OSError):  # another process took the lock meanwhile: the folder is its own now
+            self.folder.rmdir()
         sync_folder(self.folder.parent)
 
     def close(self) -> None:

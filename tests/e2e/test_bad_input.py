@@ -327,13 +327,13 @@ def test_bad_rows_on_stdin_leave_nothing_behind(genome: Path, model: Path) -> No
 
 
 def test_a_fault_late_in_a_file_leaves_nothing_that_is_in_the_way(write: Write, model: Path) -> None:
-    good = "".join(f">s{i}\nACGTAGG\n" for i in range(200))
+    good = "".join(f">s{i}\nACGTAGG\n" for i in range(100))
     path = write("a.fa", good + ">bad\n")
     assert call("embed", path, "-m", model, "-o", "out.h5").code == 1
     assert left_behind() == []
     write("a.fa", good)
     embedded(path, "-m", model, "-o", "out.h5")
-    assert len(read(Path("out.h5")).x) == 200
+    assert len(read(Path("out.h5")).x) == 100
 
 
 def test_all_records_skipped_is_an_empty_table_that_says_so(write: Write, genome: Path, model: Path) -> None:

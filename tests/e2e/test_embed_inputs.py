@@ -128,8 +128,8 @@ def test_narrowpeaks_are_recentred_on_summit_or_middle(
 def test_region_strings_are_one_based_with_commas(
     genome: Path, model: Path, bases: dict[str, str], oracle: Oracle
 ) -> None:
-    embedded("chr1:1,001-1,120", "chr2:11-20", "-g", genome, "-m", model)
-    table = read(Path("chr1_1001-1120.h5"))
+    embedded("chr1:1,001-1,120", "chr2:11-20", "-o", "two.h5", "-g", genome, "-m", model)
+    table = read(Path("two.h5"))
     assert table.obs["id"] == ["chr1:1000-1120(.)", "chr2:10-20(.)"]
     assert_close(table.x, np.array([oracle.vector(bases["chr1"][1000:1120]), oracle.vector(bases["chr2"][10:20])]))
 
