@@ -30,15 +30,23 @@ def pretrain(
         "runs/pretrain"
     ),
     genome: Genome = None,
-    preset: Annotated[str, typer.Option("--preset", help=f"Recipe to start from: {', '.join(PRESETS)}.")] = "small",
+    preset: Annotated[
+        str,
+        typer.Option("--preset", help=f"Recipe to start from: {', '.join(PRESETS)}; else small.", show_default=False),
+    ] = "",
     holdout: Annotated[
         str, typer.Option("--holdout", help="Contigs that are only measured on, e.g. chr8,chr20.", show_default=False)
     ] = "",
-    n_held_out: Annotated[int, typer.Option("--n-held-out", min=1, help="Windows to measure on.")] = 128,
+    n_held_out: Annotated[
+        int | None,
+        typer.Option("--n-held-out", min=1, help="Windows to measure on, at most; else 128.", show_default=False),
+    ] = None,
     time_budget: Annotated[
         str, typer.Option("--time-budget", help="Fit the run into this time, e.g. 90s, 24m, 3h.", show_default=False)
     ] = "",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out, with its inputs and flags.")
+    ] = False,
     checkpoint_every: Annotated[str, typer.Option("--checkpoint-every", help="Time between checkpoints.")] = "5m",
     n_reports: Annotated[
         int, typer.Option("--n-reports", min=1, help="How often to measure the held-out windows.")
@@ -57,41 +65,37 @@ def pretrain(
     holds log.csv, checkpoints/ and, as a model folder, the teacher so far. Ctrl-C writes a checkpoint.
     """
     import dataclasses
-    import json
     import signal
 
-    from findna.errors import ConfigError, TrainingError
     from findna.nn.device import pick_device, pick_products
+    from findna.train.plan import make_plan, resume_plan
     from findna.train.pretrain import Report
     from findna.train.pretrain import pretrain as run
     from findna.train.sources import load_sources
     from findna_cli.console import Every, progress, say, write_report
 
-    if preset not in PRESETS:
-        raise ConfigError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
-    if inputs and genome:
-        raise ConfigError("give FASTA files or --genome, not both")
-    chosen = {name: value for name, value in settings.items() if value is not None}
-    if "steps" in chosen and time_budget:
-        raise ConfigError("give --steps or --time-budget, not both")
-    config = dataclasses.replace(PRESETS[preset], **chosen)
-    if resume:
-        try:
-            stored = json.loads((out / "pretrain.json").read_text())
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"{out}: nothing to resume: no pretrain.json") from error
-        config = PretrainConfig.from_dict(stored["config"])
-    budget = parse_duration(time_budget) if time_budget else None
+    flags = {
+        "preset": preset or None,
+        "inputs": tuple(inputs or ()) or None,
+        "genome": str(genome) if genome else None,
+        "holdout": tuple(contig for contig in holdout.split(",") if contig) or None,
+        "n_held_out": n_held_out,
+        "time_budget": parse_duration(time_budget) if time_budget else None,
+        **settings,
+    }
+    given = {name: value for name, value in flags.items() if value is not None}
+    plan = resume_plan(out, given) if resume else make_plan(given)
+    config = plan.config
     save_every = parse_duration(checkpoint_every)
     set_threads(threads, deterministic=deterministic)
     place = pick_device(device)
     products = pick_products(precision, place)
     sources = load_sources(
-        inputs or [],
-        genome,
-        holdout=[contig for contig in holdout.split(",") if contig],
+        plan.inputs or [plan.genome],
+        is_genome=not plan.inputs,
+        holdout=plan.holdout,
         n_windows=config.n_windows,
-        n_held_out=n_held_out,
+        n_held_out=plan.n_held_out,
         size=config.model.window,
         seed=config.seed,
     )
@@ -132,7 +136,8 @@ def pretrain(
             device=place,
             products=products,
             sources=sources.summary,
-            time_budget=budget,
+            asked=plan.asked(),
+            time_budget=plan.time_budget,
             resume=resume,
             n_reports=n_reports,
             checkpoint_seconds=save_every,
@@ -142,7 +147,7 @@ def pretrain(
     report = {**dataclasses.asdict(outcome), "bases_per_second": outcome.n_bases / max(outcome.seconds, 1e-9)}
     write_report(json_file, {"out": str(out), **report})
     if not outcome.finished:
-        say(f"stopped at step {outcome.step:,}; `findna pretrain --resume --out {out}` with the same inputs goes on")
+        say(f"stopped at step {outcome.step:,}; `findna pretrain --resume --out {out}` goes on")
         raise typer.Exit(128 + caught[0])
     say(f"{out}: {outcome.step:,} steps, {outcome.n_bases:,} bases in {outcome.seconds:,.0f} s", quiet=quiet)
 

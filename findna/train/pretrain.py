@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -299,6 +300,7 @@ def pretrain(
     device: torch.device,
     products: torch.dtype,
     sources: Mapping[str, Any],
+    asked: Mapping[str, Any] = MappingProxyType({}),
     time_budget: float | None = None,
     resume: bool = False,
     n_reports: int = 20,
@@ -316,7 +318,8 @@ def pretrain(
         name: Name of the model.
         device: One CPU or GPU.
         products: Type of the matrix products.
-        sources: What the windows were made of, for `config.json`; a resume must agree.
+        sources: What the windows were made of, for `config.json`; a resume must agree, but its files' names.
+        asked: What else `pretrain.json` keeps for a resume; see `findna.train.plan`.
         time_budget: Seconds to fit the run into, instead of a number of steps.
         resume: Go on from the newest checkpoint in `out`; on the CPU the result is that of a run never stopped.
         n_reports: How often the held-out windows are measured.
@@ -340,11 +343,13 @@ def pretrain(
     except OSError as error:
         raise_output_error(error, out)
     trainer = Trainer(config, device=device, products=products)
-    fingerprint = {
+    made_of = {
         "config": dataclasses.asdict(config),
         "sources": dict(sources),
         "products": str(products).removeprefix("torch."),
     }
+    contents = list(sources.get("files", {}).values())  # a file may be named otherwise when a run goes on
+    fingerprint = json.loads(json.dumps({**made_of, "sources": {**sources, "files": contents}}))
     batch_size = min(config.batch_size, len(corpus))
     total = config.steps or config.epochs * (len(corpus) // batch_size)
     step, n_bases, spent = 0, 0, 0.0
@@ -352,13 +357,13 @@ def pretrain(
     next_report, n_collapsed = 0.0, 0
     if resume:
         tensors, state = load_checkpoint(folder)
-        if state["fingerprint"] != json.loads(json.dumps(fingerprint)):
+        if state["fingerprint"] != fingerprint:
             raise TrainingError(f"{out}: the settings or sources differ from those of the run to resume")
         trainer.load(tensors)
         step, n_bases, spent, last = state["step"], state["n_bases"], state["seconds"], state["last"]
         total, time_budget = state["total_steps"], state["time_budget"]
         next_report, n_collapsed = state.get("next_report", step / total), state.get("n_collapsed", 0)
-    write_atomic(out / "pretrain.json", json.dumps(fingerprint, indent=2) + "\n")
+    write_atomic(out / "pretrain.json", json.dumps({**made_of, "plan": dict(asked)}, indent=2) + "\n")
     kmers = fit_baseline(corpus, config)
     measured = [
         views_of(held_out, range(i, min(i + 32, len(held_out))), epoch=VALID_EPOCH, config=config)
@@ -386,7 +391,7 @@ def pretrain(
             "seconds": round(clock.seconds),
             **last,
         }
-        training = {**fingerprint, "summary": summary}
+        training = {**made_of, "summary": summary}
         save_model(out, trainer.teacher, name=name, training=training, card=model_card(name, training))
 
     def batches() -> Iterator[tuple[int, Views]]:

@@ -48,9 +48,9 @@ def find_genome() -> Path:
 
 
 def load_sources(
-    inputs: Sequence[str],
-    genome: Path | None,
+    inputs: Sequence[str | Path],
     *,
+    is_genome: bool,
     holdout: Sequence[str],
     n_windows: int,
     n_held_out: int,
@@ -64,8 +64,8 @@ def load_sources(
     A record that fits in a window and has more than 10 % N is left out; `n_left_out` counts them.
 
     Args:
-        inputs: FASTA files (plain or compressed); used if there are any.
-        genome: Indexed genome; used otherwise.
+        inputs: FASTA files (plain or compressed), or one genome.
+        is_genome: Whether it is a genome, which is read by its index.
         holdout: Contigs that are only measured on; a record named `chr8:100-200` belongs to chr8.
         n_windows: Windows to sample.
         n_held_out: Windows to measure on, at most.
@@ -75,13 +75,13 @@ def load_sources(
     Raises:
         InputError: A file is no file or damaged, holds no sequence, or a held-out contig is in none of them.
     """
-    paths = [Path(name) for name in inputs] or [genome or find_genome()]
+    paths = [Path(name) for name in inputs]
     for path in paths:
         if str(path) == "-" or (path.exists() and not path.is_file()):
             raise InputError("must be a file, which can be read more than once", path=path)
         if paths.count(path) > 1:
             raise InputError("is named twice", path=path)
-    with nullcontext(_fasta(paths, holdout)) if inputs else _genome(paths[0], holdout) as source:
+    with _genome(paths[0], holdout) if is_genome else nullcontext(_fasta(paths, holdout)) as source:
         training, n_left_out = _without_n(source.training, source.fetch, size=size)
         held_out, n_held_out_left_out = _without_n(source.held_out, source.fetch, size=size)
         if not holdout:

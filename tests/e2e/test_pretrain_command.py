@@ -72,7 +72,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(windows: Path) -> None:
         assert list(Path("parts/checkpoints").iterdir())
         n_before = n_lines(Path("parts/log.csv"))
         assert n_before < 31
-    result = call("pretrain", windows, "--resume", "-o", "parts", "-t", 1, "--precision", "fp32", "--n-reports", 2)
+    result = call("pretrain", "--resume", "-o", "parts", "-t", 1, "--precision", "fp32", "--n-reports", 2)
     assert result.code == 0, result.err
     for name in ("model.safetensors", "golden.json"):
         assert Path("parts", name).read_bytes() == Path("whole", name).read_bytes()
@@ -81,13 +81,19 @@ def test_an_interrupted_run_resumes_bit_for_bit(windows: Path) -> None:
         [{k: v for k, v in row.items() if k not in timed} for row in log_of(run)] for run in ("whole", "parts")
     )
     assert parts == whole
-    again = call("pretrain", windows, "--resume", "-o", "parts", "-t", 1, "--precision", "bf16")
+    windows.rename("moved.fa")
+    assert "windows.fa: no such file" in call("pretrain", "--resume", "-o", "parts").err
+    same = call(*flags, "--resume", "-o", "parts", "--holdout", "chr2")
+    assert (same.code, same.err.count("\n")) == (2, 1)
+    assert "--holdout: chr2 differs from" in same.err
+    assert call("pretrain", "moved.fa", *flags[2:], "--resume", "-o", "parts").code == 0
+    again = call("pretrain", "moved.fa", "--resume", "-o", "parts", "-t", 1, "--precision", "bf16")
     assert again.code == 1
     assert "the settings or sources differ from those of the run to resume" in again.err
 
 
 def test_windows_are_sampled_from_a_genome(genome: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flags = [*FLAGS, "--steps", 2, "--n-windows", 9]
+    flags = [*FLAGS, "--steps", 2, "--n-windows", 9, "--holdout", "chr2"]
     result = call("pretrain", "--genome", genome, *flags, "-o", "a")
     assert result.code == 0, result.err
     assert "1 records left out: more than a tenth of each is N\n" in result.err
@@ -127,9 +133,12 @@ def test_mistakes_and_bad_sources(windows: Path, genome: Path, write: Write) -> 
     Path("full").mkdir()
     Path("full/something").touch()
     Path("empty").mkdir()
+    Path("damaged").mkdir()
+    Path("damaged/pretrain.json").write_text("{}")
     protein = write("p.fa", ">a\nMKVLAAGIVGLLLAQPS\n")
     for args, code, message in (
         ((windows, "-o", "full"), 1, "full: holds a run already; --resume goes on with it, or choose another --out"),
+        ((windows, "-o", "damaged", "--resume"), 1, "damaged/pretrain.json: damaged, or of another version"),
         ((windows, "-o", "empty", "--resume"), 1, "empty: nothing to resume: no pretrain.json"),
         ((windows, "-o", "none", "--resume"), 1, "none: nothing to resume: no pretrain.json"),
         ((protein,), 1, "FASTA file p.fa, line 1, record a: 'L' at base 4 is no nucleotide code (is it protein?)"),

@@ -30,7 +30,7 @@ def write(tmp_path):
 
 def load(path, *, is_genome=False, **kwargs):
     kwargs = {"holdout": [], "n_windows": 2000, "n_held_out": 50, "size": SIZE, "seed": 1} | kwargs
-    return load_sources([] if is_genome else [str(path)], path if is_genome else None, **kwargs)
+    return load_sources([path], is_genome=is_genome, **kwargs)
 
 
 def words(corpus, length=31):
@@ -88,11 +88,11 @@ def test_records_with_much_n_are_left_out_and_counted(write, tmp_path, long, is_
 def test_the_summary_names_every_file(write, tmp_path):
     paths = [str(write("a/x.fa", [90] * 5)), str(write("b/x.fa", [90] * 5, seed=2))]
     kwargs = {"holdout": [], "n_windows": 9, "n_held_out": 1, "size": SIZE, "seed": 0}
-    sources = load_sources(paths, None, **kwargs)
+    sources = load_sources(paths, is_genome=False, **kwargs)
     assert list(sources.summary["files"]) == paths
     assert len(set(sources.summary["files"].values())) == 2
     with pytest.raises(InputError, match=r"x\.fa: is named twice"):
-        load_sources([paths[0], paths[0]], None, **kwargs)
+        load_sources([paths[0], paths[0]], is_genome=False, **kwargs)
 
 
 def test_what_cannot_be_read_again_is_refused(tmp_path):

@@ -1,0 +1,72 @@
+"""What a run was asked for: new, read back, and compared with what a resume is given."""
+
+import dataclasses
+import json
+
+import pytest
+
+from findna.config import PRESETS
+from findna.errors import ConfigError, TrainingError
+from findna.train.plan import make_plan, read_plan, resume_plan
+
+GIVEN = {"preset": "tiny", "inputs": ("a.fa", "b/a.fa"), "holdout": ("chr8",), "n_held_out": 7, "batch_size": 3}
+
+
+@pytest.fixture
+def stored(tmp_path):
+    plan = make_plan(GIVEN)
+    content = {"config": dataclasses.asdict(plan.config), "plan": plan.asked()}
+    (tmp_path / "pretrain.json").write_text(json.dumps(content))
+    return plan
+
+
+def test_a_new_plan_is_the_preset_with_what_is_given():
+    plan = make_plan(GIVEN)
+    assert plan.config == dataclasses.replace(PRESETS["tiny"], batch_size=3)
+    assert (plan.preset, plan.inputs, plan.genome, plan.holdout) == ("tiny", ("a.fa", "b/a.fa"), "", ("chr8",))
+    assert make_plan({"genome": "g.fa"}).config == PRESETS["small"]
+
+
+def test_a_plan_is_read_back_and_resumed_without_a_word(tmp_path, stored):
+    assert read_plan(tmp_path) == stored
+    assert resume_plan(tmp_path, {}) == stored
+    assert resume_plan(tmp_path, GIVEN) == stored
+
+
+def test_sources_may_have_moved(tmp_path, stored):
+    assert resume_plan(tmp_path, {"inputs": ("c.fa",)}) == dataclasses.replace(stored, inputs=("c.fa",))
+    assert resume_plan(tmp_path, {"genome": "g"}) == dataclasses.replace(stored, inputs=(), genome="g")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"batch_size": 4}, "--batch-size: 4 differs from 3 of the run"),
+        ({"learning_rate": 1e-5}, r"--learning-rate: 1e-05 differs from 0\.004"),
+        ({"preset": "small"}, "--preset: small differs from tiny"),
+        ({"holdout": ("chr8", "chr9")}, "--holdout: chr8,chr9 differs from chr8 of"),
+        ({"n_held_out": 8}, "--n-held-out: 8 differs from 7"),
+        ({"time_budget": 60.0}, r"--time-budget: 60\.0 differs from none"),
+        ({"inputs": ("a.fa",), "genome": "g"}, "give FASTA files or --genome, not both"),
+    ],
+)
+def test_what_differs_is_named(tmp_path, stored, given, message):
+    with pytest.raises(ConfigError, match=message):
+        resume_plan(tmp_path, given)
+
+
+def test_the_same_time_budget_is_fine(tmp_path):
+    plan = make_plan({"genome": "g", "time_budget": 60.0})
+    (tmp_path / "pretrain.json").write_text(
+        json.dumps({"config": dataclasses.asdict(plan.config), "plan": plan.asked()})
+    )
+    assert resume_plan(tmp_path, {"time_budget": 60.0}).time_budget == 60
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "null", '{"config": {}, "plan": {}}', '{"config": {"model": {}}, "plan": {"x": 1}}']
+)
+def test_a_damaged_pretrain_json_is_one_clear_line(tmp_path, text):
+    (tmp_path / "pretrain.json").write_text(text)
+    with pytest.raises(TrainingError, match=r"pretrain\.json: damaged, or of another version of findna"):
+        read_plan(tmp_path)
