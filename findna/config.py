@@ -142,11 +142,13 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         positive = ("epochs", "n_windows", "batch_size", "student_temp", "teacher_temp", "learning_rate")
         shares = ("alpha", "mask_fraction", "reverse_probability", "center_momentum", "momentum", "warmup")
+        bounded = ("learning_rate", "weight_decay")  # above 1 is a slip, and far above no float32
         natural = ("steps", "min_length", "max_indel", "noise_sd", "weight_decay", "clip", "seed")
         problems = [f"{n} must be positive, not {getattr(self, n)}" for n in positive if not getattr(self, n) > 0]
         problems += [
             f"{n} must lie in 0 to 1, not {getattr(self, n)}" for n in shares if not 0 <= getattr(self, n) <= 1
         ]
+        problems += [f"{n} must be at most 1, not {getattr(self, n)}" for n in bounded if getattr(self, n) > 1]
         problems += [f"{n} must not be negative, not {getattr(self, n)}" for n in natural if not getattr(self, n) >= 0]
         if self.reduction not in ("sum", "mean"):
             problems.append(f"reduction must be sum or mean, not {self.reduction!r}")

@@ -49,4 +49,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             continue
         if isinstance(state, dict) and hashlib.sha256(content).hexdigest() == state.get("sha256"):
             return load(content), state
-    raise TrainingError(f"{folder.parent}: nothing to resume: no complete checkpoint in {folder.name}/")
+    raise TrainingError(
+        f"{folder.parent}: nothing to resume: no complete checkpoint in {folder.name}/; "
+        f"delete {folder.parent} and start again"
+    )

@@ -328,7 +328,7 @@ def pretrain(
         on_report: Called after every step.
 
     Raises:
-        TrainingError: It diverged, collapsed, or has nothing to resume.
+        TrainingError: It diverged, collapsed, ran out of memory, or has nothing to resume.
         InputError: There are no windows.
         OutputError: `out` holds a run already, or cannot be made.
     """
@@ -403,9 +403,9 @@ def pretrain(
     stream = ahead(batches())
     try:
         while step < clock.total_steps:
-            progress = step / clock.total_steps
+            progress = (step + 0.5) / clock.total_steps
             epoch, views = next(stream)
-            rate = learning_rate((step + 1) / clock.total_steps, peak=config.learning_rate, warmup=config.warmup)
+            rate = learning_rate(progress, peak=config.learning_rate, warmup=config.warmup)
             momentum = cosine(progress, config.momentum, 1.0)
             figures = trainer.update(views, rate=rate, momentum=momentum)
             step += 1
@@ -439,6 +439,8 @@ def pretrain(
                 save(finished=False)
                 saved_at = time.monotonic()
         save(finished=True)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(f"out of memory on {device}; lower --batch-size ({batch_size})") from error
     finally:
         stream.close()  # type: ignore[attr-defined]
         log.close()

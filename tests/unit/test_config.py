@@ -65,6 +65,8 @@ def test_unknown_settings_are_refused_by_name():
     [
         ({"batch_size": 0}, "batch_size must be positive, not 0"),
         ({"learning_rate": float("nan")}, "learning_rate must be positive, not nan"),
+        ({"learning_rate": 1e38}, "learning_rate must be at most 1, not 1e+38"),
+        ({"weight_decay": 1e300}, "weight_decay must be at most 1, not 1e+300"),
         ({"teacher_temp": 0.0}, "teacher_temp must be positive"),
         ({"alpha": 1.5}, "alpha must lie in 0 to 1, not 1.5"),
         ({"warmup": float("nan")}, "warmup must lie in 0 to 1"),

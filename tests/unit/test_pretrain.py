@@ -143,15 +143,16 @@ def test_the_log_has_every_figure(tmp_path):
     assert [row["step"] for row in rows] == list(range(1, 13))
     assert list(rows[0]) == COLUMNS
     assert not any(math.isnan(value) for value in rows[-1].values())
-    assert rows[-1]["learning_rate"] == pytest.approx(0, abs=1e-9)
+    assert rows[-1]["learning_rate"] < 0.02 * CONFIG.learning_rate
     assert max(row["learning_rate"] for row in rows) <= CONFIG.learning_rate
     assert 0 < rows[-1]["teacher_entropy"] <= math.log(MODEL.n_class_tokens) + 1e-6
     assert 1 <= rows[-1]["effective_rank"] <= len(HELD_OUT)
     assert -1 <= rows[-1]["agreement"] <= 1
 
 
-def test_divergence_stops_with_a_clear_message(tmp_path):
-    config = dataclasses.replace(CONFIG, learning_rate=1e30, warmup=0.0)
+def test_divergence_stops_with_a_clear_message(tmp_path, monkeypatch):
+    monkeypatch.setattr("findna.train.pretrain.learning_rate", lambda *args, **kwargs: 1e30)
+    config = CONFIG
     with pytest.raises(TrainingError, match="diverged: the class tokens of held-out windows are not finite; lower"):
         run(tmp_path / "measured", config)
     with pytest.raises(TrainingError, match=r"diverged: the loss is (nan|inf) and the gradient's norm .*; lower"):
@@ -232,6 +233,37 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         run(tmp_path / "file")
+
+
+def test_a_run_without_a_whole_checkpoint_says_what_to_do(tmp_path):
+    run(tmp_path / "run", dataclasses.replace(CONFIG, steps=1))
+    for path in (tmp_path / "run" / "checkpoints").glob("*.safetensors"):
+        path.write_bytes(b"")
+    with pytest.raises(TrainingError, match=r"nothing to resume: .* in checkpoints/; delete .*run and start again$"):
+        run(tmp_path / "run", dataclasses.replace(CONFIG, steps=1), resume=True)
+
+
+def test_too_little_memory_says_what_to_lower(tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore.")
+
+    monkeypatch.setattr("findna.train.pretrain.Trainer.update", fail)
+    with pytest.raises(TrainingError, match=r"^out of memory on cpu; lower --batch-size \(4\)$"):
+        run(tmp_path / "run")
+
+
+def test_rate_and_momentum_are_those_of_the_middle_of_each_step(tmp_path):
+    run(tmp_path / "run")
+    rows = read_log(tmp_path / "run" / "log.csv")
+    for index, row in enumerate(rows):
+        progress = (index + 0.5) / 12
+        rise = progress / 0.3
+        fall = (1 + math.cos(math.pi * (progress - 0.3) / 0.7)) / 2
+        assert row["learning_rate"] == pytest.approx(
+            CONFIG.learning_rate * (rise if progress < 0.3 else fall), rel=1e-4
+        )
+        assert row["momentum"] == pytest.approx(1 - 0.004 * (1 + math.cos(math.pi * progress)) / 2, abs=1e-6)
+    assert rows[-1]["learning_rate"] > 0
 
 
 def test_another_run_is_not_resumed(tmp_path):
