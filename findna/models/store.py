@@ -128,25 +128,28 @@ def load_model(name: str = DEFAULT) -> Model:
 
 
 def save_model(folder: Path, network: ChordMixer, *, name: str, training: Mapping[str, Any], card: str) -> None:
-    """Write a model folder, weights in bf16; `config.json`, which makes it a model, comes last.
+    """Write a model folder, weights in bf16; `config.json`, which makes it a model, goes first and comes last.
 
-    The golden vectors are those of the stored, rounded weights.
+    Who looks in between finds no model, never weights beside the config of others. The golden vectors are those
+    of the stored, rounded weights.
 
     Raises:
         OutputError: The folder cannot be made or written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise_output_error(error, folder)
     rounded = {
         key: value.detach().to("cpu", torch.bfloat16).contiguous() for key, value in network.state_dict().items()
     }
     content = save(rounded)
     stored = ChordMixer(network.config)
     stored.load_state_dict(rounded)
+    golden = golden_vectors(stored.eval())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise_output_error(error, folder)
     write_atomic(folder / "model.safetensors", content)
-    write_atomic(folder / "golden.json", json.dumps(golden_vectors(stored.eval())) + "\n")
+    write_atomic(folder / "golden.json", json.dumps(golden) + "\n")
     write_atomic(folder / "CARD.md", card)
     config = {
         "schema": SCHEMA,
@@ -184,16 +187,19 @@ def verify_model(model: Model, *, products: torch.dtype = torch.float32) -> Iter
     """Yield (check, whether it holds, figure) for a loaded model: finite weights, golden vectors."""
     n_bad = sum(int((~p.isfinite()).sum()) for p in model.network.parameters())
     yield "weights are finite", n_bad == 0, f"{model.config.n_parameters:,} parameters, {n_bad} not finite"
+    found = {length: np.array(vector) for length, vector in golden_vectors(model.network, products).items()}
     try:
         stored = json.loads((model.path / "golden.json").read_text())
-    except (OSError, ValueError) as error:
+        expected = {length: np.array(vector, dtype=np.float64) for length, vector in stored.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         yield "golden vectors", False, f"golden.json cannot be read: {error}"
         return
-    found = golden_vectors(model.network, products)
+    if {length: v.shape for length, v in expected.items()} != {length: v.shape for length, v in found.items()}:
+        yield "golden vectors", False, f"golden.json does not hold one vector of each of {', '.join(found)} bases"
+        return
     worst = 0.0
-    for length, vector in stored.items():
-        expected, ours = np.array(vector), np.array(found.get(length, np.nan))
-        delta = np.abs(ours - expected).max() / np.abs(expected).max() if ours.shape == expected.shape else np.nan
+    for length, vector in expected.items():
+        delta = np.abs(found[length] - vector).max() / np.abs(vector).max()
         worst = float(np.maximum(worst, delta))  # NaN stays
     limit = TOLERANCE[products]
     yield (

@@ -1,6 +1,7 @@
 """Model folders: round trip, and everything that is refused."""
 
 import hashlib
+import itertools
 import json
 import pickle
 
@@ -10,6 +11,7 @@ import torch
 
 from findna.config import ModelConfig
 from findna.errors import ModelError, OutputError
+from findna.io.files import write_atomic
 from findna.models.store import find_model, load_model, save_model, verify_model
 from findna.nn.chordmixer import ChordMixer, initialise
 
@@ -77,6 +79,37 @@ def test_golden_vectors_that_are_missing_or_of_another_size_do_not_verify(folder
     checks = list(verify_model(load_model(str(folder))))
     assert checks[1][1] is False
     assert "golden.json cannot be read" in checks[1][2]
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3", '{"20": [1.0]}', '{"20": "x"}', '{"20": null, "17": 1}', "more"])
+def test_golden_vectors_of_anything_else_do_not_verify(folder, text):
+    golden = json.loads((folder / "golden.json").read_text())
+    content = json.dumps({**golden, "5": [1.0]}) if text == "more" else text
+    (folder / "golden.json").write_text(content)
+    checks = list(verify_model(load_model(str(folder))))
+    assert [ok for _, ok, _ in checks] == [True, False]
+    assert checks[1][2].startswith(("golden.json cannot be read", "golden.json does not hold one vector of each of"))
+
+
+def test_a_reader_never_sees_half_of_a_saved_model(folder, monkeypatch):
+    """Before every file that a save puts down, and after: the old model, none yet, or the new one."""
+    seen = []
+
+    def look():
+        try:
+            seen.append(load_model(str(folder)).name)
+        except ModelError as error:
+            assert "holds no config.json" in str(error)  # noqa: PT017
+            seen.append("none")
+
+    def write(path, content):
+        look()
+        write_atomic(path, content)
+        look()
+
+    monkeypatch.setattr("findna.models.store.write_atomic", write)
+    save_model(folder, initialise(ChordMixer(MODEL), 4), name="new", training={}, card="")
+    assert [name for name, _ in itertools.groupby(seen)] == ["none", "new"]
 
 
 def test_a_wrong_sha256_is_refused_with_both(folder):
