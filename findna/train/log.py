@@ -2,10 +2,14 @@
 
 import contextlib
 import csv
+import io
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from findna.io.files import write_atomic
 
 COLUMNS = [
     "step",
@@ -37,24 +41,30 @@ class Log:
     def __init__(self, folder: Path, *, step: int) -> None:
         path = folder / "log.csv"
         kept = [row for row in read_log(path) if row["step"] <= step] if path.exists() else []
-        self._file = path.open("w", newline="")
-        self._writer = csv.DictWriter(self._file, COLUMNS, restval="", lineterminator="\n")
-        self._writer.writeheader()
-        for row in kept:
-            self._write(row)
-        self._board = _tensorboard(folder)
+        head = io.StringIO()
+        writer = _writer(head)
+        writer.writeheader()
+        writer.writerows(map(_cells, kept))
+        write_atomic(path, head.getvalue())
+        self._file = path.open("a", newline="")
+        self._writer = _writer(self._file)
+        self._flushed = -math.inf
+        self._board = _tensorboard(folder, step)
 
     def write(self, row: Mapping[str, float]) -> None:
-        """Add one report; columns that it lacks stay empty."""
-        self._write(row)
+        """Add one report; columns that it lacks stay empty. The file has it within a second of steps."""
+        self._writer.writerow(_cells(row))
+        if time.monotonic() - self._flushed >= 1:
+            self.flush()
         if self._board is not None:
             for name, value in row.items():
                 if name != "step":
                     self._board.add_scalar(name, value, int(row["step"]))
 
-    def _write(self, row: Mapping[str, float]) -> None:
-        self._writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items() if v == v})
+    def flush(self) -> None:
+        """Let the file have every row so far."""
         self._file.flush()
+        self._flushed = time.monotonic()
 
     def close(self) -> None:
         """Close the files."""
@@ -63,11 +73,19 @@ class Log:
             self._board.close()
 
 
-def _tensorboard(folder: Path) -> Any:
+def _writer(file: TextIO) -> "csv.DictWriter[str]":
+    return csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+
+
+def _cells(row: Mapping[str, float]) -> dict[str, Any]:
+    return {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items() if v == v}
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
     with contextlib.suppress(ImportError):
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(str(folder / "tensorboard"))
+        return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
     return None
 
 

@@ -383,6 +383,7 @@ def pretrain(
             "total_steps": clock.total_steps,
             "time_budget": time_budget,
         }
+        log.flush()  # a resume keeps the rows up to its checkpoint
         save_checkpoint(folder, step, trainer.tensors(), state)
         summary = {
             "finished": finished,

@@ -60,7 +60,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(windows: Path) -> None:
     n_before = 1
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         resume = ["--resume"] if n_before > 1 else []
-        command = [sys.executable, "-m", "findna_cli", *flags, "-o", "parts", *resume]
+        command = [sys.executable, "-m", "findna_cli", *flags, "--checkpoint-every", "0.001", "-o", "parts", *resume]
         process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE)
         while n_lines(Path("parts/log.csv")) < n_before + 4 and process.poll() is None:
             time.sleep(0.001)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -299,3 +301,45 @@ def test_a_log_reads_back_and_empty_cells_are_nan(tmp_path):
     assert (row["step"], row["loss"]) == (1, 0.123457)
     assert math.isnan(row["accuracy"])
     assert math.isnan(row["valid_loss"])
+
+
+def test_kept_rows_are_on_disk_before_a_resume_goes_on(tmp_path, monkeypatch):
+    log = Log(tmp_path, step=0)
+    for step in (1, 2, 3):
+        log.write({"step": step, "epoch": 0, "n_bases": 7})
+    log.close()
+    boards = []
+
+    def board(*args, **kwargs):
+        boards.append(kwargs)
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=board))
+    log = Log(tmp_path, step=2)
+    assert [row["step"] for row in read_log(tmp_path / "log.csv")] == [1, 2]  # were it killed here
+    assert boards == [{"purge_step": 3}]
+    log.close()
+
+
+def test_a_log_is_flushed_once_a_second(tmp_path, monkeypatch):
+    now = [10.0]
+    monkeypatch.setattr("findna.train.log.time.monotonic", lambda: now[0])
+    log = Log(tmp_path, step=0)
+    n_rows = []
+    for step, seconds in enumerate((10.0, 10.5, 10.9, 11.0, 11.5), start=1):
+        now[0] = seconds
+        log.write({"step": step, "epoch": 0, "n_bases": 7})
+        n_rows.append(len(read_log(tmp_path / "log.csv")))
+    assert n_rows == [1, 1, 1, 4, 4]
+    log.close()
+    assert len(read_log(tmp_path / "log.csv")) == 5
+
+
+def test_a_checkpoint_s_rows_are_in_the_log(tmp_path):
+    seen = []
+    run(
+        tmp_path / "run",
+        checkpoint_seconds=0.0,
+        on_report=lambda report: seen.append((report.step, len(read_log(tmp_path / "run" / "log.csv")))),
+    )
+    assert all(n_rows >= step - 1 for step, n_rows in seen)
