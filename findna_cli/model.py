@@ -64,17 +64,21 @@ def convert(
     checkpoint: Annotated[
         Path, typer.Argument(help="Checkpoint of the published code (.pt), read without unpickling code.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Model folder to write.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Model folder to write; else named for the checkpoint.", show_default=False),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing model folder.")] = False,
 ) -> None:
     """Make a model folder of a checkpoint of the published code."""
     from findna.errors import OutputError
     from findna.models.convert import convert as convert_checkpoint
 
-    if (out / "config.json").exists() and not force:
-        raise OutputError(f"{out}: holds a model already; --force replaces it")
-    config = convert_checkpoint(checkpoint, out, name=out.resolve().name)
-    typer.echo(f"{out}: {config.n_parameters:,} parameters, window {config.window}", err=True)
+    folder = out or Path(checkpoint.stem)
+    if (folder / "config.json").exists() and not force:
+        raise OutputError(f"{folder}: holds a model already; --force replaces it")
+    config = convert_checkpoint(checkpoint, folder, name=folder.resolve().name)
+    typer.echo(f"{folder}: {config.n_parameters:,} parameters, window {config.window}", err=True)
 
 
 def verify_report(name: str, *, device: str, precision: str) -> tuple[str, list[dict[str, Any]]]:

@@ -13,7 +13,6 @@ from command import Oracle, assert_close, call, embedded, read
 from published import formula_b
 
 from findna.config import ModelConfig
-from findna.errors import ModelError
 from findna.models.store import DEFAULT, find_model, shipped_models
 
 Write = Callable[..., Path]
@@ -22,10 +21,7 @@ Write = Callable[..., Path]
 @pytest.fixture
 def default() -> Path:
     """The folder of the shipped model."""
-    try:
-        return find_model(DEFAULT)
-    except ModelError:
-        pytest.skip("no model is shipped in this checkout")
+    return find_model(DEFAULT)
 
 
 def test_info_tells_size_sha_and_card(model: Path) -> None:
@@ -74,6 +70,10 @@ def test_a_checkpoint_of_the_published_code_becomes_a_model(write: Write) -> Non
     refused = call("model", "convert", "authors.pt", "--out", "mine")
     assert (refused.code, refused.err) == (1, "findna: mine: holds a model already; --force replaces it\n")
     assert call("model", "convert", "authors.pt", "--out", "mine", "--force").code == 0
+    Path("sub").mkdir()
+    Path("authors.pt").rename("sub/theirs.pt")
+    assert call("model", "convert", "sub/theirs.pt").code == 0
+    assert call("model", "verify", "theirs", "--precision", "fp32").code == 0
     del tensors["linear.bias"]
     torch.save(tensors, "part.pt")
     write("text.pt", "hello")
@@ -150,7 +150,9 @@ def test_doctor_tells_the_machine_and_checks_a_model(model: Path) -> None:
 def test_list_names_every_shipped_model() -> None:
     result = call("model", "list")
     assert result.code == 0
-    assert [line.split("\t")[0] for line in result.out.splitlines()] == [path.name for path in shipped_models()]
+    names = [line.split("\t")[0] for line in result.out.splitlines()]
+    assert names == [path.name for path in shipped_models()]
+    assert DEFAULT in names
 
 
 def test_the_shipped_model_is_whole_and_the_default(default: Path) -> None:
