@@ -37,6 +37,7 @@ from findna.record import Record
 STDOUT = Path("-")
 CALIBRATION_SECONDS = 2.0
 _OBS_BYTES = 150
+_FILE_BYTES = 230_000
 _TSV_BYTES = 12
 _LONGEST_NAME = 255
 _LIBRARIES = ("torch", "numpy", "h5py", "pysam", "biopython", "safetensors")
@@ -226,7 +227,7 @@ def plan(job: EmbedJob) -> dict[str, Any]:
         n_good = summary.n_records - summary.n_problems
         n_features = len(feature_names(config, model.config))
         value_bytes = _TSV_BYTES if job.output_format == "tsv" else np.dtype(config.dtype).itemsize
-        n_bytes = n_good * (n_features * value_bytes + _OBS_BYTES)
+        n_bytes = n_good * (n_features * value_bytes + _OBS_BYTES) + _FILE_BYTES * (job.output_format == "h5")
         if config.with_cls:
             n_bytes += n_good * model.config.n_class_tokens * model.config.channels * value_bytes
         if config.with_tokens:

@@ -118,6 +118,9 @@ def embed(
         reference_bases=reference_bases,
     )
     kind = output_format or ("tsv" if out == "-" else ending_format(out))
+    told = _ENDINGS.get(Path(out.removesuffix(".gz")).suffix, kind)
+    if told != kind:
+        raise ConfigError(f"--format {kind} contradicts the name {out}")
     job = EmbedJob(
         inputs,
         Path(out or default_output(inputs, kind)),
@@ -145,8 +148,8 @@ def embed(
         with progress("embed", total=None, quiet=quiet) as advance:
             report = run(job, on_progress=lambda done, total: advance(done, f"of {total:,}" if total else ""))
     except (KeyboardInterrupt, SystemExit):
-        if Path(f"{job.out}.partial").exists():
-            say(f"{job.out}.partial is kept: the same command with --resume goes on")
+        is_kept = Path(f"{job.out}.partial").exists()
+        say(f"{job.out}.partial is kept: the same command with --resume goes on" if is_kept else "nothing is kept")
         raise
     write_report(json_file, report)
     say(

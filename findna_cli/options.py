@@ -10,6 +10,10 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from findna.errors import ConfigError
+
+MAX_THREADS = 1024
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 Genome = Annotated[
@@ -38,6 +42,8 @@ def set_threads(n_threads: int, *, deterministic: bool = False) -> None:
 
     import torch
 
+    if n_threads > MAX_THREADS:
+        raise ConfigError(f"--threads {n_threads}: at most {MAX_THREADS:,}")
     torch.set_num_threads(n_threads or n_cpus())
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -52,6 +52,8 @@ class ByteStream:
     def __init__(self, source: str | Path, *, error: type[InputError] = InputError) -> None:
         self.source, self.error = str(source), error
         self.name = "stdin" if self.source == STDIN else self.source
+        if self.source == STDIN and sys.stdin is None:
+            self.fail("is closed")
         try:
             self._file: BinaryIO = sys.stdin.buffer if self.source == STDIN else io.FileIO(self.source)
             self._tap = _Tap(self._file)

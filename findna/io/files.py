@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from findna.errors import OutputError
 
+_ATTEMPTS = 100
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -96,13 +97,17 @@ def raise_output_error(error: OSError, path: Path, *, hint: str = "") -> NoRetur
 
 
 def _acquire(path: Path, what: Path) -> int:
+    n_tries = 0
     while True:
+        n_tries += 1
         try:
             path.parent.mkdir(exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError as error:
-            if path.parent.parent.is_dir():  # the folder went between the two lines: its holder finished
-                continue
+            if path.parent.parent.is_dir():
+                if n_tries < _ATTEMPTS:  # the folder went between the two lines: its holder finished
+                    continue
+                raise_output_error(error, what)
             raise OutputError(f"{what}: the folder {path.parent.parent} does not exist") from error
         except OSError as error:
             raise_output_error(error, what)

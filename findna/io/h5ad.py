@@ -82,7 +82,7 @@ def n_bytes_needed(rows: Rows) -> int:
     )
     text = sum((rows.folder / name).stat().st_size for name in ("obs", "skipped"))
     heap = 64 * (rows.n_rows + rows.n_skipped) * len(rows.columns)
-    return int(1.02 * (matrices + 2 * text + heap)) + (4 << 20)
+    return int(1.02 * (matrices + 2 * text + heap)) + (1 << 20)
 
 
 class _Frame(AbstractContextManager["_Frame"]):

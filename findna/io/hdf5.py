@@ -257,14 +257,14 @@ def refuse_existing(path: Path, output_format: Format, *, is_allowed: bool) -> N
     """Raise if a file of an output, tokens among them, is in the way.
 
     Raises:
-        OutputError: One exists and `is_allowed` is False, or one is a folder.
+        OutputError: One exists and `is_allowed` is False, or one is no regular file.
     """
     existing = [path for path in _outputs(path, output_format, with_tokens=True).values() if path.exists()]
+    for path in existing:
+        if not path.is_file():
+            raise OutputError(f"{path}: is a {'folder' if path.is_dir() else 'device or pipe'}, not a file")
     if existing and not is_allowed:
         raise OutputError(f"{existing[-1]}: exists already; --force replaces it")
-    for path in existing:
-        if path.is_dir():
-            raise OutputError(f"{path}: is a folder")
 
 
 def _outputs(path: Path, output_format: Format, *, with_tokens: bool) -> dict[str, Path]:

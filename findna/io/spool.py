@@ -141,6 +141,7 @@ class Spool:
 
     def _refuse_other(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         missing = object()
+        old, new = _flat(old), _flat(new)
         differing = sorted(k for k in old.keys() | new.keys() if old.get(k, missing) != new.get(k, missing))
         if differing:
             changes = "; ".join(f"{key} was {_brief(old.get(key))}, is {_brief(new.get(key))}" for key in differing)
@@ -237,6 +238,15 @@ def _n_intact(path: Path, name: str, commits: Sequence[Mapping[str, Any]]) -> in
             if crc != commit["crc"][name]:
                 return index
     return len(commits)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested settings, named `outer.inner`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def _brief(value: Any) -> str:

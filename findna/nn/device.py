@@ -17,7 +17,8 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device).cpu()  # a device without data ("meta") has nothing to copy
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"device {name!r} is not to be had here: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0].partition(", ipu")[0]
+        raise ConfigError(f"device {name!r} is not to be had here: {reason} (auto, cpu, cuda, cuda:1, mps)") from error
     return device
 
 

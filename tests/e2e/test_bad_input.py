@@ -205,7 +205,7 @@ def test_an_output_that_cannot_be_written(write: Write, model: Path, monkeypatch
     Path("out.h5").mkdir()
     for out, message in {
         "none/out.h5": "none/out.h5.partial: the folder none does not exist",
-        "out.h5": "out.h5: exists already",
+        "out.h5": "out.h5: is a folder",
         "a.fa/out.h5": "a.fa/out.h5",
     }.items():
         result = call("embed", seqs, "-m", model, "-o", out)

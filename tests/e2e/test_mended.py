@@ -41,7 +41,8 @@ def test_a_dry_run_counts_the_bases_of_overlapping_windows(model: Path) -> None:
 
 
 def test_a_tsv_is_planned_larger_than_hdf5(model: Path) -> None:
-    Path("a.fa").write_text(FASTA)
+    text = "".join(f">s{i}\nACGT\n" for i in range(10_000))
+    Path("a.fa").write_text(text)
     h5, tsv = (planned("a.fa", "-m", model, "--format", kind)["output_bytes"] for kind in ("h5", "tsv"))
     assert tsv > h5
 
@@ -76,3 +77,45 @@ def test_several_inputs_need_a_name_for_their_output(model: Path) -> None:
     Path("b.fa").write_text(FASTA.replace("s", "t"))
     result = call("embed", "a.fa", "b.fa", "-m", model)
     assert (result.code, "-o FILE" in result.err) == (2, True)
+
+
+def test_a_device_is_never_replaced(model: Path) -> None:
+    Path("a.fa").write_text(FASTA)
+    os.mkfifo("node")
+    for flags in ([], ["--force"]):
+        result = call("embed", "a.fa", "-m", model, "-o", "node", "--format", "tsv", *flags)
+        assert (result.code, "not a file" in result.err) == (1, True)
+    assert not Path("node").is_file()
+
+
+def test_closed_stdin_is_one_line(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from findna.errors import InputError
+    from findna.io.compressed import ByteStream
+
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(InputError, match="stdin: is closed"):
+        ByteStream(STDIN)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["-t", "999999"], "at most 1,024"),
+        (["--device", "tpu"], "auto, cpu, cuda"),
+        (["-o", "x.parquet", "--format", "npy"], "contradicts"),
+    ],
+)
+def test_mistakes_of_the_command_line_are_named(flags: list[str], said: str, model: Path) -> None:
+    Path("a.fa").write_text(FASTA)
+    result = call("embed", "a.fa", "-m", model, *flags)
+    assert (result.code, said in result.err) == (2, True)
+
+
+def test_a_refused_resume_names_the_setting(tmp_path: Path) -> None:
+    from findna.errors import OutputError
+    from findna.io.spool import Spool
+
+    folder = tmp_path / "x.partial"
+    Spool(folder, ["x"], {"params": {"a": 1, "batch_bases": 16384}}, resume=False, discard=False).close()
+    with pytest.raises(OutputError, match=r"params\.batch_bases was 16384, is 4096"):
+        Spool(folder, ["x"], {"params": {"a": 1, "batch_bases": 4096}}, resume=True, discard=False)
