@@ -213,7 +213,7 @@ def test_an_output_that_cannot_be_written(write: Write, model: Path, monkeypatch
         assert message in result.err
         assert result.err.count("\n") == 1
     result = call("embed", seqs, "-m", model, "-o", "out.h5", "--force")
-    assert (result.code, result.err) == (1, "findna: out.h5: is a folder\n")
+    assert (result.code, result.err) == (1, "findna: out.h5: is a folder, not a file\n")
     monkeypatch.setattr("findna.io.files.free_bytes", lambda folder: 1000)
     result = call("embed", seqs, "-m", model, "-o", "full.h5")
     assert result.code == 1
