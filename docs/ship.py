@@ -39,7 +39,7 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def describe(config: dict[str, Any], results: list[dict[str, Any]], command: str) -> str:
+def describe(config: dict[str, Any], results: list[dict[str, Any]], *, command: str, note: str) -> str:
     """What CARD.md and docs/model.md say of the teacher: data, command, cost, figures, limits."""
     training = config["training"]
     summary, sources, recipe = training["summary"], training["sources"], training["config"]
@@ -49,14 +49,13 @@ def describe(config: dict[str, Any], results: list[dict[str, Any]], command: str
 `{config["name"]}`: {size["channels"]} channels, {size["hidden"]} hidden, {size["n_layers"]} layers; window {config["window"]}; weights in bf16,
 sha256 `{config["sha256"]}`.
 
-**Data.** {sources["n_windows"]:,} windows of up to {config["window"]:,} bases sampled from {", ".join(sources["files"])} (runs of GRCh38 of at least 1 kb, sha256
+**Data.** {sources["n_windows"]:,} windows of up to {config["window"]:,} bases sampled from {", ".join(Path(name).name for name in sources["files"])} (runs of GRCh38 of at least 1 kb, sha256
 `{next(iter(sources["files"].values()))}`); {", ".join(sources["holdout"])} held out; {sources["n_held_out"]} held-out windows measured. No labelled set was trained on; the
 reference sequence around items of labelled human sets was not excluded, so some of it was seen, without labels.
 
-**Command.** `{command}` (seed {recipe["seed"]})
+**Command.** `{command}` (seed {recipe["seed"]}). {note}
 
-**Cost.** {summary["steps"]:,} steps, {summary["n_bases"] / 1e6:.1f} Mbp seen, {summary["seconds"] / 60:.0f} minutes on a share of a 2-core CPU without native bf16,
-products in {training["products"]}.
+**Cost.** {summary["steps"]:,} steps, {summary["n_bases"] / 1e6:.1f} Mbp seen, {summary["seconds"] / 60:.0f} minutes, products in {training["products"]}.
 
 **At the end, held out.** Loss {summary["valid_loss"]:.4f} (masked nucleotides {summary["valid_mnm_loss"]:.4f} nats, contrast {summary["valid_contrastive_loss"]:.4f});
 masked bases right {summary["valid_accuracy"]:.4f}, a 7-mer table {summary["kmer_accuracy"]:.4f}; effective rank of the class tokens {summary["effective_rank"]:.1f};
@@ -80,7 +79,10 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--command", required=True, help="how it was pretrained")
+    parser.add_argument("--note", default="", help="what else the card says of that: machine, version")
     args = parser.parse_args()
+    if not json.loads((args.run / "config.json").read_text())["training"]["summary"]["finished"]:
+        parser.error(f"{args.run}: the run has not finished")
     shipped = SHIPPED / DEFAULT
     shipped.mkdir(parents=True, exist_ok=True)
     for name in ("model.safetensors", "golden.json", "config.json"):
@@ -88,7 +90,7 @@ def main() -> None:
     RESULT.parent.mkdir(exist_ok=True)
     run("-W", "ignore", DOCS.parent / "tests/benchmarks/bench_probe.py", "--data", args.data, *PROBE, "--json", RESULT)
     config = json.loads((shipped / "config.json").read_text())
-    text = describe(config, json.loads(RESULT.read_text())["results"], args.command)
+    text = describe(config, json.loads(RESULT.read_text())["results"], command=args.command, note=args.note)
     (shipped / "CARD.md").write_text(
         f"# {config['name']}\n\n{text}\nLicence: MIT. Sequence: reference bases of GRCh38.\n"
     )
