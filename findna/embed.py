@@ -23,7 +23,10 @@ from findna.record import Record
 from findna.sequence import Codes, N, reverse_complement
 
 GRID = 128
-"""Records between two places where a resume can begin. Batches never cross one, so they depend on row numbers only."""
+"""Most records of a cell: batches never cross its end, rows are written there, and a resume can begin there."""
+
+CELL_BATCHES = 4
+"""A cell ends, too, with the record that fills so many batches. Where cells end depends on the records alone."""
 
 
 class Cell(NamedTuple):
@@ -100,7 +103,7 @@ class Embedder:
         self.device, self.products = device, products
 
     def embed(self, items: Iterable[Record | InputError], *, sink: Writer | None = None) -> Iterator[Cell]:
-        """Yield the rows of records, `GRID` records at a time.
+        """Yield the rows of records, a cell at a time.
 
         Reading and packing run ahead in a thread. Memory is a few batches, however long a record is.
 
@@ -121,7 +124,7 @@ class Embedder:
             done: list[_Slot | InputError] = []
             pieces: list[_Piece] = []
             n_bases = 0
-            for piece in self._pieces(itertools.chain([first], itertools.islice(stream, GRID - 1)), done):
+            for piece in self._pieces(self._cell(itertools.chain([first], stream)), done):
                 if pieces and n_bases + len(piece.codes) > self.config.batch_bases:
                     yield _Work(pieces, pack([p.codes for p in pieces], n_class_tokens=n_tokens), [])
                     pieces, n_bases = [], 0
@@ -130,6 +133,14 @@ class Embedder:
             if pieces:
                 yield _Work(pieces, pack([p.codes for p in pieces], n_class_tokens=n_tokens), [])
             yield _Work([], None, done)
+
+    def _cell(self, items: Iterable[Record | InputError]) -> Iterator[Record | InputError]:
+        n_bases = 0
+        for n_records, item in enumerate(items, start=1):
+            yield item
+            n_bases += 0 if isinstance(item, InputError) else len(item.codes)
+            if n_records == GRID or n_bases >= CELL_BATCHES * self.config.batch_bases:
+                return
 
     def _pieces(self, items: Iterable[Record | InputError], done: list[_Slot | InputError]) -> Iterator[_Piece]:
         size, stride = self.config.window, self.config.stride

@@ -177,3 +177,15 @@ def test_what_is_written_already_is_passed_over():
 def test_what_the_model_cannot_give_is_refused_before_anything_runs():
     with pytest.raises(ConfigError, match="a window of 21 bases must lie in 1 to the teacher's 20"):
         embedder(window=21)
+
+
+def test_cells_end_early_with_long_records_and_a_resume_makes_the_same_bits():
+    items = [record("ACGT" * (1 + 40 * (i % 3 == 2)), i) for i in range(30)]
+    whole = Sink()
+    ends = list(write_rows(embedder(batch_bases=64), items, whole))
+    assert len(ends) > 5
+    rest = Sink(n_records_done=ends[2])
+    list(write_rows(embedder(batch_bases=64), items, rest))
+    for (key, vector), (other_key, other) in zip(whole.rows[ends[2] :], rest.rows, strict=True):
+        assert key == other_key
+        assert (vector == other).all()
