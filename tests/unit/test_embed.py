@@ -183,9 +183,9 @@ def test_cells_end_early_with_long_records_and_a_resume_makes_the_same_bits():
     items = [record("ACGT" * (1 + 40 * (i % 3 == 2)), i) for i in range(30)]
     whole = Sink()
     ends = list(write_rows(embedder(batch_bases=64), items, whole))
-    assert len(ends) > 5
-    rest = Sink(n_records_done=ends[2])
+    assert len(ends) > 3
+    rest = Sink(n_records_done=ends[1])
     list(write_rows(embedder(batch_bases=64), items, rest))
-    for (key, vector), (other_key, other) in zip(whole.rows[ends[2] :], rest.rows, strict=True):
+    for (key, vector), (other_key, other) in zip(whole.rows[ends[1] :], rest.rows, strict=True):
         assert key == other_key
         assert (vector == other).all()
