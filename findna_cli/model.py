@@ -31,10 +31,10 @@ def list_models() -> None:
 @app.command()
 def info(name: Name = "", json_file: Json = None) -> None:
     """Print where a model lies, its size, its sha256 and its CARD.md."""
-    from findna.models.store import DEFAULT, find_model, read_config
+    from findna.models.store import DEFAULT, load_model, read_config
     from findna_cli.console import write_report
 
-    folder = find_model(name or DEFAULT)
+    folder = load_model(name or DEFAULT).path  # whole, or an error
     config = read_config(folder)
     for key in ("name", "window", "sha256"):
         typer.echo(f"{key:16} {config.get(key)}")

@@ -128,7 +128,9 @@ def _open(path: Path) -> h5py.File:
     except FileNotFoundError as error:
         raise TableError("is not there", path=path) from error
     except OSError as error:
-        reason = "is no HDF5 file, or a damaged one" if path.is_file() else f"cannot be read: {error}"
+        reason = "is no HDF5 file, or a damaged one" if path.is_file() else "cannot be read"
+        if path.is_dir():
+            reason = "is an unfinished run: --resume goes on with it" if path.suffix == ".partial" else "is a folder"
         raise TableError(reason, path=path) from error
 
 

@@ -1,6 +1,7 @@
 """What a review found and must not come back."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,18 @@ def test_a_refused_resume_names_the_setting(tmp_path: Path) -> None:
     Spool(folder, ["x"], {"params": {"a": 1, "batch_bases": 16384}}, resume=False, discard=False).close()
     with pytest.raises(OutputError, match=r"params\.batch_bases was 16384, is 4096"):
         Spool(folder, ["x"], {"params": {"a": 1, "batch_bases": 4096}}, resume=True, discard=False)
+
+
+def test_a_folder_is_viewed_as_one_line() -> None:
+    Path("run.h5.partial").mkdir()
+    assert "unfinished run" in call("view", "run.h5.partial").err
+    assert call("view", ".").err == "findna: file .: is a folder\n"
+
+
+def test_info_of_a_damaged_model_is_an_error(model: Path) -> None:
+    damaged = Path("damaged")
+    shutil.copytree(model, damaged)
+    with (damaged / "model.safetensors").open("ab") as file:
+        file.write(b"x")
+    result = call("model", "info", damaged)
+    assert (result.code, "sha256" in result.err) == (1, True)
