@@ -30,7 +30,7 @@ CELL_BATCHES = 4
 
 
 class Cell(NamedTuple):
-    """Finished rows and skipped records of one cell of the grid.
+    """Finished rows and skipped records of one cell.
 
     Args:
         x: Vectors, shape (B, D), float32.
@@ -119,20 +119,23 @@ class Embedder:
 
     def _works(self, items: Iterable[Record | InputError]) -> Iterator[_Work]:
         stream = iter(items)
-        n_tokens = self.network.config.n_class_tokens
         for first in stream:
             done: list[_Slot | InputError] = []
             pieces: list[_Piece] = []
             n_bases = 0
             for piece in self._pieces(self._cell(itertools.chain([first], stream)), done):
                 if pieces and n_bases + len(piece.codes) > self.config.batch_bases:
-                    yield _Work(pieces, pack([p.codes for p in pieces], n_class_tokens=n_tokens), [])
+                    yield self._packed(pieces)
                     pieces, n_bases = [], 0
                 pieces.append(piece)
                 n_bases += len(piece.codes)
             if pieces:
-                yield _Work(pieces, pack([p.codes for p in pieces], n_class_tokens=n_tokens), [])
+                yield self._packed(pieces)
             yield _Work([], None, done)
+
+    def _packed(self, pieces: list[_Piece]) -> _Work:
+        batch = pack([piece.codes for piece in pieces], n_class_tokens=self.network.config.n_class_tokens)
+        return _Work(pieces, batch, [])
 
     def _cell(self, items: Iterable[Record | InputError]) -> Iterator[Record | InputError]:
         n_bases = 0

@@ -164,10 +164,8 @@ def run(job: EmbedJob, *, on_progress: Callable[[int, int | None], None] = lambd
         summary = check(job, genome)
         inputs = _input_facts(job.inputs)
         total = None if summary.unchecked else summary.n_records
-        model = load_model(job.model)
-        device = pick_device(job.device)
-        products = pick_products(job.precision, device)
-        embedder = Embedder(model.network, job.config, device=device, products=products)
+        model, embedder = _load(job)
+        device = embedder.device
         items = read_records(job.inputs, job.options, genome=genome)
         first, extra = _peek(items)
         facts = {"inputs": inputs, "genome": _genome_facts(genome), "params": _params(job, embedder)}
@@ -210,9 +208,7 @@ def plan(job: EmbedJob) -> dict[str, Any]:
     """
     with ExitStack() as stack:
         genome = stack.enter_context(Genome(job.options.genome)) if job.options.genome else None
-        model = load_model(job.model)
-        device = pick_device(job.device)
-        embedder = Embedder(model.network, job.config, device=device, products=pick_products(job.precision, device))
+        model, embedder = _load(job)
         config = embedder.config
         tolerant = dataclasses.replace(job, on_error="skip")
         n_seen = 0
@@ -248,9 +244,15 @@ def plan(job: EmbedJob) -> dict[str, Any]:
         "first_problems": str(problem) if problem else "",
         "not_counted": summary.unchecked,
         "model": model.name,
-        "device": str(device),
+        "device": str(embedder.device),
         "precision": _name_of(embedder.products),
     }
+
+
+def _load(job: EmbedJob) -> tuple[Model, Embedder]:
+    model, device = load_model(job.model), pick_device(job.device)
+    products = pick_products(job.precision, device)
+    return model, Embedder(model.network, job.config, device=device, products=products)
 
 
 class _Counted(Iterator[Record | InputError]):

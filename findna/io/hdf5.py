@@ -22,7 +22,7 @@ __all__ = ["OBS_COLUMNS", "EmbeddingReader", "EmbeddingWriter", "Format", "Write
 
 Format = Literal["h5", "tsv", "parquet", "npy"]
 _KEPT = "every row is kept: --resume finishes the run once there is room"
-_LOST = "the input cannot be read again: make room and start anew"
+_LOST = "the input cannot be read again: make room and start anew with --force"
 
 
 class EmbeddingWriter:
