@@ -1,0 +1,117 @@
+"""How good predictions are: one dictionary of figures for each objective, all of them by scikit-learn."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.errors import MissingExtraError
+
+Values = NDArray[Any]
+NAMES = ("accuracy", "macro_f1", "mcc", "auroc")
+"""What is said of every classification, in the order of the tables."""
+
+THRESHOLD = 0.5
+"""A label of a multilabel task is predicted from this probability on."""
+
+
+def metrics_of(
+    labels: Values, probabilities: Values, *, classes: Sequence[str] = (), objective: str = "classification"
+) -> dict[str, Any]:
+    """Figures of predictions, ready for JSON; one that is not defined for these labels is None.
+
+    Classification: accuracy, macro_f1 (mean over the classes that occur or are predicted), mcc, auroc (one class
+    against the rest, mean over the classes that occur), confusion (rows are the true class, columns the predicted).
+    Multilabel: the same of each label, averaged over the labels; confusion is one 2 x 2 table a label.
+    Regression: pearson, spearman, r2, mse.
+
+    Args:
+        labels: Class index (n,), or 0 and 1 (n, n_classes), or values (n,).
+        probabilities: Shape (n, n_classes), or values (n,) or (n, 1).
+        classes: Names of the classes; () for regression.
+        objective: classification, multilabel or regression.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+        ValueError: The shapes do not fit, a value is not finite, or there is no such objective.
+    """
+    _require_sklearn()
+    figures = {"classification": _of_classes, "multilabel": _of_labels, "regression": _of_values}
+    if objective not in figures:
+        raise ValueError(f"objective must be one of {', '.join(figures)}, not {objective!r}")
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
+    if len(labels) != len(probabilities) or not len(labels):
+        raise ValueError(f"{len(labels)} labels do not go with {len(probabilities)} predictions")
+    if objective != "regression" and probabilities.shape[1:] != (len(classes),):
+        raise ValueError(f"probabilities of shape {probabilities.shape} do not go with {len(classes)} classes")
+    if not np.isfinite(probabilities).all():
+        raise ValueError("a prediction is not finite")
+    return {**figures[objective](labels, probabilities), "n": len(labels)}
+
+
+def mean_of(figures: Sequence[float | None]) -> float | None:
+    """The mean of those figures that are defined; None where none is."""
+    defined = [figure for figure in figures if figure is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def _of_classes(labels: Values, probabilities: Values) -> dict[str, Any]:
+    from sklearn import metrics
+
+    n_classes = probabilities.shape[1]
+    predicted = probabilities.argmax(1)
+    scores = [_auroc(labels == k, probabilities[:, k]) for k in range(n_classes)]
+    return {
+        "accuracy": float(metrics.accuracy_score(labels, predicted)),
+        "macro_f1": float(metrics.f1_score(labels, predicted, average="macro")),
+        "mcc": float(metrics.matthews_corrcoef(labels, predicted)),
+        "auroc": scores[1] if n_classes == 2 else mean_of(scores),
+        "confusion": metrics.confusion_matrix(labels, predicted, labels=range(n_classes)).tolist(),
+    }
+
+
+def _of_labels(labels: Values, probabilities: Values) -> dict[str, Any]:
+    from sklearn import metrics
+
+    truth, predicted = labels.astype(bool), probabilities >= THRESHOLD
+    columns = range(probabilities.shape[1])
+
+    def over_labels(figure: Callable[..., float]) -> float:
+        return float(np.mean([figure(truth[:, k], predicted[:, k]) for k in columns]))
+
+    return {
+        "accuracy": over_labels(metrics.accuracy_score),
+        "macro_f1": float(metrics.f1_score(truth, predicted, average="macro", zero_division=0.0)),
+        "mcc": over_labels(metrics.matthews_corrcoef),
+        "auroc": mean_of([_auroc(truth[:, k], probabilities[:, k]) for k in columns]),
+        "confusion": metrics.multilabel_confusion_matrix(truth, predicted).tolist(),
+    }
+
+
+def _of_values(labels: Values, predicted: Values) -> dict[str, Any]:
+    from scipy import stats
+    from sklearn import metrics
+
+    predicted = predicted.reshape(len(labels))
+    is_varied = len(labels) > 1 and bool(np.ptp(labels) > 0)
+    is_ordered = is_varied and bool(np.ptp(predicted) > 0)
+    return {
+        "pearson": float(stats.pearsonr(labels, predicted).statistic) if is_ordered else None,
+        "spearman": float(stats.spearmanr(labels, predicted).statistic) if is_ordered else None,
+        "r2": float(metrics.r2_score(labels, predicted)) if is_varied else None,
+        "mse": float(metrics.mean_squared_error(labels, predicted)),
+    }
+
+
+def _auroc(is_class: Values, scores: Values) -> float | None:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(is_class, scores)) if 0 < np.count_nonzero(is_class) < len(is_class) else None
+
+
+def _require_sklearn() -> None:
+    try:
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("scikit-learn", extra="bench", purpose="accuracy, macro F1, MCC and AUROC") from error

@@ -1,0 +1,182 @@
+"""Figures as PNG files: training curve, confusion matrix, ROC, calibration."""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.errors import MissingExtraError
+from findna.io.files import write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+N_BINS = 10
+"""Bins of a calibration plot, of equal width."""
+
+_MOST_CURVES = 10
+_LONGEST_NAME = 18
+_INK, _BLUE, _ORANGE, _GREY = "#222222", "#2166ac", "#d6604d", "#999999"
+
+
+def training_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str = "") -> None:
+    """Draw `loss` and `valid_loss` of a training's log by `epoch` (else `step`); the best `valid_loss` is marked.
+
+    Args:
+        rows: Lines of log.csv; a value that is missing or "" is left out.
+        path: The PNG file.
+        title: Above the figure.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        OutputError: The file cannot be written.
+    """
+    figure, axes = _figure(5.2, 3.4)
+    x_name = "epoch" if any("epoch" in row for row in rows) else "step"
+    for name, label, color in (("loss", "training", _GREY), ("valid_loss", "validation", _BLUE)):
+        points = [(float(row[x_name]), float(row[name])) for row in rows if row.get(name) not in (None, "")]
+        if not points:
+            continue
+        x, y = zip(*points, strict=True)
+        axes.plot(x, y, color=color, label=label, marker="o" if len(points) <= 30 else "", markersize=3)
+        if name == "valid_loss":
+            best = int(np.argmin(y))
+            axes.plot(x[best], y[best], "o", color=_ORANGE, markersize=6, label=f"best: {y[best]:.4f}")
+    if x_name == "epoch":
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set(xlabel=x_name, ylabel="loss", title=title)
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def confusion_matrix(
+    confusion: Sequence[Sequence[int]], path: Path, *, classes: Sequence[str], title: str = ""
+) -> None:
+    """Draw a confusion matrix: each row is a true class, shaded by its shares, with counts in the cells.
+
+    Args:
+        confusion: Counts, rows are the true class, columns the predicted.
+        path: The PNG file.
+        classes: Their names.
+        title: Above the figure.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        OutputError: The file cannot be written.
+    """
+    counts = np.asarray(confusion)  # (n_classes, n_classes)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    size = 2.4 + 0.55 * len(classes)
+    figure, axes = _figure(size + 0.9, size)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    names = [_short(name) for name in classes]
+    axes.set_xticks(
+        range(len(names)),
+        names,
+        rotation=45 if max(map(len, names)) > 3 else 0,
+        ha="right" if max(map(len, names)) > 3 else "center",
+        rotation_mode="anchor",
+    )
+    axes.set_yticks(range(len(names)), names)
+    for (row, column), count in np.ndenumerate(counts):
+        color = "white" if shares[row, column] > 0.6 else _INK
+        axes.text(column, row, f"{count:,}", ha="center", va="center", color=color, fontsize=8)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046, pad=0.04)
+    _save(figure, path)
+
+
+def roc(
+    labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *, classes: Sequence[str], title: str = ""
+) -> None:
+    """Draw the ROC of each class against the rest (of two classes, of the second), with its area.
+
+    Args:
+        labels: Class index, shape (n,).
+        probabilities: Shape (n, n_classes).
+        path: The PNG file.
+        classes: Their names; of more than ten only the mean of the areas and thin lines are shown.
+        title: Above the figure.
+
+    Raises:
+        MissingExtraError: matplotlib or scikit-learn is not installed.
+        OutputError: The file cannot be written.
+    """
+    figure, axes = _figure(4.4, 4.2)
+    from sklearn.metrics import auc, roc_curve
+
+    shown = [k for k in ([1] if len(classes) == 2 else range(len(classes))) if 0 < np.sum(labels == k) < len(labels)]
+    areas = []
+    for k in shown:
+        false, true, _ = roc_curve(labels == k, probabilities[:, k])
+        areas.append(float(auc(false, true)))
+        label = f"{_short(classes[k])}: {areas[-1]:.3f}" if len(shown) <= _MOST_CURVES else None
+        axes.plot(false, true, label=label, linewidth=1.4 if label else 0.6, color=_BLUE if len(shown) == 1 else None)
+    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", title=title, aspect="equal")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    if shown:
+        axes.legend(
+            frameon=False, loc="lower right", fontsize=8, title=f"area (mean {np.mean(areas):.3f})", title_fontsize=8
+        )
+    _save(figure, path)
+
+
+def calibration(labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *, title: str = "") -> None:
+    """Draw how often a prediction is right against how sure it is; on the diagonal the two agree.
+
+    Args:
+        labels: Class index, shape (n,).
+        probabilities: Shape (n, n_classes); the largest of a row is how sure it is.
+        path: The PNG file.
+        title: Above the figure.
+
+    Raises:
+        MissingExtraError: matplotlib or scikit-learn is not installed.
+        OutputError: The file cannot be written.
+    """
+    figure, axes = _figure(4.4, 4.2)
+    from sklearn.calibration import calibration_curve
+
+    sureness = np.clip(probabilities.max(1), 0, 1)
+    is_right = probabilities.argmax(1) == labels
+    rate, mean = calibration_curve(is_right, sureness, n_bins=N_BINS)
+    edges = np.linspace(0, 1, N_BINS + 1)
+    counts, _ = np.histogram(sureness, edges)
+    axes.bar(
+        edges[:-1], counts / counts.sum(), width=1 / N_BINS, align="edge", color="#dddddd", label="share of predictions"
+    )
+    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
+    axes.plot(mean, rate, "o-", color=_BLUE, markersize=4, label="right")
+    axes.set(xlabel="probability of the predicted class", ylabel="share that is right", title=title, aspect="equal")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axes.legend(frameon=False, loc="upper left", fontsize=8)
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", extra="bench", purpose="a figure") from error
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.title.set_size(10)
+    return figure, axes
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    write_atomic(path, buffer.getvalue())
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
