@@ -1,4 +1,4 @@
-"""Settings that travel together: the network's size, and the recipe of a pretraining."""
+"""Settings that travel together: the network's size, the recipes of a pretraining and of a fine-tuning, a vector."""
 
 import dataclasses
 import math
@@ -32,6 +32,8 @@ class ModelConfig:
         n_layers: N, each of `n_blocks` blocks.
         max_len: Positions fed in, class tokens included; sets the number of blocks a layer.
         n_class_tokens: K, zero rows appended to a sequence.
+        extended_len: Positions of a ring after `findna finetune --extend`, class tokens included, for which each
+            layer has more blocks at its end; 0 without.
 
     Raises:
         ConfigError: A size is not positive, or no base fits in; all problems at once.
@@ -46,10 +48,13 @@ class ModelConfig:
     n_layers: int = 4
     max_len: int = 1010
     n_class_tokens: int = 10
+    extended_len: int = 0
 
     def __post_init__(self) -> None:
-        sizes = dataclasses.asdict(self)
+        sizes = {name: value for name, value in dataclasses.asdict(self).items() if name != "extended_len"}
         problems = [f"{name} must be at least 1, not {value!r}" for name, value in sizes.items() if value < 1]
+        if self.extended_len and self.extended_len <= self.max_len:
+            problems.append(f"extended_len {self.extended_len} must be 0 or above max_len {self.max_len}")
         if self.max_len <= self.n_class_tokens:
             problems.append(f"max_len {self.max_len} leaves no base beside {self.n_class_tokens} class tokens")
         _require(problems)
@@ -57,12 +62,17 @@ class ModelConfig:
     @property
     def window(self) -> int:
         """Bases in the longest sequence that is embedded in one piece."""
-        return self.max_len - self.n_class_tokens
+        return (self.extended_len or self.max_len) - self.n_class_tokens
 
     @property
     def n_blocks(self) -> int:
         """M, blocks a layer: log2 of the positions, rounded up."""
-        return math.ceil(math.log2(self.max_len))
+        return math.ceil(math.log2(self.extended_len or self.max_len))
+
+    @property
+    def n_added(self) -> int:
+        """How many of a layer's blocks, its last ones, were added by an extension."""
+        return self.n_blocks - math.ceil(math.log2(self.max_len))
 
     @property
     def shifts(self) -> tuple[int, ...]:
@@ -71,14 +81,33 @@ class ModelConfig:
         return tuple(2**track // 2 for track in range(n_tracks))
 
     @property
+    def added_track_width(self) -> int:
+        """Track width of added blocks: ceil(C / (M + 1))."""
+        return math.ceil(self.channels / (self.n_blocks + 1))
+
+    @property
+    def added_shifts(self) -> tuple[int, ...]:
+        """Rotation of each track of added blocks: 0, then powers of two up to 2^(M - 1).
+
+        Where rounding leaves fewer than M + 1 tracks, it is the short shifts that are left to the layer's own blocks.
+        """
+        n_tracks = math.ceil(self.channels / self.added_track_width)
+        first = self.n_blocks - n_tracks + 1
+        return (0, *(2**power for power in range(first, self.n_blocks)))
+
+    @property
     def n_parameters(self) -> int:
         """Weights and biases: stem, blocks and nucleotide head."""
         block = self.hidden * (self.channels + 1) + self.channels * (self.hidden + 1)
         return self.n_layers * self.n_blocks * block + 6 * self.channels + 5 * (self.channels + 1)
 
+    def to_dict(self) -> dict[str, int]:
+        """The fields by name; `extended_len` only where there is an extension."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "extended_len" or value}
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The config that `dataclasses.asdict` wrote; an unknown name is a ConfigError."""
+        """The config that `to_dict` or `dataclasses.asdict` wrote; an unknown name is a ConfigError."""
         return cls(**_fields_of(cls, values))
 
 
@@ -245,3 +274,151 @@ class EmbedConfig:
             )
         _require(problems)
         return dataclasses.replace(self, layer=layer, window=window, stride=stride)
+
+
+OBJECTIVES = ("classification", "multilabel", "regression")
+POOLS = POOLINGS
+"""What the features of a task model are made of; several are joined in the order in which they are named."""
+
+
+def parse_pools(text: str) -> tuple[str, ...]:
+    """The pools of a comma list.
+
+    Raises:
+        ConfigError: One is not known, or there twice.
+
+    >>> parse_pools("mean,cls")
+    ('mean', 'cls')
+    """
+    pools = tuple(text.split(","))
+    if not set(pools) <= set(POOLS) or len(set(pools)) < len(pools):
+        raise ConfigError(f"pool must be one or more of {', '.join(POOLS)}, separated by commas, not {text!r}")
+    return pools
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Recipe of a fine-tuning; see docs/finetune.md for what was measured.
+
+    Args:
+        pool: What the features are: mean, cls (the class tokens), max, or several of them, as in mean,cls.
+        head: "linear", or "mlp" with one hidden layer.
+        hidden: Width of the mlp's hidden layer.
+        frozen: Train the head alone, on vectors that are embedded once.
+        class_tokens: Whether class tokens stand at the end of each sequence.
+        window: Longest piece of a sequence, in bases; 0 is the teacher's own.
+        extend: Longest sequence, in bases, that is to be one ring: adds blocks to each layer; 0 adds none.
+        dropout: Share of the features, and of the mlp's hidden layer, that is dropped in training.
+        mixer_dropout: Share that is dropped in each block, in its MLP and in the update that is rotated.
+        epochs: Most passes over the training sequences.
+        batch_size: Windows in an update.
+        learning_rate: Peak, after the warm-up.
+        weight_decay: Of AdamW; with a frozen linear head the penalty is chosen on the validation split instead.
+        warmup: Share of the steps in which the learning rate rises.
+        clip: Largest norm of the gradient; 0 leaves it alone.
+        patience: Epochs without a better validation loss before it stops; 0 never stops early.
+        class_weights: "balanced" weighs each class by the inverse of its frequency; "none" does not.
+        reverse_complement: How often a training sequence is turned to its other strand.
+        seed: Of the head's weights, the order, the augmentation and the split.
+
+    Raises:
+        ConfigError: A setting is out of range or contradicts another; all problems at once.
+    """
+
+    pool: str = "mean"
+    head: Literal["linear", "mlp"] = "linear"
+    hidden: int = 128
+    frozen: bool = False
+    class_tokens: bool = True
+    window: int = 0
+    extend: int = 0
+    dropout: float = 0.1
+    mixer_dropout: float = 0.0
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    clip: float = 1.0
+    patience: int = 3
+    class_weights: Literal["none", "balanced"] = "none"
+    reverse_complement: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive = ("hidden", "epochs", "batch_size", "learning_rate")
+        shares = ("dropout", "mixer_dropout", "warmup", "reverse_complement")
+        bounded = ("learning_rate", "weight_decay")
+        natural = ("window", "extend", "weight_decay", "clip", "patience", "seed")
+        problems = [f"{n} must be positive, not {getattr(self, n)}" for n in positive if not getattr(self, n) > 0]
+        problems += [
+            f"{n} must lie in 0 to 1, not {getattr(self, n)}" for n in shares if not 0 <= getattr(self, n) <= 1
+        ]
+        problems += [f"{n} must be at most 1, not {getattr(self, n)}" for n in bounded if getattr(self, n) > 1]
+        problems += [f"{n} must not be negative, not {getattr(self, n)}" for n in natural if not getattr(self, n) >= 0]
+        if self.head not in ("linear", "mlp"):
+            problems.append(f"head must be linear or mlp, not {self.head!r}")
+        if self.class_weights not in ("none", "balanced"):
+            problems.append(f"class_weights must be none or balanced, not {self.class_weights!r}")
+        _require(problems)
+        if "cls" in self.pools and not self.class_tokens:
+            raise ConfigError("pool cls needs class tokens: it does not go with --no-class-tokens")
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The pools that are joined, in order."""
+        return parse_pools(self.pool)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The config that `dataclasses.asdict` wrote; an unknown name is a ConfigError."""
+        return cls(**_fields_of(cls, values))
+
+
+_GENOMIC_BENCHMARKS = FinetuneConfig(
+    batch_size=1024, learning_rate=0.01, weight_decay=0.1, epochs=50, warmup=0.3, patience=0
+)
+"""Section 4.3 of the paper; tables 1 (with --frozen) and 2."""
+_EMP = FinetuneConfig(batch_size=32, learning_rate=5e-4, epochs=20, warmup=0.3, mixer_dropout=0.1, patience=0)
+"""Section 4.4; table 3, MCC. Weight decay is not stated."""
+_COVID = FinetuneConfig(batch_size=256, learning_rate=1e-3, epochs=100, warmup=0.3, mixer_dropout=0.1, patience=0)
+"""Section 4.4; table 3, F1. Weight decay is not stated."""
+_MTCDNA = FinetuneConfig(batch_size=32, learning_rate=5e-4, epochs=20, warmup=0.3, patience=0)
+"""Section 4.5; table 5. No hyper-parameter is stated: those of EMP, without dropout in the blocks."""
+
+FINETUNE_PRESETS: dict[str, FinetuneConfig] = {
+    "default": FinetuneConfig(),
+    **dict.fromkeys(
+        (
+            "mouse-enhancers",
+            "coding-vs-intergenomic",
+            "human-vs-worm",
+            "human-enhancers-cohn",
+            "human-enhancers-ensembl",
+            "human-regulatory",
+            "human-nontata-promoters",
+            "human-ocr-ensembl",
+        ),
+        _GENOMIC_BENCHMARKS,
+    ),
+    **{
+        f"emp-{mark}": _EMP
+        for mark in (
+            "h3",
+            "h3k14ac",
+            "h3k36me3",
+            "h3k4me1",
+            "h3k4me2",
+            "h3k4me3",
+            "h3k79me3",
+            "h3k9ac",
+            "h4",
+            "h4ac",
+        )
+    },
+    "covid": _COVID,
+    "mtcdna-1024": dataclasses.replace(_MTCDNA, extend=1024),
+    "mtcdna-4096": dataclasses.replace(_MTCDNA, extend=4096),
+    "mtcdna-8192": dataclasses.replace(_MTCDNA, extend=8192),
+}
+"""Recipes by name: "default", and the paper's 20 tasks (the last at three lengths)."""

@@ -1,6 +1,5 @@
 """Model folders: `model.safetensors`, `config.json` with its sha256, `golden.json`, `CARD.md`; load, save, verify."""
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -156,7 +155,7 @@ def save_model(folder: Path, network: ChordMixer, *, name: str, training: Mappin
         "name": name,
         "alphabet": ALPHABET,
         "window": network.config.window,
-        "model": dataclasses.asdict(network.config),
+        "model": network.config.to_dict(),
         "sha256": hashlib.sha256(content).hexdigest(),
         "training": dict(training),
     }

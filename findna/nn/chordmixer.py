@@ -4,6 +4,7 @@ Everything inside is channels first, (C, positions): a track is then a few conti
 rotation is two slices of them. Outside, hidden states are (positions, C).
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -192,16 +193,23 @@ class ChordMixer(nn.Module):
             h = weight.index_select(1, codes[span].int()) + self.stem.bias[:, None]  # (C, positions)
             if noise is not None:
                 h = torch.addmm(h, self.stem.weight, noise[span].T)
-            rotation = Rotation(
-                rings[first : last + 1] - rings[first],
-                shifts=self.config.shifts,
-                track_width=self.config.track_width,
-                device=codes.device,
-            )
-            for block in blocks:
-                h = block(h, rotation, products)
+            own = rings[first : last + 1] - rings[first]
+            rotations = [
+                Rotation(own, shifts=shifts, track_width=width, device=codes.device) for shifts, width in self._tracks()
+            ]
+            for index, block in enumerate(blocks):
+                h = block(h, rotations[self._is_added(index)], products)
             parts.append(h)
         return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).T
+
+    def _tracks(self) -> list[tuple[tuple[int, ...], int]]:
+        """Shifts and track width of a layer's own blocks, then of those that an extension added."""
+        config = self.config
+        own = (config.shifts, config.track_width)
+        return [own, (config.added_shifts, config.added_track_width)] if config.n_added else [own]
+
+    def _is_added(self, index: int) -> bool:
+        return index % self.config.n_blocks >= self.config.n_blocks - self.config.n_added
 
     def _groups(self, device: torch.device, rings: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         """Yield (first, last) of the rings that go through the blocks together: [first, last)."""
@@ -233,3 +241,37 @@ def initialise(network: ChordMixer, seed: int) -> ChordMixer:
                 module.weight.uniform_(-bound, bound, generator=generator)
                 module.bias.uniform_(-bound, bound, generator=generator)
     return network
+
+
+def extended(network: ChordMixer, max_len: int) -> ChordMixer:
+    """The same function with the blocks that rings of `max_len` positions need, at the end of each layer.
+
+    An added block has W2 = 0 and b2 = 0, so that nothing changes until it is trained; W1 and b1 are drawn from a
+    generator of their own. Where the network reaches so far already, it is given back with no block added.
+
+    Args:
+        network: Stays as it is.
+        max_len: Positions of the longest ring, class tokens included.
+
+    Raises:
+        ValueError: The network was extended before.
+    """
+    old = network.config
+    if old.n_added:
+        raise ValueError("the network was extended before: its added blocks would get other tracks")
+    if max_len <= (old.extended_len or old.max_len):
+        return network
+    config = dataclasses.replace(old, extended_len=max_len)
+    new = initialise(ChordMixer(config), 0).to(network.stem.weight.device)
+    new.stem.load_state_dict(network.stem.state_dict())
+    new.head.load_state_dict(network.head.state_dict())
+    n_kept = old.n_blocks
+    with torch.no_grad():
+        for index, block in enumerate(new.blocks):
+            layer, place = divmod(index, config.n_blocks)
+            if place < n_kept:
+                block.load_state_dict(network.blocks[layer * n_kept + place].state_dict())
+            else:
+                block.fc2.weight.zero_()  # type: ignore[operator, union-attr]
+                block.fc2.bias.zero_()  # type: ignore[operator, union-attr]
+    return new.train(network.training)

@@ -1,4 +1,6 @@
-"""From hidden states to vectors: class tokens, and how the windows of a sequence are joined."""
+"""From hidden states to vectors: class tokens, features, and how the windows of a sequence are joined."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,6 +13,49 @@ def class_tokens(hidden: Tensor, rings: NDArray[np.int64], n_class_tokens: int) 
     ends = torch.as_tensor(rings[1:], device=hidden.device)
     offsets = torch.arange(-n_class_tokens, 0, device=hidden.device)
     return hidden[ends[:, None] + offsets]
+
+
+def pool_features(
+    hidden: Tensor,
+    batch_rings: NDArray[np.int64],
+    own: Sequence[tuple[int, int]],
+    *,
+    pools: Sequence[str],
+    n_class_tokens: int,
+) -> Tensor:
+    """The features of each ring, differentiable; shape (B, F): the pools in their order, C values each, cls K * C.
+
+    Args:
+        hidden: Hidden states of a batch, shape (positions, C).
+        batch_rings: Where each ring begins, and the end; shape (B + 1,).
+        own: Of each ring, the positions [start, end) of the bases it owns; they count from the batch's first.
+        pools: Of "mean", "cls" and "max"; mean and max are over the bases that a ring owns.
+        n_class_tokens: K.
+    """
+    # One split: its gradient is one concatenation, where that of a slice is as large as the batch.
+    sizes, position = [], 0
+    for start, end in own:
+        sizes += [start - position, end - start]
+        position = end
+    bases = torch.split(hidden, [*sizes, len(hidden) - position])[1::2]
+    parts = []
+    for pool in pools:
+        if pool == "cls":
+            parts.append(class_tokens(hidden, batch_rings, n_class_tokens).flatten(1))
+        elif pool == "max":
+            parts.append(torch.stack([states.amax(0) for states in bases]))
+        else:
+            parts.append(torch.stack([states.mean(0) for states in bases]))
+    return torch.cat(parts, dim=1)
+
+
+def n_features(pools: Sequence[str], *, channels: int, n_class_tokens: int) -> int:
+    """F, the values that `pool_features` gives.
+
+    >>> n_features(("mean", "cls"), channels=4, n_class_tokens=3)
+    16
+    """
+    return sum(channels * (n_class_tokens if pool == "cls" else 1) for pool in pools)
 
 
 class Pool:

@@ -344,7 +344,7 @@ def pretrain(
         raise_output_error(error, out)
     trainer = Trainer(config, device=device, products=products)
     made_of = {
-        "config": dataclasses.asdict(config),
+        "config": {**dataclasses.asdict(config), "model": config.model.to_dict()},
         "sources": dict(sources),
         "products": str(products).removeprefix("torch."),
     }

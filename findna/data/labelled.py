@@ -1,0 +1,484 @@
+"""Labelled sequences: a table, or a FASTA or BED file a class; all its faults at once, with their lines; splits."""
+
+import csv
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.config import OBJECTIVES
+from findna.data.datasets import Corpus, corpus_of
+from findna.errors import ConfigError, InputError, TableError
+from findna.io.compressed import GZIP_MAGIC, ByteStream
+from findna.io.files import sha256
+from findna.io.options import InputOptions
+from findna.io.records import read_records
+from findna.sequence import Codes, encode, reverse_complement
+
+SEQUENCE_COLUMNS = ("sequence", "seq", "dna")
+LABEL_COLUMNS = ("label", "labels", "class", "target")
+ID_COLUMNS = ("id", "name")
+"""Columns that are found by themselves, whatever their case; the first that is there is taken."""
+
+SEPARATOR = ";"
+"""Between the labels of a sequence that has several; none at all is an empty cell."""
+
+_N_EXAMPLES = 10
+_N_NAMES = 8
+_MIN_PROTEIN = 10
+_MAX_CLASSES = 1000
+_SHAPES = (".fa", ".fasta", ".fna", ".bed", ".narrowpeak")
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Sequences and what is known of each.
+
+    Args:
+        corpus: The sequences, codes end to end.
+        labels: Classification: class of each, shape (n,), int64. Multilabel: 1 for each label that it has,
+            shape (n, n_classes), float32. Regression: value of each, shape (n,), float32.
+        classes: Names of the classes or labels, in order; () for a regression.
+        objective: One of `findna.config.OBJECTIVES`.
+        ids: Name of each: its column `id` or `name`, else its line.
+        lines: Line in its file (of a FASTA or BED file the number of the record), from 1 on; shape (n,).
+        sources: sha256 of each file.
+        names: Class name of each label as it was written.
+    """
+
+    corpus: Corpus
+    labels: NDArray[Any]
+    classes: tuple[str, ...]
+    objective: str
+    ids: tuple[str, ...]
+    lines: NDArray[np.int64]
+    sources: Mapping[str, str]
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.corpus)
+
+    def take(self, indices: Sequence[int] | NDArray[np.int64]) -> "LabelledSet":
+        """The sequences of these indices, in their order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        return dataclasses.replace(
+            self,
+            corpus=corpus_of(self.corpus[index] for index in chosen.tolist()),
+            labels=self.labels[chosen],
+            ids=tuple(self.ids[index] for index in chosen.tolist()),
+            lines=self.lines[chosen],
+        )
+
+
+class _Row(NamedTuple):
+    codes: Codes
+    label: str
+    id: str
+    line: int
+    path: str
+
+
+def read_labelled(
+    paths: Sequence[str | Path],
+    *,
+    objective: str = "",
+    genome: str | Path | None = None,
+    sequence_column: str = "",
+    label_column: str = "",
+    classes: Sequence[str] | None = None,
+    class_names: Mapping[str, str] | Sequence[str] | None = None,
+) -> LabelledSet:
+    """Read labelled sequences whole and check them.
+
+    Args:
+        paths: Tables (comma or tab separated, with a header), read as one; or a FASTA or BED file a class, whose
+            class is its name without the endings. All may be compressed.
+        objective: One of `OBJECTIVES`, or "" to take it from the labels: multilabel where one holds a ";",
+            regression where all are numbers and one is no whole number, else classification.
+        genome: FASTA or .2bit that BED files are on.
+        sequence_column: Name of the column with the bases, where it is none of `SEQUENCE_COLUMNS`.
+        label_column: Name of the column with the labels, where it is none of `LABEL_COLUMNS`.
+        classes: Classes of the training split, in their order; a label that is none of them is an error.
+        class_names: Name of each label, or the names of all of them in the order of the labels.
+
+    Raises:
+        TableError: A table is damaged, has no such columns, or rows of it cannot be used.
+        InputError: A FASTA, BED or genome file is at fault.
+        ConfigError: Files do not go together, or the objective is none.
+    """
+    files = [str(path) for path in paths]
+    if not files:
+        raise ConfigError("no file of labelled sequences is named")
+    if objective not in ("", *OBJECTIVES):
+        raise ConfigError(f"objective must be one of {', '.join(OBJECTIVES)}, not {objective!r}")
+    is_records = [_holds_records(path) for path in files]
+    if any(is_records) and not all(is_records):
+        raise ConfigError("tables and FASTA or BED files do not go together: give one or the other")
+    rows: list[_Row] = []
+    for path in files:
+        rows += _read_records(path, genome) if is_records[0] else _read_table(path, sequence_column, label_column)
+    kind = objective or _objective_of([row.label for row in rows])
+    if is_records[0] and kind != "classification":
+        raise ConfigError(f"a FASTA or BED file a class is a classification, not {kind}")
+    labels, found, names = _labels_of(rows, kind, classes=classes, class_names=class_names)
+    return LabelledSet(
+        corpus=corpus_of(row.codes for row in rows),
+        labels=labels,
+        classes=found,
+        objective=kind,
+        ids=tuple(row.id for row in rows),
+        lines=np.array([row.line for row in rows], dtype=np.int64),
+        sources={path: sha256(Path(path)) for path in files},
+        names=names,
+    )
+
+
+def split_off(labelled: LabelledSet, *, fraction: float, seed: int) -> tuple[LabelledSet, LabelledSet]:
+    """(train, valid): a stratified share is split off; both keep the order of the input.
+
+    Identical sequences, and reverse complements of each other, stay on one side. Strata are the classes, the sets of
+    labels, or the tenths of the values.
+
+    Args:
+        labelled: What to split.
+        fraction: Share of valid, within 0 to 1.
+        seed: Of the draw.
+
+    Raises:
+        ConfigError: The fraction is not within 0 to 1.
+        InputError: There are too few different sequences for two sides.
+    """
+    if not 0 < fraction < 1:
+        raise ConfigError(f"--valid-fraction {fraction:g} must lie between 0 and 1")
+    groups: dict[bytes, list[int]] = {}
+    for index in range(len(labelled)):
+        codes = labelled.corpus[index]
+        groups.setdefault(min(codes.tobytes(), reverse_complement(codes).tobytes()), []).append(index)
+    strata: dict[Any, list[list[int]]] = {}
+    keys = _strata(labelled)
+    for members in groups.values():
+        strata.setdefault(keys[members[0]], []).append(members)
+    rng = np.random.default_rng((seed, len(labelled)))
+    held: list[int] = []
+    for key in sorted(strata):
+        found = strata[key]
+        n_wanted = max(1.0, fraction * sum(map(len, found))) if len(found) > 1 else 0
+        n_held = 0
+        for which in rng.permutation(len(found))[:-1].tolist():
+            if n_held + len(found[which]) / 2 > n_wanted:
+                break
+            held += found[which]
+            n_held += len(found[which])
+    if not held:
+        raise InputError(
+            f"{len(groups)} different sequences are too few to split off {fraction:g} of them for validation; "
+            "give --valid FILE"
+        )
+    is_held = np.zeros(len(labelled), dtype=np.bool_)
+    is_held[held] = True
+    return labelled.take(np.flatnonzero(~is_held)), labelled.take(np.flatnonzero(is_held))
+
+
+def read_class_names(text: str) -> Mapping[str, str] | tuple[str, ...]:
+    """Class names as the command line has them: a file of `label<TAB>name` lines, or a comma list in label order.
+
+    A first line `label<TAB>...` is a header; further columns are left out.
+
+    Raises:
+        TableError: A line has no name, or a label or name is there twice.
+        ConfigError: It is neither a file nor a list.
+    """
+    if not Path(text).is_file():
+        names = tuple(name.strip() for name in text.split(","))
+        if len(names) < 2 or not all(names) or len(set(names)) < len(names):
+            raise ConfigError(f"--class-names {text}: neither a file nor a comma list of two or more different names")
+        return names
+    found: dict[str, str] = {}
+    with ByteStream(text, error=TableError) as stream:
+        for line, raw in enumerate(stream.lines(), start=1):
+            label, *others = raw.decode(errors="backslashreplace").split("\t")
+            if not label.strip() or (line == 1 and label.lower() in LABEL_COLUMNS):
+                continue
+            name = others[0].strip() if others else ""
+            if not name:
+                stream.fail("no name: a line is a label, a tab and its name", line=line)
+            if label in found or name in found.values():
+                stream.fail(f"{label if label in found else name!r} is there twice", line=line)
+            found[label.strip()] = name
+    return found
+
+
+def _strata(labelled: LabelledSet) -> list[Any]:
+    if labelled.objective == "regression":
+        edges = np.quantile(labelled.labels, np.arange(1, 10) / 10)
+        return np.searchsorted(edges, labelled.labels).tolist()  # type: ignore[no-any-return]
+    if labelled.objective == "multilabel":
+        return [tuple(row) for row in labelled.labels.tolist()]
+    return labelled.labels.tolist()  # type: ignore[no-any-return]
+
+
+def _bare(path: str) -> str:
+    """A file's name without its folder and endings.
+
+    >>> _bare("data/pos.fa.gz")
+    'pos'
+    """
+    name = Path(path).name
+    for ending in (".gz", ".bgz"):
+        name = name.removesuffix(ending)
+    return Path(name).stem or name
+
+
+def _holds_records(path: str) -> bool:
+    with ByteStream(path, error=TableError) as stream:
+        head = stream.head.lstrip()
+        if not head:
+            is_damaged = stream.raw_head[:2] == GZIP_MAGIC and len(stream.raw_head) < 20
+            stream.fail("the file is cut: its gzip stream has no end" if is_damaged else "the file is empty")
+        name = path.lower().removesuffix(".gz").removesuffix(".bgz")
+        return head[:1] in (b">", b"@") or name.endswith(_SHAPES)
+
+
+def _read_records(path: str, genome: str | Path | None) -> list[_Row]:
+    label = _bare(path)
+    rows, faults = [], []
+    for item in read_records([path], InputOptions(genome=genome)):
+        if isinstance(item, InputError):
+            faults.append(item)
+        else:
+            rows.append(_Row(item.codes, label, item.id, item.row + 1, path))
+    if faults:
+        first, *others = faults
+        lines = [f"{first.reason} ({len(faults):,} of {len(faults) + len(rows):,} records cannot be used)"]
+        lines += [f"  {other}" for other in others[: _N_EXAMPLES - 1]]
+        raise type(first)("\n".join(lines), path=first.path, line=first.line, record=first.record, row=first.row)
+    return rows
+
+
+def _read_table(path: str, sequence_column: str, label_column: str) -> list[_Row]:
+    with ByteStream(path, error=TableError) as stream:
+        lines = (raw.decode(errors="backslashreplace") for raw in stream.lines())
+        numbered = _rows(stream, lines)
+        line, header = next(numbered)
+        columns = [name.strip() for name in header]
+        sequence, label = _find_columns(stream, columns, line, sequence_column, label_column)
+        id_column = _find(columns, ID_COLUMNS)
+        rows: list[_Row] = []
+        problems = _Problems(path)
+        for line, cells in numbered:
+            if len(cells) != len(columns):
+                problems.add(line, _ragged(cells, columns, path))
+                continue
+            try:
+                codes = _encoded(cells[sequence])
+            except ValueError as problem:
+                problems.add(line, f"column {columns[sequence]}: {problem}")
+                continue
+            id = cells[id_column].strip() if id_column is not None else ""
+            rows.append(_Row(codes, cells[label].strip(), id or str(line), line, path))
+        problems.raise_if_any(len(rows) + problems.n)
+        if not rows:
+            stream.fail("a header and no rows")
+    return rows
+
+
+class _Problems:
+    """Faults of a table, counted; the first ten kept."""
+
+    def __init__(self, path: str) -> None:
+        self.path, self.n = path, 0
+        self._first: list[tuple[int, str]] = []
+
+    def add(self, line: int, reason: str) -> None:
+        self.n += 1
+        if len(self._first) < _N_EXAMPLES:
+            self._first.append((line, reason))
+
+    def raise_if_any(self, n_rows: int) -> None:
+        if not self.n:
+            return
+        (line, reason), *others = self._first
+        lines = [f"{reason} ({self.n:,} of {n_rows:,} rows cannot be used)"]
+        lines += [f"  line {number}: {text}" for number, text in others]
+        if self.n > len(self._first):
+            lines.append(f"  and {self.n - len(self._first):,} more")
+        raise TableError("\n".join(lines), path=self.path, line=line)
+
+
+def _rows(stream: ByteStream, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line, cells), the header first; blank lines are left out."""
+    first = next((text for text in lines if text.strip()), "")
+    delimiter = "\t" if "\t" in first else ","
+    if delimiter not in first:
+        hint = " (columns are separated by a comma or a tab)" if ";" in first or " " in first.strip() else ""
+        stream.fail(f"one column only: a table needs a header and columns for sequence and label{hint}", line=1)
+    reader = csv.reader(_chain(first, lines), delimiter=delimiter)
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, cells
+    except csv.Error as problem:
+        stream.fail(f"damaged: {problem}", line=reader.line_num)
+
+
+def _chain(first: str, lines: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from lines
+
+
+def _find_columns(
+    stream: ByteStream, columns: list[str], line: int, sequence_column: str, label_column: str
+) -> tuple[int, int]:
+    found = []
+    for wanted, known, flag in (
+        (sequence_column, SEQUENCE_COLUMNS, "--sequence-column"),
+        (label_column, LABEL_COLUMNS, "--label-column"),
+    ):
+        index = _find(columns, (wanted,) if wanted else known)
+        if index is None:
+            if any(_is_dna(cell) for cell in columns):
+                stream.fail("no header: this line holds a sequence; add one such as sequence,label", line=line)
+            what = repr(wanted) if wanted else " or ".join(known)
+            stream.fail(f"no column {what}; there are {', '.join(columns)}; {flag} names another", line=line)
+        found.append(index)
+    if found[0] == found[1]:
+        stream.fail(f"column {columns[found[0]]} cannot be both sequence and label", line=line)
+    return found[0], found[1]
+
+
+def _find(columns: Iterable[str], names: Iterable[str]) -> int | None:
+    lower = [column.lower() for column in columns]
+    return next((lower.index(name.lower()) for name in names if name.lower() in lower), None)
+
+
+def _is_dna(text: str) -> bool:
+    return len(text) > len("sequence") and set(text.upper()) <= set("ACGTUN")
+
+
+def _ragged(cells: list[str], columns: list[str], path: str) -> str:
+    other = ";" if len(cells) > 1 else next((mark for mark in "\t,;" if mark in cells[0]), "")
+    mixed = len(cells) == 1 and other and len(cells[0].split(other)) == len(columns)
+    name = {"\t": "tabs", ",": "commas", ";": "semicolons"}.get(other, "")
+    hint = f": this row is separated by {name}, the header is not" if mixed else ""
+    return f"{len(cells)} columns where the header has {len(columns)}{hint}"
+
+
+def _encoded(text: str) -> Codes:
+    bases = text.strip()
+    if not bases:
+        raise ValueError("the sequence is empty")
+    try:
+        codes, n_iupac = encode(bases)
+    except ValueError as problem:
+        raise ValueError(f"{problem} (is it protein?)") from problem
+    n_unknown = n_iupac - bases.count("X") - bases.count("x")
+    if len(codes) >= _MIN_PROTEIN and 2 * n_unknown > len(codes):
+        raise ValueError("most letters are neither A, C, G, T nor N (is it protein?)")
+    return codes
+
+
+def _objective_of(labels: list[str]) -> str:
+    if any(SEPARATOR in label for label in labels):
+        return "multilabel"
+    values = [_number(label) for label in set(labels)]
+    is_real = all(math.isfinite(value) for value in values) and any(value != int(value) for value in values)
+    return "regression" if is_real else "classification"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _labels_of(
+    rows: list[_Row],
+    objective: str,
+    *,
+    classes: Sequence[str] | None,
+    class_names: Mapping[str, str] | Sequence[str] | None,
+) -> tuple[NDArray[Any], tuple[str, ...], Mapping[str, str]]:
+    if objective == "regression":
+        return _values(rows), (), {}
+    is_multilabel = objective == "multilabel"
+    sets = [_split(row.label) if is_multilabel else (row.label,) for row in rows]
+    found = sort_labels({label for labels in sets for label in labels if label})
+    names = _names(found, class_names)
+    if classes is None:
+        n_needed = 1 if is_multilabel else 2
+        if len(found) < n_needed:
+            what = f"the only class is {found[0]}" if found else "no row has a label"
+            raise TableError(f"{what}: there must be at least {n_needed}", path=_path_of(rows))
+        if len(found) > _MAX_CLASSES:
+            raise TableError(f"{len(found):,} classes: is this --objective regression?", path=_path_of(rows))
+        order = tuple(dict.fromkeys(names.get(label, label) for label in found))
+    else:
+        order = tuple(classes)
+    index = {name: number for number, name in enumerate(order)}
+    encoded: list[list[int]] = []
+    by_file = {path: _Problems(path) for path in dict.fromkeys(row.path for row in rows)}
+    for row, labels in zip(rows, sets, strict=True):
+        unknown = [label for label in labels if names.get(label, label) not in index]
+        if unknown == [""]:
+            by_file[row.path].add(row.line, "the label is empty")
+        elif unknown:
+            known = ", ".join(order[:_N_NAMES]) + (", ..." if len(order) > _N_NAMES else "")
+            by_file[row.path].add(row.line, f"class {unknown[0]} is not in the training split, which has {known}")
+        encoded.append([index.get(names.get(label, label), -1) for label in labels])
+    for path, problems in by_file.items():
+        problems.raise_if_any(sum(row.path == path for row in rows))
+    if not is_multilabel:
+        return np.array(encoded, dtype=np.int64).reshape(-1), order, names
+    table = np.zeros((len(rows), len(order)), dtype=np.float32)
+    for number, labels_of_row in enumerate(encoded):
+        table[number, labels_of_row] = 1
+    return table, order, names
+
+
+def sort_labels(labels: Iterable[str]) -> list[str]:
+    """Labels in their order: as numbers where all are numbers, else as text.
+
+    >>> sort_labels(["10", "9"]), sort_labels(["b", "10", "9"])
+    (['9', '10'], ['10', '9', 'b'])
+    """
+    found = set(labels)
+    if all(math.isfinite(_number(label)) for label in found):
+        return sorted(found, key=lambda label: (_number(label), label))
+    return sorted(found)
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(SEPARATOR) if part.strip()))
+
+
+def _names(found: list[str], class_names: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
+    if class_names is None:
+        return {label: label for label in found}
+    if isinstance(class_names, Mapping):
+        return dict(class_names)
+    if len(class_names) != len(found):
+        raise ConfigError(f"{len(class_names)} class names for {len(found)} labels: {', '.join(found[:_N_NAMES])}")
+    return dict(zip(found, class_names, strict=True))
+
+
+def _values(rows: list[_Row]) -> NDArray[np.float32]:
+    values = np.array([_number(row.label) for row in rows], dtype=np.float64)
+    for path, group in groupby(rows, key=lambda row: row.path):
+        members = list(group)
+        problems = _Problems(path)
+        for row in members:
+            if not math.isfinite(_number(row.label)):
+                problems.add(row.line, f"label {row.label!r} is no finite number, as a regression needs")
+        problems.raise_if_any(len(members))
+    return values.astype(np.float32)
+
+
+def _path_of(rows: list[_Row]) -> str:
+    return " ".join(dict.fromkeys(row.path for row in rows))
