@@ -47,7 +47,7 @@ def training_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str 
             best = int(np.argmin(y))
             axes.plot(x[best], y[best], "o", color=_ORANGE, markersize=6, label=f"best: {y[best]:.4f}")
     if x_name == "epoch":
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
     axes.set(xlabel=x_name, ylabel="loss", title=title)
     axes.legend(frameon=False)
     _save(figure, path)
@@ -74,13 +74,8 @@ def confusion_matrix(
     figure, axes = _figure(size + 0.9, size)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     names = [_short(name) for name in classes]
-    axes.set_xticks(
-        range(len(names)),
-        names,
-        rotation=45 if max(map(len, names)) > 3 else 0,
-        ha="right" if max(map(len, names)) > 3 else "center",
-        rotation_mode="anchor",
-    )
+    is_wide = max(map(len, names)) > 3
+    axes.set_xticks(range(len(names)), names, rotation=45 if is_wide else 0, ha="right" if is_wide else "center")
     axes.set_yticks(range(len(names)), names)
     for (row, column), count in np.ndenumerate(counts):
         color = "white" if shares[row, column] > 0.6 else _INK
@@ -122,9 +117,8 @@ def roc(
     axes.set(xlabel="false positive rate", ylabel="true positive rate", title=title, aspect="equal")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     if shown:
-        axes.legend(
-            frameon=False, loc="lower right", fontsize=8, title=f"area (mean {np.mean(areas):.3f})", title_fontsize=8
-        )
+        mean = f"area (mean {np.mean(areas):.3f})" if len(shown) > 1 else "area"
+        axes.legend(frameon=False, loc="lower right", fontsize=8, title=mean, title_fontsize=8)
     _save(figure, path)
 
 
@@ -168,7 +162,7 @@ def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.title.set_size(10)
+    axes.title.set_fontsize(10)
     return figure, axes
 
 
