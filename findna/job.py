@@ -1,4 +1,4 @@
-"""One run of `findna embed`: inputs checked, the teacher loaded, rows written, the account settled."""
+"""One run over inputs: they are checked, the model is loaded, rows are written, the account is settled."""
 
 import dataclasses
 import itertools
@@ -6,13 +6,14 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,17 +21,19 @@ import torch
 from findna import __version__
 from findna.config import EmbedConfig
 from findna.data.windows import count_windows
-from findna.embed import Embedder, feature_names, obs_columns, write_rows
+from findna.embed import Embedder, feature_names, obs_columns
 from findna.errors import BedError, ConfigError, FastaError, InputError, RegionError
+from findna.forward import Cell, Item, write_rows
 from findna.io.check import InputSummary, check_inputs
 from findna.io.compressed import STDIN
 from findna.io.files import sha256
 from findna.io.genome import Genome
-from findna.io.hdf5 import EmbeddingWriter, Format, refuse_existing
+from findna.io.hdf5 import EmbeddingWriter, Format, Writer, refuse_existing
 from findna.io.options import InputOptions
 from findna.io.records import TooManyN, read_records
+from findna.io.rows import Kind
 from findna.io.tables import TsvStream
-from findna.models.store import DEFAULT, Model, load_model
+from findna.models.store import DEFAULT, load_model
 from findna.nn.device import pick_device, pick_products
 from findna.record import Record
 
@@ -44,15 +47,13 @@ _LIBRARIES = ("torch", "numpy", "h5py", "pysam", "biopython", "safetensors")
 
 
 @dataclass(frozen=True)
-class EmbedJob:
-    """All that decides the rows of an output, and where it goes.
+class Job(ABC):
+    """All that decides the rows of an output, and where it goes; what makes the rows is a subclass's.
 
     Args:
         inputs: Paths, "-" for stdin, or region strings; of one kind.
         out: The output; "-" is stdout, TSV only.
         options: How inputs become records.
-        config: What is in a vector.
-        model: A shipped model's name or a model folder.
         device: auto, cpu, cuda, ...
         precision: auto, fp32 or bf16.
         output_format: h5, tsv, parquet or npy.
@@ -68,8 +69,6 @@ class EmbedJob:
     inputs: Sequence[str]
     out: Path
     options: InputOptions = field(default_factory=InputOptions)
-    config: EmbedConfig = field(default_factory=EmbedConfig)
-    model: str = DEFAULT
     device: str = "auto"
     precision: str = "auto"
     output_format: Format = "h5"
@@ -94,18 +93,11 @@ class EmbedJob:
             problems.append(
                 f"{'stdin' if STDIN in self.inputs else self.read_once[0]} cannot be read again: --resume needs a file"
             )
-        if self.config.strand != self.options.strand:
-            problems.append(
-                f"strand {self.config.strand} of the vectors and {self.options.strand} of the inputs differ"
-            )
-        if self.out == STDOUT:
-            if self.output_format != "tsv":
-                problems.append(f"{self.output_format} cannot be streamed to stdout: --format tsv, or -o FILE")
-            if self.resume:
-                problems.append("stdout cannot be resumed: -o FILE")
-            if self.config.with_tokens or self.config.with_cls:
-                problems.append("TSV on stdout holds one vector a row: choose one of mean, cls and max")
-        if problems:
+        if self.out == STDOUT and self.output_format != "tsv":
+            problems.append(f"{self.output_format} cannot be streamed to stdout: --format tsv, or -o FILE")
+        if self.out == STDOUT and self.resume:
+            problems.append("stdout cannot be resumed: -o FILE")
+        if problems := problems + self._problems():
             raise ConfigError("; ".join(problems))
 
     @property
@@ -118,9 +110,115 @@ class EmbedJob:
         """Whether one record's fault ends the run."""
         return self.on_error == "fail"
 
+    @abstractmethod
+    def load(self) -> "Engine":
+        """What makes the rows, on its device."""
+
+    def _problems(self) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What makes rows of records, and what there is to know of it.
+
+    Args:
+        cells: Makes cells of records; a writer takes the tokens.
+        name: Of the model or task.
+        identity: The sha256 of what decides the values.
+        facts: What an output says of the model.
+        params: What an output says of the settings; a resumed run must have the same.
+        features: Names of a row's values.
+        columns: Name and kind of a row's columns, those that the kind of input adds not among them.
+        window: Longest piece of a record, in bases.
+        stride: Bases between two windows.
+        batch_bases: Bases in a batch.
+        device: Where it runs.
+        products: Type of the matrix products.
+        cls_shape: (K, C) of the class tokens beside the vectors, or None.
+        tokens_dim: C of the tokens, or None.
+        dtype: Of the values in the output.
+        order: Order of a TSV's columns, see `findna.io.tables`.
+        split: Makes of records what gets a row each; None: they get one themselves.
+    """
+
+    cells: Callable[[Iterable[Item], Writer | None], Iterator[Cell]]
+    name: str
+    identity: str
+    facts: Mapping[str, Any]
+    params: Mapping[str, Any]
+    features: Sequence[str]
+    columns: Mapping[str, Kind]
+    window: int
+    stride: int
+    batch_bases: int
+    device: torch.device
+    products: torch.dtype
+    cls_shape: tuple[int, int] | None = None
+    tokens_dim: int | None = None
+    dtype: Literal["float32", "float16"] = "float32"
+    order: Sequence[str] = ()
+    split: Callable[[Iterable[Item]], Iterator[Item]] | None = None
+
+    def n_windows(self, length: int) -> int:
+        """How many windows a record of so many bases has."""
+        return count_windows(length, size=self.window, stride=self.stride)
+
+
+@dataclass(frozen=True)
+class EmbedJob(Job):
+    """A run of `findna embed`.
+
+    Args:
+        config: What is in a vector.
+        model: A shipped model's name or a model folder.
+    """
+
+    config: EmbedConfig = field(default_factory=EmbedConfig)
+    model: str = DEFAULT
+
+    def _problems(self) -> list[str]:
+        problems = []
+        if self.config.strand != self.options.strand:
+            problems.append(
+                f"strand {self.config.strand} of the vectors and {self.options.strand} of the inputs differ"
+            )
+        if self.out == STDOUT and (self.config.with_tokens or self.config.with_cls):
+            problems.append("TSV on stdout holds one vector a row: choose one of mean, cls and max")
+        return problems
+
+    def load(self) -> Engine:
+        """The teacher, and what is read from it."""
+        model, device = load_model(self.model), pick_device(self.device)
+        products = pick_products(self.precision, device)
+        embedder = Embedder(model.network, self.config, device=device, products=products)
+        size, config = model.config, embedder.config
+        return Engine(
+            cells=lambda items, writer: embedder.embed(items, sink=writer),
+            name=model.name,
+            identity=model.sha256,
+            facts={
+                "name": model.name,
+                "sha256": model.sha256,
+                "config": dataclasses.asdict(size),
+                "training": model.training.get("summary", {}),
+            },
+            params=dataclasses.asdict(config),
+            features=feature_names(config, size),
+            columns=obs_columns(config),
+            window=config.window,
+            stride=config.stride,
+            batch_bases=config.batch_bases,
+            device=device,
+            products=products,
+            cls_shape=(size.n_class_tokens, size.channels) if config.with_cls else None,
+            tokens_dim=size.channels if config.with_tokens else None,
+            dtype=config.dtype,
+        )
+
 
 def check(
-    job: EmbedJob, genome: Genome | None, *, n_windows: Callable[[int], int] | None = None, is_full: bool = False
+    job: Job, genome: Genome | None, *, n_windows: Callable[[int], int] | None = None, is_full: bool = False
 ) -> InputSummary:
     """A first pass over the inputs that can be read twice.
 
@@ -140,8 +238,8 @@ def check(
     return summary
 
 
-def run(job: EmbedJob, *, on_progress: Callable[[int, int | None], None] = lambda done, total: None) -> dict[str, Any]:
-    """Embed all records of a job, and give the account of it.
+def run(job: Job, *, on_progress: Callable[[int, int | None], None] = lambda done, total: None) -> dict[str, Any]:
+    """Write the rows of all records of a job, and give the account of it.
 
     Args:
         job: What to do.
@@ -163,27 +261,27 @@ def run(job: EmbedJob, *, on_progress: Callable[[int, int | None], None] = lambd
             refuse_existing(job.out, job.output_format, is_allowed=job.force or job.resume)
         summary = check(job, genome)
         inputs = _input_facts(job.inputs)
-        total = None if summary.unchecked else summary.n_records
-        model, embedder = _load(job)
-        device = embedder.device
+        engine = job.load()
+        total = None if summary.unchecked or engine.split else summary.n_records
         items = read_records(job.inputs, job.options, genome=genome)
         first, extra = _peek(items)
-        facts = {"inputs": inputs, "genome": _genome_facts(genome), "params": _params(job, embedder)}
-        writer = _open_writer(job, embedder, model, facts, extra)
+        facts = {"inputs": inputs, "genome": _genome_facts(genome), "params": _params(job, engine)}
+        writer = _open_writer(job, engine, facts, extra)
         stack.enter_context(writer)
         n_resumed = writer.n_records_done
-        counted = _Counted(itertools.chain(first, items), n_resumed=n_resumed)
+        every: Iterator[Item] = itertools.chain(first, items)
+        counted = _Counted(engine.split(every) if engine.split else every, n_resumed=n_resumed)
         try:
-            for n_done in write_rows(embedder, counted, writer, fatal=job.is_fatal):
+            for n_done in write_rows(lambda todo: engine.cells(todo, writer), counted, writer, fatal=job.is_fatal):
                 on_progress(n_resumed + n_done, total)
         except BaseException as error:
             if job.read_once:
                 writer.discard()
             if isinstance(error, torch.OutOfMemoryError):
-                raise ConfigError(f"{device} has too little memory for a batch: lower --batch-bases") from error
+                raise ConfigError(f"{engine.device} has too little memory for a batch: lower --batch-bases") from error
             raise
         seconds = time.monotonic() - began
-        uns = {"provenance": _provenance(job, device, started), "model": _model_facts(model), **facts}
+        uns = {"provenance": _provenance(job, engine.device, started), "model": engine.facts, **facts}
         outputs = writer.finish(uns, n_expected=counted.n)
     return {
         "findna": __version__,
@@ -200,7 +298,7 @@ def run(job: EmbedJob, *, on_progress: Callable[[int, int | None], None] = lambd
     }
 
 
-def plan(job: EmbedJob) -> dict[str, Any]:
+def plan(job: Job) -> dict[str, Any]:
     """What `run` would do, for `--dry-run`: counts, output size, problems, and a time from a short calibration.
 
     Raises:
@@ -208,34 +306,24 @@ def plan(job: EmbedJob) -> dict[str, Any]:
     """
     with ExitStack() as stack:
         genome = stack.enter_context(Genome(job.options.genome)) if job.options.genome else None
-        model, embedder = _load(job)
-        config = embedder.config
+        engine = job.load()
         tolerant = dataclasses.replace(job, on_error="skip")
         n_seen = 0
 
         def n_windows(length: int) -> int:
             nonlocal n_seen
-            n = count_windows(length, size=config.window, stride=config.stride)
-            n_seen += n * min(length, config.window)
+            n = engine.n_windows(length)
+            n_seen += n * min(length, engine.window)
             return n
 
         summary = check(tolerant, genome, n_windows=n_windows, is_full=True)
-        n_good = summary.n_records - summary.n_problems
-        n_features = len(feature_names(config, model.config))
-        value_bytes = _TSV_BYTES if job.output_format == "tsv" else np.dtype(config.dtype).itemsize
-        n_bytes = n_good * (n_features * value_bytes + _OBS_BYTES) + _FILE_BYTES * (job.output_format == "h5")
-        if config.with_cls:
-            n_bytes += n_good * model.config.n_class_tokens * model.config.channels * value_bytes
-        if config.with_tokens:
-            n_bytes += summary.n_bases * model.config.channels * 2
-        embedder.config = dataclasses.replace(config, with_tokens=False)
-        bases_per_second = _calibrate(embedder)
+        bases_per_second = _calibrate(engine)
     problem = summary.error()
     return {
         "n_records": summary.n_records,
         "n_windows": summary.n_windows,
         "n_bases": summary.n_bases,
-        "output_bytes": n_bytes,
+        "output_bytes": _output_bytes(job, engine, summary),
         "bases_per_second": round(bases_per_second),
         "estimated_seconds": round(n_seen / bases_per_second, 1),
         "n_problems": summary.n_problems,
@@ -243,16 +331,18 @@ def plan(job: EmbedJob) -> dict[str, Any]:
         "missing_contigs": summary.missing_contigs,
         "first_problems": str(problem) if problem else "",
         "not_counted": summary.unchecked,
-        "model": model.name,
-        "device": str(embedder.device),
-        "precision": _name_of(embedder.products),
+        "model": engine.name,
+        "device": str(engine.device),
+        "precision": _name_of(engine.products),
     }
 
 
-def _load(job: EmbedJob) -> tuple[Model, Embedder]:
-    model, device = load_model(job.model), pick_device(job.device)
-    products = pick_products(job.precision, device)
-    return model, Embedder(model.network, job.config, device=device, products=products)
+def _output_bytes(job: Job, engine: Engine, summary: InputSummary) -> int:
+    n_rows = summary.n_windows if engine.split else summary.n_records - summary.n_problems
+    value_bytes = _TSV_BYTES if job.output_format == "tsv" else np.dtype(engine.dtype).itemsize
+    n_values = len(engine.features) + int(np.prod(engine.cls_shape or 0))
+    n_bytes = n_rows * (n_values * value_bytes + _OBS_BYTES) + _FILE_BYTES * (job.output_format == "h5")
+    return n_bytes + summary.n_bases * (engine.tokens_dim or 0) * 2
 
 
 class _Counted(Iterator[Record | InputError]):
@@ -284,21 +374,20 @@ def _peek(items: Iterator[Record | InputError]) -> tuple[list[Record | InputErro
 
 
 def _open_writer(
-    job: EmbedJob, embedder: Embedder, model: Model, facts: Mapping[str, Any], extra: tuple[str, ...]
+    job: Job, engine: Engine, facts: Mapping[str, Any], extra: tuple[str, ...]
 ) -> EmbeddingWriter | TsvStream:
-    size, config = model.config, embedder.config
-    features, columns = feature_names(config, size), obs_columns(config, extra)
+    columns: dict[str, Kind] = {**engine.columns, **dict.fromkeys(extra, "int32")}
     if job.out == STDOUT:
-        return TsvStream(sys.stdout.buffer, features=features, obs_columns=columns, dtype=config.dtype)
-    fingerprint = {"findna": __version__, "model": model.sha256, **facts}
+        stream = sys.stdout.buffer
+        return TsvStream(stream, features=engine.features, obs_columns=columns, dtype=engine.dtype)
     return EmbeddingWriter(
         job.out,
-        features=features,
-        fingerprint=fingerprint,
+        features=engine.features,
+        fingerprint={"findna": __version__, "model": engine.identity, **facts},
         obs_columns=columns,
-        n_cls_shape=(size.n_class_tokens, size.channels) if config.with_cls else None,
-        tokens_dim=size.channels if config.with_tokens else None,
-        dtype=config.dtype,
+        n_cls_shape=engine.cls_shape,
+        tokens_dim=engine.tokens_dim,
+        dtype=engine.dtype,
         output_format=job.output_format,
         is_resumable=not job.read_once,
         resume=job.resume,
@@ -306,12 +395,12 @@ def _open_writer(
     )
 
 
-def _params(job: EmbedJob, embedder: Embedder) -> dict[str, Any]:
+def _params(job: Job, engine: Engine) -> dict[str, Any]:
     return {
-        **dataclasses.asdict(embedder.config),
+        **engine.params,
         **{k: v for k, v in dataclasses.asdict(job.options).items() if k not in ("genome", "strand")},
-        "device": embedder.device.type,
-        "precision": _name_of(embedder.products),
+        "device": engine.device.type,
+        "precision": _name_of(engine.products),
     }
 
 
@@ -337,16 +426,7 @@ def _genome_facts(genome: Genome | None) -> dict[str, Any]:
     }
 
 
-def _model_facts(model: Model) -> dict[str, Any]:
-    return {
-        "name": model.name,
-        "sha256": model.sha256,
-        "config": dataclasses.asdict(model.config),
-        "training": model.training.get("summary", {}),
-    }
-
-
-def _provenance(job: EmbedJob, device: torch.device, started: datetime) -> Mapping[str, Any]:
+def _provenance(job: Job, device: torch.device, started: datetime) -> Mapping[str, Any]:
     return {
         "command": job.command,
         "versions": {"findna": __version__, "python": platform.python_version()}
@@ -361,18 +441,18 @@ def _provenance(job: EmbedJob, device: torch.device, started: datetime) -> Mappi
     }
 
 
-def _calibrate(embedder: Embedder) -> float:
+def _calibrate(engine: Engine) -> float:
     """Bases of the input a second, on random windows, measured for two seconds; both strands count once."""
     rng = np.random.default_rng(0)
-    window = embedder.config.window
-    n = max(1, embedder.config.batch_bases // window)
-    records = [Record(str(i), rng.integers(0, 4, window, dtype=np.uint8), 0, i, "calibration") for i in range(n)]
-    for _ in embedder.embed(records):
+    n = max(1, engine.batch_bases // engine.window)
+    codes = rng.integers(0, 4, (n, engine.window), dtype=np.uint8)
+    records = [Record(str(i), window, 0, i, "calibration") for i, window in enumerate(codes)]
+    for _ in engine.cells(records, None):
         pass
     began, n_bases = time.monotonic(), 0
     while time.monotonic() - began < CALIBRATION_SECONDS:
-        for rows in embedder.embed(records):
-            n_bases += len(rows.obs) * window
+        for rows in engine.cells(records, None):
+            n_bases += len(rows.obs) * engine.window
     return n_bases / (time.monotonic() - began)
 
 

@@ -10,7 +10,8 @@ from findna.config import EmbedConfig, ModelConfig, PretrainConfig
 from findna.data import augment
 from findna.data.datasets import corpus_of, iter_steps
 from findna.data.windows import count_windows, iter_windows
-from findna.embed import GRID, Embedder
+from findna.embed import Embedder
+from findna.forward import GRID
 from findna.nn.chordmixer import AddRotated, ChordMixer, Rotation, initialise
 from findna.record import Record
 from findna.sequence import BLANK, decode, encode, reverse_complement

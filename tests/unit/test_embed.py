@@ -6,8 +6,9 @@ import torch
 
 from findna.config import EmbedConfig, ModelConfig
 from findna.data.batch import pack
-from findna.embed import GRID, Embedder, feature_names, obs_columns, write_rows
+from findna.embed import Embedder, feature_names, obs_columns
 from findna.errors import BedError, ConfigError
+from findna.forward import GRID, write_rows
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.record import Record
 from findna.sequence import encode, reverse_complement
@@ -141,7 +142,7 @@ def fault(row):
 def test_faults_are_listed_and_the_other_rows_stand_in_order():
     items = [fault(i) if i % 3 == 0 else record("ACGT" * (1 + i % 5), i) for i in range(2 * GRID + 5)]
     sink = Sink()
-    assert list(write_rows(embedder(), items, sink, fatal=False)) == [GRID, 2 * GRID, 2 * GRID + 5]
+    assert list(write_rows(embedder().embed, items, sink, fatal=False)) == [GRID, 2 * GRID, 2 * GRID + 5]
     assert [key for key, _ in sink.rows] == [f"r{i}" for i in range(2 * GRID + 5) if i % 3]
     assert [entry["row"] for entry in sink.skipped] == list(range(0, 2 * GRID + 5, 3))
     assert sink.skipped[1] == {
@@ -154,21 +155,21 @@ def test_a_fault_ends_the_run_where_it_is_fatal():
     sink = Sink()
     items = [record("ACGT", i) for i in range(GRID)] + [fault(GRID)]
     with pytest.raises(BedError, match=r"a\.bed, line 129"):
-        list(write_rows(embedder(), items, sink))
+        list(write_rows(embedder().embed, items, sink))
     assert len(sink.rows) == GRID  # whole cells before it are kept
 
 
 def test_a_cell_of_faults_alone_has_no_rows():
     sink = Sink()
-    assert list(write_rows(embedder(with_cls=True), [fault(0), fault(1)], sink, fatal=False)) == [2]
+    assert list(write_rows(embedder(with_cls=True).embed, [fault(0), fault(1)], sink, fatal=False)) == [2]
     assert (sink.rows, len(sink.skipped)) == ([], 2)
 
 
 def test_what_is_written_already_is_passed_over():
     items = [record("ACGT" * (1 + i % 5), i) for i in range(GRID + 3)]
     whole, rest = Sink(), Sink(n_records_done=GRID)
-    list(write_rows(embedder(), items, whole))
-    assert list(write_rows(embedder(), items, rest)) == [3]
+    list(write_rows(embedder().embed, items, whole))
+    assert list(write_rows(embedder().embed, items, rest)) == [3]
     for (key, vector), (other_key, other) in zip(whole.rows[GRID:], rest.rows, strict=True):
         assert key == other_key
         assert np.array_equal(vector, other)
@@ -182,10 +183,10 @@ def test_what_the_model_cannot_give_is_refused_before_anything_runs():
 def test_cells_end_early_with_long_records_and_a_resume_makes_the_same_bits():
     items = [record("ACGT" * (1 + 40 * (i % 3 == 2)), i) for i in range(30)]
     whole = Sink()
-    ends = list(write_rows(embedder(batch_bases=64), items, whole))
+    ends = list(write_rows(embedder(batch_bases=64).embed, items, whole))
     assert len(ends) > 3
     rest = Sink(n_records_done=ends[1])
-    list(write_rows(embedder(batch_bases=64), items, rest))
+    list(write_rows(embedder(batch_bases=64).embed, items, rest))
     for (key, vector), (other_key, other) in zip(whole.rows[ends[1] :], rest.rows, strict=True):
         assert key == other_key
         assert (vector == other).all()

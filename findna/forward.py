@@ -1,0 +1,258 @@
+"""Records through a network, in order: windows, packed batches, cells; what is read of the windows, joined a record."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from findna.data.ahead import ahead
+from findna.data.batch import Batch, pack
+from findna.data.windows import Window, count_windows, iter_windows
+from findna.errors import InputError
+from findna.io.compressed import STDIN
+from findna.io.hdf5 import Writer
+from findna.nn.chordmixer import ChordMixer
+from findna.nn.pooling import Pool
+from findna.record import Record
+from findna.sequence import Codes, N, reverse_complement
+
+GRID = 128
+"""Most records of a cell: batches never cross its end, rows are written there, and a resume can begin there."""
+
+CELL_BATCHES = 4
+"""A cell ends, too, with the record that fills so many batches. Where cells end depends on the records alone."""
+
+Spans = Sequence[tuple[int, int]]
+Item = Record | InputError
+
+
+class Cell(NamedTuple):
+    """Finished rows and skipped records of one cell.
+
+    Args:
+        x: Values, shape (B, D), float32.
+        obs: Their columns.
+        cls: Class tokens, shape (B, K, C), where they were asked for.
+        skipped: Records that have no row, in their order.
+    """
+
+    x: NDArray[np.float32]
+    obs: list[dict[str, Any]]
+    cls: NDArray[np.float32] | None
+    skipped: list[InputError]
+
+
+class Readout(NamedTuple):
+    """What is read of the hidden states of a batch.
+
+    Args:
+        kinds: How the windows of a record are joined, a kind of `Pool` for each array that `read` gives.
+        read: Of hidden states (positions, C), the rings and the own bases of each window as positions
+            [start, end): arrays of one row a window, float32.
+    """
+
+    kinds: Sequence[str]
+    read: Callable[[Tensor, NDArray[np.int64], Spans], Sequence[NDArray[np.float32]]]
+
+
+@dataclass
+class Joined:
+    """One record: its columns, and what was read of its windows so far, by strand and kind."""
+
+    obs: dict[str, Any]
+    pools: list[list[Pool]] = field(repr=False)
+
+    def by_strand(self, kind: int) -> list[NDArray[np.float32]]:
+        """The joined values of each strand."""
+        return [pools[kind].vector() for pools in self.pools]
+
+
+class _Piece(NamedTuple):
+    slot: Joined
+    strand: int
+    window: Window
+    codes: Codes
+
+
+class _Work(NamedTuple):
+    """A batch, or the end of a cell: all that has passed in it."""
+
+    pieces: list[_Piece]
+    batch: Batch | None
+    done: list[Joined | InputError]
+
+
+class Forward:
+    """A network on its device, with what is to be read from it.
+
+    Args:
+        network: It is moved and, for bf16 products, cast.
+        readout: What is read.
+        window: Longest piece of a record, in bases.
+        stride: Bases between two windows.
+        both_strands: Whether each record goes through on its reverse strand too.
+        batch_bases: Bases in a batch.
+        n_class_tokens: Class tokens appended to a window.
+        layer: After how many layers to read; None is all.
+        device: Where it runs.
+        products: Type of the matrix products; the residual stream and what is read are float32.
+    """
+
+    def __init__(
+        self,
+        network: ChordMixer,
+        readout: Readout,
+        *,
+        window: int,
+        stride: int,
+        both_strands: bool,
+        batch_bases: int,
+        n_class_tokens: int,
+        layer: int | None = None,
+        device: torch.device,
+        products: torch.dtype,
+    ) -> None:
+        self.network = network.to(device).cast_products(products).eval()
+        self.device, self.products = device, products
+        self._readout, self._layer = readout, layer
+        self._window, self._stride, self._both_strands = window, stride, both_strands
+        self._batch_bases, self._n_class_tokens = batch_bases, n_class_tokens
+
+    def run(
+        self, items: Iterable[Item], *, on_own: Callable[[list[Tensor]], None] | None = None
+    ) -> Iterator[tuple[list[Joined], list[InputError]]]:
+        """Yield the finished and the skipped records of a cell.
+
+        Reading and packing run ahead in a thread. Memory is a few batches, however long a record is.
+
+        Args:
+            items: Records, and in their places the faults of those that are to be skipped.
+            on_own: Takes the hidden states of every batch, those of each window's own bases.
+        """
+        for work in ahead(self._works(items)):
+            if work.batch is not None:
+                self._run(work.pieces, work.batch, on_own)
+                continue
+            slots = [item for item in work.done if isinstance(item, Joined)]
+            yield slots, [item for item in work.done if isinstance(item, InputError)]
+
+    def _works(self, items: Iterable[Item]) -> Iterator[_Work]:
+        stream = iter(items)
+        for first in stream:
+            done: list[Joined | InputError] = []
+            pieces: list[_Piece] = []
+            n_bases = 0
+            for piece in self._pieces(self._cell(itertools.chain([first], stream)), done):
+                if pieces and n_bases + len(piece.codes) > self._batch_bases:
+                    yield self._packed(pieces)
+                    pieces, n_bases = [], 0
+                pieces.append(piece)
+                n_bases += len(piece.codes)
+            if pieces:
+                yield self._packed(pieces)
+            yield _Work([], None, done)
+
+    def _packed(self, pieces: list[_Piece]) -> _Work:
+        batch = pack([piece.codes for piece in pieces], n_class_tokens=self._n_class_tokens)
+        return _Work(pieces, batch, [])
+
+    def _cell(self, items: Iterable[Item]) -> Iterator[Item]:
+        n_bases = 0
+        for n_records, item in enumerate(items, start=1):
+            yield item
+            n_bases += 0 if isinstance(item, InputError) else len(item.codes)
+            if n_records == GRID or n_bases >= CELL_BATCHES * self._batch_bases:
+                return
+
+    def _pieces(self, items: Iterable[Item], done: list[Joined | InputError]) -> Iterator[_Piece]:
+        for item in items:
+            if isinstance(item, InputError):
+                done.append(item)
+                continue
+            strands = [item.codes]
+            if self._both_strands:
+                strands.append(reverse_complement(item.codes))
+            slot = Joined(self._obs(item), [[Pool(kind) for kind in self._readout.kinds] for _ in strands])
+            done.append(slot)
+            for strand, codes in enumerate(strands):
+                for window in iter_windows(len(codes), size=self._window, stride=self._stride):
+                    yield _Piece(slot, strand, window, codes[window.start : window.end])
+
+    def _obs(self, record: Record) -> dict[str, Any]:
+        n_bases = len(record.codes)
+        return {
+            "id": record.id,
+            "name": record.name,
+            "chrom": record.chrom,
+            "start": record.start,
+            "end": record.end,
+            "strand": record.strand,
+            "source": record.source,
+            "row": record.row,
+            "length": n_bases,
+            "n_windows": count_windows(n_bases, size=self._window, stride=self._stride),
+            "frac_n": np.count_nonzero(record.codes == N) / n_bases,
+            "n_iupac": record.n_iupac,
+            **record.extra,
+        }
+
+    @torch.inference_mode()
+    def _run(self, pieces: list[_Piece], batch: Batch, on_own: Callable[[list[Tensor]], None] | None) -> None:
+        codes = torch.from_numpy(batch.codes).to(self.device)
+        hidden = self.network(codes, batch.rings, layer=self._layer, products=self.products)  # (positions, C)
+        own = [
+            (start + piece.window.own_start - piece.window.start, start + len(piece.codes))
+            for start, piece in zip(batch.rings[:-1].tolist(), pieces, strict=True)
+        ]
+        arrays = self._readout.read(hidden, batch.rings, own)
+        for index, piece in enumerate(pieces):
+            n_own = piece.window.end - piece.window.own_start
+            for pool, values in zip(piece.slot.pools[piece.strand], arrays, strict=True):
+                pool.add(values[index], n_own)
+        if on_own is not None:
+            on_own([hidden[start:end] for start, end in own])
+
+
+def write_rows(
+    cells: Callable[[Iterable[Item]], Iterator[Cell]], items: Iterable[Item], writer: Writer, *, fatal: bool = True
+) -> Iterator[int]:
+    """Write the rows of records, and yield after each cell how many records of this call are written or skipped.
+
+    Args:
+        cells: What makes cells of records.
+        items: All records of the input, in order; those that the writer has already are passed over.
+        writer: An `EmbeddingWriter` or `TsvStream`.
+        fatal: Whether one record's fault ends the run.
+
+    Raises:
+        InputError: A record's fault, unless `fatal` is False; one that always skips (`TooManyN`) never.
+    """
+    n_done = 0
+    todo = itertools.islice(_stop_at_fault(items, fatal=fatal), writer.n_records_done, None)
+    for rows in cells(todo):
+        if rows.obs:
+            writer.write(rows.x, rows.obs, rows.cls)
+        for fault in rows.skipped:
+            writer.skip(
+                fault.record,
+                row=fault.row,
+                line=fault.line,
+                source=STDIN if fault.path == "stdin" else str(fault.path or ""),
+                reason=fault.reason,
+            )
+        writer.commit()
+        n_done += len(rows.obs) + len(rows.skipped)
+        yield n_done
+
+
+def _stop_at_fault(items: Iterable[Item], *, fatal: bool) -> Iterator[Item]:
+    for item in items:
+        if fatal and isinstance(item, InputError) and item.is_fatal:
+            reason = f"{item.reason}; --on-error skip leaves it out"
+            raise type(item)(reason, path=item.path, line=item.line, record=item.record, row=item.row)
+        yield item
