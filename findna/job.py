@@ -200,7 +200,7 @@ class EmbedJob(Job):
             facts={
                 "name": model.name,
                 "sha256": model.sha256,
-                "config": dataclasses.asdict(size),
+                "config": size.to_dict(),
                 "training": model.training.get("summary", {}),
             },
             params=dataclasses.asdict(config),
