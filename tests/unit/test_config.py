@@ -54,7 +54,7 @@ def test_paper_preset_is_the_paper():
 
 
 def test_unknown_settings_are_refused_by_name():
-    with pytest.raises(ConfigError, match=r"unknown settings dropout, heads; known are channels, hidden"):
+    with pytest.raises(ConfigError, match=r"unknown settings dropout, heads; known are channels, extended_len, hidden"):
         ModelConfig.from_dict({"channels": 4, "heads": 2, "dropout": 0.1})
     with pytest.raises(ConfigError, match="unknown settings lr"):
         PretrainConfig.from_dict({"model": {}, "lr": 0.1})
