@@ -422,3 +422,48 @@ FINETUNE_PRESETS: dict[str, FinetuneConfig] = {
     "mtcdna-8192": dataclasses.replace(_MTCDNA, extend=8192),
 }
 """Recipes by name: "default", and the paper's 20 tasks (the last at three lengths)."""
+
+
+@dataclass(frozen=True)
+class ClassifyConfig:
+    """What an answer of a task model is.
+
+    Args:
+        strand: "bed" takes each record as it is given, "+" and "-" that strand, "both" the mean of the two strands'
+            log-probabilities.
+        windows: Whether each window of a record gets a row of its own.
+        abstain: Rows with a margin below it get the label `unknown`; 0 never.
+        top: How many classes, the most probable ones, a row names with their probabilities; 0 is all, in order.
+        batch_bases: Bases in a batch.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    strand: str = "bed"
+    windows: bool = False
+    abstain: float = 0.0
+    top: int = 0
+    batch_bases: int = 16384
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.strand not in STRANDS:
+            problems.append(f"strand must be one of {', '.join(STRANDS)}, not {self.strand!r}")
+        if not 0 <= self.abstain <= 1:
+            problems.append(f"--abstain {self.abstain} must lie in 0 to 1: it is a difference of two probabilities")
+        if self.top < 0:
+            problems.append(f"--top {self.top} must not be negative")
+        if self.batch_bases < 1:
+            problems.append(f"batch_bases must be at least 1, not {self.batch_bases}")
+        _require(problems)
+
+    def for_task(self, objective: str, n_classes: int) -> Self:
+        """The same checked against a task; `top` is at most its number of classes.
+
+        Raises:
+            ConfigError: The task is a regression, which has neither margin nor classes.
+        """
+        if objective == "regression" and (self.abstain or self.top):
+            raise ConfigError("a regression gives a value: it has no margin for --abstain and no classes for --top")
+        return dataclasses.replace(self, top=min(self.top, n_classes))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,8 @@ import numpy as np
 import torch
 
 from findna import __version__
-from findna.config import EmbedConfig
+from findna.classify import Classifier, column_order, prediction_columns, split_windows, value_names
+from findna.config import ClassifyConfig, EmbedConfig
 from findna.data.windows import count_windows
 from findna.embed import Embedder, feature_names, obs_columns
 from findna.errors import BedError, ConfigError, FastaError, InputError, RegionError
@@ -34,6 +36,7 @@ from findna.io.records import TooManyN, read_records
 from findna.io.rows import Kind
 from findna.io.tables import TsvStream
 from findna.models.store import DEFAULT, load_model
+from findna.models.task import load_task
 from findna.nn.device import pick_device, pick_products
 from findna.record import Record
 
@@ -138,7 +141,7 @@ class Engine:
         cls_shape: (K, C) of the class tokens beside the vectors, or None.
         tokens_dim: C of the tokens, or None.
         dtype: Of the values in the output.
-        order: Order of a TSV's columns, see `findna.io.tables`.
+        order: Order of a TSV's columns, given those that the kind of input adds; see `findna.io.tables.write_tsv`.
         split: Makes of records what gets a row each; None: they get one themselves.
     """
 
@@ -157,7 +160,7 @@ class Engine:
     cls_shape: tuple[int, int] | None = None
     tokens_dim: int | None = None
     dtype: Literal["float32", "float16"] = "float32"
-    order: Sequence[str] = ()
+    order: Callable[[Sequence[str]], Sequence[str]] = lambda extra: ()
     split: Callable[[Iterable[Item]], Iterator[Item]] | None = None
 
     def n_windows(self, length: int) -> int:
@@ -214,6 +217,57 @@ class EmbedJob(Job):
             cls_shape=(size.n_class_tokens, size.channels) if config.with_cls else None,
             tokens_dim=size.channels if config.with_tokens else None,
             dtype=config.dtype,
+        )
+
+
+@dataclass(frozen=True)
+class ClassifyJob(Job):
+    """A run of `findna classify`; its output is a TSV.
+
+    Args:
+        config: What an answer is.
+        task: A built-in task's name or a run directory.
+    """
+
+    output_format: Format = "tsv"
+    config: ClassifyConfig = field(default_factory=ClassifyConfig)
+    task: str = ""
+
+    def _problems(self) -> list[str]:
+        problems = []
+        if self.config.strand != self.options.strand:
+            problems.append(f"strand {self.config.strand} of the task and {self.options.strand} of the inputs differ")
+        if self.output_format != "tsv":
+            problems.append(f"predictions are a TSV, not {self.output_format}")
+        return problems
+
+    def load(self) -> Engine:
+        """The task model, and what its answers are."""
+        task, device = load_task(self.task), pick_device(self.device)
+        products = pick_products(self.precision, device)
+        classifier = Classifier(task, self.config, device=device, products=products)
+        config, settings = classifier.config, task.settings
+        return Engine(
+            cells=lambda items, writer: classifier.classify(items),
+            name=task.name,
+            identity=task.sha256,
+            facts={
+                "name": task.name,
+                "sha256": task.sha256,
+                "config": task.network.config.to_dict(),
+                "task": dataclasses.asdict(settings),
+                "teacher": dict(task.teacher),
+            },
+            params=dataclasses.asdict(config),
+            features=value_names(config, settings),
+            columns=prediction_columns(config, settings),
+            window=settings.window,
+            stride=settings.stride,
+            batch_bases=config.batch_bases,
+            device=device,
+            products=products,
+            order=lambda extra: column_order(config, settings, extra),
+            split=partial(split_windows, size=settings.window, stride=settings.stride) if config.windows else None,
         )
 
 
@@ -378,8 +432,13 @@ def _open_writer(
 ) -> EmbeddingWriter | TsvStream:
     columns: dict[str, Kind] = {**engine.columns, **dict.fromkeys(extra, "int32")}
     if job.out == STDOUT:
-        stream = sys.stdout.buffer
-        return TsvStream(stream, features=engine.features, obs_columns=columns, dtype=engine.dtype)
+        return TsvStream(
+            sys.stdout.buffer,
+            features=engine.features,
+            obs_columns=columns,
+            dtype=engine.dtype,
+            order=engine.order(extra),
+        )
     return EmbeddingWriter(
         job.out,
         features=engine.features,
@@ -392,6 +451,7 @@ def _open_writer(
         is_resumable=not job.read_once,
         resume=job.resume,
         force=job.force,
+        order=engine.order(extra),
     )
 
 

@@ -45,6 +45,7 @@ class EmbeddingWriter:
         force: Replace an existing output (the old one stays until the new one is whole) and, without
             `resume`, discard a spool.
         every: Least seconds between two journal lines.
+        order: Order of a TSV's columns, see `tables.write_tsv`.
 
     Attributes:
         n_rows: Rows written so far, those of a resumed spool included.
@@ -70,6 +71,7 @@ class EmbeddingWriter:
         resume: bool = False,
         force: bool = False,
         every: float = 1.0,
+        order: Sequence[str] = (),
     ) -> None:
         if output_format not in get_args(Format):
             raise ConfigError(f"{output_format!r} is no output format: h5, tsv, parquet, npy")
@@ -77,7 +79,7 @@ class EmbeddingWriter:
             raise ConfigError("class tokens beside the vectors need --format h5")
         if output_format == "parquet":
             tables.require_pyarrow()
-        self.path, self._format, self._every = path, output_format, every
+        self.path, self._format, self._every, self._order = path, output_format, every, order
         self._hint = _KEPT if is_resumable else _LOST
         self._outputs = _outputs(path, output_format, with_tokens=tokens_dim is not None)
         refuse_existing(path, output_format, is_allowed=force or resume)
@@ -230,7 +232,7 @@ class EmbeddingWriter:
         if self._format == "h5":
             h5ad.write_embeddings(main, rows, uns, n_expected=n_expected)
         elif self._format == "tsv":
-            tables.write_tsv(main, rows, is_gzip=self.path.name.endswith(".gz"))
+            tables.write_tsv(main, rows, is_gzip=self.path.name.endswith(".gz"), order=self._order)
         elif self._format == "npy":
             tables.write_tsv(temps["obs"], rows, with_vectors=False)
             tables.write_npy(main, rows)

@@ -19,13 +19,26 @@ _FIRST = ("id", "chrom", "start", "end", "strand", "length", "frac_n")
 _ROW_GROUP_BYTES = 16 << 20
 
 
-def write_tsv(path: Path, rows: Rows, *, with_vectors: bool = True, is_gzip: bool = False) -> None:
-    """Write the rows as text: the columns of `tsv_header`, floats so that they read back bit for bit."""
+def write_tsv(
+    path: Path, rows: Rows, *, with_vectors: bool = True, is_gzip: bool = False, order: Sequence[str] = ()
+) -> None:
+    """Write the rows as text: the columns of `tsv_header`, floats so that they read back bit for bit.
+
+    Args:
+        path: The file.
+        rows: What to write.
+        with_vectors: Whether the values stand in it.
+        is_gzip: Whether to compress it.
+        order: Names of columns and values in the order in which they are to stand, values of six digits then.
+    """
     n_features = len(rows.features) if with_vectors else 0
     with _text_file(path, is_gzip=is_gzip) as file:
-        file.write(tsv_header(rows.columns, n_features))
+        file.write(_ordered_header(order) if order else tsv_header(rows.columns, n_features))
         for block in rows.blocks():
-            file.write(_tsv_rows(rows.columns, block.obs, block.x[:, :n_features]))
+            if order:
+                file.write(_ordered_rows(order, rows.features, block.obs, block.x))
+            else:
+                file.write(_tsv_rows(rows.columns, block.obs, block.x[:, :n_features]))
 
 
 def tsv_header(columns: Mapping[str, Kind], n_features: int) -> bytes:
@@ -107,6 +120,7 @@ class TsvStream:
         features: Names of the D values; their number is what counts.
         obs_columns: Name and kind of the columns.
         dtype: float16 rounds the values as a float16 file would hold them.
+        order: As for `write_tsv`.
     """
 
     n_records_done = 0
@@ -118,24 +132,24 @@ class TsvStream:
         features: Sequence[str],
         obs_columns: Mapping[str, Kind] = OBS_COLUMNS,
         dtype: str = "float32",
+        order: Sequence[str] = (),
     ) -> None:
-        self._file, self._columns, self._n_features, self._dtype = (
-            file,
-            obs_columns,
-            len(features),
-            np.dtype(dtype),
-        )
+        self._file, self._columns, self._dtype = file, obs_columns, np.dtype(dtype)
+        self._features, self._order = features, order
         self.n_rows = self.n_skipped = 0
-        self._put(tsv_header(obs_columns, self._n_features))
+        self._put(_ordered_header(order) if order else tsv_header(obs_columns, len(features)))
 
     def write(self, x: NDArray[Any], obs: Sequence[Mapping[str, Any]], cls: NDArray[Any] | None = None) -> None:
         """Write rows; as in `EmbeddingWriter.write`."""
         if cls is not None:
             raise ValueError("TSV holds no class tokens beside the vectors")
         ids = [str(row["id"]) for row in obs]
-        x = checked(x, self._dtype, (len(obs), self._n_features), ids=ids)
+        x = checked(x, self._dtype, (len(obs), len(self._features)), ids=ids)
         columns = {name: [_plain(row[name], kind) for row in obs] for name, kind in self._columns.items()}
-        self._put(_tsv_rows(self._columns, columns, x))
+        if self._order:
+            self._put(_ordered_rows(self._order, self._features, columns, x))
+        else:
+            self._put(_tsv_rows(self._columns, columns, x))
         self.n_rows += len(obs)
 
     def write_tokens(self, tokens: NDArray[Any]) -> None:
@@ -190,6 +204,18 @@ def _tsv_rows(columns: Mapping[str, Kind], obs: Mapping[str, Sequence[Any]], x: 
     fields = zip(*(map(printable, obs[name]) for name in _ordered(columns)), strict=True)
     values = map(tuple, x.tolist())
     return "".join(["\t".join(a) + vector % b + "\n" for a, b in zip(fields, values, strict=True)]).encode()
+
+
+def _ordered_header(order: Sequence[str]) -> bytes:
+    return "\t".join(map(printable, order)).encode() + b"\n"
+
+
+def _ordered_rows(
+    order: Sequence[str], features: Sequence[str], obs: Mapping[str, Sequence[Any]], x: NDArray[Any]
+) -> bytes:
+    values = {name: [f"{value:.6g}" for value in x[:, i].tolist()] for i, name in enumerate(features)}
+    fields = zip(*(values[name] if name in values else map(printable, obs[name]) for name in order), strict=True)
+    return "".join(["\t".join(row) + "\n" for row in fields]).encode()
 
 
 def _ordered(columns: Mapping[str, Kind]) -> list[str]:

@@ -1,0 +1,164 @@
+"""From records to answers: a task model's scores, joined over windows and strands, calibrated, and given a label."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from findna.config import ClassifyConfig
+from findna.data.windows import iter_windows
+from findna.errors import InputError
+from findna.forward import Cell, Forward, Item, Joined, Readout, Spans
+from findna.io.rows import OBS_COLUMNS, Kind
+from findna.models.task import TaskModel, TaskSettings, log_scores, probabilities
+from findna.nn.pooling import pool_features
+from findna.record import Record
+
+UNKNOWN = "unknown"
+"""Label of a row whose margin is too small."""
+
+_FIRST = ("id", "chrom", "start", "end", "strand", "length")
+_LAST = ("status", "n_windows", "frac_n", "n_iupac", "name", "source", "row")
+
+
+def value_names(config: ClassifyConfig, settings: TaskSettings) -> list[str]:
+    """Names of a row's numbers: probability, margin and p_CLASS, or p_1, p_2, ... of the best; or prediction."""
+    if settings.objective == "regression":
+        return ["prediction"]
+    shown = range(1, config.top + 1) if config.top else settings.classes
+    return ["probability", "margin", *(f"p_{name}" for name in shown)]
+
+
+def label_names(config: ClassifyConfig, settings: TaskSettings) -> list[str]:
+    """Names of a row's label columns: label, and label_1, label_2, ... of the best; none of a regression."""
+    if settings.objective == "regression":
+        return []
+    return ["label", *(f"label_{rank}" for rank in range(1, config.top + 1))]
+
+
+def prediction_columns(config: ClassifyConfig, settings: TaskSettings) -> dict[str, Kind]:
+    """Name and kind of the columns beside the numbers."""
+    return {**OBS_COLUMNS, **dict.fromkeys(label_names(config, settings), "string"), "status": "categorical"}
+
+
+def column_order(config: ClassifyConfig, settings: TaskSettings, extra: Iterable[str] = ()) -> list[str]:
+    """The columns of the predictions' TSV: what the row is, the answer, its status, what else is known of it."""
+    labels, values = label_names(config, settings), value_names(config, settings)
+    answer = [*labels[:1], *values]
+    if config.top:
+        ranked = zip(labels[1:], values[2:], strict=True)
+        answer = ["label", "probability", "margin", *(name for pair in ranked for name in pair)]
+    return [*_FIRST, *answer, *_LAST, *extra]
+
+
+class Classifier:
+    """A task model on its device.
+
+    Args:
+        task: The task model; its network is moved and, for bf16 products, cast.
+        config: What an answer is.
+        device: Where it runs.
+        products: Type of the encoder's matrix products; the rest is float32.
+
+    Raises:
+        ConfigError: The task does not give such answers.
+    """
+
+    def __init__(self, task: TaskModel, config: ClassifyConfig, *, device: torch.device, products: torch.dtype) -> None:
+        self.settings, self.config = task.settings, config.for_task(task.settings.objective, task.settings.n_outputs)
+        self.head = task.head.to(device)
+        self._forward = Forward(
+            task.network,
+            Readout(["mean"], self._read),
+            window=self.settings.window,
+            stride=self.settings.stride,
+            both_strands=config.strand == "both",
+            batch_bases=config.batch_bases,
+            n_class_tokens=self.settings.n_class_tokens,
+            device=device,
+            products=products,
+        )
+
+    def classify(self, items: Iterable[Item]) -> Iterator[Cell]:
+        """Yield the answers of records, a cell at a time: numbers as `value_names`, columns as `prediction_columns`.
+
+        The windows' log-probabilities (multilabel: logits; regression: values) are averaged, weighted by the bases
+        that each owns, then over both strands if asked, then calibrated.
+        """
+        for slots, skipped in self._forward.run(items):
+            x, labels = self._answers(slots)
+            obs = [{**slot.obs, **columns} for slot, columns in zip(slots, labels, strict=True)]
+            yield Cell(x, obs, None, skipped)
+
+    def _read(self, hidden: Tensor, rings: NDArray[np.int64], own: Spans) -> list[NDArray[np.float32]]:
+        n_class_tokens = self.settings.n_class_tokens
+        features = pool_features(hidden, rings, own, pools=self.settings.pools, n_class_tokens=n_class_tokens)
+        return [log_scores(self.head(features), self.settings.objective).cpu().numpy()]
+
+    def _answers(self, slots: list[Joined]) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
+        settings = self.settings
+        scores = np.array([np.mean(slot.by_strand(0), axis=0) for slot in slots]).reshape(-1, settings.n_outputs)
+        is_joined = np.array([slot.obs["n_windows"] > 1 for slot in slots], dtype=np.bool_)
+        values = probabilities(scores, settings, is_joined)
+        if settings.objective == "regression":
+            return values.astype(np.float32), [{"status": "ok"} for _ in slots]
+        answers = [self._answer(row) for row in values]
+        names = value_names(self.config, settings)
+        return np.array([x for x, _ in answers], np.float32).reshape(-1, len(names)), [
+            columns for _, columns in answers
+        ]
+
+    def _answer(self, p: NDArray[np.float64]) -> tuple[list[float], dict[str, str]]:
+        classes, top = self.settings.classes, self.config.top
+        ranked = np.argsort(-p, kind="stable").tolist()
+        label, probability, margin = decide(p, classes, objective=self.settings.objective)
+        is_known = not margin < self.config.abstain
+        columns = {"label": label if is_known else UNKNOWN, "status": "ok" if is_known else "abstained"}
+        columns |= {f"label_{rank}": classes[index] for rank, index in enumerate(ranked[:top], start=1)}
+        shown = p[ranked[:top]] if top else p
+        return [probability, margin, *shown.tolist()], columns
+
+
+def decide(p: NDArray[np.float64], classes: Sequence[str], *, objective: str) -> tuple[str, float, float]:
+    """Label, probability and margin of calibrated probabilities.
+
+    Classification: the best class, its probability, and by how much it is above the second. Multilabel: the labels
+    above one half, joined by ";", and the probability and margin (yes against no) of the least certain of all.
+
+    >>> decide(np.array([0.25, 0.75]), ["a", "b"], objective="classification")
+    ('b', 0.75, 0.5)
+    >>> decide(np.array([0.75, 0.0, 1.0]), ["a", "b", "c"], objective="multilabel")
+    ('a;c', 0.75, 0.5)
+    """
+    if objective == "multilabel":
+        margin = float(np.abs(2 * p - 1).min())
+        chosen = [name for name, value in zip(classes, p.tolist(), strict=True) if value > 0.5]
+        return ";".join(chosen), (1 + margin) / 2, margin
+    best = int(p.argmax())
+    return classes[best], float(p[best]), float(p[best] - np.delete(p, best).max())
+
+
+def split_windows(items: Iterable[Item], *, size: int, stride: int) -> Iterator[Item]:
+    """Yield the windows of records as records of their own, faults as they are.
+
+    A window's id is the record's with `:start-end`, 0-based along the sequence as it is read. Its coordinates are its
+    own where the record's bases are one stretch of the genome; else they are the record's.
+    """
+    for item in items:
+        if isinstance(item, InputError):
+            yield item
+            continue
+        is_one_stretch = not item.extra and item.end - item.start == len(item.codes)
+        for start, end, _ in iter_windows(len(item.codes), size=size, stride=stride):
+            place = _place(item, start, end) if is_one_stretch else (item.start, item.end)
+            codes = item.codes[start:end]
+            yield item._replace(id=f"{item.id}:{start}-{end}", codes=codes, start=place[0], end=place[1])
+
+
+def _place(record: Record, start: int, end: int) -> tuple[int, int]:
+    if record.strand == "-":
+        return record.end - end, record.end - start
+    return record.start + start, record.start + end
