@@ -10,7 +10,7 @@ import typer
 
 from findna import __version__
 from findna.errors import ConfigError, FindnaError
-from findna_cli import doctor, embed, model, pretrain, view
+from findna_cli import classify, doctor, embed, model, pretrain, view
 
 app = typer.Typer(
     name="findna",
@@ -21,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(name="embed")(embed.embed)
+app.command(name="classify")(classify.classify)
 app.command(name="pretrain")(pretrain.pretrain)
 app.add_typer(model.app, name="model")
 app.command(name="view")(view.view)

@@ -16,10 +16,42 @@ MAX_THREADS = 1024
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+Inputs = Annotated[
+    list[str],
+    typer.Argument(help="FASTA, FASTQ, BED, narrowPeak, BAM or CRAM files, '-' for stdin, or chrom:start-end."),
+]
 Genome = Annotated[
     Path | None,
     typer.Option("--genome", "-g", help="FASTA (plain or bgzip) or .2bit that regions are on.", show_default=False),
 ]
+InFormat = Annotated[
+    str,
+    typer.Option(
+        "--in-format",
+        help="fasta, fastq, bed, narrowpeak, bam, cram or region; default: by content.",
+        show_default=False,
+    ),
+]
+Strand = Annotated[str, typer.Option("--strand", help="bed (each record's own), +, -, or both (their mean).")]
+Split = Annotated[bool, typer.Option("--split", help="Join the blocks of BED12 regions.")]
+Size = Annotated[int, typer.Option("--size", min=0, help="Recentre regions to so many bases; 0 leaves them.")]
+Center = Annotated[str, typer.Option("--center", help="Center for --size: middle or summit.")]
+MaxN = Annotated[float, typer.Option("--max-n", help="Skip records with a larger share of N.")]
+ReadsRegion = Annotated[
+    str, typer.Option("--region", help="BAM: only reads that overlap this region.", show_default=False)
+]
+MinMapq = Annotated[int, typer.Option("--min-mapq", min=0, help="BAM: least mapping quality.")]
+ExcludeFlags = Annotated[str, typer.Option("--exclude-flags", help="BAM: leave out reads with one of these flags.")]
+ReferenceBases = Annotated[
+    bool, typer.Option("--reference-bases", help="BAM: the genome's bases under each alignment.")
+]
+OnError = Annotated[str, typer.Option("--on-error", help="fail, or skip: list a bad record in the output and go on.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue a partial run.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print counts, sizes, problems and a time estimate; write nothing.")
+]
+BatchBases = Annotated[int, typer.Option("--batch-bases", min=1, help="Bases in a batch.")]
 Device = Annotated[str, typer.Option("--device", help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[
     str, typer.Option("--precision", help="Matrix products in auto (bf16 where the device has it), fp32 or bf16.")
@@ -55,6 +87,24 @@ def n_cpus() -> int:
     import os
 
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parse_flags(text: str) -> int:
+    """A SAM flag as a number, decimal or hexadecimal.
+
+    Raises:
+        ConfigError: It is none.
+
+    >>> parse_flags("0x900")
+    2304
+    """
+    try:
+        flags = int(text, 0)
+    except ValueError as error:
+        raise ConfigError(f"--exclude-flags {text}: no number such as 2304 or 0x900") from error
+    if not 0 <= flags < 1 << 16:
+        raise ConfigError(f"--exclude-flags {text}: SAM flags lie in 0 to 0xffff")
+    return flags
 
 
 def config_flags(config: type, *, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:

@@ -1,0 +1,122 @@
+"""`findna classify`: regions, sequences or reads to labels."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from findna.errors import ConfigError
+from findna_cli.job import command_line, default_output, run_job
+from findna_cli.options import (
+    BatchBases,
+    Center,
+    Deterministic,
+    Device,
+    DryRun,
+    ExcludeFlags,
+    Force,
+    Genome,
+    InFormat,
+    Inputs,
+    Json,
+    MaxN,
+    MinMapq,
+    OnError,
+    Precision,
+    Quiet,
+    ReadsRegion,
+    ReferenceBases,
+    Resume,
+    Size,
+    Split,
+    Strand,
+    Threads,
+    parse_flags,
+    set_threads,
+)
+
+
+def classify(
+    inputs: Inputs,
+    task: Annotated[
+        str, typer.Option("--task", help="A built-in task's name (`findna task list`) or a run directory.")
+    ],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Output, .tsv or .tsv.gz; '-' is stdout. Default: NAME.predictions.tsv.",
+            show_default=False,
+        ),
+    ] = "",
+    genome: Genome = None,
+    abstain: Annotated[
+        float, typer.Option("--abstain", help="Label rows `unknown` whose margin is below this; 0 never.")
+    ] = 0.0,
+    top: Annotated[
+        int, typer.Option("--top", min=0, help="Only the K most probable classes, best first; 0 is all.")
+    ] = 0,
+    windows: Annotated[bool, typer.Option("--windows", help="One row a window of the task's length.")] = False,
+    strand: Strand = "bed",
+    in_format: InFormat = "",
+    split: Split = False,
+    size: Size = 0,
+    center: Center = "middle",
+    max_n: MaxN = 1.0,
+    region: ReadsRegion = "",
+    min_mapq: MinMapq = 0,
+    exclude_flags: ExcludeFlags = "0x900",
+    reference_bases: ReferenceBases = False,
+    on_error: OnError = "fail",
+    resume: Resume = False,
+    force: Force = False,
+    dry_run: DryRun = False,
+    batch_bases: BatchBases = 16384,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = 0,
+    deterministic: Deterministic = False,
+    json_file: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Classify regions, sequences or reads by a task model: one labelled row each, in the order of the input.
+
+    The output is a TSV: id, coordinates, label, probability, margin, the probability of each class, status. A record
+    longer than the task's window gets one row, from all of its windows. A run that was interrupted leaves
+    NAME.partial, which --resume continues.
+    """
+    from findna.config import ClassifyConfig
+    from findna.io.options import InputOptions
+    from findna.job import ClassifyJob
+
+    name = out.removesuffix(".gz")
+    if out != "-" and name and not name.endswith((".tsv", ".txt")):
+        raise ConfigError(f"-o {out}: predictions are a TSV; name it {Path(name).stem}.tsv or {Path(name).stem}.tsv.gz")
+    job = ClassifyJob(
+        inputs,
+        Path(out or default_output(inputs, "predictions.tsv")),
+        options=InputOptions(
+            in_format=in_format or None,
+            genome=genome,
+            split=split,
+            size=size or None,
+            center=center,
+            max_n=max_n,
+            strand=strand,
+            region=region or None,
+            min_mapq=min_mapq,
+            exclude_flags=parse_flags(exclude_flags),
+            reference_bases=reference_bases,
+        ),
+        config=ClassifyConfig(strand=strand, windows=windows, abstain=abstain, top=top, batch_bases=batch_bases),
+        task=task,
+        device=device,
+        precision=precision,
+        on_error=on_error,
+        resume=resume,
+        force=force,
+        command=command_line(),
+    )
+    set_threads(threads, deterministic=deterministic)
+    run_job(job, "classify", dry_run=dry_run, json_file=json_file, quiet=quiet)

@@ -1,0 +1,66 @@
+"""What `embed` and `classify` share: the output's name, the run with its progress, the summary."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from findna.errors import ConfigError
+from findna_cli.console import progress, say, write_report
+
+if TYPE_CHECKING:
+    from findna.job import Job
+
+
+def run_job(job: "Job", title: str, *, dry_run: bool, json_file: Path | None, quiet: bool) -> None:
+    """Run a job, or print what it would do; exit 1 where a dry run finds problems that would end it."""
+    from findna.job import plan, run
+
+    if dry_run:
+        report = plan(job)
+        for name, value in report.items():
+            typer.echo(f"{name:18} {value:,}" if isinstance(value, int | float) else f"{name:18} {value}")
+        write_report(json_file, report)
+        if report["n_problems"] and job.is_fatal:
+            raise typer.Exit(1)
+        return
+    try:
+        with progress(title, total=None, quiet=quiet) as advance:
+            report = run(job, on_progress=lambda done, total: advance(done, f"of {total:,}" if total else ""))
+    except (KeyboardInterrupt, SystemExit):
+        is_kept = Path(f"{job.out}.partial").exists()
+        say(f"{job.out}.partial is kept: the same command with --resume goes on" if is_kept else "nothing is kept")
+        raise
+    write_report(json_file, report)
+    say(
+        f"{', '.join(report['outputs']) or 'stdout'}: {report['n_rows']:,} rows, {report['n_skipped']:,} skipped, "
+        f"{report['n_bases']:,} bases in {report['seconds']:,.1f} s ({report['model']['name']}, "
+        f"{report['params']['precision']} on {report['params']['device']})",
+        quiet=quiet,
+    )
+
+
+def command_line() -> str:
+    """The command as it was typed, for the provenance."""
+    return shlex.join(["findna", *sys.argv[1:]])
+
+
+def default_output(inputs: list[str], kind: str) -> str:
+    """An output's name in the working directory, made of the first input's.
+
+    Raises:
+        ConfigError: The input is stdin, or there are several.
+
+    >>> default_output(["data/peaks.bed.gz"], "h5"), default_output(["chr20:1,001-2,000"], "tsv")
+    ('peaks.h5', 'chr20_1001-2000.tsv')
+    """
+    if inputs[0] == "-":
+        raise ConfigError("stdin has no name to call the output by: -o FILE")
+    if len(inputs) > 1:
+        raise ConfigError("several inputs need a name for their output: -o FILE")
+    name = re.sub(r"\.(gz|bgz)$", "", Path(inputs[0]).name)
+    stem = re.sub(r"\.[A-Za-z][A-Za-z0-9]*$", "", name) or name
+    return re.sub(r"[^\w.+-]", "", stem.replace(":", "_").replace(",", "")) + f".{kind}"
