@@ -133,13 +133,16 @@ class Block(nn.Module):
         self.fc1 = nn.Linear(channels, hidden)
         self.fc2 = nn.Linear(hidden, channels)
 
-    def forward(self, h: Tensor, rotation: Rotation, products: torch.dtype) -> Tensor:
-        """The stream (C, positions) after this block; in place where no gradient is recorded."""
+    def forward(self, h: Tensor, rotation: Rotation, products: torch.dtype, dropout: float = 0.0) -> Tensor:
+        """The stream (C, positions) after this block; in place, and without dropout, where no gradient is recorded."""
         w1, b1, w2, b2 = (p.to(products) for p in (self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias))
         inner = torch.addmm(b1[:, None], w1, h.to(products))  # (H, positions)
         inner = F.gelu(inner) if torch.is_grad_enabled() else torch.ops.aten.gelu_(inner)
+        if dropout and torch.is_grad_enabled():
+            inner = F.dropout(inner, dropout)
         z = torch.addmm(b2[:, None], w2, inner)  # (C, positions)
         if torch.is_grad_enabled():
+            z = F.dropout(z, dropout) if dropout else z
             return AddRotated.apply(h, z, rotation)  # type: ignore[no-any-return, no-untyped-call]
         for target, source in rotation.pairs(h, z):
             target.add_(source)
@@ -169,6 +172,7 @@ class ChordMixer(nn.Module):
         noise: Tensor | None = None,
         layer: int | None = None,
         products: torch.dtype = torch.float32,
+        dropout: float = 0.0,
     ) -> Tensor:
         """Hidden states of every position, float32, shape (sum of lengths, C).
 
@@ -178,6 +182,7 @@ class ChordMixer(nn.Module):
             noise: Added to the one-hot rows, shape (sum of lengths, 5).
             layer: After how many layers to stop; 0 is the stem, None is all of them.
             products: Type of the matrix products.
+            dropout: Share that each block drops of its hidden layer and of the update that it rotates, in training.
 
         Raises:
             ValueError: `layer` is out of range.
@@ -198,7 +203,7 @@ class ChordMixer(nn.Module):
                 Rotation(own, shifts=shifts, track_width=width, device=codes.device) for shifts, width in self._tracks()
             ]
             for index, block in enumerate(blocks):
-                h = block(h, rotations[self._is_added(index)], products)
+                h = block(h, rotations[self._is_added(index)], products, dropout)
             parts.append(h)
         return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).T
 

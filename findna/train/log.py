@@ -5,7 +5,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -38,16 +38,16 @@ COLUMNS = [
 class Log:
     """Append rows to `log.csv`; rows after `step`, from a run that went on past its checkpoint, are dropped."""
 
-    def __init__(self, folder: Path, *, step: int) -> None:
+    def __init__(self, folder: Path, *, step: int, columns: Sequence[str] = COLUMNS) -> None:
         path = folder / "log.csv"
         kept = [row for row in read_log(path) if row["step"] <= step] if path.exists() else []
         head = io.StringIO()
-        writer = _writer(head)
+        writer = _writer(head, columns)
         writer.writeheader()
         writer.writerows(map(_cells, kept))
         write_atomic(path, head.getvalue())
         self._file = path.open("a", newline="")
-        self._writer = _writer(self._file)
+        self._writer = _writer(self._file, columns)
         self._flushed = -math.inf
         self._board = _tensorboard(folder, step)
 
@@ -73,8 +73,8 @@ class Log:
             self._board.close()
 
 
-def _writer(file: TextIO) -> "csv.DictWriter[str]":
-    return csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+def _writer(file: TextIO, columns: Sequence[str]) -> "csv.DictWriter[str]":
+    return csv.DictWriter(file, columns, restval="", lineterminator="\n")
 
 
 def _cells(row: Mapping[str, float]) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+"""What a person reads of a finished fine-tuning: CARD.md and the training curve."""
+
+import contextlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from findna.errors import MissingExtraError
+from findna.models.task import TaskSettings
+from findna.train.log import read_log
+
+
+def draw_curve(out: Path, name: str) -> None:
+    """Draw the training curve where matplotlib is: one point an epoch."""
+    by_epoch: dict[float, list[dict[str, float]]] = {}
+    for row in read_log(out / "log.csv"):
+        by_epoch.setdefault(row["epoch"], []).append(row)
+    rows: list[dict[str, Any]] = [
+        {"epoch": epoch, "loss": float(np.mean([row["loss"] for row in members]))}
+        | ({"valid_loss": members[-1]["valid_loss"]} if math.isfinite(members[-1]["valid_loss"]) else {})
+        for epoch, members in by_epoch.items()
+    ]
+    with contextlib.suppress(MissingExtraError):
+        from findna.plots import training_curve
+
+        training_curve(rows, out / "curve.png", title=name)
+
+
+def task_card(
+    name: str, settings: TaskSettings, training: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """The CARD.md of a task model: what it answers, what it was made of, how it did, and what it is not."""
+    config, data, teacher = training["config"], training["data"], training["teacher"]["name"]
+    rows = dict(config)
+    for split, found in data.items():
+        rows[f"{split} sequences"] = f"{found['n']} ({', '.join(found['files']) or 'in memory'})"
+    for split, figures in metrics.items():
+        rows |= {f"{split} {key}": value for key, value in figures.items() if isinstance(value, float | int)}
+    rows["temperature"] = settings.temperature
+    lines = [
+        f"# {name}",
+        "",
+        f"A {settings.objective} of DNA sequences, made by `findna finetune` from the teacher {teacher}. "
+        "`findna classify --task` takes this folder.",
+        "",
+        f"Classes: {', '.join(settings.classes)}." if settings.classes else "One value a sequence.",
+        "",
+        "| | |",
+        "|---|---|",
+        *(
+            f"| {key} | {value:.4g} |" if isinstance(value, float) else f"| {key} | {value} |"
+            for key, value in rows.items()
+        ),
+        "",
+        "The figures are those of these splits. Sequences from another source, length or composition can do worse, and "
+        "a probability is calibrated on the validation split alone. Not measured for any clinical use.",
+    ]
+    return "\n".join(lines) + "\n"

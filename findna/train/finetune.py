@@ -1,0 +1,396 @@
+"""Fine-tuning: a teacher and labelled sequences to a task model, all weights or the head alone, on one device."""
+
+import copy
+import dataclasses
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from findna.config import FinetuneConfig
+from findna.data.ahead import ahead
+from findna.data.labelled import LabelledSet
+from findna.errors import InputError, OutputError, TrainingError
+from findna.io.files import raise_output_error, write_atomic
+from findna.models.store import Model
+from findna.models.task import PLAN, TaskModel, encode_parts, save_task
+from findna.train.card import draw_curve, task_card
+from findna.train.checkpoint import load_checkpoint, save_checkpoint
+from findna.train.features import (
+    score,
+)
+from findna.train.log import Log
+from findna.train.objectives import balanced_weights, figures_of, fit_temperatures
+from findna.train.probe import fit_probe
+from findna.train.schedule import learning_rate
+from findna.train.tuner import Split, Tuner, make_network, settings_of
+
+COLUMNS = (
+    "step",
+    "epoch",
+    "n_bases",
+    "seconds",
+    "bases_per_second",
+    "learning_rate",
+    "loss",
+    "grad_norm",
+    "penalty",
+    "valid_loss",
+    "valid_accuracy",
+)
+
+
+class Report(NamedTuple):
+    """Where a run stands, for whoever shows its progress.
+
+    Args:
+        stage: "embed" counts windows, "train" counts updates.
+        done: How many.
+        total: Of how many.
+        row: The newest line of the log; empty while it embeds.
+    """
+
+    stage: str
+    done: int
+    total: int
+    row: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Args:
+        finished: Whether there is a task model; False after a stop that can be resumed.
+        step: Updates made.
+        seconds: Time spent, over all resumes.
+        metrics: Content of `metrics.json`; empty if not finished.
+    """
+
+    finished: bool
+    step: int
+    seconds: float
+    metrics: Mapping[str, Any]
+
+
+class _Stopped(Exception):
+    """Somebody asked the run to stop."""
+
+
+def evaluate_task(
+    task: TaskModel, labelled: LabelledSet, *, device: torch.device, products: torch.dtype
+) -> NDArray[np.float64]:
+    """Scores of all sequences, windows joined, before calibration; shape (n, n_outputs). See `task.probabilities`."""
+    head = copy.deepcopy(task.head).to(device)
+    return score(task.network, head, labelled.corpus, settings=task.settings, device=device, products=products)
+
+
+def finetune(
+    config: FinetuneConfig,
+    train: LabelledSet,
+    valid: LabelledSet,
+    out: Path,
+    *,
+    teacher: Model,
+    name: str,
+    device: torch.device,
+    products: torch.dtype,
+    test: LabelledSet | None = None,
+    asked: Mapping[str, Any] = MappingProxyType({}),
+    resume: bool = False,
+    checkpoint_seconds: float = 300.0,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_report: Callable[[Report], None] = lambda report: None,
+) -> Outcome:
+    """Train a task model and leave it in `out`, with `log.csv`, `curve.png` and `checkpoints/` beside it.
+
+    With a frozen encoder the vectors are computed once. A linear head on them is then fitted to the end for each of
+    several penalties (`findna.train.probe`); any other head, and all weights, are trained by AdamW, and the epoch with
+    the smallest validation loss is what is kept. The temperature of the probabilities is fitted on the validation
+    split; the test split is read once, after everything is chosen.
+
+    Args:
+        config: The recipe.
+        train: Training split.
+        valid: Validation split, with the classes of the training split.
+        out: The run directory; it is a task model once the run has ended.
+        teacher: Where the encoder starts.
+        name: Name of the task.
+        device: One CPU or GPU.
+        products: Type of the matrix products.
+        test: Test split, with the same classes.
+        asked: What else `finetune.json` keeps for a resume.
+        resume: Go on from the newest checkpoint in `out`; on the CPU the result is that of a run never stopped.
+        checkpoint_seconds: Time between checkpoints.
+        should_stop: Asked after every update and every batch of vectors; True writes a checkpoint and ends the run
+            unfinished.
+        on_report: Called after every update and every batch of vectors.
+
+    Raises:
+        TrainingError: It diverged, ran out of memory, or has nothing to resume.
+        ConfigError: Recipe, teacher and labels do not go together.
+        InputError: A split is empty or has other classes.
+        OutputError: `out` holds a run already, or cannot be made.
+    """
+    splits = {"train": train, "valid": valid} | ({"test": test} if test is not None else {})
+    _check(splits)
+    if config.class_weights == "balanced":
+        balanced_weights(train)  # before anything is made
+    settings_of(config, make_network(config, teacher.network).config, train)
+    _open_folder(out, resume=resume)
+    facts = _facts(config, splits, teacher=teacher, products=products)
+    write_atomic(out / PLAN, json.dumps({**facts, "plan": dict(asked)}, indent=2) + "\n")
+    try:
+        tuner = Tuner(config, teacher.network, train=train, valid=valid, device=device, products=products)
+        run = _Run(tuner, out, facts=facts, resume=resume, should_stop=should_stop, on_report=on_report)
+        finished = run.probe() if config.frozen and config.head == "linear" else run.descend(checkpoint_seconds)
+        if not finished:
+            return Outcome(False, run.step, run.seconds, {})
+        metrics = run.finish(name, teacher=teacher, test=test)
+        return Outcome(True, run.step, run.seconds, metrics)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(f"out of memory on {device}; lower --batch-size ({config.batch_size})") from error
+
+
+class _Run:
+    """One run on its way: the log, the checkpoints, where it stands."""
+
+    def __init__(
+        self,
+        tuner: Tuner,
+        out: Path,
+        *,
+        facts: Mapping[str, Any],
+        resume: bool,
+        should_stop: Callable[[], bool],
+        on_report: Callable[[Report], None],
+    ) -> None:
+        self.tuner, self.out, self.facts = tuner, out, facts
+        self.should_stop, self.on_report = should_stop, on_report
+        self.folder = out / "checkpoints"
+        self.step, self.n_bases, self.n_worse, self.best_loss, self.best_epoch = 0, 0, 0, math.inf, -1
+        self.is_stopped_early = False
+        self._spent = 0.0
+        self.fits: list[dict[str, float]] = []
+        if resume and not (tuner.config.frozen and not any(self.folder.glob("step-*.json"))):
+            self._load()
+        self._began = time.monotonic() - self._spent
+
+    @property
+    def seconds(self) -> float:
+        """Time spent, earlier runs that this one resumes included."""
+        return time.monotonic() - self._began
+
+    @property
+    def total_steps(self) -> int:
+        """Updates, if it is not stopped early."""
+        return self.tuner.config.epochs * self.tuner.steps_per_epoch
+
+    def _load(self) -> None:
+        tensors, state = load_checkpoint(self.folder)
+        if state["fingerprint"] != _fingerprint(self.facts):
+            raise TrainingError(f"{self.out}: the settings, data or teacher differ from those of the run to resume")
+        self.tuner.load(tensors)
+        self.step, self.n_bases, self.n_worse = state["step"], state["n_bases"], state["n_worse"]
+        self.best_loss = math.inf if state["best_loss"] is None else state["best_loss"]
+        self.best_epoch, self._spent, self.is_stopped_early = state["best_epoch"], state["seconds"], state["is_done"]
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        state = {
+            "fingerprint": _fingerprint(self.facts),
+            "n_bases": self.n_bases,
+            "n_worse": self.n_worse,
+            "best_loss": self.best_loss if math.isfinite(self.best_loss) else None,
+            "best_epoch": self.best_epoch,
+            "is_done": self.is_stopped_early,
+            "seconds": self.seconds,
+        }
+        save_checkpoint(self.folder, self.step, self.tuner.tensors(), state)
+
+    def _prepare(self) -> bool:
+        """Embed what is to be embedded; False if it was stopped."""
+
+        def show(done: int, total: int) -> None:
+            self.on_report(Report("embed", done, total, {}))
+            if self.should_stop():
+                raise _Stopped
+
+        try:
+            self.tuner.prepare(show)
+        except _Stopped:
+            return False
+        return True
+
+    def probe(self) -> bool:
+        """Fit a linear head on the vectors of a frozen encoder; False if it was stopped."""
+        tuner = self.tuner
+        if not self._prepare():
+            return False
+        p = tuner.config.reverse_complement
+        strands = [weight for weight in (1 - p, p) if weight]
+        shares = torch.from_numpy(tuner.train.windows.share).float()
+        fits = fit_probe(
+            tuner.head,
+            torch.cat(tuner.train.features),
+            tuner.train.window_targets.repeat(len(strands), *[1] * (tuner.train.targets.ndim - 1)),
+            weights=torch.cat([shares * weight for weight in strands]),
+            objective=tuner.settings.objective,
+            measure=lambda head: tuner.validate(head)["valid_loss"],
+            class_weights=None if tuner.class_weights is None else tuner.class_weights.cpu(),
+        )
+        best = min(fits, key=lambda fit: fit.valid_loss)
+        log = Log(self.out, step=0, columns=COLUMNS)
+        for self.step, fit in enumerate(fits, start=1):
+            row = {"step": self.step, "epoch": self.step, "n_bases": len(tuner.train.corpus.codes), **fit._asdict()}
+            log.write({**row, "seconds": self.seconds})
+        log.close()
+        self.best_loss, self.best_epoch = best.valid_loss, fits.index(best) + 1
+        self.fits = [dict(fit._asdict()) for fit in fits]
+        tuner.best = tuner.weights()
+        return True
+
+    def descend(self, checkpoint_seconds: float) -> bool:
+        """Train by AdamW until the last epoch or until validation gets no better; False if it was stopped."""
+        tuner, config = self.tuner, self.tuner.config
+        if (config.frozen or not self.step) and not self._prepare():
+            return False
+        log = Log(self.out, step=self.step, columns=COLUMNS)
+        stream = ahead(tuner.batches(self.step, self.total_steps))
+        lengths = tuner.train.windows.lengths
+        began, began_bases, saved_at = time.monotonic(), self.n_bases, time.monotonic()
+        try:
+            while self.step < self.total_steps and not self.is_stopped_early:
+                batch = next(stream)
+                progress = (self.step + 0.5) / self.total_steps
+                rate = learning_rate(progress, peak=config.learning_rate, warmup=config.warmup)
+                figures = tuner.update(batch, step=self.step, rate=rate)
+                self.step += 1
+                self.n_bases += int(lengths[batch.indices].sum())
+                row: dict[str, float] = {
+                    "step": self.step,
+                    "epoch": batch.epoch + 1,
+                    "n_bases": self.n_bases,
+                    "seconds": self.seconds,
+                    "bases_per_second": (self.n_bases - began_bases) / (time.monotonic() - began),
+                    "learning_rate": rate,
+                    **figures,
+                }
+                if self.step % tuner.steps_per_epoch == 0:
+                    row |= self._end_epoch(batch.epoch + 1)
+                log.write(row)
+                self.on_report(Report("train", self.step, self.total_steps, row))
+                is_wanted = self.should_stop()
+                if is_wanted or time.monotonic() - saved_at > checkpoint_seconds:
+                    log.flush()  # a resume keeps the rows up to its checkpoint
+                    self.save()
+                    saved_at = time.monotonic()
+                if is_wanted:
+                    return False
+        finally:
+            stream.close()  # type: ignore[attr-defined]
+            log.close()
+        self.save()
+        return True
+
+    def _end_epoch(self, epoch: int) -> dict[str, float]:
+        figures = self.tuner.validate()
+        if figures["valid_loss"] < self.best_loss:
+            self.best_loss, self.best_epoch, self.n_worse = figures["valid_loss"], epoch, 0
+            self.tuner.best = self.tuner.weights()
+        else:
+            self.n_worse += 1
+            self.is_stopped_early = 0 < self.tuner.config.patience <= self.n_worse
+        return figures
+
+    def finish(self, name: str, *, teacher: Model, test: LabelledSet | None) -> dict[str, Any]:
+        """Calibrate, measure what will be stored, and write it; the content of `metrics.json`."""
+        tuner = self.tuner
+        tuner.restore_best()
+        tuner.head.rescale(mean=tuner.labels.mean, sd=tuner.labels.sd)
+        _, (network, head) = encode_parts(tuner.network, tuner.head)
+        head.to(tuner.device)
+        objective = tuner.settings.objective
+        scores = tuner.scores(tuner.valid, network, head)
+        one, several = fit_temperatures(scores, tuner.valid.labels, tuner.valid.is_joined, objective)
+        settings = dataclasses.replace(tuner.settings, temperature=one, joined_temperature=several)
+        metrics = {"valid": figures_of(scores, tuner.valid.labels, tuner.valid.is_joined, settings)}
+        if test is not None:
+            split = Split(test, settings, tuner.labels)
+            metrics["test"] = figures_of(tuner.scores(split, network, head), test.labels, split.is_joined, settings)
+        summary = {
+            "steps": self.step,
+            "best_epoch": self.best_epoch,
+            "best_valid_loss": self.best_loss,
+            "stopped_early": self.is_stopped_early,
+            "seconds": round(self.seconds, 1),
+        } | ({"fits": self.fits} if self.fits else {})
+        training = {**self.facts, "device": tuner.device.type, "summary": summary}
+        card = task_card(name, settings, training, metrics)
+        save_task(
+            self.out,
+            tuner.network,
+            tuner.head,
+            name=name,
+            settings=settings,
+            teacher={"name": teacher.name, "sha256": teacher.sha256},
+            metrics=metrics,
+            training=training,
+            card=card,
+        )
+        draw_curve(self.out, name)
+        return metrics
+
+
+def _check(splits: Mapping[str, LabelledSet]) -> None:
+    train = splits["train"]
+    for name, split in splits.items():
+        if not len(split):
+            raise InputError(f"the {name} split has no sequence")
+        if (split.objective, split.classes) != (train.objective, train.classes):
+            raise InputError(f"the {name} split has other classes, or another objective, than the training split")
+
+
+def _open_folder(out: Path, *, resume: bool) -> None:
+    try:
+        if not resume:
+            out.mkdir(parents=True, exist_ok=True)
+            if any(out.iterdir()):
+                raise OutputError(f"{out}: holds a run already; --resume goes on with it, or choose another --out")
+    except OSError as error:
+        raise_output_error(error, out)
+
+
+def _facts(
+    config: FinetuneConfig, splits: Mapping[str, LabelledSet], *, teacher: Model, products: torch.dtype
+) -> dict[str, Any]:
+    """What decides the result of a run."""
+    return {
+        "config": dataclasses.asdict(config),
+        "teacher": {"name": teacher.name, "sha256": teacher.sha256},
+        "products": str(products).removeprefix("torch."),
+        "data": {
+            name: {
+                "n": len(split),
+                "files": dict(split.sources),
+                "sha256": hashlib.sha256(
+                    split.corpus.codes.tobytes() + split.corpus.offsets.tobytes() + split.labels.tobytes()
+                ).hexdigest(),
+            }
+            for name, split in splits.items()
+        },
+    }
+
+
+def _fingerprint(facts: Mapping[str, Any]) -> Any:
+    """The facts without the names of files, which may change between a run and its resume."""
+    data = {name: split["sha256"] for name, split in facts["data"].items()}
+    return json.loads(json.dumps({**facts, "data": data, "teacher": facts["teacher"]["sha256"]}))

@@ -1,0 +1,133 @@
+"""What a task model is trained on and measured by: losses of the three objectives, calibration, figures."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from findna.data.labelled import LabelledSet
+from findna.errors import ConfigError, MissingExtraError
+from findna.models.task import TaskSettings, probabilities
+
+MIN_JOINED = 20
+"""Sequences of more than one window from which on they get a temperature of their own."""
+_BOUNDS = (0.05, 20.0)
+
+
+def loss_of(scores: Tensor, labels: Tensor, objective: str, *, class_weights: Tensor | None = None) -> Tensor:
+    """Loss of each row, in nats (regression: squared error); shape (n,).
+
+    Args:
+        scores: Log-probabilities or logits (both do), logits of labels, or values; shape (n, n_outputs).
+        labels: As in `LabelledSet`.
+        objective: One of `findna.config.OBJECTIVES`.
+        class_weights: Classification: factor of each class. Multilabel: factor of a label where it is present.
+    """
+    if objective == "classification":
+        return F.cross_entropy(scores, labels, weight=class_weights, reduction="none")
+    if objective == "multilabel":
+        return F.binary_cross_entropy_with_logits(scores, labels, pos_weight=class_weights, reduction="none").mean(1)
+    return (scores[:, 0] - labels).square()
+
+
+def balanced_weights(labelled: LabelledSet) -> Tensor:
+    """Factors that let each class, or presence and absence of each label, weigh alike; shape (n_classes,), float32.
+
+    Raises:
+        ConfigError: It is a regression.
+    """
+    if labelled.objective == "regression":
+        raise ConfigError("--class-weights balanced: a regression has no classes")
+    if labelled.objective == "multilabel":
+        n_present = labelled.labels.sum(axis=0)
+        weights = (len(labelled) - n_present) / np.maximum(n_present, 1)
+        return torch.from_numpy(np.maximum(weights, 1e-3).astype(np.float32))
+    counts = np.bincount(labelled.labels, minlength=len(labelled.classes))
+    return torch.from_numpy((len(labelled) / (len(counts) * np.maximum(counts, 1))).astype(np.float32))
+
+
+def mean_loss(scores: NDArray[Any], labels: NDArray[Any], objective: str) -> float:
+    """Mean loss of joined scores, see `loss_of`."""
+    return float(loss_of(torch.as_tensor(scores), _targets(labels), objective).mean())
+
+
+def simple_accuracy(scores: NDArray[Any], labels: NDArray[Any], objective: str) -> float:
+    """Share of right answers (multilabel: of right labels); NaN for a regression."""
+    if objective == "regression":
+        return float("nan")
+    if objective == "multilabel":
+        return float(((scores > 0) == (labels > 0.5)).mean())
+    return float((scores.argmax(1) == labels).mean())
+
+
+def fit_temperature(scores: NDArray[Any], labels: NDArray[Any], objective: str) -> float:
+    """The temperature that gives the labels the smallest loss; 1 for a regression or without rows.
+
+    Guo et al. 2017 (arXiv:1706.04599). It is kept within 0.05 to 20, where all answers are right or all are noise.
+    """
+    if objective == "regression" or not len(scores):
+        return 1.0
+    values, targets = torch.as_tensor(scores, dtype=torch.float64), _targets(labels)
+    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = loss_of(values / log_temperature.exp(), targets, objective).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss)
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    temperature = float(log_temperature.detach().exp())
+    return min(max(temperature, _BOUNDS[0]), _BOUNDS[1]) if np.isfinite(temperature) else 1.0
+
+
+def fit_temperatures(
+    scores: NDArray[Any], labels: NDArray[Any], is_joined: NDArray[np.bool_], objective: str
+) -> tuple[float, float | None]:
+    """(temperature, joined_temperature): sequences of several windows get their own where there are enough."""
+    n_joined = int(is_joined.sum())
+    if n_joined < MIN_JOINED:
+        return fit_temperature(scores, labels, objective), None
+    joined = fit_temperature(scores[is_joined], labels[is_joined], objective)
+    if len(scores) - n_joined < MIN_JOINED:
+        return joined, None
+    return fit_temperature(scores[~is_joined], labels[~is_joined], objective), joined
+
+
+def figures_of(
+    scores: NDArray[Any], labels: NDArray[Any], is_joined: NDArray[np.bool_], settings: TaskSettings
+) -> dict[str, Any]:
+    """The figures of one split for `metrics.json`: losses, accuracy, and with scikit-learn all of `metrics_of`."""
+    answers = probabilities(scores, settings, is_joined)
+    figures: dict[str, Any] = {"n": len(labels)}
+    if settings.objective == "regression":
+        figures["loss"] = mean_loss(answers, labels, settings.objective)
+    else:
+        logits = np.log(np.clip(answers, 1e-300, None))
+        if settings.objective == "multilabel":
+            logits -= np.log(np.clip(1 - answers, 1e-300, None))
+        figures["loss"] = mean_loss(logits, labels, settings.objective)
+        figures["uncalibrated_loss"] = mean_loss(scores, labels, settings.objective)
+        figures["accuracy"] = simple_accuracy(scores, labels, settings.objective)
+    try:
+        from findna.metrics import metrics_of
+
+        figures |= metrics_of(labels, answers, classes=settings.classes, objective=settings.objective)
+    except MissingExtraError as error:
+        figures["note"] = str(error)
+    return figures
+
+
+def _targets(labels: NDArray[Any]) -> Tensor:
+    return torch.as_tensor(labels if labels.dtype == np.int64 else labels.astype(np.float64))
+
+
+def summary_line(figures: Mapping[str, Any]) -> str:
+    """Figures as a person reads them."""
+    names = ("loss", "accuracy", "macro_f1", "mcc", "auroc", "pearson", "spearman", "r2")
+    return ", ".join(f"{name} {figures[name]:.4f}" for name in names if isinstance(figures.get(name), float))

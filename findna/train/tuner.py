@@ -1,0 +1,396 @@
+"""Encoder, head and optimizer of one fine-tuning: what a batch is, an update, a validation, a state."""
+
+import contextlib
+import copy
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from findna.config import FinetuneConfig, ModelConfig
+from findna.data.labelled import LabelledSet
+from findna.errors import ConfigError, TrainingError
+from findna.models.task import TaskSettings
+from findna.nn.chordmixer import ChordMixer, extended
+from findna.nn.heads import Head
+from findna.nn.pooling import n_features
+from findna.train.features import (
+    Windows,
+    Work,
+    cut,
+    embed_windows,
+    features_of,
+    for_inference,
+    is_joined,
+    join_scores,
+    pack_windows,
+    score,
+)
+from findna.train.objectives import balanced_weights, loss_of, simple_accuracy
+
+MICRO_BASES = {"cpu": 16384, "cuda": 131072}
+"""Bases that go through the network at a time; the gradients of a batch that has more are added up."""
+
+STANDARD_WINDOWS = 4096
+"""So many training windows give the center and scale of the features when all weights are trained."""
+
+
+def settings_of(config: FinetuneConfig, model: ModelConfig, labelled: LabelledSet) -> TaskSettings:
+    """What a config makes of a teacher and a training split.
+
+    Raises:
+        ConfigError: The window is longer than the teacher's rings.
+    """
+    n_class_tokens = model.n_class_tokens if config.class_tokens else 0
+    longest = max((model.extended_len or model.max_len) - n_class_tokens, config.extend)
+    window = config.window or max(model.window, config.extend)
+    if window > longest:
+        raise ConfigError(
+            f"--window {window}: the teacher's rings hold {longest} bases; --extend {window} adds blocks for more"
+        )
+    return TaskSettings(
+        objective=labelled.objective,
+        classes=labelled.classes,
+        pools=config.pools,
+        n_class_tokens=n_class_tokens,
+        window=window,
+        stride=window,
+    )
+
+
+def make_network(config: FinetuneConfig, teacher: ChordMixer) -> ChordMixer:
+    """A copy of the teacher, with the blocks that `extend` asks for."""
+    n_class_tokens = teacher.config.n_class_tokens if config.class_tokens else 0
+    return copy.deepcopy(extended(teacher, config.extend + n_class_tokens) if config.extend else teacher)
+
+
+def make_head(config: FinetuneConfig, model: ModelConfig, settings: TaskSettings) -> Head:
+    """A new head: its hidden layer is drawn from the seed, its output layer begins at zero."""
+    width = n_features(settings.pools, channels=model.channels, n_class_tokens=settings.n_class_tokens)
+    hidden = config.hidden if config.head == "mlp" else 0
+    head = Head(width, settings.n_outputs, hidden=hidden, dropout=config.dropout)
+    generator = torch.Generator().manual_seed(config.seed)
+    with torch.no_grad():
+        if head.fc1 is not None:
+            bound = 1 / math.sqrt(width)
+            head.fc1.weight.uniform_(-bound, bound, generator=generator)
+            head.fc1.bias.zero_()
+        head.out.weight.zero_()
+        head.out.bias.zero_()
+    return head
+
+
+class Targets:
+    """Labels as a loss takes them; those of a regression are standardised by the training split."""
+
+    def __init__(self, train: LabelledSet) -> None:
+        self.objective = train.objective
+        self.mean, self.sd = 0.0, 1.0
+        if self.objective == "regression":
+            self.mean = float(train.labels.mean(dtype=np.float64))
+            self.sd = float(train.labels.std(dtype=np.float64)) or 1.0
+
+    def of(self, labels: NDArray[Any]) -> Tensor:
+        """The targets of labels."""
+        values = (labels - self.mean) / self.sd if self.objective == "regression" else labels
+        return torch.from_numpy(values if values.dtype == np.int64 else values.astype(np.float32))
+
+
+class Split:
+    """A labelled split: its windows, targets, and, where the encoder is frozen, their features."""
+
+    def __init__(self, labelled: LabelledSet, settings: TaskSettings, targets: Targets) -> None:
+        self.corpus, self.labels = labelled.corpus, labelled.labels
+        self.windows = cut(labelled.corpus, window=settings.window, stride=settings.stride)
+        self.targets = targets.of(labelled.labels)  # of sequences
+        self.window_targets = self.targets[torch.from_numpy(self.windows.sequence)]
+        self.features: list[Tensor] = []  # of the strand as given, then of the other
+
+    @property
+    def is_joined(self) -> NDArray[np.bool_]:
+        """Which sequences have more than one window."""
+        return is_joined(self.windows, len(self.labels))
+
+
+class Batch(NamedTuple):
+    """What one update learns from.
+
+    Args:
+        epoch: Pass over the windows.
+        indices: Windows of the batch.
+        parts: (windows, their features or packed codes) that fit the memory together.
+    """
+
+    epoch: int
+    indices: NDArray[np.int64]
+    parts: list[tuple[NDArray[np.int64], Tensor | Work]]
+
+
+class Tuner:
+    """Encoder, head and optimizer of one run.
+
+    Args:
+        config: The recipe.
+        teacher: Where the encoder starts.
+        train: Training split.
+        valid: Validation split.
+        device: Where it runs.
+        products: Type of the matrix products.
+    """
+
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        teacher: ChordMixer,
+        *,
+        train: LabelledSet,
+        valid: LabelledSet,
+        device: torch.device,
+        products: torch.dtype,
+    ) -> None:
+        self.config, self.device, self.products = config, device, products
+        network = make_network(config, teacher)
+        self.settings = settings_of(config, network.config, train)
+        self.network = network.to(device).requires_grad_(not config.frozen)
+        self.network.head.requires_grad_(False)
+        self.head = make_head(config, network.config, self.settings).to(device)
+        self.labels = Targets(train)
+        self.train = Split(train, self.settings, self.labels)
+        self.valid = Split(valid, self.settings, self.labels)
+        weights = balanced_weights(train) if config.class_weights == "balanced" else None
+        self.class_weights = None if weights is None else weights.to(device)
+        self.modules = {"head": self.head} if config.frozen else {"network": self.network, "head": self.head}
+        named = {
+            f"{part}.{name}": parameter
+            for part, module in self.modules.items()
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }
+        matrices = [parameter for parameter in named.values() if parameter.ndim > 1]
+        vectors = [parameter for parameter in named.values() if parameter.ndim == 1]
+        self.parameters = named
+        self.optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+            lr=config.learning_rate,
+        )
+        for parameter in named.values():  # so that a checkpoint can be read before the first step
+            self.optimizer.state[parameter] = {
+                "step": torch.zeros(()),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+        self.best = self.weights()
+
+    @property
+    def n_windows(self) -> int:
+        """Windows to train on."""
+        return self.train.windows.n
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in a pass."""
+        return -(-self.n_windows // self.config.batch_size)
+
+    def prepare(self, on_done: Callable[[int, int], None]) -> None:
+        """Center and scale of the features; for a frozen encoder the features of both splits.
+
+        Args:
+            on_done: Called with the number of windows so far, and of all.
+        """
+        encoder = for_inference(self.network, device=self.device, products=self.products)
+        if not self.config.frozen:
+            rng = np.random.default_rng((self.config.seed, self.n_windows))
+            chosen = rng.permutation(self.n_windows)[:STANDARD_WINDOWS]
+            windows = self.train.windows._replace(
+                **{name: values[chosen] for name, values in self.train.windows._asdict().items()}
+            )
+            features = self._embed(encoder, self.train, windows, lambda n: on_done(n, windows.n))
+            self.head.standardise(features, torch.from_numpy(windows.share))
+            return
+        p = self.config.reverse_complement
+        todo = [(self.train, is_turned) for is_turned in (False, True) if (p if is_turned else 1 - p)]
+        todo.append((self.valid, False))
+        total, n_before = sum(split.windows.n for split, _ in todo), 0
+        for split, is_turned in todo:
+            show = functools.partial(_add_to, on_done, n_before, total)
+            split.features.append(self._embed(encoder, split, split.windows, show, is_turned))
+            n_before += split.windows.n
+        shares = torch.from_numpy(self.train.windows.share)
+        self.head.standardise(torch.cat(self.train.features), shares.repeat(len(self.train.features)))
+
+    def _embed(
+        self,
+        encoder: ChordMixer,
+        split: Split,
+        windows: Windows,
+        on_done: Callable[[int], None],
+        is_turned: bool = False,
+    ) -> Tensor:
+        return embed_windows(
+            encoder,
+            split.corpus,
+            windows,
+            settings=self.settings,
+            device=self.device,
+            products=self.products,
+            is_turned=is_turned,
+            on_done=on_done,
+        )
+
+    def batches(self, start: int, total: int) -> Iterator[Batch]:
+        """Yield what the updates from `start` to `total` learn from; each depends on (seed, epoch, window) alone."""
+        config = self.config
+        for epoch in range(start // self.steps_per_epoch, -(-total // self.steps_per_epoch)):
+            order = np.random.default_rng((config.seed, epoch)).permutation(self.n_windows)
+            draws = np.random.default_rng((config.seed, epoch, 1)).random(self.n_windows)
+            is_turned = draws < config.reverse_complement
+            first = epoch * self.steps_per_epoch
+            for step in range(max(start, first), min(total, first + self.steps_per_epoch)):
+                place = (step - first) * config.batch_size
+                indices = order[place : place + config.batch_size]
+                yield Batch(epoch, indices, list(self._parts(indices, is_turned)))
+
+    def _parts(
+        self, indices: NDArray[np.int64], is_turned: NDArray[np.bool_]
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor | Work]]:
+        if self.config.frozen:
+            chosen = torch.from_numpy(indices)
+            strands = [features[chosen] for features in self.train.features]
+            turned = torch.from_numpy(is_turned[indices])[:, None]
+            yield indices, torch.where(turned, strands[-1], strands[0])
+            return
+        works = pack_windows(
+            self.train.corpus,
+            self.train.windows,
+            indices,
+            n_class_tokens=self.settings.n_class_tokens,
+            is_turned=is_turned,
+            max_bases=MICRO_BASES.get(self.device.type, MICRO_BASES["cpu"]),
+        )
+        for work in works:
+            yield work.indices, work
+
+    def update(self, batch: Batch, *, step: int, rate: float) -> dict[str, float]:
+        """One step of AdamW on one batch.
+
+        Raises:
+            TrainingError: The loss or its gradient is not finite; nothing was updated.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        share = torch.from_numpy(self.train.windows.share).float()
+        total = float(share[torch.from_numpy(batch.indices)].sum())
+        loss = 0.0
+        with _dropout_seed(self.device, self.config.seed, step):
+            for indices, item in batch.parts:
+                chosen = torch.from_numpy(indices)
+                outputs = self._outputs(item)
+                targets = self.train.window_targets[chosen].to(self.device)
+                losses = loss_of(outputs, targets, self.settings.objective, class_weights=self.class_weights)
+                part = (losses * share[chosen].to(self.device)).sum() / total
+                part.backward()  # type: ignore[no-untyped-call]
+                loss += part.item()
+        grad_norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip or math.inf))
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            raise TrainingError(
+                f"diverged: the loss is {loss:.4g} and the gradient's norm {grad_norm:.4g}; "
+                "lower --learning-rate and start again"
+            )
+        self.optimizer.step()
+        return {"loss": loss, "grad_norm": grad_norm}
+
+    def _outputs(self, item: Tensor | Work) -> Tensor:
+        self.head.train()
+        if isinstance(item, Tensor):
+            return self.head(item.to(self.device))  # type: ignore[no-any-return]
+        features = features_of(
+            self.network,
+            item,
+            self.settings,
+            device=self.device,
+            products=self.products,
+            dropout=self.config.mixer_dropout,
+        )
+        return self.head(features)  # type: ignore[no-any-return]
+
+    def validate(self, head: Head | None = None) -> dict[str, float]:
+        """Loss, with the class weights of the training, and accuracy of the validation split, windows joined."""
+        scores = self.scores(self.valid, self.network, head or self.head)
+        weights = None if self.class_weights is None else self.class_weights.cpu().double()
+        targets = self.valid.targets if self.valid.targets.dtype == torch.int64 else self.valid.targets.double()
+        losses = loss_of(torch.from_numpy(scores), targets, self.settings.objective, class_weights=weights)
+        if weights is not None and self.settings.objective == "classification":
+            loss = float(losses.sum() / weights[targets].sum())
+        else:
+            loss = float(losses.mean())
+        if not math.isfinite(loss):
+            raise TrainingError(f"diverged: the validation loss is {loss}; lower --learning-rate and start again")
+        accuracy = simple_accuracy(scores, self.valid.labels, self.settings.objective)
+        return {"valid_loss": loss, "valid_accuracy": accuracy}
+
+    def scores(self, split: Split, network: ChordMixer, head: Head) -> NDArray[np.float64]:
+        """Joined scores of a split, from its features where they are known."""
+        objective = self.settings.objective
+        if split.features:
+            return join_scores(head, split.features[0], split.windows, n=len(split.labels), objective=objective)
+        return score(network, head, split.corpus, settings=self.settings, device=self.device, products=self.products)
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of what is trained, the head's center and scale included."""
+        return {
+            f"{part}.{name}": value.detach().cpu().clone()
+            for part, module in self.modules.items()
+            for name, value in module.state_dict().items()
+        }
+
+    def restore_best(self) -> None:
+        """Put the best weights in place."""
+        self._fill(self.best)
+
+    def _fill(self, weights: Mapping[str, Tensor]) -> None:
+        for part, module in self.modules.items():
+            prefix = f"{part}."
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a resume needs, by name."""
+        state = {f"now.{name}": value for name, value in self.weights().items()}
+        state |= {f"best.{name}": value for name, value in self.best.items()}
+        for name, parameter in self.parameters.items():
+            for moment, value in self.optimizer.state[parameter].items():
+                state[f"{moment}.{name}"] = value.detach().cpu()
+        return state
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put `tensors()` of an earlier run back in place.
+
+        Raises:
+            TrainingError: They are of another network.
+        """
+        mine = self.tensors()
+        if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in tensors.items()}:
+            raise TrainingError("the checkpoint is of another network: its tensors differ in name or shape")
+        self._fill({k.removeprefix("now."): v for k, v in tensors.items() if k.startswith("now.")})
+        self.best = {k.removeprefix("best."): v.clone() for k, v in tensors.items() if k.startswith("best.")}
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                for moment, value in self.optimizer.state[parameter].items():
+                    value.copy_(tensors[f"{moment}.{name}"])
+
+
+@contextlib.contextmanager
+def _dropout_seed(device: torch.device, seed: int, step: int) -> Iterator[None]:
+    """Let dropout depend on (seed, step) alone, and leave the generators of the process as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1)[0]))
+        yield
+
+
+def _add_to(on_done: Callable[[int, int], None], n_before: int, total: int, n_done: int) -> None:
+    on_done(n_before + n_done, total)
