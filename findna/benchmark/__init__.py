@@ -1,0 +1,1 @@
+"""Benchmarks: suites, baselines, the audit of splits, runs that continue, reports beside published figures."""
