@@ -207,7 +207,7 @@ class _Words:
             mixed = words * np.uint32(0x9E3779B1)  # odd factors and a shift: one to one
             mixed = (mixed ^ mixed >> np.uint32(15)) * np.uint32(0x85EBCA77)
             chosen = mixed <= limit
-            parts.append(np.unique(owners[chosen].astype(np.uint64) << np.uint64(32) | mixed[chosen]))
+            parts.append(_different(owners[chosen].astype(np.uint64) << np.uint64(32) | mixed[chosen]))
         keys = np.concatenate(parts) if parts else np.empty(0, np.uint64)
         return (keys >> np.uint64(32)).astype(np.int64), (keys & np.uint64(0xFFFFFFFF)).astype(np.uint32)
 
@@ -217,6 +217,12 @@ class _Words:
         owners, hashes = self.sampled
         order = np.argsort(hashes, kind="stable")
         return owners[order], hashes[order]
+
+
+def _different(values: NDArray[Any]) -> NDArray[Any]:
+    """The different values, sorted; several times as fast here as `np.unique`, which hashes."""
+    values = np.sort(values)
+    return values[np.concatenate([[True], values[1:] != values[:-1]])] if len(values) else values
 
 
 def _digest(content: bytes) -> bytes:
@@ -321,6 +327,6 @@ def _shared(owners: NDArray[np.int64], hashes: NDArray[np.uint32], reference: _W
 
 def _share(query: Codes, other: Codes) -> float:
     words, is_known = canonical_words(query, WORD)
-    own = np.unique(words[is_known])
+    own = _different(words[is_known])
     words, is_known = canonical_words(other, WORD)
     return float(np.isin(own, words[is_known]).mean()) if own.size else 0.0
