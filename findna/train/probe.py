@@ -9,7 +9,7 @@ from torch import Tensor
 from findna.nn.heads import Head
 from findna.train.objectives import loss_of
 
-PENALTIES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5)
+PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """Factors of half the squared weights beside the mean loss, strongest first: in scikit-learn's words 1 / (C n)."""
 
 MAX_ITERATIONS = 200
@@ -54,19 +54,23 @@ def fit_probe(
         class_weights: As for `loss_of`.
         penalties: To try.
     """
-    rows = (features - head.center.cpu()) / head.scale.cpu()
     shares = (weights / weights.sum()).float()
-    weight = torch.zeros((head.n_outputs, head.n_features), requires_grad=True)
-    bias = torch.zeros(head.n_outputs, requires_grad=True)
+    axes, spread = _principal_axes((features - head.center.cpu()) / head.scale.cpu(), shares)
+    rows = ((features - head.center.cpu()) / head.scale.cpu()) @ axes
+    weight, bias = torch.zeros((head.n_outputs, head.n_features)), torch.zeros(head.n_outputs)  # along the axes
     fits: list[Fit] = []
     best: tuple[Tensor, Tensor] | None = None
     n_worse = 0
     for penalty in penalties:
-        loss = _minimise(rows, labels, shares, weight, bias, penalty, objective, class_weights)
-        _fill(head, weight, bias)
+        # Along the principal axes, scaled by the root of the expected curvature, the problem is almost a sphere.
+        curvature = (spread / 4 + penalty).sqrt()
+        start = (weight * curvature).requires_grad_(), bias.clone().requires_grad_()
+        loss = _minimise(rows / curvature, labels, shares, *start, 1 / curvature, penalty, objective, class_weights)
+        weight, bias = (start[0] / curvature).detach(), start[1].detach()
+        _fill(head, weight @ axes.T, bias)
         fits.append(Fit(penalty, loss, measure(head)))
         if fits[-1].valid_loss <= min(fit.valid_loss for fit in fits):
-            best, n_worse = (weight.detach().clone(), bias.detach().clone()), 0
+            best, n_worse = (weight @ axes.T, bias), 0
         else:
             n_worse += 1
             if n_worse >= WORSE:
@@ -76,22 +80,31 @@ def fit_probe(
     return fits
 
 
+def _principal_axes(rows: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvectors (F, F) and eigenvalues (F,) of the weighted second moments of rows (n, F)."""
+    moments = rows.T.double() @ (rows * shares[:, None]).double()
+    values, vectors = torch.linalg.eigh(moments)
+    return vectors.float(), values.clamp_min(0.0).float()
+
+
 def _minimise(
     rows: Tensor,
     labels: Tensor,
     shares: Tensor,
     weight: Tensor,
     bias: Tensor,
+    scale: Tensor,
     penalty: float,
     objective: str,
     class_weights: Tensor | None,
 ) -> float:
+    """Minimise in place; `rows` are scaled already, and `scale` turns `weight` into what the penalty is on."""
     optimizer = torch.optim.LBFGS(
         [weight, bias],
         max_iter=MAX_ITERATIONS,
         history_size=20,
         tolerance_grad=1e-6,
-        tolerance_change=1e-8,
+        tolerance_change=1e-9,
         line_search_fn="strong_wolfe",
     )
     loss = torch.zeros(())
@@ -101,12 +114,12 @@ def _minimise(
         optimizer.zero_grad()
         scores = torch.addmm(bias, rows, weight.T)
         loss = shares @ loss_of(scores, labels, objective, class_weights=class_weights)
-        total = loss + penalty / 2 * weight.square().sum()
+        total = loss + penalty / 2 * (weight * scale).square().sum()
         total.backward()  # type: ignore[no-untyped-call]
         return total
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return float(loss)
+    return float(loss.detach())
 
 
 @torch.no_grad()
