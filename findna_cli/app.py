@@ -10,7 +10,7 @@ import typer
 
 from findna import __version__
 from findna.errors import ConfigError, FindnaError
-from findna_cli import classify, doctor, embed, model, pretrain, view
+from findna_cli import classify, doctor, embed, finetune, model, pretrain, view
 
 app = typer.Typer(
     name="findna",
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command(name="embed")(embed.embed)
 app.command(name="classify")(classify.classify)
 app.command(name="pretrain")(pretrain.pretrain)
+app.command(name="finetune")(finetune.finetune)
 app.add_typer(model.app, name="model")
 app.command(name="view")(view.view)
 app.command(name="doctor")(doctor.doctor)

@@ -122,8 +122,10 @@ def config_flags(config: type, *, without: tuple[str, ...] = ()) -> Callable[[Co
         for field in dataclasses.fields(config):
             if field.name in without:
                 continue
-            kind: Any = types[field.name] if types[field.name] in (int, float) else str
-            option = typer.Option(f"--{field.name.replace('_', '-')}", help=texts[field.name], show_default=False)
+            kind: Any = types[field.name] if types[field.name] in (int, float, bool) else str
+            name = field.name.replace("_", "-")
+            flag = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
+            option = typer.Option(flag, help=texts[field.name], show_default=False)
             hint = operator.getitem(Annotated, (kind | None, option))
             flags.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint))
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + flags

@@ -1,0 +1,174 @@
+"""`findna finetune`: a task model from a teacher and labelled sequences."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from findna.config import FINETUNE_PRESETS, OBJECTIVES, FinetuneConfig
+from findna_cli.options import (
+    Deterministic,
+    Device,
+    Genome,
+    Json,
+    Precision,
+    Quiet,
+    Threads,
+    config_flags,
+    set_threads,
+)
+
+
+@config_flags(FinetuneConfig)
+def finetune(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Table (CSV, TSV) of labelled sequences, or a FASTA or BED a class.", show_default=False),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run directory; it becomes a task model.")] = Path(
+        "runs/finetune"
+    ),
+    valid: Annotated[
+        list[str] | None,
+        typer.Option("--valid", help="Validation split; once for each file.", show_default=False),
+    ] = None,
+    valid_fraction: Annotated[
+        float | None,
+        typer.Option("--valid-fraction", help="Share to split off without --valid; else 0.1.", show_default=False),
+    ] = None,
+    test: Annotated[
+        list[str] | None,
+        typer.Option("--test", help="Test split, measured once at the end; once for each file.", show_default=False),
+    ] = None,
+    genome: Genome = None,
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help="Teacher: a name or a folder; else the default one.", show_default=False),
+    ] = "",
+    preset: Annotated[
+        str,
+        typer.Option("--preset", help=f"Recipe: {', '.join(FINETUNE_PRESETS)}; else default.", show_default=False),
+    ] = "",
+    objective: Annotated[
+        str,
+        typer.Option("--objective", help=f"{', '.join(OBJECTIVES)}; else by the labels.", show_default=False),
+    ] = "",
+    sequence_column: Annotated[
+        str,
+        typer.Option("--sequence-column", help="Column of the bases; else sequence, seq or dna.", show_default=False),
+    ] = "",
+    label_column: Annotated[
+        str,
+        typer.Option("--label-column", help="Column of the labels; else label, class or target.", show_default=False),
+    ] = "",
+    class_names: Annotated[
+        str,
+        typer.Option(
+            "--class-names", help="Names of the labels: a file of label and name, or a comma list.", show_default=False
+        ),
+    ] = "",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out, with its inputs and flags.")
+    ] = False,
+    checkpoint_every: Annotated[str, typer.Option("--checkpoint-every", help="Time between checkpoints.")] = "5m",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = 0,
+    deterministic: Deterministic = False,
+    json_file: Json = None,
+    quiet: Quiet = False,
+    **settings: Any,
+) -> None:
+    """Train a task model on labelled sequences: all weights, or with --frozen a head on a teacher's vectors.
+
+    A table has a header with a column of bases and one of labels. Labels separated by ";" are a multilabel task,
+    numbers with a decimal point a regression. The run directory holds the weights, metrics.json, log.csv, curve.png and
+    CARD.md, and `findna classify --task` takes it as it is. Ctrl-C writes a checkpoint.
+    """
+    import dataclasses
+    import signal
+
+    from findna.models.store import load_model
+    from findna.nn.device import pick_device, pick_products
+    from findna.train.finetune import Report
+    from findna.train.finetune import finetune as run
+    from findna.train.objectives import summary_line
+    from findna.train.task_plan import load_splits, make_task_plan, resume_task_plan
+    from findna_cli.console import Every, progress, say, write_report
+    from findna_cli.pretrain import parse_duration
+
+    flags = {
+        "preset": preset or None,
+        "inputs": tuple(inputs or ()) or None,
+        "valid": tuple(valid or ()) or None,
+        "valid_fraction": valid_fraction,
+        "test": tuple(test or ()) or None,
+        "genome": str(genome) if genome else None,
+        "model": model or None,
+        "objective": objective or None,
+        "sequence_column": sequence_column or None,
+        "label_column": label_column or None,
+        "class_names": class_names or None,
+        **settings,
+    }
+    given = {name: value for name, value in flags.items() if value is not None}
+    plan = resume_task_plan(out, given) if resume else make_task_plan(given)
+    save_every = parse_duration(checkpoint_every)
+    set_threads(threads, deterministic=deterministic)
+    place = pick_device(device)
+    products = pick_products(precision, place)
+    train, held_out, tested = load_splits(plan)
+    teacher = load_model(plan.model)
+    what = f"{len(train.classes)} classes" if train.classes else "one value a sequence"
+    say(
+        f"{len(train):,} sequences to train on, {len(held_out):,} to validate"
+        f"{f', {len(tested):,} to test' if tested is not None else ''}; {train.objective}, {what}; "
+        f"teacher {teacher.name}{' (frozen)' if plan.config.frozen else ''}; "
+        f"{place}, products in {str(products).removeprefix('torch.')}",
+        quiet=quiet,
+    )
+    caught: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: caught.append(number))
+    is_time_for_a_line = Every(30)
+    with progress("finetune", total=None, quiet=quiet) as advance:
+
+        def show(report: Report) -> None:
+            row = report.row
+            if report.stage == "embed":
+                text = f"of {report.total:,} windows embedded"
+            else:
+                text = f"of {report.total:,} steps  loss {row['loss']:.4f}  {row['bases_per_second']:,.0f} bases/s"
+            advance(report.done, text)
+            if "valid_loss" in row:
+                say(f"epoch {row['epoch']:,}  loss {row['loss']:.4f}  {summary_line(_valid(row))}", quiet=quiet)
+            elif is_time_for_a_line():
+                say(f"{report.done:,} {text}", quiet=quiet)
+
+        outcome = run(
+            plan.config,
+            train,
+            held_out,
+            out,
+            teacher=teacher,
+            name=out.resolve().name,
+            device=place,
+            products=products,
+            test=tested,
+            asked=plan.asked(),
+            resume=resume,
+            checkpoint_seconds=save_every,
+            should_stop=lambda: bool(caught),
+            on_report=show,
+        )
+    write_report(json_file, {"out": str(out), **dataclasses.asdict(outcome)})
+    if not outcome.finished:
+        say(f"stopped at step {outcome.step:,}; `findna finetune --resume --out {out}` goes on")
+        raise typer.Exit(128 + caught[0])
+    for split, figures in outcome.metrics.items():
+        say(f"{split}: {summary_line(figures)}", quiet=quiet)
+    say(f"{out}: ready for `findna classify --task {out}` after {outcome.seconds:,.0f} s", quiet=quiet)
+
+
+def _valid(row: Any) -> dict[str, float]:
+    return {name.removeprefix("valid_"): value for name, value in row.items() if name.startswith("valid_")}
