@@ -10,7 +10,7 @@ import typer
 
 from findna import __version__
 from findna.errors import ConfigError, FindnaError
-from findna_cli import classify, doctor, embed, finetune, model, pretrain, view
+from findna_cli import classify, doctor, embed, finetune, model, pretrain, task, view
 
 app = typer.Typer(
     name="findna",
@@ -25,6 +25,7 @@ app.command(name="classify")(classify.classify)
 app.command(name="pretrain")(pretrain.pretrain)
 app.command(name="finetune")(finetune.finetune)
 app.add_typer(model.app, name="model")
+app.add_typer(task.app, name="task")
 app.command(name="view")(view.view)
 app.command(name="doctor")(doctor.doctor)
 

@@ -23,12 +23,11 @@ from findna.nn.chordmixer import ChordMixer
 from findna.nn.heads import Head
 from findna.nn.pooling import n_features
 from findna.sequence import ALPHABET
+from findna.tasks.catalog import find_head, task_names
 
 SCHEMA = "findna-task/1"
 PLAN = "finetune.json"
 """What a run directory has from its first second on; `config.json` comes with the end."""
-
-SHIPPED_HEADS = Path(__file__).parents[1] / "tasks" / "heads"
 
 
 @dataclass(frozen=True)
@@ -89,21 +88,21 @@ class TaskModel:
 
 
 def find_task(name: str) -> Path:
-    """The folder of a built-in task's trained head, or of a run directory.
+    """The folder of a run directory, or of a built-in task's trained head.
 
     Raises:
-        ModelError: There is none, or its training was not finished.
+        ModelError: A folder is no run directory, or its training was not finished.
+        ConfigError: There is no such folder or task (the nearest is suggested), or no weights are shipped for it.
     """
     path = Path(name)
     if (path / "config.json").is_file():
         return path
-    if (SHIPPED_HEADS / name / "config.json").is_file():
-        return SHIPPED_HEADS / name
     if (path / PLAN).is_file():
         raise ModelError(f"task {name}: its training is not finished; `findna finetune --resume --out {name}` goes on")
-    what = "holds no config.json" if path.is_dir() else "is neither a run directory nor a built-in task with weights"
-    known = ", ".join(sorted(folder.parent.name for folder in SHIPPED_HEADS.glob("*/config.json"))) or "none"
-    raise ModelError(f"task {name}: {what} (built in: {known})")
+    if path.exists() and name not in task_names():
+        what = "holds no config.json" if path.is_dir() else "is a file"
+        raise ModelError(f"task {name}: {what}; a task is a run directory of `findna finetune`")
+    return find_head(name)
 
 
 def load_task(name: str | Path) -> TaskModel:
@@ -114,6 +113,7 @@ def load_task(name: str | Path) -> TaskModel:
 
     Raises:
         ModelError: It is not to be found, unfinished, a plain teacher, damaged, or its head does not fit its teacher.
+        ConfigError: As in `find_task`.
     """
     folder = find_task(str(name))
     config = _read_json(folder, "config.json")

@@ -1,0 +1,1 @@
+"""Built-in tasks: a TOML file each, and the trained heads that the package ships."""

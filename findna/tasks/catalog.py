@@ -1,0 +1,136 @@
+"""The built-in tasks: what each is, where its data comes from, how to train it, and where its trained head lies."""
+
+import difflib
+import shlex
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from findna.config import FINETUNE_PRESETS, OBJECTIVES
+from findna.errors import ConfigError
+
+FOLDER = Path(__file__).parent
+HEADS = FOLDER / "heads"
+"""Task folders as `findna.models.task.save_task` writes them, one a task that has weights."""
+
+METRICS = ("accuracy", "macro_f1", "mcc", "auroc")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A built-in task, as its file describes it.
+
+    Args:
+        name: Name of its file, and on the command line.
+        title: What it tells apart, on a line.
+        suite: Benchmark that it belongs to: gue, genomic-benchmarks or mtcdna.
+        dataset: Its name there.
+        objective: One of `findna.config.OBJECTIVES`.
+        classes: Name of each label of the data set, in order.
+        metric: The figure that is quoted for it, one of `METRICS`.
+        length: Bases of its sequences, or their median.
+        published: Table of the paper that has a figure, "" where none has.
+        source: Who made the data.
+        url: Where it is to be had.
+        licence: Of the data.
+        preset: Recipe of `findna finetune`.
+        train: Files of the training split.
+        valid: Files of the validation split; () where a tenth of the training split serves.
+        test: Files of the test split.
+        flags: What the recipe changes of the preset, as flags.
+        prepare: How these files come from the download.
+    """
+
+    name: str
+    title: str
+    suite: str
+    dataset: str
+    objective: str
+    classes: Mapping[str, str]
+    metric: str
+    length: int
+    source: str
+    url: str
+    licence: str
+    preset: str
+    train: tuple[str, ...]
+    valid: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    published: str = ""
+    prepare: str = ""
+
+    def __post_init__(self) -> None:
+        problems = [f"no {what}" for what in ("title", "source", "licence", "train") if not getattr(self, what)]
+        for what, known in (("objective", OBJECTIVES), ("metric", METRICS), ("preset", FINETUNE_PRESETS)):
+            if getattr(self, what) not in known:
+                problems.append(f"{what} {getattr(self, what)!r} is none of {', '.join(known)}")
+        if problems:
+            raise ConfigError(f"task {self.name}: {'; '.join(problems)}")
+
+    @property
+    def head(self) -> Path:
+        """The folder of its trained head, where it has one."""
+        return HEADS / self.name
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether a trained head comes with the package."""
+        return (self.head / "config.json").is_file()
+
+    @property
+    def command(self) -> str:
+        """The command that trains it."""
+        words = ["findna", "finetune", *self.train]
+        for flag, files in (("--valid", self.valid), ("--test", self.test)):
+            words += [word for path in files for word in (flag, path)]
+        if any(label != name for label, name in self.classes.items()):
+            words += ["--class-names", ",".join(self.classes.values())]
+        words += ["--preset", self.preset, *self.flags, "--out", f"runs/{self.name}"]
+        return shlex.join(words)
+
+
+def task_names() -> list[str]:
+    """Names of all built-in tasks, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def read_task(name: str) -> Task:
+    """A built-in task.
+
+    Raises:
+        ConfigError: There is none of that name (the nearest is suggested), or its file is damaged.
+    """
+    path = FOLDER / f"{name}.toml"
+    if name not in task_names():
+        nearest = difflib.get_close_matches(name.lower(), task_names(), n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        raise ConfigError(
+            f"task {name}: neither a run directory of `findna finetune` nor a built-in task{hint} "
+            "(`findna task list` shows them)"
+        )
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return Task(name=name, **fields)
+    except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
+        raise ConfigError(f"task {name}: {path} cannot be read: {error}") from error
+
+
+def find_head(name: str) -> Path:
+    """The folder of a built-in task's trained head.
+
+    Raises:
+        ConfigError: There is no such task, or findna ships no weights for it: the text says how to train them.
+    """
+    task = read_task(name)
+    if not task.has_weights:
+        raise ConfigError(
+            f"task {name}: findna ships no weights for it. Its data: {task.source}, {task.url} "
+            f"(`findna task info {name}`). Train it, then classify with --task runs/{name}:\n  {task.command}"
+        )
+    return task.head

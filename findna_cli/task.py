@@ -1,0 +1,87 @@
+"""`findna task`: list, info."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from findna_cli.options import Json
+
+app = typer.Typer(help="Tasks of classify: list and describe them.", rich_markup_mode=None)
+
+
+@app.command("list")
+def list_tasks(json_file: Json = None) -> None:
+    """Print the built-in tasks, one a line: name, whether weights are shipped, length, classes, source."""
+    from findna.tasks.catalog import read_task, task_names
+    from findna_cli.console import write_report
+
+    tasks = [read_task(name) for name in task_names()]
+    width = max(len(task.name) for task in tasks)
+    for task in tasks:
+        weights = "weights" if task.has_weights else "to train"
+        names = list(dict.fromkeys(task.classes.values()))
+        source = task.source.partition(",")[0].partition("(")[0].strip()
+        typer.echo(f"{task.name:{width}}  {weights}  {task.length:>5} bp  {', '.join(names)}  [{source}]")
+    write_report(json_file, {"tasks": [_facts(task.name) for task in tasks]})
+
+
+@app.command()
+def info(
+    name: Annotated[str, typer.Argument(help="A built-in task's name or a run directory of `findna finetune`.")],
+    json_file: Json = None,
+) -> None:
+    """Print what a task is, how well it does, its data and licence, and the command that trains it."""
+    from findna.tasks.catalog import read_task, task_names
+    from findna_cli.console import write_report
+
+    is_builtin = name in task_names() and not (Path(name) / "config.json").is_file()
+    facts = _facts(name) if is_builtin else {}
+    for key, value in facts.items():
+        if key not in ("prepare", "command"):
+            typer.echo(f"{key:16} {_text(value)}".rstrip())
+    if is_builtin and not read_task(name).has_weights:
+        typer.echo(f"\nTo train it:\n\n{_indented(facts['prepare'])}\n\n    {facts['command']}")
+        write_report(json_file, facts)
+        return
+    from findna.models.task import load_task
+
+    task = load_task(name)
+    model = {
+        "objective": task.settings.objective,
+        "classes": list(task.settings.classes),
+        "window": task.settings.window,
+        "pools": list(task.settings.pools),
+        "temperature": task.settings.temperature,
+        "teacher": task.teacher.get("name"),
+        "folder": str(task.path),
+        "sha256": task.sha256,
+    }
+    for key, value in model.items():
+        if key not in facts:
+            typer.echo(f"{key:16} {_text(value)}".rstrip())
+    card = task.path / "CARD.md"
+    if card.is_file():
+        typer.echo(f"\n{card.read_text().rstrip()}")
+    if facts:
+        typer.echo(f"\nTrained by:\n\n    {facts['command']}")
+    write_report(json_file, {**facts, **model, "metrics": dict(task.metrics)})
+
+
+def _facts(name: str) -> dict[str, Any]:
+    import dataclasses
+
+    from findna.tasks.catalog import read_task
+
+    task = read_task(name)
+    return {**dataclasses.asdict(task), "has_weights": task.has_weights, "command": task.command}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(name if name == label else f"{label} = {name}" for label, name in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}".rstrip() for line in text.strip().splitlines())
