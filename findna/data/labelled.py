@@ -76,7 +76,9 @@ class LabelledSet:
         )
 
 
-class _Row(NamedTuple):
+class LabelledRow(NamedTuple):
+    """One row of a table, its label as it is written."""
+
     codes: Codes
     label: str
     id: str
@@ -117,12 +119,12 @@ def read_labelled(
         raise ConfigError("no file of labelled sequences is named")
     if objective not in ("", *OBJECTIVES):
         raise ConfigError(f"objective must be one of {', '.join(OBJECTIVES)}, not {objective!r}")
-    is_records = [_holds_records(path) for path in files]
+    is_records = [holds_records(path) for path in files]
     if any(is_records) and not all(is_records):
         raise ConfigError("tables and FASTA or BED files do not go together: give one or the other")
-    rows: list[_Row] = []
+    rows: list[LabelledRow] = []
     for path in files:
-        rows += _read_records(path, genome) if is_records[0] else _read_table(path, sequence_column, label_column)
+        rows += _read_records(path, genome) if is_records[0] else read_table(path, sequence_column, label_column)
     kind = objective or _objective_of([row.label for row in rows])
     if is_records[0] and kind != "classification":
         raise ConfigError(f"a FASTA or BED file a class is a classification, not {kind}")
@@ -235,7 +237,12 @@ def _bare(path: str) -> str:
     return Path(name).stem or name
 
 
-def _holds_records(path: str) -> bool:
+def holds_records(path: str) -> bool:
+    """Whether a file is FASTA, FASTQ or BED rather than a table.
+
+    Raises:
+        TableError: It is empty, or its gzip stream is cut.
+    """
     with ByteStream(path, error=TableError) as stream:
         head = stream.head.lstrip()
         if not head:
@@ -245,14 +252,14 @@ def _holds_records(path: str) -> bool:
         return head[:1] in (b">", b"@") or name.endswith(_SHAPES)
 
 
-def _read_records(path: str, genome: str | Path | None) -> list[_Row]:
+def _read_records(path: str, genome: str | Path | None) -> list[LabelledRow]:
     label = _bare(path)
     rows, faults = [], []
     for item in read_records([path], InputOptions(genome=genome)):
         if isinstance(item, InputError):
             faults.append(item)
         else:
-            rows.append(_Row(item.codes, label, item.id, item.row + 1, path))
+            rows.append(LabelledRow(item.codes, label, item.id, item.row + 1, path))
     if faults:
         first, *others = faults
         lines = [f"{first.reason} ({len(faults):,} of {len(faults) + len(rows):,} records cannot be used)"]
@@ -261,7 +268,12 @@ def _read_records(path: str, genome: str | Path | None) -> list[_Row]:
     return rows
 
 
-def _read_table(path: str, sequence_column: str, label_column: str) -> list[_Row]:
+def read_table(path: str, sequence_column: str = "", label_column: str = "") -> list[LabelledRow]:
+    """The rows of a table, all faults at once; see `read_labelled`.
+
+    Raises:
+        TableError: It is damaged, has no such columns, or rows of it cannot be used.
+    """
     with ByteStream(path, error=TableError) as stream:
         lines = (raw.decode(errors="backslashreplace") for raw in stream.lines())
         numbered = _rows(stream, lines)
@@ -269,7 +281,7 @@ def _read_table(path: str, sequence_column: str, label_column: str) -> list[_Row
         columns = [name.strip() for name in header]
         sequence, label = _find_columns(stream, columns, line, sequence_column, label_column)
         id_column = _find(columns, ID_COLUMNS)
-        rows: list[_Row] = []
+        rows: list[LabelledRow] = []
         problems = _Problems(path)
         for line, cells in numbered:
             if len(cells) != len(columns):
@@ -281,7 +293,7 @@ def _read_table(path: str, sequence_column: str, label_column: str) -> list[_Row
                 problems.add(line, f"column {columns[sequence]}: {problem}")
                 continue
             id = cells[id_column].strip() if id_column is not None else ""
-            rows.append(_Row(codes, cells[label].strip(), id or str(line), line, path))
+            rows.append(LabelledRow(codes, cells[label].strip(), id or str(line), line, path))
         problems.raise_if_any(len(rows) + problems.n)
         if not rows:
             stream.fail("a header and no rows")
@@ -399,7 +411,7 @@ def _number(text: str) -> float:
 
 
 def _labels_of(
-    rows: list[_Row],
+    rows: list[LabelledRow],
     objective: str,
     *,
     classes: Sequence[str] | None,
@@ -468,7 +480,7 @@ def _names(found: list[str], class_names: Mapping[str, str] | Sequence[str] | No
     return dict(zip(found, class_names, strict=True))
 
 
-def _values(rows: list[_Row]) -> NDArray[np.float32]:
+def _values(rows: list[LabelledRow]) -> NDArray[np.float32]:
     values = np.array([_number(row.label) for row in rows], dtype=np.float64)
     for path, group in groupby(rows, key=lambda row: row.path):
         members = list(group)
@@ -480,5 +492,5 @@ def _values(rows: list[_Row]) -> NDArray[np.float32]:
     return values.astype(np.float32)
 
 
-def _path_of(rows: list[_Row]) -> str:
+def _path_of(rows: list[LabelledRow]) -> str:
     return " ".join(dict.fromkeys(row.path for row in rows))
