@@ -10,7 +10,7 @@ import typer
 
 from findna import __version__
 from findna.errors import ConfigError, FindnaError
-from findna_cli import classify, doctor, embed, finetune, model, pretrain, task, view
+from findna_cli import benchmark, classify, data, doctor, embed, finetune, model, pretrain, task, view
 
 app = typer.Typer(
     name="findna",
@@ -24,6 +24,8 @@ app.command(name="embed")(embed.embed)
 app.command(name="classify")(classify.classify)
 app.command(name="pretrain")(pretrain.pretrain)
 app.command(name="finetune")(finetune.finetune)
+app.add_typer(benchmark.app, name="benchmark")
+app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")
 app.add_typer(task.app, name="task")
 app.command(name="view")(view.view)

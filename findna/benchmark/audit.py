@@ -5,14 +5,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from findna.data.datasets import Corpus
+from findna.data.datasets import Corpus, corpus_of
 from findna.data.kmers import canonical_words, iter_words
-from findna.data.labelled import LabelledSet
+from findna.data.labelled import holds_records, read_table
+from findna.errors import ConfigError, InputError
+from findna.io.options import InputOptions
+from findna.io.records import read_records
 from findna.sequence import Codes, reverse_complement
 
 WORD = 16
@@ -136,17 +140,6 @@ class Audit:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {**asdict(self), "word": WORD, "has_leaks": self.has_leaks}
-
-
-def split_of(labelled: LabelledSet, name: str) -> Split:
-    """A labelled set as a split under audit."""
-    if labelled.objective == "classification":
-        labels = [labelled.classes[index] for index in labelled.labels.tolist()]
-    elif labelled.objective == "multilabel":
-        labels = [";".join(np.array(labelled.classes)[row > 0]) for row in labelled.labels]
-    else:
-        labels = [f"{value:g}" for value in labelled.labels.tolist()]
-    return Split(name, labelled.corpus, labels, labelled.lines)
 
 
 def audit(splits: Sequence[Split], *, threshold: float = THRESHOLD) -> Audit:
@@ -273,8 +266,8 @@ def _examples(pairs: list[Pair]) -> tuple[Pair, ...]:
 def _matches(reference: _Words, queries: _Words, *, threshold: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The share of each query's words that one reference sequence has, and which; 0 and -1 below the threshold.
 
-    Candidates, the likeliest first, are found by a sample of the words and verified with all of them. Of a word that more than 64
-    sequences hold, the first 64 are looked at: a share may be missed, never made up.
+    Candidates, the likeliest first, are found by a sample of the words and verified with all of them. Of a word
+    that more than 64 sequences hold, the first 64 are looked at: a share may be missed, never made up.
     """
     shares, others = np.zeros(len(queries.keys)), np.full(len(queries.keys), -1)
     for index, key in enumerate(queries.keys):
@@ -330,3 +323,28 @@ def _share(query: Codes, other: Codes) -> float:
     own = _different(words[is_known])
     words, is_known = canonical_words(other, WORD)
     return float(np.isin(own, words[is_known]).mean()) if own.size else 0.0
+
+
+def read_splits(files: Sequence[Path], *, sequence_column: str = "", label_column: str = "") -> list[Split]:
+    """A split a file: a labelled table, or a FASTA, whose sequences have no labels and count as records, not lines.
+
+    Raises:
+        InputError: A file is at fault.
+        ConfigError: A file is there twice.
+    """
+    if len(set(files)) < len(files):
+        raise ConfigError("a file is there twice: give each split once")
+    return [_read_split(path, sequence_column=sequence_column, label_column=label_column) for path in files]
+
+
+def _read_split(path: Path, *, sequence_column: str, label_column: str) -> Split:
+    if holds_records(str(path)):
+        codes = []
+        for item in read_records([str(path)], InputOptions()):
+            if isinstance(item, InputError):
+                raise item
+            codes.append(item.codes)
+        return Split(str(path), corpus_of(codes), [""] * len(codes), np.arange(1, len(codes) + 1))
+    rows = read_table(str(path), sequence_column, label_column)
+    lines = np.array([row.line for row in rows], dtype=np.int64)
+    return Split(str(path), corpus_of(row.codes for row in rows), [row.label for row in rows], lines)

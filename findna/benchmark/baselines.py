@@ -1,0 +1,251 @@
+"""What a teacher must beat: words of six bases, and a small CNN from scratch; and the probe that vectors get."""
+
+import copy
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from findna.data.datasets import Corpus, iter_steps
+from findna.data.kmers import iter_words
+from findna.data.labelled import LabelledSet
+from findna.errors import MissingExtraError
+from findna.metrics import metrics_of
+from findna.sequence import COMPLEMENT, N
+
+WORD = 6
+PROBE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
+"""C of the logistic regression on vectors, in the order in which each fit starts from the one before."""
+KMER_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
+_MOST_ITERATIONS = 300
+
+Probabilities = NDArray[np.float64]
+
+
+class Prediction(NamedTuple):
+    """What a fitted classifier says.
+
+    Args:
+        valid: Probabilities of the validation split, shape (n, n_classes).
+        test: Of the test split.
+        chosen: What was chosen on the validation split.
+    """
+
+    valid: Probabilities
+    test: Probabilities
+    chosen: dict[str, Any]
+
+
+class Data(NamedTuple):
+    """Features and labels of a split.
+
+    Args:
+        x: Shape (n, F), an array or a sparse matrix.
+        y: Class of each, shape (n,).
+    """
+
+    x: Any
+    y: NDArray[Any]
+
+
+def fit_vectors(train: Data, valid: Data, test: Data, *, n_classes: int) -> Prediction:
+    """Logistic regression on standardised vectors; C is the one with the best AUROC on the validation split.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    _require_sklearn()
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(train.x)
+    train, valid, test = (Data(scaler.transform(split.x), split.y) for split in (train, valid, test))
+    model = LogisticRegression(warm_start=True, max_iter=_MOST_ITERATIONS, tol=1e-3)
+    return _best(model, PROBE_PENALTIES, train, valid, test, n_classes=n_classes)
+
+
+def fit_words(train: LabelledSet, valid: LabelledSet, test: LabelledSet, *, n_classes: int) -> Prediction:
+    """Logistic regression on counts of 6-mers of both strands, each divided by its largest in the training split.
+
+    liblinear for two classes, lbfgs for more; C is the one with the best AUROC on the validation split.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    _require_sklearn()
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import MaxAbsScaler
+
+    scaler = MaxAbsScaler().fit(word_counts(train.corpus))
+    data = [Data(scaler.transform(word_counts(split.corpus)), split.labels) for split in (train, valid, test)]
+    if n_classes == 2:
+        model = LogisticRegression(solver="liblinear", random_state=0)
+    else:
+        model = LogisticRegression(warm_start=True, max_iter=_MOST_ITERATIONS, tol=1e-3)
+    return _best(model, KMER_PENALTIES, *data, n_classes=n_classes)
+
+
+def word_counts(corpus: Corpus) -> Any:
+    """Counts of the 6-mers of both strands, shape (n, 4096), sparse, float32; words with an N are left out."""
+    from scipy.sparse import csr_matrix
+
+    rows, columns = [], []
+    for owners, words in iter_words(corpus, WORD):
+        rows.append(owners.astype(np.int32))
+        columns.append(words.astype(np.int32))
+    row, column = (np.concatenate(parts) if parts else np.empty(0, np.int32) for parts in (rows, columns))
+    ones = np.ones(len(row), np.float32)
+    one_strand = csr_matrix((ones, (row, column)), shape=(len(corpus), 4**WORD))
+    # A word counts beside its reverse complement, so that the penalty is that of counts on both strands.
+    mates = np.array([_reverse_word(word) for word in range(4**WORD)])
+    return (one_strand + one_strand[:, mates]).tocsr()
+
+
+def _reverse_word(word: int) -> int:
+    reverse = 0
+    for _ in range(WORD):
+        reverse, word = reverse << 2 | 3 - (word & 3), word >> 2
+    return reverse
+
+
+def _best(
+    model: Any, penalties: Sequence[float], train: Data, valid: Data, test: Data, *, n_classes: int
+) -> Prediction:
+    names = [str(k) for k in range(n_classes)]
+    best: tuple[float, float, Any] | None = None
+    for penalty in penalties:
+        model.set_params(C=penalty)
+        with warnings.catch_warnings():  # a fit that has not converged is judged by the validation split, too
+            warnings.filterwarnings("ignore", category=_convergence_warning())
+            model.fit(train.x, train.y)
+        score = metrics_of(valid.y, _filled(model, valid.x, n_classes), classes=names)["auroc"] or 0.0
+        if best is None or score > best[0]:
+            best = score, penalty, copy.deepcopy(model)
+    assert best is not None
+    _, penalty, chosen = best
+    return Prediction(_filled(chosen, valid.x, n_classes), _filled(chosen, test.x, n_classes), {"C": penalty})
+
+
+def _filled(model: Any, x: Any, n_classes: int) -> Probabilities:
+    """Probabilities with a column of zeros for each class that the training rows lack."""
+    filled = np.zeros((x.shape[0], n_classes))
+    filled[:, model.classes_] = model.predict_proba(x)
+    return filled
+
+
+def _convergence_warning() -> type[Warning]:
+    from sklearn.exceptions import ConvergenceWarning
+
+    return ConvergenceWarning  # type: ignore[no-any-return]
+
+
+def _require_sklearn() -> None:
+    try:
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("scikit-learn", extra="bench", purpose="a benchmark") from error
+
+
+CNN_EPOCHS = 8
+CNN_PATIENCE = 2
+CNN_BATCH = 64
+CNN_RATE = 2e-3
+_WIDTH = 64
+_MOTIF = 12
+_POOL = 4
+_SHARE_DROPPED = 0.2
+_SCORED_BASES = 1 << 18
+
+
+class Cnn(nn.Module):
+    """Motifs, their pairs, and the strongest of each anywhere: two convolutions, a maximum, a linear layer."""
+
+    def __init__(self, n_classes: int) -> None:
+        super().__init__()
+        self.motifs = nn.Conv1d(4, _WIDTH, _MOTIF, padding=_MOTIF // 2)
+        self.pairs = nn.Conv1d(_WIDTH, _WIDTH, 5, padding=2)
+        self.drop = nn.Dropout(_SHARE_DROPPED)
+        self.out = nn.Linear(2 * _WIDTH, n_classes)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Scores (B, n_classes) of padded codes (B, L); an N, or padding, is a row of zeros."""
+        x = F.one_hot(codes.long(), N + 1)[..., :4].float().transpose(1, 2)  # (B, 4, L)
+        motifs = F.max_pool1d(F.relu(self.motifs(x)), _POOL, ceil_mode=True)  # (B, width, L / 4)
+        pairs = F.relu(self.pairs(motifs))
+        scores: Tensor = self.out(self.drop(torch.cat([motifs.amax(2), pairs.amax(2)], dim=1)))
+        return scores
+
+
+def fit_cnn(
+    train: LabelledSet, valid: LabelledSet, test: LabelledSet, *, n_classes: int, seed: int, device: torch.device
+) -> Prediction:
+    """A small CNN trained from scratch; the epoch with the smallest validation loss is kept.
+
+    AdamW on a cosine, half of the sequences turned to the other strand; predictions are the mean over both.
+    """
+    torch.manual_seed(seed)
+    model = Cnn(n_classes).to(device)
+    n_steps = max(1, len(train) // min(CNN_BATCH, len(train)))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=CNN_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=CNN_EPOCHS * n_steps)
+    best, n_worse, best_epoch = (float("inf"), copy.deepcopy(model.state_dict())), 0, 0
+    steps = iter_steps(len(train), CNN_BATCH, seed=seed)
+    rng = np.random.default_rng(seed)
+    for epoch in range(CNN_EPOCHS):
+        model.train()
+        for _ in range(n_steps):
+            _, indices = next(steps)
+            codes = _padded(train.corpus, indices, is_turned=rng.random(len(indices)) < 0.5).to(device)
+            loss = F.cross_entropy(model(codes), torch.from_numpy(train.labels[indices]).to(device))
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+        probabilities = _predict(model, valid.corpus, device)
+        right = probabilities[np.arange(len(valid)), valid.labels]
+        valid_loss = float(-np.log(np.maximum(right, 1e-12)).mean())
+        if valid_loss < best[0]:
+            best, n_worse, best_epoch = (valid_loss, copy.deepcopy(model.state_dict())), 0, epoch
+        else:
+            n_worse += 1
+            if n_worse > CNN_PATIENCE:
+                break
+    model.load_state_dict(best[1])
+    chosen = {"epoch": best_epoch + 1, "n_parameters": sum(p.numel() for p in model.parameters())}
+    return Prediction(_predict(model, valid.corpus, device), _predict(model, test.corpus, device), chosen)
+
+
+def _padded(corpus: Corpus, indices: NDArray[np.int64], *, is_turned: NDArray[np.bool_]) -> Tensor:
+    sequences = [corpus[index] for index in indices.tolist()]
+    length = max(_MOTIF, max(map(len, sequences)))
+    padded = np.full((len(sequences), length), N, np.uint8)
+    for row, (sequence, turned) in enumerate(zip(sequences, is_turned.tolist(), strict=True)):
+        padded[row, : len(sequence)] = COMPLEMENT[sequence[::-1]] if turned else sequence
+    return torch.from_numpy(padded)
+
+
+@torch.inference_mode()
+def _predict(model: Cnn, corpus: Corpus, device: torch.device) -> Probabilities:
+    model.eval()
+    found = np.zeros((len(corpus), model.out.out_features))
+    for indices in _by_length(corpus):
+        for is_turned in (False, True):
+            codes = _padded(corpus, indices, is_turned=np.full(len(indices), is_turned)).to(device)
+            found[indices] += model(codes).softmax(1).double().cpu().numpy() / 2
+    return found
+
+
+def _by_length(corpus: Corpus) -> Iterator[NDArray[np.int64]]:
+    """Indices in batches of alike lengths, so that there is little padding and memory is bounded."""
+    lengths = np.diff(corpus.offsets)
+    order = np.argsort(lengths, kind="stable")
+    first = 0
+    while first < len(order):
+        n = max(1, _SCORED_BASES // max(1, int(lengths[order[min(first + 1024, len(order)) - 1]])))
+        yield order[first : first + min(n, 1024)]
+        first += min(n, 1024)

@@ -1,0 +1,400 @@
+"""One benchmark: each set, mode and seed measured once, and a result file for each set and mode that says of what."""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from findna import __version__, plots
+from findna.benchmark.audit import is_leaked
+from findna.benchmark.baselines import Data, Prediction, Probabilities, fit_cnn, fit_vectors, fit_words
+from findna.benchmark.suites import BenchmarkTask, Splits
+from findna.config import EmbedConfig, FinetuneConfig
+from findna.data.datasets import Corpus, corpus_of
+from findna.data.labelled import LabelledSet
+from findna.embed import Embedder
+from findna.errors import ConfigError, TableError
+from findna.io.files import raise_output_error, write_atomic
+from findna.metrics import NAMES, metrics_of
+from findna.models.store import Model
+from findna.models.task import TaskModel, load_task, probabilities
+from findna.nn.chordmixer import ChordMixer, initialise
+from findna.record import Record
+from findna.train.finetune import evaluate_task, finetune
+
+SCHEMA = "findna-benchmark/1"
+BASELINES = ("kmer", "random", "cnn")
+MODES = ("probe", "finetune", *BASELINES)
+"""probe: logistic regression on frozen vectors; random: the same on a network of random weights."""
+
+_OF_TEACHER = ("probe", "finetune", "random")
+_RANDOM_SEED = 1000
+_LIBRARIES = ("torch", "numpy", "scikit-learn")
+
+
+class Stopped(Exception):
+    """The run was asked to stop; what is measured is written."""
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """What is measured.
+
+    Args:
+        modes: Of `MODES`, in their order.
+        seeds: How many, from 0 on, where a figure depends on the seed.
+        limit: Most training sequences of a set; 0 is all.
+        limit_test: Most validation and most test sequences; 0 is all.
+        strand: "both" averages the vectors of the two strands, "bed" takes the sequence as it is written.
+        finetune: Recipe of the fine-tuning; its seed is the run's.
+        with_plots: Whether ROC, confusion matrix and calibration of each mode's first seed are drawn.
+        command: The command line, for the report.
+    """
+
+    modes: tuple[str, ...] = ("probe", *BASELINES)
+    seeds: int = 5
+    limit: int = 0
+    limit_test: int = 0
+    strand: str = "both"
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    with_plots: bool = False
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What was done last.
+
+    Args:
+        task: Name of the set.
+        mode: One of `MODES`.
+        seed: Of the run.
+        is_new: False where an earlier result was taken.
+        run: The entry in the result file.
+    """
+
+    task: str
+    mode: str
+    seed: int
+    is_new: bool
+    run: Mapping[str, Any]
+
+
+def parse_modes(text: str) -> tuple[str, ...]:
+    """The modes of a comma list; "baseline" is all three of them.
+
+    Raises:
+        ConfigError: One is not known.
+
+    >>> parse_modes("probe,baseline")
+    ('probe', 'kmer', 'random', 'cnn')
+    """
+    wanted: set[str] = set()
+    for name in text.split(","):
+        if name not in (*MODES, "baseline"):
+            raise ConfigError(f"--mode {name}: must be some of {', '.join(MODES)} or baseline, separated by commas")
+        wanted |= set(BASELINES) if name == "baseline" else {name}
+    return tuple(mode for mode in MODES if mode in wanted)
+
+
+def run_task(
+    task: BenchmarkTask,
+    out: Path,
+    *,
+    config: BenchmarkConfig,
+    teacher: Model,
+    device: torch.device,
+    products: torch.dtype,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Progress]:
+    """Measure one set in all modes and seeds, and yield after each; a result that is there already is not made again.
+
+    `out/SUITE.SET.MODE[.MODEL].json` is written after every seed, whole. It is taken up again only if data, settings,
+    model and version are the same. The test split is scored once a run, with what validation chose.
+
+    Args:
+        task: The set.
+        out: Folder of the results; made where absent.
+        config: What is measured.
+        teacher: The model.
+        device: Where it runs.
+        products: Type of the matrix products.
+        should_stop: Asked during fine-tuning and between runs.
+
+    Raises:
+        InputError: The set cannot be read.
+        OutputError: A result cannot be written.
+        Stopped: It was asked to stop.
+    """
+    splits = task.load().limited(config.limit, config.limit_test)
+    bench = _Bench(task, splits, config=config, teacher=teacher, device=device, products=products, out=out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise_output_error(error, out)
+    for mode in config.modes:
+        path = out / result_name(task, mode, teacher.name)
+        fingerprint = bench.fingerprint(mode)
+        runs = _runs_of(path, fingerprint)
+        for seed in range(config.seeds if bench.is_seeded(mode) else 1):
+            is_new = seed not in runs
+            if is_new:
+                if should_stop():
+                    raise Stopped
+                runs[seed] = bench.measure(mode, seed, should_stop)
+                write_atomic(path, json.dumps(bench.result(mode, fingerprint, runs), indent=1) + "\n")
+            yield Progress(task.name, mode, seed, is_new, runs[seed])
+
+
+def result_name(task: BenchmarkTask, mode: str, model: str) -> str:
+    """Name of a result file: what it is of, so that other models' stay beside it."""
+    parts = [task.suite, task.name.replace("/", "-"), mode, *([model] if mode in _OF_TEACHER else [])]
+    return ".".join(parts) + ".json"
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """A result file.
+
+    Raises:
+        TableError: It is damaged or not ours.
+    """
+    try:
+        result = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise TableError(f"is no benchmark result: {error}", path=path) from error
+    if not isinstance(result, dict) or result.get("schema") != SCHEMA:
+        raise TableError(f"is no benchmark result: it does not say schema {SCHEMA!r}", path=path)
+    return result
+
+
+def _runs_of(path: Path, fingerprint: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """The runs of a result file of the same data and settings, by seed."""
+    if not path.exists():
+        return {}
+    result = read_result(path)
+    return {run["seed"]: run for run in result["runs"]} if result["fingerprint"] == fingerprint else {}
+
+
+class _Bench:
+    """One set on its way: its splits, its vectors, its leaks, each computed once."""
+
+    def __init__(
+        self,
+        task: BenchmarkTask,
+        splits: Splits,
+        *,
+        config: BenchmarkConfig,
+        teacher: Model,
+        device: torch.device,
+        products: torch.dtype,
+        out: Path,
+    ) -> None:
+        # Rows are found again by their id where a validation split is drawn.
+        numbered = replace(splits.train, ids=tuple(map(str, range(len(splits.train)))))
+        self.task, self.config, self.teacher = task, config, teacher
+        self.splits = splits._replace(train=numbered)
+        self.device, self.products, self.out = device, products, out
+        self.classes = splits.train.classes
+        self._embed_seconds = 0.0
+
+    def is_seeded(self, mode: str) -> bool:
+        """Whether a figure depends on the seed: random weights, an order, or a validation split that is drawn."""
+        return mode in ("finetune", "random", "cnn") or self.splits.valid is None
+
+    def fingerprint(self, mode: str) -> dict[str, Any]:
+        """All that decides the figures of a mode, the seed apart."""
+        config = self.config
+        facts: dict[str, Any] = {
+            "version": __version__,
+            "data": {name: _content(split) for name, split in self.splits._asdict().items() if split is not None},
+            "products": str(self.products).removeprefix("torch."),
+            "device": self.device.type,
+        }
+        if mode in ("probe", "random"):
+            facts |= {"strand": config.strand, "model": asdict(self.teacher.config)}
+        if mode in ("probe", "finetune"):
+            facts["model_sha256"] = self.teacher.sha256
+        if mode == "finetune":
+            facts["finetune"] = asdict(config.finetune) | {"seed": None}
+        return facts
+
+    def measure(self, mode: str, seed: int, should_stop: Callable[[], bool]) -> dict[str, Any]:
+        """The figures of one mode and seed."""
+        began, self._embed_seconds = time.monotonic(), 0.0
+        train, valid = self.splits.chosen(seed)
+        test = self.splits.test
+        n_classes = len(self.classes)
+        if mode == "kmer":
+            found = fit_words(train, valid, test, n_classes=n_classes)
+        elif mode == "cnn":
+            found = fit_cnn(train, valid, test, n_classes=n_classes, seed=seed, device=self.device)
+        elif mode == "finetune":
+            found = self._finetune(seed, train, valid, should_stop)
+        else:
+            vectors = self._vectors if mode == "probe" else self._embed(_random(self.teacher, seed))
+            found = fit_vectors(*self._data(vectors, train, valid), n_classes=n_classes)
+        seconds = time.monotonic() - began
+        if self.config.with_plots and seed == 0:
+            self._draw(mode, found)
+        return {
+            "seed": seed,
+            "test": self._figures(test, found.test),
+            "test_without_duplicates": self._figures_without(test, found.test),
+            "valid": self._figures(valid, found.valid),
+            "chosen": found.chosen,
+            "seconds": round(seconds, 2),
+            "seconds_embedding": round(self._embed_seconds, 2),
+        }
+
+    def result(
+        self, mode: str, fingerprint: Mapping[str, Any], runs: Mapping[int, Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Content of a result file."""
+        ordered = [runs[seed] for seed in sorted(runs)]
+        test = self.splits.test
+        return {
+            "schema": SCHEMA,
+            "suite": self.task.suite,
+            "task": self.task.name,
+            "mode": mode,
+            "model": self.teacher.name if mode in _OF_TEACHER else "",
+            "note": self.task.note,
+            "is_comparable": self.task.is_comparable and not (self.config.limit or self.config.limit_test),
+            "classes": list(self.classes),
+            "n": {name: len(split) for name, split in self.splits._asdict().items() if split is not None},
+            "n_near_duplicates": int(self._is_leaked.sum()),
+            "limits": {"train": self.config.limit, "test": self.config.limit_test},
+            "mean": _over(ordered, np.mean),
+            "sd": _over(ordered, lambda values: np.std(values, ddof=1) if len(values) > 1 else 0.0),
+            "runs": ordered,
+            "is_seeded": self.is_seeded(mode),
+            "fingerprint": dict(fingerprint),
+            "sources": dict(self.splits.train.sources) | dict(test.sources) | dict(_sources(self.splits.valid)),
+            "command": self.config.command,
+            "versions": {name: version(name) for name in _LIBRARIES} | {"findna": __version__},
+            "machine": platform.machine(),
+        }
+
+    @cached_property
+    def _is_leaked(self) -> NDArray[np.bool_]:
+        known = [self.splits.train.corpus, *([self.splits.valid.corpus] if self.splits.valid else [])]
+        return is_leaked(_joined(known), self.splits.test.corpus)
+
+    @cached_property
+    def _vectors(self) -> dict[str, NDArray[np.float32]]:
+        return self._embed(self.teacher.network)
+
+    def _embed(self, network: ChordMixer) -> dict[str, NDArray[np.float32]]:
+        began = time.monotonic()
+        embedder = Embedder(network, EmbedConfig(strand=self.config.strand), device=self.device, products=self.products)
+        vectors = {
+            name: np.concatenate([cell.x for cell in embedder.embed(_records(split.corpus))])
+            for name, split in self.splits._asdict().items()
+            if split is not None
+        }
+        self._embed_seconds += time.monotonic() - began
+        return vectors
+
+    def _data(
+        self, vectors: Mapping[str, NDArray[np.float32]], train: LabelledSet, valid: LabelledSet
+    ) -> tuple[Data, Data, Data]:
+        test = Data(vectors["test"], self.splits.test.labels)
+        if "valid" in vectors:
+            return Data(vectors["train"], train.labels), Data(vectors["valid"], valid.labels), test
+        own, held = (Data(vectors["train"][[int(id) for id in split.ids]], split.labels) for split in (train, valid))
+        return own, held, test
+
+    def _finetune(
+        self, seed: int, train: LabelledSet, valid: LabelledSet, should_stop: Callable[[], bool]
+    ) -> Prediction:
+        name = result_name(self.task, "finetune", self.teacher.name).removesuffix(".json")
+        digest = hashlib.sha256(json.dumps(self.fingerprint("finetune"), sort_keys=True).encode()).hexdigest()[:8]
+        folder = self.out / "runs" / f"{name}.{digest}.seed{seed}"
+        if not (folder / "config.json").is_file():
+            outcome = finetune(
+                replace(self.config.finetune, seed=seed),
+                train,
+                valid,
+                folder,
+                teacher=self.teacher,
+                name=self.task.name.replace("/", "-"),
+                device=self.device,
+                products=self.products,
+                resume=any(folder.glob("checkpoints/*.json")),
+                should_stop=should_stop,
+            )
+            if not outcome.finished:
+                raise Stopped
+        model = load_task(folder)
+        return Prediction(
+            self._predict(model, valid), self._predict(model, self.splits.test), {"run": f"runs/{folder.name}"}
+        )
+
+    def _predict(self, model: TaskModel, split: LabelledSet) -> Probabilities:
+        scores = evaluate_task(model, split, device=self.device, products=self.products)
+        is_joined = np.diff(split.corpus.offsets) > model.settings.window
+        return probabilities(scores, model.settings, is_joined)
+
+    def _figures(self, split: LabelledSet, predicted: NDArray[np.float64]) -> dict[str, Any]:
+        return metrics_of(split.labels, predicted, classes=self.classes)
+
+    def _figures_without(self, test: LabelledSet, predicted: NDArray[np.float64]) -> dict[str, Any] | None:
+        kept = ~self._is_leaked
+        if kept.all() or not kept.any():
+            return None
+        return metrics_of(test.labels[kept], predicted[kept], classes=self.classes)
+
+    def _draw(self, mode: str, found: Prediction) -> None:
+        folder = self.out / "plots"
+        folder.mkdir(exist_ok=True)
+        stem = result_name(self.task, mode, self.teacher.name).removesuffix(".json")
+        labels, title = self.splits.test.labels, f"{self.task.name}, {mode}, test split"
+        confusion = self._figures(self.splits.test, found.test)["confusion"]
+        plots.confusion_matrix(confusion, folder / f"{stem}.confusion.png", classes=self.classes, title=title)
+        plots.roc(labels, found.test, folder / f"{stem}.roc.png", classes=self.classes, title=title)
+        plots.calibration(labels, found.test, folder / f"{stem}.calibration.png", title=title)
+
+
+def _over(runs: Sequence[Mapping[str, Any]], summary: Callable[[list[float]], Any]) -> dict[str, dict[str, Any]]:
+    """Each figure's summary over the seeds; None where it is not defined."""
+    summaries: dict[str, dict[str, Any]] = {}
+    for part in ("test", "test_without_duplicates", "valid"):
+        if any(run[part] is None for run in runs):
+            continue
+        columns = {name: [run[part][name] for run in runs] for name in NAMES}
+        summaries[part] = {name: None if None in values else float(summary(values)) for name, values in columns.items()}
+    return summaries
+
+
+def _content(labelled: LabelledSet) -> str:
+    """A digest of sequences, labels and class names."""
+    digest = hashlib.sha256(labelled.corpus.codes.tobytes())
+    digest.update(labelled.corpus.offsets.tobytes() + labelled.labels.tobytes() + repr(labelled.classes).encode())
+    return digest.hexdigest()
+
+
+def _sources(labelled: LabelledSet | None) -> Mapping[str, str]:
+    return labelled.sources if labelled is not None else {}
+
+
+def _joined(corpora: Sequence[Corpus]) -> Corpus:
+    return corpus_of(corpus[index] for corpus in corpora for index in range(len(corpus)))
+
+
+def _records(corpus: Corpus) -> Iterator[Record]:
+    for index in range(len(corpus)):
+        yield Record(str(index), corpus[index], 0, index, "")
+
+
+def _random(teacher: Model, seed: int) -> ChordMixer:
+    return initialise(ChordMixer(teacher.config), _RANDOM_SEED + seed)

@@ -1,0 +1,160 @@
+"""`findna benchmark`: a model measured on labelled sets beside baselines and published figures."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from findna_cli.options import Deterministic, Device, Json, Precision, Quiet, Threads, set_threads
+
+app = typer.Typer(
+    no_args_is_help=True, help="Measure a model on labelled sets, beside baselines and published figures."
+)
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Argument(help="gue, genomic-benchmarks, mtcdna, or csv for any folder of tables.")],
+    data: Annotated[Path, typer.Option("--data", help="Folder of the suite's sets.")],
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="A set, as tf/0; may be given again. Default: all.", show_default=False),
+    ] = None,
+    mode: Annotated[
+        str, typer.Option("--mode", help="Of probe, finetune, baseline (that is kmer,random,cnn), separated by commas.")
+    ] = "probe,baseline",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of whatever depends on a seed.")] = 5,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A shipped model's name or a model folder.", show_default=False)
+    ] = "",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Most training sequences of a set; 0 is all.")] = 0,
+    limit_test: Annotated[
+        int, typer.Option("--limit-test", min=0, help="Most validation and most test sequences; 0 is as --limit.")
+    ] = 0,
+    genomes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--genome",
+            "-g",
+            help="genomic-benchmarks: [SPECIES=]FASTA or .2bit, SPECIES as mus_musculus.",
+            show_default=False,
+        ),
+    ] = None,
+    strand: Annotated[str, typer.Option("--strand", help="Vectors of both strands (their mean), or bed.")] = "both",
+    preset: Annotated[
+        str, typer.Option("--preset", help="Recipe of the fine-tuning, as of findna finetune.")
+    ] = "default",
+    epochs: Annotated[int, typer.Option("--epochs", min=0, help="Its epochs; 0 is the recipe's.")] = 0,
+    with_plots: Annotated[bool, typer.Option("--plots", help="Draw ROC, confusion matrix and calibration.")] = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = 0,
+    deterministic: Deterministic = False,
+    json_file: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a model on the sets of a suite: frozen probe, fine-tuning, and baselines in the same run.
+
+    A result file is written for each set and mode after every seed. The same command goes on where it was stopped,
+    and measures again what other data, settings or another model would change.
+    """
+    import dataclasses
+    import signal
+
+    from findna.benchmark.run import BenchmarkConfig, Stopped, parse_modes, run_task
+    from findna.benchmark.suites import find_tasks, parse_genomes
+    from findna.config import FINETUNE_PRESETS
+    from findna.errors import ConfigError, InputError
+    from findna.models.store import DEFAULT, load_model
+    from findna.nn.device import pick_device, pick_products
+    from findna_cli.console import say, write_report
+
+    if preset not in FINETUNE_PRESETS:
+        raise ConfigError(f"--preset {preset}: must be one of {', '.join(FINETUNE_PRESETS)}")
+    recipe = FINETUNE_PRESETS[preset]
+    config = BenchmarkConfig(
+        modes=parse_modes(mode),
+        seeds=seeds,
+        limit=limit,
+        limit_test=limit_test or limit,
+        strand=strand,
+        finetune=dataclasses.replace(recipe, epochs=epochs) if epochs else recipe,
+        with_plots=with_plots,
+        command=shlex.join(["findna", *sys.argv[1:]]),
+    )
+    set_threads(threads, deterministic=deterministic)
+    place = pick_device(device)
+    found, skipped = find_tasks(suite, data, only=tasks or (), genomes=parse_genomes(genomes or ()))
+    for one in skipped:
+        say(f"{one.name}: left out: {one.reason}")
+    teacher = load_model(model or DEFAULT)
+    caught: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: caught.append(number))
+    measured, faulty = [], []
+    try:
+        for task in found:
+            if task.note:
+                say(f"{task.name}: {task.note}", quiet=quiet)
+            try:
+                for step in run_task(
+                    task,
+                    out,
+                    config=config,
+                    teacher=teacher,
+                    device=place,
+                    products=pick_products(precision, place),
+                    should_stop=lambda: bool(caught),
+                ):
+                    figures = step.run["test"]
+                    shown = "  ".join(
+                        f"{name} {_figure(figures[name])}" for name in ("auroc", "accuracy", "macro_f1", "mcc")
+                    )
+                    state = f"{step.run['seconds']:.1f} s" if step.is_new else "measured before"
+                    say(f"{step.task}  {step.mode}  seed {step.seed}  {shown}  ({state})", quiet=quiet)
+                    measured.append(dataclasses.asdict(step))
+            except InputError as error:
+                faulty.append({"task": task.name, "error": str(error)})
+                say(f"{task.name}: left out: {error}")
+    except Stopped as stop:
+        say(f"stopped; what is measured is in {out}, and the same command goes on")
+        raise typer.Exit(128 + (caught[0] if caught else signal.SIGINT)) from stop
+    left_out = [dataclasses.asdict(one) for one in skipped]
+    write_report(json_file, {"out": str(out), "runs": measured, "left_out": left_out, "faulty": faulty})
+    say(f"{out}: {len(measured):,} runs of {len(found) - len(faulty):,} sets", quiet=quiet)
+    if faulty:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    results: Annotated[list[Path], typer.Argument(help="Result files of findna benchmark run.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="report.md or report.html; default: Markdown to stdout.", show_default=False),
+    ] = None,
+) -> None:
+    """Tables of results beside the published figures, with the commands that made them.
+
+    Quoted figures stand only beside sets whose splits are the published ones.
+    """
+    from findna.benchmark.report import as_html, as_markdown, make_report
+    from findna.benchmark.run import read_result
+    from findna.errors import ConfigError
+    from findna.io.files import write_atomic
+
+    if out is not None and out.suffix not in (".md", ".html"):
+        raise ConfigError(f"-o {out}: must end in .md or .html")
+    sections = make_report([read_result(path) for path in results])
+    text = as_html(sections) if out is not None and out.suffix == ".html" else as_markdown(sections)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_atomic(out, text)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
