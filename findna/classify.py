@@ -17,6 +17,9 @@ from findna.models.task import TaskModel, TaskSettings, log_scores, probabilitie
 from findna.nn.pooling import pool_features
 from findna.record import Record
 
+PREDICTIONS = "findna-predictions/1"
+"""Schema of what stands beside the TSV."""
+
 UNKNOWN = "unknown"
 """Label of a row whose margin is too small."""
 

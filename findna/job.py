@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from findna import __version__
-from findna.classify import Classifier, column_order, prediction_columns, split_windows, value_names
+from findna.classify import PREDICTIONS, Classifier, column_order, prediction_columns, split_windows, value_names
 from findna.config import ClassifyConfig, EmbedConfig
 from findna.data.windows import count_windows
 from findna.embed import Embedder, feature_names, obs_columns
@@ -143,6 +143,7 @@ class Engine:
         dtype: Of the values in the output.
         order: Order of a TSV's columns, given those that the kind of input adds; see `findna.io.tables.write_tsv`.
         split: Makes of records what gets a row each; None: they get one themselves.
+        schema: Of the output's metadata, where it holds no vectors.
     """
 
     cells: Callable[[Iterable[Item], Writer | None], Iterator[Cell]]
@@ -162,6 +163,7 @@ class Engine:
     dtype: Literal["float32", "float16"] = "float32"
     order: Callable[[Sequence[str]], Sequence[str]] = lambda extra: ()
     split: Callable[[Iterable[Item]], Iterator[Item]] | None = None
+    schema: str = ""
 
     def n_windows(self, length: int) -> int:
         """How many windows a record of so many bases has."""
@@ -268,6 +270,7 @@ class ClassifyJob(Job):
             products=products,
             order=lambda extra: column_order(config, settings, extra),
             split=partial(split_windows, size=settings.window, stride=settings.stride) if config.windows else None,
+            schema=PREDICTIONS,
         )
 
 
@@ -336,6 +339,8 @@ def run(job: Job, *, on_progress: Callable[[int, int | None], None] = lambda don
             raise
         seconds = time.monotonic() - began
         uns = {"provenance": _provenance(job, engine.device, started), "model": engine.facts, **facts}
+        if engine.schema:
+            uns["schema"] = engine.schema
         outputs = writer.finish(uns, n_expected=counted.n)
     return {
         "findna": __version__,

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from findna_cli import task
 from findna_cli.options import Device, Json, Precision
 
 app = typer.Typer(help="Models: list, describe, verify and convert them.", rich_markup_mode=None)
@@ -30,10 +31,13 @@ def list_models() -> None:
 
 @app.command()
 def info(name: Name = "", json_file: Json = None) -> None:
-    """Print where a model lies, its size, its sha256 and its CARD.md."""
-    from findna.models.store import DEFAULT, load_model, read_config
+    """Print where a model lies, its size, its sha256 and its CARD.md; of a run directory of finetune, the task."""
+    from findna.models.store import DEFAULT, find_model, load_model, read_config
     from findna_cli.console import write_report
 
+    if (find_model(name or DEFAULT) / "head.safetensors").is_file():
+        task.info(name, json_file)
+        return
     folder = load_model(name or DEFAULT).path  # whole, or an error
     config = read_config(folder)
     for key in ("name", "window", "sha256"):

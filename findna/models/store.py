@@ -89,7 +89,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"model {folder}: config.json cannot be read: {error}") from error
     if not isinstance(config, dict) or config.get("schema") != SCHEMA:
-        raise ModelError(f"model {folder}: config.json does not say schema {SCHEMA!r}")
+        is_task = isinstance(config, dict) and str(config.get("schema")).startswith("findna-task/")
+        hint = "; it is a task model: `findna classify --task` takes it" if is_task else ""
+        raise ModelError(f"model {folder}: config.json does not say schema {SCHEMA!r}{hint}")
     return config
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from findna.config import OBJECTIVES, ModelConfig
 from findna.errors import ConfigError, ModelError
 from findna.io.files import raise_output_error, write_atomic
-from findna.models.store import find_model, load_model, read_config
+from findna.models.store import find_model, load_model, read_config, shipped_models
 from findna.nn.chordmixer import ChordMixer
 from findna.nn.heads import Head
 from findna.nn.pooling import n_features
@@ -102,6 +102,8 @@ def find_task(name: str) -> Path:
     if path.exists() and name not in task_names():
         what = "holds no config.json" if path.is_dir() else "is a file"
         raise ModelError(f"task {name}: {what}; a task is a run directory of `findna finetune`")
+    if name in (folder.name for folder in shipped_models()):
+        raise ModelError(f"task {name}: it is a teacher: `findna finetune --model {name}` makes a task of it")
     return find_head(name)
 
 
