@@ -15,7 +15,7 @@ from findna.models.task import TaskSettings, probabilities
 
 MIN_JOINED = 20
 """Sequences of more than one window from which on they get a temperature of their own."""
-_BOUNDS = (0.05, 20.0)
+_BOUNDS = (0.01, 100.0)
 
 
 def loss_of(scores: Tensor, labels: Tensor, objective: str, *, class_weights: Tensor | None = None) -> Tensor:
@@ -67,19 +67,25 @@ def simple_accuracy(scores: NDArray[Any], labels: NDArray[Any], objective: str) 
 def fit_temperature(scores: NDArray[Any], labels: NDArray[Any], objective: str) -> float:
     """The temperature that gives the labels the smallest loss; 1 for a regression or without rows.
 
-    Guo et al. 2017 (arXiv:1706.04599). It is kept within 0.05 to 20, where all answers are right or all are noise.
+    Guo et al. 2017 (arXiv:1706.04599), with one part in n + 2 of each target given to the other answers as in Platt
+    1999: a split without a wrong answer does not make every probability 1.
     """
     if objective == "regression" or not len(scores):
         return 1.0
     values, targets = torch.as_tensor(scores, dtype=torch.float64), _targets(labels)
+    doubt = 1 / (len(values) + 2)
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_temperature], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> float:
         optimizer.zero_grad()
-        loss = loss_of(values / log_temperature.exp(), targets, objective).mean()
+        scaled = values / log_temperature.exp()
+        if objective == "multilabel":
+            loss = F.binary_cross_entropy_with_logits(scaled, targets * (1 - 2 * doubt) + doubt)
+        else:
+            loss = F.cross_entropy(scaled, targets, label_smoothing=doubt)
         loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss)
+        return float(loss.detach())
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     temperature = float(log_temperature.detach().exp())

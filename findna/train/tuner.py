@@ -32,6 +32,7 @@ from findna.train.features import (
     score,
 )
 from findna.train.objectives import balanced_weights, loss_of, simple_accuracy
+from findna.train.probe import fit_probe
 
 MICRO_BASES = {"cpu": 16384, "cuda": 131072}
 """Bases that go through the network at a time; the gradients of a batch that has more are added up."""
@@ -83,6 +84,10 @@ def make_head(config: FinetuneConfig, model: ModelConfig, settings: TaskSettings
         head.out.weight.zero_()
         head.out.bias.zero_()
     return head
+
+
+START_PENALTY = 1e-2
+"""Of the probe that a linear head begins as."""
 
 
 class Targets:
@@ -199,6 +204,9 @@ class Tuner:
     def prepare(self, on_done: Callable[[int, int], None]) -> None:
         """Center and scale of the features; for a frozen encoder the features of both splits.
 
+        When all weights are trained, a linear head begins as the probe of the features that it is standardised by:
+        from zero, its first noisy gradients would spoil the encoder (Kumar et al. 2022, arXiv:2202.10054).
+
         Args:
             on_done: Called with the number of windows so far, and of all.
         """
@@ -210,7 +218,19 @@ class Tuner:
                 **{name: values[chosen] for name, values in self.train.windows._asdict().items()}
             )
             features = self._embed(encoder, self.train, windows, lambda n: on_done(n, windows.n))
-            self.head.standardise(features, torch.from_numpy(windows.share))
+            shares = torch.from_numpy(windows.share)
+            self.head.standardise(features, shares)
+            if self.head.fc1 is None:
+                fit_probe(
+                    self.head,
+                    features,
+                    self.train.window_targets[torch.from_numpy(chosen)],
+                    weights=shares,
+                    objective=self.settings.objective,
+                    measure=lambda head: 0.0,
+                    class_weights=None if self.class_weights is None else self.class_weights.cpu(),
+                    penalties=(START_PENALTY,),
+                )
             return
         p = self.config.reverse_complement
         todo = [(self.train, is_turned) for is_turned in (False, True) if (p if is_turned else 1 - p)]
