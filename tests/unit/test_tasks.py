@@ -1,0 +1,62 @@
+"""The built-in tasks: every file is whole, and each says how to train it."""
+
+import shlex
+
+import pytest
+
+from findna.config import FINETUNE_PRESETS
+from findna.errors import ConfigError, ModelError
+from findna.models.task import find_task, load_task
+from findna.tasks.catalog import find_head, read_task, task_names
+
+TASKS = [read_task(name) for name in task_names()]
+
+
+def test_the_papers_tasks_and_the_sets_of_gue_are_there():
+    assert {name for name in FINETUNE_PRESETS if name != "default"} <= set(task_names())
+    assert {"covid", "tf-0", "mouse-4", "promoter-core", "promoter-tata", "promoter-300", "splice"} <= set(task_names())
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_a_task_is_described_in_full_and_its_command_names_all_of_it(task):
+    assert len(task.classes) >= 2
+    assert len(set(task.classes.values())) == len(task.classes)
+    assert task.length > 0
+    assert task.url.startswith("https://")
+    assert task.prepare
+    words = shlex.split(task.command)
+    assert words[:2] == ["findna", "finetune"]
+    assert words[-2:] == ["--out", f"runs/{task.name}"]
+    for path in (*task.train, *task.valid, *task.test):
+        assert path in words
+    if any(label != name for label, name in task.classes.items()):
+        assert words[words.index("--class-names") + 1].split(",") == list(task.classes.values())
+    assert words[words.index("--preset") + 1] == task.preset
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_a_task_is_found_with_its_weights_or_says_how_to_train_it(task):
+    if task.has_weights:
+        model = load_task(task.name)
+        assert set(model.settings.classes) == set(task.classes.values())
+        assert (task.head / "CARD.md").is_file()
+    else:
+        with pytest.raises(ConfigError) as caught:
+            find_task(task.name)
+        text = str(caught.value)
+        assert task.command in text
+        assert task.url in text
+
+
+def test_a_misspelt_name_suggests_the_nearest():
+    with pytest.raises(ConfigError, match=r"task covdi: .*did you mean covid\?"):
+        find_task("covdi")
+    with pytest.raises(ConfigError, match=r"did you mean tf-0\?"):
+        find_head("TF-0")
+    with pytest.raises(ConfigError, match=r"nor a built-in task \(`findna task list`"):
+        find_task("wholly/elsewhere")
+
+
+def test_a_teacher_is_no_task():
+    with pytest.raises(ModelError, match="it is a teacher: `findna finetune --model findna-small`"):
+        find_task("findna-small")
