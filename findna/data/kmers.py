@@ -1,6 +1,7 @@
 """Words of k bases, each the same as its reverse complement."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,19 +9,22 @@ from numpy.typing import NDArray
 from findna.data.datasets import Corpus
 from findna.sequence import Codes, N
 
-LONGEST = 16
-"""Largest k: two bits a base in 32."""
+LONGEST = 31
+"""Largest k: two bits a base in 64, and no word is the same as its own reverse complement where k is odd."""
 
-_CHUNK = 1 << 22
+Words = NDArray[np.unsignedinteger[Any]]
+"""uint32 up to k = 16, uint64 above."""
+
+_CHUNK = 1 << 18
 
 
-def canonical_words(codes: Codes, k: int) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+def canonical_words(codes: Codes, k: int) -> tuple[Words, NDArray[np.bool_]]:
     """The word that begins at each base, or its reverse complement if that is smaller; and whether it has no N.
 
     Both of shape (n - k + 1,), or (0,) where the sequence is shorter than a word.
 
     Raises:
-        ValueError: k is not in 1 to 16.
+        ValueError: k is not in 1 to 31.
 
     >>> canonical_words(np.array([0, 0, 3, 3, 4], np.uint8), 2)[0][:3].tolist()  # AA, AT, TT
     [0, 3, 0]
@@ -28,18 +32,39 @@ def canonical_words(codes: Codes, k: int) -> tuple[NDArray[np.uint32], NDArray[n
     if not 1 <= k <= LONGEST:
         raise ValueError(f"k must lie in 1 to {LONGEST}, not {k}")
     n_words = max(0, len(codes) - k + 1)
-    bases = codes.astype(np.uint32)
-    forward, reverse = np.zeros(n_words, np.uint32), np.zeros(n_words, np.uint32)
-    for place in range(k):
-        base = bases[place : place + n_words] & np.uint32(3)
-        forward = forward << np.uint32(2) | base
-        reverse |= (np.uint32(3) - base) << np.uint32(2 * place)
+    kind: Any = np.uint32 if k <= 16 else np.uint64
+    bases: Words = (codes & np.uint8(3)).astype(kind)
+    forward, reverse = _words(bases, k, is_reverse=False), _words(kind(3) - bases, k, is_reverse=True)
     n_unknown = np.concatenate([[0], np.cumsum(codes >= N)])
     return np.minimum(forward, reverse), n_unknown[k : k + n_words] == n_unknown[:n_words]
 
 
-def iter_words(corpus: Corpus, k: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint32]]]:
-    """Yield (index of the sequence, word) for all words without N, some million bases at a time, in order."""
+def _words(bases: Words, k: int, *, is_reverse: bool) -> Words:
+    """The word that begins at each base: its first base in the highest bits, or if `is_reverse` in the lowest.
+
+    A word is made of two halves, so that it costs log k steps.
+    """
+    if k == 1 or len(bases) < k:
+        return bases if k == 1 else bases[:0]
+    half = k // 2
+    halves = _words(bases, half, is_reverse=is_reverse)
+    first, second, n_second = halves, halves[half:], half
+    if k % 2:  # the second part is a base longer: the half and the base behind it
+        first, n_second = halves, half + 1
+        second = _join(halves[half:], bases[2 * half :], half, 1, is_reverse=is_reverse)
+    return _join(first, second, half, n_second, is_reverse=is_reverse)
+
+
+def _join(first: Words, second: Words, n_first: int, n_second: int, *, is_reverse: bool) -> Words:
+    n_words = min(len(first), len(second))
+    kind = first.dtype.type
+    if is_reverse:
+        return second[:n_words] << kind(2 * n_first) | first[:n_words]
+    return first[:n_words] << kind(2 * n_second) | second[:n_words]
+
+
+def iter_words(corpus: Corpus, k: int) -> Iterator[tuple[NDArray[np.int64], Words]]:
+    """Yield (index of the sequence, word) for all words without N, a quarter of a million bases at a time, in order."""
     first = 0
     while first < len(corpus):
         last = int(np.searchsorted(corpus.offsets, corpus.offsets[first] + _CHUNK, side="right")) - 1
