@@ -336,7 +336,7 @@ class FinetuneConfig:
     mixer_dropout: float = 0.0
     epochs: int = 10
     batch_size: int = 32
-    learning_rate: float = 5e-4
+    learning_rate: float = 3e-4
     weight_decay: float = 0.01
     warmup: float = 0.1
     clip: float = 1.0

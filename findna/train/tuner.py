@@ -86,7 +86,7 @@ def make_head(config: FinetuneConfig, model: ModelConfig, settings: TaskSettings
     return head
 
 
-START_PENALTY = 1e-2
+START_PENALTY = 0.1
 """Of the probe that a linear head begins as."""
 
 
@@ -251,7 +251,7 @@ class Tuner:
         on_done: Callable[[int], None],
         is_turned: bool = False,
     ) -> Tensor:
-        return embed_windows(
+        features = embed_windows(
             encoder,
             split.corpus,
             windows,
@@ -261,6 +261,11 @@ class Tuner:
             is_turned=is_turned,
             on_done=on_done,
         )
+        if not features.isfinite().all():
+            raise TrainingError(
+                "the teacher's vectors are not finite: `findna model verify` tells whether it is damaged"
+            )
+        return features
 
     def batches(self, start: int, total: int) -> Iterator[Batch]:
         """Yield what the updates from `start` to `total` learn from; each depends on (seed, epoch, window) alone."""

@@ -1,0 +1,387 @@
+"""Fine-tuning: learned, repeated and resumed bit for bit, stopped early, calibrated, measured as it was stored."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from findna.config import FINETUNE_PRESETS, FinetuneConfig, ModelConfig
+from findna.data.datasets import corpus_of
+from findna.data.labelled import LabelledSet
+from findna.errors import ConfigError, InputError, ModelError, OutputError, TrainingError
+from findna.models.store import Model
+from findna.models.task import load_task, probabilities
+from findna.nn.chordmixer import ChordMixer, initialise
+from findna.nn.heads import Head
+from findna.sequence import reverse_complement
+from findna.train.checkpoint import load_checkpoint
+from findna.train.features import cut, embed_windows, for_inference, is_joined, join
+from findna.train.finetune import evaluate_task, finetune
+from findna.train.log import read_log
+from findna.train.objectives import figures_of, fit_temperature, loss_of
+from findna.train.probe import fit_probe
+from findna.train.tuner import Tuner, settings_of
+
+MODEL = ModelConfig(channels=12, hidden=16, track_width=2, n_layers=1, max_len=64, n_class_tokens=2)
+CONFIG = FinetuneConfig(epochs=3, batch_size=8, learning_rate=1e-2, dropout=0.2, mixer_dropout=0.1, warmup=0.2)
+CPU = torch.device("cpu")
+TIMES = ("seconds", "bases_per_second")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    network = initialise(ChordMixer(MODEL), 4)
+    with torch.no_grad():  # as a stored teacher has them
+        for parameter in network.parameters():
+            parameter.copy_(parameter.bfloat16())
+    return Model("t", tmp_path_factory.mktemp("teacher"), network.requires_grad_(False).eval(), "0" * 64, {})
+
+
+def labelled(n, *, seed, objective="classification", lengths=(20, 90), n_classes=2):
+    """Sequences whose composition tells their label."""
+    rng = np.random.default_rng(seed)
+    ys = rng.integers(0, n_classes, n)
+    at = np.linspace(0.1, 0.9, n_classes)[ys]
+    codes = [
+        rng.choice(4, size=int(rng.integers(*lengths)), p=[a / 2, (1 - a) / 2, (1 - a) / 2, a / 2]).astype(np.uint8)
+        for a in at
+    ]
+    classes = tuple(f"c{k}" for k in range(n_classes))
+    labels = ys
+    if objective == "multilabel":
+        labels = np.stack([at > 0.4, at > 0.6], axis=1).astype(np.float32)
+        classes = ("rich", "very")
+    elif objective == "regression":
+        labels, classes = (100 + 50 * at).astype(np.float32), ()
+    ids = tuple(str(i) for i in range(n))
+    return LabelledSet(corpus_of(codes), labels, classes, objective, ids, np.arange(n), {"made": "0"})
+
+
+TRAIN, VALID, TEST = labelled(60, seed=1), labelled(30, seed=2), labelled(30, seed=3)
+
+
+def run(out, teacher, config=CONFIG, *, train=TRAIN, valid=VALID, **kwargs):
+    kwargs = {"name": "t", "device": CPU, "products": torch.float32} | kwargs
+    return finetune(config, train, valid, out, teacher=teacher, **kwargs)
+
+
+def stop_at(*counts):
+    asked = iter(range(1, 10**9))
+    return lambda: next(asked) in counts
+
+
+def state_of(out):
+    log = [{k: v for k, v in row.items() if k not in TIMES} for row in read_log(out / "log.csv")]
+    files = {name: (out / name).read_bytes() for name in ("model.safetensors", "head.safetensors", "metrics.json")}
+    return json.dumps(log), files
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        CONFIG,
+        dataclasses.replace(CONFIG, frozen=True),
+        dataclasses.replace(CONFIG, frozen=True, head="mlp", hidden=8),
+        dataclasses.replace(CONFIG, pool="mean,cls,max", head="mlp", hidden=8, reverse_complement=0.5),
+        dataclasses.replace(CONFIG, class_tokens=False, window=16, class_weights="balanced"),
+    ],
+    ids=["whole", "probe", "frozen-mlp", "mlp", "windows"],
+)
+def test_what_can_be_learned_is_learned_and_figures_are_those_of_what_is_stored(tmp_path, teacher, config):
+    outcome = run(tmp_path / "run", teacher, dataclasses.replace(config, epochs=8, patience=0), test=TEST)
+    assert outcome.finished
+    assert outcome.metrics["valid"]["accuracy"] > 0.85
+    assert outcome.metrics["test"]["accuracy"] > 0.85
+    task = load_task(tmp_path / "run")
+    assert task.metrics == json.loads(json.dumps(outcome.metrics))
+    for split, name in ((VALID, "valid"), (TEST, "test")):
+        scores = evaluate_task(task, split, device=CPU, products=torch.float32)
+        joined = is_joined(cut(split.corpus, window=task.settings.window, stride=task.settings.stride), len(split))
+        assert figures_of(scores, split.labels, joined, task.settings) == outcome.metrics[name]
+
+
+@pytest.mark.parametrize("objective", ["multilabel", "regression"])
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_other_objectives_learn_too(tmp_path, teacher, objective, is_frozen):
+    train, valid = (labelled(80, seed=s, objective=objective, n_classes=3) for s in (1, 2))
+    config = dataclasses.replace(CONFIG, frozen=is_frozen, epochs=10, patience=0)
+    outcome = run(tmp_path / "run", teacher, config, train=train, valid=valid)
+    task = load_task(tmp_path / "run")
+    answers = probabilities(evaluate_task(task, valid, device=CPU, products=torch.float32), task.settings, False)
+    if objective == "regression":
+        assert np.corrcoef(answers[:, 0], valid.labels)[0, 1] > 0.8
+        assert 90 < answers.mean() < 160  # in the unit of the labels
+        assert outcome.metrics["valid"]["loss"] < 0.4 * valid.labels.var()
+    else:
+        assert ((answers > 0.5) == (valid.labels > 0.5)).mean() > 0.85
+        assert outcome.metrics["valid"]["accuracy"] == pytest.approx(((answers > 0.5) == (valid.labels > 0.5)).mean())
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_two_runs_are_alike_to_the_last_bit_and_another_seed_is_not(tmp_path, teacher, head, is_frozen):
+    config = dataclasses.replace(CONFIG, head=head, hidden=8, frozen=is_frozen, reverse_complement=0.3)
+    for name in ("a", "b"):
+        run(tmp_path / name, teacher, config)
+    assert state_of(tmp_path / "a") == state_of(tmp_path / "b")
+    if not (is_frozen and head == "linear"):  # which has no draw in it
+        run(tmp_path / "c", teacher, dataclasses.replace(config, seed=1))
+        assert state_of(tmp_path / "c") != state_of(tmp_path / "a")
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+@pytest.mark.parametrize("stops", [(1,), (8,), (9, 4), (24,)])
+def test_a_stopped_run_ends_as_one_never_stopped(tmp_path, teacher, stops, is_frozen):
+    """Eight updates an epoch: a stop within one, at its end, twice, and after the last."""
+    config = dataclasses.replace(CONFIG, frozen=is_frozen, head="mlp", hidden=8)
+    n_before = 2 if is_frozen else 1  # batches of vectors, asked for as well
+    run(tmp_path / "whole", teacher, config)
+    for number, stop in enumerate(stops):
+        outcome = run(
+            tmp_path / "parts",
+            teacher,
+            config,
+            resume=number > 0,
+            should_stop=stop_at(stop + n_before * (number == 0 or is_frozen)),
+        )
+        assert not outcome.finished
+        with pytest.raises(ModelError, match="its training is not finished"):
+            load_task(tmp_path / "parts")
+    assert run(tmp_path / "parts", teacher, config, resume=True).finished
+    assert state_of(tmp_path / "parts") == state_of(tmp_path / "whole")
+
+
+def test_a_probe_that_was_stopped_while_it_embedded_goes_on(tmp_path, teacher):
+    config = dataclasses.replace(CONFIG, frozen=True)
+    assert not run(tmp_path / "parts", teacher, config, should_stop=stop_at(1)).finished
+    assert run(tmp_path / "parts", teacher, config, resume=True).finished
+    run(tmp_path / "whole", teacher, config)
+    assert state_of(tmp_path / "parts") == state_of(tmp_path / "whole")
+
+
+def test_another_run_is_not_resumed(tmp_path, teacher):
+    run(tmp_path / "run", teacher, should_stop=stop_at(3))
+    for change in ({"config": dataclasses.replace(CONFIG, seed=3)}, {"train": labelled(60, seed=9)}):
+        with pytest.raises(TrainingError, match="differ from those of the run to resume"):
+            run(tmp_path / "run", teacher, resume=True, **change)
+    with pytest.raises(OutputError, match="holds a run already; --resume goes on with it"):
+        run(tmp_path / "run", teacher)
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path, teacher):
+    config = dataclasses.replace(CONFIG, learning_rate=0.3, epochs=30, patience=2, warmup=0.0, dropout=0.0)
+    run(tmp_path / "run", teacher, config)
+    rows = [row for row in read_log(tmp_path / "run" / "log.csv") if not math.isnan(row["valid_loss"])]
+    losses = [row["valid_loss"] for row in rows]
+    training = load_task(tmp_path / "run").training["summary"]
+    assert training["best_epoch"] == int(np.argmin(losses)) + 1
+    assert training["best_valid_loss"] == pytest.approx(min(losses), rel=1e-5)
+    assert training["stopped_early"] == (len(rows) < 30)
+    if len(rows) < 30:
+        assert len(rows) == training["best_epoch"] + 2
+    tensors, _ = load_checkpoint(tmp_path / "run" / "checkpoints")
+    stored = load_task(tmp_path / "run")
+    assert torch.equal(stored.head.out.weight, tensors["best.head.out.weight"])
+    assert torch.equal(stored.network.stem.weight, tensors["best.network.stem.weight"].bfloat16().float())
+
+
+def test_weights_of_a_frozen_encoder_stay_and_others_move(tmp_path, teacher):
+    run(tmp_path / "frozen", teacher, dataclasses.replace(CONFIG, frozen=True))
+    run(tmp_path / "whole", teacher)
+    mine = teacher.network.state_dict()
+    frozen, whole = (load_task(tmp_path / name).network.state_dict() for name in ("frozen", "whole"))
+    assert all(torch.equal(frozen[name], value) for name, value in mine.items())
+    assert not torch.equal(whole["blocks.0.fc1.weight"], mine["blocks.0.fc1.weight"])
+    assert torch.equal(whole["head.weight"], mine["head.weight"])  # nothing of the task passes through it
+
+
+def test_longer_rings_see_a_sequence_in_one_piece(tmp_path, teacher):
+    long = [labelled(24, seed=s, lengths=(100, 150)) for s in (1, 2)]
+    config = dataclasses.replace(CONFIG, extend=150, epochs=1)
+    run(tmp_path / "run", teacher, config, train=long[0], valid=long[1])
+    task = load_task(tmp_path / "run")
+    assert (task.settings.window, task.network.config.extended_len, task.network.config.n_added) == (150, 152, 2)
+    assert not is_joined(cut(long[0].corpus, window=150, stride=150), 24).any()
+    with pytest.raises(ConfigError, match="--window 100: the teacher's rings hold 62 bases; --extend 100"):
+        settings_of(dataclasses.replace(CONFIG, window=100), MODEL, TRAIN)
+
+
+def test_splits_must_go_together(tmp_path, teacher):
+    with pytest.raises(InputError, match="the valid split has other classes"):
+        run(tmp_path / "run", teacher, valid=labelled(9, seed=1, n_classes=3))
+    with pytest.raises(InputError, match="the test split has no sequence"):
+        run(tmp_path / "run", teacher, test=TEST.take([]))
+    values = labelled(9, seed=1, objective="regression")
+    with pytest.raises(ConfigError, match="a regression has no classes"):
+        run(
+            tmp_path / "run", teacher, dataclasses.replace(CONFIG, class_weights="balanced"), train=values, valid=values
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_not_finite_is_no_traceback(tmp_path, teacher):
+    broken = dataclasses.replace(teacher, network=initialise(ChordMixer(MODEL), 4).requires_grad_(False))
+    with torch.no_grad():
+        broken.network.stem.weight.fill_(math.inf)
+    with pytest.raises(TrainingError, match="the teacher's vectors are not finite"):
+        run(tmp_path / "run", broken)
+    tuner = Tuner(CONFIG, teacher.network, train=TRAIN, valid=VALID, device=CPU, products=torch.float32)
+    before = {name: parameter.clone() for name, parameter in tuner.parameters.items()}
+    tuner.head.center.fill_(math.nan)
+    with pytest.raises(TrainingError, match=r"diverged: the loss is nan .*lower --learning-rate"):
+        tuner.update(next(iter(tuner.batches(0, 1))), step=0, rate=1.0)
+    assert all(torch.equal(parameter, before[name]) for name, parameter in tuner.parameters.items())
+    with pytest.raises(TrainingError, match="diverged: the validation loss is nan"):
+        tuner.validate()
+
+
+def test_too_little_memory_says_what_to_lower(tmp_path, teacher, monkeypatch):
+    def fail(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("findna.train.tuner.Tuner.update", fail)
+    with pytest.raises(TrainingError, match=r"^out of memory on cpu; lower --batch-size \(8\)$"):
+        run(tmp_path / "run", teacher)
+
+
+def test_a_large_batch_in_parts_has_the_gradient_of_the_whole(teacher, monkeypatch):
+    config = dataclasses.replace(CONFIG, dropout=0.0, mixer_dropout=0.0, batch_size=60, window=40)
+    gradients = []
+    for limit in (10**9, 100):
+        monkeypatch.setattr("findna.train.tuner.MICRO_BASES", {"cpu": limit})
+        tuner = Tuner(config, teacher.network, train=TRAIN, valid=VALID, device=CPU, products=torch.float32)
+        batch = next(iter(tuner.batches(0, 1)))
+        assert (len(batch.parts) == 1) == (limit > 100)
+        torch.manual_seed(0)
+        torch.nn.init.normal_(tuner.head.out.weight)
+        figures = tuner.update(batch, step=0, rate=0.0)
+        gradients.append((figures["loss"], {name: p.grad.clone() for name, p in tuner.parameters.items()}))
+    (loss, whole), (loss_of_parts, parts) = gradients
+    assert loss == pytest.approx(loss_of_parts, rel=1e-5)
+    for name, gradient in whole.items():
+        assert torch.allclose(gradient, parts[name], rtol=1e-3, atol=1e-6), name
+
+
+def test_the_other_strand_s_windows_own_the_same_bases(teacher):
+    config = dataclasses.replace(CONFIG, window=40, pool="mean")
+    turned = dataclasses.replace(TRAIN, corpus=corpus_of(reverse_complement(TRAIN.corpus[i]) for i in range(60)))
+    settings = settings_of(config, MODEL, TRAIN)
+    encoder = for_inference(teacher.network, device=CPU, products=torch.float32)
+    windows = cut(TRAIN.corpus, window=40, stride=40)
+    found = embed_windows(
+        encoder, TRAIN.corpus, windows, settings=settings, device=CPU, products=torch.float32, is_turned=True
+    )
+    assert join(np.ones((windows.n, 1)), windows, 60)[:, 0] == pytest.approx(np.ones(60))
+    whole = np.flatnonzero(~is_joined(windows, 60))  # in one window, turning is reverse complementing
+    assert len(whole) > 10
+    rows = np.flatnonzero(np.isin(windows.sequence, whole))
+    there = embed_windows(encoder, turned.corpus, windows, settings=settings, device=CPU, products=torch.float32)
+    assert torch.allclose(found[rows], there[rows], atol=1e-5)
+
+
+def test_a_probe_comes_to_where_scikit_learn_s_logistic_regression_does():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 6)) @ rng.normal(size=(6, 6)) + 3
+    y = (x @ rng.normal(size=6) + rng.normal(size=400) * 2 > 3).astype(np.int64)
+    features = torch.from_numpy(x.astype(np.float32))
+    for penalty in (1e-1, 1e-3, 1e-5):
+        head = Head(6, 2)
+        head.standardise(features)
+        fit_probe(
+            head,
+            features,
+            torch.from_numpy(y),
+            weights=torch.ones(400),
+            objective="classification",
+            measure=lambda head: 0.0,
+            penalties=(penalty,),
+        )
+        z = (x - head.center.numpy()) / head.scale.numpy()
+        # Two outputs with weights w / 2 and -w / 2 have half the squares of one with w.
+        model = linear_model.LogisticRegression(C=2 / (penalty * 400), tol=1e-8, max_iter=10_000).fit(z, y)
+        with torch.no_grad():
+            found = torch.softmax(head(features), 1)[:, 1].numpy()
+        assert found == pytest.approx(model.predict_proba(z)[:, 1], abs=2e-3)
+
+
+def test_the_penalty_is_the_one_that_validation_likes_best():
+    rng = np.random.default_rng(1)
+    x, y = torch.from_numpy(rng.normal(size=(40, 30)).astype(np.float32)), torch.from_numpy(rng.integers(0, 2, 40))
+    head = Head(30, 2)
+    valid_x, valid_y = (
+        torch.from_numpy(rng.normal(size=(40, 30)).astype(np.float32)),
+        torch.from_numpy(rng.integers(0, 2, 40)),
+    )
+
+    @torch.no_grad()
+    def measure(head):
+        return float(loss_of(head(valid_x), valid_y, "classification").mean())
+
+    fits = fit_probe(head, x, y, weights=torch.ones(40), objective="classification", measure=measure)
+    assert measure(head) == min(fit.valid_loss for fit in fits)
+    assert fits[0].valid_loss < fits[-1].valid_loss  # labels are noise: the strongest penalty is best
+    assert [fit.loss for fit in fits] == sorted((fit.loss for fit in fits), reverse=True)
+
+
+def test_a_temperature_undoes_the_one_that_was_put_in():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4000, 3)) * 2
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = np.array([rng.choice(3, p=row) for row in p], dtype=np.int64)
+    assert fit_temperature(logits * 3, labels, "classification") == pytest.approx(3, rel=0.1)
+    several = (rng.random((4000, 2)) < 1 / (1 + np.exp(-logits[:, :2]))).astype(np.float32)
+    assert fit_temperature(logits[:, :2] / 4, several, "multilabel") == pytest.approx(0.25, rel=0.1)
+    sure = np.where(np.arange(20)[:, None] % 2 == np.arange(2), 5.0, -5.0)
+    assert 0.5 < fit_temperature(sure, np.arange(20) % 2, "classification") < 10  # no wrong answer, yet some doubt
+
+
+def test_without_scikit_learn_the_figures_say_what_gives_the_rest(tmp_path, teacher, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "sklearn", None)
+    outcome = run(tmp_path / "run", teacher, dataclasses.replace(CONFIG, frozen=True))
+    figures = outcome.metrics["valid"]
+    assert set(figures) == {"n", "loss", "uncalibrated_loss", "accuracy", "note"}
+    assert "pip install 'findna[bench]'" in figures["note"]
+
+
+@pytest.mark.parametrize("name", FINETUNE_PRESETS)
+def test_presets_survive_json(name):
+    config = FINETUNE_PRESETS[name]
+    assert FinetuneConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+def test_presets_are_those_of_the_paper():
+    assert len(FINETUNE_PRESETS) == 1 + 8 + 10 + 1 + 3
+    regulatory, mark, covid = (FINETUNE_PRESETS[n] for n in ("human-regulatory", "emp-h4ac", "covid"))
+    assert (regulatory.batch_size, regulatory.learning_rate, regulatory.weight_decay) == (1024, 0.01, 0.1)
+    assert (mark.batch_size, mark.learning_rate, mark.epochs, mark.mixer_dropout) == (32, 5e-4, 20, 0.1)
+    assert (covid.batch_size, covid.learning_rate, covid.epochs, covid.warmup) == (256, 1e-3, 100, 0.3)
+    assert [FINETUNE_PRESETS[f"mtcdna-{n}"].extend for n in (1024, 4096, 8192)] == [1024, 4096, 8192]
+
+
+def test_all_problems_of_a_recipe_are_named_at_once():
+    with pytest.raises(ConfigError) as error:
+        FinetuneConfig(head="deep", dropout=2.0, epochs=0, patience=-1, class_weights="some")
+    for part in (
+        "epochs must be positive",
+        "dropout must lie in 0 to 1",
+        "patience must not be",
+        "head",
+        "class_weights",
+    ):
+        assert part in str(error.value)
+    with pytest.raises(ConfigError, match="pool must be one or more of"):
+        FinetuneConfig(pool="mean,mean")
+    with pytest.raises(ConfigError, match="pool cls needs class tokens"):
+        FinetuneConfig(pool="cls", class_tokens=False)
