@@ -268,8 +268,19 @@ def _read_records(path: str, genome: str | Path | None) -> list[LabelledRow]:
     return rows
 
 
-def read_table(path: str, sequence_column: str = "", label_column: str = "") -> list[LabelledRow]:
-    """The rows of a table, all faults at once; see `read_labelled`.
+def read_sequences(path: str | Path, *, genome: str | Path | None = None) -> list[Codes]:
+    """The sequences of a table, whose labels do not matter, or of a FASTA or BED file; all its faults at once.
+
+    Raises:
+        InputError: A file is at fault; see `read_labelled`.
+    """
+    name = str(path)
+    rows = _read_records(name, genome) if holds_records(name) else read_table(name, label_column=None)
+    return [row.codes for row in rows]
+
+
+def read_table(path: str, sequence_column: str = "", label_column: str | None = "") -> list[LabelledRow]:
+    """The rows of a table, all faults at once; see `read_labelled`. Without a label column every label is "".
 
     Raises:
         TableError: It is damaged, has no such columns, or rows of it cannot be used.
@@ -293,7 +304,8 @@ def read_table(path: str, sequence_column: str = "", label_column: str = "") -> 
                 problems.add(line, f"column {columns[sequence]}: {problem}")
                 continue
             id = cells[id_column].strip() if id_column is not None else ""
-            rows.append(LabelledRow(codes, cells[label].strip(), id or str(line), line, path))
+            text = cells[label].strip() if label is not None else ""
+            rows.append(LabelledRow(codes, text, id or str(line), line, path))
         problems.raise_if_any(len(rows) + problems.n)
         if not rows:
             stream.fail("a header and no rows")
@@ -345,23 +357,22 @@ def _chain(first: str, lines: Iterator[str]) -> Iterator[str]:
 
 
 def _find_columns(
-    stream: ByteStream, columns: list[str], line: int, sequence_column: str, label_column: str
-) -> tuple[int, int]:
-    found = []
-    for wanted, known, flag in (
-        (sequence_column, SEQUENCE_COLUMNS, "--sequence-column"),
-        (label_column, LABEL_COLUMNS, "--label-column"),
-    ):
+    stream: ByteStream, columns: list[str], line: int, sequence_column: str, label_column: str | None
+) -> tuple[int, int | None]:
+    def place(wanted: str, known: Iterable[str], flag: str) -> int:
         index = _find(columns, (wanted,) if wanted else known)
         if index is None:
             if any(_is_dna(cell) for cell in columns):
                 stream.fail("no header: this line holds a sequence; add one such as sequence,label", line=line)
             what = repr(wanted) if wanted else " or ".join(known)
             stream.fail(f"no column {what}; there are {', '.join(columns)}; {flag} names another", line=line)
-        found.append(index)
-    if found[0] == found[1]:
-        stream.fail(f"column {columns[found[0]]} cannot be both sequence and label", line=line)
-    return found[0], found[1]
+        return index
+
+    sequence = place(sequence_column, SEQUENCE_COLUMNS, "--sequence-column")
+    label = None if label_column is None else place(label_column, LABEL_COLUMNS, "--label-column")
+    if sequence == label:
+        stream.fail(f"column {columns[sequence]} cannot be both sequence and label", line=line)
+    return sequence, label
 
 
 def _find(columns: Iterable[str], names: Iterable[str]) -> int | None:
