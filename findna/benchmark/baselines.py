@@ -19,7 +19,7 @@ from findna.metrics import metrics_of
 from findna.sequence import COMPLEMENT, N
 
 WORD = 6
-PROBE_PENALTIES = (0.001, 0.01, 0.1, 1.0)
+PROBE_PENALTIES = (0.01, 0.1, 1.0, 10.0)
 """C of the logistic regression on vectors, in the order in which each fit starts from the one before."""
 KMER_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
 _MOST_ITERATIONS = 300
@@ -160,6 +160,14 @@ _MOTIF = 12
 _POOL = 4
 _SHARE_DROPPED = 0.2
 _SCORED_BASES = 1 << 18
+
+RECIPES: dict[str, list[float]] = {
+    "probe": [*PROBE_PENALTIES],
+    "random": [*PROBE_PENALTIES],
+    "kmer": [WORD, *KMER_PENALTIES],
+    "cnn": [CNN_EPOCHS, CNN_PATIENCE, CNN_BATCH, CNN_RATE, _WIDTH, _MOTIF, _POOL, _SHARE_DROPPED],
+}
+"""What decides the figures of each mode; a result of another recipe is not taken for the same."""
 
 
 class Cnn(nn.Module):

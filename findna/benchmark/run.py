@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from findna import __version__, plots
 from findna.benchmark.audit import is_leaked
-from findna.benchmark.baselines import Data, Prediction, Probabilities, fit_cnn, fit_vectors, fit_words
+from findna.benchmark.baselines import RECIPES, Data, Prediction, Probabilities, fit_cnn, fit_vectors, fit_words
 from findna.benchmark.suites import BenchmarkTask, Splits
 from findna.config import EmbedConfig, FinetuneConfig
 from findna.data.datasets import Corpus, corpus_of
@@ -220,6 +220,8 @@ class _Bench:
             "products": str(self.products).removeprefix("torch."),
             "device": self.device.type,
         }
+        if mode in RECIPES:
+            facts["recipe"] = RECIPES[mode]
         if mode in ("probe", "random"):
             facts |= {"strand": config.strand, "model": asdict(self.teacher.config)}
         if mode in ("probe", "finetune"):
