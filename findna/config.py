@@ -467,3 +467,51 @@ class ClassifyConfig:
         if objective == "regression" and (self.abstain or self.top):
             raise ConfigError("a regression gives a value: it has no margin for --abstain and no classes for --top")
         return dataclasses.replace(self, top=min(self.top, n_classes))
+
+
+@dataclass(frozen=True)
+class WindowsConfig:
+    """Which windows `findna data windows` draws for a training set.
+
+    Args:
+        n: Windows to train on.
+        min_length: Bases of the shortest window; sources' stretches that are shorter are left out.
+        max_length: Bases of the longest; lengths between the two are equally likely.
+        max_n: Largest share of N in a window.
+        max_shared: Largest share of its 31-mers that a window may have in common with those before it; 1 leaves out
+            only windows that were there as they are, on either strand.
+        strand: "both" turns half of the windows into their reverse complement, "+" takes all as they are.
+        n_held_out: Windows to measure on, at most, where something is held out.
+        seed: Of the draws.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    n: int = 100_000
+    min_length: int = 100
+    max_length: int = 1000
+    max_n: float = 0.1
+    max_shared: float = 0.9
+    strand: str = "both"
+    n_held_out: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive = ("n", "min_length", "n_held_out")
+        problems = [
+            f"{name} must be at least 1, not {getattr(self, name)}" for name in positive if not getattr(self, name) >= 1
+        ]
+        if self.max_length < self.min_length:
+            problems.append(f"max_length {self.max_length} must not be below min_length {self.min_length}")
+        shares = ("max_n", "max_shared")
+        problems += [
+            f"{name} must lie in 0 to 1, not {getattr(self, name)}"
+            for name in shares
+            if not 0 <= getattr(self, name) <= 1
+        ]
+        if self.strand not in ("both", "+"):
+            problems.append(f"strand must be both or +, not {self.strand!r}")
+        if self.seed < 0:
+            problems.append(f"seed must not be negative, not {self.seed}")
+        _require(problems)
