@@ -329,3 +329,40 @@ def test_a_run_that_is_killed_and_resumed_is_one_that_was_not(write: Write, geno
     assert Path("out.tsv").read_bytes() == Path("whole.tsv").read_bytes()
     assert json.loads(Path("r.json").read_text())["n_resumed"] >= 2 * 128
     assert left_behind("out") == ["out.meta.json", "out.tsv"]
+
+
+@pytest.mark.parametrize("mode", [("--frozen",), ("--epochs", "1")])
+def test_classify_repeats_the_figures_that_finetune_wrote(mode: tuple[str, ...], write: Write, model: Path) -> None:
+    draws = np.random.default_rng(0)
+    lines = []
+    for row in range(90):
+        kind = ("rich", "even")[row % 2]
+        share = [0.1, 0.4, 0.4, 0.1] if kind == "rich" else [0.25] * 4
+        lines.append(f"{''.join(draws.choice(list('ACGT'), size=20 + row, p=share))},{kind}")
+    write("train.csv", "sequence,label\n" + "\n".join(lines[:60]) + "\n")
+    write("test.csv", "sequence,label\n" + "\n".join(lines[60:]) + "\n")
+    write("test.fa", "".join(f">{row}\n{line.partition(',')[0]}\n" for row, line in enumerate(lines[60:])))
+    flags = (
+        "--valid-fraction",
+        "0.3",
+        "--test",
+        "test.csv",
+        "-m",
+        model,
+        "--out",
+        "run",
+        "-t",
+        1,
+        "--precision",
+        "fp32",
+    )
+    trained = call("finetune", "train.csv", *flags, *mode)
+    assert trained.code == 0, trained.err
+    classified("test.fa", "--task", "run")
+    rows = table("test.predictions.tsv")
+    truth = [line.partition(",")[2] for line in lines[60:]]
+    n_right = sum(row["label"] == label for row, label in zip(rows, truth, strict=True))
+    loss = -np.mean([np.log(float(row[f"p_{label}"])) for row, label in zip(rows, truth, strict=True)])
+    figures = json.loads(Path("run/metrics.json").read_text())["test"]
+    assert n_right / 30 == pytest.approx(figures["accuracy"])
+    assert loss == pytest.approx(figures["loss"], rel=1e-3)
