@@ -11,7 +11,7 @@ from torch import Tensor
 
 from findna.config import EmbedConfig, ModelConfig
 from findna.forward import Cell, Forward, Item, Joined, Readout, Spans
-from findna.io.hdf5 import Writer
+from findna.io.hdf5 import TokenSink
 from findna.io.rows import OBS_COLUMNS, Kind
 from findna.nn.chordmixer import ChordMixer
 from findna.nn.pooling import class_tokens
@@ -63,7 +63,7 @@ class Embedder:
         )
         self.network = self._forward.network
 
-    def embed(self, items: Iterable[Item], *, sink: Writer | None = None) -> Iterator[Cell]:
+    def embed(self, items: Iterable[Item], *, sink: TokenSink | None = None) -> Iterator[Cell]:
         """Yield the rows of records, a cell at a time.
 
         Reading and packing run ahead in a thread. Memory is a few batches, however long a record is.
@@ -107,7 +107,7 @@ class Embedder:
         return x, [slot.obs for slot in slots], cls
 
 
-def _write_tokens(sink: Writer, own: list[Tensor]) -> None:
+def _write_tokens(sink: TokenSink, own: list[Tensor]) -> None:
     for bases in own:
         sink.write_tokens(bases.to(torch.float16).cpu().numpy())
 

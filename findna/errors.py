@@ -99,6 +99,10 @@ class ModelError(FindnaError):
     """A model folder is not ours, has the wrong shape or the wrong sha256."""
 
 
+class WorkerError(FindnaError):
+    """One of the processes of a run died."""
+
+
 class TrainingError(FindnaError):
     """Training diverged, collapsed, or has nothing to resume."""
 

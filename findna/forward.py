@@ -31,6 +31,32 @@ Spans = Sequence[tuple[int, int]]
 Item = Record | InputError
 
 
+class Grid:
+    """Where cells end, told record by record.
+
+    Args:
+        batch_bases: Bases in a batch.
+    """
+
+    def __init__(self, batch_bases: int) -> None:
+        self._most_bases = CELL_BATCHES * batch_bases
+        self._n_records = self._n_bases = 0
+
+    def ends(self, n_bases: int) -> bool:
+        """Take in a record of so many bases, 0 for one that has no row: whether a cell ends with it."""
+        self._n_records += 1
+        self._n_bases += n_bases
+        is_end = self._n_records == GRID or self._n_bases >= self._most_bases
+        if is_end:
+            self._n_records = self._n_bases = 0
+        return is_end
+
+
+def count_item(item: Item) -> int:
+    """Bases of a record; 0 of a fault."""
+    return 0 if isinstance(item, InputError) else len(item.codes)
+
+
 class Cell(NamedTuple):
     """Finished rows and skipped records of one cell.
 
@@ -162,11 +188,10 @@ class Forward:
         return _Work(pieces, batch, [])
 
     def _cell(self, items: Iterable[Item]) -> Iterator[Item]:
-        n_bases = 0
-        for n_records, item in enumerate(items, start=1):
+        grid = Grid(self._batch_bases)
+        for item in items:
             yield item
-            n_bases += 0 if isinstance(item, InputError) else len(item.codes)
-            if n_records == GRID or n_bases >= CELL_BATCHES * self._batch_bases:
+            if grid.ends(count_item(item)):
                 return
 
     def _pieces(self, items: Iterable[Item], done: list[Joined | InputError]) -> Iterator[_Piece]:

@@ -30,7 +30,7 @@ from findna.io.check import InputSummary, check_inputs
 from findna.io.compressed import STDIN
 from findna.io.files import sha256
 from findna.io.genome import Genome
-from findna.io.hdf5 import EmbeddingWriter, Format, Writer, refuse_existing
+from findna.io.hdf5 import EmbeddingWriter, Format, TokenSink, refuse_existing
 from findna.io.options import InputOptions
 from findna.io.records import TooManyN, read_records
 from findna.io.rows import Kind
@@ -39,6 +39,8 @@ from findna.models.store import DEFAULT, load_model
 from findna.models.task import load_task
 from findna.nn.device import pick_device, pick_products
 from findna.record import Record
+from findna.shard import Cuts, Shard
+from findna.workers import MakeCells, Workers
 
 STDOUT = Path("-")
 CALIBRATION_SECONDS = 2.0
@@ -64,6 +66,9 @@ class Job(ABC):
         resume: Continue a partial run.
         force: Replace an existing output.
         command: The command line, for the provenance.
+        shard: The part of the records that is to be done; None is all.
+        workers: Processes that embed; on the CPU each has its share of the threads.
+        gpus: GPUs with a process each; 0 is as `device` says.
 
     Raises:
         ConfigError: Two of them contradict each other.
@@ -79,6 +84,9 @@ class Job(ABC):
     resume: bool = False
     force: bool = False
     command: str = ""
+    shard: Shard | None = None
+    workers: int = 1
+    gpus: int = 0
 
     def __post_init__(self) -> None:
         if pasted := [text for text in self.inputs if len(Path(text).name) > _LONGEST_NAME]:
@@ -100,6 +108,17 @@ class Job(ABC):
             problems.append(f"{self.output_format} cannot be streamed to stdout: --format tsv, or -o FILE")
         if self.out == STDOUT and self.resume:
             problems.append("stdout cannot be resumed: -o FILE")
+        if self.shard and self.output_format != "h5":
+            problems.append(f"--shard writes HDF5, of which findna merge makes {self.output_format}")
+        if self.read_once and (self.shard or len(self.devices) > 1):
+            flag = "--shard" if self.shard else "more than one process"
+            problems.append(f"{'stdin' if STDIN in self.inputs else self.read_once[0]} does not go with {flag}: a file")
+        if self.workers > 1 and self.gpus:
+            problems.append("--workers is for the CPU, --gpus has a process for each GPU: give one of them")
+        elif self.workers > 1 and self.device not in ("auto", "cpu"):
+            problems.append(f"--workers is for the CPU: --device {self.device} has --gpus")
+        elif self.gpus and self.device not in ("auto", "cuda"):
+            problems.append(f"--gpus contradicts --device {self.device}")
         if problems := problems + self._problems():
             raise ConfigError("; ".join(problems))
 
@@ -113,9 +132,21 @@ class Job(ABC):
         """Whether one record's fault ends the run."""
         return self.on_error == "fail"
 
+    @property
+    def devices(self) -> list[str]:
+        """A device for each process that makes rows."""
+        if self.gpus:
+            return [f"cuda:{index}" for index in range(self.gpus)]
+        return ["cpu"] * self.workers if self.workers > 1 else [self.device]
+
+    @property
+    @abstractmethod
+    def batch_bases(self) -> int:
+        """Bases in a batch."""
+
     @abstractmethod
     def load(self) -> "Engine":
-        """What makes the rows, on its device."""
+        """What makes the rows, on the first of the devices."""
 
     def _problems(self) -> list[str]:
         return []
@@ -146,7 +177,7 @@ class Engine:
         schema: Of the output's metadata, where it holds no vectors.
     """
 
-    cells: Callable[[Iterable[Item], Writer | None], Iterator[Cell]]
+    cells: Callable[[Iterable[Item], TokenSink | None], Iterator[Cell]]
     name: str
     identity: str
     facts: Mapping[str, Any]
@@ -192,9 +223,14 @@ class EmbedJob(Job):
             problems.append("TSV on stdout holds one vector a row: choose one of mean, cls and max")
         return problems
 
+    @property
+    def batch_bases(self) -> int:
+        """Bases in a batch."""
+        return self.config.batch_bases
+
     def load(self) -> Engine:
         """The teacher, and what is read from it."""
-        model, device = load_model(self.model), pick_device(self.device)
+        model, device = load_model(self.model), pick_device(self.devices[0])
         products = pick_products(self.precision, device)
         embedder = Embedder(model.network, self.config, device=device, products=products)
         size, config = model.config, embedder.config
@@ -243,9 +279,14 @@ class ClassifyJob(Job):
             problems.append(f"predictions are a TSV, not {self.output_format}")
         return problems
 
+    @property
+    def batch_bases(self) -> int:
+        """Bases in a batch."""
+        return self.config.batch_bases
+
     def load(self) -> Engine:
         """The task model, and what its answers are."""
-        task, device = load_task(self.task), pick_device(self.device)
+        task, device = load_task(self.task), pick_device(self.devices[0])
         products = pick_products(self.precision, device)
         classifier = Classifier(task, self.config, device=device, products=products)
         config, settings = classifier.config, task.settings
@@ -275,7 +316,12 @@ class ClassifyJob(Job):
 
 
 def check(
-    job: Job, genome: Genome | None, *, n_windows: Callable[[int], int] | None = None, is_full: bool = False
+    job: Job,
+    genome: Genome | None,
+    *,
+    n_windows: Callable[[int], int] | None = None,
+    is_full: bool = False,
+    on_record: Callable[[int], object] | None = None,
 ) -> InputSummary:
     """A first pass over the inputs that can be read twice.
 
@@ -284,11 +330,14 @@ def check(
         genome: Its genome, open.
         n_windows: How many windows a record of so many bases has.
         is_full: Count sequences and reads too, not only regions.
+        on_record: As in `check_inputs`.
 
     Raises:
         InputError: A region does not fit the genome and `on_error` is "fail": all such, the first ten shown.
     """
-    summary = check_inputs(job.inputs, job.options, genome=genome, n_windows=n_windows, is_full=is_full)
+    summary = check_inputs(
+        job.inputs, job.options, genome=genome, n_windows=n_windows, is_full=is_full, on_record=on_record
+    )
     problem = summary.error()
     if job.is_fatal and problem is not None:
         raise problem
@@ -316,20 +365,27 @@ def run(job: Job, *, on_progress: Callable[[int, int | None], None] = lambda don
         genome = stack.enter_context(Genome(job.options.genome)) if job.options.genome else None
         if job.out != STDOUT:  # before the work, not after it
             refuse_existing(job.out, job.output_format, is_allowed=job.force or job.resume)
-        summary = check(job, genome)
+        cuts = Cuts(job.batch_bases)
+        summary = check(job, genome, on_record=cuts.add if job.shard else None)
+        part = cuts.part(job.shard) if job.shard else None
         inputs = _input_facts(job.inputs)
         engine = job.load()
-        total = None if summary.unchecked or engine.split else summary.n_records
-        items = read_records(job.inputs, job.options, genome=genome)
+        total = None if summary.unchecked or engine.split else part.n_records if part else summary.n_records
+        items = read_records(job.inputs, job.options, genome=genome, wanted=part and part.records)
         first, extra = _peek(items)
         facts = {"inputs": inputs, "genome": _genome_facts(genome), "params": _params(job, engine)}
+        if part:
+            facts["shard"] = part.to_dict()
         writer = _open_writer(job, engine, facts, extra)
         stack.enter_context(writer)
         n_resumed = writer.n_records_done
         every: Iterator[Item] = itertools.chain(first, items)
         counted = _Counted(engine.split(every) if engine.split else every, n_resumed=n_resumed)
+        cells: MakeCells = engine.cells
+        if len(job.devices) > 1:
+            cells = stack.enter_context(_workers(job, engine)).cells
         try:
-            for n_done in write_rows(lambda todo: engine.cells(todo, writer), counted, writer, fatal=job.is_fatal):
+            for n_done in write_rows(lambda todo: cells(todo, writer), counted, writer, fatal=job.is_fatal):
                 on_progress(n_resumed + n_done, total)
         except BaseException as error:
             if job.read_once:
@@ -341,7 +397,7 @@ def run(job: Job, *, on_progress: Callable[[int, int | None], None] = lambda don
         uns = {"provenance": _provenance(job, engine.device, started), "model": engine.facts, **facts}
         if engine.schema:
             uns["schema"] = engine.schema
-        outputs = writer.finish(uns, n_expected=counted.n)
+        outputs = writer.finish(uns, n_expected=part.n_records if part else counted.n)
     return {
         "findna": __version__,
         "outputs": [str(path) for path in outputs],
@@ -375,16 +431,21 @@ def plan(job: Job) -> dict[str, Any]:
             n_seen += n * min(length, engine.window)
             return n
 
-        summary = check(tolerant, genome, n_windows=n_windows, is_full=True)
-        bases_per_second = _calibrate(engine)
+        cuts = Cuts(job.batch_bases)
+        on_record = cuts.add if job.shard else None
+        summary = check(tolerant, genome, n_windows=n_windows, is_full=True, on_record=on_record)
+        bases_per_second = _calibrate(engine) * max(1, job.gpus)
     problem = summary.error()
+    part = cuts.part(job.shard) if job.shard else None
+    share = part.n_bases / max(1, summary.n_bases) if part else 1
     return {
         "n_records": summary.n_records,
         "n_windows": summary.n_windows,
         "n_bases": summary.n_bases,
-        "output_bytes": _output_bytes(job, engine, summary),
+        **({"shard": str(job.shard), "shard_records": part.n_records, "shard_bases": part.n_bases} if part else {}),
+        "output_bytes": round(share * _output_bytes(job, engine, summary)),
         "bases_per_second": round(bases_per_second),
-        "estimated_seconds": round(n_seen / bases_per_second, 1),
+        "estimated_seconds": round(share * n_seen / bases_per_second, 1),
         "n_problems": summary.n_problems,
         "problems": summary.problems,
         "missing_contigs": summary.missing_contigs,
@@ -430,6 +491,19 @@ def _peek(items: Iterator[Record | InputError]) -> tuple[list[Record | InputErro
         if isinstance(item, BedError | FastaError | RegionError):  # not of reads, which alone add columns
             break
     return first, ()
+
+
+def _workers(job: Job, engine: Engine) -> Workers:
+    loaders = [
+        partial(_load_cells, dataclasses.replace(job, workers=1, gpus=0, device=device), _name_of(engine.products))
+        for device in job.devices
+    ]
+    return Workers(loaders, job.devices, batch_bases=job.batch_bases)
+
+
+def _load_cells(job: Job, precision: str) -> MakeCells:
+    """What a worker makes cells with."""
+    return dataclasses.replace(job, precision=precision).load().cells
 
 
 def _open_writer(
@@ -499,6 +573,7 @@ def _provenance(job: Job, device: torch.device, started: datetime) -> Mapping[st
         "system": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
+        "processes": len(job.devices),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "started": started.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),

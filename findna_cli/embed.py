@@ -16,6 +16,7 @@ from findna_cli.options import (
     ExcludeFlags,
     Force,
     Genome,
+    Gpus,
     InFormat,
     Inputs,
     Json,
@@ -27,10 +28,12 @@ from findna_cli.options import (
     ReadsRegion,
     ReferenceBases,
     Resume,
+    ShardOf,
     Size,
     Split,
     Strand,
     Threads,
+    Workers,
     parse_flags,
     set_threads,
 )
@@ -77,6 +80,9 @@ def embed(
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = 0,
+    workers: Workers = 1,
+    gpus: Gpus = 0,
+    shard: ShardOf = "",
     deterministic: Deterministic = False,
     json_file: Json = None,
     quiet: Quiet = False,
@@ -84,12 +90,16 @@ def embed(
     """Embed regions, sequences or reads: one vector each, in the order of the input.
 
     The output is an HDF5 file that is also a valid .h5ad. A run that was interrupted leaves NAME.partial,
-    which --resume continues.
+    which --resume continues. With --shard the default name, and with --shard auto the name given, has the part
+    in it: NAME.part3of16.h5.
     """
+    import os
+
     from findna.config import EmbedConfig
     from findna.io.options import InputOptions
     from findna.job import EmbedJob
     from findna.models.store import DEFAULT
+    from findna.shard import Shard
 
     extras = pool.split(",")
     config = EmbedConfig(
@@ -122,9 +132,13 @@ def embed(
     told = _ENDINGS.get(Path(out.removesuffix(".gz")).suffix, kind)
     if told != kind:
         raise ConfigError(f"--format {kind} contradicts the name {out}")
+    part = Shard.parse(shard, os.environ) if shard else None
+    path = Path(out or default_output(inputs, kind))
+    if part and (not out or shard == "auto") and out != "-":
+        path = path.with_name(f"{path.stem}.{part.name}{path.suffix}")
     job = EmbedJob(
         inputs,
-        Path(out or default_output(inputs, kind)),
+        path,
         options=options,
         config=config,
         model=model or DEFAULT,
@@ -135,6 +149,9 @@ def embed(
         resume=resume,
         force=force,
         command=command_line(),
+        shard=part,
+        workers=workers,
+        gpus=gpus,
     )
     set_threads(threads, deterministic=deterministic)
     run_job(job, "embed", dry_run=dry_run, json_file=json_file, quiet=quiet)

@@ -62,6 +62,18 @@ Threads = Annotated[
 Deterministic = Annotated[
     bool, typer.Option("--deterministic", help="Only GPU kernels that give the same bits every time.")
 ]
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, help="Processes that embed, on the CPU; they share --threads.")
+]
+Gpus = Annotated[int, typer.Option("--gpus", min=0, help="GPUs with a process each; 0 is one process, see --device.")]
+ShardOf = Annotated[
+    str,
+    typer.Option(
+        "--shard",
+        help="i/n: the i-th of n parts, for findna merge; auto: that of this torchrun, srun or Slurm array task.",
+        show_default=False,
+    ),
+]
 Json = Annotated[
     Path | None, typer.Option("--json", help="Write a machine-readable report to this file.", show_default=False)
 ]

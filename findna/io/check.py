@@ -9,7 +9,7 @@ from findna.errors import BedError, InputError
 from findna.io.compressed import STDIN
 from findna.io.genome import Genome
 from findna.io.options import InputOptions
-from findna.io.records import REGIONS, MissingContig, Reader, count_bases
+from findna.io.records import REGIONS, MissingContig, Reader, count_bases, limit_n
 from findna.record import Record
 from findna.region import Region
 
@@ -65,6 +65,7 @@ def check_inputs(
     genome: Genome | None = None,
     n_windows: Callable[[int], int] | None = None,
     is_full: bool = False,
+    on_record: Callable[[int], object] | None = None,
 ) -> InputSummary:
     """Count what the inputs hold and what is wrong with it, in constant memory.
 
@@ -76,6 +77,7 @@ def check_inputs(
         genome: As for `read_records`.
         n_windows: How many windows a record of so many bases has.
         is_full: Read FASTA, FASTQ, BAM and CRAM too; otherwise they are left out.
+        on_record: Told the bases of every record in order, 0 of one that will have no row; reads whatever that takes.
 
     Raises:
         InputError: An input is missing, empty, cut or damaged.
@@ -89,16 +91,19 @@ def check_inputs(
                 summary.unchecked.append(text)
                 continue
             with closing(reader.open(text)) as source:
-                if source.kind in REGIONS:
+                needs_bases = on_record is not None and options.max_n < 1
+                if source.kind in REGIONS and not needs_bases:
                     found: Iterable[Record | Region | InputError] = (row.region for row in reader.rows(source))
-                elif is_full:
-                    found = reader.records(source)
+                elif is_full or on_record is not None:
+                    found = (limit_n(record, source, options.max_n) for record in reader.records(source))
                 else:
                     summary.unchecked.append(text)
                     continue
                 n_before = summary.n_records
                 for record in found:
-                    _count(summary, record, n_windows)
+                    n_bases = _count(summary, record, n_windows)
+                    if on_record is not None:
+                        on_record(n_bases)
                 if summary.n_records == n_before:
                     raise source.nothing()
     return summary
@@ -109,13 +114,16 @@ def _is_rereadable(text: str) -> bool:
     return not path.exists() or path.is_file() or path.is_dir()
 
 
-def _count(summary: InputSummary, found: Record | Region | InputError, n_windows: Callable[[int], int] | None) -> None:
+def _count(summary: InputSummary, found: Record | Region | InputError, n_windows: Callable[[int], int] | None) -> int:
+    """Take in a record; how many of its bases will be embedded."""
     summary.n_records += 1
     if not isinstance(found, InputError):
         n_bases = len(found.codes) if isinstance(found, Record) else count_bases(found)
         summary.n_bases += n_bases
         summary.n_windows += n_windows(n_bases) if n_windows is not None else 0
-        return
+        return n_bases
+    if not found.is_fatal:  # leaving it out was asked for
+        return 0
     summary.n_problems += 1
     kind = _problem_kind(found)
     summary.problems[kind] = summary.problems.get(kind, 0) + 1
@@ -125,6 +133,7 @@ def _count(summary: InputSummary, found: Record | Region | InputError, n_windows
         missing = summary.missing_contigs
         if found.contig in missing or len(missing) < _MOST_CONTIGS:
             missing[found.contig] = missing.get(found.contig, 0) + 1
+    return 0
 
 
 def _problem_kind(problem: InputError) -> str:

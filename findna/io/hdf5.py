@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Protocol, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -278,6 +278,13 @@ def _outputs(path: Path, output_format: Format, *, with_tokens: bool) -> dict[st
     if output_format == "npy":
         outputs["obs"] = path.with_name(f"{stem}.obs.tsv")
     return outputs | {"main": path}
+
+
+class TokenSink(Protocol):
+    """What takes tokens."""
+
+    def write_tokens(self, tokens: NDArray[Any]) -> None:
+        """Take tokens, shape (n, C), of records whose rows come after them."""
 
 
 Writer = EmbeddingWriter | tables.TsvStream

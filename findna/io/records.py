@@ -5,6 +5,8 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from findna.errors import BedError, ConfigError, InputError, RegionError
 from findna.io.bam import read_bam
 from findna.io.bed import BedRow, read_bed
@@ -20,6 +22,7 @@ from findna.sequence import N, reverse_complement
 
 REGIONS: tuple[Kind, ...] = ("bed", "narrowpeak", "region")
 READS: tuple[Kind, ...] = ("bam", "cram")
+_NO_BASES = np.empty(0, np.uint8)
 
 
 class TooManyN(InputError):
@@ -40,7 +43,7 @@ class MissingContig(BedError):
 
 
 def read_records(
-    inputs: Sequence[str], options: InputOptions, *, genome: Genome | None = None
+    inputs: Sequence[str], options: InputOptions, *, genome: Genome | None = None, wanted: range | None = None
 ) -> Iterator[Record | InputError]:
     """Yield every record of the inputs in order; one that cannot be used as its error.
 
@@ -50,6 +53,7 @@ def read_records(
         inputs: Paths, "-" for stdin, or region strings.
         options: How to read them.
         genome: An open genome, in place of `options.genome`.
+        wanted: Only these records, counted from 0 over all inputs; what comes after them is not read.
 
     Raises:
         InputError: An input is missing, empty, cut or damaged: what concerns a whole file.
@@ -57,14 +61,22 @@ def read_records(
     """
     with ExitStack() as stack:
         reader = Reader(options, stack, genome)
+        n_before = 0
         for text in inputs:
+            if wanted is not None and n_before >= wanted.stop:
+                return
             with closing(reader.open(text)) as source:
                 n_records = 0
-                for record in reader.records(source):
+                part = None if wanted is None else range(wanted.start - n_before, wanted.stop - n_before)
+                for record in reader.records(source, wanted=part):
+                    if part is None or n_records in part:
+                        yield limit_n(record, source, options.max_n)
                     n_records += 1
-                    yield _limit_n(record, source, options.max_n)
+                    if part is not None and n_records >= part.stop:
+                        return
                 if not n_records:
                     raise source.nothing()
+                n_before += n_records
 
 
 class Source(NamedTuple):
@@ -121,11 +133,12 @@ class Reader:
             stream.__exit__(None, None, None)
             raise
 
-    def records(self, source: Source) -> Iterator[Record | InputError]:
+    def records(self, source: Source, *, wanted: range | None = None) -> Iterator[Record | InputError]:
+        """All records of an input, or their faults; regions that are not `wanted` have an id and no bases."""
         options, stream = self._options, source.stream
         strand = "bed" if options.strand == "both" else options.strand
         if source.kind in REGIONS or stream is None:
-            yield from self._fetched(source)
+            yield from self._fetched(source, wanted)
         elif source.kind in READS:
             needs_genome = options.reference_bases or (source.kind == "cram" and self._has_genome)
             yield from read_bam(
@@ -211,16 +224,21 @@ class Reader:
             region = problem
         return iter([BedRow(0, 0, region)])
 
-    def _fetched(self, source: Source) -> Iterator[Record | InputError]:
+    def _fetched(self, source: Source, wanted: range | None) -> Iterator[Record | InputError]:
         genome = self._need_genome("regions")
-        for batch in iter_batches(self.rows(source), n_bases=lambda row: count_bases(row.region)):
-            fetched = iter(genome.fetch_many([row.region for row in batch if isinstance(row.region, Region)]))
+
+        def is_wanted(row: BedRow) -> bool:
+            return wanted is None or row.row in wanted
+
+        for batch in iter_batches(self.rows(source), n_bases=lambda row: count_bases(row.region) * is_wanted(row)):
+            regions = [row.region for row in batch if isinstance(row.region, Region) and is_wanted(row)]
+            fetched = iter(genome.fetch_many(regions))
             for row in batch:
                 if isinstance(row.region, InputError):
                     yield row.region
                     continue
                 region = row.region
-                codes, n_iupac = next(fetched)
+                codes, n_iupac = next(fetched) if is_wanted(row) else (_NO_BASES, 0)
                 yield Record(
                     self._ids.unique(region.id),
                     codes,
@@ -246,7 +264,8 @@ def _reversed(record: Record) -> Record:
     return record._replace(codes=reverse_complement(record.codes), strand="-")
 
 
-def _limit_n(record: Record | InputError, source: Source, max_n: float) -> Record | InputError:
+def limit_n(record: Record | InputError, source: Source, max_n: float) -> Record | InputError:
+    """The record, or `TooManyN` if more of it than `max_n` is N."""
     if isinstance(record, InputError) or max_n >= 1:
         return record
     fraction = float((record.codes == N).mean())

@@ -1,0 +1,153 @@
+"""A shard: which of the records of an input one of several jobs embeds, cut by bases on the grid of cells."""
+
+import re
+from array import array
+from bisect import bisect_left
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+from findna.errors import ConfigError
+from findna.forward import Grid
+
+
+class Shard(NamedTuple):
+    """The `number`-th of `n` parts of a run, from 1.
+
+    >>> str(Shard.parse("3/16", {}))
+    '3/16'
+    """
+
+    number: int
+    n: int
+
+    @classmethod
+    def parse(cls, text: str, environment: Mapping[str, str]) -> Self:
+        """The shard that `i/n` names; of "auto" the one that torchrun, srun or a Slurm array gives this process.
+
+        Raises:
+            ConfigError: It is neither, or the environment names no shard.
+        """
+        if text == "auto":
+            number, n = _from_environment(environment)
+        elif match := re.fullmatch(r"(\d{1,9})/(\d{1,9})", text):
+            number, n = map(int, match.groups())
+        else:
+            raise ConfigError(f"--shard {text} must be i/n, such as 3/16, or auto")
+        if not 1 <= number <= n:
+            raise ConfigError(f"--shard {text}: there is no shard {number} of {n}; they count from 1")
+        return cls(number, n)
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.n}"
+
+    @property
+    def name(self) -> str:
+        """How a part is called.
+
+        >>> Shard(3, 16).name
+        'part3of16'
+        """
+        return f"part{self.number}of{self.n}"
+
+
+class Part(NamedTuple):
+    """The records of a shard.
+
+    Args:
+        shard: Which one.
+        first: Index of its first record over all inputs.
+        n_records: How many it has; 0 where there are fewer cells than shards.
+        n_bases: Their bases.
+        n_total: Records of all shards.
+    """
+
+    shard: Shard
+    first: int
+    n_records: int
+    n_bases: int
+    n_total: int
+
+    @property
+    def records(self) -> range:
+        """The indices of its records."""
+        return range(self.first, self.first + self.n_records)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, for an output."""
+        return {
+            "number": self.shard.number,
+            "n": self.shard.n,
+            "first": self.first,
+            "n_records": self.n_records,
+            "n_bases": self.n_bases,
+            "n_total": self.n_total,
+        }
+
+
+class Cuts:
+    """Told the bases of every record in order, cuts the whole into shards of about as many bases.
+
+    A cut lies where a cell ends, so that every shard makes the batches that one run would make. 16 bytes a cell.
+
+    Args:
+        batch_bases: Bases in a batch.
+    """
+
+    def __init__(self, batch_bases: int) -> None:
+        self._grid = Grid(batch_bases)
+        self._n_records = self._n_bases = 0
+        self._records, self._bases = array("q", [0]), array("q", [0])  # where cells end; the last may be open
+
+    def add(self, n_bases: int) -> None:
+        """Take in a record; 0 bases for one that has no row."""
+        self._n_records += 1
+        self._n_bases += n_bases
+        if self._grid.ends(n_bases):
+            self._records.append(self._n_records)
+            self._bases.append(self._n_bases)
+
+    def part(self, shard: Shard) -> Part:
+        """The records of a shard; those of all shards follow each other without a gap."""
+        (first, begin), (last, end) = self._cut(shard.number - 1, shard.n), self._cut(shard.number, shard.n)
+        return Part(shard, first, last - first, end - begin, self._n_records)
+
+    def _cut(self, index: int, n: int) -> tuple[int, int]:
+        """Records and bases before the end of that many of n shards."""
+        if index == n:
+            return self._n_records, self._n_bases
+        target = self._n_bases * index / n
+        cell = bisect_left(self._bases, target)
+        if cell == len(self._bases) or (cell and target - self._bases[cell - 1] <= self._bases[cell] - target):
+            cell -= 1
+        return self._records[cell], self._bases[cell]
+
+
+def _from_environment(environment: Mapping[str, str]) -> tuple[int, int]:
+    """Number and count of shards.
+
+    An array's tasks and the processes that srun starts in each of them are counted together.
+    """
+
+    def value(name: str, default: int | None = None) -> int:
+        try:
+            return int(environment.get(name, "" if default is None else str(default)))
+        except ValueError as error:
+            raise ConfigError(f"--shard auto: {name} is {environment.get(name, 'not set')}") from error
+
+    if "RANK" in environment and "WORLD_SIZE" in environment:
+        return value("RANK") + 1, value("WORLD_SIZE")
+    is_array, is_step = "SLURM_ARRAY_TASK_ID" in environment, "SLURM_PROCID" in environment
+    if not is_array and not is_step:
+        raise ConfigError(
+            "--shard auto needs torchrun (RANK, WORLD_SIZE), srun (SLURM_PROCID, SLURM_NTASKS) "
+            "or a Slurm array (SLURM_ARRAY_TASK_ID): none is set; --shard i/n says it"
+        )
+    task, n_tasks, process, n_processes = 0, 1, 0, 1
+    if is_array:
+        least, step = value("SLURM_ARRAY_TASK_MIN"), value("SLURM_ARRAY_TASK_STEP", 1)
+        task = (value("SLURM_ARRAY_TASK_ID") - least) // step
+        n_tasks = (value("SLURM_ARRAY_TASK_MAX") - least) // step + 1
+    if is_step:
+        process = value("SLURM_PROCID")
+        n_processes = value("SLURM_STEP_NUM_TASKS", value("SLURM_NTASKS", 1))
+    return task * n_processes + process + 1, n_tasks * n_processes
