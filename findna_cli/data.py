@@ -1,13 +1,104 @@
-"""`findna data`: what there is to know of labelled data before it is trained on."""
+"""`findna data`: genomes, windows to train on, and what there is to know of labelled data."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from findna_cli.options import Json, Quiet
+from findna.config import WindowsConfig
+from findna_cli.options import Force, Genome, Json, Quiet, config_flags
 
-app = typer.Typer(no_args_is_help=True, help="Labelled data: audit its splits.")
+app = typer.Typer(no_args_is_help=True, help="Data: fetch genomes, make training sets, audit labelled splits.")
+
+
+@app.command()
+@config_flags(WindowsConfig)
+def windows(
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="FASTA, .2bit or BED files to cut windows from, as FILE or NAME=FILE."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="FASTA to write, .fa or .fa.gz.")],
+    genome: Genome = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weight",
+            help="NAME=W: draw a source W times as often as its bases ask for; once for each.",
+            show_default=False,
+        ),
+    ] = None,
+    holdout: Annotated[
+        str,
+        typer.Option(
+            "--holdout", help="Contigs or sources that go to a second file, e.g. chr8,chr20.", show_default=False
+        ),
+    ] = "",
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            help="Table, FASTA or BED of sequences with which no window may share a 31-mer; once for each.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Force = False,
+    json_file: Json = None,
+    quiet: Quiet = False,
+    **settings: Any,
+) -> None:
+    """Draw windows from genomes and other sequences: a training set for findna pretrain.
+
+    NAME.json beside it is the manifest: the sha256 of every file, the settings, what was left out and why. The same
+    files, settings and seed give the same bytes.
+    """
+    from findna.data.recipe import REASONS, make_windows
+    from findna_cli.console import progress, say, write_report
+
+    config = WindowsConfig(**{name: value for name, value in settings.items() if value is not None})
+    with progress("windows", total=config.n, quiet=quiet) as advance:
+        outcome = make_windows(
+            sources,
+            out,
+            config=config,
+            genome=genome,
+            weights=parse_weights(weight or []),
+            holdout=[name for name in holdout.split(",") if name],
+            exclude=exclude or [],
+            force=force,
+            on_draw=advance,
+        )
+    parts = (outcome.manifest["windows"], outcome.manifest["held_out"])
+    for path, part in zip(outcome.paths, parts, strict=False):
+        left_out = [f"{part['n_left_out'][reason]:,} {REASONS[reason]}" for reason in REASONS]
+        say(f"{path}: {part['n_windows']:,} windows, {part['n_bases']:,} bases", quiet=quiet)
+        say(f"  of {part['n_drawn']:,} drawn were left out: {', '.join(left_out)}", quiet=quiet)
+    say(f"{outcome.manifest_path}: manifest", quiet=quiet)
+    write_report(json_file, outcome.manifest)
+
+
+def parse_weights(texts: list[str]) -> dict[str, float]:
+    """Factors by name.
+
+    Raises:
+        ConfigError: A text is no NAME=W, or a name comes twice.
+
+    >>> parse_weights(["mouse=0.5"])
+    {'mouse': 0.5}
+    """
+    from findna.errors import ConfigError
+
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            name = ""
+        if not name or name in found:
+            raise ConfigError(f"--weight {text}: must be NAME=W, each name once, for instance mouse=0.5")
+        found[name] = weight
+    return found
 
 
 @app.command()

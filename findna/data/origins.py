@@ -1,0 +1,220 @@
+"""Where windows may be cut from: the stretches of FASTA, .2bit and BED files, some of them held out."""
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from findna.data.datasets import is_held_out
+from findna.errors import ConfigError, InputError
+from findna.io.bed import read_bed
+from findna.io.check import check_inputs
+from findna.io.compressed import GZIP_MAGIC, ByteStream, is_bgzf
+from findna.io.fasta import read_fasta
+from findna.io.files import sha256
+from findna.io.genome import Genome
+from findna.io.options import InputOptions
+from findna.io.sniff import sniff
+from findna.io.twobit import TWOBIT_MAGICS
+from findna.region import Region
+from findna.sequence import Codes
+
+_MOST_IN_MEMORY = 1 << 28
+"""A FASTA file that is larger, in bytes, is read by its index if it can be indexed."""
+
+_PLACE = re.compile(r"(?P<chrom>.+):(?P<start>[0-9]+)-(?P<end>[0-9]+)(?:\((?P<strand>[+.-])\))?")
+_ALTERNATE = re.compile(r".+_(alt|fix|hap[0-9]+)")
+_UNPLACED = re.compile(r"(?P<chrom>[^_]+)_.+_random")
+_BARE = re.compile(r"(\.(fa|fasta|fna|2bit|bed|narrowpeak))?(\.(gz|bgz))?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Sequence without a gap in its file, and where on its contig it lies.
+
+    Args:
+        region: What to fetch from the origin for all of it.
+        chrom: Its contig.
+        start: 0-based first base on the contig.
+        strand: "+", or "-" if it is the contig's other strand.
+    """
+
+    region: Region
+    chrom: str
+    start: int
+    strand: str = "+"
+
+    def __len__(self) -> int:
+        return self.region.end - self.region.start
+
+    def place(self, start: int, end: int, *, strand: str) -> Region:
+        """Where on the contig its bases [start, end) lie, read on a strand of its own."""
+        if self.strand == "-":
+            start, end = len(self) - end, len(self) - start
+        return Region(self.chrom, self.start + start, self.start + end, strand="+" if strand == self.strand else "-")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A file that windows are cut from.
+
+    Args:
+        name: What windows and weights call it.
+        path: The file.
+        kind: "fasta", "2bit" or "bed".
+        sha256: Of the file.
+        training: Stretches to train on.
+        held_out: Stretches to measure on.
+        n_alternate: Contigs that are left out as other versions of contigs that are there.
+        fetch: The bases of such regions, in their order.
+    """
+
+    name: str
+    path: Path
+    kind: str
+    sha256: str
+    training: tuple[Stretch, ...]
+    held_out: tuple[Stretch, ...]
+    n_alternate: int
+    fetch: Callable[[Sequence[Region]], list[Codes]]
+
+
+def open_origins(
+    inputs: Sequence[str | Path], *, genome: str | Path | None, holdout: Sequence[str], stack: ExitStack
+) -> list[Origin]:
+    """Open the files that windows are to be cut from.
+
+    Contigs that UCSC names `_alt`, `_fix` or `_hap1` are left out: they repeat most of the contig that they are a
+    version of. `chr1_..._random` belongs to chr1.
+
+    Args:
+        inputs: FASTA, .2bit or BED files, each as `path` or `name=path`; its name is else that of the file without
+            the endings.
+        genome: What BED files are on.
+        holdout: Contigs, or names of origins, that are only measured on.
+        stack: Closes what is opened.
+
+    Raises:
+        InputError: A file is damaged or of another kind, or nothing is held out by a name in `holdout`.
+        ConfigError: Two origins have one name, or a BED file has no genome.
+    """
+    named = [_name(text) for text in inputs]
+    names = [name for name, _ in named]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"two sources are called {twice[0]}: name them, for instance {twice[0]}2={named[-1][1]}")
+    opened: dict[Path, Genome] = {}
+
+    def open_genome(path: str | Path) -> Genome:
+        if Path(path) not in opened:
+            opened[Path(path)] = stack.enter_context(Genome(path))
+        return opened[Path(path)]
+
+    origins, found = [], set[str]()
+    for name, path in named:
+        kind, stretches, fetch = _open(path, genome, open_genome)
+        kept = [stretch for stretch in stretches if not _ALTERNATE.fullmatch(stretch.chrom)]
+        held_by = [_held_by(stretch.chrom, name, holdout) for stretch in kept]
+        found |= {entry for entry in held_by if entry}
+        origins.append(
+            Origin(
+                name=name,
+                path=path,
+                kind=kind,
+                sha256=sha256(path),
+                training=tuple(stretch for stretch, entry in zip(kept, held_by, strict=True) if not entry),
+                held_out=tuple(stretch for stretch, entry in zip(kept, held_by, strict=True) if entry),
+                n_alternate=len(stretches) - len(kept),
+                fetch=fetch,
+            )
+        )
+    if missing := [entry for entry in holdout if entry not in found]:
+        raise InputError(f"--holdout {','.join(missing)}: no source has such a contig or such a name")
+    return origins
+
+
+_Opened = tuple[str, list[Stretch], Callable[[Sequence[Region]], list[Codes]]]
+
+
+def _name(text: str | Path) -> tuple[str, Path]:
+    """
+    >>> _name("data/hg38.fa.gz"), _name("mouse=mm10.2bit")
+    (('hg38', PosixPath('data/hg38.fa.gz')), ('mouse', PosixPath('mm10.2bit')))
+    """
+    name, equals, path = str(text).partition("=")
+    if not equals or Path(text).exists():
+        return _BARE.sub("", Path(text).name), Path(text)
+    return name, Path(path)
+
+
+def _open(path: Path, genome: str | Path | None, open_genome: Callable[[str | Path], Genome]) -> _Opened:
+    if str(path) == "-" or (path.exists() and not path.is_file()):
+        raise InputError("must be a file, which can be read more than once", path=path)
+    with ByteStream(path) as stream:
+        head = stream.raw_head
+        is_twobit = head[:4] in TWOBIT_MAGICS
+        kind = "2bit" if is_twobit else sniff(stream)
+    if kind in ("bed", "narrowpeak"):
+        return _open_bed(path, genome, open_genome)
+    if kind not in ("2bit", "fasta"):
+        raise InputError(f"windows are cut from FASTA, .2bit or BED files, not {kind}", path=path)
+    can_be_indexed = is_twobit or is_bgzf(head) or head[:2] != GZIP_MAGIC
+    if is_twobit or (can_be_indexed and path.stat().st_size > _MOST_IN_MEMORY):
+        contigs = open_genome(path)
+        whole = [_stretch(name, Region(name, 0, length)) for name, length in contigs.contigs.items() if length]
+        return kind, whole, _fetch_from(contigs)
+    return _read(path)
+
+
+def _read(path: Path) -> _Opened:
+    records: dict[str, Codes] = {}
+    stretches = []
+    for item in read_fasta(path):
+        if isinstance(item, InputError):
+            raise item
+        records[item.id] = item.codes
+        stretches.append(_stretch(item.id, Region(item.id, 0, len(item.codes))))
+    if not stretches:
+        raise InputError("it holds no records", path=path)
+    return "fasta", stretches, lambda regions: [records[r.chrom][r.start : r.end] for r in regions]
+
+
+def _open_bed(path: Path, genome: str | Path | None, open_genome: Callable[[str | Path], Genome]) -> _Opened:
+    if genome is None:
+        raise ConfigError(f"{path}: the regions of a BED file need a genome: --genome FILE")
+    contigs = open_genome(genome)
+    if error := check_inputs([str(path)], InputOptions(genome=genome), genome=contigs).error():
+        raise error
+    regions = [row.region for row in read_bed(path) if isinstance(row.region, Region)]
+    stretches = [Stretch(region, region.chrom, region.start) for region in _merged(regions)]
+    return "bed", stretches, _fetch_from(contigs)
+
+
+def _fetch_from(genome: Genome) -> Callable[[Sequence[Region]], list[Codes]]:
+    return lambda regions: [codes for codes, _ in genome.fetch_many(regions)]
+
+
+def _merged(regions: Sequence[Region]) -> list[Region]:
+    """Regions that overlap or touch as one, whatever their strands, in the order of contig and place."""
+    merged: list[Region] = []
+    for region in sorted(Region(region.chrom, region.start, region.end) for region in regions):
+        if merged and merged[-1].chrom == region.chrom and region.start <= merged[-1].end:
+            merged[-1] = merged[-1]._replace(end=max(merged[-1].end, region.end))
+        else:
+            merged.append(region)
+    return merged
+
+
+def _stretch(name: str, region: Region) -> Stretch:
+    """A record or contig; one that is named `chr1:100-200` and has 100 bases lies there."""
+    match = _PLACE.fullmatch(name)
+    if match is None or int(match["end"]) - int(match["start"]) != region.end - region.start:
+        return Stretch(region, name, 0)
+    return Stretch(region, match["chrom"], int(match["start"]), "-" if match["strand"] == "-" else "+")
+
+
+def _held_by(chrom: str, name: str, holdout: Sequence[str]) -> str:
+    """The entry of `holdout` that a contig of an origin is held out by, or ""."""
+    unplaced = _UNPLACED.fullmatch(chrom)
+    belongs = (chrom, unplaced["chrom"]) if unplaced else (chrom,)
+    return next((e for e in holdout if e == name or any(is_held_out(contig, [e]) for contig in belongs)), "")
