@@ -65,7 +65,7 @@ def _of_classes(labels: Values, probabilities: Values) -> dict[str, Any]:
     return {
         "accuracy": float(metrics.accuracy_score(labels, predicted)),
         "macro_f1": float(metrics.f1_score(labels, predicted, average="macro")),
-        "mcc": float(metrics.matthews_corrcoef(labels, predicted)),
+        "mcc": _mcc(labels, predicted),
         "auroc": scores[1] if n_classes == 2 else mean_of(scores),
         "confusion": metrics.confusion_matrix(labels, predicted, labels=range(n_classes)).tolist(),
     }
@@ -83,7 +83,7 @@ def _of_labels(labels: Values, probabilities: Values) -> dict[str, Any]:
     return {
         "accuracy": over_labels(metrics.accuracy_score),
         "macro_f1": float(metrics.f1_score(truth, predicted, average="macro", zero_division=0.0)),
-        "mcc": over_labels(metrics.matthews_corrcoef),
+        "mcc": over_labels(_mcc),
         "auroc": mean_of([_auroc(truth[:, k], probabilities[:, k]) for k in columns]),
         "confusion": metrics.multilabel_confusion_matrix(truth, predicted).tolist(),
     }
@@ -102,6 +102,12 @@ def _of_values(labels: Values, predicted: Values) -> dict[str, Any]:
         "r2": float(metrics.r2_score(labels, predicted)) if is_varied else None,
         "mse": float(metrics.mean_squared_error(labels, predicted)),
     }
+
+
+def _mcc(labels: Values, predicted: Values) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(labels, predicted)) if len(np.union1d(labels, predicted)) > 1 else 0.0
 
 
 def _auroc(is_class: Values, scores: Values) -> float | None:

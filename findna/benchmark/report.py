@@ -205,7 +205,8 @@ def _all_figures(results: Sequence[Result]) -> Section:
         rows.append([Cell(text) for text in (*texts, f"{n_near:,} of {n_test:,}")])
     note = (
         "Mean and, of more than one seed, standard deviation; what does not depend on a seed was run once. "
-        "A near duplicate has half or more of its 16-mers in one sequence of the training or validation split, on either strand."
+        "A near duplicate has half or more of its 16-mers in one sequence of the training or validation split, "
+        "on either strand."
     )
     return Section("All figures, test split", [Cell(text) for text in header], rows, [note])
 
