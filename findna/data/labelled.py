@@ -342,6 +342,7 @@ def _rows(stream: ByteStream, lines: Iterator[str]) -> Iterator[tuple[int, list[
     if delimiter not in first:
         hint = " (columns are separated by a comma or a tab)" if ";" in first or " " in first.strip() else ""
         stream.fail(f"one column only: a table needs a header and columns for sequence and label{hint}", line=1)
+    csv.field_size_limit(2**31 - 1)  # else a sequence of 131,072 bases is "damaged"
     reader = csv.reader(_chain(first, lines), delimiter=delimiter)
     try:
         for cells in reader:

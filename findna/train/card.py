@@ -14,19 +14,20 @@ from findna.train.log import read_log
 
 
 def draw_curve(out: Path, name: str) -> None:
-    """Draw the training curve where matplotlib is: one point an epoch."""
+    """Draw the training curve where matplotlib is: one point an epoch, or one a penalty of a probe."""
     by_epoch: dict[float, list[dict[str, float]]] = {}
     for row in read_log(out / "log.csv"):
         by_epoch.setdefault(row["epoch"], []).append(row)
-    rows: list[dict[str, Any]] = [
-        {"epoch": epoch, "loss": float(np.mean([row["loss"] for row in members]))}
-        | ({"valid_loss": members[-1]["valid_loss"]} if math.isfinite(members[-1]["valid_loss"]) else {})
-        for epoch, members in by_epoch.items()
+    axis = "step" if any(math.isfinite(row["penalty"]) for rows in by_epoch.values() for row in rows) else "epoch"
+    points = [
+        {axis: epoch, "loss": float(np.mean([row["loss"] for row in rows])), "valid_loss": rows[-1]["valid_loss"]}
+        for epoch, rows in by_epoch.items()
+        if math.isfinite(rows[-1]["valid_loss"])
     ]
     with contextlib.suppress(MissingExtraError):
         from findna.plots import training_curve
 
-        training_curve(rows, out / "curve.png", title=name)
+        training_curve(points, out / "curve.png", title=name)
 
 
 def task_card(

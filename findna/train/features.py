@@ -19,7 +19,7 @@ from findna.nn.heads import Head
 from findna.nn.pooling import pool_features
 from findna.sequence import reverse_complement
 
-EMBED_BASES = 16384
+EMBED_BASES = {"cpu": 16384, "cuda": 131072}
 """Bases in a batch that is only read forward."""
 
 
@@ -83,8 +83,8 @@ def pack_windows(
     indices: NDArray[np.int64],
     *,
     n_class_tokens: int,
+    max_bases: int,
     is_turned: NDArray[np.bool_] | None = None,
-    max_bases: int = EMBED_BASES,
 ) -> Iterator[Work]:
     """Yield these windows in packed batches, those of one length side by side, which are rotated together.
 
@@ -93,8 +93,8 @@ def pack_windows(
         windows: All their windows.
         indices: Which of them.
         n_class_tokens: Zero rows after each.
-        is_turned: Which of all windows are read on the other strand; shape (m,).
         max_bases: Bases in a batch, but for a window that is longer.
+        is_turned: Which of all windows are read on the other strand; shape (m,).
     """
     order = indices[np.argsort(windows.lengths[indices], kind="stable")]
     first, n_bases = 0, 0
@@ -170,7 +170,12 @@ def embed_windows(
     """
     turned = np.ones(windows.n, dtype=np.bool_) if is_turned else None
     works = pack_windows(
-        corpus, windows, np.arange(windows.n), n_class_tokens=settings.n_class_tokens, is_turned=turned
+        corpus,
+        windows,
+        np.arange(windows.n),
+        n_class_tokens=settings.n_class_tokens,
+        is_turned=turned,
+        max_bases=EMBED_BASES.get(device.type, EMBED_BASES["cpu"]),
     )
     features: Tensor | None = None
     n_done = 0

@@ -147,6 +147,8 @@ def finetune(
     settings_of(config, make_network(config, teacher.network).config, train)
     _open_folder(out, resume=resume)
     facts = _facts(config, splits, teacher=teacher, products=products)
+    if resume:
+        _check_same(out, facts)
     write_atomic(out / PLAN, json.dumps({**facts, "plan": dict(asked)}, indent=2) + "\n")
     try:
         tuner = Tuner(config, teacher.network, train=train, valid=valid, device=device, products=products)
@@ -180,7 +182,8 @@ class _Run:
         self.is_stopped_early = False
         self._spent = 0.0
         self.fits: list[dict[str, float]] = []
-        if resume and not (tuner.config.frozen and not any(self.folder.glob("step-*.json"))):
+        self.penalty = math.nan
+        if resume and any(self.folder.glob("step-*.json")):  # else nothing was saved yet: it begins again
             self._load()
         self._began = time.monotonic() - self._spent
 
@@ -196,8 +199,6 @@ class _Run:
 
     def _load(self) -> None:
         tensors, state = load_checkpoint(self.folder)
-        if state["fingerprint"] != _fingerprint(self.facts):
-            raise TrainingError(f"{self.out}: the settings, data or teacher differ from those of the run to resume")
         self.tuner.load(tensors)
         self.step, self.n_bases, self.n_worse = state["step"], state["n_bases"], state["n_worse"]
         self.best_loss = math.inf if state["best_loss"] is None else state["best_loss"]
@@ -206,7 +207,6 @@ class _Run:
     def save(self) -> None:
         """Write a checkpoint."""
         state = {
-            "fingerprint": _fingerprint(self.facts),
             "n_bases": self.n_bases,
             "n_worse": self.n_worse,
             "best_loss": self.best_loss if math.isfinite(self.best_loss) else None,
@@ -254,7 +254,7 @@ class _Run:
             log.write({**row, "seconds": self.seconds})
         log.close()
         self.best_loss, self.best_epoch = best.valid_loss, fits.index(best) + 1
-        self.fits = [dict(fit._asdict()) for fit in fits]
+        self.fits, self.penalty = [dict(fit._asdict()) for fit in fits], best.penalty
         tuner.best = tuner.weights()
         return True
 
@@ -332,7 +332,7 @@ class _Run:
             "best_valid_loss": self.best_loss,
             "stopped_early": self.is_stopped_early,
             "seconds": round(self.seconds, 1),
-        } | ({"fits": self.fits} if self.fits else {})
+        } | ({"penalty": self.penalty, "fits": self.fits} if self.fits else {})
         training = {**self.facts, "device": tuner.device.type, "summary": summary}
         card = task_card(name, settings, training, metrics)
         save_task(
@@ -388,6 +388,19 @@ def _facts(
             for name, split in splits.items()
         },
     }
+
+
+def _check_same(out: Path, facts: Mapping[str, Any]) -> None:
+    try:
+        stored = json.loads((out / PLAN).read_text())
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{out}: nothing to resume: no {PLAN}") from error
+    try:
+        is_same = _fingerprint({name: stored[name] for name in facts}) == _fingerprint(facts)
+    except (KeyError, TypeError):
+        is_same = False
+    if not is_same:
+        raise TrainingError(f"{out}: the settings, data or teacher differ from those of the run to resume")
 
 
 def _fingerprint(facts: Mapping[str, Any]) -> Any:

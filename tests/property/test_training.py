@@ -93,6 +93,7 @@ def test_an_extension_starts_as_the_same_function(lengths, seed, max_len, n_clas
             cut(corpus(lengths, seed), window=1000, stride=1000),
             np.arange(len(lengths)),
             n_class_tokens=n_class_tokens,
+            max_bases=10**6,
         )
     )
     codes = torch.from_numpy(work.batch.codes)

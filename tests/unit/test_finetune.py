@@ -162,8 +162,9 @@ def test_a_stopped_run_ends_as_one_never_stopped(tmp_path, teacher, stops, is_fr
     assert state_of(tmp_path / "parts") == state_of(tmp_path / "whole")
 
 
-def test_a_probe_that_was_stopped_while_it_embedded_goes_on(tmp_path, teacher):
-    config = dataclasses.replace(CONFIG, frozen=True)
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_a_run_that_was_stopped_while_it_embedded_goes_on(tmp_path, teacher, is_frozen):
+    config = dataclasses.replace(CONFIG, frozen=is_frozen)
     assert not run(tmp_path / "parts", teacher, config, should_stop=stop_at(1)).finished
     assert run(tmp_path / "parts", teacher, config, resume=True).finished
     run(tmp_path / "whole", teacher, config)
@@ -175,6 +176,8 @@ def test_another_run_is_not_resumed(tmp_path, teacher):
     for change in ({"config": dataclasses.replace(CONFIG, seed=3)}, {"train": labelled(60, seed=9)}):
         with pytest.raises(TrainingError, match="differ from those of the run to resume"):
             run(tmp_path / "run", teacher, resume=True, **change)
+    with pytest.raises(TrainingError, match=r"nothing to resume: no finetune\.json"):
+        run(tmp_path / "other", teacher, resume=True)
     with pytest.raises(OutputError, match="holds a run already; --resume goes on with it"):
         run(tmp_path / "run", teacher)
 

@@ -78,7 +78,7 @@ def test_class_names_replace_labels(write):
     assert again.labels.tolist() == [1, 1]
     with pytest.raises(ConfigError, match="3 class names for 2 labels: 0, 1"):
         read_labelled([train], class_names=["a", "b", "c"])
-    with pytest.raises(TableError, match="line 2: 0 is there twice"):
+    with pytest.raises(TableError, match="line 2: '0' is there twice"):
         read_class_names(str(write("twice.tsv", "0\ta\n0\tb\n")))
     with pytest.raises(TableError, match="line 1: no name"):
         read_class_names(str(write("none.tsv", "0\n")))
