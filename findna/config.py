@@ -277,7 +277,7 @@ class EmbedConfig:
 
 
 OBJECTIVES = ("classification", "multilabel", "regression")
-POOLS = POOLINGS
+POOLS = (*POOLINGS, "min", "sd")
 """What the features of a task model are made of; several are joined in the order in which they are named."""
 
 
@@ -301,7 +301,8 @@ class FinetuneConfig:
     """Recipe of a fine-tuning; see docs/finetune.md for what was measured.
 
     Args:
-        pool: What the features are: mean, cls (the class tokens), max, or several of them, as in mean,cls.
+        pool: What the features are: mean, sd (standard deviation), max, min (of the bases), cls (the class tokens), or
+            several of them, as in mean,cls.
         head: "linear", or "mlp" with one hidden layer.
         hidden: Width of the mlp's hidden layer.
         frozen: Train the head alone, on vectors that are embedded once.

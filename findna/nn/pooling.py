@@ -1,11 +1,14 @@
 """From hidden states to vectors: class tokens, features, and how the windows of a sequence are joined."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+_LEAST_VARIANCE = 1e-12
+"""Below this a square root's gradient is of no use."""
 
 
 def class_tokens(hidden: Tensor, rings: NDArray[np.int64], n_class_tokens: int) -> Tensor:
@@ -13,6 +16,14 @@ def class_tokens(hidden: Tensor, rings: NDArray[np.int64], n_class_tokens: int) 
     ends = torch.as_tensor(rings[1:], device=hidden.device)
     offsets = torch.arange(-n_class_tokens, 0, device=hidden.device)
     return hidden[ends[:, None] + offsets]
+
+
+_OVER_BASES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda states: states.mean(0),
+    "sd": lambda states: states.var(0, correction=0).clamp_min(_LEAST_VARIANCE).sqrt(),
+    "max": lambda states: states.amax(0),
+    "min": lambda states: states.amin(0),
+}
 
 
 def pool_features(
@@ -29,7 +40,8 @@ def pool_features(
         hidden: Hidden states of a batch, shape (positions, C).
         batch_rings: Where each ring begins, and the end; shape (B + 1,).
         own: Of each ring, the positions [start, end) of the bases it owns; they count from the batch's first.
-        pools: Of "mean", "cls" and "max"; mean and max are over the bases that a ring owns.
+        pools: Of "mean", "sd" (standard deviation, of the population), "max", "min", all over the bases that a ring
+            owns, and "cls".
         n_class_tokens: K.
     """
     # One split: its gradient is one concatenation, where that of a slice is as large as the batch.
@@ -42,10 +54,8 @@ def pool_features(
     for pool in pools:
         if pool == "cls":
             parts.append(class_tokens(hidden, batch_rings, n_class_tokens).flatten(1))
-        elif pool == "max":
-            parts.append(torch.stack([states.amax(0) for states in bases]))
         else:
-            parts.append(torch.stack([states.mean(0) for states in bases]))
+            parts.append(torch.stack([_OVER_BASES[pool](states) for states in bases]))
     return torch.cat(parts, dim=1)
 
 

@@ -131,7 +131,7 @@ def test_a_resume_names_what_differs(tables: tuple[Path, Path, Path], model: Pat
 BAD = {
     "nothing": (["finetune"], 2, "name a table of labelled sequences"),
     "preset": (["finetune", "train.csv", "--preset", "huge"], 2, "--preset must be one of default, mouse-enhancers"),
-    "pool": (["finetune", "train.csv", "--pool", "sum"], 2, "pool must be one or more of mean, cls, max"),
+    "pool": (["finetune", "train.csv", "--pool", "sum"], 2, "pool must be one or more of mean, cls, max, min, sd"),
     "head": (["finetune", "train.csv", "--head", "deep"], 2, "head must be linear or mlp, not 'deep'"),
     "tokens": (["finetune", "train.csv", "--pool", "cls", "--no-class-tokens"], 2, "pool cls needs class tokens"),
     "both": (["finetune", "train.csv", "--valid", "v.csv", "--valid-fraction", 0.1], 2, "give --valid or --valid-fr"),

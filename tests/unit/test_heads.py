@@ -54,11 +54,12 @@ def batch_of(lengths, n_class_tokens, channels=4, seed=0):
 def test_features_are_those_of_each_ring_s_own_bases():
     batch, hidden = batch_of([5, 3, 7], 2)
     own = [(2, 5), (7, 10), (12, 19)]  # the first ring's first two bases belong to another window
-    found = pool_features(hidden, batch.rings, own, pools=("max", "cls", "mean"), n_class_tokens=2)
-    assert found.shape == (3, n_features(("max", "cls", "mean"), channels=4, n_class_tokens=2))
+    found = pool_features(hidden, batch.rings, own, pools=("max", "cls", "mean", "min", "sd"), n_class_tokens=2)
+    assert found.shape == (3, n_features(("max", "cls", "mean", "min", "sd"), channels=4, n_class_tokens=2))
     for row, (start, end), ring_end in zip(found, own, batch.rings[1:].tolist(), strict=True):
         h = hidden.numpy()
         expected = [h[start:end].max(0), h[ring_end - 2 : ring_end].ravel(), h[start:end].mean(0)]
+        expected += [h[start:end].min(0), h[start:end].std(0)]
         assert row.numpy() == pytest.approx(np.concatenate(expected), abs=1e-6)
 
 
@@ -74,6 +75,6 @@ def test_the_gradient_of_features_is_that_of_finite_differences():
     hidden = hidden.double().requires_grad_()
 
     def features(h):
-        return pool_features(h, batch.rings, own, pools=("mean", "max", "cls"), n_class_tokens=1)
+        return pool_features(h, batch.rings, own, pools=("mean", "max", "cls", "min", "sd"), n_class_tokens=1)
 
     assert torch.autograd.gradcheck(features, (hidden,))
