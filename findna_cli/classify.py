@@ -16,6 +16,7 @@ from findna_cli.options import (
     ExcludeFlags,
     Force,
     Genome,
+    Gpus,
     InFormat,
     Inputs,
     Json,
@@ -31,6 +32,7 @@ from findna_cli.options import (
     Split,
     Strand,
     Threads,
+    Workers,
     parse_flags,
     set_threads,
 )
@@ -73,6 +75,8 @@ def classify(
     force: Force = False,
     dry_run: DryRun = False,
     batch_bases: BatchBases = 16384,
+    workers: Workers = 1,
+    gpus: Gpus = 0,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = 0,
@@ -117,6 +121,8 @@ def classify(
         resume=resume,
         force=force,
         command=command_line(),
+        workers=workers,
+        gpus=gpus,
     )
     set_threads(threads, deterministic=deterministic)
     run_job(job, "classify", dry_run=dry_run, json_file=json_file, quiet=quiet)

@@ -63,7 +63,7 @@ Deterministic = Annotated[
     bool, typer.Option("--deterministic", help="Only GPU kernels that give the same bits every time.")
 ]
 Workers = Annotated[
-    int, typer.Option("--workers", min=1, help="Processes that embed, on the CPU; they share --threads.")
+    int, typer.Option("--workers", min=1, help="Processes that make rows, on the CPU; they share --threads.")
 ]
 Gpus = Annotated[int, typer.Option("--gpus", min=0, help="GPUs with a process each; 0 is one process, see --device.")]
 ShardOf = Annotated[

@@ -331,6 +331,17 @@ def test_a_run_that_is_killed_and_resumed_is_one_that_was_not(write: Write, geno
     assert left_behind("out") == ["out.meta.json", "out.tsv"]
 
 
+def test_two_processes_write_what_one_writes(write: Write, genome: Path, task: Path) -> None:
+    bed = write("a.bed", "".join(f"chr1\t{i}\t{i + 1 + i % 90}\n" for i in range(300)))
+    flags = (bed, "-g", genome, "--task", task, "--windows")
+    classified(*flags, "-o", "one.tsv")
+    classified(*flags, "-o", "two.tsv", "--workers", 2)
+    one, two = table("one.tsv"), table("two.tsv")
+    assert [row["id"] for row in two] == [row["id"] for row in one]
+    for row, expected_row in zip(two, one, strict=True):
+        assert probabilities(row) == pytest.approx(probabilities(expected_row), abs=1e-5)
+
+
 @pytest.mark.parametrize("mode", [("--frozen",), ("--epochs", "1")])
 def test_classify_repeats_the_figures_that_finetune_wrote(mode: tuple[str, ...], write: Write, model: Path) -> None:
     draws = np.random.default_rng(0)
