@@ -180,13 +180,21 @@ class Cnn(nn.Module):
         self.drop = nn.Dropout(_SHARE_DROPPED)
         self.out = nn.Linear(2 * _WIDTH, n_classes)
 
-    def forward(self, codes: Tensor) -> Tensor:
-        """Scores (B, n_classes) of padded codes (B, L); an N, or padding, is a row of zeros."""
+    def forward(self, codes: Tensor, lengths: Tensor) -> Tensor:
+        """Scores (B, n_classes) of padded codes (B, L) of sequences of these lengths (B,); padding has no part."""
         x = F.one_hot(codes.long(), N + 1)[..., :4].float().transpose(1, 2)  # (B, 4, L)
-        motifs = F.max_pool1d(F.relu(self.motifs(x)), _POOL, ceil_mode=True)  # (B, width, L / 4)
+        # Zero is what lies beyond a sequence's end, and the least that a ReLU gives: masked, no maximum sees padding.
+        motifs = F.relu(self.motifs(x))  # (B, width, L + 1)
+        motifs = F.max_pool1d(motifs * _is_within(motifs, lengths + 1), _POOL, ceil_mode=True)
         pairs = F.relu(self.pairs(motifs))
+        pairs = pairs * _is_within(pairs, (lengths + _POOL) // _POOL)
         scores: Tensor = self.out(self.drop(torch.cat([motifs.amax(2), pairs.amax(2)], dim=1)))
         return scores
+
+
+def _is_within(values: Tensor, lengths: Tensor) -> Tensor:
+    """1 where a position lies within its row's length, shape (B, 1, L)."""
+    return (torch.arange(values.shape[2], device=values.device) < lengths[:, None]).to(values.dtype)[:, None]
 
 
 def fit_cnn(
@@ -208,8 +216,9 @@ def fit_cnn(
         model.train()
         for _ in range(n_steps):
             _, indices = next(steps)
-            codes = _padded(train.corpus, indices, is_turned=rng.random(len(indices)) < 0.5).to(device)
-            loss = F.cross_entropy(model(codes), torch.from_numpy(train.labels[indices]).to(device))
+            codes, lengths = _padded(train.corpus, indices, is_turned=rng.random(len(indices)) < 0.5)
+            scores = model(codes.to(device), lengths.to(device))
+            loss = F.cross_entropy(scores, torch.from_numpy(train.labels[indices]).to(device))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -228,13 +237,14 @@ def fit_cnn(
     return Prediction(_predict(model, valid.corpus, device), _predict(model, test.corpus, device), chosen)
 
 
-def _padded(corpus: Corpus, indices: NDArray[np.int64], *, is_turned: NDArray[np.bool_]) -> Tensor:
+def _padded(corpus: Corpus, indices: NDArray[np.int64], *, is_turned: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+    """Codes (B, L), padded with N, and lengths (B,)."""
     sequences = [corpus[index] for index in indices.tolist()]
     length = max(_MOTIF, max(map(len, sequences)))
     padded = np.full((len(sequences), length), N, np.uint8)
     for row, (sequence, turned) in enumerate(zip(sequences, is_turned.tolist(), strict=True)):
         padded[row, : len(sequence)] = COMPLEMENT[sequence[::-1]] if turned else sequence
-    return torch.from_numpy(padded)
+    return torch.from_numpy(padded), torch.tensor([len(sequence) for sequence in sequences])
 
 
 @torch.inference_mode()
@@ -243,8 +253,9 @@ def _predict(model: Cnn, corpus: Corpus, device: torch.device) -> Probabilities:
     found = np.zeros((len(corpus), model.out.out_features))
     for indices in _by_length(corpus):
         for is_turned in (False, True):
-            codes = _padded(corpus, indices, is_turned=np.full(len(indices), is_turned)).to(device)
-            found[indices] += model(codes).softmax(1).double().cpu().numpy() / 2
+            codes, lengths = _padded(corpus, indices, is_turned=np.full(len(indices), is_turned))
+            scores = model(codes.to(device), lengths.to(device))
+            found[indices] += scores.softmax(1).double().cpu().numpy() / 2
     return found
 
 

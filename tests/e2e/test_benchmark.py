@@ -1,0 +1,97 @@
+"""`findna benchmark`: a run, its results, the report; what is at fault is told."""
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from command import call, start
+
+pytest.importorskip("sklearn")
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture
+def gue() -> Path:
+    """Two small sets: class 1 is rich in G and C."""
+    draws = random.Random(1)
+    for name in ("tf/0", "mouse/2"):
+        folder = Path("gue") / name
+        folder.mkdir(parents=True)
+        for split, n in (("train", 60), ("dev", 20), ("test", 20)):
+            rows = []
+            for i in range(n):
+                weights = [2, 3, 3, 2] if i % 2 else [3, 2, 2, 3]
+                rows.append(f"{''.join(draws.choices('ACGT', weights, k=45))},{i % 2}\n")
+            (folder / f"{split}.csv").write_text("sequence,label\n" + "".join(rows))
+    return Path("gue")
+
+
+def benchmark(*args: object) -> list[object]:
+    return ["benchmark", "run", "gue", "--data", "gue", "--threads", 1, "--precision", "fp32", *args]
+
+
+def test_a_run_and_its_report(gue: Path, model: Path) -> None:
+    args = benchmark("--task", "tf/0", "--mode", "probe,finetune,baseline", "--seeds", 2, "--model", model)
+    first = call(*args, "--epochs", 1, "--plots", "--json", "run.json")
+    assert first.code == 0, first.err
+    assert "tf/0  probe  seed 0  auroc" in first.err
+    assert len(json.loads(Path("run.json").read_text())["runs"]) == 8
+    results = sorted(Path("results").glob("*.json"))
+    assert len(results) == 5
+    assert json.loads(results[0].read_text())["command"].startswith("findna benchmark run gue --data gue")
+    assert len(list(Path("results/plots").glob("*.png"))) == 15
+    again = call(*args, "--epochs", 1)
+    assert again.err.count("measured before") == 8
+    text = call("benchmark", "report", *results)
+    assert text.code == 0
+    assert "| tf/0 |" in text.out
+    assert "Caduceus-Ph" in text.out
+    for name in ("report.md", "report.html"):
+        assert call("benchmark", "report", *results, "-o", name).code == 0
+    assert Path("report.md").read_text() == text.out
+    assert Path("report.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_fine_tuned_run_is_a_task_model(gue: Path, model: Path) -> None:
+    done = call(*benchmark("--task", "tf/0", "--mode", "finetune", "--seeds", 1, "--model", model, "--epochs", 1))
+    assert done.code == 0, done.err
+    Path("x.fa").write_text(">a\n" + "ACGT" * 10 + "\n")
+    (run,) = Path("results/runs").iterdir()
+    answer = call("classify", "x.fa", "--task", run, "--threads", 1, "-o", "-")
+    assert answer.code == 0, answer.err
+
+
+def test_faults_are_told(gue: Path, model: Path) -> None:
+    assert "did you mean tf/0" in call(*benchmark("--task", "tf/O")).err
+    for args in (("--mode", "prob"), ("--task", "tf/O"), ("--preset", "papr")):
+        assert call(*benchmark(*args)).code == 2
+    assert call("benchmark", "run", "gue", "--data", "absent").code == 1
+    (gue / "tf/0/test.csv").write_text("sequence,label\nACGT,0\nACGT,7\n")
+    done = call(*benchmark("--mode", "kmer", "--model", model))
+    assert done.code == 1
+    assert "line 3: class 7 is not in the training split" in done.err
+    assert Path("results/gue.mouse-2.kmer.json").exists()  # the other set was measured all the same
+    Path("other.json").write_text("{}")
+    assert call("benchmark", "report", "other.json").code == 1
+    assert call("benchmark", "report", "results/gue.mouse-2.kmer.json", "-o", "report.pdf").code == 2
+
+
+def test_an_interrupted_run_goes_on(gue: Path, model: Path) -> None:
+    args = benchmark("--mode", "kmer,random,cnn", "--seeds", 40, "--model", model)
+    process = start(*args)
+    first = Path("results/gue.mouse-2.random.little.json")
+    until = time.monotonic() + 120
+    while not first.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert b"goes on" in err
+    n_done = len(json.loads(first.read_text())["runs"])
+    args[args.index(40)] = 3
+    done = call(*args)
+    assert done.code == 0
+    assert done.err.count("measured before") >= 1 + min(n_done, 3)
