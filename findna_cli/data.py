@@ -12,6 +12,46 @@ app = typer.Typer(no_args_is_help=True, help="Data: fetch genomes, make training
 
 
 @app.command()
+def fetch(
+    name: Annotated[
+        str, typer.Argument(help="UCSC's name of an assembly: hg38, hg19, mm10, mm39, ...; or what to call --url.")
+    ],
+    url: Annotated[
+        list[str] | None,
+        typer.Option("--url", help="Get it from here, not from UCSC; once for each mirror.", show_default=False),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--from", help="Copy NAME.2bit or NAME.fa from this folder.", show_default=False)
+    ] = None,
+    checksum: Annotated[
+        str,
+        typer.Option("--checksum", help="md5:... or sha256:...; else the one published beside it.", show_default=False),
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Fetch it although it is there.")] = False,
+    json_file: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch a genome into the cache directory; findna pretrain then finds it by itself. Its path goes to stdout.
+
+    What was cut short is gone on with; a file gets its name when its checksum is right. This is the one command
+    that goes to the network, and it does not where the genome is there already.
+    """
+    from findna.data.fetch import fetch_genome
+    from findna_cli.console import progress, say, write_report
+
+    with progress(f"fetch {name}", total=None, quiet=quiet) as advance:
+
+        def show(done: int, total: int) -> None:
+            advance(done, f"{done / 1e6:,.0f} MB" + (f" of {total / 1e6:,.0f} MB" if total else ""))
+
+        found = fetch_genome(name, urls=url or (), folder=folder, checksum=checksum, force=force, on_bytes=show)
+    what = f"{found.n_contigs:,} contigs, {found.n_bases:,} bases; {found.checksum or 'not checked: ' + found.sha256}"
+    say(f"{'fetched from ' + found.url if found.is_new else 'already there'}: {what}", quiet=quiet)
+    typer.echo(found.path)
+    write_report(json_file, found._asdict() | {"path": str(found.path)})
+
+
+@app.command()
 @config_flags(WindowsConfig)
 def windows(
     sources: Annotated[
