@@ -10,7 +10,7 @@ import typer
 
 from findna import __version__
 from findna.errors import ConfigError, FindnaError
-from findna_cli import benchmark, classify, data, doctor, embed, finetune, model, pretrain, task, view
+from findna_cli import benchmark, classify, data, doctor, embed, finetune, merge, model, pretrain, task, view
 
 app = typer.Typer(
     name="findna",
@@ -28,6 +28,7 @@ app.add_typer(benchmark.app, name="benchmark")
 app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")
 app.add_typer(task.app, name="task")
+app.command(name="merge")(merge.merge)
 app.command(name="view")(view.view)
 app.command(name="doctor")(doctor.doctor)
 
@@ -86,6 +87,11 @@ def _usage(error: Any) -> str:
 
 
 def _fail(text: str, code: int) -> int:
+    if "FINDNA_LAUNCHED" in os.environ:  # one of several processes: the one that started them says it, once
+        from findna.train.parallel import record_failure
+
+        if record_failure(text):
+            return code
     sys.stderr.write(f"findna: {text}\n")
     return code
 

@@ -1,12 +1,14 @@
 """`findna pretrain`: a new teacher from sequences or a genome."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from findna.config import PRESETS, PretrainConfig
+from findna.errors import ConfigError
 from findna_cli.options import (
     Deterministic,
     Device,
@@ -16,6 +18,7 @@ from findna_cli.options import (
     Quiet,
     Threads,
     config_flags,
+    n_cpus,
     set_threads,
 )
 
@@ -51,6 +54,19 @@ def pretrain(
     n_reports: Annotated[
         int, typer.Option("--n-reports", min=1, help="How often to measure the held-out windows.")
     ] = 20,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", min=1, help="Train on so many GPUs of this host.", show_default=False)
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", min=1, help="Train in so many processes on the CPU.", show_default=False),
+    ] = None,
+    max_restarts: Annotated[
+        int,
+        typer.Option(
+            "--max-restarts", min=0, help="How often to go on from the last checkpoint when a process was lost."
+        ),
+    ] = 0,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = 0,
@@ -63,11 +79,16 @@ def pretrain(
 
     Without a FASTA or --genome it takes $FINDNA_GENOME, then a genome in the cache directory. The run directory
     holds log.csv, checkpoints/ and, as a model folder, the teacher so far. Ctrl-C writes a checkpoint.
+
+    More than one process train as one: --gpus and --processes start them on this host, torchrun and Slurm's srun on
+    several. Batches and losses do not depend on their number, and a run can be resumed with another. --threads counts
+    for each of them.
     """
     import dataclasses
     import signal
 
     from findna.nn.device import pick_device, pick_products
+    from findna.train.parallel import device_of, find_place, join, launch
     from findna.train.plan import make_plan, resume_plan
     from findna.train.pretrain import Report
     from findna.train.pretrain import pretrain as run
@@ -87,9 +108,20 @@ def pretrain(
     plan = resume_plan(out, given) if resume else make_plan(given)
     config = plan.config
     save_every = parse_duration(checkpoint_every)
-    set_threads(threads, deterministic=deterministic)
-    place = pick_device(device)
-    products = pick_products(precision, place)
+    place = find_place()
+    n_processes = count_processes(gpus, processes, device=device)
+    if place.job == "" and place.size == 1 and (n_processes > 1 or max_restarts):
+        raise typer.Exit(launch(sys.argv[1:], n_processes=n_processes, max_restarts=max_restarts))
+    if n_processes not in (1, place.size):
+        flag = "--gpus" if gpus else "--processes"
+        raise ConfigError(
+            f"{flag} {n_processes}: this is one of {place.size} processes that torchrun or srun started; "
+            "leave it out, they say how many there are"
+        )
+    quiet = quiet or place.rank > 0
+    set_threads(threads or max(1, n_cpus() // place.local_size), deterministic=deterministic)
+    where = device_of(place, "cuda" if gpus else "cpu" if processes else device, pick_device)
+    products = pick_products(precision, where)
     sources = load_sources(
         plan.inputs or [plan.genome],
         is_genome=not plan.inputs,
@@ -102,7 +134,7 @@ def pretrain(
     say(
         f"{config.model.n_parameters:,} parameters; {len(sources.corpus):,} windows to train on "
         f"({len(sources.corpus.codes):,} bases), {len(sources.held_out):,} held out; "
-        f"{place}, products in {str(products).removeprefix('torch.')}",
+        f"{on_what(where, place.size)}, products in {str(products).removeprefix('torch.')}",
         quiet=quiet,
     )
     if n_left_out := sources.summary["n_left_out"]:
@@ -110,8 +142,11 @@ def pretrain(
     caught: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: caught.append(number))
+    if place.n_restarts:
+        say("started anew, after a process was lost", quiet=quiet)
+    team = join(place, where)
     is_time_for_a_line = Every(30)
-    with progress("pretrain", total=None, quiet=quiet) as advance:
+    with team.together(), progress("pretrain", total=None, quiet=quiet) as advance:
 
         def show(report: Report) -> None:
             row = report.row
@@ -133,23 +168,53 @@ def pretrain(
             sources.held_out,
             out,
             name=out.resolve().name,
-            device=place,
+            device=where,
             products=products,
             sources=sources.summary,
             asked=plan.asked(),
             time_budget=plan.time_budget,
             resume=resume,
+            team=team,
             n_reports=n_reports,
             checkpoint_seconds=save_every,
             should_stop=lambda: bool(caught),
             on_report=show,
         )
     report = {**dataclasses.asdict(outcome), "bases_per_second": outcome.n_bases / max(outcome.seconds, 1e-9)}
-    write_report(json_file, {"out": str(out), **report})
+    if team.is_main:
+        write_report(json_file, {"out": str(out), "n_processes": team.size, **report})
     if not outcome.finished:
-        say(f"stopped at step {outcome.step:,}; `findna pretrain --resume --out {out}` goes on")
-        raise typer.Exit(128 + caught[0])
+        if team.is_main:
+            say(f"stopped at step {outcome.step:,}; `findna pretrain --resume --out {out}` goes on")
+        raise typer.Exit(128 + (caught or [signal.SIGTERM])[0])
     say(f"{out}: {outcome.step:,} steps, {outcome.n_bases:,} bases in {outcome.seconds:,.0f} s", quiet=quiet)
+
+
+def count_processes(gpus: int | None, processes: int | None, *, device: str) -> int:
+    """How many processes --gpus or --processes asks for; 1 without either.
+
+    Raises:
+        ConfigError: They contradict one another or --device, or there are not so many GPUs.
+    """
+    import torch
+
+    if gpus and processes:
+        raise ConfigError("give --gpus or --processes, not both")
+    if (gpus and device not in ("auto", "cuda")) or (processes and device not in ("auto", "cpu")):
+        flag = "--gpus takes GPUs" if gpus else "--processes takes the CPU"
+        raise ConfigError(f"{flag}: it does not go with --device {device}")
+    if gpus and gpus > torch.cuda.device_count():
+        raise ConfigError(f"--gpus {gpus}: this host has {torch.cuda.device_count()}")
+    return gpus or processes or 1
+
+
+def on_what(device: Any, n_processes: int) -> str:
+    """Where a run is, for a person.
+
+    >>> on_what("cpu", 1), on_what("cpu", 2)
+    ('cpu', '2 processes on cpu')
+    """
+    return str(device) if n_processes == 1 else f"{n_processes} processes on {str(device).partition(':')[0]}"
 
 
 def parse_duration(text: str) -> float:
@@ -161,8 +226,6 @@ def parse_duration(text: str) -> float:
     >>> parse_duration("24m")
     1440.0
     """
-    from findna.errors import ConfigError
-
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
     if not match or not float(match[1]):
         raise ConfigError(f"{text!r} is no duration such as 90s, 24m or 3h")

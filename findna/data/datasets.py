@@ -111,6 +111,23 @@ def iter_steps(n: int, batch_size: int, *, seed: int, start: int = 0) -> Iterato
             yield epoch, order[step * batch_size : (step + 1) * batch_size]
 
 
+def split_evenly(lengths: Sequence[int], n: int) -> list[list[int]]:
+    """Which sequences each of `n` processes takes, in their order, so that all have about as many bases.
+
+    The longest go first, each to the process that has the fewest bases; with at least `n` sequences each has one.
+
+    >>> split_evenly([3, 9, 4, 8], 2)
+    [[0, 1], [2, 3]]
+    """
+    parts: list[list[int]] = [[] for _ in range(n)]
+    loads = [0] * n
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        least = loads.index(min(loads))
+        parts[least].append(index)
+        loads[least] += lengths[index]
+    return [sorted(part) for part in parts]
+
+
 def crop(codes: Codes, rng: np.random.Generator, *, min_length: int) -> Codes:
     """A stretch of a window, uniform in length from `min_length` to the whole, and in place; 0 is the whole."""
     if not min_length or len(codes) <= min_length:

@@ -1,4 +1,4 @@
-"""Pretraining: masked nucleotide modelling and contrastive self-distillation on one device.
+"""Pretraining: masked nucleotide modelling and contrastive self-distillation, on one device or on several.
 
 Sections 3.2 to 3.4 and 4.1 of Yu et al. 2024 (arXiv:2405.08538); docs/reproducing.md lists where a preset departs.
 """
@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from findna.config import PretrainConfig
 from findna.data.ahead import ahead
 from findna.data.augment import Views, make_views
-from findna.data.datasets import Corpus, crop, iter_steps
-from findna.errors import InputError, OutputError, TrainingError
+from findna.data.datasets import Corpus, crop, iter_steps, split_evenly
+from findna.errors import ConfigError, InputError, OutputError, TrainingError
 from findna.io.files import raise_output_error, write_atomic
 from findna.models.store import save_model
 from findna.nn.chordmixer import ChordMixer, initialise
@@ -35,9 +35,11 @@ from findna.nn.losses import (
     update_teacher,
 )
 from findna.nn.pooling import class_tokens
+from findna.sequence import Codes
 from findna.train.baseline import MaskedKmerModel
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.log import Log
+from findna.train.parallel import Team, is_restart
 from findna.train.schedule import cosine, learning_rate
 
 VALID_EPOCH = 2**32 - 1
@@ -57,6 +59,50 @@ class Losses(NamedTuple):
     mnm: Tensor
     contrastive: Tensor
     n_right: Tensor
+    student_tokens: Tensor
+    teacher_tokens: Tensor
+
+
+class Portion(NamedTuple):
+    """What one process takes of an update.
+
+    Args:
+        views: Of its own sequences.
+        n_sequences: In the whole batch.
+        n_masked: Masked bases in the whole batch.
+        n_bases: In the whole batch.
+    """
+
+    views: Views
+    n_sequences: int
+    n_masked: int
+    n_bases: int
+
+
+class Measured(NamedTuple):
+    """What one batch of held-out windows gave.
+
+    Args:
+        order: Place of the batch among all.
+        n_sequences: Its windows.
+        n_masked: Their masked bases.
+        n_right: Of those, how many the student knew.
+        n_kmers: How many the k-mer baseline knew.
+        total: Loss.
+        mnm: Its first part.
+        contrastive: Its second part.
+        student_tokens: Shape (n_sequences, K, C), on the host.
+        teacher_tokens: Same.
+    """
+
+    order: int
+    n_sequences: int
+    n_masked: int
+    n_right: int
+    n_kmers: int
+    total: float
+    mnm: float
+    contrastive: float
     student_tokens: Tensor
     teacher_tokens: Tensor
 
@@ -89,10 +135,19 @@ class Outcome:
 
 
 class Trainer:
-    """Student, teacher, center and optimizer of one run."""
+    """Student, teacher, center and optimizer of one run; the same in each of its processes.
 
-    def __init__(self, config: PretrainConfig, *, device: torch.device, products: torch.dtype) -> None:
-        self.config, self.device, self.products = config, device, products
+    Args:
+        config: The recipe.
+        device: Of this process.
+        products: Type of the matrix products.
+        team: The processes of the run; None is this one alone.
+    """
+
+    def __init__(
+        self, config: PretrainConfig, *, device: torch.device, products: torch.dtype, team: Team | None = None
+    ) -> None:
+        self.config, self.device, self.products, self.team = config, device, products, team or Team()
         self.student = initialise(ChordMixer(config.model), config.seed).to(device)
         self.is_distilled = config.alpha < 1
         self.teacher = copy.deepcopy(self.student).requires_grad_(False) if self.is_distilled else self.student
@@ -107,20 +162,27 @@ class Trainer:
                 "exp_avg": torch.zeros_like(parameter),
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
+        self._forward = self.team.wrap(self.student)
 
-    def losses(self, views: Views) -> Losses:
-        """Equation 1 on one batch; the student's part carries the gradient."""
+    def losses(self, views: Views, *, mnm_share: float = 1.0, sequence_share: float = 1.0) -> Losses:
+        """Equation 1 on one batch, or this process's part of it; the student's part carries the gradient.
+
+        Args:
+            views: Of the sequences.
+            mnm_share: What this part's mean over masked bases counts in that of the whole batch.
+            sequence_share: What its mean over sequences counts.
+        """
         config = self.config
         u, v = views.student, views.teacher
         n_sequences, n_tokens = len(u.rings) - 1, config.model.n_class_tokens
-        hidden = self.student(self._put(u.codes), u.rings, products=self.products)
+        hidden = self._forward(self._put(u.codes), u.rings, products=self.products)
         logits = self.student.nucleotide_logits(hidden[self._put(views.masked)])
         targets = self._put(views.targets)
-        mnm = masked_nucleotide_loss(logits, targets, n_sequences=n_sequences, reduction=config.reduction)
+        mnm = masked_nucleotide_loss(logits, targets, n_sequences=n_sequences, reduction=config.reduction) * mnm_share
         p = class_tokens(hidden, u.rings, n_tokens)
         n_right = (logits.argmax(-1) == targets).sum()
         if not self.is_distilled:
-            return Losses(mnm, mnm.detach(), torch.zeros(()), n_right, p.detach(), p.detach())
+            return Losses(mnm, mnm.detach(), torch.zeros_like(mnm), n_right, p.detach(), p.detach())
         with torch.no_grad():
             noise = self._put(views.noise)
             seen = self.teacher(self._put(v.codes), v.rings, noise=noise, products=self.products)
@@ -133,23 +195,32 @@ class Trainer:
             teacher_temp=config.teacher_temp,
             reduction=config.reduction,
         )
+        contrastive = contrastive * sequence_share
         total = config.alpha * mnm + (1 - config.alpha) * contrastive
         return Losses(total, mnm.detach(), contrastive.detach(), n_right, p.detach(), q)
 
-    def update(self, views: Views, *, rate: float, momentum: float) -> dict[str, float]:
+    def update(self, portion: Portion, *, rate: float, momentum: float) -> dict[str, float]:
         """One step: loss with the center of the step before, AdamW, then center and teacher.
+
+        The loss, its gradient and all figures are those of the whole batch, however it is portioned.
 
         Raises:
             TrainingError: The loss or its gradient is not finite; nothing was updated.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        losses = self.losses(views)
+        views, config = portion.views, self.config
+        sequence_share = (len(views.student.rings) - 1) / portion.n_sequences
+        mnm_share = len(views.targets) / max(1, portion.n_masked) if config.reduction == "mean" else sequence_share
+        losses = self.losses(views, mnm_share=mnm_share, sequence_share=sequence_share)
         self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()  # type: ignore[no-untyped-call]
-        limit = self.config.clip or math.inf
+        (losses.total * self.team.size).backward()  # type: ignore[no-untyped-call]  # processes are averaged over
+        limit = config.clip or math.inf
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self.student.parameters(), limit))
-        loss = losses.total.item()
+        tokens = losses.teacher_tokens.float().mean(dim=0) * sequence_share  # (K, C)
+        figures = torch.stack([losses.total.detach(), losses.mnm, losses.contrastive, losses.n_right.float()])
+        summed = self.team.sum(torch.cat([figures, tokens.flatten()]))
+        loss, mnm, contrastive, n_right = summed[: len(figures)].tolist()
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise TrainingError(
                 f"diverged: the loss is {loss:.4g} and the gradient's norm {grad_norm:.4g}; "
@@ -157,18 +228,19 @@ class Trainer:
             )
         self.optimizer.step()
         if self.is_distilled:
-            update_center(self.center, losses.teacher_tokens, center_momentum=self.config.center_momentum)
+            seen = summed[len(figures) :].view_as(self.center)[None]
+            update_center(self.center, seen, center_momentum=config.center_momentum)
             update_teacher(self.teacher, self.student, momentum=momentum)
         return {
             "loss": loss,
-            "mnm_loss": float(losses.mnm),
-            "contrastive_loss": float(losses.contrastive),
-            "accuracy": int(losses.n_right) / max(1, len(views.targets)),
+            "mnm_loss": mnm,
+            "contrastive_loss": contrastive,
+            "accuracy": n_right / max(1, portion.n_masked),
             "grad_norm": grad_norm,
         }
 
     @torch.no_grad()
-    def evaluate(self, batches: list[Views], kmers: MaskedKmerModel) -> dict[str, float]:
+    def evaluate(self, batches: Mapping[int, Views], kmers: MaskedKmerModel) -> dict[str, float]:
         """Held-out losses, masked-base accuracy beside the k-mer baseline's, and the health of the distillation.
 
         `teacher_entropy` is that of equation 5's softmax, in nats, at most ln K. `effective_rank` is exp of the
@@ -176,25 +248,29 @@ class Trainer:
         tokens. `agreement` is the mean cosine of student's and teacher's class tokens. The student's view is
         masked and the teacher's is not.
 
+        Args:
+            batches: Those that this process measures, by their place among all.
+            kmers: The baseline.
+
         Raises:
             TrainingError: The class tokens are not finite.
         """
-        parts = [self.losses(views) for views in batches]
-        weights = [len(views.student.rings) - 1 for views in batches]
-        n_masked = sum(len(views.targets) for views in batches)
-        n_kmers = sum(int((kmers.predict(v.student, v.masked) == v.targets).sum()) for v in batches)
-        p = torch.cat([part.student_tokens for part in parts])
-        q = torch.cat([part.teacher_tokens for part in parts])
+        own = [self._measure(order, views, kmers) for order, views in batches.items()]
+        parts = sorted(self.team.gather(own), key=lambda part: part.order)
+        weights = [part.n_sequences for part in parts]
+        n_masked = max(1, sum(part.n_masked for part in parts))
+        p = torch.cat([part.student_tokens for part in parts]).to(self.device)
+        q = torch.cat([part.teacher_tokens for part in parts]).to(self.device)
         if not (p.isfinite().all() and q.isfinite().all()):
             raise TrainingError(
                 "diverged: the class tokens of held-out windows are not finite; lower --learning-rate and start again"
             )
         figures = {
-            "valid_loss": np.average([float(part.total) for part in parts], weights=weights),
-            "valid_mnm_loss": np.average([float(part.mnm) for part in parts], weights=weights),
-            "valid_contrastive_loss": np.average([float(part.contrastive) for part in parts], weights=weights),
-            "valid_accuracy": sum(int(part.n_right) for part in parts) / max(1, n_masked),
-            "kmer_accuracy": n_kmers / max(1, n_masked),
+            "valid_loss": np.average([part.total for part in parts], weights=weights),
+            "valid_mnm_loss": np.average([part.mnm for part in parts], weights=weights),
+            "valid_contrastive_loss": np.average([part.contrastive for part in parts], weights=weights),
+            "valid_accuracy": sum(part.n_right for part in parts) / n_masked,
+            "kmer_accuracy": sum(part.n_kmers for part in parts) / n_masked,
             "effective_rank": effective_rank(q),
             "agreement": float(F.cosine_similarity(p.float(), q.float(), dim=2).mean()),
         }
@@ -202,6 +278,21 @@ class Trainer:
             target = teacher_probabilities(q, self.center, teacher_temp=self.config.teacher_temp)
             figures["teacher_entropy"] = float(torch.special.entr(target).sum(dim=1).mean())
         return {name: float(value) for name, value in figures.items()}
+
+    def _measure(self, order: int, views: Views, kmers: MaskedKmerModel) -> Measured:
+        losses = self.losses(views)
+        return Measured(
+            order,
+            n_sequences=len(views.student.rings) - 1,
+            n_masked=len(views.targets),
+            n_right=int(losses.n_right),
+            n_kmers=int((kmers.predict(views.student, views.masked) == views.targets).sum()),
+            total=float(losses.total),
+            mnm=float(losses.mnm),
+            contrastive=float(losses.contrastive),
+            student_tokens=losses.student_tokens.cpu(),
+            teacher_tokens=losses.teacher_tokens.cpu(),
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a resume needs, by name."""
@@ -241,12 +332,31 @@ def effective_rank(tokens: Tensor) -> float:
 
 def views_of(corpus: Corpus, indices: Any, *, epoch: int, config: PretrainConfig) -> Views:
     """The views of these windows in this epoch; each depends on (seed, epoch, index) alone."""
+    generators, crops = _crops(corpus, indices, epoch=epoch, config=config)
+    return make_views(crops, generators, config)
+
+
+def portion_of(
+    corpus: Corpus, indices: Any, *, epoch: int, config: PretrainConfig, rank: int = 0, size: int = 1
+) -> Portion:
+    """What process `rank` of `size` takes of the batch of these windows: about as many bases as each of the others."""
+    generators, crops = _crops(corpus, indices, epoch=epoch, config=config)
+    lengths = [len(codes) for codes in crops]
+    own = split_evenly(lengths, size)[rank]
+    views = make_views([crops[i] for i in own], [generators[i] for i in own], config)
+    n_masked = sum(round(config.mask_fraction * length) for length in lengths)
+    return Portion(views, len(crops), n_masked, sum(lengths))
+
+
+def _crops(
+    corpus: Corpus, indices: Any, *, epoch: int, config: PretrainConfig
+) -> tuple[list[np.random.Generator], list[Codes]]:
     generators = [np.random.default_rng((config.seed, epoch, int(index))) for index in indices]
     crops = [
         crop(corpus[int(index)], rng, min_length=config.min_length)
         for index, rng in zip(indices, generators, strict=True)
     ]
-    return make_views(crops, generators, config)
+    return generators, crops
 
 
 def fit_baseline(corpus: Corpus, config: PretrainConfig) -> MaskedKmerModel:
@@ -303,6 +413,7 @@ def pretrain(
     asked: Mapping[str, Any] = MappingProxyType({}),
     time_budget: float | None = None,
     resume: bool = False,
+    team: Team | None = None,
     n_reports: int = 20,
     checkpoint_seconds: float = 300.0,
     should_stop: Callable[[], bool] = lambda: False,
@@ -316,33 +427,34 @@ def pretrain(
         held_out: Windows that are only measured on.
         out: The run directory; it is a model folder once the run has ended.
         name: Name of the model.
-        device: One CPU or GPU.
+        device: One CPU or GPU; with a team, this process's.
         products: Type of the matrix products.
         sources: What the windows were made of, for `config.json`; a resume must agree, but its files' names.
         asked: What else `pretrain.json` keeps for a resume; see `findna.train.plan`.
         time_budget: Seconds to fit the run into, instead of a number of steps.
         resume: Go on from the newest checkpoint in `out`; on the CPU the result is that of a run never stopped.
+        team: The processes of the run, all of which call this; None is this one alone. Their number changes neither
+            batches nor losses, and may differ when a run is resumed.
         n_reports: How often the held-out windows are measured.
         checkpoint_seconds: Time between checkpoints.
-        should_stop: Asked after every step; True writes a checkpoint and ends the run unfinished.
+        should_stop: Asked after every step; True, in one process, writes a checkpoint and ends the run unfinished.
         on_report: Called after every step.
 
     Raises:
-        TrainingError: It diverged, collapsed, ran out of memory, or has nothing to resume.
+        TrainingError: It diverged, collapsed, ran out of memory, lost a process, or has nothing to resume.
         InputError: There are no windows.
+        ConfigError: A batch has fewer sequences than there are processes.
         OutputError: `out` holds a run already, or cannot be made.
     """
     folder = out / "checkpoints"
+    team = team or Team()
     if not len(corpus):
         raise InputError("there is no window to train on")
-    try:
-        if not resume:
-            out.mkdir(parents=True, exist_ok=True)
-            if any(out.iterdir()):
-                raise OutputError(f"{out}: holds a run already; --resume goes on with it, or choose another --out")
-    except OSError as error:
-        raise_output_error(error, out)
-    trainer = Trainer(config, device=device, products=products)
+    batch_size = min(config.batch_size, len(corpus))
+    if batch_size < team.size:
+        raise ConfigError(f"a batch of {batch_size} sequences cannot be split among {team.size} processes")
+    resume = team.broadcast(_enter(out, resume, team) if team.is_main else resume)
+    trainer = Trainer(config, device=device, products=products, team=team)
     made_of = {
         "config": {**dataclasses.asdict(config), "model": config.model.to_dict()},
         "sources": dict(sources),
@@ -350,29 +462,33 @@ def pretrain(
     }
     contents = list(sources.get("files", {}).values())  # a file may be named otherwise when a run goes on
     fingerprint = json.loads(json.dumps({**made_of, "sources": {**sources, "files": contents}}))
-    batch_size = min(config.batch_size, len(corpus))
+    _require_equal(team.gather([fingerprint]))
     total = config.steps or config.epochs * (len(corpus) // batch_size)
     step, n_bases, spent = 0, 0, 0.0
     last: dict[str, float] = {}
     next_report, n_collapsed = 0.0, 0
     if resume:
-        tensors, state = load_checkpoint(folder)
+        tensors, state = team.broadcast(load_checkpoint(folder) if team.is_main else ({}, {}))
         if state["fingerprint"] != fingerprint:
             raise TrainingError(f"{out}: the settings or sources differ from those of the run to resume")
         trainer.load(tensors)
         step, n_bases, spent, last = state["step"], state["n_bases"], state["seconds"], state["last"]
         total, time_budget = state["total_steps"], state["time_budget"]
         next_report, n_collapsed = state.get("next_report", step / total), state.get("n_collapsed", 0)
-    write_atomic(out / "pretrain.json", json.dumps({**made_of, "plan": dict(asked)}, indent=2) + "\n")
+    if team.is_main:
+        stored = {**made_of, "plan": dict(asked), "job": team.place.job}
+        write_atomic(out / "pretrain.json", json.dumps(stored, indent=2) + "\n")
     kmers = fit_baseline(corpus, config)
-    measured = [
-        views_of(held_out, range(i, min(i + 32, len(held_out))), epoch=VALID_EPOCH, config=config)
-        for i in range(0, len(held_out), 32)
-    ]
+    measured = {
+        i: views_of(held_out, range(i, min(i + 32, len(held_out))), epoch=VALID_EPOCH, config=config)
+        for i in range(32 * team.rank, len(held_out), 32 * team.size)
+    }
     clock = Clock(total, budget=time_budget, spent=spent)
-    log = Log(out, step=step)
+    log = Log(out, step=step) if team.is_main else None
 
     def save(finished: bool) -> None:
+        if log is None:
+            return
         state = {
             "fingerprint": fingerprint,
             "n_bases": n_bases,
@@ -395,9 +511,9 @@ def pretrain(
         training = {**made_of, "summary": summary}
         save_model(out, trainer.teacher, name=name, training=training, card=model_card(name, training))
 
-    def batches() -> Iterator[tuple[int, Views]]:
+    def batches() -> Iterator[tuple[int, Portion]]:
         for epoch, indices in iter_steps(len(corpus), batch_size, seed=config.seed, start=step):
-            yield epoch, views_of(corpus, indices, epoch=epoch, config=config)
+            yield epoch, portion_of(corpus, indices, epoch=epoch, config=config, rank=team.rank, size=team.size)
 
     can_collapse = trainer.is_distilled and len(held_out) >= MIN_HELD_OUT
     saved_at, began, began_bases = time.monotonic(), time.monotonic(), n_bases
@@ -405,13 +521,14 @@ def pretrain(
     try:
         while step < clock.total_steps:
             progress = (step + 0.5) / clock.total_steps
-            epoch, views = next(stream)
+            epoch, portion = next(stream)
             rate = learning_rate(progress, peak=config.learning_rate, warmup=config.warmup)
             momentum = cosine(progress, config.momentum, 1.0)
-            figures = trainer.update(views, rate=rate, momentum=momentum)
+            figures = trainer.update(portion, rate=rate, momentum=momentum)
             step += 1
-            n_bases += len(views.student.codes) - config.model.n_class_tokens * (len(views.student.rings) - 1)
+            n_bases += portion.n_bases
             clock.tick(step)
+            clock.total_steps, is_stopped = team.agree(clock.total_steps, should_stop())
             row: dict[str, float] = {
                 "step": step,
                 "epoch": epoch,
@@ -420,12 +537,13 @@ def pretrain(
             }
             row["bases_per_second"] = (n_bases - began_bases) / (time.monotonic() - began)
             row |= {"learning_rate": rate, "momentum": momentum, **figures}
-            if measured and (step / clock.total_steps >= next_report or step >= clock.total_steps):
+            if len(held_out) and (step / clock.total_steps >= next_report or step >= clock.total_steps):
                 next_report += 1 / n_reports
                 last = trainer.evaluate(measured, kmers)
                 row |= last
                 n_collapsed = n_collapsed + 1 if can_collapse and last["effective_rank"] < MIN_RANK else 0
-            log.write(row)
+            if log is not None:
+                log.write(row)
             on_report(Report(step, clock.total_steps, row))
             if n_collapsed >= 2:
                 raise TrainingError(
@@ -433,7 +551,7 @@ def pretrain(
                     "teacher says the same of every sequence; raise --teacher-temp or --alpha, or lower "
                     "--learning-rate, and start again"
                 )
-            if should_stop():
+            if is_stopped:
                 save(finished=False)
                 return Outcome(False, step, n_bases, clock.seconds, last)
             if time.monotonic() - saved_at > checkpoint_seconds:
@@ -444,8 +562,43 @@ def pretrain(
         raise TrainingError(f"out of memory on {device}; lower --batch-size ({batch_size})") from error
     finally:
         stream.close()  # type: ignore[attr-defined]
-        log.close()
+        if log is not None:
+            log.close()
     return Outcome(True, step, n_bases, clock.seconds, last)
+
+
+def _enter(out: Path, resume: bool, team: Team) -> bool:
+    """Make the run directory, or see that there is one to go on with; whether the run is resumed.
+
+    Raises:
+        OutputError: It holds a run already, or cannot be made.
+    """
+    if resume:
+        return True
+    if is_restart(team.place, _job_of(out)):  # one of this job's processes was lost, and all were started anew
+        return any((out / "checkpoints").glob("step-*.json"))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise OutputError(f"{out}: holds a run already; --resume goes on with it, or choose another --out")
+    except OSError as error:
+        raise_output_error(error, out)
+    return False
+
+
+def _job_of(out: Path) -> str | None:
+    """The job that began a run directory; None where there is none."""
+    try:
+        return str(json.loads((out / "pretrain.json").read_text()).get("job", ""))
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _require_equal(fingerprints: list[Any]) -> None:
+    for rank, fingerprint in enumerate(fingerprints):
+        if fingerprint != fingerprints[0]:
+            names = [name for name in fingerprints[0] if fingerprint[name] != fingerprints[0][name]]
+            raise TrainingError(f"process {rank} and process 0 differ in {', '.join(names)}")
 
 
 def model_card(name: str, training: Mapping[str, Any]) -> str:
