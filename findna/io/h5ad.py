@@ -56,10 +56,9 @@ def write_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expect
 
 def write_tokens(path: Path, rows: Rows) -> None:
     """Write the token file of a finished run: /X (sum of lengths, C), /indptr (N + 1,), /id."""
-    n_tokens = (rows.folder / "tokens").stat().st_size // (2 * (rows.tokens_dim or 1))
     with _create(path) as file:
         file.attrs.update(findna_schema=TOKENS_SCHEMA, complete=True)
-        x = _array(file, "X", (n_tokens, rows.tokens_dim or 0), np.dtype("<f2"))
+        x = _array(file, "X", (rows.n_tokens, rows.tokens_dim or 0), np.dtype("<f2"))
         start = 0
         for block in rows.tokens():
             x[start : start + len(block)] = block
@@ -77,10 +76,7 @@ def write_tokens(path: Path, rows: Rows) -> None:
 
 def n_bytes_needed(rows: Rows) -> int:
     """An upper bound of the bytes that the assembled HDF5 files take."""
-    matrices = sum(
-        (rows.folder / name).stat().st_size for name in ("x", "cls", "tokens") if (rows.folder / name).exists()
-    )
-    text = sum((rows.folder / name).stat().st_size for name in ("obs", "skipped"))
+    matrices, text = rows.n_bytes
     heap = 64 * (rows.n_rows + rows.n_skipped) * len(rows.columns)
     return int(1.02 * (matrices + 2 * text + heap)) + (1 << 20)
 

@@ -182,15 +182,12 @@ class EmbeddingWriter:
             )
         self._commit()
         rows = replace(self._rows, n_rows=self.n_rows, n_skipped=self.n_skipped)
-        require_space(self.path.absolute().parent, self._n_bytes_needed(rows), hint=self._hint)
+        require_space(self.path.absolute().parent, n_bytes_needed(rows, self._format), hint=self._hint)
         temps = {name: self._spool.path(f"{name}.new") for name in self._outputs}
         try:
             self._assemble(temps, rows, uns, n_expected)
             self._commit(finishing=True)
-            for name, final in self._outputs.items():
-                publish(temps[name], final)
-            if "tokens" not in self._outputs:  # of an output that this one replaces
-                _outputs(self.path, self._format, with_tokens=True)["tokens"].unlink(missing_ok=True)
+            _publish(self.path, self._format, temps)
             self._spool.remove()
         except OSError as error:
             raise_output_error(error, self.path, hint=self._hint)
@@ -224,24 +221,10 @@ class EmbeddingWriter:
         self._committed_at = time.monotonic()
 
     def _assemble(self, temps: Mapping[str, Path], rows: Rows, uns: Mapping[str, Any], n_expected: int) -> None:
-        if "tokens" in temps:
-            h5ad.write_tokens(temps["tokens"], rows)
-        if "meta" in temps:
-            tables.write_meta(temps["meta"], rows, uns, n_expected=n_expected)
-        main = temps["main"]
-        if self._format == "h5":
-            h5ad.write_embeddings(main, rows, uns, n_expected=n_expected)
-        elif self._format == "tsv":
-            tables.write_tsv(main, rows, is_gzip=self.path.name.endswith(".gz"), order=self._order)
-        elif self._format == "npy":
-            tables.write_tsv(temps["obs"], rows, with_vectors=False)
-            tables.write_npy(main, rows)
-        else:
-            tables.write_parquet(main, rows, uns, n_expected=n_expected)
-
-    def _n_bytes_needed(self, rows: Rows) -> int:
-        text = 14 * rows.n_rows * len(rows.features) if self._format == "tsv" else 0
-        return h5ad.n_bytes_needed(rows) + text
+        is_gzip = self.path.name.endswith(".gz")
+        _assemble(
+            temps, rows, uns, n_expected=n_expected, output_format=self._format, is_gzip=is_gzip, order=self._order
+        )
 
     def _layout(self) -> dict[str, Any]:
         rows = self._rows
@@ -253,6 +236,104 @@ class EmbeddingWriter:
             "class tokens": rows.cls_shape,
             "tokens": rows.tokens_dim,
         }
+
+
+def tokens_path(path: Path) -> Path:
+    """Where the tokens of an output lie.
+
+    >>> tokens_path(Path("a/peaks.h5")).name
+    'peaks.tokens.h5'
+    """
+    return _outputs(path, "h5", with_tokens=True)["tokens"]
+
+
+def write_output(
+    path: Path,
+    rows: Rows,
+    uns: Mapping[str, Any],
+    *,
+    n_expected: int,
+    output_format: Format = "h5",
+    force: bool = False,
+) -> list[Path]:
+    """Write an output whose rows all lie on disk already; its names appear once, whole. The paths, the main one last.
+
+    Args:
+        path: The output.
+        rows: What is in it.
+        uns: As in `EmbeddingWriter.finish`.
+        n_expected: Records of the input.
+        output_format: What `path` becomes.
+        force: Replace an existing output.
+
+    Raises:
+        OutputError: The output exists, is in use, cannot be written, or there is no space. Nothing is left behind.
+        MissingExtraError: The format needs a package that is not installed.
+    """
+    if output_format == "parquet":
+        tables.require_pyarrow()
+    refuse_existing(path, output_format, is_allowed=force)
+    folder = path.with_name(f"{path.name}.partial")
+    what = {"command": "merge"}  # its leftovers after a crash are ours to wipe, those of another run are not
+    with Spool(folder, [], what, resume=not force, discard=force) as spool:
+        temps = {
+            name: spool.path(f"{name}.new") for name in _outputs(path, output_format, with_tokens=bool(rows.tokens_dim))
+        }
+        try:
+            refuse_existing(path, output_format, is_allowed=force)
+            require_space(path.absolute().parent, n_bytes_needed(rows, output_format), hint="make room")
+            is_gzip = path.name.endswith(".gz")
+            _assemble(temps, rows, uns, n_expected=n_expected, output_format=output_format, is_gzip=is_gzip)
+            return _publish(path, output_format, temps)
+        except OSError as error:
+            raise_output_error(error, path)
+        except RuntimeError as error:  # what h5py makes of a failed write when it closes the file
+            raise OutputError(f"{path}: HDF5 could not write it (disk full or quota?)") from error
+        finally:
+            spool.remove()
+
+
+def n_bytes_needed(rows: Rows, output_format: Format) -> int:
+    """An upper bound of the bytes that an output takes."""
+    text = 14 * rows.n_rows * len(rows.features) if output_format == "tsv" else 0
+    return h5ad.n_bytes_needed(rows) + text
+
+
+def _assemble(
+    temps: Mapping[str, Path],
+    rows: Rows,
+    uns: Mapping[str, Any],
+    *,
+    n_expected: int,
+    output_format: Format,
+    is_gzip: bool,
+    order: Sequence[str] = (),
+) -> None:
+    if "tokens" in temps:
+        h5ad.write_tokens(temps["tokens"], rows)
+    if "meta" in temps:
+        tables.write_meta(temps["meta"], rows, uns, n_expected=n_expected)
+    main = temps["main"]
+    if output_format == "h5":
+        h5ad.write_embeddings(main, rows, uns, n_expected=n_expected)
+    elif output_format == "tsv":
+        tables.write_tsv(main, rows, is_gzip=is_gzip, order=order)
+    elif output_format == "npy":
+        tables.write_tsv(temps["obs"], rows, with_vectors=False)
+        tables.write_npy(main, rows)
+    else:
+        tables.write_parquet(main, rows, uns, n_expected=n_expected)
+
+
+def _publish(path: Path, output_format: Format, temps: Mapping[str, Path]) -> list[Path]:
+    """Give the files of an output their names, the main one last."""
+    every = _outputs(path, output_format, with_tokens=True)
+    for name, final in every.items():
+        if name in temps:
+            publish(temps[name], final)
+    if "tokens" not in temps:  # of an output that this one replaces
+        every["tokens"].unlink(missing_ok=True)
+    return [final for name, final in every.items() if name in temps]
 
 
 def refuse_existing(path: Path, output_format: Format, *, is_allowed: bool) -> None:

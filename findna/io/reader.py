@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.errors import TableError
-from findna.io.h5ad import SCHEMA
+from findna.io.h5ad import SCHEMA, TOKENS_SCHEMA
+from findna.io.rows import Kind
 
 Selection = slice | NDArray[np.integer[Any]]
 
@@ -64,6 +65,12 @@ class EmbeddingReader:
         return ["id", *map(str, self._file["obs"].attrs["column-order"])]
 
     @cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """Name and kind of the obs columns."""
+        obs = self._file["obs"]
+        return {name: _kind(obs[obs.attrs["_index"] if name == "id" else name]) for name in self.columns}
+
+    @cached_property
     def obs(self) -> dict[str, NDArray[Any]]:
         """The columns of all rows; strings are objects of type str."""
         return self.read_obs()
@@ -71,7 +78,16 @@ class EmbeddingReader:
     @cached_property
     def skipped(self) -> dict[str, NDArray[Any]]:
         """id, source, row, line (-1: none) and reason of the skipped records."""
-        return _read_frame(self._file["uns/findna/skipped"], slice(None))
+        return self.read_skipped(slice(None))
+
+    @property
+    def n_skipped(self) -> int:
+        """How many records were skipped."""
+        return _length(self._file["uns/findna/skipped"])
+
+    def read_skipped(self, rows: Selection) -> dict[str, NDArray[Any]]:
+        """`skipped`, of some of them."""
+        return _read_frame(self._file["uns/findna/skipped"], rows)
 
     def read_obs(self, rows: Selection | None = None) -> dict[str, NDArray[Any]]:
         """The columns of some rows."""
@@ -110,6 +126,44 @@ class EmbeddingReader:
             )
 
 
+class TokensReader:
+    """An open token file; a context manager.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        x: The tokens, an h5py dataset of shape (sum of lengths, C).
+        indptr: Where each sequence begins, and the end of the last; an h5py dataset of shape (N + 1,).
+        id: The ids, an h5py dataset of shape (N,).
+
+    Raises:
+        TableError: It is absent, damaged, of another kind, or incomplete.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _open(path)
+        try:
+            if self._file.attrs.get("findna_schema") != TOKENS_SCHEMA or not self._file.attrs.get("complete"):
+                raise TableError(f"is no whole {TOKENS_SCHEMA} file", path=path)
+            self.x, self.indptr, self.id = self._file["X"], self._file["indptr"], self._file["id"].asstr()
+            if len(self.indptr) != len(self.id) + 1 or self.indptr[-1] != len(self.x):
+                raise TableError("is damaged: its parts have different lengths", path=path)
+        except KeyError as error:
+            self._file.close()
+            raise TableError(f"is damaged: {error}", path=path) from error
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
 def read_embeddings(
     path: Path | str, rows: Selection | None = None
 ) -> tuple[NDArray[Any], dict[str, NDArray[Any]], dict[str, Any]]:
@@ -132,6 +186,14 @@ def _open(path: Path) -> h5py.File:
         if path.is_dir():
             reason = "is an unfinished run: --resume goes on with it" if path.suffix == ".partial" else "is a folder"
         raise TableError(reason, path=path) from error
+
+
+def _kind(element: Any) -> Kind:
+    if isinstance(element, Mapping):
+        if "codes" in element:
+            return "categorical"
+        element = element["values"]
+    return "string" if h5py.check_string_dtype(element.dtype) else element.dtype.name
 
 
 def _read_frame(group: h5py.Group, rows: Selection) -> dict[str, NDArray[Any]]:

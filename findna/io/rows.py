@@ -89,6 +89,16 @@ class Rows:
     n_rows: int = 0
     n_skipped: int = 0
 
+    @property
+    def n_tokens(self) -> int:
+        """Bases of all rows, where there are tokens."""
+        return self._size("tokens") // (2 * (self.tokens_dim or 1))
+
+    @property
+    def n_bytes(self) -> tuple[int, int]:
+        """Bytes of the matrices, and of everything else."""
+        return sum(map(self._size, ("x", "cls", "tokens"))), sum(map(self._size, ("obs", "skipped")))
+
     def blocks(self) -> Iterator[Block]:
         """The rows in order, `BLOCK` at a time."""
         arrays = self._arrays("x", self.dtype, (len(self.features),))
@@ -105,6 +115,10 @@ class Rows:
     def tokens(self) -> Iterator[NDArray[np.float16]]:
         """The tokens of all rows end to end, shape (n, C) at a time."""
         return self._arrays("tokens", np.dtype("<f2"), (self.tokens_dim or 0,))
+
+    def _size(self, name: str) -> int:
+        path = self.folder / name
+        return path.stat().st_size if path.exists() else 0
 
     def _arrays(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Iterator[NDArray[Any]]:
         n_bytes = BLOCK * dtype.itemsize * int(np.prod(shape))

@@ -140,11 +140,8 @@ class Spool:
         return bool(lines)
 
     def _refuse_other(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        missing = object()
-        old, new = _flat(old), _flat(new)
-        differing = sorted(k for k in old.keys() | new.keys() if old.get(k, missing) != new.get(k, missing))
-        if differing:
-            changes = "; ".join(f"{key} was {_brief(old.get(key))}, is {_brief(new.get(key))}" for key in differing)
+        if differing := differences(old, new):
+            changes = "; ".join(f"{key} was {before}, is {now}" for key, before, now in differing)
             raise OutputError(
                 f"{self.folder}: the partial run has other settings: {changes}. "
                 "Give the same ones, or --force to discard it"
@@ -199,6 +196,18 @@ class Spool:
         for path in self.folder.iterdir():
             if path.name not in (_LOCK, *but):
                 path.unlink()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What is not the same in two nested settings (JSON values): its name, and both values in short.
+
+    >>> differences({"a": {"b": 1}}, {"a": {"b": 2}})
+    [('a.b', '1', '2')]
+    """
+    missing = object()
+    old, new = _flat(old), _flat(new)
+    differing = sorted(key for key in old.keys() | new.keys() if old.get(key, missing) != new.get(key, missing))
+    return [(key, _brief(old.get(key)), _brief(new.get(key))) for key in differing]
 
 
 def _journal_line(content: Mapping[str, Any]) -> bytes:

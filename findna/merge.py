@@ -1,0 +1,337 @@
+"""Parts of one run, which `--shard` wrote, become the output that one run would have written."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna import __version__
+from findna.errors import ConfigError, TableError
+from findna.io.hdf5 import Format, refuse_existing, tokens_path, write_output
+from findna.io.reader import EmbeddingReader, TokensReader
+from findna.io.rows import BLOCK, OBS_COLUMNS, Block, Kind, Rows
+from findna.io.spool import differences
+
+_MOST_NAMED = 10
+Reader = TypeVar("Reader", bound=AbstractContextManager[Any])
+
+
+class Part(NamedTuple):
+    """What is known of a part before its rows are read.
+
+    Args:
+        path: The file; its tokens lie beside it.
+        shard: See `findna.shard.Part.to_dict`.
+        meta: What uns/findna holds.
+        columns: Name and kind of the obs columns.
+        features: Names of the values of a vector.
+        dtype: Of the vectors.
+        cls_shape: (K, C) of the class tokens, or None.
+        n_rows: Rows.
+        n_skipped: Records skipped.
+        tokens_shape: (bases, C) of the tokens, or None.
+    """
+
+    path: Path
+    shard: Mapping[str, int]
+    meta: Mapping[str, Any]
+    columns: dict[str, Kind]
+    features: list[str]
+    dtype: np.dtype[Any]
+    cls_shape: tuple[int, int] | None
+    n_rows: int
+    n_skipped: int
+    tokens_shape: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class MergedRows(Rows):
+    """The rows of parts, one after the other, read from their files.
+
+    Args:
+        parts: In order.
+    """
+
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def n_tokens(self) -> int:
+        """Bases of all rows, where there are tokens."""
+        return sum(part.tokens_shape[0] for part in self.parts if part.tokens_shape)
+
+    @property
+    def n_bytes(self) -> tuple[int, int]:
+        """Bytes of the matrices, and of everything else."""
+        n_values = self.n_rows * (len(self.features) + int(np.prod(self.cls_shape or 0)))
+        matrices = n_values * self.dtype.itemsize
+        text = max(0, sum(part.path.stat().st_size for part in self.parts) - matrices)
+        return matrices + 2 * self.n_tokens * (self.tokens_dim or 0), text
+
+    def blocks(self) -> Iterator[Block]:
+        """The rows in order, `BLOCK` at a time."""
+        start = 0
+        with _Opened(self.parts, lambda part: EmbeddingReader(part.path)) as opened:
+            for pieces in _slices([part.n_rows for part in self.parts]):
+                x, cls, obs = [], [], []
+                for index, rows in pieces:
+                    with opened.reading(index) as reader:
+                        x.append(reader.x[rows])
+                        obs.append(reader.read_obs(rows))
+                        cls += [reader.cls[rows]] if reader.cls is not None else []
+                block = Block(
+                    start, np.concatenate(x), _joined(obs, self.columns), np.concatenate(cls) if cls else None
+                )
+                yield block
+                start += len(block.x)
+
+    def skipped(self) -> Iterator[dict[str, list[Any]]]:
+        """The columns of the skipped records, `BLOCK` at a time."""
+        with _Opened(self.parts, lambda part: EmbeddingReader(part.path)) as opened:
+            for pieces in _slices([part.n_skipped for part in self.parts]):
+                found = []
+                for index, rows in pieces:
+                    with opened.reading(index) as reader:
+                        found.append(reader.read_skipped(rows))
+                yield _joined(found, found[0])
+
+    def tokens(self) -> Iterator[NDArray[np.float16]]:
+        """The tokens of all rows end to end, shape (n, C) at a time."""
+        with _Opened(self.parts, lambda part: TokensReader(tokens_path(part.path))) as opened:
+            for pieces in _slices([part.tokens_shape[0] if part.tokens_shape else 0 for part in self.parts]):
+                found = []
+                for index, rows in pieces:
+                    with opened.reading(index) as reader:
+                        found.append(reader.x[rows])
+                yield np.concatenate(found)
+
+
+def merge(
+    paths: Sequence[Path], out: Path, *, output_format: Format = "h5", force: bool = False, command: str = ""
+) -> dict[str, Any]:
+    """Write the output that one run would have written, from the parts of its shards.
+
+    The parts may come in any order; the number in each says where it belongs. Memory is one block of rows.
+
+    Args:
+        paths: The parts, HDF5 files; their token files are found beside them and may be named too.
+        out: The output.
+        output_format: What it becomes.
+        force: Replace an existing output.
+        command: The command line, for the provenance.
+
+    Returns:
+        The report that `--json` writes.
+
+    Raises:
+        TableError: A part is incomplete, damaged, missing, there twice, or does not belong to the others.
+        OutputError: The output exists, is in use, or cannot be written.
+        ConfigError: The format cannot hold what is in the parts, or the output is a part.
+    """
+    started, began = datetime.now(UTC), time.monotonic()
+    if out.exists() and any(path.exists() and out.samefile(path) for path in paths):
+        raise ConfigError(f"{out} is a part and would be replaced: choose another -o")
+    refuse_existing(out, output_format, is_allowed=force)
+    beside = {tokens_path(path) for path in paths}
+    parts = _in_order([_read_part(path) for path in paths if path not in beside])
+    first = next((part for part in parts if part.n_rows), parts[0])
+    if first.cls_shape and output_format != "h5":
+        raise ConfigError("class tokens beside the vectors need --format h5")
+    rows = MergedRows(
+        out,
+        first.columns,
+        first.features,
+        first.dtype,
+        first.cls_shape,
+        first.tokens_shape and first.tokens_shape[1],
+        sum(part.n_rows for part in parts),
+        sum(part.n_skipped for part in parts),
+        tuple(parts),
+    )
+    uns = {name: first.meta[name] for name in ("model", "inputs", "genome", "params")}
+    uns = {"provenance": _provenance(parts, command, started), **uns}
+    n_total = first.shard["n_total"]
+    outputs = write_output(out, rows, uns, n_expected=n_total, output_format=output_format, force=force)
+    return {
+        "findna": __version__,
+        "outputs": [str(path) for path in outputs],
+        "n_parts": len(parts),
+        "n_records": n_total,
+        "n_rows": rows.n_rows,
+        "n_skipped": rows.n_skipped,
+        "seconds": round(time.monotonic() - began, 3),
+        **uns,
+    }
+
+
+def _read_part(path: Path) -> Part:
+    with _telling(path), EmbeddingReader(path) as reader:
+        meta, kinds = reader.meta, reader.kinds
+        shard = meta.get("shard")
+        if shard is None:
+            raise TableError("is a whole run, no part of one: --shard makes parts", path=path)
+        part = Part(
+            path,
+            shard,
+            meta,
+            {name: OBS_COLUMNS.get(name, kind) for name, kind in kinds.items()},
+            reader.features,
+            reader.x.dtype,
+            tuple(reader.cls.shape[1:]) if reader.cls is not None else None,
+            len(reader),
+            reader.n_skipped,
+            _read_tokens_shape(reader) if meta["params"].get("with_tokens") else None,
+        )
+    if part.n_rows + part.n_skipped != shard["n_records"]:
+        reason = f"holds {part.n_rows + part.n_skipped:,} records, but its shard has {shard['n_records']:,}"
+        raise TableError(reason, path=path)
+    return part
+
+
+def _read_tokens_shape(reader: EmbeddingReader) -> tuple[int, int]:
+    path = tokens_path(reader.path)
+    with _telling(path), TokensReader(path) as tokens:
+        if len(tokens.id) != len(reader):
+            raise TableError(f"has {len(tokens.id):,} sequences, {reader.path.name} {len(reader):,}", path=path)
+        for start in range(0, len(reader), BLOCK):
+            rows = slice(start, start + BLOCK)
+            obs = reader.read_obs(rows)
+            lengths = np.diff(tokens.indptr[start : start + BLOCK + 1])
+            if (obs["id"] != tokens.id[rows]).any() or (obs["length"] != lengths).any():
+                raise TableError(f"has other sequences than {reader.path.name}", path=path)
+        return tokens.x.shape[0], tokens.x.shape[1]
+
+
+def _in_order(parts: Sequence[Part]) -> list[Part]:
+    """The parts by the number of their shard.
+
+    Raises:
+        TableError: They do not belong together, or are not all there.
+    """
+    by_number: dict[int, Part] = {}
+    for part in parts:
+        _refuse_stranger(part, parts[0])
+        number, n = part.shard["number"], part.shard["n"]
+        if number in by_number:
+            raise TableError(f"is shard {number}/{n}, and so is {by_number[number].path}", path=part.path)
+        by_number[number] = part
+    n = parts[0].shard["n"]
+    if missing := [number for number in range(1, n + 1) if number not in by_number]:
+        named = ", ".join(map(str, missing[:_MOST_NAMED])) + (", ..." if len(missing) > _MOST_NAMED else "")
+        raise TableError(f"{len(missing):,} of {n:,} shards are missing: {named}")
+    ordered = [by_number[number] for number in range(1, n + 1)]
+    end = 0
+    for part in ordered:
+        if part.shard["first"] != end:
+            reason = f"begins at record {part.shard['first']:,}, but the shard before it ends at {end:,}"
+            raise TableError(reason, path=part.path)
+        end += part.shard["n_records"]
+    if end != ordered[-1].shard["n_total"]:
+        reason = f"is the last shard and ends at record {end:,} of {ordered[-1].shard['n_total']:,}"
+        raise TableError(reason, path=ordered[-1].path)
+    return ordered
+
+
+def _refuse_stranger(part: Part, first: Part) -> None:
+    differing = differences(_identity(first), _identity(part))
+    if not differing and part.n_rows and first.n_rows and part.columns != first.columns:
+        differing = [("obs", " ".join(first.columns), " ".join(part.columns))]
+    if differing:
+        what = "; ".join(f"{name} is {here}, there {there}" for name, there, here in differing)
+        raise TableError(f"does not belong to {first.path}: {what}", path=part.path)
+
+
+def _identity(part: Part) -> dict[str, Any]:
+    """What parts of one run have in common; where their input and genome lie may differ."""
+    meta = part.meta
+    return {
+        "findna": meta["provenance"]["versions"]["findna"],
+        "model": meta["model"],
+        "inputs": {
+            str(i): {key: facts.get(key) for key in ("bytes", "sha256")} for i, facts in enumerate(meta["inputs"])
+        },
+        "genome": {key: meta["genome"].get(key) for key in ("bytes", "n_contigs", "digest")},
+        "params": meta["params"],
+        "features": part.features,
+        "class tokens": part.cls_shape,
+        "shards": {"n": part.shard["n"], "records": part.shard["n_total"]},
+    }
+
+
+def _provenance(parts: Sequence[Part], command: str, started: datetime) -> dict[str, Any]:
+    kept = ("command", "device", "threads", "processes", "started", "ended", "system", "working_directory")
+    return {
+        "command": command,
+        "versions": {"findna": __version__, "numpy": version("numpy"), "h5py": version("h5py")},
+        "started": started.isoformat(timespec="seconds"),
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "working_directory": str(Path.cwd()),
+        "parts": [
+            {"path": str(part.path), **{key: part.meta["provenance"].get(key) for key in kept}} for part in parts
+        ],
+    }
+
+
+class _Opened(Generic[Reader]):
+    """The parts' files, one open at a time."""
+
+    def __init__(self, parts: Sequence[Part], open: Callable[[Part], Reader]) -> None:
+        self._parts, self._open = parts, open
+        self._stack = ExitStack()
+        self._index, self._reader = -1, None
+
+    @contextmanager
+    def reading(self, index: int) -> Iterator[Any]:
+        with _telling(self._parts[index].path):
+            if index != self._index:
+                self._stack.close()
+                self._reader = self._stack.enter_context(self._open(self._parts[index]))
+                self._index = index
+            yield self._reader
+
+    def __enter__(self) -> "_Opened[Reader]":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Name the file in what h5py makes of a damaged one."""
+    try:
+        yield
+    except (OSError, KeyError) as error:
+        raise TableError(f"is damaged: {error}", path=path) from error
+
+
+def _slices(counts: Sequence[int]) -> Iterator[list[tuple[int, slice]]]:
+    """Of each block of the output, the parts and the rows of them that it is made of.
+
+    >>> [[(part, rows.start, rows.stop) for part, rows in block] for block in _slices([3, 2048])]
+    [[(0, 0, 3), (1, 0, 2045)], [(1, 2045, 2048)]]
+    """
+    block: list[tuple[int, slice]] = []
+    room = BLOCK
+    for part, count in enumerate(counts):
+        start = 0
+        while start < count:
+            stop = min(count, start + room)
+            block.append((part, slice(start, stop)))
+            room -= stop - start
+            start = stop
+            if not room:
+                yield block
+                block, room = [], BLOCK
+    if block:
+        yield block
+
+
+def _joined(pieces: Sequence[Mapping[str, NDArray[Any]]], columns: Mapping[str, Any]) -> dict[str, list[Any]]:
+    return {name: [value for piece in pieces for value in piece[name].tolist()] for name in columns}

@@ -1,0 +1,42 @@
+"""`findna merge`: the parts that `findna embed --shard` wrote become one output."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from findna.errors import ConfigError
+from findna_cli.console import say, write_report
+from findna_cli.embed import ending_format
+from findna_cli.job import command_line
+from findna_cli.options import Force, Json, Quiet
+
+
+def merge(
+    parts: Annotated[list[Path], typer.Argument(help="The parts of all shards (HDF5), in any order.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output.", show_default=False)],
+    output_format: Annotated[
+        str,
+        typer.Option("--format", help="h5, tsv, parquet or npy; default: by the output's name.", show_default=False),
+    ] = "",
+    force: Force = False,
+    json_file: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Join the parts of a sharded run into the output that one run would have written.
+
+    Parts that are missing, there twice, incomplete, or made of another input, model or setting are an error.
+    Token files lie beside the parts and are joined too.
+    """
+    from findna.merge import merge as merge_parts
+
+    kind = output_format or ending_format(str(out))
+    if kind not in ("h5", "tsv", "parquet", "npy"):
+        raise ConfigError(f"--format {kind}: there are h5, tsv, parquet and npy")
+    report = merge_parts(parts, out, output_format=kind, force=force, command=command_line())  # type: ignore[arg-type]
+    write_report(json_file, report)
+    say(
+        f"{', '.join(report['outputs'])}: {report['n_rows']:,} rows, {report['n_skipped']:,} skipped, "
+        f"of {report['n_parts']:,} parts",
+        quiet=quiet,
+    )
