@@ -91,7 +91,10 @@ def test_labels_get_their_names(tables: tuple[Path, Path, Path], model: Path, wr
     assert json.loads(Path("r/config.json").read_text())["settings"]["classes"] == ["AT-rich", "CG-rich"]
 
 
-def test_a_run_that_was_told_to_stop_resumes_bit_for_bit(tables: tuple[Path, Path, Path], model: Path) -> None:
+def test_a_run_that_was_told_to_stop_resumes_bit_for_bit(
+    tables: tuple[Path, Path, Path], model: Path, write: Write
+) -> None:
+    sequence = write("a.fa", ">a\nACGT\n")
     flags = ["finetune", tables[0], "--valid", tables[1], "-m", model, *FLAGS, "--epochs", 12]
     assert call(*flags, "-o", "whole").code == 0
     process = start(*flags, "-o", "parts", stderr=subprocess.PIPE)
@@ -104,7 +107,7 @@ def test_a_run_that_was_told_to_stop_resumes_bit_for_bit(tables: tuple[Path, Pat
     assert process.returncode in (0, 143), err
     if process.returncode == 143:  # it may have been through before the signal
         assert b"`findna finetune --resume --out parts` goes on" in err
-        unfinished = call("classify", tables[0], "--task", "parts")
+        unfinished = call("classify", sequence, "--task", "parts")
         assert unfinished.code == 1
         assert "its training is not finished; `findna finetune --resume --out parts` goes on" in unfinished.err
         assert call("finetune", "--resume", "--out", "parts", "-t", 1, "--precision", "fp32").code == 0
