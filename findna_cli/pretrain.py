@@ -38,7 +38,10 @@ def pretrain(
         typer.Option("--preset", help=f"Recipe to start from: {', '.join(PRESETS)}; else small.", show_default=False),
     ] = "",
     holdout: Annotated[
-        str, typer.Option("--holdout", help="Contigs that are only measured on, e.g. chr8,chr20.", show_default=False)
+        str,
+        typer.Option(
+            "--holdout", help="Contigs or FASTA files that are only measured on, e.g. chr8,chr20.", show_default=False
+        ),
     ] = "",
     n_held_out: Annotated[
         int | None,

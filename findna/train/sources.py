@@ -66,7 +66,8 @@ def load_sources(
     Args:
         inputs: FASTA files (plain or compressed), or one genome.
         is_genome: Whether it is a genome, which is read by its index.
-        holdout: Contigs that are only measured on; a record named `chr8:100-200` belongs to chr8.
+        holdout: Contigs that are only measured on; a record named `chr8:100-200` belongs to chr8. Or one of the
+            FASTA files, as it is named in `inputs`.
         n_windows: Windows to sample.
         n_held_out: Windows to measure on, at most.
         size: Bases in a window.
@@ -146,7 +147,8 @@ def _fasta(paths: Sequence[Path], holdout: Sequence[str]) -> _Source:
                 raise item
             key = str(len(records))  # not its id, which another file may have too
             records[key] = item.codes
-            parts[is_held_out(item.id, holdout)].append(Region(key, 0, len(item.codes)))
+            is_measured = path in map(Path, holdout) or is_held_out(item.id, holdout)
+            parts[is_measured].append(Region(key, 0, len(item.codes)))
     if holdout and not parts[True]:
         raise InputError(f"no record belongs to the held-out {', '.join(holdout)}", path=paths[0])
     return _Source(parts[False], parts[True], lambda regions: [records[r.chrom][r.start : r.end] for r in regions])
