@@ -1,0 +1,217 @@
+"""Parts to one output: their order, what does not belong together, and that blocks and files make no difference."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from outputs import FEATURES, dump, obs, vectors
+
+from findna.errors import ConfigError, OutputError, TableError
+from findna.io.hdf5 import EmbeddingWriter
+from findna.io.rows import OBS_COLUMNS
+from findna.merge import merge
+
+N = 23
+UNS = {
+    "provenance": {"versions": {"findna": "1"}, "device": "cpu"},
+    "model": {"sha256": "abc"},
+    "inputs": [{"path": "peaks.bed", "bytes": 9, "sha256": "def"}],
+    "genome": {"path": "g.fa", "bytes": 7, "n_contigs": 2, "digest": "123", "modified_ns": 5},
+    "params": {"pool": "mean", "with_tokens": False},
+}
+CUTS = [0, 9, 9, 17, N]  # the second of four shards is empty
+
+
+def write_part(path, first=0, stop=N, *, full=False, columns=OBS_COLUMNS, **changes):
+    """Records [first, stop); every seventh is skipped."""
+    options = {"n_cls_shape": (2, 3), "tokens_dim": 2} if full else {}
+    uns = UNS | {"params": {"pool": "mean", "with_tokens": full}} | changes
+    with EmbeddingWriter(path, features=FEATURES, fingerprint={}, obs_columns=columns, **options) as writer:
+        for row in range(first, stop):
+            if row % 7 == 3:
+                writer.skip(f"bad {row}", row=row, line=row + 1, source="peaks.bed", reason="no region")
+                continue
+            if full:
+                writer.write_tokens(vectors([row] * obs(row)["length"], 2))
+            cls = vectors([row], 6).reshape(-1, 2, 3) if full else None
+            writer.write(vectors([row]), [obs(row) | {name: 0 for name in columns if name not in OBS_COLUMNS}], cls)
+        writer.finish(uns, n_expected=stop - first)
+    return path
+
+
+def shard(number, n=4, *, cuts=CUTS):
+    first, stop = cuts[number - 1 : number + 1]
+    return {"number": number, "n": n, "first": first, "n_records": stop - first, "n_bases": 1, "n_total": cuts[-1]}
+
+
+def parts_in(folder, **changes):
+    return [
+        write_part(folder / f"p{n}.h5", CUTS[n - 1], CUTS[n], shard=shard(n), **changes) for n in range(1, len(CUTS))
+    ]
+
+
+def without_provenance(path):
+    return {name: value for name, value in dump(path).items() if not name.startswith("uns/findna/provenance")}
+
+
+@pytest.mark.parametrize("block", [1, 5, 2048])
+def test_parts_in_any_order_give_the_content_of_one_run(tmp_path, monkeypatch, block):
+    parts = parts_in(tmp_path, full=True)
+    write_part(tmp_path / "whole.h5", full=True)
+    monkeypatch.setattr("findna.merge.BLOCK", block)
+    report = merge([*parts[::-1], tmp_path / "p1.tokens.h5"], tmp_path / "all.h5", command="findna merge")
+    assert without_provenance(tmp_path / "all.h5") == without_provenance(tmp_path / "whole.h5")
+    assert dump(tmp_path / "all.tokens.h5") == dump(tmp_path / "whole.tokens.h5")
+    assert (report["n_records"], report["n_rows"], report["n_skipped"], report["n_parts"]) == (N, 20, 3, 4)
+    assert report["outputs"] == [str(tmp_path / "all.tokens.h5"), str(tmp_path / "all.h5")]
+    assert [part["path"] for part in report["provenance"]["parts"]] == list(map(str, parts))
+    assert not (tmp_path / "all.h5.partial").exists()
+
+
+@pytest.mark.parametrize("name", ["all.tsv", "all.npy", "all.parquet"])
+def test_parts_become_any_format(tmp_path, name):
+    pytest.importorskip("pyarrow")
+    parts, kind = parts_in(tmp_path), Path(name).suffix[1:]
+    merge(parts, tmp_path / name, output_format=kind)
+    one = parts_in_one(tmp_path / "one")
+    merge([one], tmp_path / "one" / name, output_format=kind)
+    assert (tmp_path / name).stat().st_size > 200
+    if kind != "parquet":  # whose metadata names the parts
+        assert (tmp_path / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+        meta = json.loads((tmp_path / "all.meta.json").read_text())
+        assert [line["row"] for line in meta["skipped"]] == [3, 10, 17]
+        assert meta["n_expected"] == N
+
+
+def parts_in_one(folder):
+    folder.mkdir()
+    return write_part(folder / "p.h5", shard=shard(1, 1, cuts=[0, N]))
+
+
+def test_a_part_that_is_missing_or_there_twice_is_named(tmp_path):
+    parts = parts_in(tmp_path)
+    with pytest.raises(TableError, match="2 of 4 shards are missing: 2, 4"):
+        merge([parts[0], parts[2]], tmp_path / "all.h5")
+    with pytest.raises(TableError, match=r"p1\.h5: is shard 1/4, and so is .*p1\.h5"):
+        merge([*parts, parts[0]], tmp_path / "all.h5")
+    assert not (tmp_path / "all.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"model": {"sha256": "xyz"}}, 'model.sha256 is "xyz", there "abc"'),
+        ({"params": {"pool": "max", "with_tokens": False}}, 'params.pool is "max", there "mean"'),
+        ({"inputs": [{"path": "peaks.bed", "bytes": 9, "sha256": "other"}]}, 'inputs.0.sha256 is "other", there "def"'),
+        ({"genome": {"path": "g.fa", "bytes": 7, "n_contigs": 2, "digest": "x"}}, 'genome.digest is "x", there "123"'),
+        ({"provenance": {"versions": {"findna": "2"}}}, 'findna is "2", there "1"'),
+        ({"shard": shard(4, 5)}, "shards.n is 5, there 4"),
+        ({"columns": {**OBS_COLUMNS, "flag": "int32"}}, "obs is "),
+    ],
+)
+def test_a_part_of_another_run_is_refused_and_the_difference_named(tmp_path, changes, what):
+    parts = parts_in(tmp_path)[:3]
+    parts.append(write_part(tmp_path / "other.h5", 17, N, **({"shard": shard(4)} | changes)))
+    with pytest.raises(TableError) as error:
+        merge(parts, tmp_path / "all.h5")
+    assert "other.h5: does not belong to " in str(error.value)
+    assert what in str(error.value)
+
+
+def test_where_input_and_genome_lie_makes_no_difference(tmp_path):
+    parts = parts_in(tmp_path)[:3]
+    moved = {"inputs": [UNS["inputs"][0] | {"path": "/node7/peaks.bed"}], "genome": UNS["genome"] | {"modified_ns": 6}}
+    parts.append(write_part(tmp_path / "moved.h5", 17, N, shard=shard(4), **moved))
+    assert merge(parts, tmp_path / "all.h5")["n_rows"] == 20
+
+
+def test_what_is_no_part_is_named(tmp_path):
+    parts = parts_in(tmp_path)
+    whole = write_part(tmp_path / "whole.h5")
+    with pytest.raises(TableError, match=r"whole\.h5: is a whole run, no part of one"):
+        merge([whole], tmp_path / "all.h5")
+    with pytest.raises(TableError, match=r"none\.h5: is not there"):
+        merge([*parts, tmp_path / "none.h5"], tmp_path / "all.h5")
+    (tmp_path / "p5.h5.partial").mkdir()
+    with pytest.raises(TableError, match=r"p5\.h5\.partial: is an unfinished run"):
+        merge([*parts, tmp_path / "p5.h5.partial"], tmp_path / "all.h5")
+    (tmp_path / "text.h5").write_text("no HDF5")
+    with pytest.raises(TableError, match=r"text\.h5: is no HDF5 file"):
+        merge([*parts, tmp_path / "text.h5"], tmp_path / "all.h5")
+    with h5py.File(parts[1], "r+") as file:
+        file["uns/findna/complete"][()] = False
+    with pytest.raises(TableError, match=r"p2\.h5: is incomplete"):
+        merge(parts, tmp_path / "all.h5")
+
+
+def test_parts_that_leave_a_gap_are_refused(tmp_path):
+    parts = parts_in(tmp_path)
+    parts[3] = write_part(tmp_path / "late.h5", 18, N, shard=shard(4) | {"first": 18, "n_records": 5})
+    with pytest.raises(TableError, match=r"late\.h5: begins at record 18, but the shard before it ends at 17"):
+        merge(parts, tmp_path / "all.h5")
+    parts[3] = write_part(tmp_path / "short.h5", 17, 20, shard=shard(4) | {"n_records": 3})
+    with pytest.raises(TableError, match=r"short\.h5: is the last shard and ends at record 20 of 23"):
+        merge(parts, tmp_path / "all.h5")
+    parts[3] = write_part(tmp_path / "less.h5", 17, 20, shard=shard(4))
+    with pytest.raises(TableError, match=r"less\.h5: holds 3 records, but its shard has 6"):
+        merge(parts, tmp_path / "all.h5")
+
+
+def test_tokens_of_other_sequences_are_refused(tmp_path):
+    parts = parts_in(tmp_path, full=True)
+    (tmp_path / "p1.tokens.h5").replace(tmp_path / "p3.tokens.h5")
+    with pytest.raises(TableError, match=r"p1\.tokens\.h5: is not there"):
+        merge(parts, tmp_path / "all.h5")
+    with pytest.raises(TableError, match=r"p3\.tokens\.h5: has .* than p3\.h5|p3\.tokens\.h5: has \d sequences"):
+        merge(parts[2:], tmp_path / "all.h5")
+
+
+def test_rows_that_cannot_be_read_name_their_part_and_leave_nothing_behind(tmp_path):
+    n = 3000
+    cuts = [0, 1500, n]
+    parts = [write_part(tmp_path / f"p{i}.h5", cuts[i - 1], cuts[i], shard=shard(i, 2, cuts=cuts)) for i in (1, 2)]
+    with h5py.File(parts[1]) as file:
+        at = file["obs/name"].id.get_chunk_info(0)
+    content = bytearray(parts[1].read_bytes())
+    content[at.byte_offset : at.byte_offset + at.size] = bytes(at.size)  # gzip that is none
+    parts[1].write_bytes(content)
+    with pytest.raises(TableError, match=r"p2\.h5: is damaged"):
+        merge(parts, tmp_path / "all.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p1.h5", "p2.h5"]
+
+
+def test_an_output_is_replaced_only_by_force_and_never_a_part(tmp_path):
+    parts, out = parts_in(tmp_path), tmp_path / "all.h5"
+    out.write_text("old")
+    with pytest.raises(OutputError, match="exists already"):
+        merge(parts, out)
+    merge(parts, out, force=True)
+    assert h5py.is_hdf5(out)
+    with pytest.raises(ConfigError, match="is a part and would be replaced"):
+        merge(parts, parts[0], force=True)
+    with EmbeddingWriter(tmp_path / "run.h5", features=FEATURES, fingerprint={"seed": 1}, every=0) as writer:
+        writer.write(vectors([0]), [obs(0)])
+        writer.commit()
+    with pytest.raises(OutputError, match="the partial run has other settings"):
+        merge(parts, tmp_path / "run.h5")
+
+
+def test_class_tokens_need_hdf5(tmp_path):
+    with pytest.raises(ConfigError, match="class tokens beside the vectors need --format h5"):
+        merge(parts_in(tmp_path, full=True), tmp_path / "all.npy", output_format="npy")
+
+
+def test_parts_of_skipped_records_alone_are_joined(tmp_path):
+    cuts = [0, 1, 2]
+    rows = [3, 10]
+    parts = [
+        write_part(tmp_path / f"p{i}.h5", row, row + 1, shard=shard(i, 2, cuts=cuts))
+        for i, row in enumerate(rows, start=1)
+    ]
+    assert merge(parts, tmp_path / "all.h5")["n_skipped"] == 2
+    with h5py.File(tmp_path / "all.h5") as file:
+        assert file["X"].shape == (0, 3)
+        assert file["uns/findna/skipped/row"][()].tolist() == rows
+        assert np.asarray(file["uns/findna/n_expected"]) == 2
