@@ -1,0 +1,262 @@
+"""Several processes that train as one: the same curve as of one, whatever their number, and when one is killed."""
+
+import csv
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from command import n_lines
+
+pytest.importorskip("lightning_fabric")
+pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="ranks are found by /proc")
+
+STEPS = 50
+MODEL = ["--preset", "tiny", "--min-length", "30", "--precision", "fp32", "--n-reports", "4", "-t", "1"]
+EXACT = {"step", "epoch", "n_bases", "kmer_accuracy"}
+TIMED = {"seconds", "bases_per_second"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 120 windows of 60 bases, and a run of one process on them."""
+    folder = tmp_path_factory.mktemp("ranks")
+    draws = random.Random(11)
+    lines = [f">w{i}\n{''.join(draws.choices('ACGT', k=60))}\n" for i in range(120)]
+    (folder / "w.fa").write_text("".join(lines))
+    result = finish(start(folder, "one"))
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def start(folder: Path, out: str, *flags: str, **options: Any) -> subprocess.Popen[str]:
+    """A pretraining in a process of its own; `before` stands before the module, as torchrun's flags do."""
+    before = options.pop("before", [sys.executable])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **options.pop("env", {})}
+    given = {"--batch-size": "4", "--steps": str(STEPS)} | dict(zip(flags[::2], flags[1::2], strict=True))
+    command = [*before, "-m", "findna_cli", "pretrain", "w.fa", *MODEL, "-o", out]
+    command += [text for flag, value in given.items() for text in ((flag, value) if value else (flag,))]
+    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, **options)
+
+
+def finish(process: subprocess.Popen[str]) -> "subprocess.CompletedProcess[str]":
+    """The end of a command, which must come."""
+    try:
+        error = process.communicate(timeout=400)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError(f"it hangs: {process.communicate()[1]}") from None
+    return subprocess.CompletedProcess(process.args, process.returncode, "", error)
+
+
+def pid_of(rank: int, out: str) -> int:
+    """The process of a run that has this rank."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().decode().split("\0")
+            variables = (path / "environ").read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if out in words and "findna_cli" in words and f"RANK={rank}" in variables:
+            return int(path.name)
+    raise AssertionError(f"no process has rank {rank}")
+
+
+def wait_for(path: Path, n: int, process: subprocess.Popen[str]) -> None:
+    """Wait until a log has so many rows."""
+    while n_lines(path) < n + 1:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+
+
+def assert_same_curve(folder: Path, out: str, like: str = "one", n: int = STEPS) -> None:
+    """Every figure of every step is that of the other run, within 1e-4."""
+    rows, expected = (list(csv.DictReader((folder / run / "log.csv").read_text().splitlines())) for run in (out, like))
+    assert len(rows) == len(expected) == n
+    for row, other in zip(rows, expected, strict=True):
+        assert row.keys() == other.keys()
+        for name in row.keys() - TIMED:
+            assert bool(row[name]) == bool(other[name]), (row["step"], name)
+            if row[name]:
+                rel = 0 if name in EXACT else 1e-4
+                assert float(row[name]) == pytest.approx(float(other[name]), rel=rel, abs=1e-12), (row["step"], name)
+
+
+def test_two_processes_stopped_and_resumed_by_one_make_the_same_curve(folder: Path) -> None:
+    process = start(folder, "two", "--processes", "2", "--checkpoint-every", "0.01s")
+    wait_for(folder / "two/log.csv", 20, process)
+    process.send_signal(signal.SIGTERM)
+    stopped = finish(process)
+    assert stopped.returncode == 143, stopped.stderr
+    assert stopped.stderr.count("stopped at step") == 1
+    assert "`findna pretrain --resume --out two` goes on" in stopped.stderr
+    assert 20 <= n_lines(folder / "two/log.csv") - 1 < STEPS
+    resumed = finish(start(folder, "two", "--resume", ""))
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_curve(folder, "two")
+
+
+def test_a_killed_process_is_started_anew_and_the_curve_is_the_same(folder: Path) -> None:
+    process = start(folder, "killed", "--processes", "2", "--max-restarts", "2", "--checkpoint-every", "0.01s")
+    for rank, n in ((1, 15), (0, 30)):
+        wait_for(folder / "killed/log.csv", n, process)
+        os.kill(pid_of(rank, "killed"), signal.SIGKILL)
+        time.sleep(0.5)
+    result = finish(process)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("started anew, after a process was lost") == 2
+    assert "Traceback" not in result.stderr
+    assert_same_curve(folder, "killed")
+
+
+def test_a_run_without_restarts_says_which_process_was_lost(folder: Path) -> None:
+    process = start(folder, "lost", "--processes", "2")
+    wait_for(folder / "lost/log.csv", 2, process)
+    os.kill(pid_of(1, "lost"), signal.SIGKILL)
+    result = finish(process)
+    assert result.returncode == 1
+    assert "findna: process 1 was ended by SIGKILL; --resume goes on from the last checkpoint" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_what_a_user_can_mend_is_said_once(folder: Path) -> None:
+    (folder / "bad.fa").write_text(">a\nMKVLAAGIVGLLLAQPS\n")
+    command = [sys.executable, "-m", "findna_cli", "pretrain", "bad.fa", *MODEL, "--processes", "2", "-o", "bad"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    message = "FASTA file bad.fa, line 1, record a: 'L' at base 4 is no nucleotide code (is it protein?)"
+    assert result.stderr == f"findna: {message}\n"
+    result = finish(start(folder, "one", "--processes", "2"))
+    assert result.returncode == 1
+    assert result.stderr.count("holds a run already") == 1
+
+
+def test_eight_processes_make_the_curve_of_one(folder: Path) -> None:
+    flags = ("--batch-size", "16", "--steps", "10")
+    one, eight = start(folder, "a", *flags), start(folder, "b", *flags, "--processes", "8")
+    for process in (one, eight):
+        result = finish(process)
+        assert result.returncode == 0, result.stderr
+    assert_same_curve(folder, "b", like="a", n=10)
+
+
+def test_torchrun_on_two_nodes_goes_on_when_one_process_is_killed(folder: Path) -> None:
+    """Two agents on one host, as on two: each counts its own restarts, and the store keeps what the dead left."""
+    port = free_port()
+    before = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    before += ["--max-restarts", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}"]
+    before += ["--local-addr", "localhost", "--rdzv-id", "job"]
+    nodes = [start(folder, "nodes", "--checkpoint-every", "0.01s", before=before) for _ in range(2)]
+    for rank, n in ((1, 12), (0, 30)):
+        wait_for(folder / "nodes/log.csv", n, nodes[0])
+        os.kill(pid_of(rank, "nodes"), signal.SIGKILL)
+        time.sleep(0.5)
+    for process in nodes:
+        result = finish(process)
+        assert result.returncode == 0, result.stderr
+    assert_same_curve(folder, "nodes")
+
+
+def test_the_tasks_of_a_slurm_step_are_ranks(folder: Path) -> None:
+    """The variables as srun sets them for two tasks on one host; there is no Slurm here."""
+    step = {"SLURM_JOB_ID": str(free_port()), "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "localhost"}
+    step |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_NTASKS": "2"}
+    step |= {"MASTER_PORT": str(free_port())}
+    tasks = [
+        start(folder, "slurm", env={**step, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)}) for rank in (0, 1)
+    ]
+    ends = [finish(task) for task in tasks]
+    assert [end.returncode for end in ends] == [0, 0], ends[0].stderr + ends[1].stderr
+    assert "2 processes on cpu" in ends[0].stderr
+    assert ends[1].stderr == ""
+    assert_same_curve(folder, "slurm")
+
+
+def free_port() -> int:
+    """A port that nobody listens to."""
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return int(listener.getsockname()[1])
+
+
+class Host(NamedTuple):
+    """A network namespace: to torch it is another host."""
+
+    name: str
+    interface: str
+    address: str
+
+    def start(self, folder: Path, out: str, first: str) -> subprocess.Popen[str]:
+        """torchrun's agent of this host, with one process; the hosts meet at the address of the first."""
+        before = ["ip", "netns", "exec", self.name, sys.executable, "-m", "torch.distributed.run"]
+        before += ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "3", "--local-addr", self.address]
+        before += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{first}:29400", "--rdzv-id", out]
+        before += ["--rdzv-conf", f"is_host={int(self.address == first)}"]
+        env = {"GLOO_SOCKET_IFNAME": self.interface}
+        return start(folder, out, "--checkpoint-every", "0.01s", before=before, env=env)
+
+
+@pytest.fixture
+def hosts() -> Iterator[list[Host]]:
+    """Two network namespaces that only a veth pair joins; skipped where they cannot be made."""
+    mark = f"{os.getpid() % 100_000}"
+    two = [Host(f"fnd{mark}{side}", f"v{mark}{side}", f"10.77.0.{number}") for number, side in enumerate("ab", start=1)]
+    a, b = two
+    if not shutil.which("ip") or subprocess.run(["ip", "netns", "add", a.name], capture_output=True).returncode:
+        pytest.skip("network namespaces cannot be made here: needs root and iproute2")
+    try:
+        for words in (
+            f"netns add {b.name}",
+            f"link add {a.interface} netns {a.name} type veth peer name {b.interface} netns {b.name}",
+            *(f"-n {host.name} addr add {host.address}/24 dev {host.interface}" for host in two),
+            *(f"-n {host.name} link set {name} up" for host in two for name in ("lo", host.interface)),
+        ):
+            subprocess.run(["ip", *words.split()], check=True, capture_output=True)
+        yield two
+    finally:
+        for host in two:
+            subprocess.run(["ip", "netns", "del", host.name], capture_output=True, check=False)
+
+
+def test_two_hosts_make_the_curve_of_one(folder: Path, hosts: list[Host]) -> None:
+    nodes = [host.start(folder, "hosts", hosts[0].address) for host in hosts]
+    for process in nodes:
+        result = finish(process)
+        assert result.returncode == 0, result.stderr
+    assert_same_curve(folder, "hosts")
+
+
+def test_a_host_that_is_killed_and_comes_back_goes_on(folder: Path, hosts: list[Host]) -> None:
+    """First its process dies and its agent starts it anew; then the agent dies too, as when the host fails."""
+    first = hosts[0].address
+    nodes = [host.start(folder, "failing", first) for host in hosts]
+    log = folder / "failing/log.csv"
+    wait_for(log, 10, nodes[0])
+    victim = next(rank for rank in (0, 1) if host_of(pid_of(rank, "failing")) == hosts[1].name)
+    os.kill(pid_of(victim, "failing"), signal.SIGKILL)
+    time.sleep(0.5)
+    wait_for(log, 25, nodes[0])
+    nodes[1].kill()
+    victim = next(rank for rank in (0, 1) if host_of(pid_of(rank, "failing")) == hosts[1].name)
+    os.kill(pid_of(victim, "failing"), signal.SIGKILL)
+    nodes[1].communicate()
+    assert n_lines(log) - 1 < STEPS
+    nodes[1] = hosts[1].start(folder, "failing", first)
+    for process in nodes:
+        result = finish(process)
+        assert result.returncode == 0, result.stderr
+    assert_same_curve(folder, "failing")
+
+
+def host_of(pid: int) -> str:
+    """The network namespace of a process."""
+    done = subprocess.run(["ip", "netns", "identify", str(pid)], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
