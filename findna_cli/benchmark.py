@@ -92,8 +92,13 @@ def run(
         say(f"{one.name}: left out: {one.reason}")
     teacher = load_model(model or DEFAULT)
     caught: list[int] = []
+
+    def stop_soon(number: int, frame: object) -> None:
+        caught.append(number)
+        signal.signal(number, signal.SIG_DFL)  # who asks twice does not want to wait
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: caught.append(number))
+        signal.signal(number, stop_soon)
     measured, faulty = [], []
     try:
         for task in found:

@@ -24,6 +24,7 @@ from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
 from findna.embed import Embedder
 from findna.errors import ConfigError, TableError
+from findna.forward import Cell
 from findna.io.files import raise_output_error, write_atomic
 from findna.metrics import NAMES, metrics_of
 from findna.models.store import Model
@@ -129,7 +130,7 @@ def run_task(
         teacher: The model.
         device: Where it runs.
         products: Type of the matrix products.
-        should_stop: Asked during fine-tuning and between runs.
+        should_stop: Asked while it embeds and fine-tunes, and between runs.
 
     Raises:
         InputError: The set cannot be read.
@@ -137,7 +138,9 @@ def run_task(
         Stopped: It was asked to stop.
     """
     splits = task.load().limited(config.limit, config.limit_test)
-    bench = _Bench(task, splits, config=config, teacher=teacher, device=device, products=products, out=out)
+    bench = _Bench(
+        task, splits, config=config, teacher=teacher, device=device, products=products, out=out, should_stop=should_stop
+    )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -151,7 +154,7 @@ def run_task(
             if is_new:
                 if should_stop():
                     raise Stopped
-                runs[seed] = bench.measure(mode, seed, should_stop)
+                runs[seed] = bench.measure(mode, seed)
                 write_atomic(path, json.dumps(bench.result(mode, fingerprint, runs), indent=1) + "\n")
             yield Progress(task.name, mode, seed, is_new, runs[seed])
 
@@ -198,12 +201,13 @@ class _Bench:
         device: torch.device,
         products: torch.dtype,
         out: Path,
+        should_stop: Callable[[], bool],
     ) -> None:
         # Rows are found again by their id where a validation split is drawn.
         numbered = replace(splits.train, ids=tuple(map(str, range(len(splits.train)))))
         self.task, self.config, self.teacher = task, config, teacher
         self.splits = splits._replace(train=numbered)
-        self.device, self.products, self.out = device, products, out
+        self.device, self.products, self.out, self.should_stop = device, products, out, should_stop
         self.classes = splits.train.classes
         self._embed_seconds = 0.0
 
@@ -230,7 +234,7 @@ class _Bench:
             facts["finetune"] = asdict(config.finetune) | {"seed": None}
         return facts
 
-    def measure(self, mode: str, seed: int, should_stop: Callable[[], bool]) -> dict[str, Any]:
+    def measure(self, mode: str, seed: int) -> dict[str, Any]:
         """The figures of one mode and seed."""
         began, self._embed_seconds = time.monotonic(), 0.0
         train, valid = self.splits.chosen(seed)
@@ -241,7 +245,7 @@ class _Bench:
         elif mode == "cnn":
             found = fit_cnn(train, valid, test, n_classes=n_classes, seed=seed, device=self.device)
         elif mode == "finetune":
-            found = self._finetune(seed, train, valid, should_stop)
+            found = self._finetune(seed, train, valid)
         else:
             vectors = self._vectors if mode == "probe" else self._embed(_random(self.teacher, seed))
             found = fit_vectors(*self._data(vectors, train, valid), n_classes=n_classes)
@@ -299,13 +303,18 @@ class _Bench:
     def _embed(self, network: ChordMixer) -> dict[str, NDArray[np.float32]]:
         began = time.monotonic()
         embedder = Embedder(network, EmbedConfig(strand=self.config.strand), device=self.device, products=self.products)
-        vectors = {
-            name: np.concatenate([cell.x for cell in embedder.embed(_records(split.corpus))])
-            for name, split in self.splits._asdict().items()
-            if split is not None
-        }
+        vectors = {}
+        for name, split in self.splits._asdict().items():
+            if split is not None:
+                vectors[name] = np.concatenate([cell.x for cell in self._cells(embedder, split.corpus)])
         self._embed_seconds += time.monotonic() - began
         return vectors
+
+    def _cells(self, embedder: Embedder, corpus: Corpus) -> Iterator[Cell]:
+        for cell in embedder.embed(_records(corpus)):
+            if self.should_stop():
+                raise Stopped
+            yield cell
 
     def _data(
         self, vectors: Mapping[str, NDArray[np.float32]], train: LabelledSet, valid: LabelledSet
@@ -316,9 +325,7 @@ class _Bench:
         own, held = (Data(vectors["train"][[int(id) for id in split.ids]], split.labels) for split in (train, valid))
         return own, held, test
 
-    def _finetune(
-        self, seed: int, train: LabelledSet, valid: LabelledSet, should_stop: Callable[[], bool]
-    ) -> Prediction:
+    def _finetune(self, seed: int, train: LabelledSet, valid: LabelledSet) -> Prediction:
         name = result_name(self.task, "finetune", self.teacher.name).removesuffix(".json")
         digest = hashlib.sha256(json.dumps(self.fingerprint("finetune"), sort_keys=True).encode()).hexdigest()[:8]
         folder = self.out / "runs" / f"{name}.{digest}.seed{seed}"
@@ -333,7 +340,7 @@ class _Bench:
                 device=self.device,
                 products=self.products,
                 resume=any(folder.glob("checkpoints/*.json")),
-                should_stop=should_stop,
+                should_stop=self.should_stop,
             )
             if not outcome.finished:
                 raise Stopped

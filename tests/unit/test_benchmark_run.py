@@ -107,7 +107,7 @@ def test_a_second_run_measures_nothing_and_an_interrupted_one_goes_on(folder: Pa
     with pytest.raises(Stopped):
         measure(folder, teacher, config, should_stop=stop_at_third)
     again = measure(folder, teacher, config)
-    assert [step.is_new for step in again] == [False, False, *[True] * 5]
+    assert [step.is_new for step in again] == [False, *[True] * 6]  # it was stopped while it embedded
     straight = [step.run["test"] for step in again]
     assert [step.is_new for step in measure(folder, teacher, config)] == [False] * 7
     for path in (folder.parent / "results").glob("*.json"):
