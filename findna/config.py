@@ -481,6 +481,8 @@ class WindowsConfig:
         max_n: Largest share of N in a window.
         max_shared: Largest share of its 31-mers that a window may have in common with those before it; 1 leaves out
             only windows that were there as they are, on either strand.
+        exclude_words: 31-mers of excluded sequences that a window needs to be left out; 1 is the strictest, 60 spares
+            windows that have one interspersed repeat in common with them.
         strand: "both" turns half of the windows into their reverse complement, "+" takes all as they are.
         n_held_out: Windows to measure on, at most, where something is held out.
         seed: Of the draws.
@@ -493,13 +495,14 @@ class WindowsConfig:
     min_length: int = 100
     max_length: int = 1000
     max_n: float = 0.1
-    max_shared: float = 0.9
+    max_shared: float = 0.95
+    exclude_words: int = 1
     strand: str = "both"
     n_held_out: int = 1000
     seed: int = 0
 
     def __post_init__(self) -> None:
-        positive = ("n", "min_length", "n_held_out")
+        positive = ("n", "min_length", "exclude_words", "n_held_out")
         problems = [
             f"{name} must be at least 1, not {getattr(self, name)}" for name in positive if not getattr(self, name) >= 1
         ]

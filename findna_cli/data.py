@@ -78,7 +78,7 @@ def windows(
         list[str] | None,
         typer.Option(
             "--exclude",
-            help="Table, FASTA or BED of sequences with which no window may share a 31-mer; once for each.",
+            help="Table, FASTA or BED of sequences with which no window may share 31-mers; once for each.",
             show_default=False,
         ),
     ] = None,

@@ -18,6 +18,8 @@ ONE_IN = 4
 """`Novelty` looks at one word in so many: one in four, chosen by a hash."""
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+_MOST_BITS = 28
+_CHUNK = 1 << 20
 
 Verdict = Literal["", "repeated", "overlapping"]
 
@@ -38,20 +40,30 @@ class WordSet:
                 n += len(words)
         self._words = self._words[:n]
         self._words.sort()  # in place: there may be a hundred million
+        # A table of hashes tells of most words at once that they are not here.
+        n_bits = min(_MOST_BITS, (4 * n).bit_length())
+        self._shift = np.uint64(64 - n_bits)
+        self._may_have = np.zeros(1 << n_bits, dtype=np.bool_)
+        for start in range(0, n, _CHUNK):
+            self._may_have[self._hash(self._words[start : start + _CHUNK])] = True
 
     def __len__(self) -> int:
         return len(self._words)
 
-    def shared_by(self, corpus: Corpus) -> NDArray[np.bool_]:
-        """Whether each sequence has at least one of these words, on either strand; shape (n,)."""
-        is_shared = np.zeros(len(corpus), dtype=np.bool_)
+    def count_in(self, corpus: Corpus) -> NDArray[np.int64]:
+        """How many of the words of each sequence are among these, on either strand; shape (n,)."""
+        n_shared = np.zeros(len(corpus), dtype=np.int64)
         if not len(self):
-            return is_shared
-        owners, words = _all_words(corpus)
-        ordered = np.sort(words)  # in order the search runs through memory once
-        common = ordered[_is_in(self._words, ordered)]
-        is_shared[owners[_is_in(common, words)]] = True
-        return is_shared
+            return n_shared
+        for owners, words in iter_words(corpus, WORD):
+            is_candidate = self._may_have[self._hash(words)]
+            owners, words = owners[is_candidate], words[is_candidate]
+            order = np.argsort(words)  # in order the search runs through memory once
+            n_shared += np.bincount(owners[order[_is_in(self._words, words[order])]], minlength=len(corpus))
+        return n_shared
+
+    def _hash(self, words: Words) -> Words:
+        return words * _MIX >> self._shift
 
 
 class Novelty:

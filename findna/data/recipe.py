@@ -32,12 +32,12 @@ BLOCK = 4096
 """Windows drawn at a time. Part of the recipe: another number gives other windows."""
 
 _DRY_BLOCKS = 8
-_DRY_SHARE = 0.01
+_DRY_SHARE = 0.02
 _LEVEL = 6
 
 REASONS = {
     "n": "with too much N",
-    "excluded": "with a 31-mer of an excluded sequence",
+    "excluded": "with 31-mers of excluded sequences",
     "repeated": "that were there as they are, on either strand",
     "overlapping": "with most 31-mers in others",
 }
@@ -97,8 +97,8 @@ def make_windows(
         genome: FASTA or .2bit that BED files are on.
         weights: Factors by the name of the origin; else 1.
         holdout: Contigs, or names of origins, whose windows are only measured on.
-        exclude: Tables, FASTA or BED files of sequences; a window that shares a 31-mer with one of them, on either
-            strand, is left out.
+        exclude: Tables, FASTA or BED files of sequences; a window that shares `exclude_words` 31-mers with them, on
+            either strand, is left out.
         force: Replace existing files.
         on_draw: Told after each block how many windows there are.
 
@@ -234,7 +234,8 @@ class Sift:
     def _judge(self, block: Sequence[Window], *, most: int) -> Iterator[tuple[Window, str]]:
         """Each window with the reason why it is left out, or ""; up to the last of `most` that are kept."""
         is_n = np.array([np.mean(window.codes == N) > self._config.max_n for window in block])
-        is_excluded = self._excluded.shared_by(corpus_of(window.codes for window in block))
+        n_excluded = self._excluded.count_in(corpus_of(window.codes for window in block))
+        is_excluded = n_excluded >= self._config.exclude_words
         is_fit = ~is_n & ~is_excluded
         fit = [window.codes for window, fits in zip(block, is_fit, strict=True) if fits]
         verdicts = iter(self._novelty.sift(fit, most=most))

@@ -168,9 +168,9 @@ def test_one_shared_word_is_enough_and_30_bases_are_not():
     found = WordSet([corpus_of([a])])
     n = np.array([4], np.uint8)  # so that chance does not make 30 bases 31
     spliced = [np.concatenate([b, n, reverse_complement(a[20 : 20 + size]), n, b]) for size in (30, 31)]
-    assert found.shared_by(corpus_of(spliced)).tolist() == [False, True]
-    assert found.shared_by(corpus_of([])).tolist() == []
-    assert WordSet([]).shared_by(corpus_of(spliced)).tolist() == [False, False]
+    assert found.count_in(corpus_of([*spliced, a, b])).tolist() == [0, 1, 70, 0]
+    assert found.count_in(corpus_of([])).tolist() == []
+    assert WordSet([]).count_in(corpus_of(spliced)).tolist() == [0, 0]
 
 
 def test_a_window_that_was_there_is_left_out_on_either_strand_in_any_call():
