@@ -53,6 +53,18 @@ def pretrain(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out, with its inputs and flags.")
     ] = False,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Go on, in a new --out, from the file of an --export, with its flags.", show_default=False
+        ),
+    ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export", help="Write the newest checkpoint of --out to one small file, and end.", show_default=False
+        ),
+    ] = None,
     checkpoint_every: Annotated[str, typer.Option("--checkpoint-every", help="Time between checkpoints.")] = "5m",
     n_reports: Annotated[
         int, typer.Option("--n-reports", min=1, help="How often to measure the held-out windows.")
@@ -91,9 +103,10 @@ def pretrain(
     import signal
 
     from findna.nn.device import pick_device, pick_products
-    from findna.train.parallel import device_of, find_place, join, launch
-    from findna.train.plan import make_plan, resume_plan
-    from findna.train.pretrain import Report
+    from findna.train.parallel import device_of, find_place, is_restart, join, launch
+    from findna.train.plan import follow_plan, make_plan, resume_plan
+    from findna.train.portable import export_run, import_run, portable_plan
+    from findna.train.pretrain import Report, job_of
     from findna.train.pretrain import pretrain as run
     from findna.train.sources import load_sources
     from findna_cli.console import Every, progress, say, write_report
@@ -108,7 +121,15 @@ def pretrain(
         **settings,
     }
     given = {name: value for name, value in flags.items() if value is not None}
-    plan = resume_plan(out, given) if resume else make_plan(given)
+    if export:
+        say(f"{export}: {export_run(out, export):,} bytes; `findna pretrain --from {export}` goes on", quiet=quiet)
+        return
+    if start_from and resume:
+        raise ConfigError("give --from or --resume, not both: --from begins a new run directory")
+    if start_from:
+        plan = follow_plan(portable_plan(start_from), given)
+    else:
+        plan = resume_plan(out, given) if resume else make_plan(given)
     config = plan.config
     save_every = parse_duration(checkpoint_every)
     place = find_place()
@@ -122,6 +143,10 @@ def pretrain(
             "leave it out, they say how many there are"
         )
     quiet = quiet or place.rank > 0
+    if start_from:
+        if place.rank == 0 and not is_restart(place, job_of(out)):
+            import_run(start_from, out, job=place.job)
+        resume = True
     set_threads(threads or max(1, n_cpus() // place.local_size), deterministic=deterministic)
     where = device_of(place, "cuda" if gpus else "cpu" if processes else device, pick_device)
     products = pick_products(precision, where)

@@ -73,13 +73,24 @@ def read_plan(out: Path) -> Plan:
     """
     path = out / "pretrain.json"
     try:
-        stored = json.loads(path.read_text())
+        text = path.read_text()
+    except OSError as error:
+        raise TrainingError(f"{out}: nothing to resume: no pretrain.json") from error
+    return parse_plan(text, path)
+
+
+def parse_plan(text: str, path: Path) -> Plan:
+    """The plan in the text of a `pretrain.json`, which `path` holds.
+
+    Raises:
+        TrainingError: It is damaged.
+    """
+    try:
+        stored = json.loads(text)
         asked: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in stored["plan"].items()
         }
         return Plan(PretrainConfig.from_dict(stored["config"]), **asked)
-    except OSError as error:
-        raise TrainingError(f"{out}: nothing to resume: no pretrain.json") from error
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise TrainingError(f"{path}: damaged, or of another version of findna: {error!r}") from error
 
@@ -91,7 +102,15 @@ def resume_plan(out: Path, given: Mapping[str, Any]) -> Plan:
         TrainingError: There is none, or it is damaged.
         ConfigError: Something given differs from it.
     """
-    plan = read_plan(out)
+    return follow_plan(read_plan(out), given)
+
+
+def follow_plan(plan: Plan, given: Mapping[str, Any]) -> Plan:
+    """A plan that is gone on with; inputs or a genome that are given are taken instead of those it names.
+
+    Raises:
+        ConfigError: Something given differs from it.
+    """
     _check_sources(given)
     for name, value in given.items():
         stored = getattr(plan if name in _OWN else plan.config, name)

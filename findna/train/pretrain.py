@@ -40,6 +40,7 @@ from findna.train.baseline import MaskedKmerModel
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.log import Log
 from findna.train.parallel import Team, is_restart
+from findna.train.portable import rewarmed
 from findna.train.schedule import cosine, learning_rate
 
 VALID_EPOCH = 2**32 - 1
@@ -465,6 +466,7 @@ def pretrain(
     _require_equal(team.gather([fingerprint]))
     total = config.steps or config.epochs * (len(corpus) // batch_size)
     step, n_bases, spent = 0, 0, 0.0
+    rewarm_from: int | None = None
     last: dict[str, float] = {}
     next_report, n_collapsed = 0.0, 0
     if resume:
@@ -474,6 +476,7 @@ def pretrain(
         trainer.load(tensors)
         step, n_bases, spent, last = state["step"], state["n_bases"], state["seconds"], state["last"]
         total, time_budget = state["total_steps"], state["time_budget"]
+        rewarm_from = state.get("rewarm_from")
         next_report, n_collapsed = state.get("next_report", step / total), state.get("n_collapsed", 0)
     if team.is_main:
         stored = {**made_of, "plan": dict(asked), "job": team.place.job}
@@ -498,6 +501,7 @@ def pretrain(
             "n_collapsed": n_collapsed,
             "total_steps": clock.total_steps,
             "time_budget": time_budget,
+            "rewarm_from": rewarm_from,
         }
         log.flush()  # a resume keeps the rows up to its checkpoint
         save_checkpoint(folder, step, trainer.tensors(), state)
@@ -523,6 +527,7 @@ def pretrain(
             progress = (step + 0.5) / clock.total_steps
             epoch, portion = next(stream)
             rate = learning_rate(progress, peak=config.learning_rate, warmup=config.warmup)
+            rate = rewarmed(rate, step=step, rewarm_from=rewarm_from, total_steps=clock.total_steps)
             momentum = cosine(progress, config.momentum, 1.0)
             figures = trainer.update(portion, rate=rate, momentum=momentum)
             step += 1
@@ -575,7 +580,7 @@ def _enter(out: Path, resume: bool, team: Team) -> bool:
     """
     if resume:
         return True
-    if is_restart(team.place, _job_of(out)):  # one of this job's processes was lost, and all were started anew
+    if is_restart(team.place, job_of(out)):  # one of this job's processes was lost, and all were started anew
         return any((out / "checkpoints").glob("step-*.json"))
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -586,7 +591,7 @@ def _enter(out: Path, resume: bool, team: Team) -> bool:
     return False
 
 
-def _job_of(out: Path) -> str | None:
+def job_of(out: Path) -> str | None:
     """The job that began a run directory; None where there is none."""
     try:
         return str(json.loads((out / "pretrain.json").read_text()).get("job", ""))
