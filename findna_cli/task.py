@@ -39,7 +39,7 @@ def info(
     facts = _facts(name) if is_builtin else {}
     for key, value in facts.items():
         if key not in ("prepare", "command"):
-            typer.echo(f"{key:16} {_text(value)}".rstrip())
+            typer.echo(f"{key:16} {' '.join(value) if key in ('flags', 'teacher') else _text(value)}".rstrip())
     if is_builtin and not read_task(name).has_weights:
         typer.echo(f"\nTo train it:\n\n{_indented(facts['prepare'])}\n\n    {facts['command']}")
         write_report(json_file, facts)

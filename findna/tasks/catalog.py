@@ -40,6 +40,8 @@ class Task:
         valid: Files of the validation split; () where a tenth of the training split serves.
         test: Files of the test split.
         flags: What the recipe changes of the preset, as flags.
+        teacher: Flags of `findna pretrain` on the training sequences, where the task has a teacher of its own.
+        limits: What its predictions must not be used for.
         prepare: How these files come from the download.
     """
 
@@ -59,6 +61,8 @@ class Task:
     valid: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    teacher: tuple[str, ...] = ()
+    limits: str = ""
     published: str = ""
     prepare: str = ""
 
@@ -82,14 +86,19 @@ class Task:
 
     @property
     def command(self) -> str:
-        """The command that trains it."""
+        """The command that trains it; for a task with a teacher of its own, after the one that pretrains that."""
+        first = ""
         words = ["findna", "finetune", *self.train]
         for flag, files in (("--valid", self.valid), ("--test", self.test)):
             words += [word for path in files for word in (flag, path)]
         if any(label != name for label, name in self.classes.items()):
             words += ["--class-names", ",".join(self.classes.values())]
+        if self.teacher:
+            own = f"runs/{self.name}-teacher"
+            first = shlex.join(["findna", "pretrain", f"{self.name}.fa", *self.teacher, "--out", own]) + " && "
+            words += ["--model", own]
         words += ["--preset", self.preset, *self.flags, "--out", f"runs/{self.name}"]
-        return shlex.join(words)
+        return first + shlex.join(words)
 
 
 def task_names() -> list[str]:

@@ -1,0 +1,166 @@
+"""Train the built-in tasks whose data lies in DIR, and put their heads into the package, with the table of docs/tasks.md.
+
+    python docs/make_heads.py --data DIR [--tasks covid tf-0] [--work runs/heads]
+
+Run it again whenever the default teacher changes. DIR holds the GUE sets, `covid/` and `genomic_benchmarks/` (tables
+`DATASET.*.tsv.gz` with the columns split, label, sequence). A task whose files are not there keeps what it has. Each
+recipe is the one of `findna task info NAME`; a task that has a teacher of its own has it pretrained first.
+"""
+
+import argparse
+import csv
+import gzip
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from findna.io.files import write_atomic
+from findna.models.store import load_model
+from findna.models.task import load_task, save_task
+from findna.tasks.catalog import HEADS, Task, read_task, task_names
+
+PAGE = Path(__file__).parent / "tasks.md"
+MARKS = ("<!-- heads -->", "<!-- /heads -->")
+FIGURES = ("accuracy", "macro_f1", "mcc", "auroc")
+
+
+def run(*words: str | Path) -> None:
+    """Run findna, or stop."""
+    print("findna", shlex.join(map(str, words)), flush=True)
+    subprocess.run([sys.executable, "-m", "findna_cli", *map(str, words)], check=True)
+
+
+def locate(data: Path, name: str) -> tuple[Path, str] | None:
+    """A task's file under DIR, plain or gzip, and what is to be said of it; None if it is not there."""
+    short = Path(*Path(name).parts[1:])
+    for folder in (data, data / Path(name).parts[0], data / Path(name).parts[0].lower()):
+        for stem, note in ((short.stem, ""), ("train_partial_nt", "a random tenth of the official training split")):
+            if note and short.stem != "train":
+                continue
+            for ending in (".csv", ".csv.gz"):
+                path = folder / short.with_name(stem + ending)
+                if path.is_file():
+                    return path, note
+    return None
+
+
+def cut_tables(task: Task, data: Path, work: Path) -> dict[str, Path]:
+    """Training and test table of a GenomicBenchmarks set from its table of sequences."""
+    found = sorted((data / "genomic_benchmarks").glob(f"{task.dataset}.*.tsv.gz"))
+    if not found:
+        return {}
+    with gzip.open(found[0], "rt", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    if {row["label"] for row in rows} != set(task.classes):
+        return {}
+    work.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "test"):
+        with (work / f"{split}.csv").open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["sequence", "label"])
+            writer.writerows((row["sequence"], row["label"]) for row in rows if row["split"] == split)
+    return {split: work / f"{split}.csv" for split in ("train", "test")}
+
+
+def splits_of(task: Task, data: Path, work: Path) -> tuple[dict[str, list[Path]], list[str]]:
+    """The files of each split, and what is to be said of them; no training split if a file is missing."""
+    if task.suite == "genomic-benchmarks":
+        tables = cut_tables(task, data, work / "data")
+        return {split: [path] for split, path in tables.items()}, ["a part of the official set, and no random sample"]
+    splits: dict[str, list[Path]] = {}
+    notes: list[str] = []
+    for split in ("train", "valid", "test"):
+        for name in getattr(task, split):
+            if (found := locate(data, name)) is None:
+                return {}, []
+            splits.setdefault(split, []).append(found[0])
+            notes += [f"{split}: {found[1]}"] if found[1] else []
+    return splits, notes
+
+
+def pretrain_teacher(task: Task, train: Path, work: Path) -> Path:
+    """The task's own teacher, pretrained on its training sequences."""
+    folder = work / "teacher"
+    if not (folder / "config.json").is_file():
+        fasta = work / "train.fa"
+        with gzip.open(train, "rt", newline="") as table, fasta.open("w") as file:
+            for number, row in enumerate(csv.DictReader(table)):
+                file.write(f">{number}\n{row['sequence']}\n")
+        run("pretrain", fasta, *task.teacher, "--out", folder)
+    return folder
+
+
+def make_head(task: Task, data: Path, work: Path) -> bool:
+    """Train a task and put its head into the package; False if its data is not there."""
+    splits, notes = splits_of(task, data, work)
+    if "train" not in splits:
+        return False
+    out = work / "run"
+    if not (out / "config.json").is_file():
+        words: list[str | Path] = ["finetune", *splits["train"]]
+        for split in ("valid", "test"):
+            words += [word for path in splits.get(split, []) for word in (f"--{split}", path)]
+        if any(label != name for label, name in task.classes.items()):
+            words += ["--class-names", ",".join(task.classes.values())]
+        if task.teacher:
+            words += ["--model", pretrain_teacher(task, splits["train"][0], work)]
+        run(*words, "--preset", task.preset, *task.flags, "--out", out)
+    model = load_task(out)
+    is_default = model.teacher["sha256"] == load_model().sha256
+    lines = [
+        f"Data: {task.source}. {task.url}. Licence: {task.licence}.",
+        *(f"Trained on: {note}; its figures do not stand beside published ones." for note in notes),
+        f"Not for: {task.limits or 'diagnosis, or sequences unlike those it was trained on'}.",
+        f"Trained by `{task.command}`.",
+    ]
+    save_task(
+        task.head,
+        model.network,
+        model.head,
+        name=task.name,
+        settings=model.settings,
+        teacher=model.teacher,
+        metrics=model.metrics,
+        training=model.training,
+        card=f"# {task.name}\n\n{task.title}.\n\n" + "\n\n".join(lines) + "\n\n" + (out / "CARD.md").read_text(),
+        with_encoder=not (is_default and "--frozen" in task.flags),
+    )
+    return True
+
+
+def table() -> str:
+    """The figures of every shipped head on its test split, in Markdown."""
+    lines = [
+        "| task | training sequences | test sequences | " + " | ".join(FIGURES) + " |",
+        "|---|---|---|" + "---|" * 4,
+    ]
+    for name in task_names():
+        if not read_task(name).has_weights:
+            continue
+        head = HEADS / name
+        metrics = json.loads((head / "metrics.json").read_text())
+        data = json.loads((head / "config.json").read_text())["training"]["data"]
+        test = metrics["test"]
+        figures = " | ".join(f"{test[key]:.3f}" for key in FIGURES)
+        lines.append(f"| `{name}` | {data['train']['n']:,} | {test['n']:,} | {figures} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train, copy, tabulate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--tasks", nargs="+", default=task_names(), choices=task_names())
+    parser.add_argument("--work", type=Path, default=Path("runs/heads"), help="runs; a finished one is not repeated")
+    args = parser.parse_args()
+    for name in args.tasks:
+        is_made = make_head(read_task(name), args.data, args.work / name)
+        print(f"{name}: {'made' if is_made else 'its data is not there'}", flush=True)
+    before, _, rest = PAGE.read_text().partition(MARKS[0])
+    write_atomic(PAGE, f"{before}{MARKS[0]}\n{table()}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+
+
+if __name__ == "__main__":
+    main()
