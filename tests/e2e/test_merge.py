@@ -1,0 +1,210 @@
+"""`findna embed --shard` with `findna merge`, and `--workers`: the content of one run, whatever it was divided into."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pysam
+import pytest
+from command import Table, call, embedded, left_behind, n_lines, read, start
+from test_embed_outputs import OFTEN, rows, same
+
+Write = Callable[..., Path]
+
+
+def merged(*args: object) -> Table:
+    """`findna merge` to all.h5; it must succeed."""
+    result = call("merge", *args, "-o", "all.h5", "--force")
+    assert result.code == 0, result.err
+    return read(Path("all.h5"))
+
+
+def parts_of(n: int, *flags: object) -> list[Path]:
+    for number in range(1, n + 1):
+        embedded(*flags, "--shard", f"{number}/{n}")
+    return sorted(Path().glob(f"*.part*of{n}.h5"))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_regions_divided_and_merged_are_those_of_one_run(write: Write, genome: Path, model: Path, n: int) -> None:
+    text = 2 * rows(750) + "chrN\t50\t120\nchrN\t90\t190\n"
+    bed = write("many.bed", text)
+    flags = [bed, "-g", genome, "-m", model, "--on-error", "skip", "--max-n", 0.6, "--batch-bases", 512]
+    embedded(*flags, "-o", "whole.h5")
+    whole = read(Path("whole.h5"))
+    assert any(id.endswith("_2") for id in whole.obs["id"])
+    assert any("are N" in reason for reason in whole.skipped["reason"])
+    parts = parts_of(n, *flags)
+    assert len(parts) == n
+    same(merged(*reversed(parts)), whole)
+    n_bases = [sum(read(part).obs["length"]) for part in parts]
+    assert max(n_bases) - min(n_bases) < 2 * (4 * 512 + 90)
+
+
+def test_sequences_and_tokens_divided_and_merged_are_those_of_one_run(write: Write, model: Path) -> None:
+    texts = [f">s{i}\n{('ACGTTGCA' * 30)[i % 7 : 20 + i % 97 + 100 * (i == 3)]}\n" for i in range(400)]
+    one, two = write("a.fa", "".join(texts[:250]), "gz"), write("b.fa", "".join(texts[250:]))
+    flags = [one, two, "-m", model, "--pool", "mean,cls,tokens", "--batch-bases", 300]
+    embedded(*flags, "-o", "whole.h5")
+    parts = [embedded(*flags, "--shard", f"{i}/3", "-o", f"x{i}.h5") and Path(f"x{i}.h5") for i in (1, 2, 3)]
+    table, whole = merged(*parts), read(Path("whole.h5"))
+    same(table, whole)
+    assert table.cls is not None
+    assert whole.cls is not None
+    assert table.cls.tobytes() == whole.cls.tobytes()
+    size = Path("whole.tokens.h5").stat().st_size
+    assert Path("all.tokens.h5").stat().st_size == size
+
+
+def test_reads_divided_and_merged_are_those_of_one_run(write: Write, model: Path) -> None:
+    head = "@HD\tVN:1.6\n@SQ\tSN:chr1\tLN:2000\n"
+    reads = "".join(f"r{i}\t0\tchr1\t{1 + i}\t60\t30M\t*\t0\t0\t{'ACGTT' * 6}\t*\n" for i in range(300))
+    pysam.view("-b", "-o", "r.bam", str(write("r.sam", head + reads)), catch_stdout=False)
+    embedded("r.bam", "-m", model, "-o", "whole.h5", "--batch-bases", 512)
+    parts = parts_of(8, "r.bam", "-m", model, "--batch-bases", 512)
+    assert any(not len(read(part).x) for part in parts)  # fewer cells than shards
+    same(merged(*parts), read(Path("whole.h5")))
+
+
+def test_a_fault_is_found_by_every_shard_as_by_one_run(write: Write, model: Path) -> None:
+    fasta = write("a.fa", ">a\nACGT\n>b\nAC\n>a\nACG\n")
+    for number in (1, 2):
+        result = call("embed", fasta, "-m", model, "--shard", f"{number}/2")
+        assert result.code == 1
+        assert "FASTA file a.fa, line 5: the id was there before" in result.err
+    assert left_behind("a.part") == []
+
+
+def test_a_shard_is_resumed_only_as_itself(write: Write, model: Path) -> None:
+    fasta = write("a.fa", "".join(f">s{i}\nACGTACGTT\n" for i in range(3000)))
+    flags = [fasta, "-m", model, "--precision", "fp32", "-t", 1, "-o", "p.h5"]
+    command = [sys.executable, "-c", OFTEN, "embed", *flags, "--shard", "2/2"]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
+    while n_lines(Path("p.h5.partial/journal")) < 3 and process.poll() is None:
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() == -9
+    other = call("embed", *flags, "--shard", "1/2", "--resume")
+    assert other.code == 1
+    assert "shard.number was 2, is 1" in other.err
+    assert call("merge", "p.h5.partial", "-o", "all.h5").err.count("is an unfinished run") == 1
+    assert call("embed", *flags, "--shard", "2/2", "--resume", "--json", "r.json").code == 0
+    assert json.loads(Path("r.json").read_text())["n_resumed"] >= 128
+    embedded(fasta, "-m", model, "--shard", "1/2", "-o", "q.h5")
+    embedded(fasta, "-m", model, "-o", "whole.h5")
+    same(merged("p.h5", "q.h5"), read(Path("whole.h5")))
+
+
+def test_auto_takes_the_shard_from_the_environment_and_puts_it_into_the_name(
+    write: Write, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fasta = write("a.fa", ">a\nACGT\n")
+    missing = call("embed", fasta, "-m", model, "--shard", "auto")
+    assert missing.code == 2
+    assert "--shard auto needs torchrun" in missing.err
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    embedded(fasta, "-m", model, "--shard", "auto", "-o", "x.h5")
+    embedded(fasta, "-m", model, "--shard", "auto")
+    assert [left_behind("x"), left_behind("a.part")] == [["x.part2of2.h5"], ["a.part2of2.h5"]]
+
+
+def test_a_dry_run_says_what_a_shard_has(write: Write, model: Path) -> None:
+    fasta = write("a.fa", "".join(f">s{i}\nACGTACGTT\n" for i in range(300)))
+    result = call("embed", fasta, "-m", model, "--shard", "2/2", "--dry-run", "--json", "r.json")
+    assert result.code == 0, result.err
+    report = json.loads(Path("r.json").read_text())
+    assert (report["n_records"], report["shard"], report["shard_records"], report["shard_bases"]) == (
+        300,
+        "2/2",
+        172,
+        172 * 9,
+    )
+
+
+@pytest.mark.parametrize("flags", [[], ["--pool", "mean,cls,tokens"]])
+def test_two_processes_give_what_one_gives(write: Write, genome: Path, model: Path, flags: list[str]) -> None:
+    bed = write("many.bed", rows(1500))
+    flags = [bed, "-g", genome, "-m", model, "--on-error", "skip", *flags]  # type: ignore[list-item]
+    embedded(*flags, "-o", "whole.h5")
+    embedded(*flags, "-o", "out.h5", "--workers", 2)
+    table, whole = read(Path("out.h5")), read(Path("whole.h5"))
+    same(table, whole)
+    assert table.meta["provenance"]["processes"] == 2
+    if "--pool" in flags:
+        assert Path("out.tokens.h5").read_bytes() == Path("whole.tokens.h5").read_bytes()
+
+
+def test_a_fault_ends_several_processes_as_it_ends_one(write: Write, model: Path) -> None:
+    fasta = write("a.fa", "".join(f">s{i}\nACGTACGTT\n" for i in range(1000)) + ">s3\nAC\n")
+    flags = ["-m", model, "-o", "out.h5", "--precision", "fp32", "-t", 1]
+    result = call("embed", fasta, *flags, "--workers", 2)
+    assert result.code == 1
+    assert "record s3: the id was there before; ids must be unique; --on-error skip leaves it out" in result.err
+    assert call("embed", fasta, *flags, "--on-error", "skip", "--force").code == 0  # one process, and no spool in use
+    assert len(read(Path("out.h5")).x) == 1000
+
+
+def children(pid: int) -> list[int]:
+    """Processes of a process that make cells."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    found = map(int, path.read_text().split()) if path.exists() else []
+    return [child for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def is_alive(pid: int) -> bool:
+    path = Path(f"/proc/{pid}/stat")
+    return path.exists() and path.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list processes there")
+@pytest.mark.parametrize("what", ["a worker", "Ctrl-C", "the parent"])
+def test_whoever_is_killed_the_rows_are_kept_and_nobody_stays_behind(write: Write, model: Path, what: str) -> None:
+    fasta = write("a.fa", "".join(f">s{i}\n{'ACGTACGTT' * 40}\n" for i in range(4000)))
+    flags = [fasta, "-m", model, "-o", "out.h5", "--precision", "fp32", "-t", 1, "--resume"]
+    command = [sys.executable, "-c", OFTEN, "embed", *flags, "--workers", "2"]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, start_new_session=True)
+    while n_lines(Path("out.h5.partial/journal")) < 3 and process.poll() is None:
+        time.sleep(0.001)
+    workers = children(process.pid)
+    assert len(workers) == 2
+    if what == "a worker":
+        os.kill(workers[0], signal.SIGKILL)
+    elif what == "Ctrl-C":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.kill()
+    error = process.communicate()[1].decode()
+    assert "Traceback" not in error
+    if what == "a worker":
+        assert process.returncode == 1
+        assert f"findna: process {workers[0]} on cpu was ended by signal 9 (too little memory?); what is" in error
+    elif what == "Ctrl-C":
+        assert process.returncode == 130
+        assert error.startswith("out.h5.partial is kept: the same command with --resume goes on\n")
+    ended = time.monotonic() + 20
+    while any(map(is_alive, workers)) and time.monotonic() < ended:
+        time.sleep(0.01)
+    assert not any(map(is_alive, workers))
+    assert not Path("out.h5").exists()
+    embedded(*flags[:-1], "--resume", "--json", "r.json")  # with one process: it makes the same cells
+    assert json.loads(Path("r.json").read_text())["n_resumed"] >= 128
+    embedded(fasta, "-m", model, "-o", "whole.h5")
+    same(read(Path("out.h5")), read(Path("whole.h5")))
+
+
+def test_more_than_one_process_refuses_stdin_and_gpus_that_are_not_there(write: Write, model: Path) -> None:
+    for flags in (["--workers", 2], ["--shard", "1/2"]):
+        result = call("embed", "-", "-m", model, "-o", "x.h5", *flags, stdin=b">a\nACGT\n")
+        assert result.code == 2
+        assert "stdin does not go with" in result.err
+    process = start("embed", write("a.fa", ">a\nACGT\n"), "-m", model, "--gpus", 99)
+    error = process.communicate()[1].decode()
+    assert process.returncode == 2
+    assert "is not to be had here" in error
+    assert left_behind("a") == ["a.fa"]
