@@ -481,8 +481,8 @@ class WindowsConfig:
         max_n: Largest share of N in a window.
         max_shared: Largest share of its 31-mers that a window may have in common with those before it; 1 leaves out
             only windows that were there as they are, on either strand.
-        exclude_words: 31-mers of excluded sequences that a window needs to be left out; 1 is the strictest, 60 spares
-            windows that have one interspersed repeat in common with them.
+        exclude_words: 31-mers of excluded sequences that a window needs to be left out; 1 is the strictest, more spare
+            windows that have but a stretch of a repeat in common with them.
         strand: "both" turns half of the windows into their reverse complement, "+" takes all as they are.
         n_held_out: Windows to measure on, at most, where something is held out.
         seed: Of the draws.
