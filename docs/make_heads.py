@@ -16,6 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from Bio import SeqIO
+
 from findna.io.files import write_atomic
 from findna.models.store import load_model
 from findna.models.task import load_task, save_task
@@ -73,11 +75,26 @@ def splits_of(task: Task, data: Path, work: Path) -> tuple[dict[str, list[Path]]
     notes: list[str] = []
     for split in ("train", "valid", "test"):
         for name in getattr(task, split):
+            if name == "covid/dev_genomes.csv" and (data / "covid/dev_genomes.fa.gz").is_file():
+                splits[split].append(genome_table(data, work))
+                continue
             if (found := locate(data, name)) is None:
                 return {}, []
             splits.setdefault(split, []).append(found[0])
             notes += [f"{split}: {found[1]}"] if found[1] else []
     return splits, notes
+
+
+def genome_table(data: Path, work: Path) -> Path:
+    """Whole genomes of the validation split as a table, so that joined windows are calibrated too."""
+    table = work / "dev_genomes.csv"
+    work.mkdir(parents=True, exist_ok=True)
+    labels = {name: label for label, name in read_task("covid").classes.items()}
+    with gzip.open(data / "covid/dev_genomes.fa.gz", "rt") as fasta, table.open("w") as file:
+        file.write("sequence,label\n")
+        for record in SeqIO.parse(fasta, "fasta"):
+            file.write(f"{record.seq},{labels[record.description.split()[1]]}\n")
+    return table
 
 
 def pretrain_teacher(task: Task, train: Path, work: Path) -> Path:

@@ -24,11 +24,9 @@ from findna.models.store import Model
 from findna.models.task import PLAN, TaskModel, encode_parts, save_task
 from findna.train.card import draw_curve, task_card
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
-from findna.train.features import (
-    score,
-)
+from findna.train.features import score
 from findna.train.log import Log
-from findna.train.objectives import balanced_weights, figures_of, fit_temperatures
+from findna.train.objectives import balanced_weights, figures_by_kind, fit_temperatures
 from findna.train.probe import fit_probe
 from findna.train.schedule import learning_rate
 from findna.train.tuner import Split, Tuner, make_network, settings_of
@@ -322,10 +320,11 @@ class _Run:
         scores = tuner.scores(tuner.valid, network, head)
         one, several = fit_temperatures(scores, tuner.valid.labels, tuner.valid.is_joined, objective)
         settings = dataclasses.replace(tuner.settings, temperature=one, joined_temperature=several)
-        metrics = {"valid": figures_of(scores, tuner.valid.labels, tuner.valid.is_joined, settings)}
+        metrics = figures_by_kind("valid", scores, tuner.valid.labels, tuner.valid.is_joined, settings)
         if test is not None:
             split = Split(test, settings, tuner.labels)
-            metrics["test"] = figures_of(tuner.scores(split, network, head), test.labels, split.is_joined, settings)
+            scores = tuner.scores(split, network, head)
+            metrics |= figures_by_kind("test", scores, test.labels, split.is_joined, settings)
         summary = {
             "steps": self.step,
             "best_epoch": self.best_epoch,

@@ -129,6 +129,16 @@ def figures_of(
     return figures
 
 
+def figures_by_kind(
+    split: str, scores: NDArray[Any], labels: NDArray[Any], is_joined: NDArray[np.bool_], settings: TaskSettings
+) -> dict[str, dict[str, Any]]:
+    """`figures_of` a split; where it has sequences of one window and of several, of each kind for itself too."""
+    kinds = {split: np.ones(len(labels), dtype=np.bool_)}
+    if 0 < is_joined.sum() < len(labels):
+        kinds |= {f"{split}_one_window": ~is_joined, f"{split}_joined": is_joined}
+    return {name: figures_of(scores[kind], labels[kind], is_joined[kind], settings) for name, kind in kinds.items()}
+
+
 def _targets(labels: NDArray[Any]) -> Tensor:
     return torch.as_tensor(labels if labels.dtype == np.int64 else labels.astype(np.float64))
 
