@@ -24,7 +24,9 @@ def test_a_task_is_described_in_full_and_its_command_names_all_of_it(task):
     assert task.length > 0
     assert task.url.startswith("https://")
     assert task.prepare
-    words = shlex.split(task.command)
+    first, _, last = task.command.rpartition(" && ")
+    assert shlex.split(first)[:2] == (["findna", "pretrain"] if task.teacher else [])
+    words = shlex.split(last)
     assert words[:2] == ["findna", "finetune"]
     assert words[-2:] == ["--out", f"runs/{task.name}"]
     for path in (*task.train, *task.valid, *task.test):
@@ -32,6 +34,8 @@ def test_a_task_is_described_in_full_and_its_command_names_all_of_it(task):
     if any(label != name for label, name in task.classes.items()):
         assert words[words.index("--class-names") + 1].split(",") == list(task.classes.values())
     assert words[words.index("--preset") + 1] == task.preset
+    if task.teacher:
+        assert words[words.index("--model") + 1] == shlex.split(first)[-1]
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
