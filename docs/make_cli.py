@@ -31,7 +31,7 @@ BED is 0-based and half-open; a region string such as `chr1:1,001-2,000` is 1-ba
 | variable | meaning |
 |---|---|
 | `FINDNA_GENOME` | genome that `findna pretrain` takes when nothing else is named |
-| `FINDNA_CACHE` | where indexes of read-only genomes go (default `$XDG_CACHE_HOME/findna`, else `~/.cache/findna`) |
+| `FINDNA_CACHE` | where fetched genomes and indexes of read-only genomes go (default `$XDG_CACHE_HOME/findna`, else `~/.cache/findna`) |
 | `FINDNA_DEBUG` | show tracebacks |
 """
 
