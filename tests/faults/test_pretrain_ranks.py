@@ -200,7 +200,8 @@ class Host(NamedTuple):
         before += ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "3", "--local-addr", self.address]
         before += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{first}:29400", "--rdzv-id", out]
         before += ["--rdzv-conf", f"is_host={int(self.address == first)}"]
-        env = {"GLOO_SOCKET_IFNAME": self.interface}
+        # Without this an agent that comes late waits for ever for what the others were told at their first meeting.
+        env = {"GLOO_SOCKET_IFNAME": self.interface, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
         return start(folder, out, "--checkpoint-every", "0.01s", before=before, env=env)
 
 
