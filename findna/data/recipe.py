@@ -116,15 +116,19 @@ def make_windows(
         origins = open_origins(inputs, genome=genome, holdout=holdout, stack=stack)
         factors = _factors(origins, weights or {})
         excluded, exclude_summary = _excluded(exclude, genome)
-        novelty, ids, parts = Novelty(config.max_shared), IdSet(), []
-        for index, path in enumerate(paths):
-            sift = Sift(origins, config, factors, excluded, novelty, is_held_out=index > 0)
-            with _fasta(path) as write:
+        novelty, ids = Novelty(config.max_shared), IdSet()
+        sifts = [Sift(origins, config, factors, excluded, novelty, is_held_out=i > 0) for i in range(len(paths))]
+        with ExitStack() as files:  # all get their names at the end, or none
+            writers = [files.enter_context(_fasta(path)) for path in paths]
+            for sift, write in zip(sifts, writers, strict=True):
                 for n, window in enumerate(sift, start=1):
                     write(ids.unique(window.region.id), origins[window.origin].name, window.codes)
                     if n % BLOCK == 0:
                         on_draw(n)
-            parts.append(sift.summary() | {"file": path.name, "sha256": sha256(path), "sha256_of_text": write.sha256})
+        parts = [
+            sift.summary() | {"file": path.name, "sha256": sha256(path), "sha256_of_text": write.sha256}
+            for sift, path, write in zip(sifts, paths, writers, strict=True)
+        ]
         manifest = {
             "schema": SCHEMA,
             "findna": __version__,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from findna.config import WindowsConfig
-from findna.data import recipe
+from findna.data import origins, recipe
 from findna.data.datasets import corpus_of
 from findna.data.overlap import Novelty, WordSet
 from findna.data.recipe import make_windows
@@ -262,6 +262,21 @@ def test_too_little_sequence_is_an_error_that_says_why(write, tmp_path):
     assert list(tmp_path.glob("*w.*")) == []
     with pytest.raises(InputError, match="no stretch of at least 5000 bases is left to train on"):
         make([path], tmp_path / "w.fa", min_length=5000, max_length=5000)
+
+
+def test_all_files_get_their_names_or_none(genome, write, tmp_path):
+    unknown = write("unknown.fa", f">u\n{'N' * 5000}\n")
+    with pytest.raises(InputError, match="only 0 of 1,000 windows can be drawn"):
+        make([genome, unknown], tmp_path / "w.fa", holdout=["unknown"])
+    assert [path.name for path in tmp_path.iterdir() if "w." in path.name] == []
+
+
+def test_a_genome_read_by_its_index_gives_the_same_windows(genome, tmp_path, monkeypatch):
+    in_memory = make([genome], tmp_path / "a.fa").paths[0].read_bytes()
+    monkeypatch.setattr(origins, "_MOST_IN_MEMORY", 0)
+    by_index = make([genome], tmp_path / "b.fa")
+    assert by_index.paths[0].read_bytes() == in_memory
+    assert genome.with_name("g.fa.fai").exists()
 
 
 def test_outputs_are_not_replaced_unasked(genome, tmp_path):
