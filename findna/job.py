@@ -503,7 +503,10 @@ def _workers(job: Job, engine: Engine) -> Workers:
 
 def _load_cells(job: Job, precision: str) -> MakeCells:
     """What a worker makes cells with."""
-    return dataclasses.replace(job, precision=precision).load().cells
+    engine = dataclasses.replace(job, precision=precision).load()
+    if engine.device.type == "cuda":
+        torch.cuda.set_device(engine.device)
+    return engine.cells
 
 
 def _open_writer(

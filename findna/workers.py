@@ -8,7 +8,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -157,7 +157,7 @@ class _Worker:
         hint = " (too little memory?)" if code == -signal.SIGKILL else ""
         return WorkerError(
             f"process {self._process.pid} on {self._name} {how}{hint}; "
-            "what is written is kept: --resume continues from there"
+            "what a file has so far is kept, and --resume continues from there"
         )
 
 
@@ -198,10 +198,15 @@ def _work(connection: Connection, load: Load, n_threads: int, is_deterministic: 
         for cell in load()(items, _Pipe(connection)):
             connection.send(cell)
     except BaseException as error:
-        try:
-            connection.send(error)
-        except (pickle.PicklingError, TypeError, AttributeError):
-            connection.send(RuntimeError(f"{type(error).__name__}: {error}"))
+        with suppress(OSError):  # nobody listens any more: then this is what went wrong
+            _send_error(connection, error)
+
+
+def _send_error(connection: Connection, error: BaseException) -> None:
+    try:
+        connection.send(error)
+    except (pickle.PicklingError, TypeError, AttributeError):
+        connection.send(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 def _receive(connection: Connection, inbox: "queue.SimpleQueue[list[Item] | None]") -> None:
