@@ -279,6 +279,38 @@ def test_a_genome_read_by_its_index_gives_the_same_windows(genome, tmp_path, mon
     assert genome.with_name("g.fa.fai").exists()
 
 
+def twobit(texts):
+    """A .2bit file of contigs without N."""
+    head, index, records = np.array([0x1A412743, 0, len(texts), 0], "<u4").tobytes(), b"", b""
+    first = len(head) + sum(5 + len(name) for name in texts)
+    for name, text in texts.items():
+        codes = np.array(["TCAG".index(base) for base in text] + [0] * (-len(text) % 4), np.uint8).reshape(-1, 4)
+        index += bytes([len(name)]) + name.encode() + (first + len(records)).to_bytes(4, "little")
+        records += (
+            np.array([len(text), 0, 0, 0], "<u4").tobytes() + (codes @ np.array([64, 16, 4, 1], np.uint8)).tobytes()
+        )
+    return head + index + records
+
+
+def test_a_twobit_genome_gives_the_same_windows(genome, write, tmp_path):
+    texts = {record.id: decode(record.codes) for record in read_fasta(genome)}
+    outcome = make([write("g.2bit", twobit(texts))], tmp_path / "b.fa")
+    assert outcome.manifest["sources"][0]["kind"] == "2bit"
+    assert outcome.paths[0].read_bytes() == make([genome], tmp_path / "a.fa").paths[0].read_bytes()
+
+
+@pytest.mark.shared
+def test_no_word_of_a_real_test_split_is_in_a_window(shared, tmp_path):
+    human = shared / "data/human/hg38_contig_ge1kb.fa.gz"
+    split = shared / "data/gue/prom/prom_core_all/test.csv.gz"
+    rows = gzip.decompress(split.read_bytes()).decode().split("\n")[1:]
+    tests = [encode(row.partition(",")[0])[0] for row in rows if row]
+    outcome = make([human], tmp_path / "w.fa", exclude=[split], n=500, max_length=1000)
+    forbidden = set().union(*map(words, tests))
+    assert outcome.manifest["windows"]["n_left_out"]["excluded"] > 0
+    assert not any(words(record.codes) & forbidden for record in read(outcome.paths[0]).values())
+
+
 def test_outputs_are_not_replaced_unasked(genome, tmp_path):
     for name in ("w.fa.gz", "w.json", "w.held-out.fa.gz"):
         (tmp_path / name).write_text("mine")
