@@ -105,7 +105,8 @@ def fetch_genome(
         checksum = _checked(checksum)
     places = _places(name, urls, folder)
     target = cache_dir() / "genomes" / (name + _ending(places[0]))
-    known = checksum or ("" if urls or folder else CHECKSUMS.get(name, ""))
+    ours = CHECKSUMS.get(name, "") if target.suffix == ".2bit" and not urls else ""
+    known = checksum or ("" if folder else ours)
     if target.exists() and not force:
         return _found(target, known)
     try:
@@ -115,7 +116,7 @@ def fetch_genome(
     lock = target.with_name(f".{target.name}.lock")
     with locked(lock, what=target):
         try:
-            url, checksum = _from_first(places, target, known, on_bytes)
+            url, checksum = _from_first(places, target, known, on_bytes, fallback=ours)
         finally:
             lock.unlink()
     try:
@@ -206,7 +207,9 @@ def _checksum_of(path: Path, like: str) -> str:
         return f"{kind}:{hashlib.file_digest(file, kind).hexdigest()}"
 
 
-def _from_first(places: Sequence[str], target: Path, known: str, on_bytes: OnBytes) -> tuple[str, str]:
+def _from_first(
+    places: Sequence[str], target: Path, known: str, on_bytes: OnBytes, *, fallback: str
+) -> tuple[str, str]:
     """(place, checksum) of the first place that has given the file."""
     pooch = _pooch()
     partial = target.with_name(f".{target.name}.partial")
@@ -217,7 +220,7 @@ def _from_first(places: Sequence[str], target: Path, known: str, on_bytes: OnByt
         for place in list(waiting):
             had = partial.stat().st_size if partial.exists() else 0
             try:
-                expected = known or _published(place)
+                expected = known or _published(place, fallback)
                 _retrieve(pooch, place, target, expected, partial, on_bytes)
                 return place, expected
             except _Missing as failure:
@@ -341,8 +344,8 @@ def _number(text: str) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def _published(url: str) -> str:
-    """The checksum that is published beside a file: in a list such as md5sum.txt, or in a file of its own.
+def _published(url: str, fallback: str) -> str:
+    """The checksum that is published beside a file, in a list such as md5sum.txt or in a file of its own, or else ours.
 
     Raises:
         _Failure: There is none.
@@ -361,4 +364,6 @@ def _published(url: str) -> str:
             is_own = file.rpartition("/")[2].strip(" *") == name or place.startswith(url)
             if is_own and len(digits) == _HEX[kind] and _DIGITS.issuperset(digits.lower()):
                 return f"{kind}:{digits.lower()}"
+    if fallback:
+        return fallback
     raise _Missing("no checksum is published beside it (md5sum.txt); give it by --checksum")

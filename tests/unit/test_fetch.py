@@ -235,6 +235,14 @@ def test_a_genome_is_copied_from_a_folder(tmp_path: Path, own_cache: Path) -> No
     assert found.path.read_bytes() == CONTENT == (folder / "g.fa").read_bytes()
 
 
+def test_what_is_copied_is_held_against_our_own_checksum_where_no_other_is(tmp_path: Path, own_cache: Path) -> None:
+    (tmp_path / "hg38.2bit").write_bytes(b"something else")
+    with pytest.raises(InputError, match="what it has is not md5:dcc3ea27079aa6dc3f9deccd7275e0f8"):
+        fetch_genome("hg38", folder=tmp_path)
+    assert (tmp_path / "hg38.2bit").exists()
+    assert kept(own_cache) == []
+
+
 def test_without_a_network_it_says_so(serve: Callable[[], Server], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "MIRRORS", ("http://127.0.0.1:9/{name}.2bit", "http://127.0.0.1:10/{name}.2bit"))
     with pytest.raises(InputError) as caught:
