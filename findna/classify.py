@@ -61,7 +61,7 @@ class Classifier:
     """A task model on its device.
 
     Args:
-        task: The task model; its network is moved and, for bf16 products, cast.
+        task: The task model; its network stays as it is.
         config: What an answer is.
         device: Where it runs.
         products: Type of the encoder's matrix products; the rest is float32.

@@ -37,7 +37,7 @@ class Embedder:
     """A teacher on its device, with what is to be read from it.
 
     Args:
-        network: The teacher; it is moved and, for bf16 products, cast.
+        network: The teacher; it stays as it is.
         config: What is in a vector.
         device: Where it runs.
         products: Type of the matrix products; the residual stream and the pooling are float32.

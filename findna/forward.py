@@ -117,7 +117,7 @@ class Forward:
     """A network on its device, with what is to be read from it.
 
     Args:
-        network: It is moved and, for bf16 products, cast.
+        network: Stays as it is: a copy runs.
         readout: What is read.
         window: Longest piece of a record, in bases.
         stride: Bases between two windows.
@@ -143,7 +143,7 @@ class Forward:
         device: torch.device,
         products: torch.dtype,
     ) -> None:
-        self.network = network.to(device).cast_products(products).eval()
+        self.network = network.for_inference(device=device, products=products)
         self.device, self.products = device, products
         self._readout, self._layer = readout, layer
         self._window, self._stride, self._both_strands = window, stride, both_strands

@@ -4,6 +4,7 @@ Everything inside is channels first, (C, positions): a track is then a few conti
 rotation is two slices of them. Outside, hidden states are (positions, C).
 """
 
+import copy
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -230,10 +231,11 @@ class ChordMixer(nn.Module):
         """Logits over A C G T N of hidden states (..., C), before the softmax of equation 2; shape (..., 5)."""
         return self.head(hidden)  # type: ignore[no-any-return]
 
-    def cast_products(self, products: torch.dtype) -> "ChordMixer":
-        """Keep the blocks' weights in `products`, so that inference does not cast them again and again."""
-        self.blocks.to(products)
-        return self
+    def for_inference(self, *, device: torch.device, products: torch.dtype) -> "ChordMixer":
+        """A copy on the device whose blocks keep their weights in `products`, so that they are not cast each time."""
+        network = copy.deepcopy(self).to(device).eval()
+        network.blocks.to(products)
+        return network
 
 
 def initialise(network: ChordMixer, seed: int) -> ChordMixer:

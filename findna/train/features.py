@@ -1,6 +1,5 @@
 """Windows of labelled sequences: how they are cut, packed, embedded, and joined to one row a sequence."""
 
-import copy
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -218,16 +217,11 @@ def score(
 ) -> NDArray[np.float64]:
     """Scores of all sequences of a corpus, shape (n, n_outputs), before calibration. Neither module is changed."""
     windows = cut(corpus, window=settings.window, stride=settings.stride)
-    encoder = for_inference(network, device=device, products=products)
+    encoder = network.for_inference(device=device, products=products)
     features = embed_windows(
         encoder, corpus, windows, settings=settings, device=device, products=products, on_done=on_done
     )
     return join_scores(head, features, windows, n=len(corpus), objective=settings.objective)
-
-
-def for_inference(network: ChordMixer, *, device: torch.device, products: torch.dtype) -> ChordMixer:
-    """A copy on the device whose blocks keep their weights in the type of the products."""
-    return copy.deepcopy(network).to(device).cast_products(products).eval()
 
 
 def is_joined(windows: Windows, n: int) -> NDArray[np.bool_]:

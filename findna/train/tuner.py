@@ -25,7 +25,6 @@ from findna.train.features import (
     cut,
     embed_windows,
     features_of,
-    for_inference,
     is_joined,
     join_scores,
     pack_windows,
@@ -210,7 +209,7 @@ class Tuner:
         Args:
             on_done: Called with the number of windows so far, and of all.
         """
-        encoder = for_inference(self.network, device=self.device, products=self.products)
+        encoder = self.network.for_inference(device=self.device, products=self.products)
         if not self.config.frozen:
             rng = np.random.default_rng((self.config.seed, self.n_windows))
             chosen = rng.permutation(self.n_windows)[:STANDARD_WINDOWS]

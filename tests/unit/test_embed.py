@@ -180,6 +180,12 @@ def test_what_the_model_cannot_give_is_refused_before_anything_runs():
         embedder(window=21)
 
 
+def test_the_network_stays_as_it_is():
+    own = network()
+    Embedder(own, EmbedConfig(), device=CPU, products=torch.bfloat16)
+    assert {p.dtype for p in own.parameters()} == {torch.float32}  # it may be trained next
+
+
 def test_cells_end_early_with_long_records_and_a_resume_makes_the_same_bits():
     items = [record("ACGT" * (1 + 40 * (i % 3 == 2)), i) for i in range(30)]
     whole = Sink()

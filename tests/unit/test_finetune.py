@@ -18,7 +18,7 @@ from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.heads import Head
 from findna.sequence import reverse_complement
 from findna.train.checkpoint import load_checkpoint
-from findna.train.features import cut, embed_windows, for_inference, is_joined, join
+from findna.train.features import cut, embed_windows, is_joined, join
 from findna.train.finetune import evaluate_task, finetune
 from findna.train.log import read_log
 from findna.train.objectives import figures_of, fit_temperature, loss_of
@@ -280,7 +280,7 @@ def test_the_other_strand_s_windows_own_the_same_bases(teacher):
     config = dataclasses.replace(CONFIG, window=40, pool="mean")
     turned = dataclasses.replace(TRAIN, corpus=corpus_of(reverse_complement(TRAIN.corpus[i]) for i in range(60)))
     settings = settings_of(config, MODEL, TRAIN)
-    encoder = for_inference(teacher.network, device=CPU, products=torch.float32)
+    encoder = teacher.network.for_inference(device=CPU, products=torch.float32)
     windows = cut(TRAIN.corpus, window=40, stride=40)
     found = embed_windows(
         encoder, TRAIN.corpus, windows, settings=settings, device=CPU, products=torch.float32, is_turned=True
