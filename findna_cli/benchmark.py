@@ -43,6 +43,9 @@ def run(
             show_default=False,
         ),
     ] = None,
+    pool: Annotated[
+        str, typer.Option("--pool", help="What frozen vectors are made of: mean, sd, max, min, cls, or several.")
+    ] = "mean",
     strand: Annotated[str, typer.Option("--strand", help="Vectors of both strands (their mean), or bed.")] = "both",
     preset: Annotated[
         str, typer.Option("--preset", help="Recipe of the fine-tuning, as of findna finetune.")
@@ -81,6 +84,7 @@ def run(
         limit=limit,
         limit_test=limit_test or limit,
         strand=strand,
+        pool=pool,
         finetune=dataclasses.replace(recipe, epochs=epochs) if epochs else recipe,
         with_plots=with_plots,
         command=shlex.join(["findna", *sys.argv[1:]]),

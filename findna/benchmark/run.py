@@ -19,18 +19,16 @@ from findna import __version__, plots
 from findna.benchmark.audit import is_leaked
 from findna.benchmark.baselines import RECIPES, Data, Prediction, Probabilities, fit_cnn, fit_vectors, fit_words
 from findna.benchmark.suites import BenchmarkTask, Splits
-from findna.config import EmbedConfig, FinetuneConfig
+from findna.config import FinetuneConfig, parse_pools
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
-from findna.embed import Embedder
 from findna.errors import ConfigError, TableError
-from findna.forward import Cell
 from findna.io.files import raise_output_error, write_atomic
 from findna.metrics import NAMES, metrics_of
 from findna.models.store import Model
-from findna.models.task import TaskModel, load_task, probabilities
+from findna.models.task import TaskModel, TaskSettings, load_task, probabilities
 from findna.nn.chordmixer import ChordMixer, initialise
-from findna.record import Record
+from findna.train.features import cut, embed_windows, join
 from findna.train.finetune import evaluate_task, finetune
 
 SCHEMA = "findna-benchmark/1"
@@ -57,6 +55,7 @@ class BenchmarkConfig:
         limit: Most training sequences of a set; 0 is all.
         limit_test: Most validation and most test sequences; 0 is all.
         strand: "both" averages the vectors of the two strands, "bed" takes the sequence as it is written.
+        pool: What the frozen vectors are made of: a comma list of `findna.config.POOLS`.
         finetune: Recipe of the fine-tuning; its seed is the run's.
         with_plots: Whether ROC, confusion matrix and calibration of each mode's first seed are drawn.
         command: The command line, for the report.
@@ -67,6 +66,7 @@ class BenchmarkConfig:
     limit: int = 0
     limit_test: int = 0
     strand: str = "both"
+    pool: str = "mean"
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     with_plots: bool = False
     command: str = ""
@@ -227,7 +227,7 @@ class _Bench:
         if mode in RECIPES:
             facts["recipe"] = RECIPES[mode]
         if mode in ("probe", "random"):
-            facts |= {"strand": config.strand, "model": asdict(self.teacher.config)}
+            facts |= {"strand": config.strand, "pool": config.pool, "model": asdict(self.teacher.config)}
         if mode in ("probe", "finetune"):
             facts["model_sha256"] = self.teacher.sha256
         if mode == "finetune":
@@ -302,19 +302,40 @@ class _Bench:
 
     def _embed(self, network: ChordMixer) -> dict[str, NDArray[np.float32]]:
         began = time.monotonic()
-        embedder = Embedder(network, EmbedConfig(strand=self.config.strand), device=self.device, products=self.products)
+        settings = TaskSettings(
+            objective="classification",
+            classes=self.classes,
+            pools=parse_pools(self.config.pool),
+            n_class_tokens=network.config.n_class_tokens,
+            window=network.config.window,
+            stride=network.config.window,
+        )
+        encoder = network.for_inference(device=self.device, products=self.products)
         vectors = {}
         for name, split in self.splits._asdict().items():
             if split is not None:
-                vectors[name] = np.concatenate([cell.x for cell in self._cells(embedder, split.corpus)])
+                windows = cut(split.corpus, window=settings.window, stride=settings.stride)
+                strands = [
+                    embed_windows(
+                        encoder,
+                        split.corpus,
+                        windows,
+                        settings=settings,
+                        device=self.device,
+                        products=self.products,
+                        is_turned=is_turned,
+                        on_done=self._check_stop,
+                    )
+                    for is_turned in ((False, True) if self.config.strand == "both" else (False,))
+                ]
+                mean = torch.stack(strands).mean(0).numpy()
+                vectors[name] = join(mean, windows, len(split)).astype(np.float32)
         self._embed_seconds += time.monotonic() - began
         return vectors
 
-    def _cells(self, embedder: Embedder, corpus: Corpus) -> Iterator[Cell]:
-        for cell in embedder.embed(_records(corpus)):
-            if self.should_stop():
-                raise Stopped
-            yield cell
+    def _check_stop(self, n_done: int) -> None:
+        if self.should_stop():
+            raise Stopped
 
     def _data(
         self, vectors: Mapping[str, NDArray[np.float32]], train: LabelledSet, valid: LabelledSet
@@ -398,11 +419,6 @@ def _sources(labelled: LabelledSet | None) -> Mapping[str, str]:
 
 def _joined(corpora: Sequence[Corpus]) -> Corpus:
     return corpus_of(corpus[index] for corpus in corpora for index in range(len(corpus)))
-
-
-def _records(corpus: Corpus) -> Iterator[Record]:
-    for index in range(len(corpus)):
-        yield Record(str(index), corpus[index], 0, index, "")
 
 
 def _random(teacher: Model, seed: int) -> ChordMixer:
