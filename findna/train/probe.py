@@ -55,8 +55,9 @@ def fit_probe(
         penalties: To try.
     """
     shares = (weights / weights.sum()).float()
-    axes, spread = _principal_axes((features - head.center.cpu()) / head.scale.cpu(), shares)
-    rows = ((features - head.center.cpu()) / head.scale.cpu()) @ axes
+    standard = (features - head.center.cpu()) / head.scale.cpu()
+    axes, spread = _principal_axes(standard, shares)
+    rows = standard @ axes
     weight, bias = torch.zeros((head.n_outputs, head.n_features)), torch.zeros(head.n_outputs)  # along the axes
     fits: list[Fit] = []
     best: tuple[Tensor, Tensor] | None = None
@@ -69,7 +70,7 @@ def fit_probe(
         weight, bias = (start[0] / curvature).detach(), start[1].detach()
         _fill(head, weight @ axes.T, bias)
         fits.append(Fit(penalty, loss, measure(head)))
-        if fits[-1].valid_loss <= min(fit.valid_loss for fit in fits):
+        if best is None or fits[-1].valid_loss < min(fit.valid_loss for fit in fits[:-1]):
             best, n_worse = (weight @ axes.T, bias), 0
         else:
             n_worse += 1

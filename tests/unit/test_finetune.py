@@ -22,7 +22,7 @@ from findna.train.features import cut, embed_windows, is_joined, join
 from findna.train.finetune import evaluate_task, finetune
 from findna.train.log import read_log
 from findna.train.objectives import figures_of, fit_temperature, loss_of
-from findna.train.probe import fit_probe
+from findna.train.probe import PENALTIES, fit_probe
 from findna.train.tuner import Tuner, settings_of
 
 MODEL = ModelConfig(channels=12, hidden=16, track_width=2, n_layers=1, max_len=64, n_class_tokens=2)
@@ -336,6 +336,25 @@ def test_the_penalty_is_the_one_that_validation_likes_best():
     assert measure(head) == min(fit.valid_loss for fit in fits)
     assert fits[0].valid_loss < fits[-1].valid_loss  # labels are noise: the strongest penalty is best
     assert [fit.loss for fit in fits] == sorted((fit.loss for fit in fits), reverse=True)
+
+
+def test_of_penalties_that_validation_likes_alike_the_strongest_is_kept():
+    rng = np.random.default_rng(1)
+    x, y = torch.from_numpy(rng.normal(size=(40, 30)).astype(np.float32)), torch.from_numpy(rng.integers(0, 2, 40))
+    weights = []
+    for penalties in (PENALTIES, PENALTIES[:1]):
+        head = Head(30, 2)
+        fit_probe(
+            head,
+            x,
+            y,
+            weights=torch.ones(40),
+            objective="classification",
+            measure=lambda head: 0.5,
+            penalties=penalties,
+        )
+        weights.append(head.out.weight)
+    assert torch.equal(*weights)
 
 
 def test_a_temperature_undoes_the_one_that_was_put_in():
