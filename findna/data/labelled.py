@@ -5,7 +5,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -204,15 +204,15 @@ def read_class_names(text: str) -> Mapping[str, str] | tuple[str, ...]:
     found: dict[str, str] = {}
     with ByteStream(text, error=TableError) as stream:
         for line, raw in enumerate(stream.lines(), start=1):
-            label, *others = raw.decode(errors="backslashreplace").split("\t")
-            if not label.strip() or (line == 1 and label.lower() in LABEL_COLUMNS):
+            label, *others = (cell.strip() for cell in raw.decode(errors="backslashreplace").split("\t"))
+            if not label or (line == 1 and label.lower() in LABEL_COLUMNS):
                 continue
-            name = others[0].strip() if others else ""
+            name = others[0] if others else ""
             if not name:
                 stream.fail("no name: a line is a label, a tab and its name", line=line)
             if label in found or name in found.values():
                 stream.fail(f"{label if label in found else name!r} is there twice", line=line)
-            found[label.strip()] = name
+            found[label] = name
     return found
 
 
@@ -337,24 +337,24 @@ class _Problems:
 
 def _rows(stream: ByteStream, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, cells), the header first; blank lines are left out."""
-    first = next((text for text in lines if text.strip()), "")
+    head: list[str] = []
+    for text in lines:
+        head.append(text)
+        if text.strip():
+            break
+    first = head[-1] if head else ""
     delimiter = "\t" if "\t" in first else ","
     if delimiter not in first:
         hint = " (columns are separated by a comma or a tab)" if ";" in first or " " in first.strip() else ""
-        stream.fail(f"one column only: a table needs a header and columns for sequence and label{hint}", line=1)
+        stream.fail(f"one column only: a table needs a header and columns for sequence and label{hint}", line=len(head))
     csv.field_size_limit(2**31 - 1)  # else a sequence of 131,072 bases is "damaged"
-    reader = csv.reader(_chain(first, lines), delimiter=delimiter)
+    reader = csv.reader(chain(head, lines), delimiter=delimiter)
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 yield reader.line_num, cells
     except csv.Error as problem:
         stream.fail(f"damaged: {problem}", line=reader.line_num)
-
-
-def _chain(first: str, lines: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from lines
 
 
 def _find_columns(

@@ -80,6 +80,8 @@ def test_class_names_replace_labels(write):
         read_labelled([train], class_names=["a", "b", "c"])
     with pytest.raises(TableError, match="line 2: '0' is there twice"):
         read_class_names(str(write("twice.tsv", "0\ta\n0\tb\n")))
+    with pytest.raises(TableError, match="line 2: '0' is there twice"):
+        read_class_names(str(write("spaces.tsv", "0\ta\n0 \tb\n")))
     with pytest.raises(TableError, match="line 1: no name"):
         read_class_names(str(write("none.tsv", "0\n")))
     with pytest.raises(ConfigError, match="neither a file nor a comma list"):
@@ -106,6 +108,7 @@ FAULTS = {
     "protein of codes": ("sequence,label\nA,0\nMKVSWRDHHK,1\n", "line 3: column sequence: most letters.*is it protein"),
     "one class": ("sequence,label\nA,0\nC,0\n", "the only class is 0: there must be at least 2"),
     "empty label": ("sequence,label\nA,0\nC,1\nG,\n", "line 4: the label is empty"),
+    "blank lines first": ("\n \nsequence,label\nA,0\nC,1\nG,\n", "line 6: the label is empty"),
     "no rows": ("sequence,label\n", "a header and no rows"),
     "empty": ("", "the file is empty"),
     "blank": ("\n \n", "the file is empty"),
