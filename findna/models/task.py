@@ -125,15 +125,15 @@ def load_task(name: str | Path) -> TaskModel:
     if config.get("alphabet") != ALPHABET:
         raise ModelError(f"task {folder}: its alphabet is {config.get('alphabet')!r}, not {ALPHABET!r}")
     try:
-        settings = _settings_of(config["settings"])
-        encoder, head_bytes = config["encoder"], _read_part(folder, "head.safetensors", config["head"]["sha256"])
+        settings, teacher = _settings_of(config["settings"]), config["teacher"]
+        encoder, shape = config["encoder"], config["head"]
+        head_bytes = _read_part(folder, "head.safetensors", shape["sha256"])
         if (folder / "model.safetensors").is_file():
             content = _read_part(folder, "model.safetensors", encoder["sha256"])
             network = ChordMixer(ModelConfig.from_dict(encoder["model"]))
             network.load_state_dict(load(content))
         else:
-            network = _teacher_of(folder, config["teacher"], encoder["sha256"])
-        shape = config["head"]
+            network = _teacher_of(folder, teacher, encoder["sha256"])
         head = Head(shape["n_features"], settings.n_outputs, hidden=shape["hidden"])
         expected = n_features(settings.pools, channels=network.config.channels, n_class_tokens=settings.n_class_tokens)
         if head.n_features != expected:
@@ -151,7 +151,7 @@ def load_task(name: str | Path) -> TaskModel:
         network=network,
         head=head,
         settings=settings,
-        teacher=config["teacher"],
+        teacher=teacher,
         sha256=_sha256_of(encoder["sha256"], shape["sha256"], settings),
         metrics=_read_json(folder, "metrics.json"),
         training=config.get("training", {}),

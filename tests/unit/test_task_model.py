@@ -89,6 +89,10 @@ def test_damage_is_named(tmp_path, teacher):
         path.write_text(json.dumps(config | change))
         with pytest.raises(ModelError, match=reason):
             load_task(tmp_path / "run")
+    for name in ("teacher", "head", "encoder", "settings"):
+        path.write_text(json.dumps({key: value for key, value in config.items() if key != name}))
+        with pytest.raises(ModelError, match=f"do not go together: '{name}'"):
+            load_task(tmp_path / "run")
     path.write_text("{")
     with pytest.raises(ModelError, match=r"config\.json cannot be read"):
         load_task(tmp_path / "run")
