@@ -26,7 +26,7 @@ from findna.errors import ConfigError, TableError
 from findna.io.files import raise_output_error, write_atomic
 from findna.metrics import NAMES, metrics_of
 from findna.models.store import Model
-from findna.models.task import TaskModel, TaskSettings, load_task, probabilities
+from findna.models.task import PLAN, TaskModel, TaskSettings, load_task, probabilities
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.train.features import cut, embed_windows, join
 from findna.train.finetune import evaluate_task, finetune
@@ -360,7 +360,7 @@ class _Bench:
                 name=self.task.name.replace("/", "-"),
                 device=self.device,
                 products=self.products,
-                resume=any(folder.glob("checkpoints/*.json")),
+                resume=(folder / PLAN).is_file(),
                 should_stop=self.should_stop,
             )
             if not outcome.finished:

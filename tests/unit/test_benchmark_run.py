@@ -115,6 +115,20 @@ def test_a_second_run_measures_nothing_and_an_interrupted_one_goes_on(folder: Pa
     assert [step.run["test"] for step in measure(folder, teacher, config)] == straight
 
 
+def test_a_fine_tuning_that_was_stopped_before_its_first_checkpoint_begins_again(folder: Path, teacher: Model) -> None:
+    asked: list[bool] = []
+
+    def stop_at_second() -> bool:  # the first is asked between runs, the second while it embeds
+        asked.append(True)
+        return len(asked) > 1
+
+    config = BenchmarkConfig(modes=("finetune",), seeds=1, finetune=FinetuneConfig(epochs=1, batch_size=16))
+    with pytest.raises(Stopped):
+        measure(folder, teacher, config, should_stop=stop_at_second)
+    assert not list((folder.parent / "results/runs").glob("*/checkpoints/*"))
+    assert [step.is_new for step in measure(folder, teacher, config)] == [True]
+
+
 def test_changed_data_settings_or_weights_are_measured_anew(folder: Path, teacher: Model, tmp_path: Path) -> None:
     config = BenchmarkConfig(modes=("probe", "kmer"))
     measure(folder, teacher, config)
