@@ -143,13 +143,13 @@ def pretrain(
             "leave it out, they say how many there are"
         )
     quiet = quiet or place.rank > 0
-    if start_from:
-        if place.rank == 0 and not is_restart(place, job_of(out)):
-            import_run(start_from, out, job=place.job)
-        resume = True
     set_threads(threads or max(1, n_cpus() // place.local_size), deterministic=deterministic)
     where = device_of(place, "cuda" if gpus else "cpu" if processes else device, pick_device)
     products = pick_products(precision, where)
+    if start_from:
+        if place.rank == 0 and not is_restart(place, job_of(out)):
+            import_run(start_from, out, products=str(products).removeprefix("torch."), job=place.job)
+        resume = True
     sources = load_sources(
         plan.inputs or [plan.genome],
         is_genome=not plan.inputs,

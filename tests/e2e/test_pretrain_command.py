@@ -170,3 +170,28 @@ def test_a_diverging_run_is_one_clear_line(windows: Path, monkeypatch: pytest.Mo
     assert "lower --learning-rate" in result.err
     assert result.err.count("\n") == 1
     assert not Path("wild/model.safetensors").exists()
+
+
+def test_a_run_goes_on_elsewhere_from_its_file(windows: Path) -> None:
+    flags = ["pretrain", windows, *FLAGS, "--steps", 6]
+    assert call(*flags, "-o", "here").code == 0
+    result = call("pretrain", "-o", "here", "--export", "run.findna")
+    assert result.code == 0, result.err
+    assert "`findna pretrain --from run.findna` goes on" in result.err
+    size = Path("run.findna").stat().st_size
+    assert result.err.startswith(f"run.findna: {size:,} bytes")
+    result = call("pretrain", "--from", "run.findna", "-o", "there", "-t", 1, "--precision", "bf16", "--quiet")
+    assert (result.code, result.err) == (0, "")
+    here, there = (json.loads(Path(run, "config.json").read_text())["training"]["summary"] for run in ("here", "there"))
+    assert (there["steps"], there["n_bases"]) == (here["steps"], here["n_bases"])
+    for args, code, message in (
+        (("--from", "run.findna", "-o", "here"), 1, "here: holds a run already; choose another --out"),
+        (("--from", "run.findna", "-o", "here", "--resume"), 2, "give --from or --resume, not both"),
+        (("--from", "run.findna", "-o", "new", "--seed", 7), 2, "--seed: 7 differs from 0"),
+        (("--export", "x", "-o", "none"), 1, "none: nothing to resume: no complete checkpoint"),
+        ((windows, "--gpus", 99), 2, "--gpus 99: this host has "),
+        ((windows, "--gpus", 1, "--processes", 2), 2, "give --gpus or --processes, not both"),
+        ((windows, "--processes", 2, "--device", "cuda"), 2, "--processes takes the CPU: it does not go with"),
+    ):
+        result = call("pretrain", *args)
+        assert (result.code, message in result.err) == (code, True), result.err

@@ -59,7 +59,7 @@ def test_the_file_is_small_and_holds_where_the_run_stood(half):
 
 
 def test_a_carried_run_ends_as_well_as_one_that_stayed(half, tmp_path):
-    assert import_run(half / "half.findna", tmp_path / "away", job="j") == 100
+    assert import_run(half / "half.findna", tmp_path / "away", products="float32", job="j") == 100
     assert json.loads((tmp_path / "away/pretrain.json").read_text())["job"] == "j"
     away = run(tmp_path / "away", resume=True)
     stayed = run(tmp_path / "stayed")
@@ -76,7 +76,7 @@ def test_a_carried_run_ends_as_well_as_one_that_stayed(half, tmp_path):
 
 def test_a_carried_run_resumes_exactly(half, tmp_path):
     for name in ("whole", "parts"):
-        import_run(half / "half.findna", tmp_path / name)
+        import_run(half / "half.findna", tmp_path / name, products="float32")
     run(tmp_path / "whole", resume=True)
     run(tmp_path / "parts", resume=True, stop=2)  # in the midst of the rise
     run(tmp_path / "parts", resume=True)
@@ -85,7 +85,7 @@ def test_a_carried_run_resumes_exactly(half, tmp_path):
 
 def test_what_cannot_be_carried_is_said(half, tmp_path):
     with pytest.raises(OutputError, match="run: holds a run already; choose another --out"):
-        import_run(half / "half.findna", half / "run")
+        import_run(half / "half.findna", half / "run", products="float32")
     (tmp_path / "text").write_text("no")
     with pytest.raises(TrainingError, match="text: cannot be read as an exported run"):
         read_portable(tmp_path / "text")
