@@ -145,8 +145,9 @@ def parse_weights(texts: list[str]) -> dict[str, float]:
 def audit(
     files: Annotated[
         list[Path],
-        typer.Argument(help="A table or FASTA for each split, in the order of their use: train, valid, test."),
+        typer.Argument(help="A table, FASTA or BED for each split, in the order of their use: train, valid, test."),
     ],
+    genome: Genome = None,
     threshold: Annotated[
         float, typer.Option("--threshold", help="Share of 16-mers from which on a sequence is a near duplicate.")
     ] = 0.5,
@@ -174,7 +175,7 @@ def audit(
 
     if not 0 < threshold <= 1:
         raise ConfigError(f"--threshold {threshold:g}: must lie above 0 and be at most 1")
-    splits = read_splits(files, sequence_column=sequence_column, label_column=label_column)
+    splits = read_splits(files, genome=genome, sequence_column=sequence_column, label_column=label_column)
     found = run(splits, threshold=threshold)
     typer.echo("split\tsequences\trepeated\tother_label")
     for one in found.within:

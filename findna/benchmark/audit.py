@@ -325,8 +325,16 @@ def _share(query: Codes, other: Codes) -> float:
     return float(np.isin(own, words[is_known]).mean()) if own.size else 0.0
 
 
-def read_splits(files: Sequence[Path], *, sequence_column: str = "", label_column: str = "") -> list[Split]:
-    """A split a file: a labelled table, or a FASTA, whose sequences have no labels and count as records, not lines.
+def read_splits(
+    files: Sequence[Path], *, genome: Path | None = None, sequence_column: str = "", label_column: str = ""
+) -> list[Split]:
+    """A split a file: a labelled table, or a FASTA or BED, which have no labels; they count as records, not lines.
+
+    Args:
+        files: In the order of their use.
+        genome: FASTA or .2bit that BED files are on.
+        sequence_column: Of a table; see `findna.data.labelled.read_table`.
+        label_column: Of a table.
 
     Raises:
         InputError: A file is at fault.
@@ -334,13 +342,15 @@ def read_splits(files: Sequence[Path], *, sequence_column: str = "", label_colum
     """
     if len(set(files)) < len(files):
         raise ConfigError("a file is there twice: give each split once")
-    return [_read_split(path, sequence_column=sequence_column, label_column=label_column) for path in files]
+    return [
+        _read_split(path, genome=genome, sequence_column=sequence_column, label_column=label_column) for path in files
+    ]
 
 
-def _read_split(path: Path, *, sequence_column: str, label_column: str) -> Split:
+def _read_split(path: Path, *, genome: Path | None, sequence_column: str, label_column: str) -> Split:
     if holds_records(str(path)):
         codes = []
-        for item in read_records([str(path)], InputOptions()):
+        for item in read_records([str(path)], InputOptions(genome=genome)):
             if isinstance(item, InputError):
                 raise item
             codes.append(item.codes)

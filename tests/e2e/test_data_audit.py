@@ -46,6 +46,18 @@ def test_clean_splits_exit_with_zero(texts: Texts) -> None:
     assert result.out.rstrip().endswith("0.0000")
 
 
+def test_regions_are_audited_by_their_bases(texts: Texts) -> None:
+    """The second half of the contig is its first half again, on the other strand."""
+    turned = "".join(texts[:4])[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    Path("g.fa").write_text(">c\n" + "".join(texts[:4]) + turned + "\n")
+    Path("train.bed").write_text("c\t0\t80\nc\t80\t160\n")
+    Path("test.bed").write_text("c\t240\t320\nc\t480\t560\n")
+    result = call("data", "audit", "train.bed", "test.bed", "--genome", "g.fa", "-q")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines()[-1] == "test.bed\ttrain.bed\t1\t1\t0\t0\t0\t0.5000"
+    assert "--genome" in call("data", "audit", "train.bed").err
+
+
 def test_what_cannot_be_read_is_named(texts: Texts) -> None:
     table("train.csv", [(texts[0], "a"), ("AC!T", "a")])
     result = call("data", "audit", "train.csv")
