@@ -18,7 +18,7 @@ from findna.plots import calibration, confusion_matrix, roc
 
 def main(source: str, target: str) -> None:
     """Draw confusion matrix, ROC and calibration of a table of `findna classify`."""
-    with open(source, newline="") as file:
+    with Path(source).open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     classes = [name.removeprefix("p_") for name in rows[0] if name.startswith("p_")]
     labels = np.array([classes.index(Path(row["source"]).stem) for row in rows])
