@@ -220,7 +220,7 @@ class _Bench:
         config = self.config
         facts: dict[str, Any] = {
             "version": __version__,
-            "data": {name: _content(split) for name, split in self.splits._asdict().items() if split is not None},
+            "data": {name: split.sha256 for name, split in self.splits._asdict().items() if split is not None},
             "products": str(self.products).removeprefix("torch."),
             "device": self.device.type,
         }
@@ -404,13 +404,6 @@ def _over(runs: Sequence[Mapping[str, Any]], summary: Callable[[list[float]], An
         columns = {name: [run[part][name] for run in runs] for name in NAMES}
         summaries[part] = {name: None if None in values else float(summary(values)) for name, values in columns.items()}
     return summaries
-
-
-def _content(labelled: LabelledSet) -> str:
-    """A digest of sequences, labels and class names."""
-    digest = hashlib.sha256(labelled.corpus.codes.tobytes())
-    digest.update(labelled.corpus.offsets.tobytes() + labelled.labels.tobytes() + repr(labelled.classes).encode())
-    return digest.hexdigest()
 
 
 def _sources(labelled: LabelledSet | None) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,6 +64,13 @@ class LabelledSet:
 
     def __len__(self) -> int:
         return len(self.corpus)
+
+    @property
+    def sha256(self) -> str:
+        """Of sequences, labels and class names, wherever they were read from."""
+        digest = hashlib.sha256(self.corpus.codes.tobytes())
+        digest.update(self.corpus.offsets.tobytes() + self.labels.tobytes() + repr(self.classes).encode())
+        return digest.hexdigest()
 
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> "LabelledSet":
         """The sequences of these indices, in their order."""

@@ -173,7 +173,10 @@ def test_a_run_that_was_stopped_while_it_embedded_goes_on(tmp_path, teacher, is_
 
 def test_another_run_is_not_resumed(tmp_path, teacher):
     run(tmp_path / "run", teacher, should_stop=stop_at(3))
-    for change in ({"config": dataclasses.replace(CONFIG, seed=3)}, {"train": labelled(60, seed=9)}):
+    renamed = {
+        name: dataclasses.replace(split, classes=("yes", "no")) for name, split in (("train", TRAIN), ("valid", VALID))
+    }
+    for change in ({"config": dataclasses.replace(CONFIG, seed=3)}, {"train": labelled(60, seed=9)}, renamed):
         with pytest.raises(TrainingError, match="differ from those of the run to resume"):
             run(tmp_path / "run", teacher, resume=True, **change)
     with pytest.raises(TrainingError, match=r"nothing to resume: no finetune\.json"):
