@@ -167,3 +167,41 @@ def report(
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+@app.command()
+def speed(
+    sizes: Annotated[str, typer.Option("--size", help="Of base, small, tiny, separated by commas.")] = "small",
+    precisions: Annotated[
+        str, typer.Option("--precision", help="Of fp32 and bf16, separated by commas.")
+    ] = "fp32,bf16",
+    n_bases: Annotated[int, typer.Option("--n-bases", help="Bases in a batch; at least 8,192.")] = 16384,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each is timed; the best counts.")] = 3,
+    with_training: Annotated[
+        bool, typer.Option("--training/--no-training", help="Time the steps of pretraining and fine-tuning too.")
+    ] = True,
+    device: Device = "auto",
+    threads: Threads = 0,
+    json_file: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Time the network on this machine: bases a second, and the share of the best matrix products' rate.
+
+    Forward by length and mixed, embedding, training steps, a naive forward in the same run, and a BERT of
+    DNABERT-2's size where transformers is installed.
+    """
+    from findna.benchmark.speed import SpeedConfig, measure_speed, speed_table
+    from findna.nn.device import pick_device
+    from findna_cli.console import say, write_report
+
+    config = SpeedConfig(
+        sizes=tuple(sizes.split(",")),
+        precisions=tuple(precisions.split(",")),
+        n_bases=n_bases,
+        rounds=rounds,
+        with_training=with_training,
+    )
+    set_threads(threads)
+    report = measure_speed(config, device=pick_device(device), on_done=lambda size: say(f"timing {size}", quiet=quiet))
+    typer.echo(speed_table(report))
+    write_report(json_file, report)

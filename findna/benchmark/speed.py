@@ -1,0 +1,357 @@
+"""How fast the network runs on this machine: bases a second, and the share of the best matrix products of its shapes.
+
+Every variant is timed in turn, round after round, in one run, and its best round counts: machines are noisy, and a
+ratio within one run is not. FLOPs are the model's: 2 x parameters a base forward, 6 x with the backward pass, 8 x for
+a step of pretraining (student and teacher); what is computed twice is not counted twice.
+"""
+
+import platform
+import resource
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from findna import __version__
+from findna.config import PRESETS, SIZES, EmbedConfig, FinetuneConfig, ModelConfig, PretrainConfig
+from findna.data.batch import pack
+from findna.data.datasets import Corpus, corpus_of
+from findna.data.labelled import LabelledSet
+from findna.embed import Embedder
+from findna.errors import ConfigError
+from findna.nn.chordmixer import ChordMixer, initialise
+from findna.nn.device import has_native_bf16
+from findna.record import Record
+from findna.sequence import BLANK
+from findna.train.pretrain import Portion, Trainer, views_of
+from findna.train.tuner import Tuner
+
+SCHEMA = "findna-speed/1"
+LENGTHS = (100, 250, 500, 1000, 2000, 4096, 8192)
+MIXED = (100, 1000)
+PRODUCT_POSITIONS = 8192
+"""Positions in one matrix product of the limit."""
+NAIVE_SEQUENCES = 8
+"""Sequences that the naive forward takes at a time."""
+BERT = "BERT of 12 layers, 768"
+BERT_BASES_A_TOKEN = 5
+"""Bases in a token of DNABERT-2 (Zhou et al. 2024, arXiv:2306.15006: sequences become about 5 times shorter)."""
+
+_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+Run = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One thing that is timed.
+
+    Args:
+        what: forward, embed, pretraining step, ...
+        precision: Of the matrix products.
+        lengths: Bases of the sequences, as text.
+        n_bases: Bases that one run goes through.
+        flops: Of one run.
+        run: Does it once.
+    """
+
+    what: str
+    precision: str
+    lengths: str
+    n_bases: int
+    flops: float
+    run: Run
+
+
+@dataclass(frozen=True)
+class SpeedConfig:
+    """What is timed.
+
+    Args:
+        sizes: Of `findna.config.SIZES`.
+        precisions: Of fp32 and bf16.
+        n_bases: Bases in a batch.
+        rounds: How often each variant runs; the best counts.
+        with_training: Whether the steps of pretraining and fine-tuning are timed.
+
+    Raises:
+        ConfigError: A size or precision is not known, or a number is too small.
+    """
+
+    sizes: tuple[str, ...] = ("small",)
+    precisions: tuple[str, ...] = ("fp32", "bf16")
+    n_bases: int = 16384
+    rounds: int = 3
+    with_training: bool = True
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.sizes) - set(SIZES)):
+            raise ConfigError(f"--size {', '.join(unknown)}: known are {', '.join(SIZES)}")
+        if unknown := sorted(set(self.precisions) - set(_NAMES.values())):
+            raise ConfigError(f"--precision {', '.join(unknown)}: known are {', '.join(_NAMES.values())}")
+        if self.n_bases < max(LENGTHS) or self.rounds < 1:
+            raise ConfigError(f"a batch needs {max(LENGTHS)} bases, and there must be a round")
+
+
+def measure_speed(
+    config: SpeedConfig, *, device: torch.device, on_done: Callable[[str], None] = lambda what: None
+) -> dict[str, Any]:
+    """Time all variants of all sizes.
+
+    Args:
+        config: What is timed.
+        device: Where it runs.
+        on_done: Told each size before it is timed.
+
+    Returns:
+        What `--json` writes: machine, settings, and `rows`, one a variant: size, what, precision, lengths,
+        bases_per_second, gflops (of the model) and share (of the best products' rate in that precision; None of
+        the limit itself and of other networks).
+    """
+    rows: list[dict[str, Any]] = []
+    for size in config.sizes:
+        on_done(size)
+        rows += _measure_size(size, config, device)
+    return {
+        "schema": SCHEMA,
+        "findna": __version__,
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "native_bf16": has_native_bf16(device),
+        "n_bases": config.n_bases,
+        "rounds": config.rounds,
+        "peak_memory_bytes": _peak_memory(device),
+        "rows": rows,
+    }
+
+
+def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[dict[str, Any]]:
+    variants = [variant for name in config.precisions for variant in _variants(size, name, config, device)]
+    variants += _naive(size, config, device)
+    for name in config.precisions:
+        variants += _bert(config, name, device)
+    best = [float("inf")] * len(variants)
+    for _ in range(config.rounds + 1):  # the first warms up: it may compile, and allocates
+        for index, variant in enumerate(variants):
+            best[index] = min(best[index], _seconds(variant.run, device))
+    rates = [variant.flops / seconds for variant, seconds in zip(variants, best, strict=True)]
+    limits = {
+        name: max(
+            rate
+            for variant, rate in zip(variants, rates, strict=True)
+            if (variant.what, variant.precision) == _limit(name)
+        )
+        for name in config.precisions
+    }
+    return [
+        {
+            "size": size,
+            "what": variant.what,
+            "precision": variant.precision,
+            "lengths": variant.lengths,
+            "bases_per_second": variant.n_bases / seconds,
+            "gflops": rate / 1e9,
+            "share": None if variant.what in ("products", BERT) else rate / limits[variant.precision],
+        }
+        for variant, seconds, rate in zip(variants, best, rates, strict=True)
+        if variant.what != "products" or rate == limits[variant.precision]
+    ]
+
+
+def _limit(precision: str) -> tuple[str, str]:
+    return "products", precision
+
+
+def _variants(size: str, precision: str, config: SpeedConfig, device: torch.device) -> Iterator[Variant]:
+    model, dtype = SIZES[size], _dtype(precision)
+    n_flops = 2.0 * model.n_parameters
+    network = initialise(ChordMixer(model), 0).for_inference(device=device, products=dtype)
+    for is_row_major in (True, False):
+        run = products(model, dtype, device=device, is_row_major=is_row_major)
+        yield Variant("products", precision, "", PRODUCT_POSITIONS, n_flops * PRODUCT_POSITIONS, run)
+    mixed = mixed_lengths(config.n_bases)
+    for name, lengths in [(str(n), [n] * (config.n_bases // n)) for n in LENGTHS] + [(f"{MIXED[0]}-{MIXED[1]}", mixed)]:
+        n_bases = sum(lengths)
+        run = _forward(network, lengths, dtype, device)
+        yield Variant("forward", precision, name, n_bases, n_flops * n_bases, run)
+    records = [Record(str(i), codes, 0, i, "") for i, codes in enumerate(_sequences([1000] * (config.n_bases // 1000)))]
+    embedder = Embedder(initialise(ChordMixer(model), 0), EmbedConfig(), device=device, products=dtype)
+    n_bases = 1000 * len(records)
+    yield Variant("embed", precision, "1000", n_bases, n_flops * n_bases, lambda: list(embedder.embed(records)))
+    if config.with_training:
+        yield _pretraining(size, dtype, device, n_sequences=len(records))
+        yield _finetuning(model, dtype, device, n_sequences=len(records))
+
+
+def products(model: ModelConfig, dtype: torch.dtype, *, device: torch.device, is_row_major: bool) -> Run:
+    """A function that runs the two matrix products of every block over 8,192 positions, and nothing else."""
+    n = PRODUCT_POSITIONS
+    w1 = torch.randn(model.hidden, model.channels, device=device).to(dtype)
+    w2 = torch.randn(model.channels, model.hidden, device=device).to(dtype)
+    h, inner = (torch.randn(rows, n, device=device).to(dtype) for rows in (model.channels, model.hidden))
+    if is_row_major:
+        h, inner = h.T.contiguous(), inner.T.contiguous()
+
+    def run() -> None:
+        for _ in range(model.n_layers * model.n_blocks):
+            if is_row_major:
+                F.linear(h, w1)
+                F.linear(inner, w2)
+            else:
+                torch.mm(w1, h)
+                torch.mm(w2, inner)
+
+    return run
+
+
+def naive_forward(network: ChordMixer, codes: Tensor) -> Tensor:
+    """Hidden states (B, L, C) of sequences of one length, codes (B, L), as one would write the equations down."""
+    config = network.config
+    h = network.stem(F.one_hot(codes.long(), BLANK + 1)[..., :BLANK].float())
+    for block in network.blocks:
+        z = block.fc2(F.gelu(block.fc1(h)))  # type: ignore[operator]
+        tracks = z.split(config.track_width, dim=-1)
+        turned = [torch.roll(track, -shift, dims=1) for track, shift in zip(tracks, config.shifts, strict=True)]
+        h = h + torch.cat(turned, dim=-1)
+    return h  # type: ignore[no-any-return]
+
+
+def mixed_lengths(n_bases: int) -> list[int]:
+    """Lengths drawn uniformly from 100 to 1,000 bases, about so many bases in all."""
+    lengths = np.random.default_rng(1).integers(MIXED[0], MIXED[1] + 1, size=2 * n_bases // MIXED[0])
+    return [int(n) for n in lengths[np.cumsum(lengths) <= n_bases]]
+
+
+def _naive(size: str, config: SpeedConfig, device: torch.device) -> Iterator[Variant]:
+    """The naive forward in float32, whose share is of the float32 products; nothing without those."""
+    if "fp32" not in config.precisions:
+        return
+    network = initialise(ChordMixer(SIZES[size]), 0).eval().to(device)
+    n_sequences = config.n_bases // 1000
+    codes = torch.from_numpy(np.stack(_sequences([1000] * n_sequences))).to(device)
+
+    @torch.inference_mode()
+    def run() -> None:
+        for part in torch.split(codes, NAIVE_SEQUENCES):
+            naive_forward(network, part)
+
+    n_bases = 1000 * n_sequences
+    yield Variant("naive forward", "fp32", "1000", n_bases, 2.0 * SIZES[size].n_parameters * n_bases, run)
+
+
+def _bert(config: SpeedConfig, precision: str, device: torch.device) -> Iterator[Variant]:
+    """A BERT of DNABERT-2's size (12 layers, 768) with random weights, where the package transformers is installed."""
+    try:
+        from transformers import BertConfig, BertModel
+    except ImportError:
+        return
+    torch.manual_seed(0)
+    size = BertConfig(vocab_size=4096, max_position_embeddings=1000 // BERT_BASES_A_TOKEN + 2)
+    network = BertModel(size, add_pooling_layer=False).eval().to(device, _dtype(precision))
+    n_sequences = config.n_bases // 1000
+    tokens = torch.randint(5, 4096, (n_sequences, 1000 // BERT_BASES_A_TOKEN), device=device)
+    n_parameters = sum(p.numel() for name, p in network.named_parameters() if "embeddings" not in name)
+
+    @torch.inference_mode()
+    def run() -> None:
+        for part in torch.split(tokens, NAIVE_SEQUENCES):
+            network(part)
+
+    yield Variant(BERT, precision, "1000", 1000 * n_sequences, 2.0 * n_parameters * tokens.numel(), run)
+
+
+def _forward(network: ChordMixer, lengths: Sequence[int], dtype: torch.dtype, device: torch.device) -> Run:
+    batch = pack(_sequences(lengths), n_class_tokens=network.config.n_class_tokens)
+    codes = torch.from_numpy(batch.codes).to(device)
+
+    @torch.inference_mode()
+    def run() -> None:
+        network(codes, batch.rings, products=dtype)
+
+    return run
+
+
+def _pretraining(size: str, dtype: torch.dtype, device: torch.device, *, n_sequences: int) -> Variant:
+    recipe = PRESETS.get(size, PretrainConfig())
+    recipe = replace(recipe, model=SIZES[size], batch_size=n_sequences, min_length=0)
+    trainer = Trainer(recipe, device=device, products=dtype)
+    views = views_of(_corpus([1000] * n_sequences), range(n_sequences), epoch=0, config=recipe)
+    portion = Portion(views, n_sequences=n_sequences, n_masked=len(views.targets), n_bases=1000 * n_sequences)
+    n_bases = 1000 * n_sequences
+    flops = 8.0 * recipe.model.n_parameters * n_bases
+    return Variant(
+        "pretraining step",
+        _NAMES[dtype],
+        "1000",
+        n_bases,
+        flops,
+        lambda: trainer.update(portion, rate=1e-5, momentum=0.996),
+    )
+
+
+def _finetuning(model: ModelConfig, dtype: torch.dtype, device: torch.device, *, n_sequences: int) -> Variant:
+    labels = np.arange(n_sequences) % 2
+    ids, lines = tuple(map(str, range(n_sequences))), np.arange(n_sequences)
+    data = LabelledSet(_corpus([1000] * n_sequences), labels, ("a", "b"), "classification", ids, lines, {})
+    recipe = FinetuneConfig(batch_size=n_sequences)
+    teacher = initialise(ChordMixer(model), 0)
+    tuner = Tuner(recipe, teacher, train=data, valid=data, device=device, products=dtype)
+    batch = next(tuner.batches(0, 1))
+    n_bases = 1000 * n_sequences
+    flops = 6.0 * model.n_parameters * n_bases
+    return Variant(
+        "fine-tuning step", _NAMES[dtype], "1000", n_bases, flops, lambda: tuner.update(batch, step=0, rate=1e-5)
+    )
+
+
+def _sequences(lengths: Sequence[int]) -> list[NDArray[np.uint8]]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 4, size=length, dtype=np.uint8) for length in lengths]
+
+
+def _corpus(lengths: Sequence[int]) -> Corpus:
+    return corpus_of(_sequences(lengths))
+
+
+def _dtype(precision: str) -> torch.dtype:
+    return next(dtype for dtype, name in _NAMES.items() if name == precision)
+
+
+def _seconds(run: Run, device: torch.device) -> float:
+    began = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def speed_table(report: dict[str, Any]) -> str:
+    """The rows of a report in Markdown."""
+    lines = [
+        f"findna {report['findna']}, torch {report['torch']}, {report['device']} ({report['machine']}), "
+        f"{report['threads']} threads, native bf16: {'yes' if report['native_bf16'] else 'no'}; "
+        f"best of {report['rounds']} rounds, {report['n_bases']:,} bases a batch",
+        "",
+        "| size | what | products in | lengths | bases/s | GFLOP/s | share of the products' rate |",
+        "|---|---|---|---|---:|---:|---:|",
+    ]
+    for row in report["rows"]:
+        share = "" if row["share"] is None else f"{row['share']:.2f}"
+        lines.append(
+            f"| {row['size']} | {row['what']} | {row['precision']} | {row['lengths']} | "
+            f"{row['bases_per_second']:,.0f} | {row['gflops']:,.0f} | {share} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,51 @@
+"""The speed table: its naive forward is the network, its rows are all there, its shares add up. Nothing is timed."""
+
+import numpy as np
+import pytest
+import torch
+
+from findna.benchmark.speed import LENGTHS, SpeedConfig, measure_speed, mixed_lengths, naive_forward, speed_table
+from findna.config import SIZES
+from findna.data.batch import pack
+from findna.errors import ConfigError
+from findna.nn.chordmixer import ChordMixer, initialise
+
+
+def test_the_naive_forward_computes_the_same():
+    network = initialise(ChordMixer(SIZES["tiny"]), 0).eval()
+    rng = np.random.default_rng(0)
+    batch = pack([rng.integers(0, 5, 40, dtype=np.uint8) for _ in range(3)], n_class_tokens=10)
+    codes = torch.from_numpy(batch.codes)
+    with torch.inference_mode():
+        naive = naive_forward(network, codes.reshape(3, -1)).flatten(0, 1)
+        assert torch.allclose(network(codes, batch.rings), naive, atol=1e-4)
+
+
+def test_mixed_lengths_fill_a_batch_and_no_more():
+    lengths = mixed_lengths(16384)
+    assert 15384 < sum(lengths) <= 16384
+    assert min(lengths) >= 100
+    assert max(lengths) <= 1000
+
+
+def test_every_variant_has_a_row_and_its_share_is_of_the_products():
+    config = SpeedConfig(sizes=("tiny",), precisions=("fp32",), n_bases=max(LENGTHS), rounds=1)
+    report = measure_speed(config, device=torch.device("cpu"))
+    rows = {(row["what"], row["lengths"]): row for row in report["rows"]}
+    forwards = {lengths for what, lengths in rows if what == "forward"}
+    assert forwards == {*map(str, LENGTHS), "100-1000"}
+    assert {"products", "naive forward", "embed", "pretraining step", "fine-tuning step"} <= {what for what, _ in rows}
+    limit = rows["products", ""]["gflops"]
+    for (what, _), row in rows.items():
+        if row["share"] is not None:
+            assert row["share"] == pytest.approx(row["gflops"] / limit)
+            factor = {"pretraining step": 8, "fine-tuning step": 6}.get(what, 2)
+            flops = factor * SIZES["tiny"].n_parameters * row["bases_per_second"]
+            assert row["gflops"] == pytest.approx(flops / 1e9)
+    assert speed_table(report).count("\n") == len(report["rows"]) + 3
+
+
+@pytest.mark.parametrize("settings", [{"sizes": ("large",)}, {"precisions": ("fp8",)}, {"n_bases": 100}])
+def test_what_cannot_be_timed_is_said(settings):
+    with pytest.raises(ConfigError):
+        SpeedConfig(**settings)
