@@ -109,6 +109,13 @@ def pretrain_teacher(task: Task, train: Path, work: Path) -> Path:
     return folder
 
 
+def without_places(text: str, *places: Path) -> str:
+    """A text in which files are named from DIR on, not by where it happens to lie."""
+    for place in places:
+        text = text.replace(f"{place}/", "")
+    return text
+
+
 def make_head(task: Task, data: Path, work: Path) -> bool:
     """Train a task and put its head into the package; False if its data is not there."""
     splits, notes = splits_of(task, data, work)
@@ -125,6 +132,8 @@ def make_head(task: Task, data: Path, work: Path) -> bool:
             words += ["--model", pretrain_teacher(task, splits["train"][0], work)]
         run(*words, "--preset", task.preset, *task.flags, "--out", out)
     model = load_task(out)
+    training = json.loads(without_places(json.dumps(dict(model.training)), data, work.parent))
+    card = without_places((out / "CARD.md").read_text(), data, work.parent)
     is_default = model.teacher["sha256"] == load_model().sha256
     lines = [
         f"Data: {task.source}. {task.url}. Licence: {task.licence}.",
@@ -140,8 +149,8 @@ def make_head(task: Task, data: Path, work: Path) -> bool:
         settings=model.settings,
         teacher=model.teacher,
         metrics=model.metrics,
-        training=model.training,
-        card=f"# {task.name}\n\n{task.title}.\n\n" + "\n\n".join(lines) + "\n\n" + (out / "CARD.md").read_text(),
+        training=training,
+        card=f"# {task.name}\n\n{task.title}.\n\n" + "\n\n".join(lines) + "\n\n" + card,
         with_encoder=not (is_default and "--frozen" in task.flags),
     )
     return True
