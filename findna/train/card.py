@@ -35,12 +35,16 @@ def task_card(
 ) -> str:
     """The CARD.md of a task model: what it answers, what it was made of, how it did, and what it is not."""
     config, data, teacher = training["config"], training["data"], training["teacher"]["name"]
-    rows = dict(config)
+    rows = {key: value for key, value in config.items() if key not in _idle(config)} | {"window": settings.window}
+    chosen = "penalty" if "penalty" in training["summary"] else "best_epoch"
+    rows[chosen] = training["summary"][chosen]
     for split, found in data.items():
         rows[f"{split} sequences"] = f"{found['n']} ({', '.join(found['files']) or 'in memory'})"
     for split, figures in metrics.items():
         rows |= {f"{split} {key}": value for key, value in figures.items() if isinstance(value, float | int)}
     rows["temperature"] = settings.temperature
+    if settings.joined_temperature is not None:
+        rows["joined_temperature"] = settings.joined_temperature
     lines = [
         f"# {name}",
         "",
@@ -60,3 +64,13 @@ def task_card(
         "a probability is calibrated on the validation split alone. Not measured for any clinical use.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _idle(config: Mapping[str, Any]) -> set[str]:
+    """Settings that a run never came to use."""
+    idle = {"hidden"} if config["head"] == "linear" else set()
+    if config["frozen"]:
+        idle.add("mixer_dropout")
+        if config["head"] == "linear":  # fitted to the end, not by AdamW
+            idle |= {"dropout", "epochs", "batch_size", "learning_rate", "weight_decay", "warmup", "clip", "patience"}
+    return idle

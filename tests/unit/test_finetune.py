@@ -111,6 +111,17 @@ def test_what_can_be_learned_is_learned_and_figures_are_those_of_what_is_stored(
         assert figures_of(scores, split.labels, joined, task.settings) == outcome.metrics[name]
 
 
+def test_the_card_names_the_settings_that_were_used_and_no_others(tmp_path, teacher):
+    for name, settings in {"whole": {}, "probe": {"frozen": True}}.items():
+        run(tmp_path / name, teacher, dataclasses.replace(CONFIG, window=16, **settings))
+    whole, probe = ((tmp_path / name / "CARD.md").read_text() for name in ("whole", "probe"))
+    assert "| learning_rate |" in whole
+    assert "| best_epoch |" in whole
+    assert "| learning_rate |" not in probe
+    assert "| penalty |" in probe
+    assert "| window | 16 |" in probe
+
+
 @pytest.mark.parametrize("objective", ["multilabel", "regression"])
 @pytest.mark.parametrize("is_frozen", [False, True])
 def test_other_objectives_learn_too(tmp_path, teacher, objective, is_frozen):
