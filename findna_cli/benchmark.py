@@ -148,7 +148,8 @@ def report(
 ) -> None:
     """Tables of results beside the published figures, with the commands that made them.
 
-    Quoted figures stand only beside sets whose splits are the published ones.
+    Quoted figures stand only beside sets measured whole on the published splits; mtcdna, whose split is not published,
+    says so.
     """
     from findna.benchmark.report import as_html, as_markdown, make_report
     from findna.benchmark.run import read_result

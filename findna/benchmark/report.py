@@ -143,6 +143,7 @@ def _beside(
     notes = [
         f"Columns in italics are quoted, not measured here ({setting}): {'; '.join(sources)}.",
         *_counts(own, rows, metric),
+        *dict.fromkeys(f"{r['task']}: {r['note']}." for r in own if r["note"]),
     ]
     return Section(f"{suite}: {_METRICS[metric]}, quoted figures {setting}", header, table, notes)
 

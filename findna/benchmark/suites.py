@@ -63,7 +63,7 @@ class BenchmarkTask:
         suite: Name of the suite.
         name: Its folder, within the suite's.
         note: What a reader of its figures must know; "" where there is nothing.
-        is_comparable: Whether its splits are those of published figures.
+        is_comparable: Whether published figures may stand beside its own, with the note.
         load: Reads it.
     """
 
@@ -308,40 +308,38 @@ def _cut(rows: Sequence[_Interval], classes: tuple[str, ...], genomes: Mapping[s
 def _mtcdna(folder: Path, genomes: Mapping[str, Path]) -> Iterator[BenchmarkTask | Skipped]:
     classes = {place.name: _fastas(place) for place in sorted(folder.iterdir()) if place.is_dir()}
     classes = {name: paths for name, paths in classes.items() if paths}
-    if _table(folder, "train") and _table(folder, "test"):
-        tables = partial(
-            _read_tables, _table(folder, "train") or folder, _table(folder, "dev"), _table(folder, "test") or folder
-        )
-        load: Callable[[], Splits] = tables
-        note = ""
+    train, test = _table(folder, "train"), _table(folder, "test")
+    load: Callable[[int], Splits]
+    if train and test:
+        load, split = partial(_read_cropped, train, _table(folder, "dev"), test), "the split is one's own"
     elif len(classes) > 1:
-        load = partial(_read_classes, classes)
-        note = "; a tenth of the sequences, drawn here, is the test split: the paper's is not published"
+        load, split = partial(_read_classes, classes), "a tenth of the sequences, drawn here, is the test split"
     else:
         return
     for length in MTCDNA_LENGTHS:
-        whole = f"the first {length:,} bases of each cDNA{note}"
-        yield BenchmarkTask("mtcdna", str(length), whole, True, partial(_cropped, load, length))
+        note = f"the first {length:,} bases of each cDNA; {split}: the paper's is not published"
+        yield BenchmarkTask("mtcdna", str(length), note, True, partial(load, length))
 
 
 def _fastas(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.endswith(_FASTA))
 
 
-def _read_classes(classes: Mapping[str, Sequence[Path]]) -> Splits:
+def _read_cropped(train: Path, valid: Path | None, test: Path, length: int) -> Splits:
+    splits = _read_tables(train, valid, test)
+    return Splits(_crop(splits.train, length), splits.valid and _crop(splits.valid, length), _crop(splits.test, length))
+
+
+def _read_classes(classes: Mapping[str, Sequence[Path]], length: int) -> Splits:
     paths = [path for found in classes.values() for path in found]
     names: dict[str, str] = {}
     for name, found in classes.items():
         for path in found:
             if names.setdefault(path.name.removesuffix(".gz").rpartition(".")[0], name) != name:
                 raise InputError("a file of another class has the same name: rename one", path=path)
-    train, test = split_off(read_labelled(paths, class_names=names), fraction=VALID_FRACTION, seed=_DRAW)
+    whole = _crop(read_labelled(paths, class_names=names), length)  # before the split: transcripts begin alike
+    train, test = split_off(whole, fraction=VALID_FRACTION, seed=_DRAW)
     return Splits(train, None, test)
-
-
-def _cropped(load: Callable[[], Splits], length: int) -> Splits:
-    train, valid, test = load()
-    return Splits(_crop(train, length), valid and _crop(valid, length), _crop(test, length))
 
 
 def _crop(labelled: LabelledSet, length: int) -> LabelledSet:

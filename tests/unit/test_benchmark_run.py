@@ -175,6 +175,12 @@ def report(folder: Path) -> str:
     return as_markdown(make_report([read_result(path) for path in (folder.parent / "results").glob("*.json")]))
 
 
+def test_a_report_says_what_must_be_known_of_a_set_beside_published_figures(folder: Path, teacher: Model) -> None:
+    measure(folder, teacher, BenchmarkConfig(modes=("kmer",)))
+    result = read_result(folder.parent / "results/gue.tf-0.kmer.json")
+    assert "tf/0: drawn here." in as_markdown(make_report([result | {"note": "drawn here"}]))
+
+
 def test_a_report_marks_the_best_and_what_is_quoted(folder: Path, teacher: Model) -> None:
     measure(folder, teacher, BenchmarkConfig(modes=("probe", "kmer"), command="findna benchmark run gue --seeds 5"))
     text = report(folder)

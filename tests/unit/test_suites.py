@@ -149,6 +149,18 @@ def test_mtcdna_is_cut_to_its_three_lengths(tmp_path: Path) -> None:
     assert set(np.diff(tasks[1].load().test.corpus.offsets).tolist()) == {2000}
 
 
+def test_mtcdna_that_begins_alike_is_on_one_side_of_the_split(tmp_path: Path) -> None:
+    for name in ("mouse", "turtle"):
+        (tmp_path / name).mkdir()
+        starts = [text(1024) for _ in range(20)]
+        records = "".join(f">{name}{i}\n{starts[i // 2]}{text(200)}\n" for i in range(40))
+        (tmp_path / name / f"{name}_cdna.fa").write_text(records)
+    splits = find_tasks("mtcdna", tmp_path)[0][0].load()
+    train, test = ({s.corpus[i].tobytes() for i in range(len(s))} for s in (splits.train, splits.test))
+    assert test
+    assert not train & test
+
+
 def test_real_folders(shared: Path) -> None:
     tasks, _ = find_tasks("gue", shared / "data/gue")
     assert sum(task.is_comparable for task in tasks) == 8
