@@ -13,7 +13,7 @@ NAMES = ("accuracy", "macro_f1", "mcc", "auroc")
 """What is said of every classification, in the order of the tables."""
 
 THRESHOLD = 0.5
-"""A label of a multilabel task is predicted from this probability on."""
+"""A label of a multilabel task is predicted above this probability."""
 
 
 def metrics_of(
@@ -74,7 +74,7 @@ def _of_classes(labels: Values, probabilities: Values) -> dict[str, Any]:
 def _of_labels(labels: Values, probabilities: Values) -> dict[str, Any]:
     from sklearn import metrics
 
-    truth, predicted = labels.astype(bool), probabilities >= THRESHOLD
+    truth, predicted = labels.astype(bool), probabilities > THRESHOLD
     columns = range(probabilities.shape[1])
 
     def over_labels(figure: Callable[..., float]) -> float:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from findna.classify import decide
 from findna.metrics import mean_of, metrics_of
 
 pytest.importorskip("sklearn")
@@ -50,6 +51,12 @@ def test_multilabel_averages_over_labels() -> None:
     assert found["accuracy"] == pytest.approx((0.75 + 0.75) / 2)
     assert found["auroc"] == pytest.approx((1.0 + 1.0) / 2)
     assert found["confusion"] == [[[1, 1], [0, 2]], [[2, 0], [1, 1]]]
+
+
+def test_a_label_is_predicted_above_one_half_as_classify_does() -> None:
+    found = metrics_of(np.array([[0], [1]]), np.array([[0.5], [0.6]]), classes=["a"], objective="multilabel")
+    assert found["accuracy"] == 1
+    assert decide(np.array([0.5]), ["a"], objective="multilabel")[0] == ""
 
 
 def test_regression_on_a_line() -> None:
