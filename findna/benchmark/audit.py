@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.kmers import canonical_words, iter_words
-from findna.data.labelled import holds_records, read_table
-from findna.errors import ConfigError, InputError
-from findna.io.options import InputOptions
-from findna.io.records import read_records
+from findna.data.labelled_rows import holds_records, read_class, read_table
+from findna.errors import ConfigError
 from findna.sequence import Codes, reverse_complement
 
 WORD = 16
@@ -333,7 +331,7 @@ def read_splits(
     Args:
         files: In the order of their use.
         genome: FASTA or .2bit that BED files are on.
-        sequence_column: Of a table; see `findna.data.labelled.read_table`.
+        sequence_column: Of a table; see `findna.data.labelled_rows.read_table`.
         label_column: Of a table.
 
     Raises:
@@ -348,13 +346,11 @@ def read_splits(
 
 
 def _read_split(path: Path, *, genome: Path | None, sequence_column: str, label_column: str) -> Split:
-    if holds_records(str(path)):
-        codes = []
-        for item in read_records([str(path)], InputOptions(genome=genome)):
-            if isinstance(item, InputError):
-                raise item
-            codes.append(item.codes)
-        return Split(str(path), corpus_of(codes), [""] * len(codes), np.arange(1, len(codes) + 1))
-    rows = read_table(str(path), sequence_column, label_column)
-    lines = np.array([row.line for row in rows], dtype=np.int64)
-    return Split(str(path), corpus_of(row.codes for row in rows), [row.label for row in rows], lines)
+    has_labels = not holds_records(str(path))
+    rows = read_table(str(path), sequence_column, label_column) if has_labels else read_class(str(path), genome)
+    return Split(
+        name=str(path),
+        corpus=corpus_of(row.codes for row in rows),
+        labels=[row.label if has_labels else "" for row in rows],
+        lines=np.array([row.line for row in rows], dtype=np.int64),
+    )

@@ -1,40 +1,30 @@
-"""Labelled sequences: a table, or a FASTA or BED file a class; all its faults at once, with their lines; splits."""
+"""Labelled sequences: rows to classes, labels or values, and splits that keep what is the same on one side."""
 
-import csv
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from findna.config import OBJECTIVES
 from findna.data.datasets import Corpus, corpus_of
+from findna.data.labelled_rows import LABEL_COLUMNS, LabelledRow, Problems, holds_records, read_class, read_table
 from findna.errors import ConfigError, InputError, TableError
-from findna.io.compressed import GZIP_MAGIC, ByteStream
+from findna.io.compressed import ByteStream
 from findna.io.files import sha256
-from findna.io.options import InputOptions
-from findna.io.records import read_records
-from findna.sequence import Codes, encode, reverse_complement
-
-SEQUENCE_COLUMNS = ("sequence", "seq", "dna")
-LABEL_COLUMNS = ("label", "labels", "class", "target")
-ID_COLUMNS = ("id", "name")
-"""Columns that are found by themselves, whatever their case; the first that is there is taken."""
+from findna.sequence import reverse_complement
 
 SEPARATOR = ";"
 """Between the labels of a sequence that has several; none at all is an empty cell."""
 
-_N_EXAMPLES = 10
 _N_NAMES = 8
-_MIN_PROTEIN = 10
 _MAX_CLASSES = 1000
-_SHAPES = (".fa", ".fasta", ".fna", ".bed", ".narrowpeak")
 
 
 @dataclass(frozen=True)
@@ -84,16 +74,6 @@ class LabelledSet:
         )
 
 
-class LabelledRow(NamedTuple):
-    """One row of a table, its label as it is written."""
-
-    codes: Codes
-    label: str
-    id: str
-    line: int
-    path: str
-
-
 def read_labelled(
     paths: Sequence[str | Path],
     *,
@@ -110,7 +90,8 @@ def read_labelled(
         paths: Tables (comma or tab separated, with a header), read as one; or a FASTA or BED file a class, whose
             class is its name without the endings. All may be compressed.
         objective: One of `OBJECTIVES`, or "" to take it from the labels: multilabel where one holds a ";",
-            regression where all are numbers and one is no whole number, else classification.
+            regression where most are numbers and one is no whole number (all others are then faults), else
+            classification.
         genome: FASTA or .2bit that BED files are on.
         sequence_column: Name of the column with the bases, where it is none of `SEQUENCE_COLUMNS`.
         label_column: Name of the column with the labels, where it is none of `LABEL_COLUMNS`.
@@ -132,7 +113,7 @@ def read_labelled(
         raise ConfigError("tables and FASTA or BED files do not go together: give one or the other")
     rows: list[LabelledRow] = []
     for path in files:
-        rows += _read_records(path, genome) if is_records[0] else read_table(path, sequence_column, label_column)
+        rows += read_class(path, genome) if is_records[0] else read_table(path, sequence_column, label_column)
     kind = objective or _objective_of([row.label for row in rows])
     if is_records[0] and kind != "classification":
         raise ConfigError(f"a FASTA or BED file a class is a classification, not {kind}")
@@ -233,194 +214,13 @@ def _strata(labelled: LabelledSet) -> list[Any]:
     return labelled.labels.tolist()  # type: ignore[no-any-return]
 
 
-def _bare(path: str) -> str:
-    """A file's name without its folder and endings.
-
-    >>> _bare("data/pos.fa.gz")
-    'pos'
-    """
-    name = Path(path).name
-    for ending in (".gz", ".bgz"):
-        name = name.removesuffix(ending)
-    return Path(name).stem or name
-
-
-def holds_records(path: str) -> bool:
-    """Whether a file is FASTA, FASTQ or BED rather than a table.
-
-    Raises:
-        TableError: It is empty, or its gzip stream is cut.
-    """
-    with ByteStream(path, error=TableError) as stream:
-        head = stream.head.lstrip()
-        if not head:
-            is_damaged = stream.raw_head[:2] == GZIP_MAGIC and len(stream.raw_head) < 20
-            stream.fail("the file is cut: its gzip stream has no end" if is_damaged else "the file is empty")
-        name = path.lower().removesuffix(".gz").removesuffix(".bgz")
-        return head[:1] in (b">", b"@") or name.endswith(_SHAPES)
-
-
-def _read_records(path: str, genome: str | Path | None) -> list[LabelledRow]:
-    label = _bare(path)
-    rows, faults = [], []
-    for item in read_records([path], InputOptions(genome=genome)):
-        if isinstance(item, InputError):
-            faults.append(item)
-        else:
-            rows.append(LabelledRow(item.codes, label, item.id, item.row + 1, path))
-    if faults:
-        first, *others = faults
-        lines = [f"{first.reason} ({len(faults):,} of {len(faults) + len(rows):,} records cannot be used)"]
-        lines += [f"  {other}" for other in others[: _N_EXAMPLES - 1]]
-        raise type(first)("\n".join(lines), path=first.path, line=first.line, record=first.record, row=first.row)
-    return rows
-
-
-def read_sequences(path: str | Path, *, genome: str | Path | None = None) -> list[Codes]:
-    """The sequences of a table, whose labels do not matter, or of a FASTA or BED file; all its faults at once.
-
-    Raises:
-        InputError: A file is at fault; see `read_labelled`.
-    """
-    name = str(path)
-    rows = _read_records(name, genome) if holds_records(name) else read_table(name, label_column=None)
-    return [row.codes for row in rows]
-
-
-def read_table(path: str, sequence_column: str = "", label_column: str | None = "") -> list[LabelledRow]:
-    """The rows of a table, all faults at once; see `read_labelled`. Without a label column every label is "".
-
-    Raises:
-        TableError: It is damaged, has no such columns, or rows of it cannot be used.
-    """
-    with ByteStream(path, error=TableError) as stream:
-        lines = (raw.decode(errors="backslashreplace") for raw in stream.lines())
-        numbered = _rows(stream, lines)
-        line, header = next(numbered)
-        columns = [name.strip() for name in header]
-        sequence, label = _find_columns(stream, columns, line, sequence_column, label_column)
-        id_column = _find(columns, ID_COLUMNS)
-        rows: list[LabelledRow] = []
-        problems = _Problems(path)
-        for line, cells in numbered:
-            if len(cells) != len(columns):
-                problems.add(line, _ragged(cells, columns, path))
-                continue
-            try:
-                codes = _encoded(cells[sequence])
-            except ValueError as problem:
-                problems.add(line, f"column {columns[sequence]}: {problem}")
-                continue
-            id = cells[id_column].strip() if id_column is not None else ""
-            text = cells[label].strip() if label is not None else ""
-            rows.append(LabelledRow(codes, text, id or str(line), line, path))
-        problems.raise_if_any(len(rows) + problems.n)
-        if not rows:
-            stream.fail("a header and no rows")
-    return rows
-
-
-class _Problems:
-    """Faults of a table, counted; the first ten kept."""
-
-    def __init__(self, path: str) -> None:
-        self.path, self.n = path, 0
-        self._first: list[tuple[int, str]] = []
-
-    def add(self, line: int, reason: str) -> None:
-        self.n += 1
-        if len(self._first) < _N_EXAMPLES:
-            self._first.append((line, reason))
-
-    def raise_if_any(self, n_rows: int) -> None:
-        if not self.n:
-            return
-        (line, reason), *others = self._first
-        lines = [f"{reason} ({self.n:,} of {n_rows:,} rows cannot be used)"]
-        lines += [f"  line {number}: {text}" for number, text in others]
-        if self.n > len(self._first):
-            lines.append(f"  and {self.n - len(self._first):,} more")
-        raise TableError("\n".join(lines), path=self.path, line=line)
-
-
-def _rows(stream: ByteStream, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line, cells), the header first; blank lines are left out."""
-    head: list[str] = []
-    for text in lines:
-        head.append(text)
-        if text.strip():
-            break
-    first = head[-1] if head else ""
-    delimiter = "\t" if "\t" in first else ","
-    if delimiter not in first:
-        hint = " (columns are separated by a comma or a tab)" if ";" in first or " " in first.strip() else ""
-        stream.fail(f"one column only: a table needs a header and columns for sequence and label{hint}", line=len(head))
-    csv.field_size_limit(2**31 - 1)  # else a sequence of 131,072 bases is "damaged"
-    reader = csv.reader(chain(head, lines), delimiter=delimiter)
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield reader.line_num, cells
-    except csv.Error as problem:
-        stream.fail(f"damaged: {problem}", line=reader.line_num)
-
-
-def _find_columns(
-    stream: ByteStream, columns: list[str], line: int, sequence_column: str, label_column: str | None
-) -> tuple[int, int | None]:
-    def place(wanted: str, known: Iterable[str], flag: str) -> int:
-        index = _find(columns, (wanted,) if wanted else known)
-        if index is None:
-            if any(_is_dna(cell) for cell in columns):
-                stream.fail("no header: this line holds a sequence; add one such as sequence,label", line=line)
-            what = repr(wanted) if wanted else " or ".join(known)
-            stream.fail(f"no column {what}; there are {', '.join(columns)}; {flag} names another", line=line)
-        return index
-
-    sequence = place(sequence_column, SEQUENCE_COLUMNS, "--sequence-column")
-    label = None if label_column is None else place(label_column, LABEL_COLUMNS, "--label-column")
-    if sequence == label:
-        stream.fail(f"column {columns[sequence]} cannot be both sequence and label", line=line)
-    return sequence, label
-
-
-def _find(columns: Iterable[str], names: Iterable[str]) -> int | None:
-    lower = [column.lower() for column in columns]
-    return next((lower.index(name.lower()) for name in names if name.lower() in lower), None)
-
-
-def _is_dna(text: str) -> bool:
-    return len(text) > len("sequence") and set(text.upper()) <= set("ACGTUN")
-
-
-def _ragged(cells: list[str], columns: list[str], path: str) -> str:
-    other = ";" if len(cells) > 1 else next((mark for mark in "\t,;" if mark in cells[0]), "")
-    mixed = len(cells) == 1 and other and len(cells[0].split(other)) == len(columns)
-    name = {"\t": "tabs", ",": "commas", ";": "semicolons"}.get(other, "")
-    hint = f": this row is separated by {name}, the header is not" if mixed else ""
-    return f"{len(cells)} columns where the header has {len(columns)}{hint}"
-
-
-def _encoded(text: str) -> Codes:
-    bases = text.strip()
-    if not bases:
-        raise ValueError("the sequence is empty")
-    try:
-        codes, n_iupac = encode(bases)
-    except ValueError as problem:
-        raise ValueError(f"{problem} (is it protein?)") from problem
-    n_unknown = n_iupac - bases.count("X") - bases.count("x")
-    if len(codes) >= _MIN_PROTEIN and 2 * n_unknown > len(codes):
-        raise ValueError("most letters are neither A, C, G, T nor N (is it protein?)")
-    return codes
-
-
 def _objective_of(labels: list[str]) -> str:
     if any(SEPARATOR in label for label in labels):
         return "multilabel"
-    values = [_number(label) for label in set(labels)]
-    is_real = all(math.isfinite(value) for value in values) and any(value != int(value) for value in values)
-    return "regression" if is_real else "classification"
+    found = set(labels)
+    values = [value for value in map(_number, found) if math.isfinite(value)]
+    is_real = 2 * len(values) > len(found) and any(value != int(value) for value in values)
+    return "regression" if is_real else "classification"  # of a regression, `_values` names the words among the numbers
 
 
 def _number(text: str) -> float:
@@ -455,7 +255,7 @@ def _labels_of(
         order = tuple(classes)
     index = {name: number for number, name in enumerate(order)}
     encoded: list[list[int]] = []
-    by_file = {path: _Problems(path) for path in dict.fromkeys(row.path for row in rows)}
+    by_file = {path: Problems(path) for path in dict.fromkeys(row.path for row in rows)}
     for row, labels in zip(rows, sets, strict=True):
         unknown = [label for label in labels if names.get(label, label) not in index]
         if unknown == [""]:
@@ -504,10 +304,10 @@ def _values(rows: list[LabelledRow]) -> NDArray[np.float32]:
     values = np.array([_number(row.label) for row in rows], dtype=np.float64)
     for path, group in groupby(rows, key=lambda row: row.path):
         members = list(group)
-        problems = _Problems(path)
+        problems = Problems(path)
         for row in members:
             if not math.isfinite(_number(row.label)):
-                problems.add(row.line, f"label {row.label!r} is no finite number, as a regression needs")
+                problems.add(row.line, f"label {row.label!r} is no finite number, as a regression needs; --objective names another")
         problems.raise_if_any(len(members))
     return values.astype(np.float32)
 

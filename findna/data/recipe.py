@@ -17,7 +17,7 @@ import numpy as np
 from findna import __version__
 from findna.config import WindowsConfig
 from findna.data.datasets import corpus_of
-from findna.data.labelled import read_sequences
+from findna.data.labelled_rows import read_sequences
 from findna.data.origins import Origin, Stretch, open_origins
 from findna.data.overlap import ONE_IN, WORD, Novelty, WordSet
 from findna.errors import ConfigError, InputError, OutputError
