@@ -307,7 +307,8 @@ def _values(rows: list[LabelledRow]) -> NDArray[np.float32]:
         problems = Problems(path)
         for row in members:
             if not math.isfinite(_number(row.label)):
-                problems.add(row.line, f"label {row.label!r} is no finite number, as a regression needs; --objective names another")
+                found = f"label {row.label!r} is no finite number, as a regression needs"
+                problems.add(row.line, f"{found}; --objective names another")
         problems.raise_if_any(len(members))
     return values.astype(np.float32)
 

@@ -147,6 +147,20 @@ def test_a_regression_takes_finite_numbers_alone(write):
         read_labelled([path], objective="regression")
 
 
+@pytest.mark.parametrize("other", ["NA", "nan", ""])
+def test_a_word_among_measured_values_does_not_make_them_classes(write, other):
+    path = write("t.csv", f"sequence,label\nA,0.5\nC,{other}\nG,0.25\nT,1\n")
+    with pytest.raises(TableError, match=rf"line 3: label '{other}' is no finite number, as a regression needs; --obj"):
+        read_labelled([path])
+    if other:
+        assert read_labelled([path], objective="classification").classes == ("0.25", "0.5", "1", other)
+
+
+def test_a_number_among_names_is_a_class(write):
+    path = write("t.csv", "sequence,label\nA,1.5\nC,wild\nG,knockout\n")
+    assert read_labelled([path]).classes == ("1.5", "knockout", "wild")
+
+
 def test_a_class_that_training_lacks_is_an_error_with_its_lines(write):
     path = write("v.csv", "sequence,label\nA,0\nC,2\nG,3\n")
     reason = r"v\.csv, line 3: class 2 is not in the training split, which has 0, 1 \(2 of 3 rows.*\n  line 4: class 3"
