@@ -1,12 +1,11 @@
 """`findna benchmark`: a model measured on labelled sets beside baselines and published figures."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from findna_cli.job import command_line
 from findna_cli.options import Deterministic, Device, Json, Precision, Quiet, Threads, set_threads
 
 app = typer.Typer(
@@ -87,7 +86,7 @@ def run(
         pool=pool,
         finetune=dataclasses.replace(recipe, epochs=epochs) if epochs else recipe,
         with_plots=with_plots,
-        command=shlex.join(["findna", *sys.argv[1:]]),
+        command=command_line(),
     )
     set_threads(threads, deterministic=deterministic)
     place = pick_device(device)

@@ -1,10 +1,12 @@
 """The built-in tasks: every file is whole, and each says how to train it."""
 
 import shlex
+from pathlib import Path
 
 import pytest
 
 from findna.config import FINETUNE_PRESETS
+from findna.data.labelled import sort_labels
 from findna.errors import ConfigError, ModelError
 from findna.models.task import find_task, load_task
 from findna.tasks.catalog import find_head, read_task, task_names
@@ -21,6 +23,7 @@ def test_the_papers_tasks_and_the_sets_of_gue_are_there():
 def test_a_task_is_described_in_full_and_its_command_names_all_of_it(task):
     assert len(task.classes) >= 2
     assert len(set(task.classes.values())) == len(task.classes)
+    assert list(task.classes) == sort_labels(task.classes)  # names are given in the order of the labels
     assert task.length > 0
     assert task.url.startswith("https://")
     assert task.prepare
@@ -44,6 +47,8 @@ def test_a_task_is_found_with_its_weights_or_says_how_to_train_it(task):
         model = load_task(task.name)
         assert set(model.settings.classes) == set(task.classes.values())
         assert (task.head / "CARD.md").is_file()
+        for split in model.training["data"].values():
+            assert not any(Path(name).is_absolute() for name in split["files"])
     else:
         with pytest.raises(ConfigError) as caught:
             find_task(task.name)
