@@ -99,7 +99,7 @@ def genome_table(data: Path, work: Path) -> Path:
 
 def pretrain_teacher(task: Task, train: Path, work: Path) -> Path:
     """The task's own teacher, pretrained on its training sequences."""
-    folder = work / "teacher"
+    folder = work / f"{task.name}-teacher"
     if not (folder / "config.json").is_file():
         fasta = work / "train.fa"
         with gzip.open(train, "rt", newline="") as table, fasta.open("w") as file:
@@ -133,7 +133,7 @@ def make_head(task: Task, data: Path, work: Path) -> bool:
         run(*words, "--preset", task.preset, *task.flags, "--out", out)
     model = load_task(out)
     training = json.loads(without_places(json.dumps(dict(model.training)), data, work.parent))
-    card = without_places((out / "CARD.md").read_text(), data, work.parent)
+    _, _, card = without_places((out / "CARD.md").read_text(), data, work.parent).partition("\n\n")  # not its title
     is_default = model.teacher["sha256"] == load_model().sha256
     lines = [
         f"Data: {task.source}. {task.url}. Licence: {task.licence}.",
