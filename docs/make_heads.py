@@ -135,6 +135,8 @@ def make_head(task: Task, data: Path, work: Path) -> bool:
     training = json.loads(without_places(json.dumps(dict(model.training)), data, work.parent))
     _, _, card = without_places((out / "CARD.md").read_text(), data, work.parent).partition("\n\n")  # not its title
     is_default = model.teacher["sha256"] == load_model().sha256
+    if not (is_default or task.teacher):
+        raise SystemExit(f"{out} was trained from another teacher than today's: remove it, and it is trained again")
     lines = [
         f"Data: {task.source}. {task.url}. Licence: {task.licence}.",
         *(f"Trained on: {note}; its figures do not stand beside published ones." for note in notes),
