@@ -46,8 +46,7 @@ def training_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str 
         if name == "valid_loss":
             best = int(np.argmin(y))
             axes.plot(x[best], y[best], "o", color=_ORANGE, markersize=6, label=f"best: {y[best]:.4f}")
-    if x_name == "epoch":
-        axes.locator_params(axis="x", integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.set(xlabel=x_name, ylabel="loss", title=title)
     axes.legend(frameon=False)
     _save(figure, path)
