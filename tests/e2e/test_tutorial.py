@@ -1,0 +1,112 @@
+"""docs/tutorial.md holds: its commands run word for word, in their order, and say what stands below them."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import Result, call
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/tutorial.md").read_text()
+
+
+def commands() -> list[str]:
+    """The indented lines of the page, continued ones joined."""
+    lines = [line.strip() for line in PAGE.replace("\\\n", " ").splitlines() if line.startswith("    ")]
+    return [" ".join(line.split()) if line.startswith("findna") else line for line in lines]
+
+
+def matches(word: str) -> list[str]:
+    """The files that a pattern stands for, as a shell would put them."""
+    return sorted(map(str, Path().glob(word))) if "*" in word else [word]
+
+
+def run(command: str) -> Result:
+    """As a shell would; findna by itself in this process, which has torch imported already."""
+    words = shlex.split(command)
+    if words[0] == "findna" and not {"|", ">"} & set(words):
+        return call(*(path for word in words[1:] for path in matches(word)))
+    python = shlex.quote(sys.executable)
+    functions = f'findna() {{ {python} -m findna_cli "$@"; }}; python() {{ {python} "$@"; }}; set -o pipefail; '
+    done = subprocess.run(["bash", "-c", functions + command], capture_output=True, text=True, check=False, timeout=300)
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Result]]]:
+    """The folder in which somebody followed the page, and how each command ended."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    (folder / "docs").symlink_to(ROOT / "docs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("FINDNA_CACHE", str(folder / "cache"))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        results = {}
+        for command in commands():
+            results[command] = run(command)
+            assert results[command].code == 0, f"{command}\n{results[command].err}"
+        yield folder, results
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    lines = [line.split("\t") for line in path.read_text().splitlines() if not line.startswith("#")]
+    return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+
+
+def only(results: dict[str, Result], start: str) -> Result:
+    return next(result for command, result in results.items() if command.startswith(start))
+
+
+def test_every_command_of_the_page_ends_well(followed: tuple[Path, dict[str, Result]]) -> None:
+    _, results = followed
+    assert len(results) >= 15
+    assert sum(command.startswith("findna classify") for command in results) >= 4
+
+
+def test_the_audit_says_what_the_page_says(followed: tuple[Path, dict[str, Result]]) -> None:
+    _, results = followed
+    audits = [result.out for command, result in results.items() if command.startswith("findna data audit")]
+    assert audits[0].splitlines()[-1] in PAGE
+    assert audits[1].splitlines()[-1].split("\t")[4] == "10"
+
+
+def test_the_figures_are_those_of_the_page(followed: tuple[Path, dict[str, Result]]) -> None:
+    folder, _ = followed
+    for run_name, splits in (("repeats", ("valid", "test")), ("all-weights", ("valid",))):
+        metrics = json.loads((folder / f"runs/{run_name}/metrics.json").read_text())
+        for split in splits:
+            printed = [float(x) for x in re.findall(rf"^{split}: .*auroc ([0-9.]+)$", PAGE, re.MULTILINE)]
+            assert any(metrics[split]["auroc"] == pytest.approx(x, abs=0.03) for x in printed)
+    for name in ("confusion.png", "roc.png", "calibration.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_predictions_are_those_of_the_page(followed: tuple[Path, dict[str, Result]]) -> None:
+    folder, _ = followed
+    regions = rows(folder / "regions.predictions.tsv")
+    assert [row["label"] for row in regions[:1]] == ["unique"]
+    assert len(regions) == 11
+    track = [line.split("\t") for line in (folder / "repeats.bedgraph").read_text().splitlines()]
+    assert len(track) == 200
+    assert all(int(end) - int(start) == 200 and 0 <= float(value) <= 1 for _, start, end, value in track)
+    assert float(track[1][3]) > 0.9
+
+
+def test_what_is_sure_is_right_more_often(followed: tuple[Path, dict[str, Result]], monkeypatch: Any) -> None:
+    """The example in Python reads sure.tsv, of which the abstained rows have the label `unknown`."""
+    folder, _ = followed
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = {}
+    (example,) = re.findall(r"```python\n(.+?)```", PAGE, re.DOTALL)
+    exec(example, names)
+    every = [(row["label"], Path(row["source"]).stem) for row in rows(folder / "test.tsv")]
+    assert len(every) == len(names["table"]) == 337
+    assert 100 < len(names["sure"]) < 300
+    assert names["right"] > sum(label == true for label, true in every) / len(every)
