@@ -173,7 +173,9 @@ def read_result(path: Path) -> dict[str, Any]:
     """
     try:
         result = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise TableError(f"cannot be read: {error.strerror}", path=path) from error
+    except ValueError as error:
         raise TableError(f"is no benchmark result: {error}", path=path) from error
     if not isinstance(result, dict) or result.get("schema") != SCHEMA:
         raise TableError(f"is no benchmark result: it does not say schema {SCHEMA!r}", path=path)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from glob import glob
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,7 +143,7 @@ def _csv(folder: Path, genomes: Mapping[str, Path]) -> Iterator[BenchmarkTask | 
 
 
 def _table_folders(suite: str, folder: Path) -> Iterator[BenchmarkTask | Skipped]:
-    for place in sorted({path.parent for path in folder.rglob("test.*") if path.name.endswith(ENDINGS)}):
+    for place in sorted({path.parent for path in _below(folder, "test.*") if path.name.endswith(ENDINGS)}):
         name = place.relative_to(folder).as_posix()
         name = folder.resolve().name if name == "." else name
         test, train = _table(place, "test"), _table(place, "train")
@@ -159,6 +160,11 @@ def _table_folders(suite: str, folder: Path) -> Iterator[BenchmarkTask | Skipped
             continue
         load = partial(_read_tables, train, valid, test or place)
         yield BenchmarkTask(suite, name, note, suite == "gue" and not note, load)
+
+
+def _below(folder: Path, pattern: str) -> list[Path]:
+    """Files below a folder, in linked folders too, which `Path.rglob` passes by."""
+    return [folder / name for name in glob(f"**/{pattern}", root_dir=folder, recursive=True)]  # noqa: PTH207
 
 
 def _table(folder: Path, split: str) -> Path | None:
@@ -203,7 +209,7 @@ class _Interval(NamedTuple):
 
 
 def _genomic_benchmarks(folder: Path, genomes: Mapping[str, Path]) -> Iterator[BenchmarkTask | Skipped]:
-    for metadata in sorted(folder.rglob("metadata.yaml")):
+    for metadata in sorted(_below(folder, "metadata.yaml")):
         name = metadata.parent.name
         species = _species(metadata)
         if missing := sorted(set(species.values()) - set(genomes)):

@@ -68,6 +68,13 @@ def test_a_misspelt_set_names_the_nearest(gue: Path) -> None:
         find_tasks("glue", gue)
 
 
+def test_a_linked_set_is_found(gue: Path, tmp_path: Path) -> None:
+    (tmp_path / "links/tf").mkdir(parents=True)
+    (tmp_path / "links/tf/0").symlink_to(gue / "tf/0")
+    tasks, _ = find_tasks("gue", tmp_path / "links")
+    assert [task.name for task in tasks] == ["tf/0"]
+
+
 def test_an_empty_folder_says_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nested folders"):
         find_tasks("gue", tmp_path)
