@@ -141,7 +141,7 @@ def finetune(
                 text = f"of {report.total:,} steps  loss {row['loss']:.4f}  {row['bases_per_second']:,.0f} bases/s"
             advance(report.done, text)
             if "valid_loss" in row:
-                say(f"epoch {row['epoch']:,}  loss {row['loss']:.4f}  {summary_line(_valid(row))}", quiet=quiet)
+                say(f"epoch {row['epoch']:,}  loss {row['loss']:.4f}, valid: {summary_line(_valid(row))}", quiet=quiet)
             elif is_time_for_a_line():
                 say(f"{report.done:,} {text}", quiet=quiet)
 
