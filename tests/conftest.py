@@ -1,8 +1,11 @@
 """Small inputs made by code, shared by all tests."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, before torch is loaded
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
