@@ -36,7 +36,7 @@ def run(*words: str | Path) -> None:
 
 def locate(data: Path, name: str) -> tuple[Path, str] | None:
     """A task's file under DIR, plain or gzip, and what is to be said of it; None if it is not there."""
-    short = Path(*Path(name).parts[1:])
+    short = Path(*Path(name).parts[1:] or [name])
     for folder in (data, data / Path(name).parts[0], data / Path(name).parts[0].lower()):
         for stem, note in ((short.stem, ""), ("train_partial_nt", "a random tenth of the official training split")):
             if note and short.stem != "train":
