@@ -65,7 +65,7 @@ def info(
         typer.echo(f"\n{card.read_text().rstrip()}")
     if facts:
         typer.echo(f"\nTrained by:\n\n    {facts['command']}")
-    write_report(json_file, {**facts, **model, "metrics": dict(task.metrics)})
+    write_report(json_file, {**model, **facts, "metrics": dict(task.metrics)})
 
 
 def _facts(name: str) -> dict[str, Any]:

@@ -366,7 +366,8 @@ def _explain(failures: Mapping[int, Any], folder: str) -> int:
         TrainingError: A process failed with a message, or was killed.
     """
     causes = [failure for failure in failures.values() if LOST not in str(failure.message)]
-    first = min(causes or failures.values(), key=lambda failure: (failure.timestamp, failure.local_rank))
+    died = [failure for failure in causes if failure.exitcode != -signal.SIGTERM]  # which the launcher sends the rest
+    first = min(died or causes or failures.values(), key=lambda failure: (failure.timestamp, failure.local_rank))
     if first.exitcode < 0:
         raise TrainingError(
             f"process {first.local_rank} was ended by {signal.Signals(-first.exitcode).name}; --resume goes on from "

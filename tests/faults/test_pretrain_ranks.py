@@ -139,6 +139,7 @@ def test_what_a_user_can_mend_is_said_once(folder: Path) -> None:
     assert result.stderr.count("holds a run already") == 1
 
 
+@pytest.mark.slow
 def test_eight_processes_make_the_curve_of_one(folder: Path) -> None:
     flags = ("--batch-size", "16", "--steps", "10")
     one, eight = start(folder, "a", *flags), start(folder, "b", *flags, "--processes", "8")
@@ -148,6 +149,7 @@ def test_eight_processes_make_the_curve_of_one(folder: Path) -> None:
     assert_same_curve(folder, "b", like="a", n=10)
 
 
+@pytest.mark.slow
 def test_torchrun_on_two_nodes_goes_on_when_one_process_is_killed(folder: Path) -> None:
     """Two agents on one host, as on two: each counts its own restarts, and the store keeps what the dead left."""
     port = free_port()
@@ -227,6 +229,7 @@ def hosts() -> Iterator[list[Host]]:
             subprocess.run(["ip", "netns", "del", host.name], capture_output=True, check=False)
 
 
+@pytest.mark.slow
 def test_two_hosts_make_the_curve_of_one(folder: Path, hosts: list[Host]) -> None:
     nodes = [host.start(folder, "hosts", hosts[0].address) for host in hosts]
     for process in nodes:
@@ -235,6 +238,7 @@ def test_two_hosts_make_the_curve_of_one(folder: Path, hosts: list[Host]) -> Non
     assert_same_curve(folder, "hosts")
 
 
+@pytest.mark.slow
 def test_a_host_that_is_killed_and_comes_back_goes_on(folder: Path, hosts: list[Host]) -> None:
     """First its process dies and its agent starts it anew; then the agent dies too, as when the host fails."""
     first = hosts[0].address
