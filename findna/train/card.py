@@ -11,6 +11,7 @@ import numpy as np
 from findna.errors import MissingExtraError
 from findna.models.task import TaskSettings
 from findna.train.log import read_log
+from findna.train.objectives import BOUNDS
 
 
 def draw_curve(out: Path, name: str) -> None:
@@ -38,13 +39,15 @@ def task_card(
     rows = {key: value for key, value in config.items() if key not in _idle(config)} | {"window": settings.window}
     chosen = "penalty" if "penalty" in training["summary"] else "best_epoch"
     rows[chosen] = training["summary"][chosen]
+    if rows.get("best_epoch") == 0:
+        rows["best_epoch"] = "0 (the probe that it began as)"
     for split, found in data.items():
         rows[f"{split} sequences"] = f"{found['n']} ({', '.join(found['files']) or 'in memory'})"
     for split, figures in metrics.items():
         rows |= {f"{split} {key}": value for key, value in figures.items() if isinstance(value, float | int)}
-    rows["temperature"] = settings.temperature
+    rows["temperature"] = _temperature(settings.temperature)
     if settings.joined_temperature is not None:
-        rows["joined_temperature"] = settings.joined_temperature
+        rows["joined_temperature"] = _temperature(settings.joined_temperature)
     lines = [
         f"# {name}",
         "",
@@ -66,11 +69,27 @@ def task_card(
     return "\n".join(lines) + "\n"
 
 
+def _temperature(value: float) -> float | str:
+    if value not in BOUNDS:
+        return value
+    return f"{value:g} (the bound of its search: the scores of the validation split do not fit its labels)"
+
+
 def _idle(config: Mapping[str, Any]) -> set[str]:
     """Settings that a run never came to use."""
     idle = {"hidden"} if config["head"] == "linear" else set()
     if config["frozen"]:
         idle.add("mixer_dropout")
         if config["head"] == "linear":  # fitted to the end, not by AdamW
-            idle |= {"dropout", "epochs", "batch_size", "learning_rate", "weight_decay", "warmup", "clip", "patience"}
+            idle |= {
+                "dropout",
+                "epochs",
+                "batch_size",
+                "learning_rate",
+                "weight_decay",
+                "warmup",
+                "warmup_steps",
+                "clip",
+                "patience",
+            }
     return idle

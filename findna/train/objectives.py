@@ -15,7 +15,8 @@ from findna.models.task import TaskSettings, probabilities
 
 MIN_JOINED = 20
 """Sequences of more than one window from which on they get a temperature of their own."""
-_BOUNDS = (0.01, 100.0)
+BOUNDS = (0.01, 100.0)
+"""Of a temperature."""
 
 
 def loss_of(scores: Tensor, labels: Tensor, objective: str, *, class_weights: Tensor | None = None) -> Tensor:
@@ -65,10 +66,11 @@ def simple_accuracy(scores: NDArray[Any], labels: NDArray[Any], objective: str) 
 
 
 def fit_temperature(scores: NDArray[Any], labels: NDArray[Any], objective: str) -> float:
-    """The temperature that gives the labels the smallest loss; 1 for a regression or without rows.
+    """The temperature of the smallest loss; 1 for a regression, without rows, or where that is no better.
 
     Guo et al. 2017 (arXiv:1706.04599), with one part in n + 2 of each target given to the other answers as in Platt
-    1999: a split without a wrong answer does not make every probability 1.
+    1999: a split without a wrong answer does not make every probability 1. That doubt is not the labels' own: a
+    temperature that does not lower the loss of the labels as they are is not taken.
     """
     if objective == "regression" or not len(scores):
         return 1.0
@@ -89,7 +91,14 @@ def fit_temperature(scores: NDArray[Any], labels: NDArray[Any], objective: str) 
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     temperature = float(log_temperature.detach().exp())
-    return min(max(temperature, _BOUNDS[0]), _BOUNDS[1]) if np.isfinite(temperature) else 1.0
+    if not np.isfinite(temperature):
+        return 1.0
+    return _if_better(min(max(temperature, BOUNDS[0]), BOUNDS[1]), scores, labels, objective)
+
+
+def _if_better(temperature: float, scores: NDArray[Any], labels: NDArray[Any], objective: str) -> float:
+    is_better = mean_loss(scores / temperature, labels, objective) < mean_loss(scores, labels, objective)
+    return temperature if is_better else 1.0
 
 
 def fit_temperatures(
@@ -101,7 +110,7 @@ def fit_temperatures(
         return fit_temperature(scores, labels, objective), None
     joined = fit_temperature(scores[is_joined], labels[is_joined], objective)
     if len(scores) - n_joined < MIN_JOINED:
-        return joined, None
+        return _if_better(joined, scores, labels, objective), None
     return fit_temperature(scores[~is_joined], labels[~is_joined], objective), joined
 
 
