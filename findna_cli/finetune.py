@@ -137,6 +137,9 @@ def finetune(
             row = report.row
             if report.stage == "embed":
                 text = f"of {report.total:,} windows embedded"
+            elif not report.done:
+                say(f"epoch 0, the probe that it begins as, valid: {summary_line(_valid(row))}", quiet=quiet)
+                return
             else:
                 text = f"of {report.total:,} steps  loss {row['loss']:.4f}  {row['bases_per_second']:,.0f} bases/s"
             advance(report.done, text)

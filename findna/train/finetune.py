@@ -111,8 +111,8 @@ def finetune(
 
     With a frozen encoder the vectors are computed once. A linear head on them is then fitted to the end for each of
     several penalties (`findna.train.probe`); any other head, and all weights, are trained by AdamW, and the epoch with
-    the smallest validation loss is what is kept. The temperature of the probabilities is fitted on the validation
-    split; the test split is read once, after everything is chosen.
+    the smallest validation loss is what is kept; epoch 0 is the probe that a linear head begins as. The temperature of
+    the probabilities is fitted on the validation split; the test split is read once, after everything is chosen.
 
     Args:
         config: The recipe.
@@ -260,7 +260,12 @@ class _Run:
         tuner, config = self.tuner, self.tuner.config
         if (config.frozen or not self.step) and not self._prepare():
             return False
-        log = Log(self.out, step=self.step, columns=COLUMNS)
+        log = Log(self.out, step=self.step or -1, columns=COLUMNS)  # a run that begins again logs its probe again
+        if not self.step and tuner.begins_as_probe:
+            row: dict[str, float] = {"step": 0, "epoch": 0, "n_bases": 0, **self._end_epoch(0)}
+            log.write({**row, "seconds": self.seconds})
+            self.on_report(Report("train", 0, self.total_steps, row))
+        warmup = max(config.warmup, config.warmup_steps / self.total_steps)
         stream = ahead(tuner.batches(self.step, self.total_steps))
         lengths = tuner.train.windows.lengths
         began, began_bases, saved_at = time.monotonic(), self.n_bases, time.monotonic()
@@ -268,11 +273,11 @@ class _Run:
             while self.step < self.total_steps and not self.is_stopped_early:
                 batch = next(stream)
                 progress = (self.step + 0.5) / self.total_steps
-                rate = learning_rate(progress, peak=config.learning_rate, warmup=config.warmup)
+                rate = learning_rate(progress, peak=config.learning_rate, warmup=warmup)
                 figures = tuner.update(batch, step=self.step, rate=rate)
                 self.step += 1
                 self.n_bases += int(lengths[batch.indices].sum())
-                row: dict[str, float] = {
+                row = {
                     "step": self.step,
                     "epoch": batch.epoch + 1,
                     "n_bases": self.n_bases,

@@ -191,6 +191,11 @@ class Tuner:
         self.best = self.weights()
 
     @property
+    def begins_as_probe(self) -> bool:
+        """Whether `prepare` fits the head, so that there is something to lose before the first update."""
+        return not self.config.frozen and self.head.fc1 is None
+
+    @property
     def n_windows(self) -> int:
         """Windows to train on."""
         return self.train.windows.n
@@ -219,7 +224,7 @@ class Tuner:
             features = self._embed(encoder, self.train, windows, lambda n: on_done(n, windows.n))
             shares = torch.from_numpy(windows.share)
             self.head.standardise(features, shares)
-            if self.head.fc1 is None:
+            if self.begins_as_probe:
                 fit_probe(
                     self.head,
                     features,

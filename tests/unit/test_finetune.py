@@ -21,7 +21,7 @@ from findna.train.checkpoint import load_checkpoint
 from findna.train.features import cut, embed_windows, is_joined, join
 from findna.train.finetune import evaluate_task, finetune
 from findna.train.log import read_log
-from findna.train.objectives import figures_of, fit_temperature, loss_of
+from findna.train.objectives import figures_of, fit_temperature, fit_temperatures, loss_of, mean_loss
 from findna.train.probe import PENALTIES, fit_probe
 from findna.train.tuner import Tuner, settings_of
 
@@ -202,15 +202,54 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path, teacher):
     rows = [row for row in read_log(tmp_path / "run" / "log.csv") if not math.isnan(row["valid_loss"])]
     losses = [row["valid_loss"] for row in rows]
     training = load_task(tmp_path / "run").training["summary"]
-    assert training["best_epoch"] == int(np.argmin(losses)) + 1
+    assert [row["epoch"] for row in rows] == list(range(len(rows)))  # 0 is the probe, before the first update
+    assert training["best_epoch"] == int(np.argmin(losses))
     assert training["best_valid_loss"] == pytest.approx(min(losses), rel=1e-5)
-    assert training["stopped_early"] == (len(rows) < 30)
-    if len(rows) < 30:
-        assert len(rows) == training["best_epoch"] + 2
+    assert training["stopped_early"] == (len(rows) < 31)
+    if len(rows) < 31:
+        assert len(rows) == training["best_epoch"] + 3
     tensors, _ = load_checkpoint(tmp_path / "run" / "checkpoints")
     stored = load_task(tmp_path / "run")
     assert torch.equal(stored.head.out.weight, tensors["best.head.out.weight"])
     assert torch.equal(stored.network.stem.weight, tensors["best.network.stem.weight"].bfloat16().float())
+
+
+def test_a_run_that_only_gets_worse_ends_as_the_probe_that_it_began_as(tmp_path, teacher):
+    config = dataclasses.replace(CONFIG, warmup=0.0, warmup_steps=0, dropout=0.0, patience=0)
+    wrong = dataclasses.replace(VALID, labels=1 - VALID.labels)
+    outcome = run(tmp_path / "run", teacher, config, valid=wrong)
+    first, *rest = (row for row in read_log(tmp_path / "run" / "log.csv") if not math.isnan(row["valid_loss"]))
+    assert (first["step"], first["epoch"], len(rest)) == (0, 0, 3)
+    assert first["valid_loss"] < min(row["valid_loss"] for row in rest)
+    task = load_task(tmp_path / "run")
+    assert task.training["summary"]["best_epoch"] == 0
+    assert outcome.metrics["valid"]["uncalibrated_loss"] == pytest.approx(first["valid_loss"], rel=1e-4)
+    assert all(
+        torch.equal(value, task.network.state_dict()[name]) for name, value in teacher.network.state_dict().items()
+    )
+    assert "| best_epoch | 0 (the probe that it began as) |" in (tmp_path / "run" / "CARD.md").read_text()
+
+
+def test_the_probe_is_logged_once_and_kept_over_a_resume(tmp_path, teacher):
+    config = dataclasses.replace(CONFIG, learning_rate=0.3, warmup=0.0, warmup_steps=0)
+    run(tmp_path / "whole", teacher, config)
+    for stop in (2, 9):  # the embedding of the one batch is asked about first
+        assert not run(tmp_path / "parts", teacher, config, resume=stop == 9, should_stop=stop_at(stop)).finished
+    assert run(tmp_path / "parts", teacher, config, resume=True).finished
+    assert state_of(tmp_path / "parts") == state_of(tmp_path / "whole")
+    (tmp_path / "again").mkdir()
+    for name in ("finetune.json", "log.csv"):  # as a kill before the first checkpoint leaves them
+        (tmp_path / "again" / name).write_bytes((tmp_path / "whole" / name).read_bytes())
+    assert run(tmp_path / "again", teacher, config, resume=True).finished
+    assert state_of(tmp_path / "again") == state_of(tmp_path / "whole")
+
+
+def test_the_rate_rises_over_some_steps_however_short_the_run(tmp_path, teacher):
+    run(tmp_path / "run", teacher, dataclasses.replace(CONFIG, warmup=0.1, warmup_steps=16, learning_rate=1.6e-3))
+    rates = [row["learning_rate"] for row in read_log(tmp_path / "run" / "log.csv") if row["step"]]
+    assert len(rates) > 30
+    assert rates[:16] == pytest.approx([1e-4 * (step + 0.5) for step in range(16)], rel=1e-4)
+    assert rates[16:] == sorted(rates[16:], reverse=True)
 
 
 def test_weights_of_a_frozen_encoder_stay_and_others_move(tmp_path, teacher):
@@ -383,6 +422,35 @@ def test_a_temperature_undoes_the_one_that_was_put_in():
     assert 0.5 < fit_temperature(sure, np.arange(20) % 2, "classification") < 10  # no wrong answer, yet some doubt
 
 
+@pytest.mark.parametrize("objective", ["classification", "multilabel"])
+def test_a_temperature_never_worsens_the_rows_it_was_fitted_on(objective):
+    is_joined = np.arange(40) >= 15  # too few of one window for a temperature of their own
+    n_kept = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        signs = rng.choice([-1.0, 1.0], size=(40, 2)) * [1.0, 1.0]
+        scores = signs * rng.uniform(3, 12, size=(40, 2)) * (0.5 + is_joined[:, None])
+        labels = (signs > 0).astype(np.float32) if objective == "multilabel" else scores.argmax(1)
+        if seed % 2:
+            labels[:2] = 1 - labels[:2]
+        one, joined = fit_temperatures(scores, labels, is_joined, objective)
+        assert joined is None
+        assert mean_loss(scores / one, labels, objective) <= mean_loss(scores, labels, objective)
+        alone = fit_temperature(scores, labels, objective)
+        assert mean_loss(scores / alone, labels, objective) <= mean_loss(scores, labels, objective)
+        n_kept += alone == 1.0
+    assert 0 < n_kept < 40
+
+
+def test_a_temperature_at_its_bound_is_said_in_the_card(tmp_path, teacher):
+    noise = labelled(60, seed=5, objective="multilabel", n_classes=3)
+    wrong = dataclasses.replace(noise, labels=1 - noise.labels)
+    config = dataclasses.replace(CONFIG, frozen=True)
+    run(tmp_path / "run", teacher, config, train=noise, valid=wrong)
+    assert load_task(tmp_path / "run").settings.temperature == 100
+    assert "| temperature | 100 (the bound of its search:" in (tmp_path / "run" / "CARD.md").read_text()
+
+
 def test_without_scikit_learn_the_figures_say_what_gives_the_rest(tmp_path, teacher, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sklearn", None)
     outcome = run(tmp_path / "run", teacher, dataclasses.replace(CONFIG, frozen=True))
@@ -399,6 +467,7 @@ def test_presets_survive_json(name):
 
 def test_presets_are_those_of_the_paper():
     assert len(FINETUNE_PRESETS) == 1 + 8 + 10 + 1 + 3
+    assert {name for name, config in FINETUNE_PRESETS.items() if config.warmup_steps} == {"default"}
     regulatory, mark, covid = (FINETUNE_PRESETS[n] for n in ("human-regulatory", "emp-h4ac", "covid"))
     assert (regulatory.batch_size, regulatory.learning_rate, regulatory.weight_decay) == (1024, 0.01, 0.1)
     assert (mark.batch_size, mark.learning_rate, mark.epochs, mark.mixer_dropout) == (32, 5e-4, 20, 0.1)
