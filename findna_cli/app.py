@@ -61,8 +61,9 @@ def root(
 def main() -> None:
     """Run the command; exit with 0 done, 1 the input, 2 the command line, 130 or 143 a signal, 141 a closed pipe."""
     signal.signal(signal.SIGTERM, _on_sigterm)
-    # Threads that wait must not spin: on a busy machine that costs ten times the work itself. Read as torch loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:  # read as torch loads
+        # A thread that waits may spin a moment only: on a busy machine, spinning costs ten times the work itself.
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         code = app(standalone_mode=False)
         _flush_stdout()
