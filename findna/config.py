@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -19,6 +19,22 @@ def _fields_of(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 def _require(problems: list[str]) -> None:
     if problems:
         raise ConfigError("; ".join(problems))
+
+
+def _out_of_range(
+    config: object,
+    *,
+    positive: Sequence[str],
+    shares: Sequence[str],
+    bounded: Sequence[str],
+    natural: Sequence[str],
+) -> list[str]:
+    """What is wrong with fields that must be above 0, in 0 to 1, at most 1, or not below 0."""
+    values = vars(config)
+    problems = [f"{n} must be positive, not {values[n]}" for n in positive if not values[n] > 0]
+    problems += [f"{n} must lie in 0 to 1, not {values[n]}" for n in shares if not 0 <= values[n] <= 1]
+    problems += [f"{n} must be at most 1, not {values[n]}" for n in bounded if values[n] > 1]
+    return problems + [f"{n} must not be negative, not {values[n]}" for n in natural if not values[n] >= 0]
 
 
 @dataclass(frozen=True)
@@ -173,12 +189,7 @@ class PretrainConfig:
         shares = ("alpha", "mask_fraction", "reverse_probability", "center_momentum", "momentum", "warmup")
         bounded = ("learning_rate", "weight_decay")  # above 1 is a slip, and far above no float32
         natural = ("steps", "min_length", "max_indel", "noise_sd", "weight_decay", "clip", "seed")
-        problems = [f"{n} must be positive, not {getattr(self, n)}" for n in positive if not getattr(self, n) > 0]
-        problems += [
-            f"{n} must lie in 0 to 1, not {getattr(self, n)}" for n in shares if not 0 <= getattr(self, n) <= 1
-        ]
-        problems += [f"{n} must be at most 1, not {getattr(self, n)}" for n in bounded if getattr(self, n) > 1]
-        problems += [f"{n} must not be negative, not {getattr(self, n)}" for n in natural if not getattr(self, n) >= 0]
+        problems = _out_of_range(self, positive=positive, shares=shares, bounded=bounded, natural=natural)
         if self.reduction not in ("sum", "mean"):
             problems.append(f"reduction must be sum or mean, not {self.reduction!r}")
         if self.min_length > self.model.window:
@@ -353,12 +364,7 @@ class FinetuneConfig:
         shares = ("dropout", "mixer_dropout", "warmup", "reverse_complement")
         bounded = ("learning_rate", "weight_decay")
         natural = ("window", "extend", "weight_decay", "warmup_steps", "clip", "patience", "seed")
-        problems = [f"{n} must be positive, not {getattr(self, n)}" for n in positive if not getattr(self, n) > 0]
-        problems += [
-            f"{n} must lie in 0 to 1, not {getattr(self, n)}" for n in shares if not 0 <= getattr(self, n) <= 1
-        ]
-        problems += [f"{n} must be at most 1, not {getattr(self, n)}" for n in bounded if getattr(self, n) > 1]
-        problems += [f"{n} must not be negative, not {getattr(self, n)}" for n in natural if not getattr(self, n) >= 0]
+        problems = _out_of_range(self, positive=positive, shares=shares, bounded=bounded, natural=natural)
         if self.head not in ("linear", "mlp"):
             problems.append(f"head must be linear or mlp, not {self.head!r}")
         if self.class_weights not in ("none", "balanced"):

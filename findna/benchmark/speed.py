@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from findna import __version__
-from findna.config import PRESETS, SIZES, EmbedConfig, FinetuneConfig, ModelConfig, PretrainConfig
+from findna.config import PRESETS, SIZES, EmbedConfig, FinetuneConfig, ModelConfig
 from findna.data.batch import pack
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
@@ -138,7 +138,7 @@ def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[
     for name in config.precisions:
         variants += _bert(config, name, device)
     best = [float("inf")] * len(variants)
-    for _ in range(config.rounds + 1):  # the first warms up: it may compile, and allocates
+    for _ in range(config.rounds + 1):  # one more, for the first allocates
         for index, variant in enumerate(variants):
             best[index] = min(best[index], _seconds(variant.run, device))
     rates = [variant.flops / seconds for variant, seconds in zip(variants, best, strict=True)]
@@ -146,7 +146,7 @@ def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[
         name: max(
             rate
             for variant, rate in zip(variants, rates, strict=True)
-            if (variant.what, variant.precision) == _limit(name)
+            if (variant.what, variant.precision) == ("products", name)
         )
         for name in config.precisions
     }
@@ -163,10 +163,6 @@ def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[
         for variant, seconds, rate in zip(variants, best, rates, strict=True)
         if variant.what != "products" or rate == limits[variant.precision]
     ]
-
-
-def _limit(precision: str) -> tuple[str, str]:
-    return "products", precision
 
 
 def _variants(size: str, precision: str, config: SpeedConfig, device: torch.device) -> Iterator[Variant]:
@@ -279,8 +275,7 @@ def _forward(network: ChordMixer, lengths: Sequence[int], dtype: torch.dtype, de
 
 
 def _pretraining(size: str, dtype: torch.dtype, device: torch.device, *, n_sequences: int) -> Variant:
-    recipe = PRESETS.get(size, PretrainConfig())
-    recipe = replace(recipe, model=SIZES[size], batch_size=n_sequences, min_length=0)
+    recipe = replace(PRESETS[size], batch_size=n_sequences, min_length=0)
     trainer = Trainer(recipe, device=device, products=dtype)
     views = views_of(_corpus([1000] * n_sequences), range(n_sequences), epoch=0, config=recipe)
     portion = Portion(views, n_sequences=n_sequences, n_masked=len(views.targets), n_bases=1000 * n_sequences)

@@ -53,3 +53,13 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         f"{folder.parent}: nothing to resume: no complete checkpoint in {folder.name}/; "
         f"delete {folder.parent} and start again"
     )
+
+
+def check_same_shapes(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    """Refuse the tensors of a checkpoint that is of another network.
+
+    Raises:
+        TrainingError: Their names or shapes differ.
+    """
+    if {name: value.shape for name, value in mine.items()} != {name: value.shape for name, value in theirs.items()}:
+        raise TrainingError("the checkpoint is of another network: its tensors differ in name or shape")

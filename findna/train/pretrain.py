@@ -37,7 +37,7 @@ from findna.nn.losses import (
 from findna.nn.pooling import class_tokens
 from findna.sequence import Codes
 from findna.train.baseline import MaskedKmerModel
-from findna.train.checkpoint import load_checkpoint, save_checkpoint
+from findna.train.checkpoint import check_same_shapes, load_checkpoint, save_checkpoint
 from findna.train.log import Log
 from findna.train.parallel import Team, is_restart
 from findna.train.portable import rewarmed
@@ -313,8 +313,7 @@ class Trainer:
             TrainingError: They are of another network.
         """
         mine = self.tensors()
-        if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in tensors.items()}:
-            raise TrainingError("the checkpoint is of another network: its tensors differ in name or shape")
+        check_same_shapes(mine, tensors)
         with torch.no_grad():
             for name, value in mine.items():
                 value.copy_(tensors[name])

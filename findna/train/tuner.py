@@ -19,6 +19,7 @@ from findna.models.task import TaskSettings
 from findna.nn.chordmixer import ChordMixer, extended
 from findna.nn.heads import Head
 from findna.nn.pooling import n_features
+from findna.train.checkpoint import check_same_shapes
 from findna.train.features import (
     Windows,
     Work,
@@ -402,9 +403,7 @@ class Tuner:
         Raises:
             TrainingError: They are of another network.
         """
-        mine = self.tensors()
-        if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in tensors.items()}:
-            raise TrainingError("the checkpoint is of another network: its tensors differ in name or shape")
+        check_same_shapes(self.tensors(), tensors)
         self._fill({k.removeprefix("now."): v for k, v in tensors.items() if k.startswith("now.")})
         self.best = {k.removeprefix("best."): v.clone() for k, v in tensors.items() if k.startswith("best.")}
         with torch.no_grad():
