@@ -26,7 +26,10 @@ def run(
     ] = "probe,baseline",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of whatever depends on a seed.")] = 5,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="A shipped model's name or a model folder.", show_default=False)
+        str,
+        typer.Option(
+            "--model", "-m", help="A shipped model's name, a model folder or a pulled ORG/NAME.", show_default=False
+        ),
     ] = "",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
     limit: Annotated[int, typer.Option("--limit", min=0, help="Most training sequences of a set; 0 is all.")] = 0,

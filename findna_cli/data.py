@@ -33,8 +33,8 @@ def fetch(
 ) -> None:
     """Fetch a genome into the cache directory; findna pretrain then finds it by itself. Its path goes to stdout.
 
-    What was cut short is gone on with; a file gets its name when its checksum is right. This is the one command
-    that goes to the network, and it does not where the genome is there already.
+    What was cut short is gone on with; a file gets its name when its checksum is right. This command and
+    findna model pull alone go to the network, and it does not where the genome is there already.
     """
     from findna.data.fetch import fetch_genome
     from findna_cli.console import progress, say, write_report

@@ -49,7 +49,10 @@ def embed(
     ] = "",
     genome: Genome = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="A shipped model's name or a model folder.", show_default=False)
+        str,
+        typer.Option(
+            "--model", "-m", help="A shipped model's name, a model folder or a pulled ORG/NAME.", show_default=False
+        ),
     ] = "",
     in_format: InFormat = "",
     output_format: Annotated[

@@ -1,4 +1,4 @@
-"""`findna model`: list, info, verify, convert."""
+"""`findna model`: list, info, verify, convert, pull."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,25 +6,29 @@ from typing import Annotated, Any
 import typer
 
 from findna_cli import task
-from findna_cli.options import Device, Json, Precision
+from findna_cli.options import Device, Json, Precision, Quiet
 
-app = typer.Typer(help="Models: list, describe, verify and convert them.", rich_markup_mode=None)
+app = typer.Typer(help="Models: list, describe, verify, convert and pull them.", rich_markup_mode=None)
 
-Name = Annotated[str, typer.Argument(help="A shipped model's name or a model folder; none is the default model.")]
+Name = Annotated[
+    str,
+    typer.Argument(help="A shipped model's name, a model folder or a pulled repository; none is the default model."),
+]
 
 
 @app.command("list")
 def list_models() -> None:
-    """Print the shipped models, one a line: name, parameters, window, layers."""
+    """Print the shipped models, then the pulled ones, one a line: name, parameters, window, layers."""
     from findna.config import ModelConfig
+    from findna.models.pulled import pulled_models
     from findna.models.store import DEFAULT, read_config, shipped_models
 
-    for folder in shipped_models():
-        config = read_config(folder)
-        size = ModelConfig.from_dict(config["model"])
-        mark = "default" if folder.name == DEFAULT else ""
+    rows = [(folder.name, folder, "default" if folder.name == DEFAULT else "") for folder in shipped_models()]
+    rows += [(str(repo), folder, "pulled") for repo, folder in pulled_models()]
+    for name, folder, mark in rows:
+        size = ModelConfig.from_dict(read_config(folder)["model"])
         typer.echo(
-            f"{folder.name}\t{size.n_parameters:,} parameters\t{size.channels} channels\t"
+            f"{name}\t{size.n_parameters:,} parameters\t{size.channels} channels\t"
             f"window {size.window}\t{size.n_layers} layers\t{mark}".rstrip()
         )
 
@@ -83,6 +87,34 @@ def convert(
         raise OutputError(f"{folder}: holds a model already; --force replaces it")
     config = convert_checkpoint(checkpoint, folder, name=folder.resolve().name)
     typer.echo(f"{folder}: {config.n_parameters:,} parameters, window {config.window}", err=True)
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="ORG/NAME, or ORG/NAME@REVISION: a branch, a tag or a commit.")],
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not go to the network: check that it was pulled before.")
+    ] = False,
+    json_file: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch a model of a hub into the cache directory; --model ORG/NAME then finds it. Its folder goes to stdout.
+
+    Tensors, settings and card are fetched, never a pickle. The folder gets its name when its weights have the sha256
+    that its config.json tells. The hub is huggingface.co, or HF_ENDPOINT; HF_TOKEN opens private repositories.
+    """
+    from findna.models.hub import pull as pull_model
+    from findna_cli.console import say, write_report
+
+    found = pull_model(
+        name,
+        offline=offline,
+        on_file=lambda file, n: say(f"{name}: {file}, {n / 1e6:,.1f} MB", quiet=quiet),
+    )
+    state = "fetched" if found.is_new else "already there"
+    say(f"{found.repo}: {state}: commit {found.commit[:12]}, weights sha256 {found.sha256[:12]}...", quiet=quiet)
+    typer.echo(found.folder)
+    write_report(json_file, found._asdict() | {"folder": str(found.folder), "repo": str(found.repo)})
 
 
 def verify_report(name: str, *, device: str, precision: str) -> tuple[str, list[dict[str, Any]]]:

@@ -16,6 +16,7 @@ from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.errors import ConfigError, ModelError
 from findna.io.files import raise_output_error, sha256, write_atomic
+from findna.models.pulled import parse_repo, pulled_folder
 from findna.nn.chordmixer import ChordMixer
 from findna.sequence import ALPHABET, Codes
 
@@ -58,12 +59,13 @@ def shipped_models() -> list[Path]:
 
 
 def find_model(name: str) -> Path:
-    """The folder of a shipped model's name or of a path.
+    """The folder of a shipped model's name, of a path, or of a hub repository that was pulled, `ORG/NAME[@REVISION]`.
 
     Raises:
         ModelError: There is none, or it is a pickle.
     """
     path = Path(name)
+    repo = parse_repo(name)
     if (SHIPPED / name / "config.json").is_file() and not (path / "config.json").is_file():
         return SHIPPED / name
     if path.is_file():
@@ -72,9 +74,12 @@ def find_model(name: str) -> Path:
             f"`findna model convert {name} --out FOLDER` first"
         )
     if not (path / "config.json").is_file():
+        if repo and (folder := pulled_folder(repo)):
+            return folder
         known = ", ".join(folder.name for folder in shipped_models()) or "none"
         what = "holds no config.json" if path.is_dir() else "is neither a folder nor the name of a shipped model"
-        raise ModelError(f"model {name}: {what} (shipped: {known})")
+        hint = f"; if it is a repository of a hub, run `findna model pull {name}` first" if repo else ""
+        raise ModelError(f"model {name}: {what} (shipped: {known}){hint}")
     return path
 
 
@@ -99,7 +104,8 @@ def load_model(name: str = DEFAULT) -> Model:
     """Load a model whole, or not at all.
 
     Args:
-        name: A shipped model's name, or the path of a model folder (a run directory is one).
+        name: A shipped model's name, the path of a model folder (a run directory is one), or a repository that was
+            pulled from a hub.
 
     Raises:
         ModelError: It is not to be found, not ours, has the wrong sha256, or the wrong tensors.

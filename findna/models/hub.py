@@ -1,0 +1,189 @@
+"""Models of a hub, fetched into the cache directory by huggingface_hub: tensors, settings and card, never a pickle."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from findna.errors import ConfigError, MissingExtraError, ModelError
+from findna.io.files import locked, publish, raise_output_error, require_space, sync_folder
+from findna.models.pulled import Repo, parse_repo, pulled_folder, remember
+from findna.models.store import load_model, read_config
+
+REQUIRED = ("config.json", "model.safetensors")
+FILES = (*REQUIRED, "golden.json", "CARD.md")
+"""What is fetched, in this order; nothing else of a repository is asked for."""
+
+ORIGIN = "hub.json"
+"""File of a pulled folder that says where it is from."""
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_TRUE = {"1", "ON", "YES", "TRUE"}
+_TIMEOUT = 30.0
+
+
+class Pulled(NamedTuple):
+    """A model of a hub in the cache directory.
+
+    Args:
+        folder: The model folder.
+        repo: What was asked for.
+        commit: The commit that the revision is.
+        sha256: Of its weights.
+        is_new: Whether it was fetched now, not found.
+    """
+
+    folder: Path
+    repo: Repo
+    commit: str
+    sha256: str
+    is_new: bool
+
+
+def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None] = lambda file, n: None) -> Pulled:
+    """Put a model of a hub into the cache directory, where its name finds it; what is there is not fetched again.
+
+    The hub is asked which commit the revision is now. A folder gets its name when its weights have the sha256 that its
+    config.json tells and go into its network; what was cut short is gone on with. The hub is huggingface.co or
+    $HF_ENDPOINT; a private one takes the token of huggingface_hub ($HF_TOKEN).
+
+    Args:
+        name: `ORG/NAME`, or `ORG/NAME@REVISION` with a branch, a tag or a commit.
+        offline: Do not go to the network: the model must be there. So it is where $HF_HUB_OFFLINE is set.
+        on_file: Told the name and the size of each file, before it is fetched.
+
+    Raises:
+        ConfigError: The name is none.
+        MissingExtraError: huggingface_hub is not installed.
+        ModelError: There is no such model, the hub cannot be reached, or what it has is not a whole model of ours.
+        OutputError: It cannot be written, or another process is pulling it.
+    """
+    repo = parse_repo(name)
+    if repo is None:
+        raise ConfigError(f"{name!r} is no repository of a hub: ORG/NAME or ORG/NAME@REVISION")
+    if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
+        folder = pulled_folder(repo)
+        if folder is None:
+            raise ModelError(f"model {repo}: was not pulled, and --offline or HF_HUB_OFFLINE keeps from the network")
+        return _found(repo, folder)
+    hub = _huggingface_hub()
+    with _said_plainly(hub, repo):
+        found = hub.HfApi(endpoint=_endpoint(hub)).model_info(
+            repo.id, revision=repo.revision, files_metadata=True, timeout=_TIMEOUT
+        )
+    commit = str(found.sha)
+    if not re.fullmatch("[0-9a-f]{40}", commit):
+        raise ModelError(f"hub repository {repo}: {_endpoint(hub)} names no commit: it is no hub")
+    folder = repo.home / commit
+    try:
+        repo.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise_output_error(error, repo.home)
+    lock = repo.home / ".lock"
+    with locked(lock, what=repo.home):
+        try:
+            is_new = not (folder / "config.json").is_file()
+            if is_new:
+                _fetch(hub, repo, commit, _sizes(repo, found.siblings), folder, on_file)
+            remember(repo, commit)
+        finally:
+            lock.unlink()
+    return _found(repo, folder)._replace(is_new=is_new)
+
+
+def _found(repo: Repo, folder: Path) -> Pulled:
+    return Pulled(folder, repo, folder.name, load_model(str(folder)).sha256, is_new=False)
+
+
+def _huggingface_hub() -> Any:
+    try:
+        import huggingface_hub.errors
+        import huggingface_hub.utils
+    except ImportError as error:
+        raise MissingExtraError("huggingface_hub", extra="hub", purpose="findna model pull") from error
+    hub: Any = huggingface_hub
+    hub.utils.disable_progress_bars()
+    hub.utils.logging.set_verbosity_error()
+    return hub
+
+
+def _endpoint(hub: Any) -> str:
+    return os.environ.get("HF_ENDPOINT") or str(hub.constants.ENDPOINT)
+
+
+def _sizes(repo: Repo, siblings: Any) -> dict[str, int]:
+    """Bytes of the repository's files that are to be fetched, by name in their order.
+
+    Raises:
+        ModelError: It lacks one that a model must have.
+    """
+    sizes = {one.rfilename: one.size or 0 for one in siblings or ()}
+    if missing := [name for name in REQUIRED if name not in sizes]:
+        pickles = [name for name in sizes if name.endswith(_PICKLES)]
+        hint = f"; it has pickles ({', '.join(pickles[:3])}), which are not fetched" if pickles else ""
+        raise ModelError(f"hub repository {repo}: is no findna model: it has no {' and no '.join(missing)}{hint}")
+    return {name: sizes[name] for name in FILES if name in sizes}
+
+
+def _fetch(
+    hub: Any, repo: Repo, commit: str, sizes: dict[str, int], folder: Path, on_file: Callable[[str, int], None]
+) -> None:
+    """Fetch a commit's files beside `folder`, check them, and give them that name."""
+    partial = folder.with_name(f".{commit}.partial")
+    require_space(repo.home, sum(sizes.values()), hint="free some, or set FINDNA_CACHE to another place")
+    for name, size in sizes.items():
+        on_file(name, size)
+        with _said_plainly(hub, repo):
+            hub.hf_hub_download(repo.id, name, revision=commit, local_dir=partial, endpoint=_endpoint(hub))
+        if name == "config.json":  # before many bytes of something else are fetched
+            _checked(repo, partial, read_config)
+    _checked(repo, partial, lambda path: load_model(str(path)))
+    shutil.rmtree(partial / ".cache")  # huggingface_hub's own notes
+    origin = {"endpoint": _endpoint(hub), "repository": repo.id, "revision": repo.revision, "commit": commit}
+    (partial / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n")
+    for path in partial.iterdir():
+        publish(path, path)
+    partial.rename(folder)
+    sync_folder(folder.parent)
+
+
+def _checked(repo: Repo, partial: Path, check: Callable[[Path], object]) -> None:
+    """Have a check made of what was fetched; what fails is removed, and told as the repository's fault."""
+    try:
+        check(partial)
+    except ModelError as error:
+        shutil.rmtree(partial)
+        reason = str(error).removeprefix(f"model {partial}: ")
+        raise ModelError(f"hub repository {repo}: {reason}") from error
+
+
+@contextmanager
+def _said_plainly(hub: Any, repo: Repo) -> Iterator[None]:
+    """Turn the errors of huggingface_hub into ours."""
+    errors = hub.errors
+    http_error = errors.HfHubHTTPError.__mro__[1]  # of the HTTP client that it uses, requests or httpx
+    what, endpoint = f"hub repository {repo}", _endpoint(hub)
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise ModelError(f"{what}: its owner must let you in: ask there, then set HF_TOKEN") from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelError(
+            f"{what}: {endpoint} has no such repository, or it is private: check the name, or set HF_TOKEN"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise ModelError(f"{what}: it has no branch, tag or commit {repo.revision!r}") from error
+    except errors.HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", "")
+        raise ModelError(f"{what}: {endpoint} answers with HTTP {status}: try again later") from error
+    except (http_error, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise_output_error(error, repo.home)
+        raise ModelError(
+            f"{what}: {endpoint} cannot be reached, or the connection broke: check the network; what was fetched is "
+            "kept, and the next try goes on from there"
+        ) from error
