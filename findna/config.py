@@ -37,19 +37,31 @@ def _out_of_range(
     return problems + [f"{n} must not be negative, not {values[n]}" for n in natural if not values[n] >= 0]
 
 
+Mixer = Literal["chordmixer", "transformer"]
+
+_DEFAULT_UNSAID: dict[str, Any] = {"extended_len": 0, "mixer": "chordmixer"}
+"""Fields of a network's size that are not written where they have these values."""
+
+
+def _attention_parameters(channels: int) -> int:
+    """Of a Transformer's block: two norms, and four products with their biases."""
+    return 2 * channels + 4 * channels * (channels + 1)
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """Size of a ChordMixer (section 3.1 of Yu et al. 2024, arXiv:2405.08538); the defaults are the published ones.
+    """Size of a network (section 3.1 of Yu et al. 2024, arXiv:2405.08538); the defaults are the published ones.
 
     Args:
         channels: C, width of the residual stream.
         hidden: H, width inside a block's MLP.
-        track_width: g, channels that rotate together.
+        track_width: g, channels that rotate together; of a Transformer, channels of a head.
         n_layers: N, each of `n_blocks` blocks.
         max_len: Positions fed in, class tokens included; sets the number of blocks a layer.
         n_class_tokens: K, zero rows appended to a sequence.
         extended_len: Positions of a ring after `findna finetune --extend`, class tokens included, for which each
             layer has more blocks at its end; 0 without.
+        mixer: "chordmixer", or "transformer": FinDNA-T.
 
     Raises:
         ConfigError: A size is not positive, or no base fits in; all problems at once.
@@ -65,14 +77,22 @@ class ModelConfig:
     max_len: int = 1010
     n_class_tokens: int = 10
     extended_len: int = 0
+    mixer: Mixer = "chordmixer"
 
     def __post_init__(self) -> None:
-        sizes = {name: value for name, value in dataclasses.asdict(self).items() if name != "extended_len"}
+        sizes = {name: value for name, value in dataclasses.asdict(self).items() if name not in _DEFAULT_UNSAID}
         problems = [f"{name} must be at least 1, not {value!r}" for name, value in sizes.items() if value < 1]
         if self.extended_len and self.extended_len <= self.max_len:
             problems.append(f"extended_len {self.extended_len} must be 0 or above max_len {self.max_len}")
         if self.max_len <= self.n_class_tokens:
             problems.append(f"max_len {self.max_len} leaves no base beside {self.n_class_tokens} class tokens")
+        if self.mixer not in ("chordmixer", "transformer"):
+            problems.append(f"mixer must be chordmixer or transformer, not {self.mixer!r}")
+        if self.mixer == "transformer" and not problems:
+            if self.channels % self.track_width or self.track_width % 2:
+                problems.append(f"heads of {self.track_width} channels must be even and divide the {self.channels}")
+            if self.extended_len:
+                problems.append("extended_len is for a chordmixer: a transformer's blocks reach any length")
         _require(problems)
 
     @property
@@ -82,13 +102,13 @@ class ModelConfig:
 
     @property
     def n_blocks(self) -> int:
-        """M, blocks a layer: log2 of the positions, rounded up."""
-        return math.ceil(math.log2(self.extended_len or self.max_len))
+        """M, blocks a layer: log2 of the positions, rounded up; 1 of a Transformer."""
+        return 1 if self.mixer == "transformer" else math.ceil(math.log2(self.extended_len or self.max_len))
 
     @property
     def n_added(self) -> int:
         """How many of a layer's blocks, its last ones, were added by an extension."""
-        return self.n_blocks - math.ceil(math.log2(self.max_len))
+        return self.n_blocks - math.ceil(math.log2(self.max_len)) if self.extended_len else 0
 
     @property
     def shifts(self) -> tuple[int, ...]:
@@ -115,11 +135,36 @@ class ModelConfig:
     def n_parameters(self) -> int:
         """Weights and biases: stem, blocks and nucleotide head."""
         block = self.hidden * (self.channels + 1) + self.channels * (self.hidden + 1)
+        if self.mixer == "transformer":
+            block += _attention_parameters(self.channels)
         return self.n_layers * self.n_blocks * block + 6 * self.channels + 5 * (self.channels + 1)
 
-    def to_dict(self) -> dict[str, int]:
-        """The fields by name; `extended_len` only where there is an extension."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name != "extended_len" or value}
+    def as_transformer(self) -> Self:
+        """The Transformer of the same width with about as many parameters.
+
+        Heads have the widest even width up to 32 channels that divides C; the depth is what an MLP of 4 C would come
+        nearest with; then the MLP's width makes up the count, to half a unit a layer.
+
+        >>> [(m.n_layers, m.hidden, m.track_width) for m in (ModelConfig().as_transformer(),)]
+        [(11, 1245, 28)]
+        """
+        if self.mixer == "transformer":
+            return self
+        channels = self.channels
+        heads = [width for width in range(2, 33, 2) if channels % width == 0]
+        if not heads:
+            raise ConfigError(f"a transformer's {channels} channels must be even")
+        n_in_blocks = self.n_parameters - 6 * channels - 5 * (channels + 1)
+        n_layers = max(1, round(n_in_blocks / (12 * channels**2)))
+        n_in_mlp = n_in_blocks / n_layers - _attention_parameters(channels) - channels
+        hidden = max(1, round(n_in_mlp / (2 * channels + 1)))
+        return dataclasses.replace(
+            self, mixer="transformer", hidden=hidden, track_width=heads[-1], n_layers=n_layers, extended_len=0
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name; `extended_len` and `mixer` only where they are not the default."""
+        return {name: value for name, value in vars(self).items() if value != _DEFAULT_UNSAID.get(name)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

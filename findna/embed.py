@@ -13,7 +13,7 @@ from findna.config import EmbedConfig, ModelConfig
 from findna.forward import Cell, Forward, Item, Joined, Readout, Spans
 from findna.io.hdf5 import TokenSink
 from findna.io.rows import OBS_COLUMNS, Kind
-from findna.nn.chordmixer import ChordMixer
+from findna.nn.encoder import Encoder
 from findna.nn.pooling import class_tokens
 
 
@@ -43,9 +43,7 @@ class Embedder:
         products: Type of the matrix products; the residual stream and the pooling are float32.
     """
 
-    def __init__(
-        self, network: ChordMixer, config: EmbedConfig, *, device: torch.device, products: torch.dtype
-    ) -> None:
+    def __init__(self, network: Encoder, config: EmbedConfig, *, device: torch.device, products: torch.dtype) -> None:
         self.config = config = config.for_model(network.config)
         self.device, self.products = device, products
         kinds = [config.pool, *(["cls"] if config.with_cls else [])]

@@ -16,7 +16,7 @@ from findna.data.windows import Window, count_windows, iter_windows
 from findna.errors import InputError
 from findna.io.compressed import STDIN
 from findna.io.hdf5 import Writer
-from findna.nn.chordmixer import ChordMixer
+from findna.nn.encoder import Encoder
 from findna.nn.pooling import Pool
 from findna.record import Record
 from findna.sequence import Codes, N, reverse_complement
@@ -131,7 +131,7 @@ class Forward:
 
     def __init__(
         self,
-        network: ChordMixer,
+        network: Encoder,
         readout: Readout,
         *,
         window: int,

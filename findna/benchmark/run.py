@@ -27,7 +27,8 @@ from findna.io.files import raise_output_error, write_atomic
 from findna.metrics import NAMES, metrics_of
 from findna.models.store import Model
 from findna.models.task import PLAN, TaskModel, TaskSettings, load_task, probabilities
-from findna.nn.chordmixer import ChordMixer, initialise
+from findna.nn.encoder import Encoder, initialise
+from findna.nn.mixers import make_encoder
 from findna.train.features import cut, embed_windows, join
 from findna.train.finetune import evaluate_task, finetune
 
@@ -302,7 +303,7 @@ class _Bench:
     def _vectors(self) -> dict[str, NDArray[np.float32]]:
         return self._embed(self.teacher.network)
 
-    def _embed(self, network: ChordMixer) -> dict[str, NDArray[np.float32]]:
+    def _embed(self, network: Encoder) -> dict[str, NDArray[np.float32]]:
         began = time.monotonic()
         settings = TaskSettings(
             objective="classification",
@@ -416,5 +417,5 @@ def _joined(corpora: Sequence[Corpus]) -> Corpus:
     return corpus_of(corpus[index] for corpus in corpora for index in range(len(corpus)))
 
 
-def _random(teacher: Model, seed: int) -> ChordMixer:
-    return initialise(ChordMixer(teacher.config), _RANDOM_SEED + seed)
+def _random(teacher: Model, seed: int) -> Encoder:
+    return initialise(make_encoder(teacher.config), _RANDOM_SEED + seed)

@@ -25,8 +25,9 @@ from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
 from findna.embed import Embedder
 from findna.errors import ConfigError
-from findna.nn.chordmixer import ChordMixer, initialise
+from findna.nn.chordmixer import ChordMixer
 from findna.nn.device import has_native_bf16
+from findna.nn.encoder import initialise
 from findna.record import Record
 from findna.sequence import BLANK
 from findna.train.pretrain import Portion, Trainer, views_of

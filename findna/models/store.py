@@ -17,7 +17,8 @@ from findna.data.batch import pack
 from findna.errors import ConfigError, ModelError
 from findna.io.files import raise_output_error, sha256, write_atomic
 from findna.models.pulled import parse_repo, pulled_folder
-from findna.nn.chordmixer import ChordMixer
+from findna.nn.encoder import Encoder
+from findna.nn.mixers import make_encoder
 from findna.sequence import ALPHABET, Codes
 
 SCHEMA = "findna-model/1"
@@ -43,7 +44,7 @@ class Model:
 
     name: str
     path: Path
-    network: ChordMixer
+    network: Encoder
     sha256: str
     training: Mapping[str, Any]
 
@@ -125,7 +126,7 @@ def load_model(name: str = DEFAULT) -> Model:
             f"{str(config.get('sha256'))[:12]}...: the file is damaged or not of this model; copy the folder again"
         )
     try:
-        network = ChordMixer(ModelConfig.from_dict(config["model"]))
+        network = make_encoder(ModelConfig.from_dict(config["model"]))
         network.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError, ConfigError, KeyError, TypeError) as error:
         raise ModelError(f"model {folder}: weights and config.json do not go together: {error}") from error
@@ -134,7 +135,7 @@ def load_model(name: str = DEFAULT) -> Model:
     return Model(name, folder, network, found, config.get("training", {}))
 
 
-def save_model(folder: Path, network: ChordMixer, *, name: str, training: Mapping[str, Any], card: str) -> None:
+def save_model(folder: Path, network: Encoder, *, name: str, training: Mapping[str, Any], card: str) -> None:
     """Write a model folder, weights in bf16; `config.json`, which makes it a model, goes first and comes last.
 
     Who looks in between finds no model, never weights beside the config of others. The golden vectors are those
@@ -147,7 +148,7 @@ def save_model(folder: Path, network: ChordMixer, *, name: str, training: Mappin
         key: value.detach().to("cpu", torch.bfloat16).contiguous() for key, value in network.state_dict().items()
     }
     content = save(rounded)
-    stored = ChordMixer(network.config)
+    stored = make_encoder(network.config)
     stored.load_state_dict(rounded)
     golden = golden_vectors(stored.eval())
     try:
@@ -179,7 +180,7 @@ def _golden_sequences(window: int) -> list[Codes]:
 
 
 @torch.inference_mode()
-def golden_vectors(network: ChordMixer, products: torch.dtype = torch.float32) -> dict[str, list[float]]:
+def golden_vectors(network: Encoder, products: torch.dtype = torch.float32) -> dict[str, list[float]]:
     """Mean vectors of three fixed sequences, packed in one batch, by their length."""
     sequences = _golden_sequences(network.config.window)
     batch = pack(sequences, n_class_tokens=network.config.n_class_tokens)

@@ -19,8 +19,9 @@ from findna.config import OBJECTIVES, ModelConfig
 from findna.errors import ConfigError, ModelError
 from findna.io.files import raise_output_error, write_atomic
 from findna.models.store import find_model, load_model, read_config, shipped_models
-from findna.nn.chordmixer import ChordMixer
+from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
+from findna.nn.mixers import make_encoder
 from findna.nn.pooling import n_features
 from findna.sequence import ALPHABET
 from findna.tasks.catalog import find_head, task_names
@@ -78,7 +79,7 @@ class TaskModel:
 
     name: str
     path: Path
-    network: ChordMixer
+    network: Encoder
     head: Head
     settings: TaskSettings
     teacher: Mapping[str, Any]
@@ -130,7 +131,7 @@ def load_task(name: str | Path) -> TaskModel:
         head_bytes = _read_part(folder, "head.safetensors", shape["sha256"])
         if (folder / "model.safetensors").is_file():
             content = _read_part(folder, "model.safetensors", encoder["sha256"])
-            network = ChordMixer(ModelConfig.from_dict(encoder["model"]))
+            network = make_encoder(ModelConfig.from_dict(encoder["model"]))
             network.load_state_dict(load(content))
         else:
             network = _teacher_of(folder, teacher, encoder["sha256"])
@@ -160,7 +161,7 @@ def load_task(name: str | Path) -> TaskModel:
 
 def save_task(
     folder: Path,
-    network: ChordMixer,
+    network: Encoder,
     head: Head,
     *,
     name: str,
@@ -227,11 +228,11 @@ def save_task(
     )
 
 
-def encode_parts(network: ChordMixer, head: Head) -> tuple[dict[str, bytes], tuple[ChordMixer, Head]]:
+def encode_parts(network: Encoder, head: Head) -> tuple[dict[str, bytes], tuple[Encoder, Head]]:
     """The files of encoder and head, and both as they will be read from them: the encoder rounded to bf16."""
     encoder = _cpu(network, torch.bfloat16)
     weights = _cpu(head, torch.float32)
-    stored = ChordMixer(network.config)
+    stored = make_encoder(network.config)
     stored.load_state_dict(encoder)
     copy = Head(head.n_features, head.n_outputs, hidden=head.hidden)
     copy.load_state_dict(weights)
@@ -275,7 +276,7 @@ def _settings_of(values: Mapping[str, Any]) -> TaskSettings:
     return settings
 
 
-def _teacher_of(folder: Path, teacher: Mapping[str, Any], expected: str) -> ChordMixer:
+def _teacher_of(folder: Path, teacher: Mapping[str, Any], expected: str) -> Encoder:
     found = read_config(find_model(teacher["name"])).get("sha256")
     if found != expected:
         raise ModelError(

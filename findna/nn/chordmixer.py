@@ -4,9 +4,7 @@ Everything inside is channels first, (C, positions): a track is then a few conti
 rotation is two slices of them. Outside, hidden states are (positions, C).
 """
 
-import copy
 import dataclasses
-import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from findna.config import ModelConfig
+from findna.nn.encoder import Encoder, initialise
 from findna.sequence import ALPHABET, BLANK
 
 MAX_RUNS = 2
@@ -150,20 +149,15 @@ class Block(nn.Module):
         return h
 
 
-class ChordMixer(nn.Module):
+class ChordMixer(Encoder):
     """Stem, N layers of M blocks, nucleotide head (sections 3.1 and 3.2 of Yu et al. 2024, arXiv:2405.08538).
 
-    No norm, no position input, no dropout. Weights keep their stated type; `products` says in which type
-    the matrix products run, while the residual stream is float32.
+    No norm, no position input, no dropout.
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.stem = nn.Linear(len(ALPHABET), config.channels)
         n_blocks = config.n_layers * config.n_blocks
-        self.blocks = nn.ModuleList(Block(config.channels, config.hidden) for _ in range(n_blocks))
-        self.head = nn.Linear(config.channels, len(ALPHABET))
+        super().__init__(config, (Block(config.channels, config.hidden) for _ in range(n_blocks)))
 
     def forward(
         self,
@@ -188,11 +182,8 @@ class ChordMixer(nn.Module):
         Raises:
             ValueError: `layer` is out of range.
         """
-        n_layers = self.config.n_layers if layer is None else layer
-        if not 0 <= n_layers <= self.config.n_layers:
-            raise ValueError(f"layer {layer} must lie in 0 to {self.config.n_layers}")
+        blocks = self.first_blocks(layer)
         weight = F.pad(self.stem.weight, (0, BLANK + 1 - len(ALPHABET)))  # a zero row has a zero column
-        blocks = self.blocks[: n_layers * self.config.n_blocks]
         parts = []
         for first, last in self._groups(codes.device, rings):
             span = slice(int(rings[first]), int(rings[last]))
@@ -226,28 +217,6 @@ class ChordMixer(nn.Module):
                     yield first, ring
                     first = ring
         yield first, len(rings) - 1
-
-    def nucleotide_logits(self, hidden: Tensor) -> Tensor:
-        """Logits over A C G T N of hidden states (..., C), before the softmax of equation 2; shape (..., 5)."""
-        return self.head(hidden)  # type: ignore[no-any-return]
-
-    def for_inference(self, *, device: torch.device, products: torch.dtype) -> "ChordMixer":
-        """A copy on the device whose blocks keep their weights in `products`, so that they are not cast each time."""
-        network = copy.deepcopy(self).to(device).eval()
-        network.blocks.to(products)
-        return network
-
-
-def initialise(network: ChordMixer, seed: int) -> ChordMixer:
-    """Fill the weights as `nn.Linear` does, from a generator of their own: uniform within 1 / sqrt(fan in)."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.Linear):
-                bound = 1 / math.sqrt(module.in_features)
-                module.weight.uniform_(-bound, bound, generator=generator)
-                module.bias.uniform_(-bound, bound, generator=generator)
-    return network
 
 
 def extended(network: ChordMixer, max_len: int) -> ChordMixer:

@@ -13,7 +13,7 @@ from findna.data.batch import Batch, pack
 from findna.data.datasets import Corpus
 from findna.data.windows import iter_windows
 from findna.models.task import TaskSettings, log_scores
-from findna.nn.chordmixer import ChordMixer
+from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
 from findna.nn.pooling import pool_features
 from findna.sequence import reverse_complement
@@ -127,7 +127,7 @@ def _pack(
 
 
 def features_of(
-    network: ChordMixer,
+    network: Encoder,
     work: Work,
     settings: TaskSettings,
     *,
@@ -145,7 +145,7 @@ def features_of(
 
 @torch.inference_mode()
 def embed_windows(
-    network: ChordMixer,
+    network: Encoder,
     corpus: Corpus,
     windows: Windows,
     *,
@@ -206,7 +206,7 @@ def join_scores(head: Head, features: Tensor, windows: Windows, *, n: int, objec
 
 
 def score(
-    network: ChordMixer,
+    network: Encoder,
     head: Head,
     corpus: Corpus,
     *,

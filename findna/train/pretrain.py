@@ -26,7 +26,7 @@ from findna.data.datasets import Corpus, crop, iter_steps, split_evenly
 from findna.errors import ConfigError, InputError, OutputError, TrainingError
 from findna.io.files import raise_output_error, write_atomic
 from findna.models.store import save_model
-from findna.nn.chordmixer import ChordMixer, initialise
+from findna.nn.encoder import initialise
 from findna.nn.losses import (
     contrastive_loss,
     masked_nucleotide_loss,
@@ -34,6 +34,7 @@ from findna.nn.losses import (
     update_center,
     update_teacher,
 )
+from findna.nn.mixers import make_encoder
 from findna.nn.pooling import class_tokens
 from findna.sequence import Codes
 from findna.train.baseline import MaskedKmerModel
@@ -149,7 +150,7 @@ class Trainer:
         self, config: PretrainConfig, *, device: torch.device, products: torch.dtype, team: Team | None = None
     ) -> None:
         self.config, self.device, self.products, self.team = config, device, products, team or Team()
-        self.student = initialise(ChordMixer(config.model), config.seed).to(device)
+        self.student = initialise(make_encoder(config.model), config.seed).to(device)
         self.is_distilled = config.alpha < 1
         self.teacher = copy.deepcopy(self.student).requires_grad_(False) if self.is_distilled else self.student
         shape = (config.model.n_class_tokens, config.model.channels)

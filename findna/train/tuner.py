@@ -17,6 +17,7 @@ from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, TrainingError
 from findna.models.task import TaskSettings
 from findna.nn.chordmixer import ChordMixer, extended
+from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
 from findna.nn.pooling import n_features
 from findna.train.checkpoint import check_same_shapes
@@ -64,10 +65,18 @@ def settings_of(config: FinetuneConfig, model: ModelConfig, labelled: LabelledSe
     )
 
 
-def make_network(config: FinetuneConfig, teacher: ChordMixer) -> ChordMixer:
-    """A copy of the teacher, with the blocks that `extend` asks for."""
+def make_network(config: FinetuneConfig, teacher: Encoder) -> Encoder:
+    """A copy of the teacher, with the blocks that `extend` asks for.
+
+    Raises:
+        ConfigError: It is no ChordMixer and there are blocks to add.
+    """
+    if not config.extend:
+        return copy.deepcopy(teacher)
+    if not isinstance(teacher, ChordMixer):
+        raise ConfigError("--extend adds blocks to a chordmixer; this teacher is a transformer: leave it out")
     n_class_tokens = teacher.config.n_class_tokens if config.class_tokens else 0
-    return copy.deepcopy(extended(teacher, config.extend + n_class_tokens) if config.extend else teacher)
+    return copy.deepcopy(extended(teacher, config.extend + n_class_tokens))
 
 
 def make_head(config: FinetuneConfig, model: ModelConfig, settings: TaskSettings) -> Head:
@@ -151,7 +160,7 @@ class Tuner:
     def __init__(
         self,
         config: FinetuneConfig,
-        teacher: ChordMixer,
+        teacher: Encoder,
         *,
         train: LabelledSet,
         valid: LabelledSet,
@@ -250,7 +259,7 @@ class Tuner:
 
     def _embed(
         self,
-        encoder: ChordMixer,
+        encoder: Encoder,
         split: Split,
         windows: Windows,
         on_done: Callable[[int], None],
@@ -364,7 +373,7 @@ class Tuner:
         accuracy = simple_accuracy(scores, self.valid.labels, self.settings.objective)
         return {"valid_loss": loss, "valid_accuracy": accuracy}
 
-    def scores(self, split: Split, network: ChordMixer, head: Head) -> NDArray[np.float64]:
+    def scores(self, split: Split, network: Encoder, head: Head) -> NDArray[np.float64]:
         """Joined scores of a split, from its features where they are known."""
         objective = self.settings.objective
         if split.features:

@@ -1,0 +1,67 @@
+"""What student and teacher have in common, whatever mixes in their blocks: stem, layers, nucleotide head."""
+
+import copy
+import math
+from collections.abc import Iterable
+from typing import Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from findna.config import ModelConfig
+from findna.sequence import ALPHABET
+
+
+class Encoder(nn.Module):
+    """A network on packed batches with own rings: `ChordMixer` or `Transformer`, which say how it is called.
+
+    Weights keep their stated type; `products` says in which type the matrix products run, while the residual
+    stream is float32.
+
+    Args:
+        config: The size.
+        blocks: All blocks, layer after layer.
+    """
+
+    def __init__(self, config: ModelConfig, blocks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = nn.Linear(len(ALPHABET), config.channels)
+        self.blocks = nn.ModuleList(blocks)
+        self.head = nn.Linear(config.channels, len(ALPHABET))
+
+    def first_blocks(self, layer: int | None) -> nn.ModuleList:
+        """The blocks of the first layers: none of them at 0, all where `layer` is None.
+
+        Raises:
+            ValueError: `layer` is out of range.
+        """
+        n_layers = self.config.n_layers if layer is None else layer
+        if not 0 <= n_layers <= self.config.n_layers:
+            raise ValueError(f"layer {layer} must lie in 0 to {self.config.n_layers}")
+        return self.blocks[: n_layers * self.config.n_blocks]
+
+    def nucleotide_logits(self, hidden: Tensor) -> Tensor:
+        """Logits over A C G T N of hidden states (..., C), before the softmax of equation 2; shape (..., 5)."""
+        return self.head(hidden)  # type: ignore[no-any-return]
+
+    def for_inference(self, *, device: torch.device, products: torch.dtype) -> Self:
+        """A copy on the device whose blocks keep their weights in `products`, so that they are not cast each time."""
+        network = copy.deepcopy(self).to(device).eval()
+        network.blocks.to(products)
+        return network
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def initialise(network: Network, seed: int) -> Network:
+    """Fill the weights as `nn.Linear` does, from a generator of their own: uniform within 1 / sqrt(fan in)."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                bound = 1 / math.sqrt(module.in_features)
+                module.weight.uniform_(-bound, bound, generator=generator)
+                module.bias.uniform_(-bound, bound, generator=generator)
+    return network

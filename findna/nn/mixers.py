@@ -1,0 +1,11 @@
+"""Which network a size is of."""
+
+from findna.config import ModelConfig
+from findna.nn.chordmixer import ChordMixer
+from findna.nn.encoder import Encoder
+from findna.nn.transformer import Transformer
+
+
+def make_encoder(config: ModelConfig) -> Encoder:
+    """A network of that size, its weights as torch draws them."""
+    return Transformer(config) if config.mixer == "transformer" else ChordMixer(config)

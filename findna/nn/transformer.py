@@ -1,0 +1,138 @@
+"""The Transformer that may stand in a ChordMixer's place (FinDNA-T), on packed batches with own rings.
+
+Pre-norm blocks with RMSNorm, full attention within each sequence, rotary positions that count from its first base,
+an MLP with exact GELU. The paper does not describe its Transformer: all of this is our choice.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from findna.config import ModelConfig
+from findna.nn.chordmixer import Run, ring_runs
+from findna.nn.encoder import Encoder
+from findna.sequence import ALPHABET, BLANK
+
+SLOWEST = 10_000.0
+"""Positions in which the slowest pair of channels turns by one radian."""
+
+
+class Norm(nn.Module):
+    """Each position divided by the root of its mean square, times a weight a channel; in float32."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Shape (positions, C) to the same."""
+        return F.rms_norm(h, h.shape[-1:], self.weight.float(), eps=1e-6)
+
+
+class Attention(nn.Module):
+    """Every position of a ring reads every other: softmax(q k / sqrt(width of a head)) v, in heads.
+
+    Args:
+        channels: C.
+        head_width: Channels of a head, even.
+    """
+
+    def __init__(self, channels: int, head_width: int) -> None:
+        super().__init__()
+        self.head_width = head_width
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, runs: Sequence[Run], turns: tuple[Tensor, Tensor]) -> Tensor:
+        """Normalised states (positions, C), in the type of the products, to their update of the same shape.
+
+        Args:
+            x: Normalised states.
+            runs: The rings of the batch; each attends to itself alone.
+            turns: `rotary` of positions up to the longest ring.
+        """
+        qkv = linear(self.qkv, x)
+        parts = []
+        for start, n_rings, length in runs:
+            rows = qkv[start : start + n_rings * length].view(n_rings, length, 3, -1, self.head_width)
+            q, k, v = rows.permute(2, 0, 3, 1, 4)  # (n_rings, heads, length, head_width) each
+            seen = F.scaled_dot_product_attention(turned(q, turns), turned(k, turns), v)
+            parts.append(seen.transpose(1, 2).reshape(n_rings * length, -1))
+        return linear(self.out, torch.cat(parts))
+
+
+class TransformerBlock(nn.Module):
+    """Attention, then an MLP (C -> H -> C), each added to the stream of what it makes of the normalised states."""
+
+    def __init__(self, channels: int, hidden: int, head_width: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = Norm(channels), Norm(channels)
+        self.attention = Attention(channels, head_width)
+        self.fc1 = nn.Linear(channels, hidden)
+        self.fc2 = nn.Linear(hidden, channels)
+
+    def forward(
+        self, h: Tensor, runs: Sequence[Run], turns: tuple[Tensor, Tensor], products: torch.dtype, dropout: float
+    ) -> Tensor:
+        """The stream (positions, C) after this block."""
+        h = h + F.dropout(self.attention(self.norm1(h).to(products), runs, turns), dropout)
+        inner = F.gelu(linear(self.fc1, self.norm2(h).to(products)))
+        return h + F.dropout(linear(self.fc2, F.dropout(inner, dropout)), dropout)
+
+
+class Transformer(Encoder):
+    """Stem, N blocks, nucleotide head. Class tokens are zero rows, as of a ChordMixer, told apart by position."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        blocks = (TransformerBlock(config.channels, config.hidden, config.track_width) for _ in range(config.n_layers))
+        super().__init__(config, blocks)
+
+    def forward(
+        self,
+        codes: Tensor,
+        rings: NDArray[np.int64],
+        *,
+        noise: Tensor | None = None,
+        layer: int | None = None,
+        products: torch.dtype = torch.float32,
+        dropout: float = 0.0,
+    ) -> Tensor:
+        """Hidden states of every position, float32, shape (sum of lengths, C); as `ChordMixer.forward`.
+
+        Raises:
+            ValueError: `layer` is out of range.
+        """
+        blocks = self.first_blocks(layer)
+        weight = F.pad(self.stem.weight, (0, BLANK + 1 - len(ALPHABET)))  # a zero row has a zero column
+        h = F.embedding(codes.int(), weight.T) + self.stem.bias  # (positions, C)
+        if noise is not None:
+            h = h + noise @ self.stem.weight.T
+        runs = ring_runs(rings)
+        longest = max((run.length for run in runs), default=0)
+        turns = rotary(longest, self.config.track_width, device=codes.device)
+        for block in blocks:
+            h = block(h, runs, turns, products, dropout if torch.is_grad_enabled() else 0.0)
+        return h
+
+
+def linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    """The layer's product in the type of `x`."""
+    return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
+
+
+def rotary(n: int, width: int, *, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines by which the pairs of a head's channels turn at positions 0 to n - 1; (n, width / 2) each."""
+    rates = SLOWEST ** (-torch.arange(0, width, 2, device=device) / width)
+    angles = torch.arange(n, device=device)[:, None] * rates
+    return angles.cos(), angles.sin()
+
+
+def turned(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+    """Queries or keys (..., length, width), channel i and i + width / 2 turned as a pair by their position's angle."""
+    cos, sin = (part[: x.shape[-2]].to(x.dtype) for part in turns)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
