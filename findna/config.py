@@ -179,6 +179,12 @@ SIZES: dict[str, ModelConfig] = {
 }
 
 
+MODEL_SETTINGS = ("mixer", "n_class_tokens")
+"""Fields of a network's size that are set one by one, where the others come with a preset."""
+
+_CHOICES = {"reduction": ("sum", "mean"), "contrast": ("tokens", "features"), "student_view": ("u", "v")}
+
+
 @dataclass(frozen=True)
 class PretrainConfig:
     """Recipe of a pretraining; the defaults are the paper's (section 4.1), and where it is silent the published code's.
@@ -192,7 +198,12 @@ class PretrainConfig:
         batch_size: Sequences in an update.
         alpha: Weight of masked nucleotide modelling, equation 1; 1 is CM-MNM, without distillation.
         reduction: "sum" adds as in equations 2 and 7; "mean" averages over masked bases and over features.
+        contrast: What the softmax of equations 4 and 5 is over: the K "tokens" of a feature, or, as in the published
+            code, the "features" of a token.
+        student_view: "u" as in the paper; with "v" the student sees the noise and the reverse complement, and the
+            teacher deletion, insertion and translocation. The mask is the student's either way.
         mask_fraction: Share of the student's bases that are masked.
+        mask_span: Mean length of the masked stretches, in bases; 1 draws each masked base by itself.
         max_indel: Longest deletion and insertion, in bases.
         noise_sd: Standard deviation of the Gaussian noise on the teacher's one-hot rows.
         reverse_probability: How often the teacher sees the reverse complement.
@@ -215,7 +226,10 @@ class PretrainConfig:
     batch_size: int = 64
     alpha: float = 0.5
     reduction: Literal["sum", "mean"] = "sum"
+    contrast: Literal["tokens", "features"] = "tokens"
+    student_view: Literal["u", "v"] = "u"
     mask_fraction: float = 0.3
+    mask_span: float = 1.0
     max_indel: int = 20
     noise_sd: float = 0.2
     reverse_probability: float = 0.5
@@ -235,8 +249,11 @@ class PretrainConfig:
         bounded = ("learning_rate", "weight_decay")  # above 1 is a slip, and far above no float32
         natural = ("steps", "min_length", "max_indel", "noise_sd", "weight_decay", "clip", "seed")
         problems = _out_of_range(self, positive=positive, shares=shares, bounded=bounded, natural=natural)
-        if self.reduction not in ("sum", "mean"):
-            problems.append(f"reduction must be sum or mean, not {self.reduction!r}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                problems.append(f"{name} must be {' or '.join(choices)}, not {getattr(self, name)!r}")
+        if not self.mask_span >= 1:
+            problems.append(f"mask_span must be at least 1, not {self.mask_span}")
         if self.min_length > self.model.window:
             problems.append(f"min_length {self.min_length} is above the window of {self.model.window}")
         _require(problems)
@@ -246,6 +263,24 @@ class PretrainConfig:
         """The config that `dataclasses.asdict` wrote; an unknown name is a ConfigError."""
         values = _fields_of(cls, values)
         return cls(**{**values, "model": ModelConfig.from_dict(values["model"])})
+
+    def changed(self, **settings: Any) -> Self:
+        """The same with other settings, those of `MODEL_SETTINGS` among them; the window stays.
+
+        >>> PRESETS["tiny"].changed(n_class_tokens=1, alpha=1.0).model.window
+        1000
+
+        Raises:
+            ConfigError: A setting is unknown or out of range.
+        """
+        own = _fields_of(ModelConfig, {name: settings.pop(name) for name in MODEL_SETTINGS if name in settings})
+        model = self.model
+        if "n_class_tokens" in own:
+            own["max_len"] = model.window + own["n_class_tokens"]
+        if own.get("mixer") == "transformer":
+            model = model.as_transformer()
+        model = dataclasses.replace(model, **own)
+        return dataclasses.replace(self, model=model, **_fields_of(type(self), settings))
 
 
 _MEASURED = PretrainConfig(

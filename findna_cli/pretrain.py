@@ -37,6 +37,14 @@ def pretrain(
         str,
         typer.Option("--preset", help=f"Recipe to start from: {', '.join(PRESETS)}; else small.", show_default=False),
     ] = "",
+    mixer: Annotated[
+        str | None,
+        typer.Option("--mixer", help="chordmixer, or transformer: FinDNA-T.", show_default=False),
+    ] = None,
+    n_class_tokens: Annotated[
+        int | None,
+        typer.Option("--n-class-tokens", min=1, help="K, class tokens of a sequence; else 10.", show_default=False),
+    ] = None,
     holdout: Annotated[
         str,
         typer.Option(
@@ -113,6 +121,8 @@ def pretrain(
 
     flags = {
         "preset": preset or None,
+        "mixer": mixer,
+        "n_class_tokens": n_class_tokens,
         "inputs": tuple(inputs or ()) or None,
         "genome": str(genome) if genome else None,
         "holdout": tuple(contig for contig in holdout.split(",") if contig) or None,

@@ -39,11 +39,27 @@ def translocate(codes: Codes, rng: np.random.Generator) -> Codes:
     return np.roll(codes, -int(rng.integers(0, len(codes))))
 
 
-def mask(codes: Codes, rng: np.random.Generator, *, fraction: float) -> NDArray[np.bool_]:
-    """Which positions are masked: that fraction of them, rounded; shape (n,)."""
+def mask(codes: Codes, rng: np.random.Generator, *, fraction: float, mean_span: float = 1.0) -> NDArray[np.bool_]:
+    """Which positions are masked: that fraction of them, rounded; shape (n,).
+
+    Args:
+        codes: The sequence.
+        rng: Its generator.
+        fraction: Share of the positions.
+        mean_span: At 1 each position is drawn by itself. Above, as many stretches as have this mean length, no two of
+            which touch, all ways of placing and of dividing the masked positions being equally likely.
+    """
+    n_masked = round(fraction * len(codes))
     is_masked = np.zeros(len(codes), dtype=np.bool_)
-    is_masked[rng.permutation(len(codes))[: round(fraction * len(codes))]] = True
-    return is_masked
+    if mean_span == 1 or n_masked == 0:
+        is_masked[rng.permutation(len(codes))[:n_masked]] = True
+        return is_masked
+    n_seen = len(codes) - n_masked
+    n_spans = min(max(1, round(n_masked / mean_span)), n_seen + 1)
+    cuts = 1 + np.sort(rng.permutation(n_masked - 1)[: n_spans - 1])
+    lengths = np.diff(cuts, prepend=0, append=n_masked)
+    places = np.sort(rng.permutation(n_seen + 1)[:n_spans])  # how many seen positions lie before each stretch
+    return np.insert(is_masked[:n_seen], np.repeat(places, lengths), True)
 
 
 def noise(length: int, rng: np.random.Generator, *, sd: float) -> NDArray[np.float32]:
@@ -56,10 +72,10 @@ class Views(NamedTuple):
 
     Args:
         student: View u: deletion, insertion, translocation, mask.
-        targets: The bases of u at the masked positions, before masking; shape (M,).
+        targets: The bases of the student's view at the masked positions, before masking; shape (M,).
         masked: Where they are in the packed batch; shape (M,).
         teacher: View v, in the same rings.
-        noise: Gaussian noise of v, zero on class tokens; shape (sum of lengths, 5).
+        noise: Gaussian noise of v, whoever sees it, zero on class tokens and masked bases; shape (sum of lengths, 5).
     """
 
     student: Batch
@@ -70,18 +86,26 @@ class Views(NamedTuple):
 
 
 def make_views(sequences: Sequence[Codes], generators: Sequence[np.random.Generator], config: PretrainConfig) -> Views:
-    """The two views of each sequence, drawn from its own generator: first u, then v (section 4.1)."""
+    """The two views of each sequence, drawn from its own generator: first u, then v (section 4.1).
+
+    With `student_view` v the two are swapped, but for the mask.
+    """
     students, teachers, noises, masks = [], [], [], []
     n_class_tokens = config.model.n_class_tokens
     blanks = np.zeros((n_class_tokens, len(ALPHABET)), dtype=np.float32)
     for codes, rng in zip(sequences, generators, strict=True):
         u = delete(codes, rng, max_length=config.max_indel)
         u = insert(u, rng, max_length=config.max_indel)
-        students.append(translocate(u, rng))
-        masks.append(mask(u, rng, fraction=config.mask_fraction))
+        u = translocate(u, rng)
+        is_masked = mask(u, rng, fraction=config.mask_fraction, mean_span=config.mask_span)
         v, added = codes, noise(len(codes), rng, sd=config.noise_sd)
         if rng.random() < config.reverse_probability:
             v, added = reverse_complement(v), added[::-1, COMPLEMENT[: len(ALPHABET)]]
+        if config.student_view == "v":
+            u, v = v, u
+            added[is_masked] = 0
+        students.append(u)
+        masks.append(is_masked)
         teachers.append(v)
         noises += [added, blanks]
     student = pack(students, n_class_tokens=n_class_tokens)

@@ -7,6 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Reduction = Literal["sum", "mean"]
+Contrast = Literal["tokens", "features"]
+AXES: dict[Contrast, int] = {"tokens": 1, "features": 2}
+"""What a softmax over the tokens, or the features, of class tokens (B, K, C) runs along."""
 
 
 def masked_nucleotide_loss(logits: Tensor, targets: Tensor, *, n_sequences: int, reduction: Reduction) -> Tensor:
@@ -25,9 +28,14 @@ def masked_nucleotide_loss(logits: Tensor, targets: Tensor, *, n_sequences: int,
     return total / (n_sequences if reduction == "sum" else max(1, len(targets)))
 
 
-def teacher_probabilities(teacher: Tensor, center: Tensor, *, teacher_temp: float) -> Tensor:
-    """Equation 5: softmax over the K tokens of each feature, centred and sharpened; shape (B, K, C)."""
-    return F.softmax((teacher.float() - center) / teacher_temp, dim=1)
+def teacher_probabilities(
+    teacher: Tensor, center: Tensor, *, teacher_temp: float, contrast: Contrast = "tokens"
+) -> Tensor:
+    """Equation 5: softmax over the K tokens of each feature, centred and sharpened; shape (B, K, C).
+
+    With "features", over the features of each token, as in the published code.
+    """
+    return F.softmax((teacher.float() - center) / teacher_temp, dim=AXES[contrast])
 
 
 def contrastive_loss(
@@ -38,11 +46,13 @@ def contrastive_loss(
     student_temp: float,
     teacher_temp: float,
     reduction: Reduction,
+    contrast: Contrast = "tokens",
 ) -> Tensor:
     """Cross-entropy, in nats, of the student's class tokens to the teacher's; shape ().
 
     Equations 4, 5, 7 and 8: for each feature i, `-Σ_k softmax_k((q - ξ) / τ_t) · log softmax_k(p / τ_s)`
-    over the K tokens, averaged over the batch; "sum" adds the features, "mean" averages them.
+    over the K tokens, averaged over the batch; "sum" adds the features, "mean" averages them. With the contrast
+    over features, tokens and features change places, as in the published code.
 
     Args:
         student: Class tokens p of the masked view, shape (B, K, C): batch, tokens, channels.
@@ -51,6 +61,7 @@ def contrastive_loss(
         student_temp: τ_s > 0, no unit.
         teacher_temp: τ_t > 0, no unit; the smaller, the sharper the target.
         reduction: "sum" or "mean".
+        contrast: What the softmax is over: "tokens" or "features".
 
     Raises:
         ValueError: The shapes differ or a temperature is not positive.
@@ -59,10 +70,10 @@ def contrastive_loss(
         raise ValueError(f"shapes {student.shape}, {teacher.shape} and {center.shape} do not go together")
     if min(student_temp, teacher_temp) <= 0:
         raise ValueError(f"temperatures {student_temp} and {teacher_temp} must be positive")
-    target = teacher_probabilities(teacher.detach(), center, teacher_temp=teacher_temp)
-    log_p = F.log_softmax(student.float() / student_temp, dim=1)  # equation 4
-    per_feature = -(target * log_p).sum(dim=1)  # (B, C)
-    return per_feature.sum(dim=1).mean() if reduction == "sum" else per_feature.mean()
+    target = teacher_probabilities(teacher.detach(), center, teacher_temp=teacher_temp, contrast=contrast)
+    log_p = F.log_softmax(student.float() / student_temp, dim=AXES[contrast])  # equation 4
+    entropies = -(target * log_p).sum(dim=AXES[contrast])  # (B, C), or over features (B, K)
+    return entropies.sum(dim=1).mean() if reduction == "sum" else entropies.mean()
 
 
 @torch.no_grad()

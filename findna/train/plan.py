@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from findna.config import PRESETS, PretrainConfig
+from findna.config import MODEL_SETTINGS, PRESETS, PretrainConfig
 from findna.errors import ConfigError, TrainingError
 from findna.train.sources import find_genome
 
@@ -61,7 +61,7 @@ def make_plan(given: Mapping[str, Any]) -> Plan:
         raise ConfigError("give --steps or --time-budget, not both")
     own = {name: value for name, value in given.items() if name in _OWN}
     settings = {name: value for name, value in given.items() if name not in _OWN}
-    plan = Plan(dataclasses.replace(PRESETS[preset], **settings), **own)
+    plan = Plan(PRESETS[preset].changed(**settings), **own)
     return plan if plan.inputs or plan.genome else dataclasses.replace(plan, genome=str(find_genome()))
 
 
@@ -113,7 +113,8 @@ def follow_plan(plan: Plan, given: Mapping[str, Any]) -> Plan:
     """
     _check_sources(given)
     for name, value in given.items():
-        stored = getattr(plan if name in _OWN else plan.config, name)
+        config = plan.config.model if name in MODEL_SETTINGS else plan.config
+        stored = getattr(plan if name in _OWN else config, name)
         if name not in _SOURCES and value != stored:
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(

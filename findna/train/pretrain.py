@@ -28,6 +28,7 @@ from findna.io.files import raise_output_error, write_atomic
 from findna.models.store import save_model
 from findna.nn.encoder import initialise
 from findna.nn.losses import (
+    AXES,
     contrastive_loss,
     masked_nucleotide_loss,
     teacher_probabilities,
@@ -177,7 +178,9 @@ class Trainer:
         config = self.config
         u, v = views.student, views.teacher
         n_sequences, n_tokens = len(u.rings) - 1, config.model.n_class_tokens
-        hidden = self._forward(self._put(u.codes), u.rings, products=self.products)
+        noise = self._put(views.noise)
+        own, others = (noise, None) if config.student_view == "v" else (None, noise)
+        hidden = self._forward(self._put(u.codes), u.rings, noise=own, products=self.products)
         logits = self.student.nucleotide_logits(hidden[self._put(views.masked)])
         targets = self._put(views.targets)
         mnm = masked_nucleotide_loss(logits, targets, n_sequences=n_sequences, reduction=config.reduction) * mnm_share
@@ -186,8 +189,7 @@ class Trainer:
         if not self.is_distilled:
             return Losses(mnm, mnm.detach(), torch.zeros_like(mnm), n_right, p.detach(), p.detach())
         with torch.no_grad():
-            noise = self._put(views.noise)
-            seen = self.teacher(self._put(v.codes), v.rings, noise=noise, products=self.products)
+            seen = self.teacher(self._put(v.codes), v.rings, noise=others, products=self.products)
             q = class_tokens(seen, v.rings, n_tokens)
         contrastive = contrastive_loss(
             p,
@@ -196,6 +198,7 @@ class Trainer:
             student_temp=config.student_temp,
             teacher_temp=config.teacher_temp,
             reduction=config.reduction,
+            contrast=config.contrast,
         )
         contrastive = contrastive * sequence_share
         total = config.alpha * mnm + (1 - config.alpha) * contrastive
@@ -277,8 +280,9 @@ class Trainer:
             "agreement": float(F.cosine_similarity(p.float(), q.float(), dim=2).mean()),
         }
         if self.is_distilled:
-            target = teacher_probabilities(q, self.center, teacher_temp=self.config.teacher_temp)
-            figures["teacher_entropy"] = float(torch.special.entr(target).sum(dim=1).mean())
+            contrast = self.config.contrast
+            target = teacher_probabilities(q, self.center, teacher_temp=self.config.teacher_temp, contrast=contrast)
+            figures["teacher_entropy"] = float(torch.special.entr(target).sum(dim=AXES[contrast]).mean())
         return {name: float(value) for name, value in figures.items()}
 
     def _measure(self, order: int, views: Views, kmers: MaskedKmerModel) -> Measured:
@@ -471,7 +475,7 @@ def pretrain(
     next_report, n_collapsed = 0.0, 0
     if resume:
         tensors, state = team.broadcast(load_checkpoint(folder) if team.is_main else ({}, {}))
-        if state["fingerprint"] != fingerprint:
+        if completed(state["fingerprint"]) != fingerprint:
             raise TrainingError(f"{out}: the settings or sources differ from those of the run to resume")
         trainer.load(tensors)
         step, n_bases, spent, last = state["step"], state["n_bases"], state["seconds"], state["last"]
@@ -597,6 +601,12 @@ def job_of(out: Path) -> str | None:
         return str(json.loads((out / "pretrain.json").read_text()).get("job", ""))
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def completed(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored fingerprint with the defaults of settings that came after it was written."""
+    config = PretrainConfig.from_dict(fingerprint["config"])
+    return {**fingerprint, "config": {**dataclasses.asdict(config), "model": config.model.to_dict()}}
 
 
 def _require_equal(fingerprints: list[Any]) -> None:

@@ -96,6 +96,24 @@ def test_equation_5():
     np.testing.assert_allclose(found.sum(dim=1), np.ones((B, C)), rtol=1e-5)
 
 
+def test_the_contrast_over_features_exchanges_tokens_and_features():
+    """The softmax of the published code: over the features of each token; tokens are added or averaged."""
+    expected = 0.0
+    for b in range(B):
+        for k in range(K):
+            p_sum = sum(math.exp(STUDENT[b][k][i] / 0.1) for i in range(C))
+            q_sum = sum(math.exp((TEACHER[b][k][i] - CENTER[k][i]) / 0.04) for i in range(C))
+            for i in range(C):
+                q_hat = math.exp((TEACHER[b][k][i] - CENTER[k][i]) / 0.04) / q_sum
+                expected -= q_hat * math.log(math.exp(STUDENT[b][k][i] / 0.1) / p_sum) / B
+    args = tensor(STUDENT), tensor(TEACHER), tensor(CENTER)
+    temps = {"student_temp": 0.1, "teacher_temp": 0.04, "contrast": "features"}
+    assert float(contrastive_loss(*args, **temps, reduction="sum")) == pytest.approx(expected, rel=1e-5)
+    assert float(contrastive_loss(*args, **temps, reduction="mean")) == pytest.approx(expected / K, rel=1e-5)
+    over_features = teacher_probabilities(*args[1:], teacher_temp=0.04, contrast="features")
+    np.testing.assert_allclose(over_features.sum(dim=2), np.ones((B, K)), rtol=1e-5)
+
+
 def test_equation_6():
     center = tensor(CENTER)
     update_center(center, tensor(TEACHER), center_momentum=0.996)
@@ -152,11 +170,11 @@ def test_shapes_that_do_not_go_together_are_refused():
         contrastive_loss(p, q, center, **temps | {"teacher_temp": 0.0})
 
 
-def test_two_steps_of_the_published_code_are_met_with_its_axes_swapped(shared):
+def test_two_steps_of_the_published_code_are_met_with_the_contrast_over_features(shared):
     """The published code takes its softmax over the channels of a token; equations 4 and 5 take it over tokens.
 
-    With the axes swapped, so that its channels are our tokens, its loss and its center (momentum 0.9) are ours.
-    Its masked loss is a binary cross-entropy at scrambled positions and has no counterpart here.
+    Its center has a momentum of 0.9. Its masked loss is a binary cross-entropy at scrambled positions and has no
+    counterpart here.
     """
     golden = json.loads((shared / "golden" / "golden_loss.json").read_text())
 
@@ -167,8 +185,8 @@ def test_two_steps_of_the_published_code_are_met_with_its_axes_swapped(shared):
     student, center = drawn(1000), torch.zeros(10, 5)
     for step, p in zip(golden["steps"], (1001, 1002), strict=True):
         teacher = drawn(p)
-        swapped = (values.transpose(-2, -1) for values in (student, teacher, center))
-        loss = contrastive_loss(*swapped, student_temp=golden["student_temp"], teacher_temp=0.04, reduction="mean")
+        temps = {"student_temp": golden["student_temp"], "teacher_temp": 0.04}
+        loss = contrastive_loss(student, teacher, center, **temps, reduction="mean", contrast="features")
         assert float(loss) == pytest.approx(step["cls"], rel=1e-6)
         update_center(center, teacher, center_momentum=golden["center_momentum"])
         np.testing.assert_allclose(center.flatten(), step["center_after"], rtol=0, atol=1e-7)

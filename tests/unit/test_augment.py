@@ -73,6 +73,67 @@ def test_masks_are_uniform_over_positions():
     assert counts.max() < 370
 
 
+def stretches_of(is_masked):
+    """(start, length) of each run of masked positions."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], is_masked.astype(int), [0]])))
+    return list(zip(edges[::2].tolist(), (edges[1::2] - edges[::2]).tolist(), strict=True))
+
+
+@pytest.mark.parametrize("mean_span", [1.5, 3, 6, 40])
+def test_masks_in_stretches_have_the_same_share_and_the_stated_mean_length(mean_span):
+    lengths, counts = [], np.zeros(100)
+    for rng in rngs(600):
+        is_masked = augment.mask(ALL_N, rng, fraction=0.3, mean_span=mean_span)
+        assert is_masked.dtype == np.bool_
+        assert (len(is_masked), is_masked.sum()) == (100, 30)
+        counts += is_masked
+        lengths += [length for _, length in stretches_of(is_masked)]
+    assert np.mean(lengths) == pytest.approx(30 / max(1, round(30 / mean_span)), abs=1e-9)
+    if mean_span < 30:
+        assert {1, 2, 3} <= set(lengths)
+        assert counts[10:90].min() > 0.2 * 600
+        assert counts.max() < 0.4 * 600
+
+
+def test_every_mask_of_two_stretches_is_equally_likely():
+    """Four of six positions in two stretches: by hand, three ways to divide the four, and three to place them."""
+    seen = collections.Counter(
+        "".join("x" if masked else "." for masked in augment.mask(ALL_N[:6], rng, fraction=4 / 6, mean_span=2))
+        for rng in rngs(3600)
+    )
+    ways = {
+        place.format("x" * first, "x" * (4 - first)) for place in ("{}.{}.", ".{}.{}", "{}..{}") for first in (1, 2, 3)
+    }
+    assert set(seen) == ways
+    assert all(320 < count < 480 for count in seen.values())  # 400 each
+
+
+def test_stretches_of_masks_at_the_edges():
+    for length, fraction, mean_span, n_masked in [(1, 0.3, 5, 0), (1, 1.0, 5, 1), (10, 1.0, 2, 10), (10, 0.9, 1.1, 9)]:
+        for rng in rngs(20):
+            is_masked = augment.mask(ALL_N[:length], rng, fraction=fraction, mean_span=mean_span)
+            assert (len(is_masked), is_masked.sum()) == (length, n_masked)
+
+
+def test_views_change_places_but_for_the_mask():
+    codes = np.random.default_rng(1).integers(0, 4, size=50, dtype=np.uint8)
+    settings = {"model": MODEL, "reverse_probability": 1.0}
+    usual, swapped = (
+        augment.make_views([codes, codes], rngs(2), PretrainConfig(student_view=view, **settings)) for view in "uv"
+    )
+    assert np.array_equal(swapped.masked, usual.masked)
+    assert np.array_equal(swapped.targets, usual.teacher.codes[usual.masked])
+    restored, unmasked = swapped.student.codes.copy(), usual.student.codes.copy()
+    restored[swapped.masked], unmasked[usual.masked] = swapped.targets, usual.targets
+    assert np.array_equal(restored, usual.teacher.codes)
+    assert np.array_equal(unmasked, swapped.teacher.codes)
+    assert not swapped.noise[swapped.masked].any()
+    is_seen = np.ones(len(codes) * 2 + 4, dtype=np.bool_)
+    is_seen[swapped.masked] = False
+    assert np.array_equal(swapped.noise[is_seen], usual.noise[is_seen])
+    assert usual.noise[usual.masked].any()
+
+
 def test_teacher_sees_the_sequence_or_its_reverse_complement_and_the_noise_turns_with_it():
     codes = np.random.default_rng(0).integers(0, 4, size=50, dtype=np.uint8)
     n_reversed = 0

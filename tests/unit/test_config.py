@@ -73,6 +73,10 @@ def test_unknown_settings_are_refused_by_name():
         ({"clip": -1.0}, "clip must not be negative"),
         ({"noise_sd": float("nan")}, "noise_sd must not be negative, not nan"),
         ({"reduction": "median"}, "reduction must be sum or mean, not 'median'"),
+        ({"contrast": "bases"}, "contrast must be tokens or features, not 'bases'"),
+        ({"student_view": "w"}, "student_view must be u or v, not 'w'"),
+        ({"mask_span": 0.5}, "mask_span must be at least 1, not 0.5"),
+        ({"mask_span": float("nan")}, "mask_span must be at least 1, not nan"),
         ({"min_length": 1001}, "min_length 1001 is above the window of 1000"),
     ],
 )
@@ -121,3 +125,25 @@ def test_what_a_model_cannot_give_is_refused(settings, message):
     with pytest.raises(ConfigError) as error:
         EmbedConfig(**settings).for_model(SIZES["small"])
     assert message in str(error.value)
+
+
+def test_settings_of_the_network_are_changed_beside_the_others_and_keep_the_window():
+    changed = PRESETS["tiny"].changed(n_class_tokens=1, mask_span=3.0, mixer="transformer")
+    assert (changed.model.n_class_tokens, changed.model.window, changed.mask_span) == (1, 1000, 3.0)
+    assert changed.model.mixer == "transformer"
+    assert changed.model.n_parameters == pytest.approx(SIZES["tiny"].n_parameters, rel=0.01)
+    assert PRESETS["tiny"].changed() == PRESETS["tiny"]
+    assert PRESETS["tiny"].changed(mixer="chordmixer").model == SIZES["tiny"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mixer": "mamba"}, "mixer must be chordmixer or transformer, not 'mamba'"),
+        ({"n_class_tokens": 0}, "n_class_tokens must be at least 1, not 0"),
+        ({"alhpa": 1.0}, "unknown settings alhpa; known are alpha"),
+    ],
+)
+def test_changes_out_of_range_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        PRESETS["tiny"].changed(**settings)

@@ -33,6 +33,20 @@ def test_a_plan_is_read_back_and_resumed_without_a_word(tmp_path, stored):
     assert resume_plan(tmp_path, GIVEN) == stored
 
 
+def test_the_network_s_own_settings_are_followed_too(tmp_path):
+    given = GIVEN | {"mixer": "transformer", "n_class_tokens": 2}
+    plan = make_plan(given)
+    assert (plan.config.model.mixer, plan.config.model.n_class_tokens) == ("transformer", 2)
+    content = {
+        "config": {**dataclasses.asdict(plan.config), "model": plan.config.model.to_dict()},
+        "plan": plan.asked(),
+    }
+    (tmp_path / "pretrain.json").write_text(json.dumps(content))
+    assert resume_plan(tmp_path, given) == plan
+    with pytest.raises(ConfigError, match="--mixer: chordmixer differs from transformer of the run"):
+        resume_plan(tmp_path, {"mixer": "chordmixer"})
+
+
 def test_sources_may_have_moved(tmp_path, stored):
     assert resume_plan(tmp_path, {"inputs": ("c.fa",)}) == dataclasses.replace(stored, inputs=("c.fa",))
     assert resume_plan(tmp_path, {"genome": "g"}) == dataclasses.replace(stored, inputs=(), genome="g")

@@ -1,6 +1,7 @@
 """A run: resumed bit for bit, budgeted, stopped by NaN and collapse, and learning what can be learned."""
 
 import dataclasses
+import json
 import math
 import sys
 import time
@@ -11,12 +12,13 @@ import pytest
 import torch
 
 from findna.config import ModelConfig, PretrainConfig
+from findna.data.augment import make_views
 from findna.data.datasets import corpus_of
 from findna.errors import InputError, OutputError, TrainingError
 from findna.models.store import load_model, verify_model
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.log import COLUMNS, Log, read_log
-from findna.train.pretrain import Clock, effective_rank, pretrain
+from findna.train.pretrain import Clock, Trainer, effective_rank, pretrain
 
 MODEL = ModelConfig(channels=12, hidden=16, track_width=2, n_layers=1, max_len=64, n_class_tokens=2)  # six blocks
 CONFIG = PretrainConfig(
@@ -137,6 +139,57 @@ def test_without_distillation_the_student_is_the_model(tmp_path):
     tensors, _ = load_checkpoint(tmp_path / "run" / "checkpoints")
     model = load_model(str(tmp_path / "run"))
     assert torch.equal(model.network.head.weight, tensors["student.head.weight"].bfloat16().float())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mixer": "transformer"},
+        {"contrast": "features"},
+        {"student_view": "v"},
+        {"mask_span": 4.0},
+        {"n_class_tokens": 1, "student_view": "v", "alpha": 1.0},
+    ],
+    ids=str,
+)
+def test_every_option_trains_resumes_bit_for_bit_and_is_a_model(tmp_path, settings):
+    config = dataclasses.replace(CONFIG, steps=6).changed(**settings)
+    run(tmp_path / "whole", config)
+    run(tmp_path / "parts", config, should_stop=stop_at(2))
+    run(tmp_path / "parts", config, resume=True)
+    assert_identical(state_of(tmp_path / "parts"), state_of(tmp_path / "whole"))
+    run(tmp_path / "plain", dataclasses.replace(CONFIG, steps=6))
+    assert state_of(tmp_path / "plain")[2] != state_of(tmp_path / "whole")[2]  # it is no dead letter
+    model = load_model(str(tmp_path / "whole"))
+    assert model.config == config.model
+    assert all(ok for _, ok, _ in verify_model(model))
+
+
+def test_a_run_from_before_a_setting_existed_goes_on_with_its_default(tmp_path):
+    run(tmp_path / "whole")
+    run(tmp_path / "parts", should_stop=stop_at(5))
+    path = next((tmp_path / "parts" / "checkpoints").glob("*.json"))
+    state = json.loads(path.read_text())
+    for name in ("mask_span", "contrast", "student_view"):
+        del state["fingerprint"]["config"][name]
+    path.write_text(json.dumps(state))
+    run(tmp_path / "parts", resume=True)
+    assert state_of(tmp_path / "parts")[3] == state_of(tmp_path / "whole")[3]
+
+
+def test_a_student_that_sees_v_sees_its_noise_and_the_teacher_none():
+    """Two networks alike: with the views swapped each has what the other had, but for the mask."""
+    base = dataclasses.replace(CONFIG, max_indel=0, mask_fraction=0.0, reverse_probability=0.0)
+    sequences = [TRAIN[index] for index in range(3)]
+    found = {}
+    for view in "uv":
+        config = dataclasses.replace(base, student_view=view)
+        views = make_views(sequences, [np.random.default_rng(i) for i in range(3)], config)
+        losses = Trainer(config, device=torch.device("cpu"), products=torch.float32).losses(views)
+        found[view] = losses.student_tokens, losses.teacher_tokens
+    assert torch.allclose(found["u"][0], found["v"][1], atol=1e-6)
+    assert torch.allclose(found["u"][1], found["v"][0], atol=1e-6)
+    assert not torch.allclose(found["u"][0], found["u"][1], atol=1e-3)
 
 
 def test_the_log_has_every_figure(tmp_path):
