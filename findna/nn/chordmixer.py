@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from findna.config import ModelConfig
+from findna.nn import kernels
 from findna.nn.encoder import Encoder, initialise
 from findna.sequence import ALPHABET, BLANK
 
@@ -183,6 +184,23 @@ class ChordMixer(Encoder):
             ValueError: `layer` is out of range.
         """
         blocks = self.first_blocks(layer)
+        choice = kernels.choose(
+            self.config, device=codes.device, products=products, dropout=dropout, is_training=torch.is_grad_enabled()
+        )
+        if choice.name != "plain":
+            turns = [
+                kernels.Turn(rings, shifts=shifts, track_width=width, device=codes.device)
+                for shifts, width in self._tracks()
+            ]
+            return kernels.hidden_states(
+                self.stem,
+                [tuple(block.parameters()) for block in blocks],
+                codes,
+                turns=[turns[self._is_added(index)] for index in range(len(blocks))],
+                noise=noise,
+                products=products,
+                way=kernels.find_way(choice.name),
+            )
         weight = F.pad(self.stem.weight, (0, BLANK + 1 - len(ALPHABET)))  # a zero row has a zero column
         parts = []
         for first, last in self._groups(codes.device, rings):

@@ -1,0 +1,276 @@
+"""One block as one Triton kernel, forward and backward; nothing imports this file but `findna.nn.kernels`, on a GPU.
+
+A program takes some positions through both products: a part of the hidden layer at a time, which never leaves the
+chip, while the update gathers in float32. C is cut into tiles of 64, the last one filled up with zeros, so that 308
+channels cost as much as 320. At the end the program adds each value to the residual stream at the one position that
+the rotation sends it to; no other program writes there, so nothing is atomic and the same batch gives the same bits.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from findna.nn.kernels import Turn, Weights
+
+TILE = 64
+"""Channels in a tile; weights come padded to whole tiles."""
+HIDDEN = 64
+"""Hidden units are padded to a multiple of this."""
+
+
+class Tiling(NamedTuple):
+    """How a kernel is cut: positions and hidden units at a time, warps, loads in flight."""
+
+    positions: int
+    hidden: int
+    warps: int
+    stages: int
+
+
+LARGE = Tiling(128, 32, 8, 2), Tiling(64, 32, 8, 2)
+"""Of forward and backward in bf16, where a multiprocessor has 227 KB of shared memory (capability 9 and 10)."""
+SMALL = Tiling(32, 32, 4, 2), Tiling(32, 32, 4, 2)
+"""The same for 99 KB."""
+FLOAT32 = Tiling(16, 32, 4, 1), Tiling(16, 32, 4, 1)
+"""Of products in float32, anywhere."""
+
+
+def tilings(device: torch.device, dtype: torch.dtype) -> tuple[Tiling, Tiling]:
+    """Of forward and backward; fixed, for another cut could round another way."""
+    if dtype == torch.float32:
+        return FLOAT32
+    is_large = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] in (9, 10)
+    return LARGE if is_large else SMALL
+
+
+@triton.jit
+def _own(base, rows, n, width: tl.constexpr, k: tl.constexpr, tile: tl.constexpr):
+    """Where channels of tile k of these rows lie, and which are there."""
+    columns = k * tile + tl.arange(0, tile)
+    return base + rows[:, None] * width + columns[None, :], (rows < n)[:, None] & (columns < width)[None, :]
+
+
+@triton.jit
+def _turned(
+    base,
+    target,
+    rows,
+    n,
+    channels: tl.constexpr,
+    track_width: tl.constexpr,
+    n_tracks: tl.constexpr,
+    vector: tl.constexpr,
+    k: tl.constexpr,
+    tile: tl.constexpr,
+):
+    """Where the rotation sends channels of tile k of these rows, as an offset, and which are there."""
+    columns = k * tile + tl.arange(0, tile)
+    is_there = (rows < n)[:, None] & (columns < channels)[None, :]
+    to = tl.load(target + rows[:, None] * n_tracks + (columns // track_width)[None, :], mask=is_there, other=0)
+    offsets = to.to(tl.int64) * channels + columns[None, :]
+    # A track's channels lie side by side: what a compiler cannot see in a table of positions.
+    return tl.max_contiguous(tl.multiple_of(offsets, (1, vector)), (1, vector)), is_there
+
+
+@triton.jit(do_not_specialize=["n"])
+def _forward(
+    h,
+    out,
+    saved,
+    w1,
+    b1,
+    w2,
+    b2,
+    target,
+    n,
+    channels: tl.constexpr,
+    width: tl.constexpr,
+    hidden: tl.constexpr,
+    track_width: tl.constexpr,
+    n_tracks: tl.constexpr,
+    vector: tl.constexpr,
+    is_saved: tl.constexpr,
+    tile: tl.constexpr,
+    positions: tl.constexpr,
+    step: tl.constexpr,
+):
+    rows = (tl.program_id(0) * positions + tl.arange(0, positions)).to(tl.int64)
+    dtype = w1.dtype.element_ty
+    x = ()
+    z = ()
+    for k in tl.static_range(width // tile):
+        at, is_there = _own(h, rows, n, channels, k, tile)
+        x = x + (tl.load(at, mask=is_there, other=0.0).to(dtype),)
+        z = z + (tl.zeros((positions, tile), tl.float32),)
+        if is_saved:
+            at, is_there = _own(saved, rows, n, width, k, tile)
+            tl.store(at, x[k], mask=is_there)
+    for start in range(0, hidden, step):
+        units = start + tl.arange(0, step)
+        inner = tl.zeros((positions, step), tl.float32) + tl.load(b1 + units).to(tl.float32)[None, :]
+        for k in tl.static_range(width // tile):
+            columns = k * tile + tl.arange(0, tile)
+            w = tl.load(w1 + units[:, None] * width + columns[None, :])
+            inner = tl.dot(x[k], tl.trans(w), inner, input_precision="ieee")
+        inner = 0.5 * inner * (1.0 + tl.erf(inner * 0.7071067811865476))
+        inner = inner.to(dtype)
+        update = ()
+        for k in tl.static_range(width // tile):
+            columns = k * tile + tl.arange(0, tile)
+            w = tl.load(w2 + columns[:, None] * hidden + units[None, :])
+            update = update + (tl.dot(inner, tl.trans(w), z[k], input_precision="ieee"),)
+        z = update
+    for k in tl.static_range(width // tile):
+        bias = tl.load(b2 + k * tile + tl.arange(0, tile)).to(tl.float32)
+        to, is_there = _turned(h, target, rows, n, channels, track_width, n_tracks, vector, k, tile)
+        tl.store(out + to, tl.load(h + to, mask=is_there, other=0.0) + (z[k] + bias[None, :]), mask=is_there)
+
+
+@triton.jit(do_not_specialize=["n"])
+def _backward(
+    grad,
+    saved,
+    dh,
+    dz,
+    inner,
+    dpre,
+    db1,
+    db2,
+    w1,
+    b1,
+    w2,
+    target,
+    n,
+    channels: tl.constexpr,
+    width: tl.constexpr,
+    hidden: tl.constexpr,
+    track_width: tl.constexpr,
+    n_tracks: tl.constexpr,
+    vector: tl.constexpr,
+    tile: tl.constexpr,
+    positions: tl.constexpr,
+    step: tl.constexpr,
+):
+    program = tl.program_id(0).to(tl.int64)
+    rows = program * positions + tl.arange(0, positions)
+    dtype = w1.dtype.element_ty
+    x = ()
+    turned = ()
+    total = ()
+    for k in tl.static_range(width // tile):
+        columns = k * tile + tl.arange(0, tile)
+        at, is_there = _own(saved, rows, n, width, k, tile)
+        x = x + (tl.load(at, mask=is_there, other=0.0),)
+        to, is_there = _turned(grad, target, rows, n, channels, track_width, n_tracks, vector, k, tile)
+        part = tl.load(grad + to, mask=is_there, other=0.0)
+        tl.store(db2 + program * width + columns, tl.sum(part, axis=0))
+        turned = turned + (part.to(dtype),)
+        at, is_there = _own(dz, rows, n, width, k, tile)
+        tl.store(at, turned[k], mask=is_there)
+        total = total + (tl.zeros((positions, tile), tl.float32),)
+    for start in range(0, hidden, step):
+        units = start + tl.arange(0, step)
+        pre = tl.zeros((positions, step), tl.float32) + tl.load(b1 + units).to(tl.float32)[None, :]
+        da = tl.zeros((positions, step), tl.float32)
+        weights = ()
+        for k in tl.static_range(width // tile):
+            columns = k * tile + tl.arange(0, tile)
+            weights = weights + (tl.load(w1 + units[:, None] * width + columns[None, :]),)
+            pre = tl.dot(x[k], tl.trans(weights[k]), pre, input_precision="ieee")
+            w = tl.load(w2 + columns[:, None] * hidden + units[None, :])
+            da = tl.dot(turned[k], w, da, input_precision="ieee")
+        cdf = 0.5 * (1.0 + tl.erf(pre * 0.7071067811865476))
+        slope = da * (cdf + pre * 0.3989422804014327 * tl.exp(-0.5 * pre * pre))
+        tl.store(db1 + program * hidden + units, tl.sum(slope, axis=0))
+        slope = slope.to(dtype)
+        cells = rows[:, None] * hidden + units[None, :]
+        tl.store(inner + cells, (pre * cdf).to(dtype), mask=(rows < n)[:, None])
+        tl.store(dpre + cells, slope, mask=(rows < n)[:, None])
+        gathered = ()
+        for k in tl.static_range(width // tile):
+            gathered = gathered + (tl.dot(slope, weights[k], total[k], input_precision="ieee"),)
+        total = gathered
+    for k in tl.static_range(width // tile):
+        at, is_there = _own(grad, rows, n, channels, k, tile)
+        value = tl.load(at, mask=is_there, other=0.0) + total[k]
+        at, is_there = _own(dh, rows, n, channels, k, tile)
+        tl.store(at, value, mask=is_there)
+
+
+def block_forward(h: Tensor, weights: Weights, turn: Turn, is_saved: bool) -> tuple[Tensor, Tensor]:
+    """The stream after a block, (T, C), and h in the products' type, (T, W): what the backward pass needs.
+
+    Args:
+        h: The stream, float32, contiguous, shape (T, C).
+        weights: C padded to W, whole tiles; H to whole steps.
+        turn: The rotation.
+        is_saved: Whether there will be a backward pass; without, the second is empty.
+    """
+    tiling = tilings(h.device, weights.w1.dtype)[0]
+    out = torch.empty_like(h)
+    saved = weights.w1.new_empty(len(h) if is_saved else 0, weights.w1.shape[1])
+    with torch.cuda.device_of(h):
+        _forward[(triton.cdiv(len(h), tiling.positions),)](
+            h, out, saved, *weights, turn.target, len(h), is_saved=is_saved, **_constants(h, weights, turn, tiling)
+        )
+    return out, saved
+
+
+def block_backward(grad: Tensor, saved: Tensor, weights: Weights, turn: Turn) -> tuple[Tensor, ...]:
+    """Gradients of the stream before a block, (T, C), and of its weights in their shapes.
+
+    The kernel computes the hidden layer again and writes what the weights' gradients are products of. Those two,
+    over all positions, are plain large products: torch does them with the vendor's library.
+
+    Args:
+        grad: Of the stream after the block, float32, contiguous, shape (T, C).
+        saved: From `block_forward`.
+        weights: As there.
+        turn: As there.
+    """
+    tiling = tilings(grad.device, weights.w1.dtype)[1]
+    hidden, width = weights.w1.shape
+    n_programs = triton.cdiv(len(grad), tiling.positions)
+    dh, dz = torch.empty_like(grad), torch.empty_like(saved)
+    inner, dpre = saved.new_empty(2, len(grad), hidden)
+    db1, db2 = grad.new_empty(n_programs, hidden), grad.new_empty(n_programs, width)  # parts, added up below
+    with torch.cuda.device_of(grad):
+        _backward[(n_programs,)](
+            grad,
+            saved,
+            dh,
+            dz,
+            inner,
+            dpre,
+            db1,
+            db2,
+            weights.w1,
+            weights.b1,
+            weights.w2,
+            turn.target,
+            len(grad),
+            **_constants(grad, weights, turn, tiling),
+        )
+    dtype = weights.b1.dtype
+    return dh, dpre.T @ saved, db1.sum(0).to(dtype), dz.T @ inner, db2.sum(0).to(dtype)
+
+
+def _constants(h: Tensor, weights: Weights, turn: Turn, tiling: Tiling) -> dict[str, int]:
+    channels, (hidden, width) = h.shape[1], weights.w1.shape
+    return {
+        "channels": channels,
+        "width": width,
+        "hidden": hidden,
+        "track_width": turn.track_width,
+        "n_tracks": turn.target.shape[1],
+        "vector": math.gcd(channels, turn.track_width, 4),
+        "tile": TILE,
+        "positions": tiling.positions,
+        "step": tiling.hidden,
+        "num_warps": tiling.warps,
+        "num_stages": tiling.stages,
+    }

@@ -1,0 +1,322 @@
+"""Which code runs the blocks on a GPU, and the blocks there: rows of positions, (T, C), memory-lean in training.
+
+Three ways give the same values within rounding. `triton` is one fused kernel a block (`findna.nn.fused`), `compile`
+the functions below through torch.compile, `plain` the path of the CPU. FINDNA_KERNELS forces one; a GPU alone obeys it.
+Before a way is taken it has run one small block on the device and agreed with torch.
+
+In training a block keeps its input in the type of the products and nothing else: the backward pass computes the
+hidden layer again, so memory is a third of what autograd would keep.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from findna.config import ModelConfig
+from findna.errors import ConfigError
+from findna.sequence import ALPHABET
+
+ENVIRONMENT = "FINDNA_KERNELS"
+WAYS = ("triton", "compile", "plain")
+MAX_CHANNELS = 512
+"""Wider streams do not fit in the registers of a fused block."""
+
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
+"""Of what a block adds, and of its gradients: norm of the difference over the norm."""
+
+
+class Weights(NamedTuple):
+    """Of one block, in the type of the products; H and C may be padded with zeros."""
+
+    w1: Tensor  # (H, C)
+    b1: Tensor  # (H,)
+    w2: Tensor  # (C, H)
+    b2: Tensor  # (C,)
+
+
+class Turn:
+    """The rotation of a batch's rings, as tables of positions.
+
+    Args:
+        rings: Where each ring begins, and the end; shape (B + 1,), on the host.
+        shifts: Of each track.
+        track_width: Channels of a track; the last may have fewer.
+        device: Of the tables.
+    """
+
+    def __init__(
+        self, rings: NDArray[np.int64], *, shifts: Sequence[int], track_width: int, device: torch.device
+    ) -> None:
+        self.track_width = track_width
+        self._rings = torch.from_numpy(rings.astype(np.int32)).to(device)
+        self._shifts = torch.tensor(shifts, dtype=torch.int32).to(device)
+        self._n = int(rings[-1])
+
+    @cached_property
+    def source(self) -> Tensor:
+        """Where each track reads the update that position t gets, int32, shape (T, tracks)."""
+        return self._table(self._shifts)
+
+    @cached_property
+    def target(self) -> Tensor:
+        """Where each track adds the update of position p, int32, shape (T, tracks); undoes `source`."""
+        return self._table(-self._shifts)
+
+    def _table(self, shifts: Tensor) -> Tensor:
+        lengths = self._rings.diff()
+        begins, lengths = (x.repeat_interleave(lengths, output_size=self._n) for x in (self._rings[:-1], lengths))
+        places = torch.arange(self._n, dtype=torch.int32, device=begins.device) - begins
+        return begins[:, None] + (places[:, None] + shifts) % lengths[:, None]
+
+
+class Way(NamedTuple):
+    """How a block is computed.
+
+    Args:
+        forward: Of the stream (T, C), weights, rotation and whether there will be a backward pass: the stream after
+            the block, and what the backward pass needs.
+        backward: Of the gradient (T, C), that, weights and rotation: gradients of the stream and the four weights.
+        hidden: H is padded to a multiple of this.
+        channels: And the weights' C of this.
+    """
+
+    forward: Callable[[Tensor, Weights, Turn, bool], tuple[Tensor, Tensor]]
+    backward: Callable[[Tensor, Tensor, Weights, Turn], tuple[Tensor, ...]]
+    hidden: int = 1
+    channels: int = 1
+
+
+class Choice(NamedTuple):
+    """The way that is taken, and why those before it were not."""
+
+    name: str
+    refused: Mapping[str, str]
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says of it."""
+        return {"kernels": self.name, **({"kernels_refused": dict(self.refused)} if self.refused else {})}
+
+
+def choose(
+    config: ModelConfig,
+    *,
+    device: torch.device,
+    products: torch.dtype,
+    dropout: float = 0.0,
+    is_training: bool = False,
+) -> Choice:
+    """The way for a network; always the same on one machine, for bits must not depend on a clock.
+
+    Fused kernels where a GPU has bf16 matrix units and they are asked for, torch.compile on any other GPU, plain
+    torch elsewhere and where neither works.
+
+    Args:
+        config: Of the network.
+        device: Where it runs.
+        products: Type of the matrix products.
+        dropout: In its blocks, in training.
+        is_training: Whether there will be a backward pass.
+
+    Raises:
+        ConfigError: FINDNA_KERNELS names no way, or one that does not work on this GPU.
+    """
+    wanted = os.environ.get(ENVIRONMENT, "") or "auto"
+    if wanted not in ("auto", *WAYS):
+        raise ConfigError(f"{ENVIRONMENT}={wanted}: known are auto, {', '.join(WAYS)}")
+    if device.type != "cuda" or products not in TOLERANCE or config.mixer != "chordmixer" or (dropout and is_training):
+        return Choice("plain", {})
+    names: tuple[str, ...] = WAYS if wanted == "auto" else (wanted,)
+    if wanted == "auto" and products == torch.float32:
+        names = WAYS[1:]  # float32 products have no matrix units to gain from
+    refused: dict[str, str] = {}
+    for name in names:
+        plain = name == "plain"
+        problem = "" if plain else _problem(name, config.channels, config.hidden, device, products, is_training)
+        if not problem:
+            return Choice(name, refused)
+        refused[name] = problem
+    raise ConfigError(f"{ENVIRONMENT}={wanted} does not work on {device}: {refused[wanted]}")
+
+
+@cache
+def _problem(
+    name: str, channels: int, hidden: int, device: torch.device, products: torch.dtype, is_training: bool
+) -> str:
+    """Why a way cannot be taken, or "": it runs one block on rings of 3 to 70 positions."""
+    if name == "triton":
+        if torch.cuda.get_device_capability(device) < (8, 0):
+            return "the GPU has no bf16 matrix units (compute capability 8.0)"
+        if channels > MAX_CHANNELS:
+            return f"{channels} channels are more than {MAX_CHANNELS}"
+    limit = TOLERANCE[products]
+    try:
+        errors = deviations(find_way(name), channels, hidden, device=device, products=products, is_training=is_training)
+    except Exception as error:  # a compiler, its driver and its cache fail in ways of their own
+        return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    wrong = [f"its {part} is off by {error:.2g} of its norm" for part, error in errors.items() if not error <= limit]
+    return "; ".join(wrong)
+
+
+def deviations(
+    way: Way, channels: int, hidden: int, *, device: torch.device, products: torch.dtype, is_training: bool = True
+) -> dict[str, float]:
+    """How far one block of random weights is from torch's, as a share of the norm: update, and gradients by name."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int, scale: float = 1.0) -> Tensor:
+        return (torch.randn(shape, generator=generator) * scale).to(device)
+
+    turn = Turn(np.array([0, 40, 43, 113]), shifts=(0, 1, 2, 64), track_width=-(-channels // 4), device=device)
+    h, grad = draw(113, channels), draw(113, channels)
+    weights = Weights(
+        draw(hidden, channels, scale=channels**-0.5),
+        draw(hidden),
+        draw(channels, hidden, scale=hidden**-0.5),
+        draw(channels),
+    )
+    found, expected = (
+        _one_block(each, h, grad, weights, turn, products=products, is_training=is_training) for each in (way, TORCH)
+    )
+    return {name: float((found[name] - value).norm() / value.norm()) for name, value in expected.items()}
+
+
+def _one_block(
+    way: Way, h: Tensor, grad: Tensor, weights: Weights, turn: Turn, *, products: torch.dtype, is_training: bool
+) -> dict[str, Tensor]:
+    """What a block adds, and the gradients of everything, without what h itself hands on."""
+    with torch.set_grad_enabled(is_training):
+        leaves = [tensor.clone().requires_grad_(is_training) for tensor in (h, *weights)]
+        (padded,) = _padded([leaves[1:]], way, products)
+        out = _block(leaves[0], padded, turn, way)
+        values = {"update": out.detach() - h}
+        if is_training:
+            gradients = torch.autograd.grad(out, leaves, grad)
+            names = ("stream", *Weights._fields)
+            values |= {f"gradient of {n}": g.float() for n, g in zip(names, gradients, strict=True)}
+            values["gradient of stream"] = values["gradient of stream"] - grad
+    return values
+
+
+@cache
+def find_way(name: str) -> Way:
+    """The way of that name, compiled where it is first called.
+
+    Raises:
+        ImportError: Triton is not installed.
+    """
+    if name == "compile":
+        return _torch_way(torch.compile(_mix), torch.compile(_mix_back))
+    from findna.nn import fused
+
+    return Way(fused.block_forward, fused.block_backward, hidden=fused.HIDDEN, channels=fused.TILE)
+
+
+def hidden_states(
+    stem: nn.Linear,
+    blocks: Sequence[Sequence[Tensor]],
+    codes: Tensor,
+    *,
+    turns: Sequence[Turn],
+    noise: Tensor | None,
+    products: torch.dtype,
+    way: Way,
+) -> Tensor:
+    """Hidden states of every position after some blocks, float32, shape (T, C).
+
+    Args:
+        stem: Of the network.
+        blocks: The weights of those to go through, each in the order of `Weights`.
+        codes: Packed codes, shape (T,), uint8: the one-hot rows are made here, on the device.
+        turns: The rotation of each block.
+        noise: Added to the one-hot rows, shape (T, 5).
+        products: Type of the matrix products.
+        way: How a block is computed.
+    """
+    rows = (codes[:, None] == torch.arange(len(ALPHABET), device=codes.device)).float()  # a blank is a zero row
+    h = F.linear(rows if noise is None else rows + noise, stem.weight, stem.bias)
+    for weights, turn in zip(_padded(blocks, way, products), turns, strict=True):
+        h = _block(h, weights, turn, way)
+    return h
+
+
+def _padded(blocks: Sequence[Sequence[Tensor]], way: Way, products: torch.dtype) -> list[Weights]:
+    """The weights of all blocks in the products' type, padded, in a few calls however many blocks there are."""
+    if not blocks:
+        return []
+    w1, b1, w2, b2 = (torch.stack(tensors).to(products) for tensors in zip(*blocks, strict=True))
+    hidden, channels = -w1.shape[1] % way.hidden, -w1.shape[2] % way.channels
+    padded = (
+        F.pad(w1, (0, channels, 0, hidden)),
+        F.pad(b1, (0, hidden)),
+        F.pad(w2, (0, hidden, 0, channels)),
+        F.pad(b2, (0, channels)),
+    )
+    return [Weights(*tensors) for tensors in zip(*(tensor.unbind() for tensor in padded), strict=True)]
+
+
+def _block(h: Tensor, weights: Weights, turn: Turn, way: Way) -> Tensor:
+    if torch.is_grad_enabled():
+        return _Block.apply(h, *weights, turn, way)  # type: ignore[no-any-return, no-untyped-call]
+    return way.forward(h, weights, turn, False)[0]
+
+
+class _Block(torch.autograd.Function):
+    """One block that remembers what its way needs, and no more."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, turn: Turn, way: Way) -> Tensor:
+        weights = Weights(w1, b1, w2, b2)
+        out, saved = way.forward(h, weights, turn, True)
+        ctx.save_for_backward(saved, *weights)
+        ctx.turn, ctx.way = turn, way
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        saved, *weights = ctx.saved_tensors
+        return *ctx.way.backward(grads[0].contiguous(), saved, Weights(*weights), ctx.turn), None, None
+
+
+Mix = Callable[[Tensor, Weights, Tensor, int], tuple[Tensor, Tensor]]
+MixBack = Callable[[Tensor, Tensor, Weights, Tensor, int], tuple[Tensor, ...]]
+
+
+def _mix(h: Tensor, weights: Weights, source: Tensor, track_width: int) -> tuple[Tensor, Tensor]:
+    """The stream after a block, and what its products saw of it."""
+    x = h.to(weights.w1.dtype)
+    inner = F.gelu(torch.addmm(weights.b1, x, weights.w1.T))
+    z = torch.addmm(weights.b2, inner, weights.w2.T)
+    return h + z.gather(0, _of_channels(source, h.shape[1], track_width)), x
+
+
+def _mix_back(grad: Tensor, x: Tensor, weights: Weights, target: Tensor, track_width: int) -> tuple[Tensor, ...]:
+    """Gradients of the stream and of the four weights; the hidden layer is computed again."""
+    dz = grad.gather(0, _of_channels(target, grad.shape[1], track_width)).to(x.dtype)
+    pre = torch.addmm(weights.b1, x, weights.w1.T)
+    dpre = torch.ops.aten.gelu_backward(dz @ weights.w2, pre)
+    return grad + dpre @ weights.w1, dpre.T @ x, dpre.sum(0), dz.T @ F.gelu(pre), dz.sum(0)
+
+
+def _of_channels(table: Tensor, channels: int, track_width: int) -> Tensor:
+    return table[:, torch.arange(channels, device=table.device) // track_width].long()
+
+
+def _torch_way(mix: Mix, mix_back: MixBack) -> Way:
+    def forward(h: Tensor, weights: Weights, turn: Turn, is_saved: bool) -> tuple[Tensor, Tensor]:
+        return mix(h, weights, turn.source, turn.track_width)
+
+    def backward(grad: Tensor, saved: Tensor, weights: Weights, turn: Turn) -> tuple[Tensor, ...]:
+        return mix_back(grad, saved, weights, turn.target, turn.track_width)
+
+    return Way(forward, backward)
+
+
+TORCH = _torch_way(_mix, _mix_back)
+"""What the others are held against before they are taken."""
