@@ -208,3 +208,98 @@ def speed(
     report = measure_speed(config, device=pick_device(device), on_done=lambda size: say(f"timing {size}", quiet=quiet))
     typer.echo(speed_table(report))
     write_report(json_file, report)
+
+
+@app.command()
+def study(
+    variants: Annotated[Path, typer.Argument(help="TOML: a table a variant, of settings that it changes.")],
+    inputs: Annotated[list[str], typer.Argument(help="FASTA of training sequences; longer ones are sampled.")],
+    data: Annotated[Path, typer.Option("--data", help="Folder of the labelled sets, as of findna benchmark run.")],
+    suite: Annotated[str, typer.Option("--suite", help="Layout of the labelled sets.")] = "gue",
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="A set, as tf/0; may be given again. Default: all.", show_default=False),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the study: its log, table and runs.")] = Path(
+        "study"
+    ),
+    preset: Annotated[str, typer.Option("--preset", help="Recipe that the variants change.")] = "tiny",
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Updates of each run.")] = 500,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each variant.")] = 2,
+    holdout: Annotated[
+        str,
+        typer.Option(
+            "--holdout", help="Contigs or FASTA files that are only measured on, e.g. chr8,chr20.", show_default=False
+        ),
+    ] = "",
+    n_windows: Annotated[int, typer.Option("--n-windows", min=1, help="Windows to sample.")] = 20_000,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Most training sequences of a set; 0 is all.")] = 2000,
+    limit_valid: Annotated[int, typer.Option("--limit-valid", min=0, help="Most validation sequences.")] = 1000,
+    pool: Annotated[
+        str, typer.Option("--pool", help="What frozen vectors are made of: mean, sd, max, min, cls, or several.")
+    ] = "mean",
+    strand: Annotated[str, typer.Option("--strand", help="Vectors of both strands (their mean), or bed.")] = "both",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Compare recipes of pretraining: each is run from several seeds, and its vectors are probed on validation splits.
+
+    Writes study.json after every run, and study.md; the same command goes on where it was stopped. The first variant
+    is what the others are compared with; one named untrained is measured without training. Test splits are not used.
+    """
+    import dataclasses
+    import signal
+
+    from findna.benchmark.run import Stopped
+    from findna.benchmark.study import StudyConfig, read_variants, run_study, study_table
+    from findna.benchmark.suites import find_tasks
+    from findna.config import PRESETS
+    from findna.errors import ConfigError
+    from findna.io.files import write_atomic
+    from findna.nn.device import pick_device, pick_products
+    from findna.train.sources import load_sources
+    from findna_cli.console import say
+
+    if preset not in PRESETS:
+        raise ConfigError(f"--preset {preset}: must be one of {', '.join(PRESETS)}")
+    base = dataclasses.replace(PRESETS[preset], steps=steps, n_windows=n_windows)
+    wanted = read_variants(variants, base)
+    found, _ = find_tasks(suite, data, only=tasks or ())
+    set_threads(threads)
+    place = pick_device(device)
+    sources = load_sources(
+        inputs,
+        is_genome=False,
+        holdout=tuple(contig for contig in holdout.split(",") if contig),
+        n_windows=n_windows,
+        n_held_out=128,
+        size=base.model.window,
+        seed=0,
+    )
+    caught: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: caught.append(number))
+    config = StudyConfig(
+        seeds=seeds, limit=limit, limit_valid=limit_valid, pool=pool, strand=strand, command=command_line()
+    )
+    runs = []
+    try:
+        for run in run_study(
+            wanted,
+            found,
+            sources,
+            out,
+            config=config,
+            device=place,
+            products=pick_products(precision, place),
+            should_stop=lambda: bool(caught),
+        ):
+            runs.append(run)
+            cost = f"  ({run['seconds']:,} s)" if "seconds" in run else ""
+            say(f"{run['variant']}  seed {run['seed']}  auroc {run['score']:.4f}{cost}", quiet=quiet)
+            write_atomic(out / "study.md", study_table(runs))
+    except Stopped as stop:
+        say(f"stopped; what is measured is in {out}, and the same command goes on")
+        raise typer.Exit(128 + (caught[0] if caught else signal.SIGINT)) from stop

@@ -19,7 +19,7 @@ from findna import __version__, plots
 from findna.benchmark.audit import is_leaked
 from findna.benchmark.baselines import RECIPES, Data, Prediction, Probabilities, fit_cnn, fit_vectors, fit_words
 from findna.benchmark.suites import BenchmarkTask, Splits
-from findna.config import FinetuneConfig, parse_pools
+from findna.config import FinetuneConfig, ModelConfig, parse_pools
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, TableError
@@ -29,7 +29,7 @@ from findna.models.store import Model
 from findna.models.task import PLAN, TaskModel, TaskSettings, load_task, probabilities
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixers import make_encoder
-from findna.train.features import cut, embed_windows, join
+from findna.train.features import embed_sequences
 from findna.train.finetune import evaluate_task, finetune
 
 SCHEMA = "findna-benchmark/1"
@@ -305,34 +305,20 @@ class _Bench:
 
     def _embed(self, network: Encoder) -> dict[str, NDArray[np.float32]]:
         began = time.monotonic()
-        settings = TaskSettings(
-            objective="classification",
-            classes=self.classes,
-            pools=parse_pools(self.config.pool),
-            n_class_tokens=network.config.n_class_tokens,
-            window=network.config.window,
-            stride=network.config.window,
-        )
+        settings = probe_settings(network.config, classes=self.classes, pool=self.config.pool)
         encoder = network.for_inference(device=self.device, products=self.products)
         vectors = {}
         for name, split in self.splits._asdict().items():
             if split is not None:
-                windows = cut(split.corpus, window=settings.window, stride=settings.stride)
-                strands = [
-                    embed_windows(
-                        encoder,
-                        split.corpus,
-                        windows,
-                        settings=settings,
-                        device=self.device,
-                        products=self.products,
-                        is_turned=is_turned,
-                        on_done=self._check_stop,
-                    )
-                    for is_turned in ((False, True) if self.config.strand == "both" else (False,))
-                ]
-                mean = torch.stack(strands).mean(0).numpy()
-                vectors[name] = join(mean, windows, len(split)).astype(np.float32)
+                vectors[name] = embed_sequences(
+                    encoder,
+                    split.corpus,
+                    settings=settings,
+                    strand=self.config.strand,
+                    device=self.device,
+                    products=self.products,
+                    on_done=self._check_stop,
+                )
         self._embed_seconds += time.monotonic() - began
         return vectors
 
@@ -415,6 +401,18 @@ def _sources(labelled: LabelledSet | None) -> Mapping[str, str]:
 
 def _joined(corpora: Sequence[Corpus]) -> Corpus:
     return corpus_of(corpus[index] for corpus in corpora for index in range(len(corpus)))
+
+
+def probe_settings(model: ModelConfig, *, classes: tuple[str, ...], pool: str) -> TaskSettings:
+    """How a frozen probe's vectors are made: the network's own windows, end to end, and the pools of a comma list."""
+    return TaskSettings(
+        objective="classification",
+        classes=classes,
+        pools=parse_pools(pool),
+        n_class_tokens=model.n_class_tokens,
+        window=model.window,
+        stride=model.window,
+    )
 
 
 def _random(teacher: Model, seed: int) -> Encoder:

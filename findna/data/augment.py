@@ -47,7 +47,8 @@ def mask(codes: Codes, rng: np.random.Generator, *, fraction: float, mean_span: 
         rng: Its generator.
         fraction: Share of the positions.
         mean_span: At 1 each position is drawn by itself. Above, as many stretches as have this mean length, no two of
-            which touch, all ways of placing and of dividing the masked positions being equally likely.
+            which touch, all ways of placing and of dividing the masked positions being equally likely; the bases at
+            the ends are masked less often.
     """
     n_masked = round(fraction * len(codes))
     is_masked = np.zeros(len(codes), dtype=np.bool_)

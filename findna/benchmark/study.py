@@ -1,0 +1,376 @@
+"""A study: recipes of pretraining compared by frozen probes on validation splits; its log, and its table."""
+
+import hashlib
+import json
+import math
+import shutil
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from findna import __version__
+from findna.benchmark.baselines import Data, fit_vectors
+from findna.benchmark.run import Stopped, probe_settings
+from findna.benchmark.suites import BenchmarkTask
+from findna.config import PretrainConfig
+from findna.data.labelled import LabelledSet
+from findna.errors import ConfigError, TableError
+from findna.io.files import raise_output_error, write_atomic
+from findna.metrics import metrics_of
+from findna.models.store import load_model
+from findna.nn.encoder import Encoder, initialise
+from findna.nn.mixers import make_encoder
+from findna.train.features import embed_sequences
+from findna.train.pretrain import pretrain
+from findna.train.sources import Sources
+
+SCHEMA = "findna-study/1"
+LOG = "study.json"
+UNTRAINED = "untrained"
+"""Name of the variant that is measured with the weights that a run begins with."""
+N_ERRORS = 3.0
+"""A difference of more standard errors than this is called one: a study makes many comparisons."""
+
+_OF_THE_STUDY = ("seed", "epochs", "n_windows")
+_FIGURES = ("steps", "n_bases", "seconds", "valid_accuracy", "kmer_accuracy", "valid_mnm_loss", "effective_rank")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A recipe by what it changes.
+
+    Args:
+        name: Its table in the file of variants.
+        config: The recipe; its seed is the run's.
+        changes: Settings that depart from the study's recipe.
+    """
+
+    name: str
+    config: PretrainConfig
+    changes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """How each variant is measured.
+
+    Args:
+        seeds: Runs of each variant, from seed 0 on; all variants run with one seed before any does with the next.
+        limit: Most training sequences of a labelled set; 0 is all.
+        limit_valid: Most validation sequences; 0 is all.
+        pool: What the frozen vectors are made of: a comma list of `findna.config.POOLS`.
+        strand: "both" averages the vectors of the two strands, "bed" takes the sequence as it is written.
+        command: The command line, for the table.
+    """
+
+    seeds: int = 2
+    limit: int = 2000
+    limit_valid: int = 1000
+    pool: str = "mean"
+    strand: str = "both"
+    command: str = ""
+
+
+def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
+    """The variants of a TOML file: a table each, of settings that depart from `base`; an empty one is `base` itself.
+
+    The first is what the others are compared with. `[untrained]` measures the weights that a run begins with.
+
+    Raises:
+        TableError: The file cannot be read, is no TOML, or holds no table.
+        ConfigError: A setting is unknown, out of range, or belongs to the study.
+    """
+    try:
+        tables = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise TableError(f"cannot be read: {error.strerror}", path=path) from error
+    except ValueError as error:
+        raise TableError(f"is no TOML: {error}", path=path) from error
+    if not tables or not all(isinstance(table, dict) for table in tables.values()):
+        raise TableError("must hold tables alone, one a variant, as [alpha-1] with alpha = 1.0", path=path)
+    variants = []
+    for name, changes in tables.items():
+        if own := [setting for setting in _OF_THE_STUDY if setting in changes]:
+            raise ConfigError(f"{path}, [{name}]: {own[0]} is the same for all variants; leave it out")
+        if any(isinstance(value, dict) for value in changes.values()):
+            raise ConfigError(f'{path}, [{name}]: holds a table; a name with a dot stands in quotes, ["alpha-0.5"]')
+        if name == UNTRAINED and changes:
+            raise ConfigError(f"{path}, [{name}]: is the study's own network before its training; leave it empty")
+        try:
+            variants.append(Variant(name, base.changed(**changes), changes))
+        except (ConfigError, TypeError) as error:
+            raise ConfigError(f"{path}, [{name}]: {error}") from error
+    return variants
+
+
+def run_study(
+    variants: Sequence[Variant],
+    tasks: Sequence[BenchmarkTask],
+    sources: Sources,
+    out: Path,
+    *,
+    config: StudyConfig,
+    device: torch.device,
+    products: torch.dtype,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[dict[str, Any]]:
+    """Pretrain and measure each variant with each seed, and yield its entry in the log; what is there is taken from it.
+
+    `out/study.json` is written after every run. A run's teacher stays in `out/runs/`, so that a study of another pool
+    measures it and does not train again. Test splits are not looked at.
+
+    Args:
+        variants: What is compared.
+        tasks: Labelled sets with two or more classes.
+        sources: Windows, the same for all variants.
+        out: Folder of the study; made where absent.
+        config: How it is measured.
+        device: Where it runs.
+        products: Type of the matrix products.
+        should_stop: Asked after every step of training, and between runs.
+
+    Raises:
+        TableError: The log is damaged or not ours.
+        TrainingError: A run failed.
+        OutputError: The log cannot be written.
+        Stopped: It was asked to stop; the same call goes on.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise_output_error(error, out)
+    splits = {task.name: task.load().limited(config.limit, config.limit_valid) for task in tasks}
+    study = _Study(
+        out,
+        sets={name: found.chosen(0) for name, found in splits.items()},
+        sources=sources,
+        config=config,
+        device=device,
+        products=products,
+        should_stop=should_stop,
+    )
+    log = read_log(out / LOG)
+    for seed in range(config.seeds):
+        for variant in variants:
+            recipe = replace(variant.config, seed=seed)
+            key = study.key(variant, recipe)
+            if key not in log:
+                if should_stop():
+                    raise Stopped
+                log[key] = study.measure(variant, recipe)
+                write_atomic(out / LOG, json.dumps({"schema": SCHEMA, "runs": log}, indent=1) + "\n")
+            yield log[key]
+
+
+def read_log(path: Path) -> dict[str, dict[str, Any]]:
+    """The runs of a study's log, by what decides their figures; {} where there is none yet.
+
+    Raises:
+        TableError: It is damaged or not ours.
+    """
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise TableError(f"is no log of a study: {error}", path=path) from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise TableError(f"is no log of a study: it does not say schema {SCHEMA!r}", path=path)
+    return dict(content["runs"])
+
+
+class _Study:
+    """What the runs of a study have in common, and how one is made."""
+
+    def __init__(
+        self,
+        out: Path,
+        *,
+        sets: Mapping[str, tuple[LabelledSet, LabelledSet]],
+        sources: Sources,
+        config: StudyConfig,
+        device: torch.device,
+        products: torch.dtype,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.out, self.sets, self.sources, self.config = out, sets, sources, config
+        self.device, self.products, self.should_stop = device, products, should_stop
+
+    def key(self, variant: Variant, recipe: PretrainConfig) -> str:
+        """Of all that decides the figures of a run."""
+        sets = {name: [split.sha256 for split in pair] for name, pair in self.sets.items()}
+        read_out = {"pool": self.config.pool, "strand": self.config.strand, "sets": sets}
+        return _digest({"network": self._network_key(variant, recipe), **read_out})
+
+    def measure(self, variant: Variant, recipe: PretrainConfig) -> dict[str, Any]:
+        """The entry of a run in the log."""
+        network, figures = self._network(variant, recipe)
+        scores = {name: self._score(network, *pair) for name, pair in self.sets.items()}
+        return {
+            "variant": variant.name,
+            "seed": recipe.seed,
+            "changes": dict(variant.changes),
+            "score": float(np.mean(list(scores.values()))),
+            "scores": scores,
+            **figures,
+            "pool": self.config.pool,
+            "strand": self.config.strand,
+            "n": {name: [len(split) for split in pair] for name, pair in self.sets.items()},
+            "config": _stored(recipe),
+            "sources": self.sources.summary,
+            "products": str(self.products).removeprefix("torch."),
+            "command": self.config.command,
+            "findna": __version__,
+        }
+
+    def _network_key(self, variant: Variant, recipe: PretrainConfig) -> str:
+        windows = {**self.sources.summary, "files": list(self.sources.summary["files"].values())}
+        where = {"products": str(self.products), "device": self.device.type}
+        is_trained = variant.name != UNTRAINED
+        return _digest({"config": _departures(recipe), "is_trained": is_trained, "windows": windows, **where})
+
+    def _network(self, variant: Variant, recipe: PretrainConfig) -> tuple[Encoder, dict[str, Any]]:
+        """The teacher of a run, trained or found, with what it cost and how it is."""
+        if variant.name == UNTRAINED:
+            return initialise(make_encoder(recipe.model), recipe.seed), {}
+        digest = self._network_key(variant, recipe)[:8]
+        folder = self.out / "runs" / f"{variant.name}.seed{recipe.seed}.{digest}"
+        if not (folder / "config.json").is_file() or (folder / "checkpoints").is_dir():
+            outcome = pretrain(
+                recipe,
+                self.sources.corpus,
+                self.sources.held_out,
+                folder,
+                name=folder.name,
+                device=self.device,
+                products=self.products,
+                sources=self.sources.summary,
+                resume=any(folder.glob("checkpoints/*.json")),
+                n_reports=1,
+                should_stop=self.should_stop,
+            )
+            if not outcome.finished:
+                raise Stopped
+            shutil.rmtree(folder / "checkpoints")  # that they are gone says that the run has ended
+        model = load_model(str(folder))
+        summary = model.training["summary"]
+        return model.network, {name: summary[name] for name in _FIGURES if name in summary}
+
+    def _score(self, network: Encoder, train: LabelledSet, valid: LabelledSet) -> float:
+        """AUROC on the validation split of a logistic regression on frozen vectors, its penalty chosen there too."""
+        settings = probe_settings(network.config, classes=train.classes, pool=self.config.pool)
+        encoder = network.for_inference(device=self.device, products=self.products)
+        first, second = (
+            Data(
+                embed_sequences(
+                    encoder,
+                    split.corpus,
+                    settings=settings,
+                    strand=self.config.strand,
+                    device=self.device,
+                    products=self.products,
+                ),
+                split.labels,
+            )
+            for split in (train, valid)
+        )
+        found = fit_vectors(first, second, second, n_classes=len(train.classes))
+        return float(metrics_of(valid.labels, found.valid, classes=train.classes)["auroc"])
+
+
+def _stored(config: PretrainConfig) -> dict[str, Any]:
+    return {**asdict(config), "model": config.model.to_dict()}
+
+
+def _departures(config: PretrainConfig) -> dict[str, Any]:
+    """What is not the default, so that a setting that comes later does not make an old run another."""
+    plain = _stored(PretrainConfig())
+    return {name: value for name, value in _stored(config).items() if value != plain[name]}
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A variant beside the first.
+
+    Args:
+        name: Of the variant.
+        runs: Its entries in the log, by seed.
+        score: Mean over the seeds of the mean AUROC over the sets.
+        difference: To the first variant's.
+        error: Standard error of the difference, from the deviation between seeds pooled over all variants; NaN where
+            no variant has two.
+    """
+
+    name: str
+    runs: Sequence[Mapping[str, Any]]
+    score: float
+    difference: float
+    error: float
+
+    @property
+    def is_beyond_noise(self) -> bool:
+        """Whether the difference is more than `N_ERRORS` standard errors."""
+        return abs(self.difference) > N_ERRORS * self.error
+
+
+def compare(runs: Sequence[Mapping[str, Any]]) -> tuple[list[Comparison], float]:
+    """Each variant beside the first, and the standard deviation between seeds, pooled over all variants."""
+    grouped: dict[str, list[Mapping[str, Any]]] = {}
+    for run in runs:
+        grouped.setdefault(run["variant"], []).append(run)
+    scores = {name: np.array([run["score"] for run in members]) for name, members in grouped.items()}
+    n_free = sum(len(found) - 1 for found in scores.values())
+    squares = sum(float(((found - found.mean()) ** 2).sum()) for found in scores.values())
+    sd = math.sqrt(squares / n_free) if n_free else math.nan
+    first = next(iter(scores.values()), np.zeros(1))
+    return [
+        Comparison(
+            name,
+            grouped[name],
+            float(found.mean()),
+            float(found.mean() - first.mean()),
+            sd * math.sqrt(1 / len(found) + 1 / len(first)),
+        )
+        for name, found in scores.items()
+    ], sd
+
+
+def study_table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The runs of a study in Markdown: variants, their difference to the first and whether it is beyond the noise."""
+    comparisons, sd = compare(runs)
+    sets = list(runs[0]["scores"])
+    head = ["variant", "changes", "seeds", "AUROC", "difference", *sets, "masked bases right", "rank", "seconds", "Mbp"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for index, one in enumerate(comparisons):
+        changes = ", ".join(f"{name} {value}" for name, value in one.runs[0]["changes"].items())
+        shown = f"{one.difference:+.4f}" + (" *" if one.is_beyond_noise else "") if index else ""
+        cells = [one.name, changes, str(len(one.runs)), f"{one.score:.4f}", shown]
+        cells += [f"{np.mean([run['scores'][name] for run in one.runs]):.4f}" for name in sets]
+        cells += [_mean(one.runs, name, digits) for name, digits in (("valid_accuracy", 4), ("effective_rank", 1))]
+        cells += [_mean(one.runs, "seconds", 0), _mean(one.runs, "n_bases", 2, scale=1e-6)]
+        lines.append(f"| {' | '.join(cells)} |")
+    noise = "one seed a variant: the noise is not known" if math.isnan(sd) else f"{sd:.4f}"
+    lines += [
+        "",
+        f"AUROC: mean over the sets, on their validation splits, of logistic regression on frozen vectors (pool "
+        f"{runs[0]['pool']}, strand {runs[0]['strand']}). Standard deviation between seeds, pooled over the variants: "
+        f"{noise}. A star marks a difference of more than {N_ERRORS:g} standard errors; without one it is within the "
+        "noise and says nothing.",
+        "",
+        *(f"    {command}" for command in dict.fromkeys(run["command"] for run in runs)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _mean(runs: Sequence[Mapping[str, Any]], name: str, digits: int, *, scale: float = 1.0) -> str:
+    values = [run[name] * scale for run in runs if name in run]
+    return f"{np.mean(values):.{digits}f}" if values else ""

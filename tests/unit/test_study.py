@@ -1,0 +1,195 @@
+"""A study: each variant and seed once, on validation splits alone, taken up where it stopped; noise and table."""
+
+import csv
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from findna.benchmark.run import Stopped
+from findna.benchmark.study import LOG, StudyConfig, compare, read_log, read_variants, run_study, study_table
+from findna.benchmark.suites import find_tasks
+from findna.config import ModelConfig, PretrainConfig
+from findna.data.datasets import corpus_of
+from findna.errors import ConfigError, TableError
+from findna.models.store import load_model
+from findna.sequence import decode
+from findna.train.sources import Sources
+
+pytest.importorskip("sklearn")
+MODEL = ModelConfig(channels=12, hidden=8, track_width=2, n_layers=1, max_len=53, n_class_tokens=3)
+BASE = PretrainConfig(model=MODEL, steps=3, batch_size=2, reduction="mean", max_indel=3)
+VARIANTS = '[preset]\n\n[untrained]\n\n[half]\nalpha = 0.9\nmask_span = 3.0\n\n[t]\nmixer = "transformer"\n'
+
+
+def random_corpus(n, seed):
+    rng = np.random.default_rng(seed)
+    return corpus_of(rng.integers(0, 4, size=50, dtype=np.uint8) for _ in range(n))
+
+
+@pytest.fixture
+def variants(tmp_path):
+    (tmp_path / "variants.toml").write_text(VARIANTS)
+    return read_variants(tmp_path / "variants.toml", BASE)
+
+
+@pytest.fixture
+def tasks(tmp_path):
+    """Two sets whose class 1 is rich in G and C; the labels of their test splits are those of no classifier."""
+    rng = np.random.default_rng(0)
+    for name in ("tf/0", "mouse/1"):
+        place = tmp_path / "gue" / name
+        place.mkdir(parents=True)
+        for split, n in (("train", 60), ("dev", 30), ("test", 30)):
+            weights = ([0.28, 0.22, 0.22, 0.28], [0.22, 0.28, 0.28, 0.22])
+            drawn = [rng.choice(4, 40, p=weights[i % 2]).astype(np.uint8) for i in range(n)]
+            rows = [(decode(codes), i % 2 if split != "test" else 1 - i % 2) for i, codes in enumerate(drawn)]
+            with (place / f"{split}.csv").open("w", newline="") as file:
+                csv.writer(file).writerows([("sequence", "label"), *rows])
+    return find_tasks("gue", tmp_path / "gue")[0]
+
+
+def study(variants, tasks, out, *, n_reads=None, **kwargs):
+    config = StudyConfig(**{"command": "findna x"} | kwargs)
+    sources = Sources(random_corpus(12, 1), random_corpus(4, 2), {"files": {"a.fa": "0"}, "n_windows": 12})
+    asked = iter(range(10**9))
+    return list(
+        run_study(
+            variants,
+            tasks,
+            sources,
+            out,
+            config=config,
+            device=torch.device("cpu"),
+            products=torch.float32,
+            should_stop=lambda: n_reads is not None and next(asked) >= n_reads,
+        )
+    )
+
+
+def test_each_variant_and_seed_is_measured_once(tmp_path, variants, tasks):
+    out = tmp_path / "study"
+    runs = study(variants, tasks, out)
+    assert [(run["variant"], run["seed"]) for run in runs] == [
+        (name, seed) for seed in (0, 1) for name in ("preset", "untrained", "half", "t")
+    ]
+    for run in runs:
+        assert set(run["scores"]) == {"mouse/1", "tf/0"}
+        assert run["score"] == pytest.approx(np.mean(list(run["scores"].values())))
+        assert run["score"] > 0.6  # the test split would give less than a half
+        assert run["n"] == {"mouse/1": [60, 30], "tf/0": [60, 30]}
+        assert ("n_bases" in run) == (run["variant"] != "untrained")
+    assert runs[0]["steps"] == 3
+    assert runs[0]["n_bases"] == 3 * 2 * 50
+    assert runs[2]["changes"] == {"alpha": 0.9, "mask_span": 3.0}
+    assert runs[2]["config"]["alpha"] == 0.9
+    assert len({run["score"] for run in runs}) > 2
+    assert list(read_log(out / LOG).values()) == runs
+    log = (out / LOG).read_bytes()
+    assert study(variants, tasks, out) == runs
+    assert (out / LOG).read_bytes() == log
+
+
+def test_a_stopped_study_goes_on_in_the_middle_of_a_run(tmp_path, variants, tasks):
+    whole = study(variants[:1], tasks, tmp_path / "whole", seeds=1)
+    with pytest.raises(Stopped):
+        study(variants[:1], tasks, tmp_path / "parts", seeds=1, n_reads=2)
+    assert not (tmp_path / "parts" / LOG).exists()
+    (folder,) = (tmp_path / "parts" / "runs").iterdir()
+    assert len(list(folder.glob("checkpoints/*.json"))) == 1
+    parts = study(variants[:1], tasks, tmp_path / "parts", seeds=1)
+    for run in (*whole, *parts):
+        run.pop("seconds")
+    assert parts == whole
+    assert not (folder / "checkpoints").exists()
+
+
+def test_another_pool_is_read_from_the_same_teacher(tmp_path, variants, tasks):
+    (mean,) = study(variants[:1], tasks, tmp_path / "study", seeds=1)
+    (folder,) = (tmp_path / "study" / "runs").iterdir()
+    before = (folder / "log.csv").stat().st_mtime_ns
+    (wide,) = study(variants[:1], tasks, tmp_path / "study", seeds=1, pool="mean,sd")
+    assert (folder / "log.csv").stat().st_mtime_ns == before
+    assert wide["score"] != mean["score"]
+    assert len(read_log(tmp_path / "study" / LOG)) == 2
+    assert load_model(str(folder)).config == MODEL
+
+
+def test_other_data_or_settings_are_another_run(tmp_path, variants, tasks):
+    out = tmp_path / "study"
+    study(variants[1:2], tasks, out, seeds=1)
+    study(variants[1:2], tasks, out, seeds=1, limit=50)
+    study(variants[1:2], tasks[:1], out, seeds=1)
+    study([dataclasses.replace(variants[1], config=BASE.changed(n_class_tokens=2))], tasks, out, seeds=1)
+    assert len(read_log(out / LOG)) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("[a]\nalhpa = 1", ConfigError, r"variants.toml, \[a\]: unknown settings alhpa"),
+        ("[a]\nalpha = 2.0", ConfigError, r"\[a\]: alpha must lie in 0 to 1, not 2"),
+        ('[a]\nalpha = "x"', ConfigError, r"\[a\]: "),
+        ("[a]\nseed = 3", ConfigError, r"\[a\]: seed is the same for all variants"),
+        ("[untrained]\nalpha = 1.0", ConfigError, r"\[untrained\]: .* leave it empty"),
+        ("[a-0.5]\nalpha = 1.0", ConfigError, r"\[a-0\]: holds a table; a name with a dot stands in quotes"),
+        ("alpha = 1.0", TableError, "must hold tables alone"),
+        ("", TableError, "must hold tables alone"),
+        ("[a", TableError, "is no TOML"),
+    ],
+)
+def test_faults_of_a_file_of_variants_are_named(tmp_path, text, error, message):
+    (tmp_path / "variants.toml").write_text(text)
+    with pytest.raises(error, match=message):
+        read_variants(tmp_path / "variants.toml", BASE)
+
+
+def test_a_file_that_is_no_log_is_refused(tmp_path):
+    with pytest.raises(TableError, match="cannot be read"):
+        read_variants(tmp_path / "none.toml", BASE)
+    for text in ("{", json.dumps({"schema": "x"})):
+        (tmp_path / LOG).write_text(text)
+        with pytest.raises(TableError, match="is no log of a study"):
+            read_log(tmp_path / LOG)
+
+
+def entry(variant, seed, score, **figures):
+    return {"variant": variant, "seed": seed, "changes": {"alpha": 1.0} if variant != "a" else {}, "score": score,
+            "scores": {"tf/0": score}, "pool": "mean", "strand": "both", "command": "findna x", **figures}  # fmt: skip
+
+
+RUNS = [
+    entry("a", 0, 0.70, seconds=10, n_bases=1_000_000, valid_accuracy=0.3, effective_rank=20.0),
+    entry("b", 0, 0.72),
+    entry("c", 0, 0.80),
+    entry("a", 1, 0.72, seconds=20, n_bases=1_000_000, valid_accuracy=0.4, effective_rank=30.0),
+    entry("b", 1, 0.74),
+]
+
+
+def test_differences_are_held_against_the_deviation_between_seeds():
+    comparisons, sd = compare(RUNS)
+    assert sd == pytest.approx(math.sqrt(0.0004 / 2))  # two variants with two seeds: 0.01 to either side of each mean
+    a, b, c = comparisons
+    assert (a.score, b.difference, c.difference) == pytest.approx((0.71, 0.02, 0.09))
+    assert b.error == pytest.approx(sd)
+    assert c.error == pytest.approx(sd * math.sqrt(1.5))
+    assert [one.is_beyond_noise for one in comparisons] == [False, False, True]
+
+
+def test_one_seed_a_variant_says_nothing_of_the_noise():
+    comparisons, sd = compare(RUNS[:3])
+    assert math.isnan(sd)
+    assert not any(one.is_beyond_noise for one in comparisons)
+    assert "the noise is not known" in study_table(RUNS[:3])
+
+
+def test_the_table_names_what_changed_and_stars_what_is_beyond_the_noise():
+    lines = study_table(RUNS).splitlines()
+    assert lines[2] == "| a |  | 2 | 0.7100 |  | 0.7100 | 0.3500 | 25.0 | 15 | 1.00 |"
+    assert lines[3] == "| b | alpha 1.0 | 2 | 0.7300 | +0.0200 | 0.7300 |  |  |  |  |"
+    assert lines[4] == "| c | alpha 1.0 | 1 | 0.8000 | +0.0900 * | 0.8000 |  |  |  |  |"
+    assert lines.count("    findna x") == 1
