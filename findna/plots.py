@@ -1,5 +1,6 @@
-"""Figures as PNG files: training curve, confusion matrix, ROC, calibration."""
+"""Figures as PNG files: training curve, confusion matrix, ROC, calibration; a pretraining and what came of it."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -153,16 +154,77 @@ def calibration(labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *
     _save(figure, path)
 
 
+def accuracy_by_position(
+    starts: Sequence[int], shares: Mapping[str, Sequence[float]], path: Path, *, title: str = ""
+) -> None:
+    """Draw the share of masked bases that models know along a window.
+
+    Args:
+        starts: First base of each bin.
+        shares: Of each model, by the name in the legend; the first is drawn in colour.
+        path: The PNG file.
+        title: Above the figure.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        OutputError: The file cannot be written.
+    """
+    figure, axes = _figure(6.4, 3.4)
+    styles = [(_BLUE, "-"), (_ORANGE, "-"), (_INK, "--"), (_GREY, "-"), (_GREY, ":")]
+    for (name, values), (color, line) in zip(shares.items(), itertools.cycle(styles)):
+        axes.plot(starts, values, color=color, linestyle=line, linewidth=1.2, label=name)
+    axes.set(xlabel="position in the window", ylabel="masked bases right", title=title)
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+    _save(figure, path)
+
+
+def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title: str = "") -> None:
+    """Draw a pretraining on its held-out windows: losses, masked bases, effective rank, student and teacher.
+
+    Args:
+        rows: Lines of log.csv; those without a held-out figure are left out.
+        path: The PNG file.
+        title: Above the figure.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        OutputError: The file cannot be written.
+    """
+    panels = {
+        "nats": {"valid_mnm_loss": "masked bases", "valid_contrastive_loss": "contrast"},
+        "masked bases right": {"valid_accuracy": "student", "kmer_accuracy": "7-mer table"},
+        "effective rank": {"effective_rank": "class tokens"},
+        "": {"agreement": "agreement (cosine)", "teacher_entropy": "teacher entropy (nats)"},
+    }
+    figure, grid = _panels(8.4, 5.6, n_rows=2, n_columns=2)
+    for axes, (label, columns) in zip(grid, panels.items(), strict=True):
+        for (column, name), color in zip(columns.items(), (_BLUE, _ORANGE), strict=False):
+            points = [(row["n_bases"] / 1e6, row[column]) for row in rows if not np.isnan(row.get(column, np.nan))]
+            if points:
+                axes.plot(*zip(*points, strict=True), color=color, marker="o", markersize=3, label=name)
+        axes.set(xlabel="bases seen, millions", ylabel=label)
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
 def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
+    figure, grid = _panels(width, height)
+    return figure, grid[0]
+
+
+def _panels(width: float, height: float, *, n_rows: int = 1, n_columns: int = 1) -> "tuple[Figure, list[Axes]]":
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("matplotlib", extra="bench", purpose="a figure") from error
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.title.set_fontsize(10)
-    return figure, axes
+    grid = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
+    for axes in grid:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.title.set_fontsize(10)
+    return figure, grid
 
 
 def _save(figure: "Figure", path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from findna_cli.job import command_line
-from findna_cli.options import Deterministic, Device, Json, Precision, Quiet, Threads, set_threads
+from findna_cli.options import Deterministic, Device, Genome, Json, Precision, Quiet, Threads, set_threads
 
 app = typer.Typer(
     no_args_is_help=True, help="Measure a model on labelled sets, beside baselines and published figures."
@@ -166,6 +166,92 @@ def report(
         typer.echo(text, nl=False)
     else:
         write_atomic(out, text)
+
+
+@app.command()
+def teacher(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(help="FASTA files that the model was trained on; held-out windows are of them too."),
+    ] = None,
+    genome: Genome = None,
+    holdout: Annotated[
+        str, typer.Option("--holdout", help="Contigs, or one of the files, that it was not trained on: chr8,chr20.")
+    ] = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", help="A shipped model's name, a model folder or a pulled ORG/NAME.", show_default=False
+        ),
+    ] = "",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")] = Path("teacher"),
+    n_windows: Annotated[
+        int, typer.Option("--n-windows", min=1, help="Training windows that the counting models are fitted on.")
+    ] = 20_000,
+    n_held_out: Annotated[int, typer.Option("--n-held-out", min=2, help="Held-out windows to measure.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the sampling of windows.")] = 0,
+    neighbours: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--neighbours",
+            help="Table of sequences and labels, for nearest neighbours; once for each.",
+            show_default=False,
+        ),
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option("--log", help="log.csv of its run; default: the one in the model folder.", show_default=False),
+    ] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Report what a teacher has learned: masked bases of held-out windows beside models that count, and its vectors.
+
+    The folder gets teacher.json, teacher.md made of it, and figures: masked bases by position in the window, and the
+    curves of the run where its log.csv is there.
+    """
+    from findna.benchmark.teacher import TeacherConfig, measure_teacher
+    from findna.benchmark.teacher_page import write_teacher
+    from findna.data.labelled import read_labelled
+    from findna.errors import ConfigError
+    from findna.models.store import DEFAULT, load_model
+    from findna.nn.device import pick_device, pick_products
+    from findna.train.log import read_log
+    from findna.train.sources import load_sources
+    from findna_cli.console import say
+
+    if bool(inputs) == bool(genome):
+        raise ConfigError("give the FASTA files that the model was trained on, or --genome")
+    measured = load_model(model or DEFAULT)
+    set_threads(threads)
+    place = pick_device(device)
+    sources = load_sources(
+        inputs or [str(genome)],
+        is_genome=genome is not None,
+        holdout=[name for name in holdout.split(",") if name],
+        n_windows=n_windows,
+        n_held_out=n_held_out,
+        size=measured.config.window,
+        seed=seed,
+    )
+    path = log or measured.path / "log.csv"
+    rows = read_log(path) if log or path.is_file() else []
+    result = measure_teacher(
+        measured,
+        sources,
+        config=TeacherConfig(),
+        labelled=read_labelled(neighbours, objective="classification") if neighbours else None,
+        log=rows,
+        device=place,
+        products=pick_products(precision, place),
+        on_done=lambda what: say(f"measured: {what}", quiet=quiet),
+    )
+    write_teacher(out, result | {"command": command_line()}, log=rows)
+    for name, one in result["masked_bases"]["models"].items():
+        say(f"{name}: {one['accuracy']:.4f} of the masked bases right", quiet=quiet)
+    say(f"{out}: teacher.json, teacher.md", quiet=quiet)
 
 
 def _figure(value: float | None) -> str:

@@ -95,3 +95,22 @@ def test_an_interrupted_run_goes_on(gue: Path, model: Path) -> None:
     done = call(*args)
     assert done.code == 0
     assert done.err.count("measured before") >= 1 + min(n_done, 3)
+
+
+def test_a_teacher_is_reported_on(model: Path, genome: Path, bases: dict[str, str]) -> None:
+    rows = [f"{bases['chr1'][k : k + 40]},{'one' if k % 80 else 'two'}\n" for k in range(200, 1000, 40)]
+    Path("near.csv").write_text("sequence,label\n" + "".join(rows))
+    args = ["benchmark", "teacher", "--genome", genome, "--holdout", "chr2", "--model", model, "--threads", 1]
+    result = call(*args, "--n-windows", 200, "--neighbours", "near.csv", "-o", "report")
+    assert result.code == 0, result.err
+    assert sorted(path.name for path in Path("report").iterdir()) == ["by_position.png", "teacher.json", "teacher.md"]
+    found = json.loads(Path("report/teacher.json").read_text())
+    assert found["command"].startswith("findna benchmark teacher --genome")
+    assert found["model"]["sha256"] == json.loads((model / "config.json").read_text())["sha256"]
+    assert found["masked_bases"]["n_training_windows"] == 200
+    assert found["neighbours"]["n"] == {"one": 10, "two": 10}
+    assert "around: " in result.err
+    assert call("benchmark", "teacher", "--model", model).code == 2
+    refused = call("benchmark", "teacher", "--genome", genome, "--holdout", "chr9", "--model", model)
+    assert refused.code == 1
+    assert "chr9" in refused.err

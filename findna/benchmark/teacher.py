@@ -1,0 +1,328 @@
+"""What a teacher has learned: masked bases of held-out windows beside models that count, and what its vectors are like.
+
+Everything is measured on windows that it was not trained on, and on labelled sequences for the neighbours.
+"""
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from findna import __version__
+from findna.benchmark.baselines import word_counts
+from findna.benchmark.counting import CONTEXTS, CountingModel, Masked, fit_counting, iter_masked
+from findna.data.batch import pack
+from findna.data.datasets import Corpus
+from findna.data.labelled import LabelledSet
+from findna.errors import ConfigError, InputError, TableError
+from findna.models.store import Model
+from findna.models.task import TaskSettings
+from findna.nn.encoder import Encoder, initialise
+from findna.nn.mixers import make_encoder
+from findna.train.features import EMBED_BASES, cut, embed_windows, join
+from findna.train.pretrain import effective_rank
+from findna.train.sources import Sources
+
+SCHEMA = "findna-teacher/1"
+TEACHER = "teacher"
+LAST_PART = 0.2
+"""The end of a run in which the effective rank must not fall."""
+
+_TRAINING_SEED, _HELD_OUT_SEED, _RANDOM_SEED = 0, 1, 1000
+_LIBRARIES = ("torch", "numpy")
+
+OnDone = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """How a teacher is measured.
+
+    Args:
+        mask_fraction: Share of the bases that are masked.
+        n_rounds: How often the held-out windows are masked anew.
+        bin_size: Bases of a window that are one point of the figure by position.
+        n_neighbours: Nearest sequences that are looked at.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    mask_fraction: float = 0.3
+    n_rounds: int = 3
+    bin_size: int = 20
+    n_neighbours: int = 10
+
+    def __post_init__(self) -> None:
+        if not 0 < self.mask_fraction <= 1:
+            raise ConfigError(f"mask_fraction {self.mask_fraction} must lie above 0 and be at most 1")
+        if min(self.n_rounds, self.bin_size, self.n_neighbours) < 1:
+            raise ConfigError("n_rounds, bin_size and n_neighbours must be at least 1")
+
+
+class Guesses(NamedTuple):
+    """What a model says of masked bases.
+
+    Args:
+        is_right: Whether the likeliest base is the right one; shape (m,).
+        nats: Cross-entropy of each; shape (m,).
+    """
+
+    is_right: NDArray[np.bool_]
+    nats: NDArray[np.float64]
+
+
+def measure_teacher(
+    model: Model,
+    sources: Sources,
+    *,
+    config: TeacherConfig,
+    labelled: LabelledSet | None = None,
+    log: Sequence[Mapping[str, float]] = (),
+    device: torch.device,
+    products: torch.dtype,
+    on_done: OnDone = lambda what: None,
+) -> dict[str, Any]:
+    """All figures of a teacher, as they stand in its JSON file.
+
+    Args:
+        model: The teacher.
+        sources: Its training windows, on which the counting models are fitted, and held-out windows.
+        config: How.
+        labelled: Sequences with a class each, for the neighbours.
+        log: Rows of its run's log.csv, for the health at the end.
+        device: Where it runs.
+        products: Type of the matrix products.
+        on_done: Told what was measured.
+
+    Raises:
+        InputError: There are no held-out windows, or they are longer than the teacher's window.
+        TableError: The labelled sequences have no class each.
+    """
+    if not len(sources.held_out):
+        raise InputError("no window is held out: name contigs or a file by --holdout")
+    if int(np.diff(sources.held_out.offsets).max()) > model.config.window:
+        raise InputError(f"held-out windows must fit in the teacher's window of {model.config.window} bases")
+    network = model.network.for_inference(device=device, products=products)
+    result: dict[str, Any] = {
+        "schema": SCHEMA,
+        "model": {"name": model.name, "sha256": model.sha256, "parameters": model.config.n_parameters},
+        "sources": sources.summary,
+        "settings": asdict(config),
+        "versions": {name: version(name) for name in _LIBRARIES} | {"findna": __version__},
+        "machine": platform.machine(),
+        "device": device.type,
+        "products": str(products).removeprefix("torch."),
+        "masked_bases": masked_bases(network, sources, config=config, device=device, products=products),
+    }
+    on_done("masked bases")
+    vectors, tokens = embed(network, sources.held_out, device=device, products=torch.float32)
+    result["effective_rank"] = {"n_windows": len(tokens), "value": effective_rank(torch.from_numpy(tokens))}
+    coarse, _ = embed(network, sources.held_out, device=device, products=torch.bfloat16)
+    cosines = F.cosine_similarity(torch.from_numpy(vectors), torch.from_numpy(coarse)).numpy()
+    result["bf16"] = {"n_windows": len(cosines), "min": float(cosines.min()), "mean": float(cosines.mean())}
+    on_done("vectors")
+    if any(not np.isnan(row["effective_rank"]) for row in log):
+        result["health"] = health(log)
+    if labelled is not None:
+        result["neighbours"] = neighbours(model, labelled, config=config, device=device, products=products)
+        on_done("neighbours")
+    return result
+
+
+def masked_bases(
+    network: Encoder, sources: Sources, *, config: TeacherConfig, device: torch.device, products: torch.dtype
+) -> dict[str, Any]:
+    """Share of masked bases that the teacher and the counting models know, overall and by position in the window.
+
+    All are asked the same bases. `standard_error` is that of the share over windows, `ahead` by how much the teacher's
+    is above a model's, window by window.
+    """
+    training = iter_masked(sources.corpus, fraction=config.mask_fraction, seed=_TRAINING_SEED)
+    models = fit_counting(training, CONTEXTS)
+    items = list(
+        iter_masked(sources.held_out, fraction=config.mask_fraction, seed=_HELD_OUT_SEED, n_rounds=config.n_rounds)
+    )
+    guesses = {TEACHER: _teacher_guesses(network, items, device=device, products=products)}
+    guesses |= {name: _counting_guesses(counting, items, name) for name, counting in models.items()}
+    windows = np.repeat([item.window for item in items], [len(item.positions) for item in items])
+    positions = np.concatenate([item.positions for item in items])
+    n_asked = np.bincount(windows, minlength=len(sources.held_out))
+    of_window = {
+        name: np.bincount(windows, guess.is_right, len(n_asked))[n_asked > 0] / n_asked[n_asked > 0]
+        for name, guess in guesses.items()
+    }
+    figures: dict[str, Any] = {}
+    for name, guess in guesses.items():
+        figures[name] = {
+            "accuracy": float(guess.is_right.mean()),
+            "standard_error": _standard_error(of_window[name]),
+            "nats": float(guess.nats.mean()),
+        }
+        if name in models:
+            ahead = of_window[TEACHER] - of_window[name]
+            figures[name] |= {
+                "order": models[name].order,
+                "strength": models[name].strength,
+                "ahead": float(guesses[TEACHER].is_right.mean() - guess.is_right.mean()),
+                "ahead_standard_error": _standard_error(ahead),
+            }
+    return {
+        "n_training_windows": len(sources.corpus),
+        "n_windows": len(sources.held_out),
+        "n_bases": len(positions),
+        "models": figures,
+        "by_position": _by_position(positions, guesses, bin_size=config.bin_size),
+    }
+
+
+@torch.inference_mode()
+def _teacher_guesses(
+    network: Encoder, items: Sequence[Masked], *, device: torch.device, products: torch.dtype
+) -> Guesses:
+    parts = []
+    n_tokens = network.config.n_class_tokens
+    size = max(1, EMBED_BASES.get(device.type, EMBED_BASES["cpu"]) // network.config.max_len)
+    for first in range(0, len(items), size):
+        some = items[first : first + size]
+        batch = pack([item.codes for item in some], n_class_tokens=n_tokens)
+        hidden = network(torch.from_numpy(batch.codes).to(device), batch.rings, products=products)
+        places = np.concatenate([start + item.positions for start, item in zip(batch.rings, some, strict=False)])
+        logits = network.nucleotide_logits(hidden[torch.from_numpy(places).to(device)].float())
+        bases = F.log_softmax(logits[:, :4], dim=1).cpu().numpy()  # that a base is no N is known
+        parts.append(_guesses(np.exp(bases.astype(np.float64)), some))
+    return Guesses(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _counting_guesses(counting: CountingModel, items: Sequence[Masked], name: str) -> Guesses:
+    parts = [_guesses(counting.probabilities(CONTEXTS[name](item)), [item]) for item in items]
+    return Guesses(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _guesses(probabilities: NDArray[np.float64], items: Sequence[Masked]) -> Guesses:
+    targets = np.concatenate([item.targets for item in items])
+    return Guesses(probabilities.argmax(axis=1) == targets, -np.log(probabilities[np.arange(len(targets)), targets]))
+
+
+def _standard_error(values: NDArray[np.float64]) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def _by_position(
+    positions: NDArray[np.int64], guesses: Mapping[str, Guesses], *, bin_size: int
+) -> dict[str, list[float]]:
+    bins = positions // bin_size
+    n_asked = np.bincount(bins)
+    shares = {
+        name: np.bincount(bins, guess.is_right)[n_asked > 0] / n_asked[n_asked > 0] for name, guess in guesses.items()
+    }
+    starts = np.flatnonzero(n_asked) * bin_size
+    return {"start": starts.tolist(), "n": n_asked[n_asked > 0].tolist()} | {
+        name: np.round(share, 5).tolist() for name, share in shares.items()
+    }
+
+
+def embed(
+    network: Encoder, corpus: Corpus, *, device: torch.device, products: torch.dtype, is_turned: bool = False
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean vectors (n, C) and class tokens (n, K, C) of sequences; windows of a long one are joined."""
+    size = network.config
+    settings = TaskSettings(
+        objective="classification",
+        classes=(),
+        pools=("mean", "cls"),
+        n_class_tokens=size.n_class_tokens,
+        window=size.window,
+        stride=size.window,
+    )
+    windows = cut(corpus, window=size.window, stride=size.window)
+    found = embed_windows(
+        network, corpus, windows, settings=settings, device=device, products=products, is_turned=is_turned
+    )
+    rows = join(found.numpy(), windows, len(corpus)).astype(np.float32)
+    return rows[:, : size.channels], rows[:, size.channels :].reshape(len(rows), size.n_class_tokens, size.channels)
+
+
+def health(log: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Student and teacher at the end of a run and where its last fifth begins, from the rows of log.csv.
+
+    `rank_slope` is that of a line through the effective ranks of the last fifth, per whole run.
+    """
+    measured = [row for row in log if not np.isnan(row["effective_rank"])]
+    last_step = measured[-1]["step"]
+    late = [row for row in measured if row["step"] >= (1 - LAST_PART) * last_step]
+    ranks = [row["effective_rank"] for row in late]
+    slope = float(np.polyfit([row["step"] / last_step for row in late], ranks, 1)[0]) if len(late) > 1 else 0.0
+    return {
+        "n_reports": len(measured),
+        "steps": int(last_step),
+        "last_fifth_from": _known(late[0]),
+        "end": _known(late[-1]),
+        "rank_slope": slope,
+    }
+
+
+def _known(row: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if not np.isnan(value)}
+
+
+def neighbours(
+    model: Model, labelled: LabelledSet, *, config: TeacherConfig, device: torch.device, products: torch.dtype
+) -> dict[str, Any]:
+    """How often the nearest neighbours of a sequence are of its class, by vectors of the teacher and of others.
+
+    Vectors are the mean of both strands, standardised; near is a large cosine. Beside the teacher: the same network
+    with random weights, and counts of 6-mers. `chance` is what neighbours drawn at random would give.
+
+    Raises:
+        TableError: There is no class each, or fewer sequences than neighbours.
+    """
+    if labelled.objective != "classification" or len(labelled) <= config.n_neighbours:
+        raise TableError(f"neighbours need a class a sequence, and more than {config.n_neighbours} sequences")
+    random = initialise(make_encoder(model.config), _RANDOM_SEED)
+    spaces = {
+        TEACHER: _both_strands(model.network, labelled.corpus, device=device, products=products),
+        "random": _both_strands(random, labelled.corpus, device=device, products=products),
+        "kmer": np.asarray(word_counts(labelled.corpus).toarray(), dtype=np.float32),
+    }
+    counts = np.bincount(labelled.labels, minlength=len(labelled.classes))
+    of_class = {
+        name: _same_class(vectors, labelled.labels, n_neighbours=config.n_neighbours)
+        for name, vectors in spaces.items()
+    }
+    return {
+        "n": dict(zip(labelled.classes, counts.tolist(), strict=True)),
+        "sources": dict(labelled.sources),
+        "chance": dict(zip(labelled.classes, ((counts - 1) / (len(labelled) - 1)).tolist(), strict=True)),
+        "same_class": {
+            name: {klass: float(same[labelled.labels == k].mean()) for k, klass in enumerate(labelled.classes)}
+            for name, same in of_class.items()
+        },
+    }
+
+
+def _both_strands(
+    network: Encoder, corpus: Corpus, *, device: torch.device, products: torch.dtype
+) -> NDArray[np.float32]:
+    encoder = network.for_inference(device=device, products=products)
+    strands = [
+        embed(encoder, corpus, device=device, products=products, is_turned=is_turned)[0] for is_turned in (False, True)
+    ]
+    return np.asarray(np.mean(strands, axis=0), dtype=np.float32)
+
+
+def _same_class(vectors: NDArray[np.float32], labels: NDArray[np.int64], *, n_neighbours: int) -> NDArray[np.float64]:
+    """The share of each sequence's nearest neighbours that are of its class, shape (n,)."""
+    scaled = vectors - vectors.mean(axis=0)
+    scaled /= np.maximum(scaled.std(axis=0), 1e-12)
+    scaled /= np.linalg.norm(scaled, axis=1, keepdims=True)
+    cosines = scaled @ scaled.T
+    np.fill_diagonal(cosines, -np.inf)
+    nearest = np.argpartition(-cosines, n_neighbours, axis=1)[:, :n_neighbours]
+    return np.asarray((labels[nearest] == labels[:, None]).mean(axis=1))

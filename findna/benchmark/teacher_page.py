@@ -1,0 +1,148 @@
+"""The report of a teacher as files: its JSON, and Markdown and figures that are made of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from findna import plots
+from findna.benchmark.teacher import SCHEMA, TEACHER
+from findna.errors import TableError
+from findna.io.files import raise_output_error, write_atomic
+
+TITLES = {
+    TEACHER: "this teacher",
+    "left": "letters on the left, order up to 8",
+    "around": "the four places on each side",
+    "visible_around": "the four nearest visible bases on each side",
+    "left_unmasked": "bases on the left with none of them masked, order up to 8",
+}
+"""What a reader calls the models that masked bases are asked of; the last sees more than the teacher."""
+
+_HEALTH = {
+    "effective_rank": "effective rank",
+    "agreement": "agreement of student and teacher",
+    "teacher_entropy": "teacher entropy, nats",
+    "valid_accuracy": "masked bases right",
+    "kmer_accuracy": "7-mer table",
+    "valid_loss": "loss",
+}
+_SPACES = {TEACHER: "this teacher", "random": "random weights", "kmer": "6-mer counts"}
+
+
+def read_teacher(path: Path) -> dict[str, Any]:
+    """The JSON file of `findna benchmark teacher`.
+
+    Raises:
+        TableError: It cannot be read or is another file.
+    """
+    try:
+        result = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise TableError(f"cannot be read: {error}", path=path) from error
+    if not isinstance(result, dict) or result.get("schema") != SCHEMA:
+        raise TableError(f"is no report of a teacher: it does not say schema {SCHEMA!r}", path=path)
+    return result
+
+
+def write_teacher(folder: Path, result: Mapping[str, Any], *, log: Sequence[Mapping[str, float]] = ()) -> None:
+    """Write teacher.json, teacher.md, by_position.png and, where there is a log, curves.png.
+
+    Raises:
+        OutputError: A file cannot be written.
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise_output_error(error, folder)
+    name, by_position = result["model"]["name"], result["masked_bases"]["by_position"]
+    shares = {TITLES[model]: by_position[model] for model in (TEACHER, "around", "left")}
+    plots.accuracy_by_position(by_position["start"], shares, folder / "by_position.png", title=name)
+    if log:
+        plots.pretraining_curves(log, folder / "curves.png", title=name)
+    write_atomic(folder / "teacher.json", json.dumps(result, indent=1) + "\n")
+    write_atomic(folder / "teacher.md", f"# {name}\n\n{teacher_markdown(result)}")
+
+
+def teacher_markdown(result: Mapping[str, Any]) -> str:
+    """Sections of the report: masked bases, class tokens, precision, neighbours, and the command."""
+    sections = [_masked_bases(result["masked_bases"], result["settings"]["mask_fraction"]), _vectors(result)]
+    if "neighbours" in result:
+        sections.append(_neighbours(result["neighbours"], result["settings"]["n_neighbours"]))
+    sections.append(_origin(result))
+    return "\n".join(sections)
+
+
+def _masked_bases(masked: Mapping[str, Any], fraction: float) -> str:
+    lines = [
+        "### Masked bases",
+        "",
+        f"{masked['n_bases']:,} masked bases ({fraction:.0%}) of {masked['n_windows']:,} held-out windows, the same",
+        f"for all; the models that count were fitted on {masked['n_training_windows']:,} training windows, masked",
+        "likewise, their order and smoothing chosen on a tenth of those. Beside each difference: its standard",
+        "error over windows.",
+        "",
+        "| model | right | nats | the teacher is ahead by |",
+        "|---|---|---|---|",
+    ]
+    for name, title in TITLES.items():
+        one = masked["models"][name]
+        order = f" (chosen: {one['order']})" if "order" in one else ""
+        ahead = f"{one['ahead']:+.4f} ± {one['ahead_standard_error']:.4f}" if "ahead" in one else ""
+        lines.append(f"| {title}{order} | {one['accuracy']:.4f} | {one['nats']:.4f} | {ahead} |")
+    return "\n".join([*lines, "", "![Masked bases right by position in the window](by_position.png)", ""])
+
+
+def _vectors(result: Mapping[str, Any]) -> str:
+    rank, bf16 = result["effective_rank"], result["bf16"]
+    lines = [
+        "### Vectors",
+        "",
+        f"Effective rank of the class tokens of {rank['n_windows']:,} held-out windows: {rank['value']:.1f}.",
+        f"Cosine of mean vectors with bf16 products and with fp32, {bf16['n_windows']:,} held-out windows:",
+        f"at least {bf16['min']:.6f}, mean {bf16['mean']:.6f}.",
+        "",
+    ]
+    if health := result.get("health"):
+        lines += [
+            f"On the run's held-out windows, where its last fifth begins and at its end ({health['steps']:,} steps).",
+            "A line through the effective ranks of the last fifth has a slope of "
+            f"{health['rank_slope']:+.1f} a whole run.",
+            "",
+            "| figure | last fifth begins | end |",
+            "|---|---|---|",
+            *(
+                f"| {title} | {health['last_fifth_from'][name]:.4g} | {health['end'][name]:.4g} |"
+                for name, title in _HEALTH.items()
+                if name in health["end"]
+            ),
+            "",
+            "![Held-out figures over the run](curves.png)",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _neighbours(found: Mapping[str, Any], n_neighbours: int) -> str:
+    lines = [
+        "### Nearest neighbours",
+        "",
+        f"Share of the {n_neighbours} nearest sequences that are of the same class; mean of both strands,",
+        "standardised, by cosine.",
+        "",
+        f"| class | sequences | by chance | {' | '.join(_SPACES.values())} |",
+        "|---|---|---|" + "---|" * len(_SPACES),
+    ]
+    for name, n in found["n"].items():
+        shares = " | ".join(f"{found['same_class'][space][name]:.3f}" for space in _SPACES)
+        lines.append(f"| {name} | {n:,} | {found['chance'][name]:.3f} | {shares} |")
+    return "\n".join([*lines, ""])
+
+
+def _origin(result: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    return (
+        f"Made by `{result['command']}` with {versions}; weights sha256\n`{result['model']['sha256']}`, products in "
+        f"{result['products']} on {result['device']}.\n"
+    )
