@@ -200,6 +200,8 @@ class PretrainConfig:
         reduction: "sum" adds as in equations 2 and 7; "mean" averages over masked bases and over features.
         contrast: What the softmax of equations 4 and 5 is over: the K "tokens" of a feature, or, as in the published
             code, the "features" of a token.
+        projection: Width of what is contrasted, an MLP's output on the class tokens that is left out of the model; 0
+            contrasts the class tokens themselves.
         student_view: "u" as in the paper; with "v" the student sees the noise and the reverse complement, and the
             teacher deletion, insertion and translocation. The mask is the student's either way.
         mask_fraction: Share of the student's bases that are masked.
@@ -227,6 +229,7 @@ class PretrainConfig:
     alpha: float = 0.5
     reduction: Literal["sum", "mean"] = "sum"
     contrast: Literal["tokens", "features"] = "tokens"
+    projection: int = 0
     student_view: Literal["u", "v"] = "u"
     mask_fraction: float = 0.3
     mask_span: float = 1.0
@@ -247,8 +250,10 @@ class PretrainConfig:
         positive = ("epochs", "n_windows", "batch_size", "student_temp", "teacher_temp", "learning_rate")
         shares = ("alpha", "mask_fraction", "reverse_probability", "center_momentum", "momentum", "warmup")
         bounded = ("learning_rate", "weight_decay")  # above 1 is a slip, and far above no float32
-        natural = ("steps", "min_length", "max_indel", "noise_sd", "weight_decay", "clip", "seed")
+        natural = ("steps", "min_length", "projection", "max_indel", "noise_sd", "weight_decay", "clip", "seed")
         problems = _out_of_range(self, positive=positive, shares=shares, bounded=bounded, natural=natural)
+        if self.projection and self.alpha == 1:
+            problems.append("projection serves the contrast, which alpha 1 leaves out")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 problems.append(f"{name} must be {' or '.join(choices)}, not {getattr(self, name)!r}")

@@ -145,7 +145,9 @@ def save_model(folder: Path, network: Encoder, *, name: str, training: Mapping[s
         OutputError: The folder cannot be made or written.
     """
     rounded = {
-        key: value.detach().to("cpu", torch.bfloat16).contiguous() for key, value in network.state_dict().items()
+        key: value.detach().to("cpu", torch.bfloat16).contiguous()
+        for key, value in network.state_dict().items()
+        if not key.startswith("projection.")
     }
     content = save(rounded)
     stored = make_encoder(network.config)

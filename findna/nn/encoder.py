@@ -29,6 +29,7 @@ class Encoder(nn.Module):
         self.stem = nn.Linear(len(ALPHABET), config.channels)
         self.blocks = nn.ModuleList(blocks)
         self.head = nn.Linear(config.channels, len(ALPHABET))
+        self.projection: nn.Module = nn.Identity()  # what a pretraining may contrast class tokens through
 
     def first_blocks(self, layer: int | None) -> nn.ModuleList:
         """The blocks of the first layers: none of them at 0, all where `layer` is None.
@@ -40,6 +41,13 @@ class Encoder(nn.Module):
         if not 0 <= n_layers <= self.config.n_layers:
             raise ValueError(f"layer {layer} must lie in 0 to {self.config.n_layers}")
         return self.blocks[: n_layers * self.config.n_blocks]
+
+    def add_projection(self, width: int) -> None:
+        """Contrast the class tokens through an MLP, C -> H -> width; it is no part of a stored model."""
+        config = self.config
+        self.projection = nn.Sequential(
+            nn.Linear(config.channels, config.hidden), nn.GELU(), nn.Linear(config.hidden, width)
+        )
 
     def nucleotide_logits(self, hidden: Tensor) -> Tensor:
         """Logits over A C G T N of hidden states (..., C), before the softmax of equation 2; shape (..., 5)."""

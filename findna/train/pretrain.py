@@ -151,10 +151,13 @@ class Trainer:
         self, config: PretrainConfig, *, device: torch.device, products: torch.dtype, team: Team | None = None
     ) -> None:
         self.config, self.device, self.products, self.team = config, device, products, team or Team()
-        self.student = initialise(make_encoder(config.model), config.seed).to(device)
+        student = make_encoder(config.model)
+        if config.projection:
+            student.add_projection(config.projection)
+        self.student = initialise(student, config.seed).to(device)
         self.is_distilled = config.alpha < 1
         self.teacher = copy.deepcopy(self.student).requires_grad_(False) if self.is_distilled else self.student
-        shape = (config.model.n_class_tokens, config.model.channels)
+        shape = (config.model.n_class_tokens, config.projection or config.model.channels)
         self.center = torch.zeros(shape, device=device)
         self.optimizer = torch.optim.AdamW(
             self.student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -184,13 +187,13 @@ class Trainer:
         logits = self.student.nucleotide_logits(hidden[self._put(views.masked)])
         targets = self._put(views.targets)
         mnm = masked_nucleotide_loss(logits, targets, n_sequences=n_sequences, reduction=config.reduction) * mnm_share
-        p = class_tokens(hidden, u.rings, n_tokens)
+        p = self.student.projection(class_tokens(hidden, u.rings, n_tokens))
         n_right = (logits.argmax(-1) == targets).sum()
         if not self.is_distilled:
             return Losses(mnm, mnm.detach(), torch.zeros_like(mnm), n_right, p.detach(), p.detach())
         with torch.no_grad():
             seen = self.teacher(self._put(v.codes), v.rings, noise=others, products=self.products)
-            q = class_tokens(seen, v.rings, n_tokens)
+            q = self.teacher.projection(class_tokens(seen, v.rings, n_tokens))
         contrastive = contrastive_loss(
             p,
             q,
@@ -251,7 +254,7 @@ class Trainer:
         `teacher_entropy` is that of equation 5's softmax, in nats, at most ln K. `effective_rank` is exp of the
         entropy of the normalised singular values of the teacher's centred class tokens, averaged over the K
         tokens. `agreement` is the mean cosine of student's and teacher's class tokens. The student's view is
-        masked and the teacher's is not.
+        masked and the teacher's is not. With a projection these are figures of the projected class tokens.
 
         Args:
             batches: Those that this process measures, by their place among all.

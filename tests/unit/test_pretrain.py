@@ -148,6 +148,7 @@ def test_without_distillation_the_student_is_the_model(tmp_path):
         {"contrast": "features"},
         {"student_view": "v"},
         {"mask_span": 4.0},
+        {"projection": 5},
         {"n_class_tokens": 1, "student_view": "v", "alpha": 1.0},
     ],
     ids=str,
@@ -190,6 +191,27 @@ def test_a_student_that_sees_v_sees_its_noise_and_the_teacher_none():
     assert torch.allclose(found["u"][0], found["v"][1], atol=1e-6)
     assert torch.allclose(found["u"][1], found["v"][0], atol=1e-6)
     assert not torch.allclose(found["u"][0], found["u"][1], atol=1e-3)
+
+
+def test_the_contrast_goes_through_the_projection_and_the_model_is_without_it(tmp_path):
+    config = dataclasses.replace(CONFIG, projection=5, steps=2)
+    trainer = Trainer(config, device=torch.device("cpu"), products=torch.float32)
+    plain = Trainer(CONFIG, device=torch.device("cpu"), products=torch.float32)
+    for name, value in plain.student.state_dict().items():
+        assert torch.equal(value, trainer.student.state_dict()[name])  # the encoder begins as it would without
+    views = make_views([TRAIN[0], TRAIN[1]], [np.random.default_rng(i) for i in range(2)], config)
+    losses, expected = trainer.losses(views), plain.losses(views)
+    first, _, second = trainer.student.projection
+    inner = torch.nn.functional.gelu(expected.student_tokens @ first.weight.T + first.bias)
+    assert losses.student_tokens.shape == (2, 2, 5)
+    assert torch.allclose(losses.student_tokens, inner @ second.weight.T + second.bias, atol=1e-6)
+    losses.total.backward()
+    assert first.weight.grad.abs().max() > 0
+    assert trainer.center.shape == (2, 5)
+    run(tmp_path / "run", config)
+    tensors, _ = load_checkpoint(tmp_path / "run" / "checkpoints")
+    assert not torch.equal(tensors["teacher.projection.0.weight"], tensors["student.projection.0.weight"])
+    assert not any("projection" in name for name in load_model(str(tmp_path / "run")).network.state_dict())
 
 
 def test_the_log_has_every_figure(tmp_path):
