@@ -195,3 +195,22 @@ def test_a_run_goes_on_elsewhere_from_its_file(windows: Path) -> None:
     ):
         result = call("pretrain", *args)
         assert (result.code, message in result.err) == (code, True), result.err
+
+
+def test_a_transformer_is_trained_verified_and_embedded_with(windows: Path) -> None:
+    options = ["--mixer", "transformer", "--n-class-tokens", 3, "--projection", 6, "--mask-span", 2]
+    result = call("pretrain", windows, *FLAGS, *options, "--steps", 3, "-o", "runs/t")
+    assert result.code == 0, result.err
+    assert "57,889 parameters" in result.err
+    stored = json.loads(Path("runs/t/config.json").read_text())["model"]
+    assert (stored["mixer"], stored["n_class_tokens"], stored["n_layers"]) == ("transformer", 3, 2)
+    resumed = call("pretrain", "--resume", "--mixer", "chordmixer", "-o", "runs/t")
+    assert resumed.code == 2
+    assert "--mixer: chordmixer differs from transformer of the run" in resumed.err
+    assert call("model", "verify", "runs/t").code == 0
+    result = call("embed", windows, "--model", "runs/t", "--precision", "fp32", "-o", "t.h5")
+    assert result.code == 0, result.err
+    assert len(read(Path("t.h5")).x) == 60
+    refused = call("pretrain", windows, "--mixer", "mamba", "-o", "runs/m")
+    assert refused.code == 2
+    assert "mixer must be chordmixer or transformer, not 'mamba'" in refused.err
