@@ -97,14 +97,7 @@ def run(
     for one in skipped:
         say(f"{one.name}: left out: {one.reason}")
     teacher = load_model(model or DEFAULT)
-    caught: list[int] = []
-
-    def stop_soon(number: int, frame: object) -> None:
-        caught.append(number)
-        signal.signal(number, signal.SIG_DFL)  # who asks twice does not want to wait
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop_soon)
+    caught = catch_signals()
     measured, faulty = [], []
     try:
         for task in found:
@@ -138,6 +131,21 @@ def run(
     say(f"{out}: {len(measured):,} runs of {len(found) - len(faulty):,} sets", quiet=quiet)
     if faulty:
         raise typer.Exit(1)
+
+
+def catch_signals() -> list[int]:
+    """SIGINT and SIGTERM from now on, as they come; a second one ends the process, for who asks twice will not wait."""
+    import signal
+
+    caught: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        caught.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, note)
+    return caught
 
 
 @app.command()
@@ -364,9 +372,7 @@ def study(
         size=base.model.window,
         seed=0,
     )
-    caught: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: caught.append(number))
+    caught = catch_signals()
     config = StudyConfig(
         seeds=seeds, limit=limit, limit_valid=limit_valid, pool=pool, strand=strand, command=command_line()
     )

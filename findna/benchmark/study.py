@@ -163,7 +163,7 @@ def run_study(
                 if should_stop():
                     raise Stopped
                 log[key] = study.measure(variant, recipe)
-                write_atomic(out / LOG, json.dumps({"schema": SCHEMA, "runs": log}, indent=1) + "\n")
+                write_log(out / LOG, log)
             yield log[key]
 
 
@@ -182,6 +182,12 @@ def read_log(path: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise TableError(f"is no log of a study: it does not say schema {SCHEMA!r}", path=path)
     return dict(content["runs"])
+
+
+def write_log(path: Path, log: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write a log whole, one run a line."""
+    runs = ",\n".join(f"{json.dumps(key)}: {json.dumps(run)}" for key, run in log.items())
+    write_atomic(path, f'{{"schema": {json.dumps(SCHEMA)}, "runs": {{\n{runs}\n}}}}\n')
 
 
 class _Study:
