@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from findna.config import ModelConfig
-from findna.nn.chordmixer import Run, ring_runs
 from findna.nn.encoder import Encoder
+from findna.nn.mixing import Run, ring_runs
 from findna.sequence import ALPHABET, BLANK
 
 SLOWEST = 10_000.0

@@ -12,7 +12,9 @@ from findna.data.datasets import corpus_of, iter_steps
 from findna.data.windows import count_windows, iter_windows
 from findna.embed import Embedder
 from findna.forward import GRID
-from findna.nn.chordmixer import AddRotated, ChordMixer, Rotation, initialise
+from findna.nn import chordmixer
+from findna.nn.chordmixer import ChordMixer, initialise
+from findna.nn.mixing import Rotation, Weights, mix
 from findna.record import Record
 from findna.sequence import BLANK, decode, encode, reverse_complement
 from findna.train.pretrain import views_of
@@ -201,20 +203,84 @@ def test_steps_take_every_window_once_an_epoch_and_resume_in_the_middle(n, batch
         assert np.array_equal(resumed_indices, indices)
 
 
-@settings(max_examples=10, deadline=None)
+def rotation_of(ring_lengths, *, channels, track_width, is_by_index):
+    """The rotation of rings, as slices or by an index whatever their sizes."""
+    rings = np.concatenate([[0], np.cumsum(ring_lengths)])
+    shifts = tuple(2**track // 2 for track in range(-(-channels // track_width)))
+    rotation = Rotation(rings, channels=channels, shifts=shifts, track_width=track_width)
+    rotation.is_by_index = is_by_index
+    return rotation
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    ring_lengths=st.lists(st.integers(1, 40), min_size=1, max_size=6),
+    channels=st.integers(1, 9),
+    track_width=st.integers(1, 3),
+    seed=seeds,
+)
+def test_slices_and_an_index_rotate_alike_and_back_again(ring_lengths, channels, track_width, seed):
+    z = torch.randn(channels, sum(ring_lengths), generator=torch.Generator().manual_seed(seed))
+    turned = []
+    for is_by_index in (False, True):
+        rotation = rotation_of(ring_lengths, channels=channels, track_width=track_width, is_by_index=is_by_index)
+        there, back = torch.empty_like(z), torch.empty_like(z)
+        rotation.moves(there, z, by=torch._foreach_copy_)()
+        rotation.moves(back, there, by=torch._foreach_copy_, back=True)()
+        assert torch.equal(back, z)
+        turned.append(there)
+    assert torch.equal(*turned)
+
+
+@pytest.mark.parametrize("is_by_index", [False, True])
+@settings(max_examples=6, deadline=None)
 @given(
     ring_lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
     channels=st.integers(1, 7),
     track_width=st.integers(1, 3),
     seed=seeds,
 )
-def test_gradient_of_the_rotation(ring_lengths, channels, track_width, seed):
+def test_gradients_of_two_blocks_are_those_of_differences(is_by_index, ring_lengths, channels, track_width, seed):
     generator = torch.Generator().manual_seed(seed)
-    rings = np.concatenate([[0], np.cumsum(ring_lengths)])
-    shifts = tuple(2**track // 2 for track in range(-(-channels // track_width)))
-    rotation = Rotation(rings, shifts=shifts, track_width=track_width)
-    h, z = (
-        torch.randn(channels, int(rings[-1]), dtype=torch.float64, generator=generator, requires_grad=True)
-        for _ in range(2)
-    )
-    assert torch.autograd.gradcheck(lambda h, z: AddRotated.apply(h, z, rotation), (h, z))
+    rotation = rotation_of(ring_lengths, channels=channels, track_width=track_width, is_by_index=is_by_index)
+    shapes = [(channels, sum(ring_lengths)), *((3, channels + 1), (channels, 4)) * 2]
+    leaves = [torch.randn(shape, dtype=torch.float64, generator=generator, requires_grad=True) for shape in shapes]
+
+    def mixed(h, *matrices):
+        pairs = [Weights(*matrices[:2]), Weights(*matrices[2:])]
+        return mix(h, pairs, [rotation] * 2, products=torch.float64)
+
+    assert torch.autograd.gradcheck(mixed, leaves)
+
+
+def test_dropout_in_the_blocks_keeps_the_mean_and_its_gradient_is_that_of_what_was_kept():
+    """One block whose update is linear in what is kept: h + rotate(mask * (W2 (mask * inner)))."""
+    rotation = rotation_of([2000], channels=2, track_width=1, is_by_index=False)
+    weights = Weights(torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]], requires_grad=True))
+    h = torch.full((2, 2000), 2.0, requires_grad=True)
+    torch.manual_seed(0)
+    out = mix(h, [weights], [rotation], products=torch.float32, dropout=0.25)
+    inner = torch.nn.functional.gelu(torch.tensor(2.0))
+    added = (out - 2).detach() / inner
+    kept = torch.isclose(added, torch.tensor(1 / 0.75**2))
+    assert torch.equal(kept, added != 0)
+    assert 0.52 < kept.float().mean() < 0.61  # of 0.75 ** 2
+    out.sum().backward()
+    assert weights.w2.grad[:, 0].tolist() == pytest.approx((kept.sum(1) * inner / 0.75**2).tolist(), rel=1e-4)
+    assert torch.equal(h.grad[1], torch.ones(2000))  # W1 does not read channel 1
+    assert (h.grad[0] > 1).sum() >= kept[0].sum()
+
+
+@pytest.mark.parametrize(("products", "limit"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_gradients_do_not_depend_on_the_groups_that_a_batch_is_cut_into(monkeypatch, products, limit):
+    network = initialise(ChordMixer(MODEL), 2)
+    codes = torch.from_numpy(np.random.default_rng(0).integers(0, 6, size=300, dtype=np.uint8))
+    rings = np.array([0, 40, 80, 95, 200, 300])
+    found = []
+    for group in (50, 10**6):
+        monkeypatch.setattr(chordmixer, "GROUP", group)
+        network.zero_grad()
+        network(codes, rings, products=products).square().mean().backward()
+        found.append([p.grad.clone() for name, p in network.named_parameters() if not name.startswith("head")])
+    for cut, whole in zip(*found, strict=True):
+        assert float((cut - whole).norm()) <= limit * float(whole.norm())

@@ -3,7 +3,7 @@
 import numpy as np
 
 from findna.data.batch import pack
-from findna.nn.chordmixer import ring_runs
+from findna.nn.mixing import ring_runs
 from findna.sequence import BLANK
 
 

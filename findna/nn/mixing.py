@@ -1,0 +1,205 @@
+"""The blocks of a ChordMixer in plain torch, forward and backward written out, on packed batches with own rings.
+
+Everything here is channels first, (C, positions): a track is then a few contiguous rows, and its rotation is two
+slices of them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+MIN_RUN = 30_000
+"""Values (channels x positions) in a run of equal rings from which on slices are worth their calls."""
+
+
+class Run(NamedTuple):
+    """Neighbouring rings of one length, rotated together."""
+
+    start: int
+    n_rings: int
+    length: int
+
+
+def ring_runs(rings: NDArray[np.int64]) -> list[Run]:
+    """The rings of a batch, neighbours of equal length joined.
+
+    >>> ring_runs(np.array([0, 4, 8, 10]))
+    [Run(start=0, n_rings=2, length=4), Run(start=8, n_rings=1, length=2)]
+    """
+    runs: list[Run] = []
+    for start, length in zip(rings[:-1].tolist(), np.diff(rings).tolist(), strict=True):
+        if runs and runs[-1].length == length:
+            runs[-1] = runs[-1]._replace(n_rings=runs[-1].n_rings + 1)
+        else:
+            runs.append(Run(start, 1, length))
+    return runs
+
+
+class Rotation:
+    """`z[t, c] -> z[(t + s(c)) mod L, c]` in every ring of a batch, with s(c) the shift of channel c's track.
+
+    Runs of equal rings are rotated as slices; where most are short, an index moves the same values in fewer calls.
+
+    Args:
+        rings: Where each ring begins, and the end; shape (B + 1,), on the host.
+        channels: C.
+        shifts: Of each track.
+        track_width: Channels of a track; the last may have fewer.
+        device: Of the hidden states.
+    """
+
+    def __init__(
+        self,
+        rings: NDArray[np.int64],
+        *,
+        channels: int,
+        shifts: tuple[int, ...],
+        track_width: int,
+        device: torch.device | None = None,
+    ) -> None:
+        self._rings, self._runs, self._device = rings, ring_runs(rings), device
+        self._tracks = [(slice(k * track_width, (k + 1) * track_width), shift) for k, shift in enumerate(shifts)]
+        self.is_by_index = channels * int(rings[-1]) < MIN_RUN * len(self._runs)
+
+    def moves(self, to: Tensor, of: Tensor, *, by: Callable[..., Any], back: bool = False) -> Callable[[], None]:
+        """A function that brings the values of `of` to their places in `to`, each time that it is called.
+
+        Args:
+            to: Written to, shape (C, positions).
+            of: Read, same shape.
+            by: `torch._foreach_add_` or `torch._foreach_copy_`.
+            back: Undo the rotation.
+        """
+        if not self.is_by_index:
+            targets, sources = map(list, zip(*self._slices(to, of, back), strict=True))
+            return lambda: by(targets, sources)
+        targets, tracks = ([tensor[rows] for rows, _ in self._tracks] for tensor in (to, of))
+        indices = list(self._indices(back))
+        return lambda: by(targets, [track.index_select(1, i) for track, i in zip(tracks, indices, strict=True)])
+
+    def _slices(self, to: Tensor, of: Tensor, back: bool) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield views of `to` with what of `of` belongs there."""
+        for start, n_rings, length in self._runs:
+            span = slice(start, start + n_rings * length)
+            for rows, shift in self._tracks:
+                target = to[rows, span].view(-1, n_rings, length)
+                source = of[rows, span].view(-1, n_rings, length)
+                turn = (-shift if back else shift) % length
+                yield target[..., : length - turn], source[..., turn:]
+                if turn:
+                    yield target[..., length - turn :], source[..., :turn]
+
+    def _indices(self, back: bool) -> Iterator[Tensor]:
+        """Of each track, where each position reads."""
+        lengths = np.diff(self._rings)
+        begins, lengths = np.repeat(self._rings[:-1], lengths), np.repeat(lengths, lengths)
+        places = np.arange(self._rings[-1]) - begins
+        for _, shift in self._tracks:
+            index = begins + (places + (-shift if back else shift)) % lengths
+            yield torch.from_numpy(index.astype(np.int32)).to(self._device)
+
+
+class Weights(NamedTuple):
+    """Of a block. A bias is the last column of its matrix and meets a row of ones: added on its own, it costs more.
+
+    Args:
+        w1: Shape (H, C + 1).
+        w2: Shape (C, H + 1).
+    """
+
+    w1: Tensor
+    w2: Tensor
+
+
+def mix(
+    h: Tensor,
+    weights: Sequence[Weights],
+    rotations: Sequence[Rotation],
+    *,
+    products: torch.dtype,
+    dropout: float = 0.0,
+) -> Tensor:
+    """The stream (C, positions) after some blocks.
+
+        z[t] = W2 gelu(W1 h[t] + b1) + b2                       exact GELU
+        h[t, c] := h[t, c] + z[(t + s(c)) mod L, c]
+
+    Args:
+        h: Before them; stays as it is.
+        weights: Of each block.
+        rotations: Of each block.
+        products: Type of the matrix products; the stream keeps its own.
+        dropout: Share of hidden layer and update that is dropped.
+    """
+    if not weights:
+        return h
+    cast = [Weights(*(matrix.detach().to(products) for matrix in pair)) for pair in weights]
+    flat = [matrix for pair in weights for matrix in pair]
+    return _Mix.apply(h, cast, rotations, dropout, *flat)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Mix(torch.autograd.Function):
+    """All blocks in one function: they share their buffers, so the views that rotate these are made once.
+
+    For the backward pass each block keeps what it multiplied (x and inner) and its hidden layer before GELU (pre).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, h: Tensor, weights: Sequence[Weights], rotations: Sequence[Rotation], dropout: float, *flat: Tensor
+    ) -> Tensor:
+        is_kept = any(ctx.needs_input_grad)
+        n_kept, (channels, n), hidden = len(weights) if is_kept else 1, h.shape, len(weights[0].w1)
+        z = torch.empty_like(h, dtype=weights[0].w1.dtype)
+        x, inner = z.new_empty(n_kept, channels + 1, n), z.new_empty(n_kept, hidden + 1, n)
+        inner[:, -1] = 1
+        pre = z.new_empty(n_kept, hidden, n) if is_kept else inner[:, :-1]
+        stream = torch.cat([h, h.new_ones(1, n)])
+        update = z if z.dtype == h.dtype else torch.empty_like(h)
+        moves = {rotation: rotation.moves(stream[:-1], update, by=torch._foreach_add_) for rotation in set(rotations)}
+        ctx.masks = [[_mask(part, dropout) for part in (z, pre[0])] if dropout else [] for _ in weights]
+        for i, ((w1, w2), rotation, masks) in enumerate(zip(weights, rotations, ctx.masks, strict=True)):
+            k = i % n_kept
+            torch.mm(w1, x[k].copy_(stream), out=pre[k])
+            torch.ops.aten.gelu.out(pre[k], out=inner[k, :-1])
+            if masks:
+                inner[k, :-1].mul_(masks[1])
+            torch.mm(w2, inner[k], out=z)
+            if masks:
+                z.mul_(masks[0])
+            update.copy_(z)
+            moves[rotation]()
+        if is_kept:
+            ctx.weights, ctx.rotations = weights, rotations
+            ctx.save_for_backward(x, pre, inner)
+        return stream[:-1]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, pre, inner = ctx.saved_tensors
+        grad = grads[0].clone(memory_format=torch.contiguous_format)  # of the stream, in place
+        dz, slope = torch.empty_like(grad, dtype=x.dtype), torch.empty_like(pre[0])
+        moves = {r: r.moves(dz, grad, by=torch._foreach_copy_, back=True) for r in set(ctx.rotations)}
+        found: list[Tensor] = []
+        for i in reversed(range(len(ctx.weights))):
+            (w1, w2), masks = ctx.weights[i], ctx.masks[i]
+            moves[ctx.rotations[i]]()
+            if masks:
+                dz.mul_(masks[0])
+            found.append(torch.mm(dz, inner[i].T))  # of w2
+            torch.mm(w2[:, :-1].T, dz, out=slope)
+            if masks:
+                slope.mul_(masks[1])
+            torch.ops.aten.gelu_backward.grad_input(slope, pre[i], grad_input=slope)
+            found.append(torch.mm(slope, x[i].T))  # of w1
+            grad.add_(torch.mm(w1[:, :-1].T, slope, out=dz))
+        return grad, None, None, None, *(matrix.to(grad.dtype) for matrix in reversed(found))
+
+
+def _mask(part: Tensor, dropout: float) -> Tensor:
+    """Factors of dropout: 0, or what keeps the mean."""
+    return torch.empty_like(part).bernoulli_(1 - dropout).div_(1 - dropout)
