@@ -38,6 +38,7 @@ from findna.io.tables import TsvStream
 from findna.models.store import DEFAULT, load_model
 from findna.models.task import load_task
 from findna.nn.device import pick_device, pick_products
+from findna.nn.kernels import choose
 from findna.record import Record
 from findna.shard import Cuts, Shard
 from findna.workers import MakeCells, Workers
@@ -169,6 +170,7 @@ class Engine:
         batch_bases: Bases in a batch.
         device: Where it runs.
         products: Type of the matrix products.
+        kernels: What an output says of the code that runs the blocks.
         cls_shape: (K, C) of the class tokens beside the vectors, or None.
         tokens_dim: C of the tokens, or None.
         dtype: Of the values in the output.
@@ -189,6 +191,7 @@ class Engine:
     batch_bases: int
     device: torch.device
     products: torch.dtype
+    kernels: Mapping[str, Any]
     cls_shape: tuple[int, int] | None = None
     tokens_dim: int | None = None
     dtype: Literal["float32", "float16"] = "float32"
@@ -252,6 +255,7 @@ class EmbedJob(Job):
             batch_bases=config.batch_bases,
             device=device,
             products=products,
+            kernels=choose(size, device=device, products=products).facts(),
             cls_shape=(size.n_class_tokens, size.channels) if config.with_cls else None,
             tokens_dim=size.channels if config.with_tokens else None,
             dtype=config.dtype,
@@ -309,6 +313,7 @@ class ClassifyJob(Job):
             batch_bases=config.batch_bases,
             device=device,
             products=products,
+            kernels=choose(task.network.config, device=device, products=products).facts(),
             order=lambda extra: column_order(config, settings, extra),
             split=partial(split_windows, size=settings.window, stride=settings.stride) if config.windows else None,
             schema=PREDICTIONS,
@@ -394,7 +399,7 @@ def run(job: Job, *, on_progress: Callable[[int, int | None], None] = lambda don
                 raise ConfigError(f"{engine.device} has too little memory for a batch: lower --batch-bases") from error
             raise
         seconds = time.monotonic() - began
-        uns = {"provenance": _provenance(job, engine.device, started), "model": engine.facts, **facts}
+        uns = {"provenance": _provenance(job, engine, started), "model": engine.facts, **facts}
         if engine.schema:
             uns["schema"] = engine.schema
         outputs = writer.finish(uns, n_expected=part.n_records if part else counted.n)
@@ -568,13 +573,15 @@ def _genome_facts(genome: Genome | None) -> dict[str, Any]:
     }
 
 
-def _provenance(job: Job, device: torch.device, started: datetime) -> Mapping[str, Any]:
+def _provenance(job: Job, engine: Engine, started: datetime) -> Mapping[str, Any]:
+    device = engine.device
     return {
         "command": job.command,
         "versions": {"findna": __version__, "python": platform.python_version()}
         | {name: version(name) for name in _LIBRARIES},
         "system": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        **engine.kernels,
         "threads": torch.get_num_threads(),
         "processes": len(job.devices),
         "deterministic": torch.are_deterministic_algorithms_enabled(),

@@ -265,7 +265,7 @@ def _identity(part: Part) -> dict[str, Any]:
 
 
 def _provenance(parts: Sequence[Part], command: str, started: datetime) -> dict[str, Any]:
-    kept = ("command", "device", "threads", "processes", "started", "ended", "system", "working_directory")
+    kept = ("command", "device", "kernels", "threads", "processes", "started", "ended", "system", "working_directory")
     return {
         "command": command,
         "versions": {"findna": __version__, "numpy": version("numpy"), "h5py": version("h5py")},

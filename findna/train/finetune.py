@@ -21,6 +21,7 @@ from findna.errors import InputError, OutputError, TrainingError
 from findna.io.files import raise_output_error, write_atomic
 from findna.models.store import Model
 from findna.models.task import PLAN, TaskModel, encode_parts, save_task
+from findna.nn.kernels import choose
 from findna.train.card import draw_curve, task_card
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.features import score
@@ -70,12 +71,14 @@ class Outcome:
         step: Updates made.
         seconds: Time spent, over all resumes.
         metrics: Content of `metrics.json`; empty if not finished.
+        kernels: What ran the blocks: triton, compile or plain.
     """
 
     finished: bool
     step: int
     seconds: float
     metrics: Mapping[str, Any]
+    kernels: str
 
 
 class _Stopped(Exception):
@@ -152,9 +155,9 @@ def finetune(
         run = _Run(tuner, out, facts=facts, resume=resume, should_stop=should_stop, on_report=on_report)
         finished = run.probe() if config.frozen and config.head == "linear" else run.descend(checkpoint_seconds)
         if not finished:
-            return Outcome(False, run.step, run.seconds, {})
+            return Outcome(False, run.step, run.seconds, {}, run.kernels.name)
         metrics = run.finish(name, teacher=teacher, test=test)
-        return Outcome(True, run.step, run.seconds, metrics)
+        return Outcome(True, run.step, run.seconds, metrics, run.kernels.name)
     except torch.OutOfMemoryError as error:
         raise TrainingError(f"out of memory on {device}; lower --batch-size ({config.batch_size})") from error
 
@@ -173,6 +176,13 @@ class _Run:
         on_report: Callable[[Report], None],
     ) -> None:
         self.tuner, self.out, self.facts = tuner, out, facts
+        self.kernels = choose(
+            tuner.network.config,
+            device=tuner.device,
+            products=tuner.products,
+            dropout=tuner.config.mixer_dropout,
+            is_training=not tuner.config.frozen,
+        )
         self.should_stop, self.on_report = should_stop, on_report
         self.folder = out / "checkpoints"
         self.step, self.n_bases, self.n_worse, self.best_loss, self.best_epoch = 0, 0, 0, math.inf, -1
@@ -336,7 +346,7 @@ class _Run:
             "stopped_early": self.is_stopped_early,
             "seconds": round(self.seconds, 1),
         } | ({"penalty": self.penalty, "fits": self.fits} if self.fits else {})
-        training = {**self.facts, "device": tuner.device.type, "summary": summary}
+        training = {**self.facts, "device": tuner.device.type, **self.kernels.facts(), "summary": summary}
         card = task_card(name, settings, training, metrics)
         save_task(
             self.out,

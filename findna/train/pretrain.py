@@ -27,6 +27,7 @@ from findna.errors import ConfigError, InputError, OutputError, TrainingError
 from findna.io.files import raise_output_error, write_atomic
 from findna.models.store import save_model
 from findna.nn.encoder import initialise
+from findna.nn.kernels import choose
 from findna.nn.losses import (
     AXES,
     contrastive_loss,
@@ -128,6 +129,7 @@ class Outcome:
         n_bases: Bases that the student saw.
         seconds: Time spent, over all resumes.
         last: The last report with held-out figures.
+        kernels: What ran the blocks: triton, compile or plain.
     """
 
     finished: bool
@@ -135,6 +137,7 @@ class Outcome:
     n_bases: int
     seconds: float
     last: Mapping[str, float]
+    kernels: str
 
 
 class Trainer:
@@ -151,6 +154,7 @@ class Trainer:
         self, config: PretrainConfig, *, device: torch.device, products: torch.dtype, team: Team | None = None
     ) -> None:
         self.config, self.device, self.products, self.team = config, device, products, team or Team()
+        self.kernels = choose(config.model, device=device, products=products, is_training=True)
         student = make_encoder(config.model)
         if config.projection:
             student.add_projection(config.projection)
@@ -519,7 +523,7 @@ def pretrain(
             "seconds": round(clock.seconds),
             **last,
         }
-        training = {**made_of, "summary": summary}
+        training = {**made_of, **trainer.kernels.facts(), "summary": summary}
         save_model(out, trainer.teacher, name=name, training=training, card=model_card(name, training))
 
     def batches() -> Iterator[tuple[int, Portion]]:
@@ -565,7 +569,7 @@ def pretrain(
                 )
             if is_stopped:
                 save(finished=False)
-                return Outcome(False, step, n_bases, clock.seconds, last)
+                return Outcome(False, step, n_bases, clock.seconds, last, trainer.kernels.name)
             if time.monotonic() - saved_at > checkpoint_seconds:
                 save(finished=False)
                 saved_at = time.monotonic()
@@ -576,7 +580,7 @@ def pretrain(
         stream.close()  # type: ignore[attr-defined]
         if log is not None:
             log.close()
-    return Outcome(True, step, n_bases, clock.seconds, last)
+    return Outcome(True, step, n_bases, clock.seconds, last, trainer.kernels.name)
 
 
 def _enter(out: Path, resume: bool, team: Team) -> bool:
