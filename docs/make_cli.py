@@ -32,6 +32,7 @@ BED is 0-based and half-open; a region string such as `chr1:1,001-2,000` is 1-ba
 |---|---|
 | `FINDNA_GENOME` | genome that `findna pretrain` takes when nothing else is named |
 | `FINDNA_CACHE` | where fetched genomes, pulled models and indexes of read-only genomes go (default `$XDG_CACHE_HOME/findna`, else `~/.cache/findna`) |
+| `FINDNA_KERNELS` | what runs the network's blocks on a GPU: `auto` (default), `triton`, `compile` or `plain`; see docs/speed.md |
 | `FINDNA_DEBUG` | show tracebacks |
 | `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` | of `findna model pull`: another hub, a private repository, no network |
 """

@@ -28,6 +28,7 @@ from findna.errors import ConfigError
 from findna.nn.chordmixer import ChordMixer
 from findna.nn.device import has_native_bf16
 from findna.nn.encoder import initialise
+from findna.nn.kernels import choose
 from findna.record import Record
 from findna.sequence import BLANK
 from findna.train.pretrain import Portion, Trainer, views_of
@@ -111,8 +112,8 @@ def measure_speed(
 
     Returns:
         What `--json` writes: machine, settings, and `rows`, one a variant: size, what, precision, lengths,
-        bases_per_second, gflops (of the model) and share (of the best products' rate in that precision; None of
-        the limit itself and of other networks).
+        bases_per_second, gflops (of the model), share (of the best products' rate in that precision; None of
+        the limit itself and of other networks) and kernels (what ran our blocks; None of what has none).
     """
     rows: list[dict[str, Any]] = []
     for size in config.sizes:
@@ -160,10 +161,18 @@ def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[
             "bases_per_second": variant.n_bases / seconds,
             "gflops": rate / 1e9,
             "share": None if variant.what in ("products", BERT) else rate / limits[variant.precision],
+            "kernels": _kernels(size, variant, device),
         }
         for variant, seconds, rate in zip(variants, best, rates, strict=True)
         if variant.what != "products" or rate == limits[variant.precision]
     ]
+
+
+def _kernels(size: str, variant: Variant, device: torch.device) -> str | None:
+    if variant.what in ("products", "naive forward", BERT):
+        return None
+    is_training = variant.what.endswith("step")
+    return choose(SIZES[size], device=device, products=_dtype(variant.precision), is_training=is_training).name
 
 
 def _variants(size: str, precision: str, config: SpeedConfig, device: torch.device) -> Iterator[Variant]:

@@ -1,0 +1,93 @@
+"""The fused kernels of the base size cut in several ways, on a GPU: `python tests/benchmarks/bench_kernels.py`.
+
+Each row is one block over 258,560 positions (256 windows of 1,000 bases) in bf16: milliseconds, and the share of the
+device's rate on an 8192-cubed product, FLOPs counted as the model's (the backward pass computes the hidden layer again
+and that does not count). The fastest rows belong into `LARGE` or `SMALL` of findna/nn/fused.py. A cut that does not
+fit is told as such; one whose values are off says by how much.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from triton.runtime.errors import OutOfResources
+from triton.testing import do_bench
+
+from findna.config import ModelConfig
+from findna.nn import fused, kernels
+from findna.nn.fused import Tiling
+
+CUDA = torch.device("cuda")
+BF16 = torch.bfloat16
+N_WINDOWS, LENGTH = 256, 1010
+FORWARD = [
+    Tiling(128, 32, 8, 2),
+    Tiling(128, 32, 8, 3),
+    Tiling(128, 64, 8, 1),
+    Tiling(128, 64, 8, 2),
+    Tiling(64, 32, 8, 2),
+    Tiling(64, 64, 8, 2),
+    Tiling(64, 32, 4, 2),
+    Tiling(64, 64, 4, 1),
+    Tiling(32, 32, 4, 2),
+]
+BACKWARD = [
+    Tiling(64, 32, 8, 2),
+    Tiling(64, 32, 8, 1),
+    Tiling(64, 64, 8, 1),
+    Tiling(64, 32, 4, 2),
+    Tiling(128, 32, 8, 1),
+    Tiling(32, 32, 4, 2),
+    Tiling(32, 64, 4, 1),
+]
+
+
+def matrix_rate() -> float:
+    """FLOP/s of an 8192-cubed product of random bf16 values."""
+    a, b = (torch.randn(8192, 8192, device=CUDA).to(BF16) for _ in range(2))
+    return float(2 * 8192**3 / (do_bench(lambda: a @ b) / 1e3))
+
+
+def report(title: str, tiling: Tiling, run: Callable[[], object], *, flops: float, rate: float) -> None:
+    """Print a row, or that the cut does not fit."""
+    config = ModelConfig()
+    previous = fused.tilings
+    fused.tilings = lambda device, dtype: (tiling, tiling)
+    try:
+        errors = kernels.deviations(
+            kernels.find_way("triton"),
+            config.channels,
+            config.hidden,
+            device=CUDA,
+            products=BF16,
+            is_training=title == "backward",
+        )
+        milliseconds = do_bench(run)
+        note = "" if max(errors.values()) <= kernels.TOLERANCE[BF16] else f"  OFF BY {max(errors.values()):.2g}"
+        print(f"{title:9}{tiling!s:70}{milliseconds:8.3f}{flops / (milliseconds / 1e3) / rate:8.2f}{note}")
+    except OutOfResources as error:
+        print(f"{title:9}{tiling!s:70} does not fit: {error}")
+    finally:
+        fused.tilings = previous
+
+
+def main() -> None:
+    """Print the matrix rate, then one row for each cut."""
+    config, rate = ModelConfig(), matrix_rate()
+    print(f"{torch.cuda.get_device_name()}: {rate / 1e12:.0f} TFLOP/s in an 8192-cubed bf16 product")
+    n, width = N_WINDOWS * LENGTH, -(-config.channels // fused.TILE) * fused.TILE
+    turn = kernels.Turn(np.arange(0, n + 1, LENGTH), shifts=config.shifts, track_width=config.track_width, device=CUDA)
+    h = torch.randn(n, config.channels, device=CUDA)
+    w1 = torch.randn(config.hidden, width, device=CUDA, dtype=BF16) / 20
+    w2 = torch.randn(width, config.hidden, device=CUDA, dtype=BF16) / 20
+    weights = kernels.Weights(w1, w1[:, 0].contiguous(), w2, w2[:, 0].contiguous())
+    flops = 4.0 * config.channels * config.hidden * n
+    for tiling in FORWARD:
+        report("forward", tiling, lambda: fused.block_forward(h, weights, turn, False), flops=flops, rate=rate)
+    _, saved = fused.block_forward(h, weights, turn, True)
+    for tiling in BACKWARD:
+        report("backward", tiling, lambda: fused.block_backward(h, saved, weights, turn), flops=2 * flops, rate=rate)
+
+
+if __name__ == "__main__":
+    main()
