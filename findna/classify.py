@@ -81,6 +81,7 @@ class Classifier:
             both_strands=config.strand == "both",
             batch_bases=config.batch_bases,
             n_class_tokens=self.settings.n_class_tokens,
+            blocks=self.settings.blocks,
             device=device,
             products=products,
         )

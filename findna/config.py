@@ -1,6 +1,7 @@
 """Settings that travel together: the network's size, the recipes of a pretraining and of a fine-tuning, a vector."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -104,6 +105,11 @@ class ModelConfig:
     def n_blocks(self) -> int:
         """M, blocks a layer: log2 of the positions, rounded up; 1 of a Transformer."""
         return 1 if self.mixer == "transformer" else math.ceil(math.log2(self.extended_len or self.max_len))
+
+    @property
+    def depth(self) -> int:
+        """Blocks of all layers."""
+        return self.n_layers * self.n_blocks
 
     @property
     def n_added(self) -> int:
@@ -392,6 +398,28 @@ def parse_pools(text: str) -> tuple[str, ...]:
     return pools
 
 
+def parse_blocks(text: str, most: int | None = None) -> tuple[int, ...]:
+    """The block numbers of a comma list, rising; () of an empty one.
+
+    Args:
+        text: As in 5,10,20.
+        most: Blocks of the network; None if it is not known yet.
+
+    Raises:
+        ConfigError: One is no whole number, or not above the one before it, or the network has no such block.
+
+    >>> parse_blocks("5,10,20")
+    (5, 10, 20)
+    """
+    words = text.split(",") if text else []
+    blocks = [int(word) if word.isdecimal() else -1 for word in words]
+    if any(last >= block for last, block in itertools.pairwise([-1, *blocks])):
+        raise ConfigError(f"blocks must be rising numbers separated by commas, as in 5,10,20, not {text!r}")
+    if most is not None and blocks and blocks[-1] > most:
+        raise ConfigError(f"blocks {text}: the network has {most}")
+    return tuple(blocks)
+
+
 @dataclass(frozen=True)
 class FinetuneConfig:
     """Recipe of a fine-tuning; see docs/finetune.md for what was measured.
@@ -399,6 +427,8 @@ class FinetuneConfig:
     Args:
         pool: What the features are: mean, sd (standard deviation), max, min (of the bases), cls (the class tokens), or
             several of them, as in mean,cls.
+        blocks: After how many blocks the hidden states are read, as in 5,10,15,20: several stand side by side; else
+            after all.
         head: "linear", or "mlp" with one hidden layer.
         hidden: Width of the mlp's hidden layer.
         frozen: Train the head alone, on vectors that are embedded once.
@@ -424,6 +454,7 @@ class FinetuneConfig:
     """
 
     pool: str = "mean"
+    blocks: str = ""
     head: Literal["linear", "mlp"] = "linear"
     hidden: int = 128
     frozen: bool = False
@@ -457,6 +488,7 @@ class FinetuneConfig:
         _require(problems)
         if "cls" in self.pools and not self.class_tokens:
             raise ConfigError("pool cls needs class tokens: it does not go with --no-class-tokens")
+        parse_blocks(self.blocks)
 
     @property
     def pools(self) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ class Embedder:
             both_strands=config.strand == "both",
             batch_bases=config.batch_bases,
             n_class_tokens=network.config.n_class_tokens,
-            layer=config.layer,
+            blocks=(config.layer * network.config.n_blocks,),
             device=device,
             products=products,
         )

@@ -124,7 +124,7 @@ class Forward:
         both_strands: Whether each record goes through on its reverse strand too.
         batch_bases: Bases in a batch.
         n_class_tokens: Class tokens appended to a window.
-        layer: After how many layers to read; None is all.
+        blocks: After how many blocks to read, several side by side; (): after all.
         device: Where it runs.
         products: Type of the matrix products; the residual stream and what is read are float32.
     """
@@ -139,13 +139,13 @@ class Forward:
         both_strands: bool,
         batch_bases: int,
         n_class_tokens: int,
-        layer: int | None = None,
+        blocks: Sequence[int] = (),
         device: torch.device,
         products: torch.dtype,
     ) -> None:
         self.network = network.for_inference(device=device, products=products)
         self.device, self.products = device, products
-        self._readout, self._layer = readout, layer
+        self._readout, self._blocks = readout, blocks
         self._window, self._stride, self._both_strands = window, stride, both_strands
         self._batch_bases, self._n_class_tokens = batch_bases, n_class_tokens
 
@@ -229,7 +229,7 @@ class Forward:
     @torch.inference_mode()
     def _run(self, pieces: list[_Piece], batch: Batch, on_own: Callable[[list[Tensor]], None] | None) -> None:
         codes = torch.from_numpy(batch.codes).to(self.device)
-        hidden = self.network(codes, batch.rings, layer=self._layer, products=self.products)  # (positions, C)
+        hidden = self.network(codes, batch.rings, blocks=self._blocks, products=self.products)
         own = [
             (start + piece.window.own_start - piece.window.start, start + len(piece.codes))
             for start, piece in zip(batch.rings[:-1].tolist(), pieces, strict=True)

@@ -12,6 +12,16 @@ app = typer.Typer(
     no_args_is_help=True, help="Measure a model on labelled sets, beside baselines and published figures."
 )
 
+Pool = Annotated[
+    str, typer.Option("--pool", help="What frozen vectors are made of: mean, sd, max, min, cls, or several.")
+]
+Blocks = Annotated[
+    str,
+    typer.Option(
+        "--blocks", help="After how many blocks they are read, as 5,10,20; else after all.", show_default=False
+    ),
+]
+
 
 @app.command()
 def run(
@@ -45,9 +55,8 @@ def run(
             show_default=False,
         ),
     ] = None,
-    pool: Annotated[
-        str, typer.Option("--pool", help="What frozen vectors are made of: mean, sd, max, min, cls, or several.")
-    ] = "mean",
+    pool: Pool = "mean",
+    blocks: Blocks = "",
     strand: Annotated[str, typer.Option("--strand", help="Vectors of both strands (their mean), or bed.")] = "both",
     preset: Annotated[
         str, typer.Option("--preset", help="Recipe of the fine-tuning, as of findna finetune.")
@@ -87,6 +96,7 @@ def run(
         limit_test=limit_test or limit,
         strand=strand,
         pool=pool,
+        blocks=blocks,
         finetune=dataclasses.replace(recipe, epochs=epochs) if epochs else recipe,
         with_plots=with_plots,
         command=command_line(),
@@ -329,9 +339,8 @@ def study(
     n_windows: Annotated[int, typer.Option("--n-windows", min=1, help="Windows to sample.")] = 20_000,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Most training sequences of a set; 0 is all.")] = 2000,
     limit_valid: Annotated[int, typer.Option("--limit-valid", min=0, help="Most validation sequences.")] = 1000,
-    pool: Annotated[
-        str, typer.Option("--pool", help="What frozen vectors are made of: mean, sd, max, min, cls, or several.")
-    ] = "mean",
+    pool: Pool = "mean",
+    blocks: Blocks = "",
     strand: Annotated[str, typer.Option("--strand", help="Vectors of both strands (their mean), or bed.")] = "both",
     device: Device = "auto",
     precision: Precision = "auto",
@@ -374,7 +383,13 @@ def study(
     )
     caught = catch_signals()
     config = StudyConfig(
-        seeds=seeds, limit=limit, limit_valid=limit_valid, pool=pool, strand=strand, command=command_line()
+        seeds=seeds,
+        limit=limit,
+        limit_valid=limit_valid,
+        pool=pool,
+        blocks=blocks,
+        strand=strand,
+        command=command_line(),
     )
     runs = []
     try:

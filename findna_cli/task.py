@@ -52,6 +52,7 @@ def info(
         "classes": list(task.settings.classes),
         "window": task.settings.window,
         "pools": list(task.settings.pools),
+        "blocks": list(task.settings.blocks),
         "temperature": task.settings.temperature,
         "teacher": task.teacher.get("name"),
         "folder": str(task.path),

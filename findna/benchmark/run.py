@@ -19,7 +19,7 @@ from findna import __version__, plots
 from findna.benchmark.audit import is_leaked
 from findna.benchmark.baselines import RECIPES, Data, Prediction, Probabilities, fit_cnn, fit_vectors, fit_words
 from findna.benchmark.suites import BenchmarkTask, Splits
-from findna.config import FinetuneConfig, ModelConfig, parse_pools
+from findna.config import FinetuneConfig, ModelConfig, parse_blocks, parse_pools
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, TableError
@@ -57,6 +57,7 @@ class BenchmarkConfig:
         limit_test: Most validation and most test sequences; 0 is all.
         strand: "both" averages the vectors of the two strands, "bed" takes the sequence as it is written.
         pool: What the frozen vectors are made of: a comma list of `findna.config.POOLS`.
+        blocks: After how many blocks they are read, as in 5,10,20; else after all.
         finetune: Recipe of the fine-tuning; its seed is the run's.
         with_plots: Whether ROC, confusion matrix and calibration of each mode's first seed are drawn.
         command: The command line, for the report.
@@ -68,6 +69,7 @@ class BenchmarkConfig:
     limit_test: int = 0
     strand: str = "both"
     pool: str = "mean"
+    blocks: str = ""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     with_plots: bool = False
     command: str = ""
@@ -230,7 +232,8 @@ class _Bench:
         if mode in RECIPES:
             facts["recipe"] = RECIPES[mode]
         if mode in ("probe", "random"):
-            facts |= {"strand": config.strand, "pool": config.pool, "model": asdict(self.teacher.config)}
+            facts |= {"strand": config.strand, "pool": config.pool, "blocks": config.blocks}
+            facts["model"] = asdict(self.teacher.config)
         if mode in ("probe", "finetune"):
             facts["model_sha256"] = self.teacher.sha256
         if mode == "finetune":
@@ -305,7 +308,9 @@ class _Bench:
 
     def _embed(self, network: Encoder) -> dict[str, NDArray[np.float32]]:
         began = time.monotonic()
-        settings = probe_settings(network.config, classes=self.classes, pool=self.config.pool)
+        settings = probe_settings(
+            network.config, classes=self.classes, pool=self.config.pool, blocks=self.config.blocks
+        )
         encoder = network.for_inference(device=self.device, products=self.products)
         vectors = {}
         for name, split in self.splits._asdict().items():
@@ -403,12 +408,13 @@ def _joined(corpora: Sequence[Corpus]) -> Corpus:
     return corpus_of(corpus[index] for corpus in corpora for index in range(len(corpus)))
 
 
-def probe_settings(model: ModelConfig, *, classes: tuple[str, ...], pool: str) -> TaskSettings:
-    """How a frozen probe's vectors are made: the network's own windows, end to end, and the pools of a comma list."""
+def probe_settings(model: ModelConfig, *, classes: tuple[str, ...], pool: str, blocks: str) -> TaskSettings:
+    """How a frozen probe's vectors are made: the network's own windows, end to end, comma lists of pools and blocks."""
     return TaskSettings(
         objective="classification",
         classes=classes,
         pools=parse_pools(pool),
+        blocks=parse_blocks(blocks, model.depth),
         n_class_tokens=model.n_class_tokens,
         window=model.window,
         stride=model.window,

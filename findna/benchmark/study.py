@@ -64,6 +64,7 @@ class StudyConfig:
         limit: Most training sequences of a labelled set; 0 is all.
         limit_valid: Most validation sequences; 0 is all.
         pool: What the frozen vectors are made of: a comma list of `findna.config.POOLS`.
+        blocks: After how many blocks they are read, as in 5,10,20; else after all.
         strand: "both" averages the vectors of the two strands, "bed" takes the sequence as it is written.
         command: The command line, for the table.
     """
@@ -72,6 +73,7 @@ class StudyConfig:
     limit: int = 2000
     limit_valid: int = 1000
     pool: str = "mean"
+    blocks: str = ""
     strand: str = "both"
     command: str = ""
 
@@ -211,6 +213,8 @@ class _Study:
         """Of all that decides the figures of a run."""
         sets = {name: [split.sha256 for split in pair] for name, pair in self.sets.items()}
         read_out = {"pool": self.config.pool, "strand": self.config.strand, "sets": sets}
+        if self.config.blocks:
+            read_out["blocks"] = self.config.blocks
         return _digest({"network": self._network_key(variant, recipe), **read_out})
 
     def measure(self, variant: Variant, recipe: PretrainConfig) -> dict[str, Any]:
@@ -225,6 +229,7 @@ class _Study:
             "scores": scores,
             **figures,
             "pool": self.config.pool,
+            "blocks": self.config.blocks,
             "strand": self.config.strand,
             "n": {name: [len(split) for split in pair] for name, pair in self.sets.items()},
             "config": _stored(recipe),
@@ -269,7 +274,9 @@ class _Study:
 
     def _score(self, network: Encoder, train: LabelledSet, valid: LabelledSet) -> float:
         """AUROC on the validation split of a logistic regression on frozen vectors, its penalty chosen there too."""
-        settings = probe_settings(network.config, classes=train.classes, pool=self.config.pool)
+        settings = probe_settings(
+            network.config, classes=train.classes, pool=self.config.pool, blocks=self.config.blocks
+        )
         encoder = network.for_inference(device=self.device, products=self.products)
         first, second = (
             Data(

@@ -44,6 +44,7 @@ class TaskSettings:
         stride: Bases between two windows.
         temperature: Divides the scores of a sequence before they become probabilities; 1 is uncalibrated.
         joined_temperature: The same for a sequence of more than one window; None: as `temperature`.
+        blocks: After how many blocks the hidden states are read, rising; (): after all.
     """
 
     objective: str
@@ -54,11 +55,17 @@ class TaskSettings:
     stride: int
     temperature: float = 1.0
     joined_temperature: float | None = None
+    blocks: tuple[int, ...] = ()
 
     @property
     def n_outputs(self) -> int:
         """Values that the head gives: one a class, or one."""
         return 1 if self.objective == "regression" else len(self.classes)
+
+    def n_features(self, channels: int) -> int:
+        """F, the values of a sequence that the head takes, of a network of so many channels."""
+        width = channels * max(1, len(self.blocks))
+        return n_features(self.pools, channels=width, n_class_tokens=self.n_class_tokens)
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,7 @@ def load_task(name: str | Path) -> TaskModel:
         else:
             network = _teacher_of(folder, teacher, encoder["sha256"])
         head = Head(shape["n_features"], settings.n_outputs, hidden=shape["hidden"])
-        expected = n_features(settings.pools, channels=network.config.channels, n_class_tokens=settings.n_class_tokens)
+        expected = settings.n_features(network.config.channels)
         if head.n_features != expected:
             raise ModelError(
                 f"task {folder}: the head takes {head.n_features} features and the encoder gives {expected}"

@@ -4,7 +4,8 @@ Inside, on a CPU, the stream is channels first, (C, positions); outside, hidden 
 """
 
 import dataclasses
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -50,42 +51,31 @@ class ChordMixer(Encoder):
         rings: NDArray[np.int64],
         *,
         noise: Tensor | None = None,
-        layer: int | None = None,
+        blocks: Sequence[int] = (),
         products: torch.dtype = torch.float32,
         dropout: float = 0.0,
     ) -> Tensor:
-        """Hidden states of every position, float32, shape (sum of lengths, C).
+        """Hidden states of every position, float32, shape (sum of lengths, C), or C times as many as are read.
 
         Args:
             codes: Packed codes, shape (sum of lengths,), uint8 or integer.
             rings: Where each ring begins, and the end; shape (B + 1,), on the host.
             noise: Added to the one-hot rows, shape (sum of lengths, 5).
-            layer: After how many layers to stop; 0 is the stem, None is all of them.
+            blocks: After how many blocks to read, rising; 0 is the stem, () is after all. Several stand side by side.
             products: Type of the matrix products.
             dropout: Share that each block drops of its hidden layer and of the update that it rotates, in training.
 
         Raises:
-            ValueError: `layer` is out of range.
+            ValueError: There are no such blocks.
         """
-        blocks = self.first_blocks(layer)
+        depths = self.depths(blocks)
         choice = kernels.choose(
             self.config, device=codes.device, products=products, dropout=dropout, is_training=torch.is_grad_enabled()
         )
         if choice.name != "plain":
-            turns = [
-                kernels.Turn(rings, shifts=shifts, track_width=width, device=codes.device)
-                for shifts, width in self._tracks()
-            ]
-            return kernels.hidden_states(
-                self.stem,
-                [tuple(block.parameters()) for block in blocks],
-                codes,
-                turns=[turns[self._is_added(index)] for index in range(len(blocks))],
-                noise=noise,
-                products=products,
-                way=kernels.find_way(choice.name),
-            )
-        weights = [block.weights() for block in blocks]  # type: ignore[operator]
+            way = kernels.find_way(choice.name)
+            return self.on_rows(codes, rings, depths=depths, noise=noise, products=products, way=way)
+        weights = [block.weights() for block in self.blocks[: depths[-1]]]  # type: ignore[operator]
         bases = torch.arange(len(ALPHABET), device=codes.device)[:, None]
         parts = []
         for first, last in self._groups(codes.device, rings):
@@ -95,9 +85,39 @@ class ChordMixer(Encoder):
             h = torch.addmm(self.stem.bias[:, None], self.stem.weight, rows)  # (C, positions)
             both = self._rotations(rings[first : last + 1] - rings[first], codes.device)
             rotations = [both[self._is_added(index)] for index in range(len(weights))]
-            share = dropout if torch.is_grad_enabled() else 0.0
-            parts.append(mix(h, weights, rotations, products=products, dropout=share))
+            states = []
+            for start, stop in itertools.pairwise((0, *depths)):
+                share = dropout if torch.is_grad_enabled() else 0.0
+                h = mix(h, weights[start:stop], rotations[start:stop], products=products, dropout=share)
+                states.append(h)
+            parts.append(states[0] if len(states) == 1 else torch.cat(states))
         return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).T
+
+    def on_rows(
+        self,
+        codes: Tensor,
+        rings: NDArray[np.int64],
+        *,
+        depths: Sequence[int],
+        noise: Tensor | None = None,
+        products: torch.dtype,
+        way: kernels.Way,
+    ) -> Tensor:
+        """What `forward` gives after these numbers of blocks, as a GPU computes it."""
+        turns = [
+            kernels.Turn(rings, shifts=shifts, track_width=width, device=codes.device)
+            for shifts, width in self._tracks()
+        ]
+        return kernels.hidden_states(
+            self.stem,
+            [tuple(block.parameters()) for block in self.blocks[: depths[-1]]],
+            codes,
+            depths=depths,
+            turns=[turns[self._is_added(index)] for index in range(depths[-1])],
+            noise=noise,
+            products=products,
+            way=way,
+        )
 
     def _rotations(self, rings: NDArray[np.int64], device: torch.device) -> list[Rotation]:
         """Of a layer's own blocks, then of those that an extension added."""

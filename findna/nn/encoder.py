@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self, TypeVar
 
 import torch
@@ -31,16 +31,16 @@ class Encoder(nn.Module):
         self.head = nn.Linear(config.channels, len(ALPHABET))
         self.projection: nn.Module = nn.Identity()  # what a pretraining may contrast class tokens through
 
-    def first_blocks(self, layer: int | None) -> nn.ModuleList:
-        """The blocks of the first layers: none of them at 0, all where `layer` is None.
+    def depths(self, blocks: Sequence[int]) -> tuple[int, ...]:
+        """After how many blocks the hidden states are read: after all, where `blocks` names none.
 
         Raises:
-            ValueError: `layer` is out of range.
+            ValueError: There is no such block, or they do not rise.
         """
-        n_layers = self.config.n_layers if layer is None else layer
-        if not 0 <= n_layers <= self.config.n_layers:
-            raise ValueError(f"layer {layer} must lie in 0 to {self.config.n_layers}")
-        return self.blocks[: n_layers * self.config.n_blocks]
+        depths = tuple(blocks) or (len(self.blocks),)
+        if list(depths) != sorted({*depths}) or not 0 <= depths[0] <= depths[-1] <= len(self.blocks):
+            raise ValueError(f"blocks {depths} must rise, and lie in 0 to {len(self.blocks)}")
+        return depths
 
     def add_projection(self, width: int) -> None:
         """Contrast the class tokens through an MLP, C -> H -> width; it is no part of a stored model."""

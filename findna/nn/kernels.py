@@ -5,10 +5,11 @@ the functions below through torch.compile, `plain` the path of the CPU. FINDNA_K
 Before a way is taken it has run one small block on the device and agreed with torch.
 
 In training a block keeps its input in the type of the products and nothing else: the backward pass computes the
-hidden layer again, so memory is a third of what autograd would keep.
+hidden layer again, so memory is a quarter of what autograd would keep.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any, NamedTuple
@@ -157,7 +158,9 @@ def _problem(
             return f"{channels} channels are more than {MAX_CHANNELS}"
     limit = TOLERANCE[products]
     try:
-        errors = deviations(find_way(name), channels, hidden, device=device, products=products, is_training=is_training)
+        with warnings.catch_warnings(action="ignore"):  # compilers advise, once a process, on what was meant
+            way = find_way(name)
+            errors = deviations(way, channels, hidden, device=device, products=products, is_training=is_training)
     except Exception as error:  # a compiler, its driver and its cache fail in ways of their own
         return " ".join(f"{type(error).__name__}: {error}".split())[:300]
     wrong = [f"its {part} is off by {error:.2g} of its norm" for part, error in errors.items() if not error <= limit]
@@ -212,7 +215,7 @@ def find_way(name: str) -> Way:
         ImportError: Triton is not installed.
     """
     if name == "compile":
-        return _torch_way(torch.compile(_mix), torch.compile(_mix_back))
+        return _torch_way(torch.compile(_mix, dynamic=True), torch.compile(_mix_back, dynamic=True))
     from findna.nn import fused
 
     return Way(fused.block_forward, fused.block_backward, hidden=fused.HIDDEN, channels=fused.TILE)
@@ -223,17 +226,19 @@ def hidden_states(
     blocks: Sequence[Sequence[Tensor]],
     codes: Tensor,
     *,
+    depths: Sequence[int],
     turns: Sequence[Turn],
     noise: Tensor | None,
     products: torch.dtype,
     way: Way,
 ) -> Tensor:
-    """Hidden states of every position after some blocks, float32, shape (T, C).
+    """Hidden states of every position after some blocks, float32, shape (T, C for each of the depths).
 
     Args:
         stem: Of the network.
         blocks: The weights of those to go through, each in the order of `Weights`.
         codes: Packed codes, shape (T,), uint8: the one-hot rows are made here, on the device.
+        depths: After how many blocks to read, rising.
         turns: The rotation of each block.
         noise: Added to the one-hot rows, shape (T, 5).
         products: Type of the matrix products.
@@ -241,15 +246,18 @@ def hidden_states(
     """
     rows = (codes[:, None] == torch.arange(len(ALPHABET), device=codes.device)).float()  # a blank is a zero row
     h = F.linear(rows if noise is None else rows + noise, stem.weight, stem.bias)
-    for weights, turn in zip(_padded(blocks, way, products), turns, strict=True):
+    states = [h] if 0 in depths else []
+    for n_done, (weights, turn) in enumerate(zip(_padded(blocks, way, products), turns, strict=True), start=1):
         h = _block(h, weights, turn, way)
-    return h
+        if n_done in depths:
+            states.append(h)
+    return states[0] if len(states) == 1 else torch.cat(states, dim=1)
 
 
 def _padded(blocks: Sequence[Sequence[Tensor]], way: Way, products: torch.dtype) -> list[Weights]:
-    """The weights of all blocks in the products' type, padded, in a few calls however many blocks there are."""
-    if not blocks:
-        return []
+    """The weights of all blocks in the products' type; where they are padded, in a few calls for all blocks."""
+    if not blocks or way.hidden == way.channels == 1:
+        return [Weights(*(tensor.to(products) for tensor in block)) for block in blocks]
     w1, b1, w2, b2 = (torch.stack(tensors).to(products) for tensors in zip(*blocks, strict=True))
     hidden, channels = -w1.shape[1] % way.hidden, -w1.shape[2] % way.channels
     padded = (

@@ -97,16 +97,16 @@ class Transformer(Encoder):
         rings: NDArray[np.int64],
         *,
         noise: Tensor | None = None,
-        layer: int | None = None,
+        blocks: Sequence[int] = (),
         products: torch.dtype = torch.float32,
         dropout: float = 0.0,
     ) -> Tensor:
         """Hidden states of every position, float32, shape (sum of lengths, C); as `ChordMixer.forward`.
 
         Raises:
-            ValueError: `layer` is out of range.
+            ValueError: There are no such blocks.
         """
-        blocks = self.first_blocks(layer)
+        depths = self.depths(blocks)
         weight = F.pad(self.stem.weight, (0, BLANK + 1 - len(ALPHABET)))  # a zero row has a zero column
         h = F.embedding(codes.int(), weight.T) + self.stem.bias  # (positions, C)
         if noise is not None:
@@ -114,9 +114,12 @@ class Transformer(Encoder):
         runs = ring_runs(rings)
         longest = max((run.length for run in runs), default=0)
         turns = rotary(longest, self.config.track_width, device=codes.device)
-        for block in blocks:
+        states = [h] if 0 in depths else []
+        for n_done, block in enumerate(self.blocks[: depths[-1]], start=1):
             h = block(h, runs, turns, products, dropout if torch.is_grad_enabled() else 0.0)
-        return h
+            if n_done in depths:
+                states.append(h)
+        return states[0] if len(states) == 1 else torch.cat(states, dim=1)
 
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:

@@ -137,7 +137,7 @@ def features_of(
 ) -> Tensor:
     """The features of a batch's windows, shape (B, F), on the device; differentiable."""
     codes = torch.from_numpy(work.batch.codes).to(device, non_blocking=True)
-    hidden = network(codes, work.batch.rings, products=products, dropout=dropout)  # (positions, C)
+    hidden = network(codes, work.batch.rings, blocks=settings.blocks, products=products, dropout=dropout)
     return pool_features(
         hidden, work.batch.rings, work.own, pools=settings.pools, n_class_tokens=settings.n_class_tokens
     )

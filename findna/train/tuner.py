@@ -12,14 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from findna.config import FinetuneConfig, ModelConfig
+from findna.config import FinetuneConfig, ModelConfig, parse_blocks
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, TrainingError
 from findna.models.task import TaskSettings
 from findna.nn.chordmixer import ChordMixer, extended
 from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
-from findna.nn.pooling import n_features
 from findna.train.checkpoint import check_same_shapes
 from findna.train.features import (
     Windows,
@@ -46,7 +45,7 @@ def settings_of(config: FinetuneConfig, model: ModelConfig, labelled: LabelledSe
     """What a config makes of a teacher and a training split.
 
     Raises:
-        ConfigError: The window is longer than the teacher's rings.
+        ConfigError: The window is longer than the teacher's rings, or there are no such blocks.
     """
     n_class_tokens = model.n_class_tokens if config.class_tokens else 0
     longest = max((model.extended_len or model.max_len) - n_class_tokens, config.extend)
@@ -59,6 +58,7 @@ def settings_of(config: FinetuneConfig, model: ModelConfig, labelled: LabelledSe
         objective=labelled.objective,
         classes=labelled.classes,
         pools=config.pools,
+        blocks=parse_blocks(config.blocks, model.depth),
         n_class_tokens=n_class_tokens,
         window=window,
         stride=window,
@@ -81,7 +81,7 @@ def make_network(config: FinetuneConfig, teacher: Encoder) -> Encoder:
 
 def make_head(config: FinetuneConfig, model: ModelConfig, settings: TaskSettings) -> Head:
     """A new head: its hidden layer is drawn from the seed, its output layer begins at zero."""
-    width = n_features(settings.pools, channels=model.channels, n_class_tokens=settings.n_class_tokens)
+    width = settings.n_features(model.channels)
     hidden = config.hidden if config.head == "mlp" else 0
     head = Head(width, settings.n_outputs, hidden=hidden, dropout=config.dropout)
     generator = torch.Generator().manual_seed(config.seed)

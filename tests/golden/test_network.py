@@ -99,7 +99,7 @@ def test_full_network_gives_the_published_values(full, tmp_path, tag, dtype, lim
     batch = pack([codes], n_class_tokens=10)
     for layer, (mean, sd) in enumerate(golden["layer_mean_std"], start=1):
         with torch.no_grad():
-            hidden = network(torch.from_numpy(batch.codes), batch.rings, layer=layer, products=dtype)
+            hidden = network(torch.from_numpy(batch.codes), batch.rings, blocks=[layer * 10], products=dtype)
         assert [float(hidden.mean()), float(hidden.std())] == pytest.approx([mean, sd], abs=limit)
     logits = network.nucleotide_logits(hidden).detach()
     for key, values in golden["encoder_first10"].items():

@@ -12,7 +12,7 @@ from findna.nn.chordmixer import ChordMixer, initialise
 from findna.sequence import BLANK
 
 
-def slow_forward(network, sequence, noise=None, *, layer=None):
+def slow_forward(network, sequence, noise=None, *, n_blocks=None):
     """Hidden states (L, C) of one ring: E[t] = W_e x[t] + b_e, then h[t, c] += z[(t + s(c)) mod L, c] a block."""
     config = network.config
     weights = {name: value.detach().double().numpy() for name, value in network.state_dict().items()}
@@ -25,8 +25,8 @@ def slow_forward(network, sequence, noise=None, *, layer=None):
         if noise is not None:
             x = x + noise[t]
         h[t] = weights["stem.weight"] @ x + weights["stem.bias"]
-    n_layers = config.n_layers if layer is None else layer
-    for block in range(n_layers * math.ceil(math.log2(config.max_len))):
+    in_all = config.n_layers * math.ceil(math.log2(config.max_len))
+    for block in range(in_all if n_blocks is None else n_blocks):
         w1, b1, w2, b2 = (weights[f"blocks.{block}.{name}"] for name in
                           ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"))  # fmt: skip
         z = np.zeros_like(h)
@@ -72,16 +72,21 @@ def test_packed_rings_of_any_length_are_as_the_equations_say(config, with_noise)
         np.testing.assert_allclose(found[start:end], expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
-def test_layer_stops_the_forward_after_as_many_layers():
+def test_hidden_states_are_read_after_any_blocks_side_by_side():
     config = CONFIGS[0]
     network = initialise(ChordMixer(config), 5).double()
     sequence = np.array([0, 1, 2, 3, 4, 5, 5], np.uint8)
-    for layer in range(config.n_layers + 1):
-        with torch.no_grad():
-            found = network(torch.from_numpy(sequence), np.array([0, 7]), layer=layer, products=torch.float64)
-        np.testing.assert_allclose(found, slow_forward(network, sequence, layer=layer), rtol=0, atol=1e-12)
-    with pytest.raises(ValueError, match="layer 3 must lie in 0 to 2"):
-        network(torch.from_numpy(sequence), np.array([0, 7]), layer=3)
+    n_blocks = len(network.blocks)
+    each = [slow_forward(network, sequence, n_blocks=n) for n in range(n_blocks + 1)]
+    for blocks in ([0], [1], [n_blocks], [0, 1, n_blocks], range(n_blocks + 1)):
+        expected = np.concatenate([each[n] for n in blocks], axis=1)
+        for is_training in (False, True):
+            with torch.set_grad_enabled(is_training):
+                found = network(torch.from_numpy(sequence), np.array([0, 7]), blocks=blocks, products=torch.float64)
+            np.testing.assert_allclose(found.detach(), expected, rtol=0, atol=1e-12)
+    for blocks in ([n_blocks + 1], [-1], [2, 1], [1, 1]):
+        with pytest.raises(ValueError, match=f"must rise, and lie in 0 to {n_blocks}"):
+            network(torch.from_numpy(sequence), np.array([0, 7]), blocks=blocks)
 
 
 def test_training_forward_is_the_inference_forward():

@@ -26,7 +26,7 @@ def task(objective="classification", *, pools=("mean",), n_class_tokens=3, **set
     settings = {"window": 20, "stride": 20, **settings}
     chosen = TaskSettings(objective, classes, pools, n_class_tokens, **settings)
     torch.manual_seed(0)
-    head = Head(6 * sum(n_class_tokens if pool == "cls" else 1 for pool in pools), chosen.n_outputs, hidden=4)
+    head = Head(chosen.n_features(6), chosen.n_outputs, hidden=4)
     with torch.no_grad():
         head.out.weight.mul_(8)  # far from even odds
     network = initialise(ChordMixer(MODEL), 2)
@@ -52,7 +52,9 @@ def only(model, item, **config):
 def outputs(model, codes, own_start=0):
     """What the head gives of one window."""
     batch = pack([codes], n_class_tokens=model.settings.n_class_tokens)
-    hidden = model.network(torch.from_numpy(batch.codes), batch.rings)
+    blocks = model.settings.blocks or (model.network.config.depth,)
+    after = [model.network(torch.from_numpy(batch.codes), batch.rings, blocks=[block]) for block in blocks]
+    hidden = torch.cat(after, dim=1)
     states = {"mean": hidden[own_start : len(codes)].mean(0), "cls": hidden[len(codes) :].flatten()}
     features = torch.cat([states[pool] for pool in model.settings.pools])
     return model.head(features[None])[0].double().numpy()
@@ -63,9 +65,12 @@ def softmax(x):
     return e / e.sum()
 
 
-@pytest.mark.parametrize(("pools", "n_class_tokens"), [(("mean",), 3), (("mean", "cls"), 3), (("mean",), 0)])
-def test_one_window_is_the_softmax_of_the_head_at_the_temperature(pools, n_class_tokens):
-    model = task(pools=pools, n_class_tokens=n_class_tokens, temperature=2.0, joined_temperature=9.0)
+@pytest.mark.parametrize(
+    ("pools", "n_class_tokens", "blocks"),
+    [(("mean",), 3, ()), (("mean", "cls"), 3, ()), (("mean",), 0, ()), (("mean", "cls"), 3, (0, 2, 3))],
+)
+def test_one_window_is_the_softmax_of_the_head_at_the_temperature(pools, n_class_tokens, blocks):
+    model = task(pools=pools, n_class_tokens=n_class_tokens, temperature=2.0, joined_temperature=9.0, blocks=blocks)
     item = record("ACGTTGCAACGG", chrom="chr1", start=5, end=17, strand="+")
     p = softmax(outputs(model, item.codes) / 2)
     row = only(model, item)

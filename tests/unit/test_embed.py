@@ -30,10 +30,10 @@ def record(text, row=0, **fields):
     return Record(f"r{row}", codes, n_iupac, row, "made", **fields)
 
 
-def hidden(codes, *, layer=None):
+def hidden(codes, *, blocks=()):
     batch = pack([codes], n_class_tokens=3)
     with torch.no_grad():
-        return network()(torch.from_numpy(batch.codes), batch.rings, layer=layer).numpy()
+        return network()(torch.from_numpy(batch.codes), batch.rings, blocks=blocks).numpy()
 
 
 def only(embedder, item, **kwargs):
@@ -78,7 +78,7 @@ def test_class_tokens_are_averaged_over_windows_by_the_bases_they_own():
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_layer_says_after_how_many_layers_to_read(layer):
     item = record("ACGTACC")
-    expected = hidden(item.codes, layer=layer)[:7].mean(0)
+    expected = hidden(item.codes, blocks=[layer * MODEL.n_blocks])[:7].mean(0)
     np.testing.assert_allclose(only(embedder(layer=layer), item).x[0], expected, rtol=1e-5)
 
 

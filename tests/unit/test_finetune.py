@@ -94,9 +94,10 @@ def state_of(out):
         dataclasses.replace(CONFIG, frozen=True),
         dataclasses.replace(CONFIG, frozen=True, head="mlp", hidden=8),
         dataclasses.replace(CONFIG, pool="mean,cls,max", head="mlp", hidden=8, reverse_complement=0.5),
+        dataclasses.replace(CONFIG, pool="mean,sd", blocks="0,2,5"),
         dataclasses.replace(CONFIG, class_tokens=False, window=16, class_weights="balanced"),
     ],
-    ids=["whole", "probe", "frozen-mlp", "mlp", "windows"],
+    ids=["whole", "probe", "frozen-mlp", "mlp", "blocks", "windows"],
 )
 def test_what_can_be_learned_is_learned_and_figures_are_those_of_what_is_stored(tmp_path, teacher, config):
     outcome = run(tmp_path / "run", teacher, dataclasses.replace(config, epochs=8, patience=0), test=TEST)
@@ -490,3 +491,8 @@ def test_all_problems_of_a_recipe_are_named_at_once():
         FinetuneConfig(pool="mean,mean")
     with pytest.raises(ConfigError, match="pool cls needs class tokens"):
         FinetuneConfig(pool="cls", class_tokens=False)
+    for blocks in ("5,2", "2,2", "-1", "1;2", "a", ","):
+        with pytest.raises(ConfigError, match="blocks must be rising numbers"):
+            FinetuneConfig(blocks=blocks)
+    with pytest.raises(ConfigError, match="blocks 2,7: the network has 6"):
+        settings_of(FinetuneConfig(blocks="2,7"), MODEL, labelled(4, seed=0))

@@ -137,17 +137,18 @@ def test_order_matters_to_it(network):
     assert (tokens[0] - tokens[1]).abs().max() > 1e-4
 
 
-def test_layers_and_noise_are_read_as_of_a_chordmixer(network):
+def test_blocks_and_noise_are_read_as_of_a_chordmixer(network):
     sequences = random_sequences(6, 4)
-    stem = outputs(network, sequences, layer=0)
+    stem = outputs(network, sequences, blocks=[0])
     expected = torch.nn.functional.pad(network.stem.weight, (0, 1)).T[sequences[0].tolist()] + network.stem.bias
     assert torch.allclose(stem[:6], expected)
-    assert torch.equal(outputs(network, sequences, layer=2), outputs(network, sequences))
-    with pytest.raises(ValueError, match="layer 3 must lie in 0 to 2"):
-        outputs(network, sequences, layer=3)
+    last = outputs(network, sequences)
+    assert torch.equal(outputs(network, sequences, blocks=[0, 2]), torch.cat([stem, last], dim=1))
+    with pytest.raises(ValueError, match="must rise, and lie in 0 to 2"):
+        outputs(network, sequences, blocks=[3])
     noise = torch.randn(14, 5, generator=torch.Generator().manual_seed(1))
     assert torch.allclose(
-        outputs(network, sequences, layer=0, noise=noise), stem + noise @ network.stem.weight.T, atol=1e-6
+        outputs(network, sequences, blocks=[0], noise=noise), stem + noise @ network.stem.weight.T, atol=1e-6
     )
 
 
