@@ -1,0 +1,133 @@
+"""Networks and batches on which ways of `findna.nn.kernels` are held against the CPU's path.
+
+Triton's interpreter must be asked for before Triton is imported, hence the other process.
+"""
+
+import itertools
+import math
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+
+from findna.config import ModelConfig
+from findna.data.batch import pack
+from findna.nn import kernels
+from findna.nn.chordmixer import ChordMixer, extended, initialise
+
+TINY = ModelConfig(channels=44, hidden=64, track_width=4, n_layers=1, max_len=34, n_class_tokens=3)
+NETWORKS = {
+    "tiny": TINY,
+    "published width": ModelConfig(n_layers=1, max_len=4, n_class_tokens=3),  # five tiles, the last one cut
+    "odd width": ModelConfig(channels=70, hidden=48, track_width=9, n_layers=2, max_len=8, n_class_tokens=2),
+    "extended": ModelConfig(channels=44, hidden=64, track_width=4, n_layers=1, max_len=16, n_class_tokens=3),
+}
+LENGTHS = (1, 20, 7, 7)
+"""Of a batch's sequences: the largest shift, 512 of eleven tracks, is longer than any."""
+
+
+def network_of(case: str) -> ChordMixer:
+    network = initialise(ChordMixer(NETWORKS[case]), 1)
+    return initialise(extended(network, 60), 2) if case == "extended" else network
+
+
+def batch_of(network: ChordMixer):
+    """Codes with N and masked bases, (T,); rings; noise (T, 5)."""
+    rng = np.random.default_rng(0)
+    sequences = [rng.integers(0, 6, size=n, dtype=np.uint8) for n in LENGTHS]
+    batch = pack(sequences, n_class_tokens=network.config.n_class_tokens)
+    noise = 0.2 * rng.standard_normal((len(batch.codes), 5))
+    return torch.from_numpy(batch.codes), batch.rings, torch.from_numpy(noise).float()
+
+
+def hidden_states(network, codes, rings, *, way, noise=None, products=torch.float32, depths=()):
+    """Through a way of `findna.nn.kernels`, through the torch that it is held against, or through "plain" code."""
+    if way == "plain":
+        return network(codes, rings, noise=noise, products=products, blocks=depths)
+    found = kernels.TORCH if way == "torch" else kernels.find_way(way)
+    return network.on_rows(codes, rings, depths=network.depths(depths), noise=noise, products=products, way=found)
+
+
+def values_of(case, way, *, device="cpu", products=torch.float32, with_noise=False):
+    """Hidden states after the first and the last block, and the gradient of every weight of one random sum of them."""
+    network = network_of(case).to(device)
+    codes, rings, noise = batch_of(network)
+    noise = noise.to(device) if with_noise else None
+    hidden = hidden_states(
+        network, codes.to(device), rings, way=way, noise=noise, products=products, depths=(1, len(network.blocks))
+    )
+    weights = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(1)).to(device)
+    parameters = {key: p for key, p in network.named_parameters() if not key.startswith("head")}
+    gradients = torch.autograd.grad((hidden * weights).sum(), list(parameters.values()))
+    values = {"hidden states": hidden, **dict(zip(parameters, gradients, strict=True))}
+    return {key: value.detach().cpu() for key, value in values.items()}
+
+
+def differences(case, way, *, device="cpu", products=torch.float32, with_noise=False):
+    """Of hidden states and gradients, how far they are from those of the CPU in float32, as a share of the norm."""
+    expected = values_of(case, "plain", with_noise=with_noise)
+    found = values_of(case, way, device=device, products=products, with_noise=with_noise)
+    assert found.keys() == expected.keys()
+    return {key: float((found[key] - value).norm() / value.norm()) for key, value in expected.items()}
+
+
+def alone_and_together(case, way, *, device="cpu", products=torch.float32):
+    """Hidden states of each sequence alone, without a gradient, and in one batch, with one."""
+    network = network_of(case).to(device)
+    codes, rings, _ = batch_of(network)
+    codes = codes.to(device)
+    together = hidden_states(network, codes, rings, way=way, products=products).detach().cpu()
+    pairs = []
+    for start, end in itertools.pairwise(rings):
+        with torch.inference_mode():
+            alone = hidden_states(network, codes[start:end], np.array([0, end - start]), way=way, products=products)
+        pairs.append((alone.cpu().numpy(), together[start:end].numpy()))
+    return pairs
+
+
+def shared_memory(config: ModelConfig, *, capability: int) -> tuple[int, int]:
+    """Bytes that the kernels of a size take on a GPU that need not be here: forward, backward; Triton compiles them."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from findna.nn import fused
+
+    found = []
+    tilings = fused.LARGE if capability == 90 else fused.SMALL
+    for kernel, tiling in zip((fused._forward, fused._backward), tilings, strict=True):
+        values = {
+            "channels": config.channels,
+            "width": math.ceil(config.channels / fused.TILE) * fused.TILE,
+            "hidden": config.hidden,
+            "track_width": config.track_width,
+            "n_tracks": len(config.shifts),
+            "vector": math.gcd(config.channels, config.track_width, 4),
+            "is_saved": True,
+            "tile": fused.TILE,
+            "positions": tiling.positions,
+            "step": tiling.hidden,
+        }
+        types = dict.fromkeys(("h", "out", "grad", "dh", "db1", "db2"), "*fp32") | {"target": "*i32", "n": "i32"}
+        signature = {name: "constexpr" if name in values else types.get(name, "*bf16") for name in kernel.arg_names}
+        constants = {name: value for name, value in values.items() if name in signature}
+        aligned = {
+            (index,): [["tt.divisibility", 16]] for index, kind in enumerate(signature.values()) if kind.startswith("*")
+        }
+        source = ASTSource(kernel, signature, constexprs=constants, attrs=aligned)
+        options = {"num_warps": tiling.warps, "num_stages": tiling.stages}
+        target = GPUTarget("cuda", capability, 32)
+        found.append(triton.compile(source, target=target, options=options).metadata.shared)
+    return found[0], found[1]
+
+
+def process(**environment: str) -> ProcessPoolExecutor:
+    """A process with an environment of its own from its start on."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin, initargs=(environment,))
+
+
+def _begin(environment) -> None:
+    os.environ |= environment
+    torch.set_num_threads(1)
