@@ -104,7 +104,7 @@ class Classifier:
 
     def _answers(self, slots: list[Joined]) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
         settings = self.settings
-        scores = np.array([np.mean(slot.by_strand(0), axis=0) for slot in slots]).reshape(-1, settings.n_outputs)
+        scores = np.array([np.mean(slot.by_strand(), axis=0) for slot in slots]).reshape(-1, settings.n_outputs)
         is_joined = np.array([slot.obs["n_windows"] > 1 for slot in slots], dtype=np.bool_)
         values = probabilities(scores, settings, is_joined)
         if settings.objective == "regression":

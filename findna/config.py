@@ -307,80 +307,8 @@ PRESETS: dict[str, PretrainConfig] = {
 }
 
 
-POOLINGS = ("mean", "cls", "max")
-STRANDS = ("bed", "+", "-", "both")
-
-
-@dataclass(frozen=True)
-class EmbedConfig:
-    """What is in a vector.
-
-    Args:
-        pool: What X holds: mean, cls (the K class tokens end to end) or max.
-        with_cls: Whether the class tokens stand beside the vectors too, in obsm/X_cls.
-        with_tokens: Whether every base's hidden state goes to a second file.
-        layer: After how many layers to read; 0 is the stem, -1 the last.
-        window: Longest piece of a sequence, in bases; 0 is the teacher's own.
-        stride: Bases between two windows; 0 is the window.
-        strand: "bed" takes each record as it is given, "+" and "-" that strand, "both" the mean of the two.
-        batch_bases: Bases in a batch.
-        dtype: Of the vectors in the output.
-
-    Raises:
-        ConfigError: A setting is out of range or contradicts another.
-    """
-
-    pool: str = "mean"
-    with_cls: bool = False
-    with_tokens: bool = False
-    layer: int = -1
-    window: int = 0
-    stride: int = 0
-    strand: str = "bed"
-    batch_bases: int = 16384
-    dtype: Literal["float32", "float16"] = "float32"
-
-    def __post_init__(self) -> None:
-        problems = []
-        if self.pool not in POOLINGS:
-            problems.append(f"pool must be one of {', '.join(POOLINGS)}, not {self.pool!r}")
-        if self.strand not in STRANDS:
-            problems.append(f"strand must be one of {', '.join(STRANDS)}, not {self.strand!r}")
-        if self.dtype not in ("float32", "float16"):
-            problems.append(f"dtype must be float32 or float16, not {self.dtype!r}")
-        if self.with_tokens and self.strand == "both":
-            problems.append("tokens belong to one strand: they do not go with strand both")
-        if self.with_cls and self.pool == "cls":
-            problems.append("with pool cls the class tokens are the vectors already")
-        if self.batch_bases < 1:
-            problems.append(f"batch_bases must be at least 1, not {self.batch_bases}")
-        _require(problems)
-
-    def for_model(self, model: ModelConfig) -> Self:
-        """The same with layer, window and stride filled in and checked against a model.
-
-        Raises:
-            ConfigError: The model has no such layer, or its window is shorter, or bases would be left out.
-        """
-        layer = model.n_layers if self.layer == -1 else self.layer
-        window = self.window or model.window
-        stride = self.stride or window
-        problems = []
-        if not 0 <= layer <= model.n_layers:
-            problems.append(f"layer {self.layer} must lie in 0 to {model.n_layers}, or be -1 for the last")
-        if not 1 <= window <= model.window:
-            problems.append(f"a window of {window} bases must lie in 1 to the teacher's {model.window}")
-        elif not 1 <= stride <= window:
-            problems.append(
-                f"a stride of {stride} must lie in 1 to the window of {window}: else bases would be left out"
-            )
-        _require(problems)
-        return dataclasses.replace(self, layer=layer, window=window, stride=stride)
-
-
-OBJECTIVES = ("classification", "multilabel", "regression")
-POOLS = (*POOLINGS, "min", "sd")
-"""What the features of a task model are made of; several are joined in the order in which they are named."""
+POOLS = ("mean", "cls", "max", "min", "sd")
+"""What is made of the hidden states of a sequence; several are joined in the order in which they are named."""
 
 
 def parse_pools(text: str) -> tuple[str, ...]:
@@ -418,6 +346,94 @@ def parse_blocks(text: str, most: int | None = None) -> tuple[int, ...]:
     if most is not None and blocks and blocks[-1] > most:
         raise ConfigError(f"blocks {text}: the network has {most}")
     return tuple(blocks)
+
+
+STRANDS = ("bed", "+", "-", "both")
+
+
+@dataclass(frozen=True)
+class EmbedConfig:
+    """What is in a vector.
+
+    Args:
+        pool: What X holds: mean, max, min, sd (standard deviation), all over bases, or several of them end to end, as
+            in mean,sd; or cls, the K class tokens end to end.
+        with_cls: Whether the class tokens stand beside the vectors too, in obsm/X_cls.
+        with_tokens: Whether every base's hidden state goes to a second file.
+        layer: After how many layers to read; 0 is the stem, -1 the last.
+        blocks: After how many blocks to read instead, as in 5,10,15,20: several stand side by side.
+        window: Longest piece of a sequence, in bases; 0 is the teacher's own.
+        stride: Bases between two windows; 0 is the window.
+        strand: "bed" takes each record as it is given, "+" and "-" that strand, "both" the mean of the two.
+        batch_bases: Bases in a batch.
+        dtype: Of the vectors in the output.
+
+    Raises:
+        ConfigError: A setting is out of range or contradicts another.
+    """
+
+    pool: str = "mean"
+    with_cls: bool = False
+    with_tokens: bool = False
+    layer: int = -1
+    blocks: str = ""
+    window: int = 0
+    stride: int = 0
+    strand: str = "bed"
+    batch_bases: int = 16384
+    dtype: Literal["float32", "float16"] = "float32"
+
+    def __post_init__(self) -> None:
+        problems = []
+        if "cls" in self.pools and len(self.pools) > 1:
+            problems.append(f"with pool {self.pool} the class tokens are a part of the vectors: ask for them beside")
+        if parse_blocks(self.blocks) and self.layer != -1:
+            problems.append(f"blocks {self.blocks} and layer {self.layer} both say where to read")
+        if self.strand not in STRANDS:
+            problems.append(f"strand must be one of {', '.join(STRANDS)}, not {self.strand!r}")
+        if self.dtype not in ("float32", "float16"):
+            problems.append(f"dtype must be float32 or float16, not {self.dtype!r}")
+        if self.with_tokens and self.strand == "both":
+            problems.append("tokens belong to one strand: they do not go with strand both")
+        if self.with_cls and self.pool == "cls":
+            problems.append("with pool cls the class tokens are the vectors already")
+        if self.batch_bases < 1:
+            problems.append(f"batch_bases must be at least 1, not {self.batch_bases}")
+        _require(problems)
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """What X holds, in order."""
+        return parse_pools(self.pool)
+
+    def depths(self, model: ModelConfig) -> tuple[int, ...]:
+        """After how many blocks of a model to read; `layer` filled in."""
+        return parse_blocks(self.blocks, model.depth) or (self.layer * model.n_blocks,)
+
+    def for_model(self, model: ModelConfig) -> Self:
+        """The same with layer, window and stride filled in and checked against a model.
+
+        Raises:
+            ConfigError: The model has no such layer or block, or its window is shorter, or bases would be left out.
+        """
+        parse_blocks(self.blocks, model.depth)
+        layer = model.n_layers if self.layer == -1 and not self.blocks else self.layer
+        window = self.window or model.window
+        stride = self.stride or window
+        problems = []
+        if not self.blocks and not 0 <= layer <= model.n_layers:
+            problems.append(f"layer {self.layer} must lie in 0 to {model.n_layers}, or be -1 for the last")
+        if not 1 <= window <= model.window:
+            problems.append(f"a window of {window} bases must lie in 1 to the teacher's {model.window}")
+        elif not 1 <= stride <= window:
+            problems.append(
+                f"a stride of {stride} must lie in 1 to the window of {window}: else bases would be left out"
+            )
+        _require(problems)
+        return dataclasses.replace(self, layer=layer, window=window, stride=stride)
+
+
+OBJECTIVES = ("classification", "multilabel", "regression")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from findna.forward import Cell, Forward, Item, Joined, Readout, Spans
 from findna.io.hdf5 import TokenSink
 from findna.io.rows import OBS_COLUMNS, Kind
 from findna.nn.encoder import Encoder
-from findna.nn.pooling import class_tokens
+from findna.nn.pooling import class_tokens, over_windows
 
 
 def obs_columns(config: EmbedConfig, extra: Iterable[str] = ()) -> dict[str, Kind]:
@@ -26,11 +26,21 @@ def obs_columns(config: EmbedConfig, extra: Iterable[str] = ()) -> dict[str, Kin
 
 
 def feature_names(config: EmbedConfig, model: ModelConfig) -> list[str]:
-    """Names of a vector's values: f000, ... or cls0_f000, ..."""
-    features = [f"f{channel:03d}" for channel in range(model.channels)]
-    if config.pool != "cls":
-        return features
-    return [f"cls{token}_{feature}" for token in range(model.n_class_tokens) for feature in features]
+    """Names of a vector's values, in order: f000, ...
+
+    Where there are several, cls0_, sd_ and the like stand before, and b5_ for the block: sd_b5_f000.
+    """
+    depths = config.depths(model)
+    places = [f"b{depth}_" for depth in depths] if len(depths) > 1 else [""]
+    features = [f"{place}f{channel:03d}" for place in places for channel in range(model.channels)]
+    if config.pool == "cls":
+        return [f"cls{token}_{feature}" for token in range(model.n_class_tokens) for feature in features]
+    return [f"{pool}_{feature}" for pool in config.pools for feature in features] if len(config.pools) > 1 else features
+
+
+def width_of(config: EmbedConfig, model: ModelConfig) -> int:
+    """Values of a position: the channels, of each block that is read."""
+    return model.channels * len(config.depths(model))
 
 
 class Embedder:
@@ -46,7 +56,7 @@ class Embedder:
     def __init__(self, network: Encoder, config: EmbedConfig, *, device: torch.device, products: torch.dtype) -> None:
         self.config = config = config.for_model(network.config)
         self.device, self.products = device, products
-        kinds = [config.pool, *(["cls"] if config.with_cls else [])]
+        kinds = [*config.pools, *(["cls"] if config.with_cls else [])]
         self._forward = Forward(
             network,
             Readout(kinds, self._read),
@@ -55,7 +65,7 @@ class Embedder:
             both_strands=config.strand == "both",
             batch_bases=config.batch_bases,
             n_class_tokens=network.config.n_class_tokens,
-            blocks=(config.layer * network.config.n_blocks,),
+            blocks=config.depths(network.config),
             device=device,
             products=products,
         )
@@ -78,11 +88,8 @@ class Embedder:
 
     def _read(self, hidden: Tensor, rings: NDArray[np.int64], own: Spans) -> list[NDArray[np.float32]]:
         config = self.config
-        arrays = []
-        if config.pool != "cls":
-            bases = [hidden[start:end] for start, end in own]
-            pooled = [part.amax(0) if config.pool == "max" else part.mean(0) for part in bases]
-            arrays.append(torch.stack(pooled).cpu().numpy())  # (B, C)
+        bases = [hidden[start:end] for start, end in own]
+        arrays = [over_windows(bases, pool).cpu().numpy() for pool in config.pools if pool != "cls"]
         if config.pool == "cls" or config.with_cls:
             tokens = class_tokens(hidden, rings, self.network.config.n_class_tokens).cpu().numpy()  # (B, K, C)
             arrays.append(tokens.reshape(len(own), -1) if config.pool == "cls" else tokens)
@@ -91,7 +98,7 @@ class Embedder:
     def _rows(
         self, slots: list[Joined]
     ) -> tuple[NDArray[np.float32], list[dict[str, Any]], NDArray[np.float32] | None]:
-        by_strand = [slot.by_strand(0) for slot in slots]
+        by_strand = [slot.by_strand(range(len(self.config.pools))) for slot in slots]
         n_features = len(feature_names(self.config, self.network.config))
         x = np.array([np.mean(vectors, axis=0) for vectors in by_strand], np.float32).reshape(-1, n_features)
         if self.config.strand == "both":
@@ -99,8 +106,8 @@ class Embedder:
                 slot.obs["rc_cosine"] = _cosine(forward, reverse)
         cls = None
         if self.config.with_cls:
-            shape = (-1, self.network.config.n_class_tokens, self.network.config.channels)
-            joined = [np.mean(slot.by_strand(1), axis=0) for slot in slots]
+            shape = (-1, self.network.config.n_class_tokens, width_of(self.config, self.network.config))
+            joined = [np.mean(slot.by_strand([len(self.config.pools)]), axis=0) for slot in slots]
             cls = np.array(joined, np.float32).reshape(shape)
         return x, [slot.obs for slot in slots], cls
 

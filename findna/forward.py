@@ -93,9 +93,9 @@ class Joined:
     obs: dict[str, Any]
     pools: list[list[Pool]] = field(repr=False)
 
-    def by_strand(self, kind: int) -> list[NDArray[np.float32]]:
-        """The joined values of each strand."""
-        return [pools[kind].vector() for pools in self.pools]
+    def by_strand(self, kinds: Sequence[int] = (0,)) -> list[NDArray[np.float32]]:
+        """The joined values of each strand, those of several kinds end to end."""
+        return [np.concatenate([pools[kind].vector() for kind in kinds]) for pools in self.pools]
 
 
 class _Piece(NamedTuple):

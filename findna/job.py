@@ -23,7 +23,7 @@ from findna import __version__
 from findna.classify import PREDICTIONS, Classifier, column_order, prediction_columns, split_windows, value_names
 from findna.config import ClassifyConfig, EmbedConfig
 from findna.data.windows import count_windows
-from findna.embed import Embedder, feature_names, obs_columns
+from findna.embed import Embedder, feature_names, obs_columns, width_of
 from findna.errors import BedError, ConfigError, FastaError, InputError, RegionError
 from findna.forward import Cell, Item, write_rows
 from findna.io.check import InputSummary, check_inputs
@@ -256,8 +256,8 @@ class EmbedJob(Job):
             device=device,
             products=products,
             kernels=choose(size, device=device, products=products).facts(),
-            cls_shape=(size.n_class_tokens, size.channels) if config.with_cls else None,
-            tokens_dim=size.channels if config.with_tokens else None,
+            cls_shape=(size.n_class_tokens, width_of(config, size)) if config.with_cls else None,
+            tokens_dim=width_of(config, size) if config.with_tokens else None,
             dtype=config.dtype,
         )
 

@@ -60,9 +60,17 @@ def embed(
         typer.Option("--format", help="h5, tsv, parquet or npy; default: by the output's name.", show_default=False),
     ] = "",
     pool: Annotated[
-        str, typer.Option("--pool", help="mean, cls, max or tokens; cls and tokens also beside another: mean,cls.")
+        str,
+        typer.Option(
+            "--pool",
+            help="mean, sd, max, min, or several as mean,sd; or cls or tokens, which can stand beside others, too.",
+        ),
     ] = "mean",
     layer: Annotated[int, typer.Option("--layer", help="Layer to read; 0 is the stem, -1 the last.")] = -1,
+    blocks: Annotated[
+        str,
+        typer.Option("--blocks", help="After how many blocks to read instead, as 5,10,15,20.", show_default=False),
+    ] = "",
     window: Annotated[int, typer.Option("--window", help="Bases in a window; 0 is the model's own.")] = 0,
     stride: Annotated[int, typer.Option("--stride", help="Bases between windows; 0 is the window.")] = 0,
     strand: Strand = "bed",
@@ -104,20 +112,20 @@ def embed(
     from findna.models.store import DEFAULT
     from findna.shard import Shard
 
-    extras = pool.split(",")
+    pools = pool.split(",")
+    in_vector = [name for name in pools if name not in ("cls", "tokens")]
     config = EmbedConfig(
-        pool="mean" if extras[0] == "tokens" else extras[0],
-        with_cls="cls" in extras[1:],
-        with_tokens="tokens" in extras,
+        pool=",".join(in_vector) or ("cls" if "cls" in pools else "mean"),
+        with_cls="cls" in pools and bool(in_vector),
+        with_tokens="tokens" in pools,
         layer=layer,
+        blocks=blocks,
         window=window,
         stride=stride,
         strand=strand,
         batch_bases=batch_bases,
         dtype=dtype,  # type: ignore[arg-type]
     )
-    if unknown := set(extras[1:]) - {"cls", "tokens"}:
-        raise ConfigError(f"--pool {pool}: {', '.join(sorted(unknown))} cannot stand beside {extras[0]}")
     options = InputOptions(
         in_format=in_format or None,
         genome=genome,

@@ -68,25 +68,43 @@ def n_features(pools: Sequence[str], *, channels: int, n_class_tokens: int) -> i
     return sum(channels * (n_class_tokens if pool == "cls" else 1) for pool in pools)
 
 
+def over_windows(bases: Sequence[Tensor], pool: str) -> Tensor:
+    """What a `Pool` gathers of each window, shape (B, C), for sd (B, 2, C): mean and variance.
+
+    Args:
+        bases: Hidden states of the bases that each window owns, shape (n, C) each.
+        pool: "mean", "max", "min" or "sd".
+    """
+    if pool == "sd":
+        return torch.stack([torch.stack([states.mean(0), states.var(0, correction=0)]) for states in bases])
+    return torch.stack([_OVER_BASES[pool](states) for states in bases])
+
+
 class Pool:
     """The vector of one sequence, gathered window by window; windows weigh by the bases they own.
 
     Args:
-        kind: "mean" over bases, "max" over bases, or "cls": the K class tokens end to end, averaged over windows.
+        kind: "mean", "max", "min" or "sd" (standard deviation, of the population) over bases, or "cls": the K class
+            tokens, averaged over windows.
     """
 
     def __init__(self, kind: str) -> None:
-        self.is_max = kind == "max"
+        self._extreme = {"max": np.maximum, "min": np.minimum}.get(kind)
+        self._is_sd = kind == "sd"
         self._total: NDArray[np.float64] | None = None
         self._n_bases = 0
 
     def add(self, values: NDArray[np.float32], n_bases: int) -> None:
-        """Add a window: its mean or largest values over the bases it owns, or its class tokens."""
-        part = values if self.is_max else values.astype(np.float64) * n_bases
+        """Add a window: what `over_windows` gives of the bases it owns, or its class tokens."""
+        part = values.astype(np.float64)
+        if self._is_sd:
+            part[1] += part[0] ** 2
+        if not self._extreme:
+            part *= n_bases
         if self._total is None:
-            self._total = part.astype(np.float64)
-        elif self.is_max:
-            np.maximum(self._total, part, out=self._total)
+            self._total = part
+        elif self._extreme:
+            self._extreme(self._total, part, out=self._total)
         else:
             self._total += part
         self._n_bases += n_bases
@@ -99,4 +117,7 @@ class Pool:
         """
         if self._total is None:
             raise ValueError("a sequence without windows has no vector")
-        return (self._total if self.is_max else self._total / self._n_bases).astype(np.float32)
+        values = self._total if self._extreme else self._total / self._n_bases
+        if self._is_sd:
+            values = np.sqrt(np.maximum(values[1] - values[0] ** 2, 0))
+        return values.astype(np.float32)

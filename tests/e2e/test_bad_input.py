@@ -257,8 +257,11 @@ def test_an_output_is_never_an_input(write: Write, genome: Path, model: Path) ->
 MISTAKES = {
     "no such option": (("--nope",), "No such option"),
     "a word for a number": (("--layer", "x"), "Invalid value for '--layer'"),
-    "pool": (("--pool", "median"), "pool must be one of mean, cls, max"),
-    "pool beside": (("--pool", "mean,max"), "--pool mean,max: max cannot stand beside mean"),
+    "pool": (("--pool", "median"), "pool must be one or more of mean, cls, max, min, sd"),
+    "pool twice": (("--pool", "mean,mean"), "pool must be one or more of mean, cls, max, min, sd"),
+    "blocks": (("--blocks", "5,3"), "blocks must be rising numbers separated by commas"),
+    "no such block": (("--blocks", "5,99"), "blocks 5,99: the network has"),
+    "blocks and layer": (("--blocks", "1", "--layer", "1"), "blocks 1 and layer 1 both say where to read"),
     "layer": (("--layer", "3"), "layer 3 must lie in 0 to 2"),
     "window": (("--window", "51"), "a window of 51 bases must lie in 1 to the teacher's 50"),
     "stride": (("--stride", "51"), "a stride of 51 must lie in 1 to the window of 50"),

@@ -54,7 +54,7 @@ def assert_same(found, expected, products):
 
 
 @pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("pool", ["mean", "cls", "max"])
+@pytest.mark.parametrize("pool", ["mean", "cls", "max", "sd,min"])
 @settings(max_examples=6, deadline=None)
 @given(lengths=lengths, seed=seeds, batch_bases=st.integers(1, 500), data=st.data())
 def test_a_vector_does_not_depend_on_its_batch_its_order_or_its_neighbours(

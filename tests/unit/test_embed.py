@@ -59,8 +59,22 @@ def test_windows_weigh_by_the_bases_they_own():
     rows = only(embedder(), record(LONG))
     np.testing.assert_allclose(rows.x[0], expected, rtol=1e-5)
     assert rows.obs[0]["n_windows"] == 3
-    largest = np.concatenate([first, second, last]).max(0)
-    np.testing.assert_allclose(only(embedder(pool="max"), record(LONG)).x[0], largest, rtol=1e-5)
+    states = np.concatenate([first, second, last])
+    np.testing.assert_allclose(only(embedder(pool="max"), record(LONG)).x[0], states.max(0), rtol=1e-5)
+    several = only(embedder(pool="min,sd,mean"), record(LONG)).x[0]
+    np.testing.assert_allclose(several, np.concatenate([states.min(0), states.std(0), expected]), rtol=1e-4)
+
+
+def test_blocks_stand_side_by_side_in_vectors_class_tokens_and_names():
+    item = record("ACGTACC")
+    states = hidden(item.codes, blocks=[0, 3])
+    rows = only(embedder(pool="mean,sd", blocks="0,3", with_cls=True), item)
+    np.testing.assert_allclose(rows.x[0], np.concatenate([states[:7].mean(0), states[:7].std(0)]), rtol=1e-4)
+    np.testing.assert_allclose(rows.cls[0], states[7:], rtol=1e-5)
+    names = feature_names(EmbedConfig(pool="mean,sd", blocks="0,3"), MODEL)
+    assert len(names) == len(set(names)) == 24
+    assert (names[0], names[6], names[-1]) == ("mean_b0_f000", "mean_b3_f000", "sd_b3_f005")
+    assert feature_names(EmbedConfig(blocks="3"), MODEL) == feature_names(EmbedConfig(layer=1), MODEL)
 
 
 def test_class_tokens_are_averaged_over_windows_by_the_bases_they_own():
