@@ -171,7 +171,7 @@ def table() -> str:
         metrics = json.loads((head / "metrics.json").read_text())
         data = json.loads((head / "config.json").read_text())["training"]["data"]
         test = metrics["test"]
-        figures = " | ".join(f"{test[key]:.3f}" for key in FIGURES)
+        figures = " | ".join("–" if test[key] is None else f"{test[key]:.3f}" for key in FIGURES)
         lines.append(f"| `{name}` | {data['train']['n']:,} | {test['n']:,} | {figures} |")
     return "\n".join(lines)
 

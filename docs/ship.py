@@ -1,131 +1,220 @@
-"""Make a run directory the shipped default teacher: weights, CARD.md, the probe table and the README's figure.
+"""Make a run directory the shipped default teacher, and remake everything that depends on it.
 
-    python docs/ship.py runs/findna-small --data DIR_OF_LABELLED_SETS --command "findna pretrain ..."
+    python docs/ship.py runs/findna-small --data DIR --sources hg38_contig_ge1kb.fa.gz --command "findna pretrain ..."
 
-DIR is the folder `gue` of `findna benchmark run gue`. Everything that depends on the default teacher is remade; what is
-measured already, of the same weights, is not measured again.
+DIR holds the labelled sets as `docs/make_heads.py` wants them: `gue/`, `genomic_benchmarks/`, `covid/`. What is measured
+already, of the same weights, is not measured again. The parts, in their order, each by itself with --only:
+
+    weights    weights, settings and golden vectors into the package; the run's log, and the manifest of its windows,
+               into docs/models/NAME
+    figure     the README's figure
+    probe      AUROC of plain mean vectors beside random weights, some rows of each set
+    teacher    findna benchmark teacher: masked bases, vectors, neighbours, curves
+    gue        every GUE set in DIR beside baselines and quoted models, docs/results/gue
+    pages      CARD.md, docs/model.md, docs/models/NAME.md, docs/benchmark.md: from the JSON files alone
+    heads      the built-in tasks that use this teacher, and docs/tasks.md
+    tutorial   the tutorial's commands and figures; compare WORK/tutorial-SHA/transcript.txt with what its text says
+
+README.md and docs/tutorial.md have figures in their text: those are for a person to mend, and tests tell where.
 """
 
 import argparse
 import json
-import re
+import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pages
 
-from findna.benchmark.run import read_result
+from findna.config import ModelConfig
+from findna.data.recipe import output_paths
+from findna.io.files import write_atomic
 from findna.models.store import DEFAULT, SHIPPED
+from findna.tasks.catalog import HEADS, read_task, task_names
+from findna.train.log import read_log
 
-DOCS = Path(__file__).parent
-RESULTS = DOCS / "results" / DEFAULT
-SETS = (
-    "mouse/0",
-    "mouse/2",
-    "mouse/4",
-    "prom/prom_300_tata",
-    "prom/prom_core_all",
-    "tf/0",
-    "tf/1",
-    "tf/3",
-)
+DOCS = Path(__file__).resolve().parent
+FOLDER = DOCS / "models" / DEFAULT
 PROBE = ["--mode", "probe,random", "--seeds", "2", "--limit", "3000", "--limit-test", "1000"]
-MARKS = ("<!-- teacher -->", "<!-- /teacher -->")
+GUE = ["--pool", "mean,sd,max,min", "--strand", "bed", "--seeds", "3"]
+MOST_ROWS = 1000
+"""Rows of the log that are kept, evenly, beside those with held-out figures."""
 
 
-def run(*words: str | Path) -> None:
+def run(*words: str | Path, cwd: Path | None = None) -> None:
     """Run a Python command of this environment, or stop."""
-    subprocess.run([sys.executable, *map(str, words)], check=True)
+    print("python", shlex.join(map(str, words)), flush=True)
+    subprocess.run([sys.executable, *map(str, words)], check=True, cwd=cwd)
 
 
-def probe(data: Path) -> list[dict[str, Any]]:
-    """Set, AUROC of the teacher, AUROC of each network with random weights."""
-    sets = [word for name in SETS for word in ("--task", name)]
-    run("-m", "findna_cli", "benchmark", "run", "gue", "--data", data, *sets, *PROBE, "--out", RESULTS)
-    rows = []
-    for name in SETS:
-        stem = f"gue.{name.replace('/', '-')}"
-        of_mode = {mode: read_result(RESULTS / f"{stem}.{mode}.{DEFAULT}.json") for mode in ("probe", "random")}
-        scores = {mode: [one["test"]["auroc"] for one in result["runs"]] for mode, result in of_mode.items()}
-        rows.append({"task": name, "model": scores["probe"][0], "random": scores["random"]})
-    return rows
+def findna(*words: str | Path, args: argparse.Namespace) -> None:
+    """Run findna in the work folder, in which nothing is named by where it lies on this machine."""
+    run("-m", "findna_cli", *words, *(["--threads", str(args.threads)] if args.threads else []), cwd=args.work)
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """The probe's AUROC in Markdown."""
-    lines = ["| set | this teacher | random weights | difference |", "|---|---|---|---|"]
-    for r in results:
-        random = float(np.mean(r["random"]))
-        lines.append(f"| {r['task']} | {r['model']:.3f} | {random:.3f} | {r['model'] - random:+.3f} |")
-    return "\n".join(lines)
+def shipped_config() -> dict[str, Any]:
+    """The config.json of the default teacher as it is now."""
+    config: dict[str, Any] = json.loads((SHIPPED / DEFAULT / "config.json").read_text())
+    return config
 
 
-def describe(config: dict[str, Any], results: list[dict[str, Any]], *, command: str, note: str) -> str:
-    """What CARD.md and docs/model.md say of the teacher: data, command, cost, figures, limits."""
-    training = config["training"]
-    summary, sources, recipe = training["summary"], training["sources"], training["config"]
-    n_better = sum(r["model"] > max(r["random"]) for r in results)
-    size = config["model"]
-    return f"""\
-`{config["name"]}`: {size["channels"]} channels, {size["hidden"]} hidden, {size["n_layers"]} layers; window {config["window"]}; weights in bf16,
-sha256 `{config["sha256"]}`.
+def link(args: argparse.Namespace) -> None:
+    """A folder with links to the data, to the sources and to docs/."""
+    args.work.mkdir(parents=True, exist_ok=True)
+    for path in (DOCS, *sorted(args.data.iterdir()), *args.sources):
+        target = args.work / path.name
+        target.unlink(missing_ok=True)
+        target.symlink_to(path.resolve())
 
-**Data.** {sources["n_windows"]:,} windows of up to {config["window"]:,} bases sampled from {", ".join(Path(name).name for name in sources["files"])} (runs of GRCh38 of at least 1 kb, sha256
-`{next(iter(sources["files"].values()))}`); {", ".join(sources["holdout"])} held out; {sources["n_held_out"]} held-out windows measured. No labelled set was trained on; the
-reference sequence around items of labelled human sets was not excluded, so some of it was seen, without labels.
 
-**Command.** `{command}` (seed {recipe["seed"]}). {note}
+def weights(args: argparse.Namespace) -> None:
+    """Copy the model under the name of the default, and what of its log a figure needs."""
+    config = json.loads((args.run / "config.json").read_text())
+    if not config["training"]["summary"]["finished"]:
+        raise SystemExit(f"{args.run}: the run has not finished")
+    shipped = SHIPPED / DEFAULT
+    shipped.mkdir(parents=True, exist_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    if args.run.resolve() != shipped:
+        for name in ("model.safetensors", "golden.json"):
+            shutil.copyfile(args.run / name, shipped / name)
+    if args.command:
+        how = {"prepare": args.prepare, "command": args.command, "note": args.note, "sequence": args.sequence}
+        write_atomic(FOLDER / "how.json", json.dumps(how, indent=2) + "\n")
+    write_atomic(shipped / "config.json", json.dumps(config | {"name": DEFAULT}, indent=2) + "\n")
+    for name in ("log.csv", "windows.json"):
+        (FOLDER / name).unlink(missing_ok=True)
+    if (manifest := output_paths(args.sources[0])[2]).is_file():
+        shutil.copyfile(manifest, FOLDER / "windows.json")
+    if (args.run / "log.csv").is_file():
+        thin_log(args.run / "log.csv", FOLDER / "log.csv")
+    run("-m", "findna_cli", "model", "verify")
 
-**Cost.** {summary["steps"]:,} steps, {summary["n_bases"] / 1e6:.1f} Mbp seen, {summary["seconds"] / 60:.0f} minutes, products in {training["products"]}.
 
-**At the end, held out.** Loss {summary["valid_loss"]:.4f} (masked nucleotides {summary["valid_mnm_loss"]:.4f} nats, contrast {summary["valid_contrastive_loss"]:.4f});
-masked bases right {summary["valid_accuracy"]:.4f}, a 7-mer table {summary["kmer_accuracy"]:.4f}; effective rank of the class tokens {summary["effective_rank"]:.1f};
-agreement of student and teacher {summary["agreement"]:.3f}; teacher entropy {summary["teacher_entropy"]:.3f} of 2.303.
+def thin_log(source: Path, target: Path) -> None:
+    """Keep the rows with held-out figures, and so many of the others."""
+    head, *lines = source.read_text().splitlines(keepends=True)
+    every = max(1, len(lines) // MOST_ROWS)
+    rows = zip(lines, read_log(source), strict=False)
+    kept = [
+        line for number, (line, row) in enumerate(rows) if number % every == 0 or row["valid_loss"] == row["valid_loss"]
+    ]
+    write_atomic(target, head + "".join(kept))
 
-**Frozen vectors.** AUROC on the test split of logistic regression on mean vectors of both strands, C chosen on dev, at most 3,000 training and 1,000 dev and test rows a set
-(mean over two random networks of the same size and initialisation). Above both random networks on {n_better} of {len(results)} sets.
-`findna benchmark run gue --data DIR {" ".join(PROBE)}`
 
-{table(results)}
+def figure(args: argparse.Namespace) -> None:
+    """The README's figure."""
+    with tempfile.TemporaryDirectory() as folder:
+        vectors = Path(folder) / "promoters.h5"
+        findna("embed", DOCS / "demo/promoters.fa.gz", "--strand", "both", "-o", vectors, "-q", args=args)
+        run(DOCS / "demo/figure.py", vectors, DOCS / "demo/promoters.png")
 
-**Limits.** Trained on {summary["n_bases"] / 1e6:.0f} Mbp; the paper's teacher saw {5e9 / summary["n_bases"]:,.0f} times as much. It has learned local composition and short words of human
-sequence, little beyond. Where the difference above is negative, random weights do as well or better. Not for clinical use. The two strands of a sequence
-get different vectors (`--strand both` averages them).
-"""
+
+def probe(args: argparse.Namespace) -> None:
+    """AUROC of mean vectors beside random weights, on the sets of the card."""
+    sets = [word for name in pages.SETS for word in ("--task", name) if (args.data / "gue" / name).is_dir()]
+    out = f"docs/models/{DEFAULT}/probe"
+    findna("benchmark", "run", "gue", "--data", "gue", *sets, *PROBE, "--out", out, args=args)
+
+
+def teacher(args: argparse.Namespace) -> None:
+    """The report of what it has learned."""
+    sources = shipped_config()["training"]["sources"]
+    words: list[str | Path] = [path.name for path in args.sources]
+    words += ["--holdout", ",".join(Path(name).name for name in sources["holdout"])] if sources["holdout"] else []
+    words += ["--n-windows", str(sources["n_windows"]), "--neighbours", "docs/demo/elements.csv.gz"]
+    words += ["--log", f"docs/models/{DEFAULT}/log.csv"] if (FOLDER / "log.csv").is_file() else []
+    findna("benchmark", "teacher", *words, "--out", f"docs/models/{DEFAULT}", args=args)
+
+
+def gue(args: argparse.Namespace) -> None:
+    """Every set beside random weights, 6-mers and quoted figures; what an earlier teacher left is removed."""
+    config = shipped_config()
+    for path in sorted((DOCS / "results/gue").glob("*.json")):
+        facts = json.loads(path.read_text())["fingerprint"]
+        is_of_teacher = facts.get("model_sha256", config["sha256"]) == config["sha256"]
+        size = ModelConfig.from_dict(facts.get("model", config["model"]))
+        if not is_of_teacher or size != ModelConfig.from_dict(config["model"]):
+            path.unlink()
+    out = ["--out", "docs/results/gue"]
+    findna("benchmark", "run", "gue", "--data", "gue", "--mode", args.modes, *GUE, *out, args=args)
+    results = sorted(f"docs/results/gue/{path.name}" for path in (DOCS / "results/gue").glob("*.json"))
+    run("-m", "findna_cli", "benchmark", "report", *results, "-o", "docs/results/gue.md", cwd=args.work)
+
+
+def heads(args: argparse.Namespace) -> None:
+    """The tasks that use this teacher; those with a teacher of their own stay as they are."""
+    sha = shipped_config()["sha256"]
+    names = [name for name in task_names() if not read_task(name).teacher]
+    run(DOCS / "make_heads.py", "--data", args.data, "--work", args.work / f"heads-{sha[:8]}", "--tasks", *names)
+    of_teacher = {
+        name: json.loads((HEADS / name / "config.json").read_text())["teacher"]["sha256"]
+        for name in names
+        if read_task(name).has_weights
+    }
+    if stale := [name for name, found in of_teacher.items() if found != sha]:
+        raise SystemExit(f"{', '.join(stale)}: heads of an earlier teacher, whose data is not there: remove them")
+
+
+def tutorial(args: argparse.Namespace) -> None:
+    """Follow the tutorial, and take over its figures."""
+    folder = args.work / f"tutorial-{shipped_config()['sha256'][:8]}"
+    shutil.rmtree(folder, ignore_errors=True)
+    run(DOCS / "follow.py", DOCS / "tutorial.md", folder)
+    for name in ("confusion.png", "roc.png", "calibration.png", "runs/repeats/curve.png"):
+        shutil.copyfile(folder / name, DOCS / "figures" / Path(name).name)
+
+
+def write_pages(args: argparse.Namespace) -> None:
+    """Everything that is written of the teacher, from the JSON files that lie in the project."""
+    config = shipped_config()
+    text = pages.describe(config, FOLDER)
+    write_atomic(SHIPPED / DEFAULT / "CARD.md", pages.card(config, FOLDER))
+    pages.put(DOCS / "model.md", "teacher", text)
+    pages.put(DOCS / "benchmark.md", "gue", pages.counts(DOCS / "results/gue"))
+    write_atomic(DOCS / "models" / f"{DEFAULT}.md", pages.report(config, FOLDER, DOCS / "results/gue"))
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "weights": weights,
+    "figure": figure,
+    "probe": probe,
+    "teacher": teacher,
+    "gue": gue,
+    "pages": write_pages,
+    "heads": heads,
+    "tutorial": tutorial,
+}
 
 
 def main() -> None:
     """Copy, measure, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--command", required=True, help="how it was pretrained")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="run directory of findna pretrain")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the labelled sets")
+    parser.add_argument("--sources", type=Path, nargs="+", required=True, help="FASTA files that it was trained on")
+    parser.add_argument("--command", default="", help="how it was pretrained; default: as the last time")
+    parser.add_argument("--prepare", default=pages.FETCH, help="how the sources were made")
     parser.add_argument("--note", default="", help="what else the card says of that: machine, version")
+    parser.add_argument("--sequence", default=pages.SEQUENCE, help="what the card says of the sources")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to remake")
+    parser.add_argument("--modes", default="probe,kmer,random", help="what of the part gue is measured")
+    parser.add_argument("--work", type=Path, default=Path("runs/ship"), help="links, and the runs of the heads")
+    parser.add_argument("--threads", type=int, default=0, help="0 is all")
     args = parser.parse_args()
-    if not json.loads((args.run / "config.json").read_text())["training"]["summary"]["finished"]:
-        parser.error(f"{args.run}: the run has not finished")
-    shipped = SHIPPED / DEFAULT
-    shipped.mkdir(parents=True, exist_ok=True)
-    for name in ("model.safetensors", "golden.json", "config.json"):
-        if args.run.resolve() != shipped.resolve():
-            shutil.copyfile(args.run / name, shipped / name)
-    config = json.loads((shipped / "config.json").read_text())
-    text = describe(config, probe(args.data), command=args.command, note=args.note)
-    (shipped / "CARD.md").write_text(
-        f"# {config['name']}\n\n{text}\nLicence: MIT. Sequence: reference bases of GRCh38.\n"
-    )
-    page = DOCS / "model.md"
-    before, _, rest = page.read_text().partition(MARKS[0])
-    page.write_text(f"{before}{MARKS[0]}\n{text}{MARKS[1]}{rest.partition(MARKS[1])[2]}")
-    with tempfile.TemporaryDirectory() as folder:
-        vectors = Path(folder) / "promoters.h5"
-        run("-m", "findna_cli", "embed", DOCS / "demo/promoters.fa.gz", "--strand", "both", "-o", vectors, "-q")
-        run(DOCS / "demo/figure.py", vectors, DOCS / "demo/promoters.png")
-    print(re.sub(r"\n\n+", "\n", text))
+    args.work = args.work.resolve()
+    os.environ.setdefault("PYTHONPATH", str(DOCS.parent))  # findna runs in the work folder
+    link(args)
+    for name, part in PARTS.items():
+        if name in args.only:
+            print(f"== {name}", flush=True)
+            part(args)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,265 @@
+"""What is written of the shipped teacher: its card, its section in model.md, its report; all from JSON files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from findna.benchmark.report import as_markdown, make_report
+from findna.benchmark.run import read_result
+from findna.benchmark.teacher_page import TITLES, read_teacher, teacher_markdown
+from findna.io.files import write_atomic
+
+SETS = (
+    "mouse/0",
+    "mouse/2",
+    "mouse/4",
+    "prom/prom_300_tata",
+    "prom/prom_core_all",
+    "tf/0",
+    "tf/1",
+    "tf/3",
+)
+SEQUENCE = (
+    "runs of GRCh38 of at least 1 kb. No labelled set was trained on; the reference sequence around items of labelled "
+    "human sets was not excluded, so some of it was seen, without labels"
+)
+FETCH = "findna data fetch hg38"
+PAPER_BASES = 5e9
+LICENCE = "Weights, code and documentation: MIT. Sequence: public reference genomes (Genome Reference Consortium and its forerunners), free to use."
+
+Json = dict[str, Any]
+
+
+def put(page: Path, name: str, text: str) -> None:
+    """Replace what stands between the marks `<!-- NAME -->` and `<!-- /NAME -->` of a page."""
+    first, last = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, _, rest = page.read_text().partition(first)
+    write_atomic(page, f"{before}{first}\n{text.strip()}\n{last}{rest.partition(last)[2]}")
+
+
+def card(config: Json, folder: Path) -> str:
+    """CARD.md of the model folder."""
+    return f"# {config['name']}\n\n{describe(config, folder)}\n{LICENCE}\n"
+
+
+def describe(config: Json, folder: Path) -> str:
+    """Data, command, cost, figures and limits of the teacher."""
+    summary, size = config["training"]["summary"], config["model"]
+    rows = probes(folder)
+    n_better = sum(model > max(random) for _, model, random in rows)
+    n_random = len(rows[0][2]) if rows else 0
+    return f"""\
+`{config["name"]}`: {size["channels"]} channels, {size["hidden"]} hidden, {size["n_layers"]} layers; window {config["window"]}; weights in bf16,
+sha256 `{config["sha256"]}`.
+
+{made_of(config, folder)}
+
+**At the end, held out.** Loss {summary["valid_loss"]:.4f} (masked nucleotides {summary["valid_mnm_loss"]:.4f} nats, contrast {summary["valid_contrastive_loss"]:.4f});
+masked bases right {summary["valid_accuracy"]:.4f}, a 7-mer table {summary["kmer_accuracy"]:.4f}; effective rank of the class tokens {summary["effective_rank"]:.1f};
+agreement of student and teacher {summary["agreement"]:.3f}.
+
+**Masked bases of other held-out windows.** {masked(folder)}
+
+**Frozen vectors.** AUROC on the test split of logistic regression on mean vectors of both strands, C chosen on dev, at most 3,000 training and 1,000 dev and test
+rows a set (mean over {n_random} random networks of the same size and initialisation). Above all of them on {n_better} of {len(rows)} sets.
+
+{probe_table(rows)}
+
+{limits(summary)}
+"""
+
+
+def made_of(config: Json, folder: Path) -> str:
+    """Data, command and cost."""
+    training = config["training"]
+    sources, summary, how = training["sources"], training["summary"], json.loads((folder / "how.json").read_text())
+    named = ", ".join(f"{Path(name).name} (sha256 `{sha}`)" for name, sha in sources["files"].items())
+    held_out = ", ".join(Path(name).name for name in sources["holdout"]) or "the last hundredth"
+    return f"""\
+**Data.** {sources["n_windows"]:,} windows of up to {config["window"]:,} bases of {named}: {sequence(folder, how)}.
+Held out: {held_out}; {sources["n_held_out"]} windows of that were measured during the run.
+
+**Command.** `{how["command"]}` (seed {training["config"]["seed"]}). {how["note"]}
+
+**Cost.** {summary["steps"]:,} steps, {summary["n_bases"] / 1e6:.1f} Mbp seen, {summary["seconds"] / 60:.0f} minutes, products in {training["products"]}."""
+
+
+def sequence(folder: Path, how: Json) -> str:
+    """What the windows are of: from the manifest of `findna data windows` where there is one."""
+    if not (folder / "windows.json").is_file():
+        return str(how["sequence"])
+    manifest = json.loads((folder / "windows.json").read_text())
+    windows, settings = manifest["windows"], manifest["settings"]
+    names = {one["name"]: Path(one["path"]).name for one in manifest["sources"]}
+    parts = ", ".join(f"{n:,} of {names[name]}" for name, n in windows["by_source"].items())
+    excluded = ""
+    if manifest["exclude"]:
+        excluded = (
+            f" that share {settings['exclude_words']} or more 31-mers with {len(manifest['exclude'])} files of validation and test "
+            f"splits ({windows['n_left_out']['excluded']:,}),"
+        )
+    return (
+        f"drawn by `findna data windows` ({parts}; the manifest is docs/models/{folder.name}/windows.json), with {', '.join(manifest['holdout']) or 'nothing'} held out. "
+        f"Of {windows['n_drawn']:,} drawn were left out those{excluded} that were there already "
+        f"({windows['n_left_out']['repeated']:,}), and those of whose 31-mers more than {settings['max_shared']:.0%} were in others "
+        f"({windows['n_left_out']['overlapping']:,}). No label was trained on"
+    )
+
+
+def masked(folder: Path) -> str:
+    """The teacher's share of masked bases beside those of the models that count."""
+    models = read_teacher(folder / "teacher.json")["masked_bases"]["models"]
+    own, *others = [f"{title} {models[name]['accuracy']:.4f}" for name, title in TITLES.items()]
+    return f"{own[0].upper()}{own[1:]}; {'; '.join(others)}."
+
+
+def limits(summary: Json) -> str:
+    """What it does not know, and what it is not for."""
+    seen = summary["n_bases"]
+    share = f"; the paper's teacher saw {PAPER_BASES / seen:,.0f} times as much" if seen < PAPER_BASES / 2 else ""
+    return f"""\
+**Limits.** Trained on {seen / 1e6:,.0f} Mbp{share}. What it knows of sequence is in the figures above: where the difference from random weights is negative, those do
+as well or better. It knows the sequence named under Data and no other species. The two strands of a sequence get different vectors (`--strand both` averages them).
+Not for clinical use."""
+
+
+def probes(folder: Path) -> list[tuple[str, float, list[float]]]:
+    """Set, AUROC of the teacher, AUROC of each network with random weights."""
+    rows = []
+    for path in sorted((folder / "probe").glob("*.random.*.json")):
+        random, teacher = read_result(path), read_result(path.with_name(path.name.replace(".random.", ".probe.")))
+        scores = [one["test"]["auroc"] for one in random["runs"]]
+        rows.append((random["task"], teacher["runs"][0]["test"]["auroc"], scores))
+    return rows
+
+
+def probe_table(rows: list[tuple[str, float, list[float]]]) -> str:
+    """The probes in Markdown."""
+    lines = ["| set | this teacher | random weights | difference |", "|---|---|---|---|"]
+    for task, model, scores in rows:
+        random = float(np.mean(scores))
+        lines.append(f"| {task} | {model:.3f} | {random:.3f} | {model - random:+.3f} |")
+    return "\n".join(lines)
+
+
+def counts(results: Path) -> str:
+    """On how many sets the teacher is above quoted figures, 6-mers and random weights."""
+    found = [read_result(path) for path in sorted(results.glob("*.json"))]
+    notes = [note for section in make_report(found) for note in section.notes if ": above the best quoted" in note]
+    means = {(one["task"], one["mode"]): one["mean"]["test"]["auroc"] for one in found}
+    both = [
+        (mean, means[task, "random"])
+        for (task, mode), mean in means.items()
+        if mode == "probe" and (task, "random") in means
+    ]
+    notes.append(
+        f"frozen probe: above the mean of random weights on {sum(a > b for a, b in both)} of {len(both)} sets."
+    )
+    return "\n".join(f"- {note}" for note in notes)
+
+
+def report(config: Json, folder: Path, results: Path) -> str:
+    """docs/models/NAME.md."""
+    training, name, how = config["training"], config["name"], json.loads((folder / "how.json").read_text())
+    recipe = [f"| `{key}` | {value} |" for key, value in training["config"].items() if key != "model"]
+    recipe += [f"| `{key}` (size) | {value} |" for key, value in config["model"].items()]
+    found = teacher_markdown(read_teacher(folder / "teacher.json"))
+    return f"""\
+# {name}: how it was made, and what it has learned
+
+The teacher that is in the package. Made by `python docs/ship.py` from the JSON files in [{name}/]({name}/) and in
+[../results/gue](../results/gue); every figure below is in one of them, with its command.
+
+## Data, command, cost
+
+{made_of(config, folder)}
+
+## Recipe
+
+What each setting is: `findna pretrain --help`; where it departs from the paper and why: [reproducing](../reproducing.md); what was compared:
+[the study](../results/study).
+
+| setting | value |
+|---|---|
+{chr(10).join(recipe)}
+
+## What it has learned
+
+{found.replace("](", f"]({name}/")}
+The classes are those of [elements.csv.gz](../demo/README.md): 200 bases each, none with a 31-mer in common with the runs of GRCh38 that were trained on; promoters (GUE prom_300_all, the middle),
+enhancers (GenomicBenchmarks human_enhancers_ensembl, the middle), and pieces of chr20 that RepeatMasker and Tandem Repeats Finder mark wholly or not at all. No
+coding sequence with coordinates was at hand, so there is none among them. Repeats are of families; the neighbours of one are copies of its own family.
+
+## Frozen probes
+
+Plain mean vectors (what `findna embed` writes, `--strand both`), at most 3,000 training and 1,000 test rows, AUROC:
+
+{probe_table(probes(folder))}
+
+{gue_table(results)}
+
+All figures, every set, and the sets that cannot stand beside published ones: [the report](../results/gue.md).
+
+## The paper's tables 1 and 4
+
+**Table 1** (frozen vectors on eight sets of GenomicBenchmarks) needs the sets whole: intervals on all of GRCh38, a mouse genome, a worm genome and transcripts. Only
+parts of five of them could be cut from the sequence at hand, and they are no random samples, so no figure of ours stands beside that table. With the genomes it is
+
+    findna benchmark run genomic-benchmarks --data datasets --genome hg38.2bit --genome mus_musculus=mm10.2bit --mode probe,random
+
+**Table 4** (which augmentations make the two views; the same sets) cannot be repeated for the same reason. Of its four pairs, MDIT+NR is what `findna pretrain` does;
+`--max-indel 0 --noise-sd 0 --reverse-probability 0` is close to M+NoAug (the translocation stays); views with deletion and insertion for the teacher are
+`--student-view v`. M+DIT and MDT+DIT as they stand are no options. **What can be compared** here is FinDNA against FinDNA-T (`--mixer transformer`), against CM-MNM (`--alpha 1`) and
+the augmentations that have flags, by the validation AUROC of frozen probes on complete GUE sets: `findna benchmark study`, [the study](../results/study).
+
+## Limits and misuse
+
+{limits(training["summary"])}
+
+- A vector says how a sequence looks to a network that has learned to fill in bases. It is no annotation, no variant effect, no phenotype, and nothing about a person.
+- The test splits of labelled human sets are pieces of the genome whose neighbourhood may have been seen without labels, as by every model that was pretrained on it.
+- Much of what a probe sees is composition: read random weights and 6-mers beside each figure.
+- Other species, long repeats and windows full of N were not measured.
+
+## Licence
+
+{LICENCE}
+The labelled sets are measured, not contained: GUE and GenomicBenchmarks, Apache-2.0.
+
+## Again, in three commands
+
+On a CPU:
+
+    {how["prepare"]}
+    {how["command"]}
+    python docs/ship.py runs/{name} --data DIR --sources {" ".join(Path(file).name for file in training["sources"]["files"])} --command "..."
+
+{again(how)}A run with a time budget follows the clock: the teacher will be like this one, not the same bits.
+
+`base`, the paper's size, at the paper's scale, on one H200 (not run: no such machine was at hand):
+
+    findna data windows hg38=$(findna data fetch hg38) --n 100000 --min-length 1000 --holdout chr8,chr20 --out windows.fa.gz
+    findna pretrain windows.fa.gz windows.held-out.fa.gz --holdout windows.held-out.fa.gz --preset base --device cuda --out runs/base
+    python docs/ship.py runs/base --data DIR --sources windows.fa.gz windows.held-out.fa.gz --command "findna pretrain windows.fa.gz ..."
+
+It ships under the name that `DEFAULT` in `findna/models/store.py` says.
+"""
+
+
+def gue_table(results: Path) -> str:
+    """The sections of the report that have our figures beside quoted ones."""
+    sections = make_report(map(read_result, sorted(results.glob("*.json"))))
+    text = as_markdown([one for one in sections if "quoted figures" in one.title])
+    return text.removeprefix("# Benchmark").replace("\n## ", "\n### ").strip()
+
+
+def again(how: Json) -> str:
+    """What to give in place of files that are not to be had."""
+    if how["prepare"] != FETCH:
+        return ""
+    return (
+        "The first command prints the path of a whole GRCh38: give it by `--genome` in place of the files named under Data, "
+        "which are the part of it that was at hand.\n"
+    )
