@@ -145,7 +145,8 @@ def mix(
 class _Mix(torch.autograd.Function):
     """All blocks in one function: they share their buffers, so the views that rotate these are made once.
 
-    For the backward pass each block keeps what it multiplied (x and inner) and its hidden layer before GELU (pre).
+    For the backward pass each block keeps what it multiplied (x and inner) and its hidden layer before GELU (pre), in
+    tensors of their own: what is larger than 32 MB glibc asks of the kernel each time, page by page.
     """
 
     @staticmethod
@@ -153,49 +154,52 @@ class _Mix(torch.autograd.Function):
         ctx: Any, h: Tensor, weights: Sequence[Weights], rotations: Sequence[Rotation], dropout: float, *flat: Tensor
     ) -> Tensor:
         is_kept = any(ctx.needs_input_grad)
-        n_kept, (channels, n), hidden = len(weights) if is_kept else 1, h.shape, len(weights[0].w1)
-        z = torch.empty_like(h, dtype=weights[0].w1.dtype)
-        x, inner = z.new_empty(n_kept, channels + 1, n), z.new_empty(n_kept, hidden + 1, n)
-        inner[:, -1] = 1
-        pre = z.new_empty(n_kept, hidden, n) if is_kept else inner[:, :-1]
+        n, hidden = h.shape[1], len(weights[0].w1)
         stream = torch.cat([h, h.new_ones(1, n)])
+        z = torch.empty_like(h, dtype=weights[0].w1.dtype)
         update = z if z.dtype == h.dtype else torch.empty_like(h)
         moves = {rotation: rotation.moves(stream[:-1], update, by=torch._foreach_add_) for rotation in set(rotations)}
-        ctx.masks = [[_mask(part, dropout) for part in (z, pre[0])] if dropout else [] for _ in weights]
-        for i, ((w1, w2), rotation, masks) in enumerate(zip(weights, rotations, ctx.masks, strict=True)):
-            k = i % n_kept
-            torch.mm(w1, x[k].copy_(stream), out=pre[k])
-            torch.ops.aten.gelu.out(pre[k], out=inner[k, :-1])
-            if masks:
-                inner[k, :-1].mul_(masks[1])
-            torch.mm(w2, inner[k], out=z)
-            if masks:
-                z.mul_(masks[0])
+        kept: list[Tensor] = []
+        masks: list[tuple[Tensor, Tensor]] = []
+        for i, ((w1, w2), rotation) in enumerate(zip(weights, rotations, strict=True)):
+            if is_kept or i == 0:
+                x, inner = torch.empty_like(stream, dtype=z.dtype), z.new_empty(hidden + 1, n)
+                inner[-1] = 1
+                pre = z.new_empty(hidden, n) if is_kept else inner[:-1]
+                kept += x, pre, inner
+            torch.mm(w1, x.copy_(stream), out=pre)
+            torch.ops.aten.gelu.out(pre, out=inner[:-1])
+            if dropout:
+                masks.append((_mask(pre, dropout), _mask(z, dropout)))
+                inner[:-1].mul_(masks[i][0])
+            torch.mm(w2, inner, out=z)
+            if dropout:
+                z.mul_(masks[i][1])
             update.copy_(z)
             moves[rotation]()
         if is_kept:
-            ctx.weights, ctx.rotations = weights, rotations
-            ctx.save_for_backward(x, pre, inner)
+            ctx.weights, ctx.rotations, ctx.masks = weights, rotations, masks
+            ctx.save_for_backward(*kept)
         return stream[:-1]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, pre, inner = ctx.saved_tensors
+        kept = ctx.saved_tensors
         grad = grads[0].clone(memory_format=torch.contiguous_format)  # of the stream, in place
-        dz, slope = torch.empty_like(grad, dtype=x.dtype), torch.empty_like(pre[0])
+        dz, slope = torch.empty_like(grad, dtype=kept[0].dtype), torch.empty_like(kept[1])
         moves = {r: r.moves(dz, grad, by=torch._foreach_copy_, back=True) for r in set(ctx.rotations)}
         found: list[Tensor] = []
         for i in reversed(range(len(ctx.weights))):
-            (w1, w2), masks = ctx.weights[i], ctx.masks[i]
+            (w1, w2), (x, pre, inner) = ctx.weights[i], kept[3 * i : 3 * i + 3]
             moves[ctx.rotations[i]]()
-            if masks:
-                dz.mul_(masks[0])
-            found.append(torch.mm(dz, inner[i].T))  # of w2
+            if ctx.masks:
+                dz.mul_(ctx.masks[i][1])
+            found.append(torch.mm(dz, inner.T))  # of w2
             torch.mm(w2[:, :-1].T, dz, out=slope)
-            if masks:
-                slope.mul_(masks[1])
-            torch.ops.aten.gelu_backward.grad_input(slope, pre[i], grad_input=slope)
-            found.append(torch.mm(slope, x[i].T))  # of w1
+            if ctx.masks:
+                slope.mul_(ctx.masks[i][0])
+            torch.ops.aten.gelu_backward.grad_input(slope, pre, grad_input=slope)
+            found.append(torch.mm(slope, x.T))  # of w1
             grad.add_(torch.mm(w1[:, :-1].T, slope, out=dz))
         return grad, None, None, None, *(matrix.to(grad.dtype) for matrix in reversed(found))
 
