@@ -42,7 +42,7 @@ from findna.train.log import read_log
 DOCS = Path(__file__).resolve().parent
 FOLDER = DOCS / "models" / DEFAULT
 PROBE = ["--mode", "probe,random", "--seeds", "2", "--limit", "3000", "--limit-test", "1000"]
-GUE = ["--pool", "mean,sd,max,min", "--strand", "bed", "--seeds", "3"]
+GUE = ["--pool", "mean,sd", "--blocks", "5,10,15,20", "--strand", "bed", "--seeds", "3"]
 MOST_ROWS = 1000
 """Rows of the log that are kept, evenly, beside those with held-out figures."""
 
