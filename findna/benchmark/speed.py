@@ -10,7 +10,10 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -25,12 +28,12 @@ from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
 from findna.embed import Embedder
 from findna.errors import ConfigError
+from findna.io.fasta import read_fasta
 from findna.nn.chordmixer import ChordMixer
 from findna.nn.device import has_native_bf16
 from findna.nn.encoder import initialise
 from findna.nn.kernels import choose
-from findna.record import Record
-from findna.sequence import BLANK
+from findna.sequence import BLANK, decode
 from findna.train.pretrain import Portion, Trainer, views_of
 from findna.train.tuner import Tuner
 
@@ -113,7 +116,9 @@ def measure_speed(
     Returns:
         What `--json` writes: machine, settings, and `rows`, one a variant: size, what, precision, lengths,
         bases_per_second, gflops (of the model), share (of the best products' rate in that precision; None of
-        the limit itself and of other networks) and kernels (what ran our blocks; None of what has none).
+        the limit itself and of other networks), cost (of forward and embed: time a base, that of a forward of
+        sequences of 1,000 bases being 1; of embed it is 1 over the share of the time that the network is busy) and
+        kernels (what ran our blocks; None of what has none).
     """
     rows: list[dict[str, Any]] = []
     for size in config.sizes:
@@ -144,14 +149,17 @@ def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[
         for index, variant in enumerate(variants):
             best[index] = min(best[index], _seconds(variant.run, device))
     rates = [variant.flops / seconds for variant, seconds in zip(variants, best, strict=True)]
-    limits = {
-        name: max(
-            rate
-            for variant, rate in zip(variants, rates, strict=True)
-            if (variant.what, variant.precision) == ("products", name)
-        )
-        for name in config.precisions
-    }
+    limits, units = (
+        {
+            name: max(
+                rate
+                for variant, rate in zip(variants, rates, strict=True)
+                if (variant.what, variant.precision, variant.lengths) == (what, name, lengths)
+            )
+            for name in config.precisions
+        }
+        for what, lengths in (("products", ""), ("forward", "1000"))
+    )
     return [
         {
             "size": size,
@@ -161,6 +169,7 @@ def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[
             "bases_per_second": variant.n_bases / seconds,
             "gflops": rate / 1e9,
             "share": None if variant.what in ("products", BERT) else rate / limits[variant.precision],
+            "cost": units[variant.precision] / rate if variant.what in ("forward", "embed") else None,
             "kernels": _kernels(size, variant, device),
         }
         for variant, seconds, rate in zip(variants, best, rates, strict=True)
@@ -187,13 +196,10 @@ def _variants(size: str, precision: str, config: SpeedConfig, device: torch.devi
         n_bases = sum(lengths)
         run = _forward(network, lengths, dtype, device)
         yield Variant("forward", precision, name, n_bases, n_flops * n_bases, run)
-    records = [Record(str(i), codes, 0, i, "") for i, codes in enumerate(_sequences([1000] * (config.n_bases // 1000)))]
-    embedder = Embedder(initialise(ChordMixer(model), 0), EmbedConfig(), device=device, products=dtype)
-    n_bases = 1000 * len(records)
-    yield Variant("embed", precision, "1000", n_bases, n_flops * n_bases, lambda: list(embedder.embed(records)))
+    yield _embedding(model, dtype, device, n_bases=config.n_bases)
     if config.with_training:
-        yield _pretraining(size, dtype, device, n_sequences=len(records))
-        yield _finetuning(model, dtype, device, n_sequences=len(records))
+        yield _pretraining(size, dtype, device, n_sequences=config.n_bases // 1000)
+        yield _finetuning(model, dtype, device, n_sequences=config.n_bases // 1000)
 
 
 def products(model: ModelConfig, dtype: torch.dtype, *, device: torch.device, is_row_major: bool) -> Run:
@@ -284,6 +290,22 @@ def _forward(network: ChordMixer, lengths: Sequence[int], dtype: torch.dtype, de
     return run
 
 
+def _embedding(model: ModelConfig, dtype: torch.dtype, device: torch.device, *, n_bases: int) -> Variant:
+    """One contig of a plain FASTA file, read, cut into windows of 1,000 bases, packed and embedded."""
+    n_bases -= n_bases % 1000
+    embedder = Embedder(initialise(ChordMixer(model), 0), EmbedConfig(), device=device, products=dtype)
+    file = NamedTemporaryFile("w", suffix=".fa")  # noqa: SIM115  # it lives as long as what is timed
+    file.write(f">contig\n{decode(_sequences([n_bases])[0])}\n")
+    file.flush()
+    run = partial(_embed_file, embedder, file)
+    return Variant("embed", _NAMES[dtype], "1000", n_bases, 2.0 * model.n_parameters * n_bases, run)
+
+
+def _embed_file(embedder: Embedder, file: IO[str]) -> None:
+    for _ in embedder.embed(read_fasta(Path(file.name))):
+        pass
+
+
 def _pretraining(size: str, dtype: torch.dtype, device: torch.device, *, n_sequences: int) -> Variant:
     recipe = replace(PRESETS[size], batch_size=n_sequences, min_length=0)
     trainer = Trainer(recipe, device=device, products=dtype)
@@ -350,13 +372,13 @@ def speed_table(report: dict[str, Any]) -> str:
         f"{report['threads']} threads, native bf16: {'yes' if report['native_bf16'] else 'no'}; "
         f"best of {report['rounds']} rounds, {report['n_bases']:,} bases a batch",
         "",
-        "| size | what | products in | lengths | bases/s | GFLOP/s | share of the products' rate |",
-        "|---|---|---|---|---:|---:|---:|",
+        "| size | what | products in | lengths | bases/s | GFLOP/s | share of the products' rate | time a base |",
+        "|---|---|---|---|---:|---:|---:|---:|",
     ]
     for row in report["rows"]:
-        share = "" if row["share"] is None else f"{row['share']:.2f}"
+        share, cost = ("" if row[name] is None else f"{row[name]:.2f}" for name in ("share", "cost"))
         lines.append(
             f"| {row['size']} | {row['what']} | {row['precision']} | {row['lengths']} | "
-            f"{row['bases_per_second']:,.0f} | {row['gflops']:,.0f} | {share} |"
+            f"{row['bases_per_second']:,.0f} | {row['gflops']:,.0f} | {share} | {cost} |"
         )
     return "\n".join(lines)

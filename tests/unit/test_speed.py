@@ -35,6 +35,11 @@ def test_every_variant_has_a_row_and_its_share_is_of_the_products():
     forwards = {lengths for what, lengths in rows if what == "forward"}
     assert forwards == {*map(str, LENGTHS), "100-1000"}
     assert {"products", "naive forward", "embed", "pretraining step", "fine-tuning step"} <= {what for what, _ in rows}
+    for (what, _), row in rows.items():
+        assert (row["cost"] is None) == (what not in ("forward", "embed"))
+        if row["cost"] is not None:
+            unit = rows["forward", "1000"]["bases_per_second"]
+            assert row["cost"] == pytest.approx(unit / row["bases_per_second"])
     limit = rows["products", ""]["gflops"]
     for (what, _), row in rows.items():
         if row["share"] is not None:
