@@ -55,6 +55,17 @@ def _own(base, rows, n, width: tl.constexpr, k: tl.constexpr, tile: tl.constexpr
 
 
 @triton.jit
+def _again(base, rows, n, width: tl.constexpr, tile: tl.constexpr):
+    """The tiles that this program has just written: what is loaded can feed the matrix units from shared memory."""
+    tl.debug_barrier()
+    tiles = ()
+    for k in tl.static_range(width // tile):
+        at, is_there = _own(base, rows, n, width, k, tile)
+        tiles = tiles + (tl.load(at, mask=is_there, other=0.0),)
+    return tiles
+
+
+@triton.jit
 def _turned(
     base,
     target,
@@ -74,6 +85,22 @@ def _turned(
     offsets = to.to(tl.int64) * channels + columns[None, :]
     # A track's channels lie side by side: what a compiler cannot see in a table of positions.
     return tl.max_contiguous(tl.multiple_of(offsets, (1, vector)), (1, vector)), is_there
+
+
+@triton.jit
+def _normal(x):
+    """Distribution function and exp(-x^2 / 2) of the normal distribution, which are all that GELU and its slope need.
+
+    Formula 26.2.17 of Abramowitz and Stegun: the error is below 1e-7, that of float32, at two thirds of erf's cost.
+    """
+    bell = tl.exp2(-0.7213475204444817 * x * x)
+    t = 1.0 / (1.0 + 0.23164190 * tl.abs(x))
+    tail = -0.726576013 + t * 0.530702714
+    tail = 0.710706871 + t * tail
+    tail = -0.142248368 + t * tail
+    tail = 0.127414796 + t * tail
+    tail = bell * t * tail
+    return tl.where(x < 0, tail, 1.0 - tail), bell
 
 
 @triton.jit(do_not_specialize=["n"])
@@ -109,6 +136,8 @@ def _forward(
         if is_saved:
             at, is_there = _own(saved, rows, n, width, k, tile)
             tl.store(at, x[k], mask=is_there)
+    if is_saved:
+        x = _again(saved, rows, n, width, tile)
     for start in range(0, hidden, step):
         units = start + tl.arange(0, step)
         inner = tl.zeros((positions, step), tl.float32) + tl.load(b1 + units).to(tl.float32)[None, :]
@@ -116,8 +145,8 @@ def _forward(
             columns = k * tile + tl.arange(0, tile)
             w = tl.load(w1 + units[:, None] * width + columns[None, :])
             inner = tl.dot(x[k], tl.trans(w), inner, input_precision="ieee")
-        inner = 0.5 * inner * (1.0 + tl.erf(inner * 0.7071067811865476))
-        inner = inner.to(dtype)
+        share, _ = _normal(inner)
+        inner = (inner * share).to(dtype)
         update = ()
         for k in tl.static_range(width // tile):
             columns = k * tile + tl.arange(0, tile)
@@ -172,6 +201,7 @@ def _backward(
         at, is_there = _own(dz, rows, n, width, k, tile)
         tl.store(at, turned[k], mask=is_there)
         total = total + (tl.zeros((positions, tile), tl.float32),)
+    turned = _again(dz, rows, n, width, tile)
     for start in range(0, hidden, step):
         units = start + tl.arange(0, step)
         pre = tl.zeros((positions, step), tl.float32) + tl.load(b1 + units).to(tl.float32)[None, :]
@@ -183,12 +213,12 @@ def _backward(
             pre = tl.dot(x[k], tl.trans(weights[k]), pre, input_precision="ieee")
             w = tl.load(w2 + columns[:, None] * hidden + units[None, :])
             da = tl.dot(turned[k], w, da, input_precision="ieee")
-        cdf = 0.5 * (1.0 + tl.erf(pre * 0.7071067811865476))
-        slope = da * (cdf + pre * 0.3989422804014327 * tl.exp(-0.5 * pre * pre))
+        share, bell = _normal(pre)
+        slope = da * (share + pre * 0.3989422804014327 * bell)
         tl.store(db1 + program * hidden + units, tl.sum(slope, axis=0))
         slope = slope.to(dtype)
         cells = rows[:, None] * hidden + units[None, :]
-        tl.store(inner + cells, (pre * cdf).to(dtype), mask=(rows < n)[:, None])
+        tl.store(inner + cells, (pre * share).to(dtype), mask=(rows < n)[:, None])
         tl.store(dpre + cells, slope, mask=(rows < n)[:, None])
         gathered = ()
         for k in tl.static_range(width // tile):
