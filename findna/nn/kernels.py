@@ -151,13 +151,12 @@ def _problem(
     name: str, channels: int, hidden: int, device: torch.device, products: torch.dtype, is_training: bool
 ) -> str:
     """Why a way cannot be taken, or "": it runs one block on rings of 3 to 70 positions."""
-    if name == "triton":
-        if torch.cuda.get_device_capability(device) < (8, 0):
-            return "the GPU has no bf16 matrix units (compute capability 8.0)"
-        if channels > MAX_CHANNELS:
-            return f"{channels} channels are more than {MAX_CHANNELS}"
     limit = TOLERANCE[products]
     try:
+        if name == "triton" and torch.cuda.get_device_capability(device) < (8, 0):
+            return "the GPU has no bf16 matrix units (compute capability 8.0)"
+        if name == "triton" and channels > MAX_CHANNELS:
+            return f"{channels} channels are more than {MAX_CHANNELS}"
         with warnings.catch_warnings(action="ignore"):  # compilers advise, once a process, on what was meant
             way = find_way(name)
             errors = deviations(way, channels, hidden, device=device, products=products, is_training=is_training)

@@ -125,6 +125,17 @@ def test_a_way_that_does_not_exist_is_refused(monkeypatch):
         kernels.choose(ModelConfig(), device=CPU, products=torch.float32)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_where_nothing_works_plain_code_is_taken_and_the_reasons_are_told(monkeypatch):
+    choice = kernels.choose(cases.TINY, device=CUDA, products=torch.bfloat16)
+    assert choice.name == "plain"
+    assert choice.facts()["kernels_refused"].keys() == {"triton", "compile"}
+    assert kernels.choose(cases.TINY, device=CUDA, products=torch.float32).refused.keys() == {"compile"}
+    monkeypatch.setenv("FINDNA_KERNELS", "triton")
+    with pytest.raises(ConfigError, match="FINDNA_KERNELS=triton does not work on cuda: "):
+        kernels.choose(cases.TINY, device=CUDA, products=torch.bfloat16)
+
+
 @cuda
 @pytest.mark.parametrize("products", PRODUCTS)
 @pytest.mark.parametrize("way", ["triton", "compile", "plain"])
