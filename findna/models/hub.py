@@ -45,7 +45,7 @@ class Pulled(NamedTuple):
 
 
 def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None] = lambda file, n: None) -> Pulled:
-    """Put a model of a hub into the cache directory, where its name finds it; what is there is not fetched again.
+    """Put a model of a hub into the cache directory, where its name finds it; what is there whole is not fetched again.
 
     The hub is asked which commit the revision is now. A folder gets its name when its weights have the sha256 that its
     config.json tells and go into its network; what was cut short is gone on with. The hub is huggingface.co or
@@ -86,8 +86,9 @@ def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None
     lock = repo.home / ".lock"
     with locked(lock, what=repo.home):
         try:
-            is_new = not (folder / "config.json").is_file()
+            is_new = not _is_whole(folder)
             if is_new:
+                shutil.rmtree(folder, ignore_errors=True)
                 _fetch(hub, repo, commit, _sizes(repo, found.siblings), folder, on_file)
             remember(repo, commit)
         finally:
@@ -97,6 +98,14 @@ def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None
 
 def _found(repo: Repo, folder: Path) -> Pulled:
     return Pulled(folder, repo, folder.name, load_model(str(folder)).sha256, is_new=False)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        load_model(str(folder))
+    except ModelError:  # not there, or damaged since
+        return False
+    return True
 
 
 def _huggingface_hub() -> Any:

@@ -13,10 +13,9 @@ from findna.io.files import write_atomic
 MAIN = "main"
 """The revision that is meant where none is named."""
 
+_PART = r"[A-Za-z0-9](?:[\w.-]{0,94}\w)?"
 # A hub allows neither "--" nor ".." in a name, so that the one may stand for "/" and the other leads nowhere.
-_NAME = re.compile(
-    r"(?!.*(--|\.\.))(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>\w[\w./-]*))?", re.ASCII
-)
+_NAME = re.compile(rf"(?![^@]*--)(?!.*\.\.)(?P<id>{_PART}/{_PART})(?<!\.git)(@(?P<revision>\w[\w./-]*))?", re.ASCII)
 
 
 class Repo(NamedTuple):

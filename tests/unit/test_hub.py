@@ -93,6 +93,17 @@ def test_offline_asks_nothing_of_the_network(
     assert hub.asked == []
 
 
+def test_what_was_damaged_since_is_fetched_again(hub: Hub, files: dict[str, bytes]) -> None:
+    hub.push(REPO, files)
+    folder = pull(REPO).folder
+    for name in ("model.safetensors", "config.json"):
+        (folder / name).unlink()
+        with pytest.raises(ModelError):
+            pull(REPO, offline=True)
+        assert pull(REPO).is_new
+        assert {name: (folder / name).read_bytes() for name in FILES} == files
+
+
 def test_a_pickle_is_never_asked_for(hub: Hub, files: dict[str, bytes]) -> None:
     hub.push(REPO, files | {"pytorch_model.bin": b"cos\nsystem\n", "tokenizer.json": b"{}", "setup.py": b"1/0"})
     folder = pull(REPO).folder
@@ -147,11 +158,13 @@ def test_what_the_hub_lacks_is_said_plainly(hub: Hub, files: dict[str, bytes]) -
 
 
 def test_a_name_is_owner_and_repository() -> None:
-    for name in ("teacher", "../lab", "lab/../teacher", "lab/teacher@../..", "a--b/c", "lab/teacher/x", "", "a/b@"):
+    names = ("teacher", "../lab", "lab/../teacher", "lab/teacher@../..", "a--b/c", "lab/teacher/x", "", "a/b@")
+    for name in (*names, "lab/teacher.git", "lab/teacher-", "lab./teacher", f"lab/{'t' * 97}"):
         assert parse_repo(name) is None, name
         with pytest.raises(ConfigError, match="is no repository of a hub"):
             pull(name)
     assert parse_repo("lab/teacher@refs/pr/1") == Repo("lab/teacher", "refs/pr/1")
+    assert parse_repo("lab/teacher@a--b") == Repo("lab/teacher", "a--b")
 
 
 def test_two_pulls_at_a_time_do_not_meet(hub: Hub, files: dict[str, bytes], own_cache: Path) -> None:
