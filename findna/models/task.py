@@ -142,6 +142,7 @@ def load_task(name: str | Path) -> TaskModel:
             network.load_state_dict(load(content))
         else:
             network = _teacher_of(folder, teacher, encoder["sha256"])
+        network.depths(settings.blocks)  # there are such blocks
         head = Head(shape["n_features"], settings.n_outputs, hidden=shape["hidden"])
         expected = settings.n_features(network.config.channels)
         if head.n_features != expected:

@@ -85,6 +85,7 @@ def test_damage_is_named(tmp_path, teacher):
         ({"settings": config["settings"] | {"classes": ["no", "yes"]}}, "do not go together"),
         ({"settings": config["settings"] | {"pools": ["mean"]}}, "the head takes 24 features and the encoder gives 8"),
         ({"settings": config["settings"] | {"objective": "ranking"}}, "do not go together"),
+        ({"settings": config["settings"] | {"blocks": [5]}}, "do not go together: blocks .* must .* lie in 0 to 4"),
     ):
         path.write_text(json.dumps(config | change))
         with pytest.raises(ModelError, match=reason):
