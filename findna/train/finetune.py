@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from findna.config import FinetuneConfig
 from findna.data.ahead import ahead
 from findna.data.labelled import LabelledSet
-from findna.errors import InputError, OutputError, TrainingError
+from findna.errors import ConfigError, InputError, OutputError, TrainingError
 from findna.io.files import raise_output_error, write_atomic
 from findna.models.store import Model
 from findna.models.task import PLAN, TaskModel, encode_parts, save_task
@@ -404,13 +404,17 @@ def _check_same(out: Path, facts: Mapping[str, Any]) -> None:
         raise TrainingError(f"{out}: nothing to resume: no {PLAN}") from error
     try:
         is_same = _fingerprint({name: stored[name] for name in facts}) == _fingerprint(facts)
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ConfigError):
         is_same = False
     if not is_same:
         raise TrainingError(f"{out}: the settings, data or teacher differ from those of the run to resume")
 
 
 def _fingerprint(facts: Mapping[str, Any]) -> Any:
-    """The facts without the names of files, which may change between a run and its resume."""
+    """The facts without the names of files, which may change between a run and its resume.
+
+    What is stored of a recipe gets the defaults of settings that came after it was written.
+    """
+    config = dataclasses.asdict(FinetuneConfig.from_dict(facts["config"]))
     data = {name: split["sha256"] for name, split in facts["data"].items()}
-    return json.loads(json.dumps({**facts, "data": data, "teacher": facts["teacher"]["sha256"]}))
+    return json.loads(json.dumps({**facts, "config": config, "data": data, "teacher": facts["teacher"]["sha256"]}))

@@ -197,6 +197,15 @@ def test_another_run_is_not_resumed(tmp_path, teacher):
         run(tmp_path / "run", teacher)
 
 
+def test_a_run_from_before_a_setting_existed_goes_on_with_its_default(tmp_path, teacher):
+    run(tmp_path / "run", teacher, should_stop=stop_at(3))
+    path = tmp_path / "run" / "finetune.json"
+    stored = json.loads(path.read_text())
+    del stored["config"]["blocks"]
+    path.write_text(json.dumps(stored))
+    assert run(tmp_path / "run", teacher, resume=True).finished
+
+
 def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path, teacher):
     config = dataclasses.replace(CONFIG, learning_rate=0.3, epochs=30, patience=2, warmup=0.0, dropout=0.0)
     run(tmp_path / "run", teacher, config)
