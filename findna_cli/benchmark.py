@@ -22,6 +22,8 @@ Blocks = Annotated[
     ),
 ]
 
+Strand = Annotated[str, typer.Option("--strand", help="Vectors of both strands (their mean), or bed.")]
+
 
 @app.command()
 def run(
@@ -57,7 +59,7 @@ def run(
     ] = None,
     pool: Pool = "mean",
     blocks: Blocks = "",
-    strand: Annotated[str, typer.Option("--strand", help="Vectors of both strands (their mean), or bed.")] = "both",
+    strand: Strand = "both",
     preset: Annotated[
         str, typer.Option("--preset", help="Recipe of the fine-tuning, as of findna finetune.")
     ] = "default",
@@ -80,6 +82,7 @@ def run(
 
     from findna.benchmark.run import BenchmarkConfig, Stopped, parse_modes, run_task
     from findna.benchmark.suites import find_tasks, parse_genomes
+    from findna.benchmark.vectors import ReadOut
     from findna.config import FINETUNE_PRESETS
     from findna.errors import ConfigError, InputError
     from findna.models.store import DEFAULT, load_model
@@ -94,9 +97,7 @@ def run(
         seeds=seeds,
         limit=limit,
         limit_test=limit_test or limit,
-        strand=strand,
-        pool=pool,
-        blocks=blocks,
+        read_out=ReadOut(pool, blocks, strand),
         finetune=dataclasses.replace(recipe, epochs=epochs) if epochs else recipe,
         with_plots=with_plots,
         command=command_line(),
@@ -341,7 +342,7 @@ def study(
     limit_valid: Annotated[int, typer.Option("--limit-valid", min=0, help="Most validation sequences.")] = 1000,
     pool: Pool = "mean",
     blocks: Blocks = "",
-    strand: Annotated[str, typer.Option("--strand", help="Vectors of both strands (their mean), or bed.")] = "both",
+    strand: Strand = "both",
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = 0,
@@ -358,6 +359,7 @@ def study(
     from findna.benchmark.run import Stopped
     from findna.benchmark.study import StudyConfig, read_variants, run_study, study_table
     from findna.benchmark.suites import find_tasks
+    from findna.benchmark.vectors import ReadOut
     from findna.config import PRESETS
     from findna.errors import ConfigError
     from findna.io.files import write_atomic
@@ -386,9 +388,7 @@ def study(
         seeds=seeds,
         limit=limit,
         limit_valid=limit_valid,
-        pool=pool,
-        blocks=blocks,
-        strand=strand,
+        read_out=ReadOut(pool, blocks, strand),
         command=command_line(),
     )
     runs = []

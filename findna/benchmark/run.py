@@ -19,17 +19,17 @@ from findna import __version__, plots
 from findna.benchmark.audit import is_leaked
 from findna.benchmark.baselines import RECIPES, Data, Prediction, Probabilities, fit_cnn, fit_vectors, fit_words
 from findna.benchmark.suites import BenchmarkTask, Splits
-from findna.config import FinetuneConfig, ModelConfig, parse_blocks, parse_pools
+from findna.benchmark.vectors import ReadOut
+from findna.config import FinetuneConfig
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, TableError
 from findna.io.files import raise_output_error, write_atomic
 from findna.metrics import NAMES, metrics_of
 from findna.models.store import Model
-from findna.models.task import PLAN, TaskModel, TaskSettings, load_task, probabilities
+from findna.models.task import PLAN, TaskModel, load_task, probabilities
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixers import make_encoder
-from findna.train.features import embed_sequences
 from findna.train.finetune import evaluate_task, finetune
 
 SCHEMA = "findna-benchmark/1"
@@ -55,9 +55,7 @@ class BenchmarkConfig:
         seeds: How many, from 0 on, where a figure depends on the seed.
         limit: Most training sequences of a set; 0 is all.
         limit_test: Most validation and most test sequences; 0 is all.
-        strand: "both" averages the vectors of the two strands, "bed" takes the sequence as it is written.
-        pool: What the frozen vectors are made of: a comma list of `findna.config.POOLS`.
-        blocks: After how many blocks they are read, as in 5,10,20; else after all.
+        read_out: What the frozen vectors are made of.
         finetune: Recipe of the fine-tuning; its seed is the run's.
         with_plots: Whether ROC, confusion matrix and calibration of each mode's first seed are drawn.
         command: The command line, for the report.
@@ -67,9 +65,7 @@ class BenchmarkConfig:
     seeds: int = 5
     limit: int = 0
     limit_test: int = 0
-    strand: str = "both"
-    pool: str = "mean"
-    blocks: str = ""
+    read_out: ReadOut = field(default_factory=ReadOut)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     with_plots: bool = False
     command: str = ""
@@ -232,7 +228,7 @@ class _Bench:
         if mode in RECIPES:
             facts["recipe"] = RECIPES[mode]
         if mode in ("probe", "random"):
-            facts |= {"strand": config.strand, "pool": config.pool, "blocks": config.blocks}
+            facts |= asdict(config.read_out)
             facts["model"] = asdict(self.teacher.config)
         if mode in ("probe", "finetune"):
             facts["model_sha256"] = self.teacher.sha256
@@ -308,21 +304,12 @@ class _Bench:
 
     def _embed(self, network: Encoder) -> dict[str, NDArray[np.float32]]:
         began = time.monotonic()
-        settings = probe_settings(
-            network.config, classes=self.classes, pool=self.config.pool, blocks=self.config.blocks
-        )
         encoder = network.for_inference(device=self.device, products=self.products)
         vectors = {}
         for name, split in self.splits._asdict().items():
             if split is not None:
-                vectors[name] = embed_sequences(
-                    encoder,
-                    split.corpus,
-                    settings=settings,
-                    strand=self.config.strand,
-                    device=self.device,
-                    products=self.products,
-                    on_done=self._check_stop,
+                vectors[name] = self.config.read_out.vectors(
+                    encoder, split.corpus, device=self.device, products=self.products, on_done=self._check_stop
                 )
         self._embed_seconds += time.monotonic() - began
         return vectors
@@ -406,19 +393,6 @@ def _sources(labelled: LabelledSet | None) -> Mapping[str, str]:
 
 def _joined(corpora: Sequence[Corpus]) -> Corpus:
     return corpus_of(corpus[index] for corpus in corpora for index in range(len(corpus)))
-
-
-def probe_settings(model: ModelConfig, *, classes: tuple[str, ...], pool: str, blocks: str) -> TaskSettings:
-    """How a frozen probe's vectors are made: the network's own windows, end to end, comma lists of pools and blocks."""
-    return TaskSettings(
-        objective="classification",
-        classes=classes,
-        pools=parse_pools(pool),
-        blocks=parse_blocks(blocks, model.depth),
-        n_class_tokens=model.n_class_tokens,
-        window=model.window,
-        stride=model.window,
-    )
 
 
 def _random(teacher: Model, seed: int) -> Encoder:

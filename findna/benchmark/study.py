@@ -6,7 +6,7 @@ import math
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import torch
 
 from findna import __version__
 from findna.benchmark.baselines import Data, fit_vectors
-from findna.benchmark.run import Stopped, probe_settings
+from findna.benchmark.run import Stopped
 from findna.benchmark.suites import BenchmarkTask
+from findna.benchmark.vectors import ReadOut
 from findna.config import PretrainConfig
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, TableError
@@ -25,7 +26,6 @@ from findna.metrics import metrics_of
 from findna.models.store import load_model
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixers import make_encoder
-from findna.train.features import embed_sequences
 from findna.train.pretrain import pretrain
 from findna.train.sources import Sources
 
@@ -63,18 +63,14 @@ class StudyConfig:
         seeds: Runs of each variant, from seed 0 on; all variants run with one seed before any does with the next.
         limit: Most training sequences of a labelled set; 0 is all.
         limit_valid: Most validation sequences; 0 is all.
-        pool: What the frozen vectors are made of: a comma list of `findna.config.POOLS`.
-        blocks: After how many blocks they are read, as in 5,10,20; else after all.
-        strand: "both" averages the vectors of the two strands, "bed" takes the sequence as it is written.
+        read_out: What the frozen vectors are made of.
         command: The command line, for the table.
     """
 
     seeds: int = 2
     limit: int = 2000
     limit_valid: int = 1000
-    pool: str = "mean"
-    blocks: str = ""
-    strand: str = "both"
+    read_out: ReadOut = field(default_factory=ReadOut)
     command: str = ""
 
 
@@ -212,10 +208,8 @@ class _Study:
     def key(self, variant: Variant, recipe: PretrainConfig) -> str:
         """Of all that decides the figures of a run."""
         sets = {name: [split.sha256 for split in pair] for name, pair in self.sets.items()}
-        read_out = {"pool": self.config.pool, "strand": self.config.strand, "sets": sets}
-        if self.config.blocks:
-            read_out["blocks"] = self.config.blocks
-        return _digest({"network": self._network_key(variant, recipe), **read_out})
+        read_out = {name: value for name, value in asdict(self.config.read_out).items() if value}
+        return _digest({"network": self._network_key(variant, recipe), "sets": sets, **read_out})
 
     def measure(self, variant: Variant, recipe: PretrainConfig) -> dict[str, Any]:
         """The entry of a run in the log."""
@@ -228,9 +222,7 @@ class _Study:
             "score": float(np.mean(list(scores.values()))),
             "scores": scores,
             **figures,
-            "pool": self.config.pool,
-            "blocks": self.config.blocks,
-            "strand": self.config.strand,
+            **asdict(self.config.read_out),
             "n": {name: [len(split) for split in pair] for name, pair in self.sets.items()},
             "config": _stored(recipe),
             "sources": self.sources.summary,
@@ -274,20 +266,10 @@ class _Study:
 
     def _score(self, network: Encoder, train: LabelledSet, valid: LabelledSet) -> float:
         """AUROC on the validation split of a logistic regression on frozen vectors, its penalty chosen there too."""
-        settings = probe_settings(
-            network.config, classes=train.classes, pool=self.config.pool, blocks=self.config.blocks
-        )
         encoder = network.for_inference(device=self.device, products=self.products)
         first, second = (
             Data(
-                embed_sequences(
-                    encoder,
-                    split.corpus,
-                    settings=settings,
-                    strand=self.config.strand,
-                    device=self.device,
-                    products=self.products,
-                ),
+                self.config.read_out.vectors(encoder, split.corpus, device=self.device, products=self.products),
                 split.labels,
             )
             for split in (train, valid)

@@ -17,15 +17,15 @@ from torch.nn import functional as F
 from findna import __version__
 from findna.benchmark.baselines import word_counts
 from findna.benchmark.counting import CONTEXTS, CountingModel, Masked, fit_counting, iter_masked
+from findna.benchmark.vectors import ReadOut
 from findna.data.batch import pack
 from findna.data.datasets import Corpus
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, InputError, TableError
 from findna.models.store import Model
-from findna.models.task import TaskSettings
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixers import make_encoder
-from findna.train.features import EMBED_BASES, cut, embed_windows, join
+from findna.train.features import EMBED_BASES
 from findna.train.pretrain import effective_rank
 from findna.train.sources import Sources
 
@@ -229,23 +229,11 @@ def _by_position(
 
 
 def embed(
-    network: Encoder, corpus: Corpus, *, device: torch.device, products: torch.dtype, is_turned: bool = False
+    network: Encoder, corpus: Corpus, *, device: torch.device, products: torch.dtype
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean vectors (n, C) and class tokens (n, K, C) of sequences; windows of a long one are joined."""
     size = network.config
-    settings = TaskSettings(
-        objective="classification",
-        classes=(),
-        pools=("mean", "cls"),
-        n_class_tokens=size.n_class_tokens,
-        window=size.window,
-        stride=size.window,
-    )
-    windows = cut(corpus, window=size.window, stride=size.window)
-    found = embed_windows(
-        network, corpus, windows, settings=settings, device=device, products=products, is_turned=is_turned
-    )
-    rows = join(found.numpy(), windows, len(corpus)).astype(np.float32)
+    rows = ReadOut("mean,cls", strand="bed").vectors(network, corpus, device=device, products=products)
     return rows[:, : size.channels], rows[:, size.channels :].reshape(len(rows), size.n_class_tokens, size.channels)
 
 
@@ -311,10 +299,7 @@ def _both_strands(
     network: Encoder, corpus: Corpus, *, device: torch.device, products: torch.dtype
 ) -> NDArray[np.float32]:
     encoder = network.for_inference(device=device, products=products)
-    strands = [
-        embed(encoder, corpus, device=device, products=products, is_turned=is_turned)[0] for is_turned in (False, True)
-    ]
-    return np.asarray(np.mean(strands, axis=0), dtype=np.float32)
+    return ReadOut().vectors(encoder, corpus, device=device, products=products)
 
 
 def _same_class(vectors: NDArray[np.float32], labels: NDArray[np.int64], *, n_neighbours: int) -> NDArray[np.float64]:

@@ -188,37 +188,6 @@ def embed_windows(
     return torch.empty((0, 0)) if features is None else features
 
 
-def embed_sequences(
-    encoder: Encoder,
-    corpus: Corpus,
-    *,
-    settings: TaskSettings,
-    strand: str,
-    device: torch.device,
-    products: torch.dtype,
-    on_done: Callable[[int], None] = lambda n_windows: None,
-) -> NDArray[np.float32]:
-    """The vectors of all sequences of a corpus, shape (n, F); strand "both" is the mean of the two strands' vectors.
-
-    The other arguments are those of `embed_windows`.
-    """
-    windows = cut(corpus, window=settings.window, stride=settings.stride)
-    strands = [
-        embed_windows(
-            encoder,
-            corpus,
-            windows,
-            settings=settings,
-            device=device,
-            products=products,
-            is_turned=is_turned,
-            on_done=on_done,
-        )
-        for is_turned in ((False, True) if strand == "both" else (False,))
-    ]
-    return join(torch.stack(strands).mean(0).numpy(), windows, len(corpus)).astype(np.float32)
-
-
 def join(values: NDArray[Any], windows: Windows, n: int) -> NDArray[np.float64]:
     """Values of windows (m, k) averaged to one row a sequence (n, k), weighted by the bases that each owns."""
     joined = np.zeros((n, values.shape[1]))

@@ -66,7 +66,7 @@ def test_a_fine_tuned_run_is_a_task_model(gue: Path, model: Path) -> None:
 
 def test_faults_are_told(gue: Path, model: Path) -> None:
     assert "did you mean tf/0" in call(*benchmark("--task", "tf/O")).err
-    for args in (("--mode", "prob"), ("--task", "tf/O"), ("--preset", "papr")):
+    for args in (("--mode", "prob"), ("--task", "tf/O"), ("--preset", "papr"), ("--strand", "+"), ("--blocks", "2,1")):
         assert call(*benchmark(*args)).code == 2
     assert call("benchmark", "run", "gue", "--data", "absent").code == 1
     (gue / "tf/0/test.csv").write_text("sequence,label\nACGT,0\nACGT,7\n")

@@ -1,6 +1,7 @@
 """One set through all modes: figures, files, what is taken up again and what is not."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from findna.benchmark.report import as_html, as_markdown, make_report, published
 from findna.benchmark.run import BenchmarkConfig, Progress, Stopped, parse_modes, read_result, run_task
 from findna.benchmark.suites import find_tasks
+from findna.benchmark.vectors import ReadOut
 from findna.config import FinetuneConfig, ModelConfig
 from findna.errors import ConfigError, InputError, TableError
 from findna.models.store import Model, load_model, save_model
@@ -131,19 +133,20 @@ def test_a_fine_tuning_that_was_stopped_before_its_first_checkpoint_begins_again
 
 def test_changed_data_settings_or_weights_are_measured_anew(folder: Path, teacher: Model, tmp_path: Path) -> None:
     config = BenchmarkConfig(modes=("probe", "kmer"))
+    bed = dataclasses.replace(config, read_out=ReadOut(strand="bed"))
     measure(folder, teacher, config)
 
     def is_new(config: BenchmarkConfig, teacher: Model) -> list[bool]:
         return [step.is_new for step in measure(folder, teacher, config)]
 
-    assert is_new(BenchmarkConfig(modes=("probe", "kmer"), strand="bed"), teacher) == [True, False]
+    assert is_new(bed, teacher) == [True, False]
     save_model(tmp_path / "little", initialise(ChordMixer(SIZE), 6), name="little", training={}, card="#\n")
     other = load_model(str(tmp_path / "little"))
-    assert is_new(BenchmarkConfig(modes=("probe", "kmer"), strand="bed"), other) == [True, False]
-    assert is_new(BenchmarkConfig(modes=("probe", "kmer"), strand="bed", limit=50), other) == [True, True]
+    assert is_new(bed, other) == [True, False]
+    assert is_new(dataclasses.replace(bed, limit=50), other) == [True, True]
     path = folder / "tf/0/train.csv"
     path.write_text(path.read_text().replace("A", "C", 1))
-    assert is_new(BenchmarkConfig(modes=("probe", "kmer"), strand="bed", limit=0), other) == [True, True]
+    assert is_new(dataclasses.replace(bed, limit=0), other) == [True, True]
 
 
 def test_the_same_run_gives_the_same_figures(folder: Path, teacher: Model) -> None:

@@ -12,6 +12,7 @@ import torch
 from findna.benchmark.run import Stopped
 from findna.benchmark.study import LOG, StudyConfig, compare, read_log, read_variants, run_study, study_table
 from findna.benchmark.suites import find_tasks
+from findna.benchmark.vectors import ReadOut
 from findna.config import ModelConfig, PretrainConfig
 from findna.data.datasets import corpus_of
 from findna.errors import ConfigError, TableError
@@ -111,7 +112,7 @@ def test_another_pool_is_read_from_the_same_teacher(tmp_path, variants, tasks):
     (mean,) = study(variants[:1], tasks, tmp_path / "study", seeds=1)
     (folder,) = (tmp_path / "study" / "runs").iterdir()
     before = (folder / "log.csv").stat().st_mtime_ns
-    (wide,) = study(variants[:1], tasks, tmp_path / "study", seeds=1, pool="mean,sd")
+    (wide,) = study(variants[:1], tasks, tmp_path / "study", seeds=1, read_out=ReadOut("mean,sd"))
     assert (folder / "log.csv").stat().st_mtime_ns == before
     assert wide["score"] != mean["score"]
     assert len(read_log(tmp_path / "study" / LOG)) == 2
