@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from findna_cli.job import command_line
-from findna_cli.options import Deterministic, Device, Genome, Json, Precision, Quiet, Threads, set_threads
+from findna_cli.options import Deterministic, Device, Genome, Json, ModelName, Precision, Quiet, Threads, set_threads
 
 app = typer.Typer(
     no_args_is_help=True, help="Measure a model on labelled sets, beside baselines and published figures."
@@ -37,12 +37,7 @@ def run(
         str, typer.Option("--mode", help="Of probe, finetune, baseline (that is kmer,random,cnn), separated by commas.")
     ] = "probe,baseline",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of whatever depends on a seed.")] = 5,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", "-m", help="A shipped model's name, a model folder or a pulled ORG/NAME.", show_default=False
-        ),
-    ] = "",
+    model: ModelName = "",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
     limit: Annotated[int, typer.Option("--limit", min=0, help="Most training sequences of a set; 0 is all.")] = 0,
     limit_test: Annotated[
@@ -78,7 +73,6 @@ def run(
     and measures again what other data, settings or another model would change.
     """
     import dataclasses
-    import signal
 
     from findna.benchmark.run import BenchmarkConfig, Stopped, parse_modes, run_task
     from findna.benchmark.suites import find_tasks, parse_genomes
@@ -135,8 +129,7 @@ def run(
                 faulty.append({"task": task.name, "error": str(error)})
                 say(f"{task.name}: left out: {error}")
     except Stopped as stop:
-        say(f"stopped; what is measured is in {out}, and the same command goes on")
-        raise typer.Exit(128 + (caught[0] if caught else signal.SIGINT)) from stop
+        raise stopped(out, caught) from stop
     left_out = [dataclasses.asdict(one) for one in skipped]
     write_report(json_file, {"out": str(out), "runs": measured, "left_out": left_out, "faulty": faulty})
     say(f"{out}: {len(measured):,} runs of {len(found) - len(faulty):,} sets", quiet=quiet)
@@ -157,6 +150,16 @@ def catch_signals() -> list[int]:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, note)
     return caught
+
+
+def stopped(out: Path, caught: list[int]) -> typer.Exit:
+    """Tell what is kept; how the command ends."""
+    import signal
+
+    from findna_cli.console import say
+
+    say(f"stopped; what is measured is in {out}, and the same command goes on")
+    return typer.Exit(128 + (caught[0] if caught else signal.SIGINT))
 
 
 @app.command()
@@ -197,12 +200,7 @@ def teacher(
     holdout: Annotated[
         str, typer.Option("--holdout", help="Contigs, or one of the files, that it was not trained on: chr8,chr20.")
     ] = "",
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", "-m", help="A shipped model's name, a model folder or a pulled ORG/NAME.", show_default=False
-        ),
-    ] = "",
+    model: ModelName = "",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")] = Path("teacher"),
     n_windows: Annotated[
         int, typer.Option("--n-windows", min=1, help="Training windows that the counting models are fitted on.")
@@ -354,7 +352,6 @@ def study(
     is what the others are compared with; one named untrained is measured without training. Test splits are not used.
     """
     import dataclasses
-    import signal
 
     from findna.benchmark.run import Stopped
     from findna.benchmark.study import StudyConfig, read_variants, run_study, study_table
@@ -371,7 +368,9 @@ def study(
         raise ConfigError(f"--preset {preset}: must be one of {', '.join(PRESETS)}")
     base = dataclasses.replace(PRESETS[preset], steps=steps, n_windows=n_windows)
     wanted = read_variants(variants, base)
-    found, _ = find_tasks(suite, data, only=tasks or ())
+    found, skipped = find_tasks(suite, data, only=tasks or ())
+    for one in skipped:
+        say(f"{one.name}: left out: {one.reason}")
     set_threads(threads)
     place = pick_device(device)
     sources = load_sources(
@@ -408,5 +407,4 @@ def study(
             say(f"{run['variant']}  seed {run['seed']}  auroc {run['score']:.4f}{cost}", quiet=quiet)
             write_atomic(out / "study.md", study_table(runs))
     except Stopped as stop:
-        say(f"stopped; what is measured is in {out}, and the same command goes on")
-        raise typer.Exit(128 + (caught[0] if caught else signal.SIGINT)) from stop
+        raise stopped(out, caught) from stop

@@ -22,6 +22,7 @@ from findna_cli.options import (
     Json,
     MaxN,
     MinMapq,
+    ModelName,
     OnError,
     Precision,
     Quiet,
@@ -48,12 +49,7 @@ def embed(
         typer.Option("--out", "-o", help="Output; '-' is stdout (TSV). Default: the input's name.", show_default=False),
     ] = "",
     genome: Genome = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", "-m", help="A shipped model's name, a model folder or a pulled ORG/NAME.", show_default=False
-        ),
-    ] = "",
+    model: ModelName = "",
     in_format: InFormat = "",
     output_format: Annotated[
         str,

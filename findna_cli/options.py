@@ -52,6 +52,12 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print counts, sizes, problems and a time estimate; write nothing.")
 ]
 BatchBases = Annotated[int, typer.Option("--batch-bases", min=1, help="Bases in a batch.")]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", help="A shipped model's name, a model folder or a pulled ORG/NAME.", show_default=False
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[
     str, typer.Option("--precision", help="Matrix products in auto (bf16 where the device has it), fp32 or bf16.")

@@ -133,11 +133,14 @@ def run_study(
         should_stop: Asked after every step of training, and between runs.
 
     Raises:
+        ConfigError: There is no labelled set.
         TableError: The log is damaged or not ours.
         TrainingError: A run failed.
         OutputError: The log cannot be written.
         Stopped: It was asked to stop; the same call goes on.
     """
+    if not tasks:
+        raise ConfigError("no labelled set is left to score on")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -353,13 +356,13 @@ def study_table(runs: Sequence[Mapping[str, Any]]) -> str:
         cells += [_mean(one.runs, name, digits) for name, digits in (("valid_accuracy", 4), ("effective_rank", 1))]
         cells += [_mean(one.runs, "seconds", 0), _mean(one.runs, "n_bases", 2, scale=1e-6)]
         lines.append(f"| {' | '.join(cells)} |")
+    read_out = ", ".join(f"{name} {runs[0][name]}" for name in ("pool", "blocks", "strand") if runs[0].get(name))
     noise = "one seed a variant: the noise is not known" if math.isnan(sd) else f"{sd:.4f}"
     lines += [
         "",
-        f"AUROC: mean over the sets, on their validation splits, of logistic regression on frozen vectors (pool "
-        f"{runs[0]['pool']}, strand {runs[0]['strand']}). Standard deviation between seeds, pooled over the variants: "
-        f"{noise}. A star marks a difference of more than {N_ERRORS:g} standard errors; without one it is within the "
-        "noise and says nothing.",
+        "AUROC: mean over the sets, on their validation splits, of logistic regression on frozen vectors "
+        f"({read_out}). Standard deviation between seeds, pooled over the variants: {noise}. A star marks a "
+        f"difference of more than {N_ERRORS:g} standard errors; without one it is within the noise and says nothing.",
         "",
         *(f"    {command}" for command in dict.fromkeys(run["command"] for run in runs)),
     ]

@@ -44,6 +44,17 @@ def test_a_study_makes_a_log_and_a_table_and_goes_on(study: list[object]) -> Non
     assert "    findna benchmark study variants.toml" in table
 
 
+def test_sets_that_cannot_be_used_are_told(study: list[object]) -> None:
+    Path("gue/tf/1").mkdir()
+    Path("gue/tf/1/test.csv").write_text("sequence,label\nACGT,0\nACGT,1\n")
+    done = call(*study, "--seeds", 1)
+    assert done.code == 0, done.err
+    assert done.err.startswith("tf/1: left out: ")
+    none = call(*study, "--task", "tf/1")
+    assert none.code == 2
+    assert "no labelled set is left to score on" in none.err
+
+
 def test_what_is_at_fault_is_told(study: list[object]) -> None:
     Path("variants.toml").write_text("[a]\nalhpa = 1.0\n")
     wrong = call(*study)

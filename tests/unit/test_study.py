@@ -148,6 +148,13 @@ def test_faults_of_a_file_of_variants_are_named(tmp_path, text, error, message):
         read_variants(tmp_path / "variants.toml", BASE)
 
 
+def test_a_table_says_what_was_read(tmp_path, variants, tasks):
+    (plain,) = study(variants[1:2], tasks[:1], tmp_path / "study", seeds=1)
+    (deep,) = study(variants[1:2], tasks[:1], tmp_path / "study", seeds=1, read_out=ReadOut("mean,sd", "3,6", "bed"))
+    assert "(pool mean, strand both)" in study_table([plain])
+    assert "(pool mean,sd, blocks 3,6, strand bed)" in study_table([deep])
+
+
 def test_a_file_that_is_no_log_is_refused(tmp_path):
     with pytest.raises(TableError, match="cannot be read"):
         read_variants(tmp_path / "none.toml", BASE)
