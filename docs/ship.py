@@ -127,7 +127,7 @@ def teacher(args: argparse.Namespace) -> None:
     """The report of what it has learned."""
     sources = shipped_config()["training"]["sources"]
     words: list[str | Path] = [path.name for path in args.sources]
-    words += ["--holdout", ",".join(Path(name).name for name in sources["holdout"])] if sources["holdout"] else []
+    words += ["--holdout", ",".join(Path(name).name for name in sources["holdout"])]
     words += ["--n-windows", str(sources["n_windows"]), "--neighbours", "docs/demo/elements.csv.gz"]
     words += ["--log", f"docs/models/{DEFAULT}/log.csv"] if (FOLDER / "log.csv").is_file() else []
     findna("benchmark", "teacher", *words, "--out", f"docs/models/{DEFAULT}", args=args)

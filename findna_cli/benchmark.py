@@ -241,13 +241,16 @@ def teacher(
 
     if bool(inputs) == bool(genome):
         raise ConfigError("give the FASTA files that the model was trained on, or --genome")
+    held_out = [name for name in holdout.split(",") if name]
+    if not held_out:
+        raise ConfigError("--holdout: name the contigs, or the file, that the model was not trained on")
     measured = load_model(model or DEFAULT)
     set_threads(threads)
     place = pick_device(device)
     sources = load_sources(
         inputs or [str(genome)],
         is_genome=genome is not None,
-        holdout=[name for name in holdout.split(",") if name],
+        holdout=held_out,
         n_windows=n_windows,
         n_held_out=n_held_out,
         size=measured.config.window,
