@@ -223,7 +223,7 @@ class EmbedJob(Job):
                 f"strand {self.config.strand} of the vectors and {self.options.strand} of the inputs differ"
             )
         if self.out == STDOUT and (self.config.with_tokens or self.config.with_cls):
-            problems.append("TSV on stdout holds one vector a row: choose one of mean, cls and max")
+            problems.append("TSV on stdout holds one vector a row: tokens, and cls beside another pool, need a file")
         return problems
 
     @property

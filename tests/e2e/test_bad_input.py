@@ -272,6 +272,7 @@ MISTAKES = {
     "format": (("--format", "csv"), "csv"),
     "stdout": (("-o", "-", "--format", "h5"), "h5 cannot be streamed to stdout"),
     "stdout resume": (("-o", "-", "--resume"), "stdout cannot be resumed"),
+    "stdout tokens": (("-o", "-", "--pool", "sd,tokens"), "tokens, and cls beside another pool, need a file"),
     "in-format": (("--in-format", "vcf"), "--in-format vcf: there are fasta"),
     "device": (("--device", "tpu"), "tpu"),
     "precision": (("--precision", "fp8"), "fp8"),
