@@ -160,8 +160,8 @@ def run_task(
 
 def result_name(task: BenchmarkTask, mode: str, model: str) -> str:
     """Name of a result file: what it is of, so that other models' stay beside it."""
-    parts = [task.suite, task.name.replace("/", "-"), mode, *([model] if mode in _OF_TEACHER else [])]
-    return ".".join(parts) + ".json"
+    parts = [task.suite, task.name, mode, *([model] if mode in _OF_TEACHER else [])]
+    return ".".join(parts).replace("/", "-") + ".json"
 
 
 def read_result(path: Path) -> dict[str, Any]:

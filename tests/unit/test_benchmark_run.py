@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from findna.benchmark.report import as_html, as_markdown, make_report, published
-from findna.benchmark.run import BenchmarkConfig, Progress, Stopped, parse_modes, read_result, run_task
+from findna.benchmark.run import BenchmarkConfig, Progress, Stopped, parse_modes, read_result, result_name, run_task
 from findna.benchmark.suites import find_tasks
 from findna.benchmark.vectors import ReadOut
 from findna.config import FinetuneConfig, ModelConfig
@@ -96,6 +96,12 @@ def test_every_mode_is_measured_once_a_seed(folder: Path, teacher: Model) -> Non
         assert all({"accuracy", "macro_f1", "mcc", "auroc", "confusion"} <= set(run["test"]) for run in result["runs"])
         assert len(result["sources"]) == 3
         assert result["is_comparable"]
+
+
+def test_a_result_is_named_for_its_set_and_model_whatever_they_are_called(folder: Path) -> None:
+    (task,), _ = find_tasks("gue", folder)
+    assert result_name(task, "probe", "lab/../teacher") == "gue.tf-0.probe.lab-..-teacher.json"
+    assert result_name(task, "kmer", "lab/teacher") == "gue.tf-0.kmer.json"
 
 
 def test_a_second_run_measures_nothing_and_an_interrupted_one_goes_on(folder: Path, teacher: Model) -> None:
