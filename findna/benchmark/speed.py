@@ -42,6 +42,8 @@ LENGTHS = (100, 250, 500, 1000, 2000, 4096, 8192)
 MIXED = (100, 1000)
 PRODUCT_POSITIONS = 8192
 """Positions in one matrix product of the limit."""
+EMBED_BATCHES = 4
+"""Batches that are embedded: one is packed while another is computed."""
 NAIVE_SEQUENCES = 8
 """Sequences that the naive forward takes at a time."""
 BERT = "BERT of 12 layers, 768"
@@ -140,20 +142,20 @@ def measure_speed(
 
 
 def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[dict[str, Any]]:
-    variants = [variant for name in config.precisions for variant in _variants(size, name, config, device)]
-    variants += _naive(size, config, device)
+    timed = [variant for name in config.precisions for variant in variants(size, name, config, device)]
+    timed += _naive(size, config, device)
     for name in config.precisions:
-        variants += _bert(config, name, device)
-    best = [float("inf")] * len(variants)
+        timed += _bert(config, name, device)
+    best = [float("inf")] * len(timed)
     for _ in range(config.rounds + 1):  # one more, for the first allocates
-        for index, variant in enumerate(variants):
+        for index, variant in enumerate(timed):
             best[index] = min(best[index], _seconds(variant.run, device))
-    rates = [variant.flops / seconds for variant, seconds in zip(variants, best, strict=True)]
+    rates = [variant.flops / seconds for variant, seconds in zip(timed, best, strict=True)]
     limits, units = (
         {
             name: max(
                 rate
-                for variant, rate in zip(variants, rates, strict=True)
+                for variant, rate in zip(timed, rates, strict=True)
                 if (variant.what, variant.precision, variant.lengths) == (what, name, lengths)
             )
             for name in config.precisions
@@ -172,7 +174,7 @@ def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[
             "cost": units[variant.precision] / rate if variant.what in ("forward", "embed") else None,
             "kernels": _kernels(size, variant, device),
         }
-        for variant, seconds, rate in zip(variants, best, rates, strict=True)
+        for variant, seconds, rate in zip(timed, best, rates, strict=True)
         if variant.what != "products" or rate == limits[variant.precision]
     ]
 
@@ -184,7 +186,8 @@ def _kernels(size: str, variant: Variant, device: torch.device) -> str | None:
     return choose(SIZES[size], device=device, products=_dtype(variant.precision), is_training=is_training).name
 
 
-def _variants(size: str, precision: str, config: SpeedConfig, device: torch.device) -> Iterator[Variant]:
+def variants(size: str, precision: str, config: SpeedConfig, device: torch.device) -> Iterator[Variant]:
+    """Yield what is timed of our network, and the products that it is held against."""
     model, dtype = SIZES[size], _dtype(precision)
     n_flops = 2.0 * model.n_parameters
     network = initialise(ChordMixer(model), 0).for_inference(device=device, products=dtype)
@@ -292,8 +295,9 @@ def _forward(network: ChordMixer, lengths: Sequence[int], dtype: torch.dtype, de
 
 def _embedding(model: ModelConfig, dtype: torch.dtype, device: torch.device, *, n_bases: int) -> Variant:
     """One contig of a plain FASTA file, read, cut into windows of 1,000 bases, packed and embedded."""
-    n_bases -= n_bases % 1000
-    embedder = Embedder(initialise(ChordMixer(model), 0), EmbedConfig(), device=device, products=dtype)
+    config = EmbedConfig(batch_bases=n_bases)
+    n_bases = EMBED_BATCHES * (n_bases - n_bases % 1000)
+    embedder = Embedder(initialise(ChordMixer(model), 0), config, device=device, products=dtype)
     file = NamedTemporaryFile("w", suffix=".fa")  # noqa: SIM115  # it lives as long as what is timed
     file.write(f">contig\n{decode(_sequences([n_bases])[0])}\n")
     file.flush()

@@ -4,11 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from findna.benchmark.speed import LENGTHS, SpeedConfig, measure_speed, mixed_lengths, naive_forward, speed_table
+from findna.benchmark.speed import (
+    LENGTHS,
+    SpeedConfig,
+    measure_speed,
+    mixed_lengths,
+    naive_forward,
+    speed_table,
+    variants,
+)
 from findna.config import SIZES
 from findna.data.batch import pack
 from findna.errors import ConfigError
 from findna.nn.chordmixer import ChordMixer, initialise
+
+CPU = torch.device("cpu")
 
 
 def test_the_naive_forward_computes_the_same():
@@ -30,7 +40,7 @@ def test_mixed_lengths_fill_a_batch_and_no_more():
 
 def test_every_variant_has_a_row_and_its_share_is_of_the_products():
     config = SpeedConfig(sizes=("tiny",), precisions=("fp32",), n_bases=max(LENGTHS), rounds=1)
-    report = measure_speed(config, device=torch.device("cpu"))
+    report = measure_speed(config, device=CPU)
     rows = {(row["what"], row["lengths"]): row for row in report["rows"]}
     forwards = {lengths for what, lengths in rows if what == "forward"}
     assert forwards == {*map(str, LENGTHS), "100-1000"}
@@ -48,6 +58,12 @@ def test_every_variant_has_a_row_and_its_share_is_of_the_products():
             flops = factor * SIZES["tiny"].n_parameters * row["bases_per_second"]
             assert row["gflops"] == pytest.approx(flops / 1e9)
     assert speed_table(report).count("\n") == len(report["rows"]) + 3
+
+
+def test_what_is_embedded_takes_several_batches_of_the_forward_s_size():
+    variant = next(v for v in variants("tiny", "fp32", SpeedConfig(n_bases=9500), CPU) if v.what == "embed")
+    assert variant.n_bases == 4 * 9000
+    assert variant.run.args[0].config.batch_bases == 9500
 
 
 @pytest.mark.parametrize("settings", [{"sizes": ("large",)}, {"precisions": ("fp8",)}, {"n_bases": 100}])
