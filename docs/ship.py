@@ -10,7 +10,7 @@ already, of the same weights, is not measured again. The parts, in their order, 
     figure     the README's figure
     probe      AUROC of plain mean vectors beside random weights, some rows of each set
     teacher    findna benchmark teacher: masked bases, vectors, neighbours, curves
-    gue        every GUE set in DIR beside baselines and quoted models, docs/results/gue
+    gue        the complete GUE sets beside baselines and quoted models, docs/results/gue
     pages      CARD.md, docs/model.md, docs/models/NAME.md, docs/benchmark.md: from the JSON files alone
     heads      the built-in tasks that use this teacher, and docs/tasks.md
     tutorial   the tutorial's commands and figures; compare WORK/tutorial-SHA/transcript.txt with what its text says
@@ -116,11 +116,15 @@ def figure(args: argparse.Namespace) -> None:
         run(DOCS / "demo/figure.py", vectors, DOCS / "demo/promoters.png")
 
 
+def sets(args: argparse.Namespace) -> list[str]:
+    """The complete GUE sets, as --task flags, of those in DIR."""
+    return [word for name in pages.SETS for word in ("--task", name) if (args.data / "gue" / name).is_dir()]
+
+
 def probe(args: argparse.Namespace) -> None:
     """AUROC of mean vectors beside random weights, on the sets of the card."""
-    sets = [word for name in pages.SETS for word in ("--task", name) if (args.data / "gue" / name).is_dir()]
     out = f"docs/models/{DEFAULT}/probe"
-    findna("benchmark", "run", "gue", "--data", "gue", *sets, *PROBE, "--out", out, args=args)
+    findna("benchmark", "run", "gue", "--data", "gue", *sets(args), *PROBE, "--out", out, args=args)
 
 
 def teacher(args: argparse.Namespace) -> None:
@@ -134,7 +138,7 @@ def teacher(args: argparse.Namespace) -> None:
 
 
 def gue(args: argparse.Namespace) -> None:
-    """Every set beside random weights, 6-mers and quoted figures; what an earlier teacher left is removed."""
+    """The complete sets beside random weights, 6-mers and quoted figures; what an earlier teacher left is removed."""
     config = shipped_config()
     for path in sorted((DOCS / "results/gue").glob("*.json")):
         facts = json.loads(path.read_text())["fingerprint"]
@@ -143,7 +147,7 @@ def gue(args: argparse.Namespace) -> None:
         if not is_of_teacher or size != ModelConfig.from_dict(config["model"]):
             path.unlink()
     out = ["--out", "docs/results/gue"]
-    findna("benchmark", "run", "gue", "--data", "gue", "--mode", args.modes, *GUE, *out, args=args)
+    findna("benchmark", "run", "gue", "--data", "gue", *sets(args), "--mode", args.modes, *GUE, *out, args=args)
     results = sorted(f"docs/results/gue/{path.name}" for path in (DOCS / "results/gue").glob("*.json"))
     run("-m", "findna_cli", "benchmark", "report", *results, "-o", "docs/results/gue.md", cwd=args.work)
 
