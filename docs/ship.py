@@ -88,13 +88,20 @@ def weights(args: argparse.Namespace) -> None:
         how = {"prepare": args.prepare, "command": args.command, "note": args.note, "sequence": args.sequence}
         write_atomic(FOLDER / "how.json", json.dumps(how, indent=2) + "\n")
     write_atomic(shipped / "config.json", json.dumps(config | {"name": DEFAULT}, indent=2) + "\n")
-    for name in ("log.csv", "windows.json"):
-        (FOLDER / name).unlink(missing_ok=True)
+    take_log(args.run, FOLDER)
+    (FOLDER / "windows.json").unlink(missing_ok=True)
     if (manifest := output_paths(args.sources[0])[2]).is_file():
         shutil.copyfile(manifest, FOLDER / "windows.json")
-    if (args.run / "log.csv").is_file():
-        thin_log(args.run / "log.csv", FOLDER / "log.csv")
     run("-m", "findna_cli", "model", "verify")
+
+
+def take_log(source: Path, folder: Path) -> None:
+    """Put a run's log into a folder, in an earlier one's place; the model that is shipped already leaves its own there."""
+    if source.resolve() == SHIPPED / DEFAULT:
+        return
+    (folder / "log.csv").unlink(missing_ok=True)
+    if (source / "log.csv").is_file():
+        thin_log(source / "log.csv", folder / "log.csv")
 
 
 def thin_log(source: Path, target: Path) -> None:

@@ -106,6 +106,21 @@ def test_a_page_is_followed_command_by_command(tmp_path: Path) -> None:
     assert not (tmp_path / "g/never").exists()
 
 
+def test_a_log_is_that_of_the_run_that_ships(ship: ModuleType, tmp_path: Path) -> None:
+    run, folder = tmp_path / "run", tmp_path / "models"
+    run.mkdir()
+    folder.mkdir()
+    (run / "log.csv").write_text("step,valid_loss\n1,1.5\n")
+    ship.take_log(run, folder)
+    kept = (folder / "log.csv").read_text()
+    assert kept == "step,valid_loss\n1,1.5\n"
+    ship.take_log(SHIPPED / DEFAULT, folder)  # the same model once more
+    assert (folder / "log.csv").read_text() == kept
+    (run / "log.csv").unlink()
+    ship.take_log(run, folder)
+    assert not (folder / "log.csv").exists()
+
+
 def test_a_thinned_log_keeps_every_held_out_figure(ship: ModuleType, tmp_path: Path) -> None:
     lines = [f"{step},{'1.5' if step % 1000 == 7 else ''}\n" for step in range(1, 5001)]
     (tmp_path / "log.csv").write_text("step,valid_loss\n" + "".join(lines))
