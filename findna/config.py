@@ -143,7 +143,7 @@ class ModelConfig:
         block = self.hidden * (self.channels + 1) + self.channels * (self.hidden + 1)
         if self.mixer == "transformer":
             block += _attention_parameters(self.channels)
-        return self.n_layers * self.n_blocks * block + 6 * self.channels + 5 * (self.channels + 1)
+        return self.depth * block + 6 * self.channels + 5 * (self.channels + 1)
 
     def as_transformer(self) -> Self:
         """The Transformer of the same width with about as many parameters.

@@ -215,7 +215,7 @@ def products(model: ModelConfig, dtype: torch.dtype, *, device: torch.device, is
         h, inner = h.T.contiguous(), inner.T.contiguous()
 
     def run() -> None:
-        for _ in range(model.n_layers * model.n_blocks):
+        for _ in range(model.depth):
             if is_row_major:
                 F.linear(h, w1)
                 F.linear(inner, w2)

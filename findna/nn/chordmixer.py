@@ -42,8 +42,7 @@ class ChordMixer(Encoder):
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        n_blocks = config.n_layers * config.n_blocks
-        super().__init__(config, (Block(config.channels, config.hidden) for _ in range(n_blocks)))
+        super().__init__(config, (Block(config.channels, config.hidden) for _ in range(config.depth)))
 
     def forward(
         self,
