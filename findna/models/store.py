@@ -132,7 +132,10 @@ def load_model(name: str = DEFAULT) -> Model:
             f"{str(config.get('sha256'))[:12]}...: the file is damaged or not of this model; copy the folder again"
         )
     try:
-        network = make_encoder(ModelConfig.from_dict(config["model"]))
+        size = ModelConfig.from_dict(config["model"])
+        if size.n_parameters > weights.stat().st_size:  # a model of a hub may ask for any memory
+            raise ConfigError(f"{size.n_parameters:,} parameters are more than the bytes of model.safetensors")
+        network = make_encoder(size)
         network.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError, ConfigError, KeyError, TypeError) as error:
         raise ModelError(f"model {folder}: weights and config.json do not go together: {error}") from error

@@ -162,6 +162,7 @@ def test_missing_and_foreign_tensors_are_refused_by_name(folder):
         ({"alphabet": "ACGNT"}, "its alphabet is 'ACGNT', not 'ACGTN'"),
         ({"model": {"channels": 6, "heads": 2}}, "unknown settings heads"),
         ({"model": {"channels": "6"}}, "do not go together"),
+        ({"model": {"channels": 10**6, "hidden": 10**6}}, "parameters are more than the bytes of model.safetensors"),
         ({"model": None}, "do not go together"),
         ({"model": {"channels": 7, "hidden": 5, "track_width": 2, "n_layers": 1, "max_len": 23}}, "do not go together"),
     ],
