@@ -59,7 +59,7 @@ def fit_vectors(train: Data, valid: Data, test: Data, *, n_classes: int) -> Pred
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    _require_sklearn()
+    require_sklearn()
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
@@ -77,7 +77,7 @@ def fit_words(train: LabelledSet, valid: LabelledSet, test: LabelledSet, *, n_cl
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    _require_sklearn()
+    require_sklearn()
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import MaxAbsScaler
 
@@ -144,7 +144,8 @@ def _convergence_warning() -> type[Warning]:
     return ConvergenceWarning  # type: ignore[no-any-return]
 
 
-def _require_sklearn() -> None:
+def require_sklearn() -> None:
+    """Nothing, or MissingExtraError where scikit-learn is not installed."""
     try:
         import sklearn  # noqa: F401
     except ImportError as error:

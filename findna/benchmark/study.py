@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from findna import __version__
-from findna.benchmark.baselines import Data, fit_vectors
+from findna.benchmark.baselines import Data, fit_vectors, require_sklearn
 from findna.benchmark.run import Stopped
 from findna.benchmark.suites import BenchmarkTask
 from findna.benchmark.vectors import ReadOut
-from findna.config import PretrainConfig
+from findna.config import PretrainConfig, parse_blocks
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, TableError
 from findna.io.files import raise_output_error, write_atomic
@@ -93,6 +93,8 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
         raise TableError("must hold tables alone, one a variant, as [alpha-1] with alpha = 1.0", path=path)
     variants = []
     for name, changes in tables.items():
+        if "/" in name or name in (".", ".."):
+            raise ConfigError(f"{path}, [{name}]: a slash or mere dots are no name for the folders of its runs")
         if own := [setting for setting in _OF_THE_STUDY if setting in changes]:
             raise ConfigError(f"{path}, [{name}]: {own[0]} is the same for all variants; leave it out")
         if any(isinstance(value, dict) for value in changes.values()):
@@ -133,7 +135,8 @@ def run_study(
         should_stop: Asked after every step of training, and between runs.
 
     Raises:
-        ConfigError: There is no labelled set.
+        ConfigError: There is no labelled set, or a variant's network lacks a block that is to be read.
+        MissingExtraError: scikit-learn is not installed.
         TableError: The log is damaged or not ours.
         TrainingError: A run failed.
         OutputError: The log cannot be written.
@@ -141,6 +144,12 @@ def run_study(
     """
     if not tasks:
         raise ConfigError("no labelled set is left to score on")
+    require_sklearn()
+    for variant in variants:  # all that a score needs, before hours of training
+        try:
+            parse_blocks(config.read_out.blocks, variant.config.model.depth)
+        except ConfigError as error:
+            raise ConfigError(f"variant {variant.name}: {error}") from error
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

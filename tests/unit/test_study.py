@@ -136,6 +136,8 @@ def test_other_data_or_settings_are_another_run(tmp_path, variants, tasks):
         ('[a]\nalpha = "x"', ConfigError, r"\[a\]: "),
         ("[a]\nseed = 3", ConfigError, r"\[a\]: seed is the same for all variants"),
         ("[untrained]\nalpha = 1.0", ConfigError, r"\[untrained\]: .* leave it empty"),
+        ('["a/b"]\nalpha = 1.0', ConfigError, r"\[a/b\]: a slash"),
+        ('[".."]\nalpha = 1.0', ConfigError, r"\[\.\.\]: a slash"),
         ("[a-0.5]\nalpha = 1.0", ConfigError, r"\[a-0\]: holds a table; a name with a dot stands in quotes"),
         ("alpha = 1.0", TableError, "must hold tables alone"),
         ("", TableError, "must hold tables alone"),
@@ -146,6 +148,12 @@ def test_faults_of_a_file_of_variants_are_named(tmp_path, text, error, message):
     (tmp_path / "variants.toml").write_text(text)
     with pytest.raises(error, match=message):
         read_variants(tmp_path / "variants.toml", BASE)
+
+
+def test_blocks_that_a_variant_lacks_are_told_before_anything_is_trained(tmp_path, variants, tasks):
+    with pytest.raises(ConfigError, match=r"variant t: blocks 3,5: the network has"):
+        study(variants, tasks, tmp_path / "study", seeds=1, read_out=ReadOut(blocks="3,5"))
+    assert not (tmp_path / "study").exists()
 
 
 def test_a_table_says_what_was_read(tmp_path, variants, tasks):
