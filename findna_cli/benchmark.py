@@ -232,7 +232,7 @@ def teacher(
     from findna.benchmark.teacher import TeacherConfig, measure_teacher
     from findna.benchmark.teacher_page import write_teacher
     from findna.data.labelled import read_labelled
-    from findna.errors import ConfigError
+    from findna.errors import ConfigError, TableError
     from findna.models.store import DEFAULT, load_model
     from findna.nn.device import pick_device, pick_products
     from findna.train.log import read_log
@@ -258,6 +258,8 @@ def teacher(
     )
     path = log or measured.path / "log.csv"
     rows = read_log(path) if log or path.is_file() else []
+    if rows and "effective_rank" not in rows[0]:
+        raise TableError("has no effective_rank: give the log.csv of a findna pretrain", path=path)
     result = measure_teacher(
         measured,
         sources,

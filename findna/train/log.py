@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from findna.errors import TableError
 from findna.io.files import write_atomic
 
 COLUMNS = [
@@ -90,8 +91,17 @@ def _tensorboard(folder: Path, step: int) -> Any:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """The rows of a `log.csv` as numbers; empty cells are NaN. A last line that a crash cut short is left out."""
-    lines = path.read_text().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
-    rows = [{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(whole)]
+    """The rows of a `log.csv` as numbers; empty cells are NaN. A last line that a crash cut short is left out.
+
+    Raises:
+        TableError: It cannot be read, or holds something else than numbers.
+    """
+    try:
+        lines = path.read_text().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        rows = [{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(whole)]
+    except OSError as error:
+        raise TableError(f"cannot be read: {error.strerror}", path=path) from error
+    except (TypeError, ValueError) as error:
+        raise TableError(f"is no log of a run: {error}", path=path) from error
     return [{k: int(v) if k in ("step", "epoch", "n_bases") else v for k, v in row.items()} for row in rows]

@@ -117,3 +117,8 @@ def test_a_teacher_is_reported_on(model: Path, genome: Path, bases: dict[str, st
     refused = call("benchmark", "teacher", "--genome", genome, "--holdout", "chr9", "--model", model)
     assert refused.code == 1
     assert "chr9" in refused.err
+    Path("other.csv").write_text("step,loss\n1,0.5\n")
+    Path("words.csv").write_text("step,effective_rank\none,two\n")
+    for name, said in (("no.csv", "cannot be read"), ("words.csv", "is no log"), ("other.csv", "no effective_rank")):
+        wrong = call(*args, "--log", name, "-o", "wrong")
+        assert (wrong.code, said in wrong.err) == (1, True), wrong.err
