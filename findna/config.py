@@ -265,6 +265,8 @@ class PretrainConfig:
                 problems.append(f"{name} must be {' or '.join(choices)}, not {getattr(self, name)!r}")
         if not self.mask_span >= 1:
             problems.append(f"mask_span must be at least 1, not {self.mask_span}")
+        if self.alpha > 0 and self.mask_fraction == 0:
+            problems.append("mask_fraction 0 leaves nothing to learn from masked bases: it goes with alpha 0")
         if self.min_length > self.model.window:
             problems.append(f"min_length {self.min_length} is above the window of {self.model.window}")
         _require(problems)
