@@ -180,7 +180,7 @@ def test_a_run_from_before_a_setting_existed_goes_on_with_its_default(tmp_path):
 
 def test_a_student_that_sees_v_sees_its_noise_and_the_teacher_none():
     """Two networks alike: with the views swapped each has what the other had, but for the mask."""
-    base = dataclasses.replace(CONFIG, max_indel=0, mask_fraction=0.0, reverse_probability=0.0)
+    base = dataclasses.replace(CONFIG, max_indel=0, mask_fraction=0.0, alpha=0.0, reverse_probability=0.0)
     sequences = [TRAIN[index] for index in range(3)]
     found = {}
     for view in "uv":
