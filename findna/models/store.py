@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +139,8 @@ def load_model(name: str = DEFAULT) -> Model:
         network = make_encoder(size)
         network.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError, ConfigError, KeyError, TypeError) as error:
-        raise ModelError(f"model {folder}: weights and config.json do not go together: {error}") from error
+        reason = textwrap.shorten(str(error), 400, placeholder=" ...")  # torch names every tensor
+        raise ModelError(f"model {folder}: weights and config.json do not go together: {reason}") from error
     network.requires_grad_(False).eval()
     name = str(config.get("name", folder.resolve().name))
     return Model(name, folder, network, found, config.get("training", {}))
