@@ -155,7 +155,7 @@ def test_missing_and_foreign_tensors_are_refused_by_name(folder):
         load_model(str(folder))
     save_file({"another": head}, folder / "model.safetensors")  # torch would name every tensor that is missing
     rehash(folder)
-    with pytest.raises(ModelError, match=r"do not go together.* \.\.\.$") as error:
+    with pytest.raises(ModelError, match="do not go together") as error:
         load_model(str(folder))
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 1000
