@@ -366,6 +366,10 @@ def _explain(failures: Mapping[int, Any], folder: str) -> int:
         TrainingError: A process failed with a message, or was killed.
     """
     causes = [failure for failure in failures.values() if LOST not in str(failure.message)]
+    for failure in causes:
+        if failure.error_file_data.get("findna"):  # even if the launcher ended it while it was on its way out
+            sys.stderr.write(f"findna: {failure.message}\n")
+            return max(int(failure.exitcode), 1)
     died = [failure for failure in causes if failure.exitcode != -signal.SIGTERM]  # which the launcher sends the rest
     first = min(died or causes or failures.values(), key=lambda failure: (failure.timestamp, failure.local_rank))
     if first.exitcode < 0:
@@ -373,7 +377,7 @@ def _explain(failures: Mapping[int, Any], folder: str) -> int:
             f"process {first.local_rank} was ended by {signal.Signals(-first.exitcode).name}; --resume goes on from "
             "the last checkpoint, and --max-restarts does so by itself"
         )
-    if first.error_file_data.get("findna"):
+    if first.error_file_data.get("findna"):  # all are the losses of one that left no word
         sys.stderr.write(f"findna: {first.message}\n")
         return int(first.exitcode)
     for log in sorted(Path(folder).glob(f"*/attempt_*/{first.local_rank}/stderr.log"))[-1:]:

@@ -1,17 +1,19 @@
 """Processes that train together: their places, how they meet, and portions that add up to the whole batch."""
 
 import json
+import signal
 import threading
 from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from findna.config import ModelConfig, PretrainConfig
 from findna.data.datasets import corpus_of, split_evenly
 from findna.errors import ConfigError, TrainingError
-from findna.train.parallel import Place, Team, find_place, is_restart, join, meet, record_failure
+from findna.train.parallel import LOST, Place, Team, _explain, find_place, is_restart, join, meet, record_failure
 from findna.train.pretrain import Trainer, portion_of
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "a"}
@@ -104,6 +106,16 @@ def test_a_failure_is_left_to_who_launched(tmp_path):
     assert not path.exists()
     assert record_failure("x", launched)
     assert json.loads(path.read_text())["message"] == "x"
+
+
+def test_what_a_process_said_counts_even_if_the_launcher_ended_it_on_its_way_out(tmp_path, capsys):
+    failures = {}
+    for rank, (code, text) in enumerate([(-signal.SIGTERM, "x.fa: is empty"), (1, f"{LOST}: connection closed")]):
+        path = tmp_path / f"{rank}.json"
+        assert record_failure(text, {"FINDNA_LAUNCHED": "1", "TORCHELASTIC_ERROR_FILE": str(path)})
+        failures[rank] = ProcessFailure(rank, 1, code, str(path))
+    assert _explain(failures, str(tmp_path)) == 1
+    assert capsys.readouterr().err == "findna: x.fa: is empty\n"
 
 
 def test_shares_are_even_and_whole():
