@@ -14,6 +14,7 @@ from findna.errors import InputError
 from findna.forward import Cell, Forward, Item, Joined, Readout, Spans
 from findna.io.rows import OBS_COLUMNS, Kind
 from findna.models.task import TaskModel, TaskSettings, log_scores, probabilities
+from findna.nn.device import Precision
 from findna.nn.pooling import pool_features
 from findna.record import Record
 
@@ -64,13 +65,13 @@ class Classifier:
         task: The task model; its network stays as it is.
         config: What an answer is.
         device: Where it runs.
-        products: Type of the encoder's matrix products; the rest is float32.
+        precision: Of the encoder's matrix products and residual stream; the rest is float32.
 
     Raises:
         ConfigError: The task does not give such answers.
     """
 
-    def __init__(self, task: TaskModel, config: ClassifyConfig, *, device: torch.device, products: torch.dtype) -> None:
+    def __init__(self, task: TaskModel, config: ClassifyConfig, *, device: torch.device, precision: Precision) -> None:
         self.settings, self.config = task.settings, config.for_task(task.settings.objective, task.settings.n_outputs)
         self.head = task.head.to(device)
         self._forward = Forward(
@@ -83,7 +84,7 @@ class Classifier:
             n_class_tokens=self.settings.n_class_tokens,
             blocks=self.settings.blocks,
             device=device,
-            products=products,
+            precision=precision,
         )
 
     def classify(self, items: Iterable[Item]) -> Iterator[Cell]:

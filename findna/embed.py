@@ -13,6 +13,7 @@ from findna.config import EmbedConfig, ModelConfig
 from findna.forward import Cell, Forward, Item, Joined, Readout, Spans
 from findna.io.hdf5 import TokenSink
 from findna.io.rows import OBS_COLUMNS, Kind
+from findna.nn.device import Precision
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import class_tokens, over_windows
 
@@ -50,12 +51,12 @@ class Embedder:
         network: The teacher; it stays as it is.
         config: What is in a vector.
         device: Where it runs.
-        products: Type of the matrix products; the residual stream and the pooling are float32.
+        precision: Of the matrix products and the residual stream; the pooling is float32.
     """
 
-    def __init__(self, network: Encoder, config: EmbedConfig, *, device: torch.device, products: torch.dtype) -> None:
+    def __init__(self, network: Encoder, config: EmbedConfig, *, device: torch.device, precision: Precision) -> None:
         self.config = config = config.for_model(network.config)
-        self.device, self.products = device, products
+        self.device, self.precision = device, precision
         kinds = [*config.pools, *(["cls"] if config.with_cls else [])]
         self._forward = Forward(
             network,
@@ -67,7 +68,7 @@ class Embedder:
             n_class_tokens=network.config.n_class_tokens,
             blocks=config.depths(network.config),
             device=device,
-            products=products,
+            precision=precision,
         )
         self.network = self._forward.network
 

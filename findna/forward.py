@@ -16,6 +16,7 @@ from findna.data.windows import Window, count_windows, iter_windows
 from findna.errors import InputError
 from findna.io.compressed import STDIN
 from findna.io.hdf5 import Writer
+from findna.nn.device import Precision
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import Pool
 from findna.record import Record
@@ -126,7 +127,7 @@ class Forward:
         n_class_tokens: Class tokens appended to a window.
         blocks: After how many blocks to read, several side by side; (): after all.
         device: Where it runs.
-        products: Type of the matrix products; the residual stream and what is read are float32.
+        precision: Of the matrix products and the residual stream; what is read is float32.
     """
 
     def __init__(
@@ -141,10 +142,10 @@ class Forward:
         n_class_tokens: int,
         blocks: Sequence[int] = (),
         device: torch.device,
-        products: torch.dtype,
+        precision: Precision,
     ) -> None:
-        self.network = network.for_inference(device=device, products=products)
-        self.device, self.products = device, products
+        self.network = network.for_inference(device=device, precision=precision)
+        self.device, self.precision = device, precision
         self._readout, self._blocks = readout, blocks
         self._window, self._stride, self._both_strands = window, stride, both_strands
         self._batch_bases, self._n_class_tokens = batch_bases, n_class_tokens
@@ -229,7 +230,7 @@ class Forward:
     @torch.inference_mode()
     def _run(self, pieces: list[_Piece], batch: Batch, on_own: Callable[[list[Tensor]], None] | None) -> None:
         codes = torch.from_numpy(batch.codes).to(self.device)
-        hidden = self.network(codes, batch.rings, blocks=self._blocks, products=self.products)
+        hidden = self.network(codes, batch.rings, blocks=self._blocks, precision=self.precision)
         own = [
             (start + piece.window.own_start - piece.window.start, start + len(piece.codes))
             for start, piece in zip(batch.rings[:-1].tolist(), pieces, strict=True)

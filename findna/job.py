@@ -37,7 +37,7 @@ from findna.io.rows import Kind
 from findna.io.tables import TsvStream
 from findna.models.store import DEFAULT, load_model
 from findna.models.task import load_task
-from findna.nn.device import pick_device, pick_products
+from findna.nn.device import Precision, pick_device, pick_precision
 from findna.nn.kernels import choose
 from findna.record import Record
 from findna.shard import Cuts, Shard
@@ -169,7 +169,7 @@ class Engine:
         stride: Bases between two windows.
         batch_bases: Bases in a batch.
         device: Where it runs.
-        products: Type of the matrix products.
+        precision: Of the matrix products and the residual stream.
         kernels: What an output says of the code that runs the blocks.
         cls_shape: (K, C) of the class tokens beside the vectors, or None.
         tokens_dim: C of the tokens, or None.
@@ -190,7 +190,7 @@ class Engine:
     stride: int
     batch_bases: int
     device: torch.device
-    products: torch.dtype
+    precision: Precision
     kernels: Mapping[str, Any]
     cls_shape: tuple[int, int] | None = None
     tokens_dim: int | None = None
@@ -234,8 +234,8 @@ class EmbedJob(Job):
     def load(self) -> Engine:
         """The teacher, and what is read from it."""
         model, device = load_model(self.model), pick_device(self.devices[0])
-        products = pick_products(self.precision, device)
-        embedder = Embedder(model.network, self.config, device=device, products=products)
+        precision = pick_precision(self.precision, device)
+        embedder = Embedder(model.network, self.config, device=device, precision=precision)
         size, config = model.config, embedder.config
         return Engine(
             cells=lambda items, writer: embedder.embed(items, sink=writer),
@@ -254,8 +254,8 @@ class EmbedJob(Job):
             stride=config.stride,
             batch_bases=config.batch_bases,
             device=device,
-            products=products,
-            kernels=choose(size, device=device, products=products).facts(),
+            precision=precision,
+            kernels=choose(size, device=device, precision=precision).facts(),
             cls_shape=(size.n_class_tokens, width_of(config, size)) if config.with_cls else None,
             tokens_dim=width_of(config, size) if config.with_tokens else None,
             dtype=config.dtype,
@@ -291,8 +291,8 @@ class ClassifyJob(Job):
     def load(self) -> Engine:
         """The task model, and what its answers are."""
         task, device = load_task(self.task), pick_device(self.devices[0])
-        products = pick_products(self.precision, device)
-        classifier = Classifier(task, self.config, device=device, products=products)
+        precision = pick_precision(self.precision, device)
+        classifier = Classifier(task, self.config, device=device, precision=precision)
         config, settings = classifier.config, task.settings
         return Engine(
             cells=lambda items, writer: classifier.classify(items),
@@ -312,8 +312,8 @@ class ClassifyJob(Job):
             stride=settings.stride,
             batch_bases=config.batch_bases,
             device=device,
-            products=products,
-            kernels=choose(task.network.config, device=device, products=products).facts(),
+            precision=precision,
+            kernels=choose(task.network.config, device=device, precision=precision).facts(),
             order=lambda extra: column_order(config, settings, extra),
             split=partial(split_windows, size=settings.window, stride=settings.stride) if config.windows else None,
             schema=PREDICTIONS,
@@ -458,7 +458,7 @@ def plan(job: Job) -> dict[str, Any]:
         "not_counted": summary.unchecked,
         "model": engine.name,
         "device": str(engine.device),
-        "precision": _name_of(engine.products),
+        "precision": engine.precision.name,
     }
 
 
@@ -500,7 +500,7 @@ def _peek(items: Iterator[Record | InputError]) -> tuple[list[Record | InputErro
 
 def _workers(job: Job, engine: Engine) -> Workers:
     loaders = [
-        partial(_load_cells, dataclasses.replace(job, workers=1, gpus=0, device=device), _name_of(engine.products))
+        partial(_load_cells, dataclasses.replace(job, workers=1, gpus=0, device=device), engine.precision.name)
         for device in job.devices
     ]
     return Workers(loaders, job.devices, batch_bases=job.batch_bases)
@@ -547,7 +547,7 @@ def _params(job: Job, engine: Engine) -> dict[str, Any]:
         **engine.params,
         **{k: v for k, v in dataclasses.asdict(job.options).items() if k not in ("genome", "strand")},
         "device": engine.device.type,
-        "precision": _name_of(engine.products),
+        "precision": engine.precision.name,
     }
 
 
@@ -604,7 +604,3 @@ def _calibrate(engine: Engine) -> float:
         for rows in engine.cells(records, None):
             n_bases += len(rows.obs) * engine.window
     return n_bases / (time.monotonic() - began)
-
-
-def _name_of(products: torch.dtype) -> str:
-    return {torch.float32: "fp32", torch.bfloat16: "bf16"}[products]

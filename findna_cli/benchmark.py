@@ -80,7 +80,7 @@ def run(
     from findna.config import FINETUNE_PRESETS
     from findna.errors import ConfigError, InputError
     from findna.models.store import DEFAULT, load_model
-    from findna.nn.device import pick_device, pick_products
+    from findna.nn.device import pick_device, pick_precision
     from findna_cli.console import say, write_report
 
     if preset not in FINETUNE_PRESETS:
@@ -115,7 +115,7 @@ def run(
                     config=config,
                     teacher=teacher,
                     device=place,
-                    products=pick_products(precision, place),
+                    precision=pick_precision(precision, place),
                     should_stop=lambda: bool(caught),
                 ):
                     figures = step.run["test"]
@@ -234,7 +234,7 @@ def teacher(
     from findna.data.labelled import read_labelled
     from findna.errors import ConfigError, TableError
     from findna.models.store import DEFAULT, load_model
-    from findna.nn.device import pick_device, pick_products
+    from findna.nn.device import pick_device, pick_precision
     from findna.train.log import read_log
     from findna.train.sources import load_sources
     from findna_cli.console import say
@@ -267,7 +267,7 @@ def teacher(
         labelled=read_labelled(neighbours, objective="classification") if neighbours else None,
         log=rows,
         device=place,
-        products=pick_products(precision, place),
+        precision=pick_precision(precision, place),
         on_done=lambda what: say(f"measured: {what}", quiet=quiet),
     )
     write_teacher(out, result | {"command": command_line()}, log=rows)
@@ -365,7 +365,7 @@ def study(
     from findna.config import PRESETS
     from findna.errors import ConfigError
     from findna.io.files import write_atomic
-    from findna.nn.device import pick_device, pick_products
+    from findna.nn.device import pick_device, pick_precision
     from findna.train.sources import load_sources
     from findna_cli.console import say
 
@@ -404,7 +404,7 @@ def study(
             out,
             config=config,
             device=place,
-            products=pick_products(precision, place),
+            precision=pick_precision(precision, place),
             should_stop=lambda: bool(caught),
         ):
             runs.append(run)

@@ -89,7 +89,7 @@ def finetune(
     import signal
 
     from findna.models.store import load_model
-    from findna.nn.device import pick_device, pick_products
+    from findna.nn.device import pick_device, pick_precision
     from findna.train.finetune import Report
     from findna.train.finetune import finetune as run
     from findna.train.objectives import summary_line
@@ -116,7 +116,7 @@ def finetune(
     save_every = parse_duration(checkpoint_every)
     set_threads(threads, deterministic=deterministic)
     place = pick_device(device)
-    products = pick_products(precision, place)
+    kind = pick_precision(precision, place)
     train, held_out, tested = load_splits(plan)
     teacher = load_model(plan.model)
     what = f"{len(train.classes)} classes" if train.classes else "one value a sequence"
@@ -124,7 +124,7 @@ def finetune(
         f"{len(train):,} sequences to train on, {len(held_out):,} to validate"
         f"{f', {len(tested):,} to test' if tested is not None else ''}; {train.objective}, {what}; "
         f"teacher {teacher.name}{' (frozen)' if plan.config.frozen else ''}; "
-        f"{place}, products in {str(products).removeprefix('torch.')}",
+        f"{place}, {kind.name}",
         quiet=quiet,
     )
     caught: list[int] = []
@@ -156,7 +156,7 @@ def finetune(
             teacher=teacher,
             name=out.resolve().name,
             device=place,
-            products=products,
+            precision=kind,
             test=tested,
             asked=plan.asked(),
             resume=resume,

@@ -120,16 +120,15 @@ def pull(
 def verify_report(name: str, *, device: str, precision: str) -> tuple[str, list[dict[str, Any]]]:
     """The name of a model and its checks: what, whether it holds, the figure."""
     from findna.models.store import DEFAULT, load_model, verify_model
-    from findna.nn.device import pick_device, pick_products
+    from findna.nn.device import pick_device, pick_precision
 
     chosen = pick_device(device)
-    products = pick_products(precision, chosen)
+    kind = pick_precision(precision, chosen)
     model = load_model(name or DEFAULT)
     model.network.to(chosen)
     checks = [{"check": "sha256 and tensors", "ok": True, "figure": model.sha256}]
     checks += [
-        {"check": check, "ok": is_ok, "figure": figure}
-        for check, is_ok, figure in verify_model(model, products=products)
+        {"check": check, "ok": is_ok, "figure": figure} for check, is_ok, figure in verify_model(model, precision=kind)
     ]
     return model.name, checks
 

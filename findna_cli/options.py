@@ -60,7 +60,11 @@ ModelName = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[
-    str, typer.Option("--precision", help="Matrix products in auto (bf16 where the device has it), fp32 or bf16.")
+    str,
+    typer.Option(
+        "--precision",
+        help="auto (bf16 where the device has it), fp32, bf16 (matrix products), bf16-stream (and what they add to).",
+    ),
 ]
 Threads = Annotated[
     int, typer.Option("--threads", "-t", min=0, help="CPU threads; 0 is all that this process may use.")

@@ -110,7 +110,7 @@ def pretrain(
     import dataclasses
     import signal
 
-    from findna.nn.device import pick_device, pick_products
+    from findna.nn.device import pick_device, pick_precision
     from findna.train.parallel import device_of, find_place, is_restart, join, launch
     from findna.train.plan import follow_plan, make_plan, resume_plan
     from findna.train.portable import export_run, import_run, portable_plan
@@ -155,10 +155,10 @@ def pretrain(
     quiet = quiet or place.rank > 0
     set_threads(threads or max(1, n_cpus() // place.local_size), deterministic=deterministic)
     where = device_of(place, "cuda" if gpus else "cpu" if processes else device, pick_device)
-    products = pick_products(precision, where)
+    kind = pick_precision(precision, where)
     if start_from:
         if place.rank == 0 and not is_restart(place, job_of(out)):
-            import_run(start_from, out, products=str(products).removeprefix("torch."), job=place.job)
+            import_run(start_from, out, precision=kind, job=place.job)
         resume = True
     sources = load_sources(
         plan.inputs or [plan.genome],
@@ -172,7 +172,7 @@ def pretrain(
     say(
         f"{config.model.n_parameters:,} parameters; {len(sources.corpus):,} windows to train on "
         f"({len(sources.corpus.codes):,} bases), {len(sources.held_out):,} held out; "
-        f"{on_what(where, place.size)}, products in {str(products).removeprefix('torch.')}",
+        f"{on_what(where, place.size)}, {kind.name}",
         quiet=quiet,
     )
     if n_left_out := sources.summary["n_left_out"]:
@@ -207,7 +207,7 @@ def pretrain(
             out,
             name=out.resolve().name,
             device=where,
-            products=products,
+            precision=kind,
             sources=sources.summary,
             asked=plan.asked(),
             time_budget=plan.time_budget,

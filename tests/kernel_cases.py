@@ -16,6 +16,7 @@ from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.nn import kernels
 from findna.nn.chordmixer import ChordMixer, extended, initialise
+from findna.nn.device import FP32, Precision
 
 TINY = ModelConfig(channels=44, hidden=64, track_width=4, n_layers=1, max_len=34, n_class_tokens=3)
 NETWORKS = {
@@ -24,6 +25,8 @@ NETWORKS = {
     "odd width": ModelConfig(channels=70, hidden=48, track_width=9, n_layers=2, max_len=8, n_class_tokens=2),
     "extended": ModelConfig(channels=44, hidden=64, track_width=4, n_layers=1, max_len=16, n_class_tokens=3),
 }
+COARSE_STREAM = Precision("", torch.float32, torch.bfloat16)
+"""What the interpreter can do of bf16: its products go wrong."""
 LENGTHS = (1, 20, 7, 7)
 """Of a batch's sequences: the largest shift, 512 of eleven tracks, is longer than any."""
 
@@ -42,21 +45,21 @@ def batch_of(network: ChordMixer):
     return torch.from_numpy(batch.codes), batch.rings, torch.from_numpy(noise).float()
 
 
-def hidden_states(network, codes, rings, *, way, noise=None, products=torch.float32, depths=()):
+def hidden_states(network, codes, rings, *, way, noise=None, precision=FP32, depths=()):
     """Through a way of `findna.nn.kernels`, through the torch that it is held against, or through "plain" code."""
     if way == "plain":
-        return network(codes, rings, noise=noise, products=products, blocks=depths)
+        return network(codes, rings, noise=noise, precision=precision, blocks=depths)
     found = kernels.TORCH if way == "torch" else kernels.find_way(way)
-    return network.on_rows(codes, rings, depths=network.depths(depths), noise=noise, products=products, way=found)
+    return network.on_rows(codes, rings, depths=network.depths(depths), noise=noise, precision=precision, way=found)
 
 
-def values_of(case, way, *, device="cpu", products=torch.float32, with_noise=False):
+def values_of(case, way, *, device="cpu", precision=FP32, with_noise=False):
     """Hidden states after the first and the last block, and the gradient of every weight of one random sum of them."""
     network = network_of(case).to(device)
     codes, rings, noise = batch_of(network)
     noise = noise.to(device) if with_noise else None
     hidden = hidden_states(
-        network, codes.to(device), rings, way=way, noise=noise, products=products, depths=(1, len(network.blocks))
+        network, codes.to(device), rings, way=way, noise=noise, precision=precision, depths=(1, len(network.blocks))
     )
     weights = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(1)).to(device)
     parameters = {key: p for key, p in network.named_parameters() if not key.startswith("head")}
@@ -65,24 +68,24 @@ def values_of(case, way, *, device="cpu", products=torch.float32, with_noise=Fal
     return {key: value.detach().cpu() for key, value in values.items()}
 
 
-def differences(case, way, *, device="cpu", products=torch.float32, with_noise=False):
+def differences(case, way, *, device="cpu", precision=FP32, with_noise=False):
     """Of hidden states and gradients, how far they are from those of the CPU in float32, as a share of the norm."""
     expected = values_of(case, "plain", with_noise=with_noise)
-    found = values_of(case, way, device=device, products=products, with_noise=with_noise)
+    found = values_of(case, way, device=device, precision=precision, with_noise=with_noise)
     assert found.keys() == expected.keys()
     return {key: float((found[key] - value).norm() / value.norm()) for key, value in expected.items()}
 
 
-def alone_and_together(case, way, *, device="cpu", products=torch.float32):
+def alone_and_together(case, way, *, device="cpu", precision=FP32):
     """Hidden states of each sequence alone, without a gradient, and in one batch, with one."""
     network = network_of(case).to(device)
     codes, rings, _ = batch_of(network)
     codes = codes.to(device)
-    together = hidden_states(network, codes, rings, way=way, products=products).detach().cpu()
+    together = hidden_states(network, codes, rings, way=way, precision=precision).detach().cpu()
     pairs = []
     for start, end in itertools.pairwise(rings):
         with torch.inference_mode():
-            alone = hidden_states(network, codes[start:end], np.array([0, end - start]), way=way, products=products)
+            alone = hidden_states(network, codes[start:end], np.array([0, end - start]), way=way, precision=precision)
         pairs.append((alone.cpu().numpy(), together[start:end].numpy()))
     return pairs
 

@@ -3,11 +3,15 @@
 import math
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from findna.config import ModelConfig
+from findna.nn.device import FP32, Precision
 
 PUBLISHED_ORDER = "ACGNT"
+EXACT = {torch.float32: FP32, torch.float64: Precision("fp64", torch.float64, torch.float64)}
+"""Precision of weights of that type, of which nothing is rounded away."""
 
 
 def hash01(n: int, p: int) -> NDArray[np.float64]:

@@ -28,6 +28,7 @@ from findna.io.files import raise_output_error, write_atomic
 from findna.metrics import NAMES, metrics_of
 from findna.models.store import Model
 from findna.models.task import PLAN, TaskModel, load_task, probabilities
+from findna.nn.device import Precision
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixers import make_encoder
 from findna.train.finetune import evaluate_task, finetune
@@ -114,7 +115,7 @@ def run_task(
     config: BenchmarkConfig,
     teacher: Model,
     device: torch.device,
-    products: torch.dtype,
+    precision: Precision,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Progress]:
     """Measure one set in all modes and seeds, and yield after each; a result that is there already is not made again.
@@ -128,7 +129,7 @@ def run_task(
         config: What is measured.
         teacher: The model.
         device: Where it runs.
-        products: Type of the matrix products.
+        precision: Of the matrix products and the residual stream.
         should_stop: Asked while it embeds and fine-tunes, and between runs.
 
     Raises:
@@ -138,7 +139,14 @@ def run_task(
     """
     splits = task.load().limited(config.limit, config.limit_test)
     bench = _Bench(
-        task, splits, config=config, teacher=teacher, device=device, products=products, out=out, should_stop=should_stop
+        task,
+        splits,
+        config=config,
+        teacher=teacher,
+        device=device,
+        precision=precision,
+        out=out,
+        should_stop=should_stop,
     )
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -200,7 +208,7 @@ class _Bench:
         config: BenchmarkConfig,
         teacher: Model,
         device: torch.device,
-        products: torch.dtype,
+        precision: Precision,
         out: Path,
         should_stop: Callable[[], bool],
     ) -> None:
@@ -208,7 +216,7 @@ class _Bench:
         numbered = replace(splits.train, ids=tuple(map(str, range(len(splits.train)))))
         self.task, self.config, self.teacher = task, config, teacher
         self.splits = splits._replace(train=numbered)
-        self.device, self.products, self.out, self.should_stop = device, products, out, should_stop
+        self.device, self.precision, self.out, self.should_stop = device, precision, out, should_stop
         self.classes = splits.train.classes
         self._embed_seconds = 0.0
 
@@ -222,7 +230,7 @@ class _Bench:
         facts: dict[str, Any] = {
             "version": __version__,
             "data": {name: split.sha256 for name, split in self.splits._asdict().items() if split is not None},
-            "products": str(self.products).removeprefix("torch."),
+            **self.precision.facts(),
             "device": self.device.type,
         }
         if mode in RECIPES:
@@ -304,12 +312,12 @@ class _Bench:
 
     def _embed(self, network: Encoder) -> dict[str, NDArray[np.float32]]:
         began = time.monotonic()
-        encoder = network.for_inference(device=self.device, products=self.products)
+        encoder = network.for_inference(device=self.device, precision=self.precision)
         vectors = {}
         for name, split in self.splits._asdict().items():
             if split is not None:
                 vectors[name] = self.config.read_out.vectors(
-                    encoder, split.corpus, device=self.device, products=self.products, on_done=self._check_stop
+                    encoder, split.corpus, device=self.device, precision=self.precision, on_done=self._check_stop
                 )
         self._embed_seconds += time.monotonic() - began
         return vectors
@@ -340,7 +348,7 @@ class _Bench:
                 teacher=self.teacher,
                 name=self.task.name.replace("/", "-"),
                 device=self.device,
-                products=self.products,
+                precision=self.precision,
                 resume=(folder / PLAN).is_file(),
                 should_stop=self.should_stop,
             )
@@ -352,7 +360,7 @@ class _Bench:
         )
 
     def _predict(self, model: TaskModel, split: LabelledSet) -> Probabilities:
-        scores = evaluate_task(model, split, device=self.device, products=self.products)
+        scores = evaluate_task(model, split, device=self.device, precision=self.precision)
         is_joined = np.diff(split.corpus.offsets) > model.settings.window
         return probabilities(scores, model.settings, is_joined)
 

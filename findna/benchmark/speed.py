@@ -30,7 +30,7 @@ from findna.embed import Embedder
 from findna.errors import ConfigError
 from findna.io.fasta import read_fasta
 from findna.nn.chordmixer import ChordMixer
-from findna.nn.device import has_native_bf16
+from findna.nn.device import PRECISIONS, Precision, has_native_bf16
 from findna.nn.encoder import initialise
 from findna.nn.kernels import choose
 from findna.sequence import BLANK, decode
@@ -50,7 +50,6 @@ BERT = "BERT of 12 layers, 768"
 BERT_BASES_A_TOKEN = 5
 """Bases in a token of DNABERT-2 (Zhou et al. 2024, arXiv:2306.15006: sequences become about 5 times shorter)."""
 
-_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 Run = Callable[[], object]
 
 
@@ -60,7 +59,7 @@ class Variant:
 
     Args:
         what: forward, embed, pretraining step, ...
-        precision: Of the matrix products.
+        precision: Its name.
         lengths: Bases of the sequences, as text.
         n_bases: Bases that one run goes through.
         flops: Of one run.
@@ -81,7 +80,7 @@ class SpeedConfig:
 
     Args:
         sizes: Of `findna.config.SIZES`.
-        precisions: Of fp32 and bf16.
+        precisions: Of `findna.nn.device.PRECISIONS`.
         n_bases: Bases in a batch.
         rounds: How often each variant runs; the best counts.
         with_training: Whether the steps of pretraining and fine-tuning are timed.
@@ -99,8 +98,8 @@ class SpeedConfig:
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.sizes) - set(SIZES)):
             raise ConfigError(f"--size {', '.join(unknown)}: known are {', '.join(SIZES)}")
-        if unknown := sorted(set(self.precisions) - set(_NAMES.values())):
-            raise ConfigError(f"--precision {', '.join(unknown)}: known are {', '.join(_NAMES.values())}")
+        if unknown := sorted(set(self.precisions) - set(PRECISIONS)):
+            raise ConfigError(f"--precision {', '.join(unknown)}: known are {', '.join(PRECISIONS)}")
         if self.n_bases < max(LENGTHS) or self.rounds < 1:
             raise ConfigError(f"a batch needs {max(LENGTHS)} bases, and there must be a round")
 
@@ -142,7 +141,7 @@ def measure_speed(
 
 
 def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[dict[str, Any]]:
-    timed = [variant for name in config.precisions for variant in variants(size, name, config, device)]
+    timed = [variant for name in config.precisions for variant in variants(size, PRECISIONS[name], config, device)]
     timed += _naive(size, config, device)
     for name in config.precisions:
         timed += _bert(config, name, device)
@@ -183,26 +182,26 @@ def _kernels(size: str, variant: Variant, device: torch.device) -> str | None:
     if variant.what in ("products", "naive forward", BERT):
         return None
     is_training = variant.what.endswith("step")
-    return choose(SIZES[size], device=device, products=_dtype(variant.precision), is_training=is_training).name
+    return choose(SIZES[size], device=device, precision=PRECISIONS[variant.precision], is_training=is_training).name
 
 
-def variants(size: str, precision: str, config: SpeedConfig, device: torch.device) -> Iterator[Variant]:
+def variants(size: str, precision: Precision, config: SpeedConfig, device: torch.device) -> Iterator[Variant]:
     """Yield what is timed of our network, and the products that it is held against."""
-    model, dtype = SIZES[size], _dtype(precision)
+    model = SIZES[size]
     n_flops = 2.0 * model.n_parameters
-    network = initialise(ChordMixer(model), 0).for_inference(device=device, products=dtype)
+    network = initialise(ChordMixer(model), 0).for_inference(device=device, precision=precision)
     for is_row_major in (True, False):
-        run = products(model, dtype, device=device, is_row_major=is_row_major)
-        yield Variant("products", precision, "", PRODUCT_POSITIONS, n_flops * PRODUCT_POSITIONS, run)
+        run = products(model, precision.products, device=device, is_row_major=is_row_major)
+        yield Variant("products", precision.name, "", PRODUCT_POSITIONS, n_flops * PRODUCT_POSITIONS, run)
     mixed = mixed_lengths(config.n_bases)
     for name, lengths in [(str(n), [n] * (config.n_bases // n)) for n in LENGTHS] + [(f"{MIXED[0]}-{MIXED[1]}", mixed)]:
         n_bases = sum(lengths)
-        run = _forward(network, lengths, dtype, device)
-        yield Variant("forward", precision, name, n_bases, n_flops * n_bases, run)
-    yield _embedding(model, dtype, device, n_bases=config.n_bases)
+        run = _forward(network, lengths, precision, device)
+        yield Variant("forward", precision.name, name, n_bases, n_flops * n_bases, run)
+    yield _embedding(model, precision, device, n_bases=config.n_bases)
     if config.with_training:
-        yield _pretraining(size, dtype, device, n_sequences=config.n_bases // 1000)
-        yield _finetuning(model, dtype, device, n_sequences=config.n_bases // 1000)
+        yield _pretraining(size, precision, device, n_sequences=config.n_bases // 1000)
+        yield _finetuning(model, precision, device, n_sequences=config.n_bases // 1000)
 
 
 def products(model: ModelConfig, dtype: torch.dtype, *, device: torch.device, is_row_major: bool) -> Run:
@@ -269,7 +268,7 @@ def _bert(config: SpeedConfig, precision: str, device: torch.device) -> Iterator
         return
     torch.manual_seed(0)
     size = BertConfig(vocab_size=4096, max_position_embeddings=1000 // BERT_BASES_A_TOKEN + 2)
-    network = BertModel(size, add_pooling_layer=False).eval().to(device, _dtype(precision))
+    network = BertModel(size, add_pooling_layer=False).eval().to(device, PRECISIONS[precision].products)
     n_sequences = config.n_bases // 1000
     tokens = torch.randint(5, 4096, (n_sequences, 1000 // BERT_BASES_A_TOKEN), device=device)
     n_parameters = sum(p.numel() for name, p in network.named_parameters() if "embeddings" not in name)
@@ -282,27 +281,27 @@ def _bert(config: SpeedConfig, precision: str, device: torch.device) -> Iterator
     yield Variant(BERT, precision, "1000", 1000 * n_sequences, 2.0 * n_parameters * tokens.numel(), run)
 
 
-def _forward(network: ChordMixer, lengths: Sequence[int], dtype: torch.dtype, device: torch.device) -> Run:
+def _forward(network: ChordMixer, lengths: Sequence[int], precision: Precision, device: torch.device) -> Run:
     batch = pack(_sequences(lengths), n_class_tokens=network.config.n_class_tokens)
     codes = torch.from_numpy(batch.codes).to(device)
 
     @torch.inference_mode()
     def run() -> None:
-        network(codes, batch.rings, products=dtype)
+        network(codes, batch.rings, precision=precision)
 
     return run
 
 
-def _embedding(model: ModelConfig, dtype: torch.dtype, device: torch.device, *, n_bases: int) -> Variant:
+def _embedding(model: ModelConfig, precision: Precision, device: torch.device, *, n_bases: int) -> Variant:
     """One contig of a plain FASTA file, read, cut into windows of 1,000 bases, packed and embedded."""
     config = EmbedConfig(batch_bases=n_bases)
     n_bases = EMBED_BATCHES * (n_bases - n_bases % 1000)
-    embedder = Embedder(initialise(ChordMixer(model), 0), config, device=device, products=dtype)
+    embedder = Embedder(initialise(ChordMixer(model), 0), config, device=device, precision=precision)
     file = NamedTemporaryFile("w", suffix=".fa")  # noqa: SIM115  # it lives as long as what is timed
     file.write(f">contig\n{decode(_sequences([n_bases])[0])}\n")
     file.flush()
     run = partial(_embed_file, embedder, file)
-    return Variant("embed", _NAMES[dtype], "1000", n_bases, 2.0 * model.n_parameters * n_bases, run)
+    return Variant("embed", precision.name, "1000", n_bases, 2.0 * model.n_parameters * n_bases, run)
 
 
 def _embed_file(embedder: Embedder, file: IO[str]) -> None:
@@ -310,16 +309,16 @@ def _embed_file(embedder: Embedder, file: IO[str]) -> None:
         pass
 
 
-def _pretraining(size: str, dtype: torch.dtype, device: torch.device, *, n_sequences: int) -> Variant:
+def _pretraining(size: str, precision: Precision, device: torch.device, *, n_sequences: int) -> Variant:
     recipe = replace(PRESETS[size], batch_size=n_sequences, min_length=0)
-    trainer = Trainer(recipe, device=device, products=dtype)
+    trainer = Trainer(recipe, device=device, precision=precision)
     views = views_of(_corpus([1000] * n_sequences), range(n_sequences), epoch=0, config=recipe)
     portion = Portion(views, n_sequences=n_sequences, n_masked=len(views.targets), n_bases=1000 * n_sequences)
     n_bases = 1000 * n_sequences
     flops = 8.0 * recipe.model.n_parameters * n_bases
     return Variant(
         "pretraining step",
-        _NAMES[dtype],
+        precision.name,
         "1000",
         n_bases,
         flops,
@@ -327,18 +326,18 @@ def _pretraining(size: str, dtype: torch.dtype, device: torch.device, *, n_seque
     )
 
 
-def _finetuning(model: ModelConfig, dtype: torch.dtype, device: torch.device, *, n_sequences: int) -> Variant:
+def _finetuning(model: ModelConfig, precision: Precision, device: torch.device, *, n_sequences: int) -> Variant:
     labels = np.arange(n_sequences) % 2
     ids, lines = tuple(map(str, range(n_sequences))), np.arange(n_sequences)
     data = LabelledSet(_corpus([1000] * n_sequences), labels, ("a", "b"), "classification", ids, lines, {})
     recipe = FinetuneConfig(batch_size=n_sequences)
     teacher = initialise(ChordMixer(model), 0)
-    tuner = Tuner(recipe, teacher, train=data, valid=data, device=device, products=dtype)
+    tuner = Tuner(recipe, teacher, train=data, valid=data, device=device, precision=precision)
     batch = next(tuner.batches(0, 1))
     n_bases = 1000 * n_sequences
     flops = 6.0 * model.n_parameters * n_bases
     return Variant(
-        "fine-tuning step", _NAMES[dtype], "1000", n_bases, flops, lambda: tuner.update(batch, step=0, rate=1e-5)
+        "fine-tuning step", precision.name, "1000", n_bases, flops, lambda: tuner.update(batch, step=0, rate=1e-5)
     )
 
 
@@ -349,10 +348,6 @@ def _sequences(lengths: Sequence[int]) -> list[NDArray[np.uint8]]:
 
 def _corpus(lengths: Sequence[int]) -> Corpus:
     return corpus_of(_sequences(lengths))
-
-
-def _dtype(precision: str) -> torch.dtype:
-    return next(dtype for dtype, name in _NAMES.items() if name == precision)
 
 
 def _seconds(run: Run, device: torch.device) -> float:
@@ -376,7 +371,7 @@ def speed_table(report: dict[str, Any]) -> str:
         f"{report['threads']} threads, native bf16: {'yes' if report['native_bf16'] else 'no'}; "
         f"best of {report['rounds']} rounds, {report['n_bases']:,} bases a batch",
         "",
-        "| size | what | products in | lengths | bases/s | GFLOP/s | share of the products' rate | time a base |",
+        "| size | what | precision | lengths | bases/s | GFLOP/s | share of the products' rate | time a base |",
         "|---|---|---|---|---:|---:|---:|---:|",
     ]
     for row in report["rows"]:

@@ -24,6 +24,7 @@ from findna.errors import ConfigError, TableError
 from findna.io.files import raise_output_error, write_atomic
 from findna.metrics import metrics_of
 from findna.models.store import load_model
+from findna.nn.device import Precision
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixers import make_encoder
 from findna.train.pretrain import pretrain
@@ -116,7 +117,7 @@ def run_study(
     *,
     config: StudyConfig,
     device: torch.device,
-    products: torch.dtype,
+    precision: Precision,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[dict[str, Any]]:
     """Pretrain and measure each variant with each seed, and yield its entry in the log; what is there is taken from it.
@@ -131,7 +132,7 @@ def run_study(
         out: Folder of the study; made where absent.
         config: How it is measured.
         device: Where it runs.
-        products: Type of the matrix products.
+        precision: Of the matrix products and the residual stream.
         should_stop: Asked after every step of training, and between runs.
 
     Raises:
@@ -161,7 +162,7 @@ def run_study(
         sources=sources,
         config=config,
         device=device,
-        products=products,
+        precision=precision,
         should_stop=should_stop,
     )
     log = read_log(out / LOG)
@@ -211,11 +212,11 @@ class _Study:
         sources: Sources,
         config: StudyConfig,
         device: torch.device,
-        products: torch.dtype,
+        precision: Precision,
         should_stop: Callable[[], bool],
     ) -> None:
         self.out, self.sets, self.sources, self.config = out, sets, sources, config
-        self.device, self.products, self.should_stop = device, products, should_stop
+        self.device, self.precision, self.should_stop = device, precision, should_stop
 
     def key(self, variant: Variant, recipe: PretrainConfig) -> str:
         """Of all that decides the figures of a run."""
@@ -238,14 +239,14 @@ class _Study:
             "n": {name: [len(split) for split in pair] for name, pair in self.sets.items()},
             "config": _stored(recipe),
             "sources": self.sources.summary,
-            "products": str(self.products).removeprefix("torch."),
+            **self.precision.facts(),
             "command": self.config.command,
             "findna": __version__,
         }
 
     def _network_key(self, variant: Variant, recipe: PretrainConfig) -> str:
         windows = {**self.sources.summary, "files": list(self.sources.summary["files"].values())}
-        where = {"products": str(self.products), "device": self.device.type}
+        where = {**self.precision.facts(), "device": self.device.type}
         is_trained = variant.name != UNTRAINED
         return _digest({"config": _departures(recipe), "is_trained": is_trained, "windows": windows, **where})
 
@@ -263,7 +264,7 @@ class _Study:
                 folder,
                 name=folder.name,
                 device=self.device,
-                products=self.products,
+                precision=self.precision,
                 sources=self.sources.summary,
                 resume=any(folder.glob("checkpoints/*.json")),
                 n_reports=1,
@@ -278,10 +279,10 @@ class _Study:
 
     def _score(self, network: Encoder, train: LabelledSet, valid: LabelledSet) -> float:
         """AUROC on the validation split of a logistic regression on frozen vectors, its penalty chosen there too."""
-        encoder = network.for_inference(device=self.device, products=self.products)
+        encoder = network.for_inference(device=self.device, precision=self.precision)
         first, second = (
             Data(
-                self.config.read_out.vectors(encoder, split.corpus, device=self.device, products=self.products),
+                self.config.read_out.vectors(encoder, split.corpus, device=self.device, precision=self.precision),
                 split.labels,
             )
             for split in (train, valid)

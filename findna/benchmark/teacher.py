@@ -23,6 +23,7 @@ from findna.data.datasets import Corpus
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, InputError, TableError
 from findna.models.store import Model
+from findna.nn.device import BF16, FP32, Precision
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixers import make_encoder
 from findna.train.features import EMBED_BASES
@@ -86,7 +87,7 @@ def measure_teacher(
     labelled: LabelledSet | None = None,
     log: Sequence[Mapping[str, float]] = (),
     device: torch.device,
-    products: torch.dtype,
+    precision: Precision,
     on_done: OnDone = lambda what: None,
 ) -> dict[str, Any]:
     """All figures of a teacher, as they stand in its JSON file.
@@ -98,7 +99,7 @@ def measure_teacher(
         labelled: Sequences with a class each, for the neighbours.
         log: Rows of its run's log.csv, for the health at the end.
         device: Where it runs.
-        products: Type of the matrix products.
+        precision: Of the matrix products and the residual stream.
         on_done: Told what was measured.
 
     Raises:
@@ -109,7 +110,7 @@ def measure_teacher(
         raise InputError("no window is held out: name contigs or a file by --holdout")
     if int(np.diff(sources.held_out.offsets).max()) > model.config.window:
         raise InputError(f"held-out windows must fit in the teacher's window of {model.config.window} bases")
-    network = model.network.for_inference(device=device, products=products)
+    network = model.network.for_inference(device=device, precision=precision)
     result: dict[str, Any] = {
         "schema": SCHEMA,
         "model": {"name": model.name, "sha256": model.sha256, "parameters": model.config.n_parameters},
@@ -118,26 +119,26 @@ def measure_teacher(
         "versions": {name: version(name) for name in _LIBRARIES} | {"findna": __version__},
         "machine": platform.machine(),
         "device": device.type,
-        "products": str(products).removeprefix("torch."),
-        "masked_bases": masked_bases(network, sources, config=config, device=device, products=products),
+        **precision.facts(),
+        "masked_bases": masked_bases(network, sources, config=config, device=device, precision=precision),
     }
     on_done("masked bases")
-    vectors, tokens = embed(network, sources.held_out, device=device, products=torch.float32)
+    vectors, tokens = embed(network, sources.held_out, device=device, precision=FP32)
     result["effective_rank"] = {"n_windows": len(tokens), "value": effective_rank(torch.from_numpy(tokens))}
-    coarse, _ = embed(network, sources.held_out, device=device, products=torch.bfloat16)
+    coarse, _ = embed(network, sources.held_out, device=device, precision=BF16)
     cosines = F.cosine_similarity(torch.from_numpy(vectors), torch.from_numpy(coarse)).numpy()
     result["bf16"] = {"n_windows": len(cosines), "min": float(cosines.min()), "mean": float(cosines.mean())}
     on_done("vectors")
     if any(not np.isnan(row["effective_rank"]) for row in log):
         result["health"] = health(log)
     if labelled is not None:
-        result["neighbours"] = neighbours(model, labelled, config=config, device=device, products=products)
+        result["neighbours"] = neighbours(model, labelled, config=config, device=device, precision=precision)
         on_done("neighbours")
     return result
 
 
 def masked_bases(
-    network: Encoder, sources: Sources, *, config: TeacherConfig, device: torch.device, products: torch.dtype
+    network: Encoder, sources: Sources, *, config: TeacherConfig, device: torch.device, precision: Precision
 ) -> dict[str, Any]:
     """Share of masked bases that the teacher and the counting models know, overall and by position in the window.
 
@@ -149,7 +150,7 @@ def masked_bases(
     items = list(
         iter_masked(sources.held_out, fraction=config.mask_fraction, seed=_HELD_OUT_SEED, n_rounds=config.n_rounds)
     )
-    guesses = {TEACHER: _teacher_guesses(network, items, device=device, products=products)}
+    guesses = {TEACHER: _teacher_guesses(network, items, device=device, precision=precision)}
     guesses |= {name: _counting_guesses(counting, items, name) for name, counting in models.items()}
     windows = np.repeat([item.window for item in items], [len(item.positions) for item in items])
     positions = np.concatenate([item.positions for item in items])
@@ -184,7 +185,7 @@ def masked_bases(
 
 @torch.inference_mode()
 def _teacher_guesses(
-    network: Encoder, items: Sequence[Masked], *, device: torch.device, products: torch.dtype
+    network: Encoder, items: Sequence[Masked], *, device: torch.device, precision: Precision
 ) -> Guesses:
     parts = []
     n_tokens = network.config.n_class_tokens
@@ -192,7 +193,7 @@ def _teacher_guesses(
     for first in range(0, len(items), size):
         some = items[first : first + size]
         batch = pack([item.codes for item in some], n_class_tokens=n_tokens)
-        hidden = network(torch.from_numpy(batch.codes).to(device), batch.rings, products=products)
+        hidden = network(torch.from_numpy(batch.codes).to(device), batch.rings, precision=precision)
         places = np.concatenate([start + item.positions for start, item in zip(batch.rings, some, strict=False)])
         logits = network.nucleotide_logits(hidden[torch.from_numpy(places).to(device)].float())
         bases = F.log_softmax(logits[:, :4], dim=1).cpu().numpy()  # that a base is no N is known
@@ -229,11 +230,11 @@ def _by_position(
 
 
 def embed(
-    network: Encoder, corpus: Corpus, *, device: torch.device, products: torch.dtype
+    network: Encoder, corpus: Corpus, *, device: torch.device, precision: Precision
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean vectors (n, C) and class tokens (n, K, C) of sequences; windows of a long one are joined."""
     size = network.config
-    rows = ReadOut("mean,cls", strand="bed").vectors(network, corpus, device=device, products=products)
+    rows = ReadOut("mean,cls", strand="bed").vectors(network, corpus, device=device, precision=precision)
     return rows[:, : size.channels], rows[:, size.channels :].reshape(len(rows), size.n_class_tokens, size.channels)
 
 
@@ -261,7 +262,7 @@ def _known(row: Mapping[str, float]) -> dict[str, float]:
 
 
 def neighbours(
-    model: Model, labelled: LabelledSet, *, config: TeacherConfig, device: torch.device, products: torch.dtype
+    model: Model, labelled: LabelledSet, *, config: TeacherConfig, device: torch.device, precision: Precision
 ) -> dict[str, Any]:
     """How often the nearest neighbours of a sequence are of its class, by vectors of the teacher and of others.
 
@@ -275,8 +276,8 @@ def neighbours(
         raise TableError(f"neighbours need a class a sequence, and more than {config.n_neighbours} sequences")
     random = initialise(make_encoder(model.config), _RANDOM_SEED)
     spaces = {
-        TEACHER: _both_strands(model.network, labelled.corpus, device=device, products=products),
-        "random": _both_strands(random, labelled.corpus, device=device, products=products),
+        TEACHER: _both_strands(model.network, labelled.corpus, device=device, precision=precision),
+        "random": _both_strands(random, labelled.corpus, device=device, precision=precision),
         "kmer": np.asarray(word_counts(labelled.corpus).toarray(), dtype=np.float32),
     }
     counts = np.bincount(labelled.labels, minlength=len(labelled.classes))
@@ -296,10 +297,10 @@ def neighbours(
 
 
 def _both_strands(
-    network: Encoder, corpus: Corpus, *, device: torch.device, products: torch.dtype
+    network: Encoder, corpus: Corpus, *, device: torch.device, precision: Precision
 ) -> NDArray[np.float32]:
-    encoder = network.for_inference(device=device, products=products)
-    return ReadOut().vectors(encoder, corpus, device=device, products=products)
+    encoder = network.for_inference(device=device, precision=precision)
+    return ReadOut().vectors(encoder, corpus, device=device, precision=precision)
 
 
 def _same_class(vectors: NDArray[np.float32], labels: NDArray[np.int64], *, n_neighbours: int) -> NDArray[np.float64]:

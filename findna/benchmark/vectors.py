@@ -11,6 +11,7 @@ from findna.config import parse_blocks, parse_pools
 from findna.data.datasets import Corpus
 from findna.errors import ConfigError
 from findna.models.task import TaskSettings
+from findna.nn.device import Precision
 from findna.nn.encoder import Encoder
 from findna.train.features import cut, embed_windows, join
 
@@ -44,7 +45,7 @@ class ReadOut:
         corpus: Corpus,
         *,
         device: torch.device,
-        products: torch.dtype,
+        precision: Precision,
         on_done: Callable[[int], None] = lambda n_windows: None,
     ) -> NDArray[np.float32]:
         """The vectors of all sequences, shape (n, F).
@@ -53,7 +54,7 @@ class ReadOut:
             encoder: On the device, for inference.
             corpus: The sequences.
             device: Where it runs.
-            products: Type of the matrix products.
+            precision: Of the matrix products and the residual stream.
             on_done: Called after each batch with the number of windows so far.
 
         Raises:
@@ -77,7 +78,7 @@ class ReadOut:
                 windows,
                 settings=settings,
                 device=device,
-                products=products,
+                precision=precision,
                 is_turned=is_turned,
                 on_done=on_done,
             )

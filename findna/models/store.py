@@ -18,6 +18,7 @@ from findna.data.batch import pack
 from findna.errors import ConfigError, ModelError
 from findna.io.files import raise_output_error, sha256, write_atomic
 from findna.models.pulled import parse_repo, pulled_folder
+from findna.nn.device import FP32, Precision
 from findna.nn.encoder import Encoder
 from findna.nn.mixers import make_encoder
 from findna.sequence import ALPHABET, Codes
@@ -32,9 +33,7 @@ TOLERANCE = {
     "cuda": {torch.float32: 1e-4, torch.bfloat16: 2e-2},
     "mps": {torch.float32: 1e-3, torch.bfloat16: 5e-2},
 }
-"""How far golden vectors may lie from the stored ones, by device and products, as a share of their largest value."""
-
-_PRODUCTS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+"""How far golden vectors may lie from the stored ones, as a share of their largest value; by device and products."""
 
 
 @dataclass(frozen=True)
@@ -193,22 +192,22 @@ def _golden_sequences(window: int) -> list[Codes]:
 
 
 @torch.inference_mode()
-def golden_vectors(network: Encoder, products: torch.dtype = torch.float32) -> dict[str, list[float]]:
+def golden_vectors(network: Encoder, precision: Precision = FP32) -> dict[str, list[float]]:
     """Mean vectors of three fixed sequences, packed in one batch, by their length."""
     sequences = _golden_sequences(network.config.window)
     batch = pack(sequences, n_class_tokens=network.config.n_class_tokens)
     device = network.stem.weight.device
-    hidden = network(torch.as_tensor(batch.codes, device=device), batch.rings, products=products)
+    hidden = network(torch.as_tensor(batch.codes, device=device), batch.rings, precision=precision)
     starts = batch.rings[:-1].tolist()
     means = [hidden[start : start + len(s)].mean(0) for start, s in zip(starts, sequences, strict=True)]
     return {str(len(s)): [round(v, 7) for v in m.tolist()] for s, m in zip(sequences, means, strict=True)}
 
 
-def verify_model(model: Model, *, products: torch.dtype = torch.float32) -> Iterator[tuple[str, bool, str]]:
+def verify_model(model: Model, *, precision: Precision = FP32) -> Iterator[tuple[str, bool, str]]:
     """Yield (check, whether it holds, figure) for a loaded model: finite weights, golden vectors."""
     n_bad = sum(int((~p.isfinite()).sum()) for p in model.network.parameters())
     yield "weights are finite", n_bad == 0, f"{model.config.n_parameters:,} parameters, {n_bad} not finite"
-    found = {length: np.array(vector) for length, vector in golden_vectors(model.network, products).items()}
+    found = {length: np.array(vector) for length, vector in golden_vectors(model.network, precision).items()}
     try:
         stored = json.loads((model.path / "golden.json").read_text())
         expected = {length: np.array(vector, dtype=np.float64) for length, vector in stored.items()}
@@ -223,9 +222,9 @@ def verify_model(model: Model, *, products: torch.dtype = torch.float32) -> Iter
         delta = np.abs(found[length] - vector).max() / np.abs(vector).max()
         worst = float(np.maximum(worst, delta))  # NaN stays
     device = model.network.stem.weight.device.type
-    limit = TOLERANCE.get(device, TOLERANCE["mps"])[products]  # of an unknown device, the widest
+    limit = TOLERANCE.get(device, TOLERANCE["mps"])[precision.products]  # of an unknown device, the widest
     yield (
         "golden vectors",
         worst <= limit,
-        f"largest difference {worst:.1e} of the scale, at most {limit:.0e} ({device}, {_PRODUCTS[products]})",
+        f"largest difference {worst:.1e} of the scale, at most {limit:.0e} ({device}, {precision.name})",
     )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from findna.config import ModelConfig
 from findna.nn import kernels
+from findna.nn.device import FP32, Precision
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixing import Rotation, Weights, mix
 from findna.sequence import ALPHABET
@@ -51,17 +52,17 @@ class ChordMixer(Encoder):
         *,
         noise: Tensor | None = None,
         blocks: Sequence[int] = (),
-        products: torch.dtype = torch.float32,
+        precision: Precision = FP32,
         dropout: float = 0.0,
     ) -> Tensor:
-        """Hidden states of every position, float32, shape (sum of lengths, C), or C times as many as are read.
+        """Hidden states of every position, in the type of the weights: (sum of lengths, C), or C times those read.
 
         Args:
             codes: Packed codes, shape (sum of lengths,), uint8 or integer.
             rings: Where each ring begins, and the end; shape (B + 1,), on the host.
             noise: Added to the one-hot rows, shape (sum of lengths, 5).
             blocks: After how many blocks to read, rising; 0 is the stem, () is after all. Several stand side by side.
-            products: Type of the matrix products.
+            precision: Of the matrix products and the residual stream.
             dropout: Share that each block drops of its hidden layer and of the update that it rotates, in training.
 
         Raises:
@@ -69,11 +70,11 @@ class ChordMixer(Encoder):
         """
         depths = self.depths(blocks)
         choice = kernels.choose(
-            self.config, device=codes.device, products=products, dropout=dropout, is_training=torch.is_grad_enabled()
+            self.config, device=codes.device, precision=precision, dropout=dropout, is_training=torch.is_grad_enabled()
         )
         if choice.name != "plain":
             way = kernels.find_way(choice.name)
-            return self.on_rows(codes, rings, depths=depths, noise=noise, products=products, way=way)
+            return self.on_rows(codes, rings, depths=depths, noise=noise, precision=precision, way=way)
         weights = [block.weights() for block in self.blocks[: depths[-1]]]  # type: ignore[operator]
         bases = torch.arange(len(ALPHABET), device=codes.device)[:, None]
         parts = []
@@ -81,16 +82,16 @@ class ChordMixer(Encoder):
             span = slice(int(rings[first]), int(rings[last]))
             rows = (codes[span] == bases).to(self.stem.weight.dtype)  # (5, positions); a blank is zero
             rows = rows if noise is None else rows + noise[span].T
-            h = torch.addmm(self.stem.bias[:, None], self.stem.weight, rows)  # (C, positions)
+            h = torch.addmm(self.stem.bias[:, None], self.stem.weight, rows).to(precision.stream)  # (C, positions)
             both = self._rotations(rings[first : last + 1] - rings[first], codes.device)
             rotations = [both[self._is_added(index)] for index in range(len(weights))]
             states = []
             for start, stop in itertools.pairwise((0, *depths)):
                 share = dropout if torch.is_grad_enabled() else 0.0
-                h = mix(h, weights[start:stop], rotations[start:stop], products=products, dropout=share)
+                h = mix(h, weights[start:stop], rotations[start:stop], products=precision.products, dropout=share)
                 states.append(h)
             parts.append(states[0] if len(states) == 1 else torch.cat(states))
-        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).T
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).T.to(self.stem.weight.dtype)
 
     def on_rows(
         self,
@@ -99,7 +100,7 @@ class ChordMixer(Encoder):
         *,
         depths: Sequence[int],
         noise: Tensor | None = None,
-        products: torch.dtype,
+        precision: Precision,
         way: kernels.Way,
     ) -> Tensor:
         """What `forward` gives after these numbers of blocks, as a GPU computes it."""
@@ -114,7 +115,7 @@ class ChordMixer(Encoder):
             depths=depths,
             turns=[turns[self._is_added(index)] for index in range(depths[-1])],
             noise=noise,
-            products=products,
+            precision=precision,
             way=way,
         )
 

@@ -1,8 +1,31 @@
 """Which device and which precision a run takes."""
 
+from typing import NamedTuple
+
 import torch
 
 from findna.errors import ConfigError
+
+
+class Precision(NamedTuple):
+    """Types of a network's matrix products, and of the residual stream that their results are added to."""
+
+    name: str
+    products: torch.dtype
+    stream: torch.dtype
+
+    def facts(self) -> dict[str, str]:
+        """What a run's record says of it."""
+        return {
+            "products": str(self.products).removeprefix("torch."),
+            "stream": str(self.stream).removeprefix("torch."),
+        }
+
+
+FP32 = Precision("fp32", torch.float32, torch.float32)
+BF16 = Precision("bf16", torch.bfloat16, torch.float32)
+BF16_STREAM = Precision("bf16-stream", torch.bfloat16, torch.bfloat16)
+PRECISIONS = {precision.name: precision for precision in (FP32, BF16, BF16_STREAM)}
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -34,16 +57,17 @@ def has_native_bf16(device: torch.device) -> bool:
     return False
 
 
-def pick_products(precision: str, device: torch.device) -> torch.dtype:
-    """Type of the matrix products: "auto" is bf16 where the device has it, else float32.
+def pick_precision(name: str, device: torch.device) -> Precision:
+    """The precision of that name; "auto" is bf16 where the device has it, else fp32.
 
-    >>> pick_products("bf16", torch.device("cpu"))
+    >>> pick_precision("bf16", torch.device("cpu")).products
     torch.bfloat16
 
     Raises:
         ConfigError: No such precision.
     """
-    if precision not in ("auto", "fp32", "bf16"):
-        raise ConfigError(f"precision must be auto, fp32 or bf16, not {precision!r}")
-    is_bf16 = precision == "bf16" or (precision == "auto" and has_native_bf16(device))
-    return torch.bfloat16 if is_bf16 else torch.float32
+    if name == "auto":
+        return BF16 if has_native_bf16(device) else FP32
+    if name not in PRECISIONS:
+        raise ConfigError(f"precision must be auto, {', '.join(PRECISIONS)}, not {name!r}")
+    return PRECISIONS[name]

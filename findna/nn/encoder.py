@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from findna.config import ModelConfig
+from findna.nn.device import Precision
 from findna.sequence import ALPHABET
 
 
 class Encoder(nn.Module):
     """A network on packed batches with own rings: `ChordMixer` or `Transformer`, which say how it is called.
 
-    Weights keep their stated type; `products` says in which type the matrix products run, while the residual
-    stream is float32.
+    Weights keep their stated type; a `Precision` says in which types the matrix products and the residual stream are.
 
     Args:
         config: The size.
@@ -53,10 +53,10 @@ class Encoder(nn.Module):
         """Logits over A C G T N of hidden states (..., C), before the softmax of equation 2; shape (..., 5)."""
         return self.head(hidden)  # type: ignore[no-any-return]
 
-    def for_inference(self, *, device: torch.device, products: torch.dtype) -> Self:
-        """A copy on the device whose blocks keep their weights in `products`, so that they are not cast each time."""
+    def for_inference(self, *, device: torch.device, precision: Precision) -> Self:
+        """A copy on the device, its blocks in the type of the products, so that they are not cast each time."""
         network = copy.deepcopy(self).to(device).eval()
-        network.blocks.to(products)
+        network.blocks.to(precision.products)
         return network
 
 

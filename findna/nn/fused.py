@@ -156,7 +156,8 @@ def _forward(
     for k in tl.static_range(width // tile):
         bias = tl.load(b2 + k * tile + tl.arange(0, tile)).to(tl.float32)
         to, is_there = _turned(h, target, rows, n, channels, track_width, n_tracks, vector, k, tile)
-        tl.store(out + to, tl.load(h + to, mask=is_there, other=0.0) + (z[k] + bias[None, :]), mask=is_there)
+        stream = tl.load(h + to, mask=is_there, other=0.0).to(tl.float32)
+        tl.store(out + to, stream + (z[k] + bias[None, :]), mask=is_there)
 
 
 @triton.jit(do_not_specialize=["n"])
@@ -195,7 +196,7 @@ def _backward(
         at, is_there = _own(saved, rows, n, width, k, tile)
         x = x + (tl.load(at, mask=is_there, other=0.0),)
         to, is_there = _turned(grad, target, rows, n, channels, track_width, n_tracks, vector, k, tile)
-        part = tl.load(grad + to, mask=is_there, other=0.0)
+        part = tl.load(grad + to, mask=is_there, other=0.0).to(tl.float32)
         tl.store(db2 + program * width + columns, tl.sum(part, axis=0))
         turned = turned + (part.to(dtype),)
         at, is_there = _own(dz, rows, n, width, k, tile)
@@ -226,7 +227,7 @@ def _backward(
         total = gathered
     for k in tl.static_range(width // tile):
         at, is_there = _own(grad, rows, n, channels, k, tile)
-        value = tl.load(at, mask=is_there, other=0.0) + total[k]
+        value = tl.load(at, mask=is_there, other=0.0).to(tl.float32) + total[k]
         at, is_there = _own(dh, rows, n, channels, k, tile)
         tl.store(at, value, mask=is_there)
 
@@ -235,7 +236,7 @@ def block_forward(h: Tensor, weights: Weights, turn: Turn, is_saved: bool) -> tu
     """The stream after a block, (T, C), and h in the products' type, (T, W): what the backward pass needs.
 
     Args:
-        h: The stream, float32, contiguous, shape (T, C).
+        h: The stream, contiguous, shape (T, C).
         weights: C padded to W, whole tiles; H to whole steps.
         turn: The rotation.
         is_saved: Whether there will be a backward pass; without, the second is empty.
@@ -257,7 +258,7 @@ def block_backward(grad: Tensor, saved: Tensor, weights: Weights, turn: Turn) ->
     over all positions, are plain large products: torch does them with the vendor's library.
 
     Args:
-        grad: Of the stream after the block, float32, contiguous, shape (T, C).
+        grad: Of the stream after the block, contiguous, shape (T, C).
         saved: From `block_forward`.
         weights: As there.
         turn: As there.
@@ -267,7 +268,7 @@ def block_backward(grad: Tensor, saved: Tensor, weights: Weights, turn: Turn) ->
     n_programs = triton.cdiv(len(grad), tiling.positions)
     dh, dz = torch.empty_like(grad), torch.empty_like(saved)
     inner, dpre = saved.new_empty(2, len(grad), hidden)
-    db1, db2 = grad.new_empty(n_programs, hidden), grad.new_empty(n_programs, width)  # parts, added up below
+    db1, db2 = (grad.new_empty(n_programs, n, dtype=torch.float32) for n in (hidden, width))  # parts, added up below
     with torch.cuda.device_of(grad):
         _backward[(n_programs,)](
             grad,

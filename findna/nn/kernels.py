@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from findna.config import ModelConfig
 from findna.errors import ConfigError
+from findna.nn.device import Precision
 from findna.sequence import ALPHABET
 
 ENVIRONMENT = "FINDNA_KERNELS"
@@ -109,7 +110,7 @@ def choose(
     config: ModelConfig,
     *,
     device: torch.device,
-    products: torch.dtype,
+    precision: Precision,
     dropout: float = 0.0,
     is_training: bool = False,
 ) -> Choice:
@@ -121,7 +122,7 @@ def choose(
     Args:
         config: Of the network.
         device: Where it runs.
-        products: Type of the matrix products.
+        precision: Of the matrix products and the residual stream.
         dropout: In its blocks, in training.
         is_training: Whether there will be a backward pass.
 
@@ -131,15 +132,16 @@ def choose(
     wanted = os.environ.get(ENVIRONMENT, "") or "auto"
     if wanted not in ("auto", *WAYS):
         raise ConfigError(f"{ENVIRONMENT}={wanted}: known are auto, {', '.join(WAYS)}")
-    if device.type != "cuda" or products not in TOLERANCE or config.mixer != "chordmixer" or (dropout and is_training):
+    is_ours = config.mixer == "chordmixer" and not (dropout and is_training)
+    if device.type != "cuda" or precision.products not in TOLERANCE or not is_ours:
         return Choice("plain", {})
     names: tuple[str, ...] = WAYS if wanted == "auto" else (wanted,)
-    if wanted == "auto" and products == torch.float32:
+    if wanted == "auto" and precision.products == torch.float32:
         names = WAYS[1:]  # float32 products have no matrix units to gain from
     refused: dict[str, str] = {}
     for name in names:
         plain = name == "plain"
-        problem = "" if plain else _problem(name, config.channels, config.hidden, device, products, is_training)
+        problem = "" if plain else _problem(name, config.channels, config.hidden, device, precision, is_training)
         if not problem:
             return Choice(name, refused)
         refused[name] = problem
@@ -148,10 +150,10 @@ def choose(
 
 @cache
 def _problem(
-    name: str, channels: int, hidden: int, device: torch.device, products: torch.dtype, is_training: bool
+    name: str, channels: int, hidden: int, device: torch.device, precision: Precision, is_training: bool
 ) -> str:
     """Why a way cannot be taken, or "": it runs one block on rings of 3 to 70 positions."""
-    limit = TOLERANCE[products]
+    limit = TOLERANCE[precision.products]
     try:
         if name == "triton" and torch.cuda.get_device_capability(device) < (8, 0):
             return "the GPU has no bf16 matrix units (compute capability 8.0)"
@@ -159,7 +161,7 @@ def _problem(
             return f"{channels} channels are more than {MAX_CHANNELS}"
         with warnings.catch_warnings(action="ignore"):  # compilers advise, once a process, on what was meant
             way = find_way(name)
-            errors = deviations(way, channels, hidden, device=device, products=products, is_training=is_training)
+            errors = deviations(way, channels, hidden, device=device, precision=precision, is_training=is_training)
     except Exception as error:  # a compiler, its driver and its cache fail in ways of their own
         return " ".join(f"{type(error).__name__}: {error}".split())[:300]
     wrong = [f"its {part} is off by {error:.2g} of its norm" for part, error in errors.items() if not error <= limit]
@@ -167,7 +169,7 @@ def _problem(
 
 
 def deviations(
-    way: Way, channels: int, hidden: int, *, device: torch.device, products: torch.dtype, is_training: bool = True
+    way: Way, channels: int, hidden: int, *, device: torch.device, precision: Precision, is_training: bool = True
 ) -> dict[str, float]:
     """How far one block of random weights is from torch's, as a share of the norm: update, and gradients by name."""
     generator = torch.Generator().manual_seed(0)
@@ -176,7 +178,7 @@ def deviations(
         return (torch.randn(shape, generator=generator) * scale).to(device)
 
     turn = Turn(np.array([0, 40, 43, 113]), shifts=(0, 1, 2, 64), track_width=-(-channels // 4), device=device)
-    h, grad = draw(113, channels), draw(113, channels)
+    h, grad = (draw(113, channels).to(precision.stream) for _ in range(2))
     weights = Weights(
         draw(hidden, channels, scale=channels**-0.5),
         draw(hidden),
@@ -184,20 +186,20 @@ def deviations(
         draw(channels),
     )
     found, expected = (
-        _one_block(each, h, grad, weights, turn, products=products, is_training=is_training) for each in (way, TORCH)
+        _one_block(each, h, grad, weights, turn, precision=precision, is_training=is_training) for each in (way, TORCH)
     )
     return {name: float((found[name] - value).norm() / value.norm()) for name, value in expected.items()}
 
 
 def _one_block(
-    way: Way, h: Tensor, grad: Tensor, weights: Weights, turn: Turn, *, products: torch.dtype, is_training: bool
+    way: Way, h: Tensor, grad: Tensor, weights: Weights, turn: Turn, *, precision: Precision, is_training: bool
 ) -> dict[str, Tensor]:
     """What a block adds, and the gradients of everything, without what h itself hands on."""
     with torch.set_grad_enabled(is_training):
         leaves = [tensor.clone().requires_grad_(is_training) for tensor in (h, *weights)]
-        (padded,) = _padded([leaves[1:]], way, products)
+        (padded,) = _padded([leaves[1:]], way, precision.products)
         out = _block(leaves[0], padded, turn, way)
-        values = {"update": out.detach() - h}
+        values = {"update": out.detach().float() - h}
         if is_training:
             gradients = torch.autograd.grad(out, leaves, grad)
             names = ("stream", *Weights._fields)
@@ -228,10 +230,10 @@ def hidden_states(
     depths: Sequence[int],
     turns: Sequence[Turn],
     noise: Tensor | None,
-    products: torch.dtype,
+    precision: Precision,
     way: Way,
 ) -> Tensor:
-    """Hidden states of every position after some blocks, float32, shape (T, C for each of the depths).
+    """Hidden states of every position after some blocks, in the type of the weights: (T, C for each of the depths).
 
     Args:
         stem: Of the network.
@@ -240,17 +242,18 @@ def hidden_states(
         depths: After how many blocks to read, rising.
         turns: The rotation of each block.
         noise: Added to the one-hot rows, shape (T, 5).
-        products: Type of the matrix products.
+        precision: Of the matrix products and the residual stream.
         way: How a block is computed.
     """
     rows = (codes[:, None] == torch.arange(len(ALPHABET), device=codes.device)).float()  # a blank is a zero row
-    h = F.linear(rows if noise is None else rows + noise, stem.weight, stem.bias)
+    h = F.linear(rows if noise is None else rows + noise, stem.weight, stem.bias).to(precision.stream)
     states = [h] if 0 in depths else []
-    for n_done, (weights, turn) in enumerate(zip(_padded(blocks, way, products), turns, strict=True), start=1):
+    padded = _padded(blocks, way, precision.products)
+    for n_done, (weights, turn) in enumerate(zip(padded, turns, strict=True), start=1):
         h = _block(h, weights, turn, way)
         if n_done in depths:
             states.append(h)
-    return states[0] if len(states) == 1 else torch.cat(states, dim=1)
+    return (states[0] if len(states) == 1 else torch.cat(states, dim=1)).to(stem.weight.dtype)
 
 
 def _padded(blocks: Sequence[Sequence[Tensor]], way: Way, products: torch.dtype) -> list[Weights]:

@@ -163,11 +163,13 @@ class _Mix(torch.autograd.Function):
         masks: list[tuple[Tensor, Tensor]] = []
         for i, ((w1, w2), rotation) in enumerate(zip(weights, rotations, strict=True)):
             if is_kept or i == 0:
-                x, inner = torch.empty_like(stream, dtype=z.dtype), z.new_empty(hidden + 1, n)
+                is_same = stream.dtype == z.dtype and not is_kept
+                x = stream if is_same else torch.empty_like(stream, dtype=z.dtype)
+                inner = z.new_empty(hidden + 1, n)
                 inner[-1] = 1
                 pre = z.new_empty(hidden, n) if is_kept else inner[:-1]
                 kept += x, pre, inner
-            torch.mm(w1, x.copy_(stream), out=pre)
+            torch.mm(w1, x if is_same else x.copy_(stream), out=pre)
             torch.ops.aten.gelu.out(pre, out=inner[:-1])
             if dropout:
                 masks.append((_mask(pre, dropout), _mask(z, dropout)))
@@ -178,7 +180,7 @@ class _Mix(torch.autograd.Function):
             update.copy_(z)
             moves[rotation]()
         if is_kept:
-            ctx.weights, ctx.rotations, ctx.masks = weights, rotations, masks
+            ctx.weights, ctx.rotations, ctx.masks, ctx.dtype = weights, rotations, masks, flat[0].dtype
             ctx.save_for_backward(*kept)
         return stream[:-1]
 
@@ -201,7 +203,7 @@ class _Mix(torch.autograd.Function):
             torch.ops.aten.gelu_backward.grad_input(slope, pre, grad_input=slope)
             found.append(torch.mm(slope, x.T))  # of w1
             grad.add_(torch.mm(w1[:, :-1].T, slope, out=dz))
-        return grad, None, None, None, *(matrix.to(grad.dtype) for matrix in reversed(found))
+        return grad, None, None, None, *(matrix.to(ctx.dtype) for matrix in reversed(found))
 
 
 def _mask(part: Tensor, dropout: float) -> Tensor:

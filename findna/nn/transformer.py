@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from findna.config import ModelConfig
+from findna.errors import ConfigError
+from findna.nn.device import BF16_STREAM, FP32, Precision
 from findna.nn.encoder import Encoder
 from findna.nn.mixing import Run, ring_runs
 from findna.sequence import ALPHABET, BLANK
@@ -98,14 +100,17 @@ class Transformer(Encoder):
         *,
         noise: Tensor | None = None,
         blocks: Sequence[int] = (),
-        products: torch.dtype = torch.float32,
+        precision: Precision = FP32,
         dropout: float = 0.0,
     ) -> Tensor:
         """Hidden states of every position, float32, shape (sum of lengths, C); as `ChordMixer.forward`.
 
         Raises:
             ValueError: There are no such blocks.
+            ConfigError: The stream is to be in bf16, which its norms do not take.
         """
+        if precision == BF16_STREAM:
+            raise ConfigError("a Transformer's residual stream is float32: --precision bf16")
         depths = self.depths(blocks)
         weight = F.pad(self.stem.weight, (0, BLANK + 1 - len(ALPHABET)))  # a zero row has a zero column
         h = F.embedding(codes.int(), weight.T) + self.stem.bias  # (positions, C)
@@ -116,7 +121,7 @@ class Transformer(Encoder):
         turns = rotary(longest, self.config.track_width, device=codes.device)
         states = [h] if 0 in depths else []
         for n_done, block in enumerate(self.blocks[: depths[-1]], start=1):
-            h = block(h, runs, turns, products, dropout if torch.is_grad_enabled() else 0.0)
+            h = block(h, runs, turns, precision.products, dropout if torch.is_grad_enabled() else 0.0)
             if n_done in depths:
                 states.append(h)
         return states[0] if len(states) == 1 else torch.cat(states, dim=1)

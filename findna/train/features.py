@@ -13,6 +13,7 @@ from findna.data.batch import Batch, pack
 from findna.data.datasets import Corpus
 from findna.data.windows import iter_windows
 from findna.models.task import TaskSettings, log_scores
+from findna.nn.device import Precision
 from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
 from findna.nn.pooling import pool_features
@@ -132,12 +133,12 @@ def features_of(
     settings: TaskSettings,
     *,
     device: torch.device,
-    products: torch.dtype,
+    precision: Precision,
     dropout: float = 0.0,
 ) -> Tensor:
     """The features of a batch's windows, shape (B, F), on the device; differentiable."""
     codes = torch.from_numpy(work.batch.codes).to(device, non_blocking=True)
-    hidden = network(codes, work.batch.rings, blocks=settings.blocks, products=products, dropout=dropout)
+    hidden = network(codes, work.batch.rings, blocks=settings.blocks, precision=precision, dropout=dropout)
     return pool_features(
         hidden, work.batch.rings, work.own, pools=settings.pools, n_class_tokens=settings.n_class_tokens
     )
@@ -151,7 +152,7 @@ def embed_windows(
     *,
     settings: TaskSettings,
     device: torch.device,
-    products: torch.dtype,
+    precision: Precision,
     is_turned: bool = False,
     on_done: Callable[[int], None] = lambda n_windows: None,
 ) -> Tensor:
@@ -163,7 +164,7 @@ def embed_windows(
         windows: Their windows.
         settings: Pools and class tokens.
         device: Where it runs.
-        products: Type of the matrix products.
+        precision: Of the matrix products and the residual stream.
         is_turned: Read the other strand.
         on_done: Called after each batch with the number of windows so far.
     """
@@ -179,7 +180,7 @@ def embed_windows(
     features: Tensor | None = None
     n_done = 0
     for work in ahead(works):
-        part = features_of(network, work, settings, device=device, products=products).cpu()
+        part = features_of(network, work, settings, device=device, precision=precision).cpu()
         if features is None:
             features = torch.empty((windows.n, part.shape[1]))
         features[torch.from_numpy(work.indices)] = part
@@ -212,14 +213,14 @@ def score(
     *,
     settings: TaskSettings,
     device: torch.device,
-    products: torch.dtype,
+    precision: Precision,
     on_done: Callable[[int], None] = lambda n_windows: None,
 ) -> NDArray[np.float64]:
     """Scores of all sequences of a corpus, shape (n, n_outputs), before calibration. Neither module is changed."""
     windows = cut(corpus, window=settings.window, stride=settings.stride)
-    encoder = network.for_inference(device=device, products=products)
+    encoder = network.for_inference(device=device, precision=precision)
     features = embed_windows(
-        encoder, corpus, windows, settings=settings, device=device, products=products, on_done=on_done
+        encoder, corpus, windows, settings=settings, device=device, precision=precision, on_done=on_done
     )
     return join_scores(head, features, windows, n=len(corpus), objective=settings.objective)
 

@@ -21,6 +21,7 @@ from findna.errors import ConfigError, InputError, OutputError, TrainingError
 from findna.io.files import raise_output_error, write_atomic
 from findna.models.store import Model
 from findna.models.task import PLAN, TaskModel, encode_parts, save_task
+from findna.nn.device import Precision
 from findna.nn.kernels import choose
 from findna.train.card import draw_curve, task_card
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
@@ -86,11 +87,11 @@ class _Stopped(Exception):
 
 
 def evaluate_task(
-    task: TaskModel, labelled: LabelledSet, *, device: torch.device, products: torch.dtype
+    task: TaskModel, labelled: LabelledSet, *, device: torch.device, precision: Precision
 ) -> NDArray[np.float64]:
     """Scores of all sequences, windows joined, before calibration; shape (n, n_outputs). See `task.probabilities`."""
     head = copy.deepcopy(task.head).to(device)
-    return score(task.network, head, labelled.corpus, settings=task.settings, device=device, products=products)
+    return score(task.network, head, labelled.corpus, settings=task.settings, device=device, precision=precision)
 
 
 def finetune(
@@ -102,7 +103,7 @@ def finetune(
     teacher: Model,
     name: str,
     device: torch.device,
-    products: torch.dtype,
+    precision: Precision,
     test: LabelledSet | None = None,
     asked: Mapping[str, Any] = MappingProxyType({}),
     resume: bool = False,
@@ -125,7 +126,7 @@ def finetune(
         teacher: Where the encoder starts.
         name: Name of the task.
         device: One CPU or GPU.
-        products: Type of the matrix products.
+        precision: Of the matrix products and the residual stream.
         test: Test split, with the same classes.
         asked: What else `finetune.json` keeps for a resume.
         resume: Go on from the newest checkpoint in `out`; on the CPU the result is that of a run never stopped.
@@ -146,12 +147,12 @@ def finetune(
         balanced_weights(train)  # before anything is made
     settings_of(config, make_network(config, teacher.network).config, train)
     _open_folder(out, resume=resume)
-    facts = _facts(config, splits, teacher=teacher, products=products)
+    facts = _facts(config, splits, teacher=teacher, precision=precision)
     if resume:
         _check_same(out, facts)
     write_atomic(out / PLAN, json.dumps({**facts, "plan": dict(asked)}, indent=2) + "\n")
     try:
-        tuner = Tuner(config, teacher.network, train=train, valid=valid, device=device, products=products)
+        tuner = Tuner(config, teacher.network, train=train, valid=valid, device=device, precision=precision)
         run = _Run(tuner, out, facts=facts, resume=resume, should_stop=should_stop, on_report=on_report)
         finished = run.probe() if config.frozen and config.head == "linear" else run.descend(checkpoint_seconds)
         if not finished:
@@ -179,7 +180,7 @@ class _Run:
         self.kernels = choose(
             tuner.network.config,
             device=tuner.device,
-            products=tuner.products,
+            precision=tuner.precision,
             dropout=tuner.config.mixer_dropout,
             is_training=not tuner.config.frozen,
         )
@@ -383,13 +384,13 @@ def _open_folder(out: Path, *, resume: bool) -> None:
 
 
 def _facts(
-    config: FinetuneConfig, splits: Mapping[str, LabelledSet], *, teacher: Model, products: torch.dtype
+    config: FinetuneConfig, splits: Mapping[str, LabelledSet], *, teacher: Model, precision: Precision
 ) -> dict[str, Any]:
     """What decides the result of a run."""
     return {
         "config": dataclasses.asdict(config),
         "teacher": {"name": teacher.name, "sha256": teacher.sha256},
-        "products": str(products).removeprefix("torch."),
+        **precision.facts(),
         "data": {
             name: {"n": len(split), "files": dict(split.sources), "sha256": split.sha256}
             for name, split in splits.items()

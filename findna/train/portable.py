@@ -16,6 +16,7 @@ from torch import Tensor
 
 from findna.errors import OutputError, TrainingError
 from findna.io.files import write_atomic
+from findna.nn.device import Precision
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.plan import Plan, parse_plan
 
@@ -70,13 +71,13 @@ def portable_plan(path: Path) -> Plan:
     return parse_plan(read_portable(path)[2], path)
 
 
-def import_run(path: Path, out: Path, *, products: str, job: str = "") -> int:
+def import_run(path: Path, out: Path, *, precision: Precision, job: str = "") -> int:
     """Make a run directory that stands where an exported run stood; the step.
 
     Args:
         path: The exported file.
         out: Must not hold a run.
-        products: Type of the matrix products from here on: another machine may have another.
+        precision: Of the matrix products and the residual stream from here on: another machine may have another.
         job: The job that makes it, for `pretrain.json`.
 
     Raises:
@@ -94,7 +95,7 @@ def import_run(path: Path, out: Path, *, products: str, job: str = "") -> int:
             moments[f"step.{parameter}"] = torch.zeros(())
     step = int(state.pop("step"))
     del state["sha256"]
-    state["fingerprint"]["products"] = products
+    state["fingerprint"] |= precision.facts()
     out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(out / "checkpoints", step, tensors | moments, {**state, "rewarm_from": step})
     write_atomic(out / "pretrain.json", json.dumps({**json.loads(plan), "job": job}, indent=2) + "\n")

@@ -26,6 +26,7 @@ from findna.data.datasets import Corpus, crop, iter_steps, split_evenly
 from findna.errors import ConfigError, InputError, OutputError, TrainingError
 from findna.io.files import raise_output_error, write_atomic
 from findna.models.store import save_model
+from findna.nn.device import Precision
 from findna.nn.encoder import initialise
 from findna.nn.kernels import choose
 from findna.nn.losses import (
@@ -146,15 +147,15 @@ class Trainer:
     Args:
         config: The recipe.
         device: Of this process.
-        products: Type of the matrix products.
+        precision: Of the matrix products and the residual stream.
         team: The processes of the run; None is this one alone.
     """
 
     def __init__(
-        self, config: PretrainConfig, *, device: torch.device, products: torch.dtype, team: Team | None = None
+        self, config: PretrainConfig, *, device: torch.device, precision: Precision, team: Team | None = None
     ) -> None:
-        self.config, self.device, self.products, self.team = config, device, products, team or Team()
-        self.kernels = choose(config.model, device=device, products=products, is_training=True)
+        self.config, self.device, self.precision, self.team = config, device, precision, team or Team()
+        self.kernels = choose(config.model, device=device, precision=precision, is_training=True)
         student = make_encoder(config.model)
         if config.projection:
             student.add_projection(config.projection)
@@ -187,7 +188,7 @@ class Trainer:
         n_sequences, n_tokens = len(u.rings) - 1, config.model.n_class_tokens
         noise = self._put(views.noise)
         own, others = (noise, None) if config.student_view == "v" else (None, noise)
-        hidden = self._forward(self._put(u.codes), u.rings, noise=own, products=self.products)
+        hidden = self._forward(self._put(u.codes), u.rings, noise=own, precision=self.precision)
         logits = self.student.nucleotide_logits(hidden[self._put(views.masked)])
         targets = self._put(views.targets)
         mnm = masked_nucleotide_loss(logits, targets, n_sequences=n_sequences, reduction=config.reduction) * mnm_share
@@ -196,7 +197,7 @@ class Trainer:
         if not self.is_distilled:
             return Losses(mnm, mnm.detach(), torch.zeros_like(mnm), n_right, p.detach(), p.detach())
         with torch.no_grad():
-            seen = self.teacher(self._put(v.codes), v.rings, noise=others, products=self.products)
+            seen = self.teacher(self._put(v.codes), v.rings, noise=others, precision=self.precision)
             q = self.teacher.projection(class_tokens(seen, v.rings, n_tokens))
         contrastive = contrastive_loss(
             p,
@@ -420,7 +421,7 @@ def pretrain(
     *,
     name: str,
     device: torch.device,
-    products: torch.dtype,
+    precision: Precision,
     sources: Mapping[str, Any],
     asked: Mapping[str, Any] = MappingProxyType({}),
     time_budget: float | None = None,
@@ -440,7 +441,7 @@ def pretrain(
         out: The run directory; it is a model folder once the run has ended.
         name: Name of the model.
         device: One CPU or GPU; with a team, this process's.
-        products: Type of the matrix products.
+        precision: Of the matrix products and the residual stream.
         sources: What the windows were made of, for `config.json`; a resume must agree, but its files' names.
         asked: What else `pretrain.json` keeps for a resume; see `findna.train.plan`.
         time_budget: Seconds to fit the run into, instead of a number of steps.
@@ -466,11 +467,11 @@ def pretrain(
     if batch_size < team.size:
         raise ConfigError(f"a batch of {batch_size} sequences cannot be split among {team.size} processes")
     resume = team.broadcast(_enter(out, resume, team) if team.is_main else resume)
-    trainer = Trainer(config, device=device, products=products, team=team)
+    trainer = Trainer(config, device=device, precision=precision, team=team)
     made_of = {
         "config": {**dataclasses.asdict(config), "model": config.model.to_dict()},
         "sources": dict(sources),
-        "products": str(products).removeprefix("torch."),
+        **precision.facts(),
     }
     contents = list(sources.get("files", {}).values())  # a file may be named otherwise when a run goes on
     fingerprint = json.loads(json.dumps({**made_of, "sources": {**sources, "files": contents}}))
@@ -613,7 +614,11 @@ def job_of(out: Path) -> str | None:
 def completed(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """A stored fingerprint with the defaults of settings that came after it was written."""
     config = PretrainConfig.from_dict(fingerprint["config"])
-    return {**fingerprint, "config": {**dataclasses.asdict(config), "model": config.model.to_dict()}}
+    return {
+        "stream": "float32",
+        **fingerprint,
+        "config": {**dataclasses.asdict(config), "model": config.model.to_dict()},
+    }
 
 
 def _require_equal(fingerprints: list[Any]) -> None:

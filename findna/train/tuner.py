@@ -17,6 +17,7 @@ from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, TrainingError
 from findna.models.task import TaskSettings
 from findna.nn.chordmixer import ChordMixer, extended
+from findna.nn.device import Precision
 from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
 from findna.train.checkpoint import check_same_shapes
@@ -154,7 +155,7 @@ class Tuner:
         train: Training split.
         valid: Validation split.
         device: Where it runs.
-        products: Type of the matrix products.
+        precision: Of the matrix products and the residual stream.
     """
 
     def __init__(
@@ -165,9 +166,9 @@ class Tuner:
         train: LabelledSet,
         valid: LabelledSet,
         device: torch.device,
-        products: torch.dtype,
+        precision: Precision,
     ) -> None:
-        self.config, self.device, self.products = config, device, products
+        self.config, self.device, self.precision = config, device, precision
         network = make_network(config, teacher)
         self.settings = settings_of(config, network.config, train)
         self.network = network.to(device).requires_grad_(not config.frozen)
@@ -224,7 +225,7 @@ class Tuner:
         Args:
             on_done: Called with the number of windows so far, and of all.
         """
-        encoder = self.network.for_inference(device=self.device, products=self.products)
+        encoder = self.network.for_inference(device=self.device, precision=self.precision)
         if not self.config.frozen:
             rng = np.random.default_rng((self.config.seed, self.n_windows))
             chosen = rng.permutation(self.n_windows)[:STANDARD_WINDOWS]
@@ -271,7 +272,7 @@ class Tuner:
             windows,
             settings=self.settings,
             device=self.device,
-            products=self.products,
+            precision=self.precision,
             is_turned=is_turned,
             on_done=on_done,
         )
@@ -353,7 +354,7 @@ class Tuner:
             item,
             self.settings,
             device=self.device,
-            products=self.products,
+            precision=self.precision,
             dropout=self.config.mixer_dropout,
         )
         return self.head(features)  # type: ignore[no-any-return]
@@ -378,7 +379,7 @@ class Tuner:
         objective = self.settings.objective
         if split.features:
             return join_scores(head, split.features[0], split.windows, n=len(split.labels), objective=objective)
-        return score(network, head, split.corpus, settings=self.settings, device=self.device, products=self.products)
+        return score(network, head, split.corpus, settings=self.settings, device=self.device, precision=self.precision)
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of what is trained, the head's center and scale included."""

@@ -16,10 +16,10 @@ from triton.testing import do_bench
 
 from findna.config import ModelConfig
 from findna.nn import fused, kernels
+from findna.nn.device import BF16
 from findna.nn.fused import Tiling
 
 CUDA = torch.device("cuda")
-BF16 = torch.bfloat16
 N_WINDOWS, LENGTH = 256, 1010
 FORWARD = [
     Tiling(128, 32, 8, 2),
@@ -45,7 +45,7 @@ BACKWARD = [
 
 def matrix_rate() -> float:
     """FLOP/s of an 8192-cubed product of random bf16 values."""
-    a, b = (torch.randn(8192, 8192, device=CUDA).to(BF16) for _ in range(2))
+    a, b = (torch.randn(8192, 8192, device=CUDA).to(torch.bfloat16) for _ in range(2))
     return float(2 * 8192**3 / (do_bench(lambda: a @ b) / 1e3))
 
 
@@ -60,11 +60,13 @@ def report(title: str, tiling: Tiling, run: Callable[[], object], *, flops: floa
             config.channels,
             config.hidden,
             device=CUDA,
-            products=BF16,
+            precision=BF16,
             is_training=title == "backward",
         )
         milliseconds = do_bench(run)
-        note = "" if max(errors.values()) <= kernels.TOLERANCE[BF16] else f"  OFF BY {max(errors.values()):.2g}"
+        note = (
+            "" if max(errors.values()) <= kernels.TOLERANCE[torch.bfloat16] else f"  OFF BY {max(errors.values()):.2g}"
+        )
         print(f"{title:9}{tiling!s:70}{milliseconds:8.3f}{flops / (milliseconds / 1e3) / rate:8.2f}{note}")
     except OutOfResources as error:
         print(f"{title:9}{tiling!s:70} does not fit: {error}")
@@ -79,8 +81,8 @@ def main() -> None:
     n, width = N_WINDOWS * LENGTH, -(-config.channels // fused.TILE) * fused.TILE
     turn = kernels.Turn(np.arange(0, n + 1, LENGTH), shifts=config.shifts, track_width=config.track_width, device=CUDA)
     h = torch.randn(n, config.channels, device=CUDA)
-    w1 = torch.randn(config.hidden, width, device=CUDA, dtype=BF16) / 20
-    w2 = torch.randn(width, config.hidden, device=CUDA, dtype=BF16) / 20
+    w1 = torch.randn(config.hidden, width, device=CUDA, dtype=torch.bfloat16) / 20
+    w2 = torch.randn(width, config.hidden, device=CUDA, dtype=torch.bfloat16) / 20
     weights = kernels.Weights(w1, w1[:, 0].contiguous(), w2, w2[:, 0].contiguous())
     flops = 4.0 * config.channels * config.hidden * n
     for title, is_saved in (("forward", False), ("training", True)):  # with the second the input is kept in bf16 too

@@ -6,12 +6,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from published import PUBLISHED_ORDER, formula_b, published_shapes
+from published import EXACT, PUBLISHED_ORDER, formula_b, published_shapes
 
 from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.models.convert import read_checkpoint
 from findna.nn.chordmixer import ChordMixer
+from findna.nn.device import FP32
 from findna.sequence import ALPHABET, BLANK, encode
 
 TINY = ModelConfig(channels=16, hidden=24, track_width=2, n_layers=2, max_len=74)
@@ -26,13 +27,13 @@ def network_of(config, weights, folder):
     return network.eval()
 
 
-def run(network, codes, rings, *, n_blocks=None, products):
+def run(network, codes, rings, *, n_blocks=None, precision):
     """Hidden states after a number of blocks, (positions, C)."""
     if n_blocks is not None:
         blocks, network.blocks = network.blocks, network.blocks[:n_blocks]
     try:
         with torch.no_grad():
-            return network(torch.from_numpy(codes), rings, products=products)
+            return network(torch.from_numpy(codes), rings, precision=precision)
     finally:
         if n_blocks is not None:
             network.blocks = blocks
@@ -55,10 +56,10 @@ def test_tiny_network_gives_the_published_value_after_every_block(tiny, tmp_path
     expected = {0: tiny[f"B/{tag}/embedding"]}
     expected |= {1 + layer * 7 + b: tiny[f"B/{tag}/layer{layer}_block{b}"] for layer in range(2) for b in range(7)}
     for n_blocks, value in expected.items():
-        hidden = run(network, batch.codes, batch.rings, n_blocks=n_blocks, products=dtype)
+        hidden = run(network, batch.codes, batch.rings, n_blocks=n_blocks, precision=EXACT[dtype])
         np.testing.assert_allclose(hidden.reshape(2, 74, 16), value, rtol=0, atol=limit, err_msg=f"block {n_blocks}")
 
-    hidden = run(network, batch.codes, batch.rings, products=dtype)
+    hidden = run(network, batch.codes, batch.rings, precision=EXACT[dtype])
     np.testing.assert_allclose(hidden.reshape(2, 74, 16), tiny[f"B/{tag}/encoder"], rtol=0, atol=limit)
     logits = network.nucleotide_logits(hidden).detach().reshape(2, 74, 5)
     np.testing.assert_allclose(logits, tiny[f"B/{tag}/head"][..., OURS], rtol=0, atol=limit)
@@ -71,7 +72,7 @@ def test_last_track_may_be_narrower(tiny, tmp_path):
     network = network_of(config, weights | {"linear.weight": np.zeros((5, 16)), "linear.bias": np.zeros(5)}, tmp_path)
     codes = np.tile(encode(str(tiny["dna"]))[0], 2)
     codes[64 + 5 : 64 + 15] = BLANK
-    hidden = run(network, codes, np.array([0, 64, 128]), products=torch.float32)
+    hidden = run(network, codes, np.array([0, 64, 128]), precision=FP32)
     np.testing.assert_allclose(hidden.reshape(2, 64, 16), tiny["B/clf_out/encoder"], rtol=0, atol=3e-5)
 
 
@@ -99,7 +100,7 @@ def test_full_network_gives_the_published_values(full, tmp_path, tag, dtype, lim
     batch = pack([codes], n_class_tokens=10)
     for layer, (mean, sd) in enumerate(golden["layer_mean_std"], start=1):
         with torch.no_grad():
-            hidden = network(torch.from_numpy(batch.codes), batch.rings, blocks=[layer * 10], products=dtype)
+            hidden = network(torch.from_numpy(batch.codes), batch.rings, blocks=[layer * 10], precision=EXACT[dtype])
         assert [float(hidden.mean()), float(hidden.std())] == pytest.approx([mean, sd], abs=limit)
     logits = network.nucleotide_logits(hidden).detach()
     for key, values in golden["encoder_first10"].items():

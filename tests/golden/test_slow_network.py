@@ -5,11 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from published import EXACT
 
 from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.sequence import BLANK
+
+FLOAT64 = EXACT[torch.float64]
 
 
 def slow_forward(network, sequence, noise=None, *, n_blocks=None):
@@ -64,7 +67,7 @@ def test_packed_rings_of_any_length_are_as_the_equations_say(config, with_noise)
             torch.from_numpy(batch.codes),
             batch.rings,
             noise=None if noise is None else torch.from_numpy(noise),
-            products=torch.float64,
+            precision=FLOAT64,
         ).numpy()
     for start, end in zip(batch.rings[:-1], batch.rings[1:], strict=True):
         own = None if noise is None else noise[start:end]
@@ -82,7 +85,7 @@ def test_hidden_states_are_read_after_any_blocks_side_by_side():
         expected = np.concatenate([each[n] for n in blocks], axis=1)
         for is_training in (False, True):
             with torch.set_grad_enabled(is_training):
-                found = network(torch.from_numpy(sequence), np.array([0, 7]), blocks=blocks, products=torch.float64)
+                found = network(torch.from_numpy(sequence), np.array([0, 7]), blocks=blocks, precision=FLOAT64)
             np.testing.assert_allclose(found.detach(), expected, rtol=0, atol=1e-12)
     for blocks in ([n_blocks + 1], [-1], [2, 1], [1, 1]):
         with pytest.raises(ValueError, match=f"must rise, and lie in 0 to {n_blocks}"):
@@ -110,7 +113,7 @@ def test_gradient_of_the_network_is_that_of_the_equations():
         parts = [slow_forward(network, codes[:3]), slow_forward(network, codes[3:])]
         return float((np.concatenate(parts) * weight).sum())
 
-    loss = (network(torch.from_numpy(codes), rings, products=torch.float64) * torch.from_numpy(weight)).sum()
+    loss = (network(torch.from_numpy(codes), rings, precision=FLOAT64) * torch.from_numpy(weight)).sum()
     loss.backward()
     assert float(loss.detach()) == pytest.approx(slow_loss(), abs=1e-12)
     step = 1e-5

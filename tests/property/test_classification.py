@@ -10,6 +10,7 @@ from findna.classify import Classifier, decide, split_windows
 from findna.config import ClassifyConfig, ModelConfig
 from findna.models.task import TaskModel, TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.nn.device import BF16, BF16_STREAM, FP32
 from findna.nn.heads import Head
 from findna.record import Record
 
@@ -24,13 +25,13 @@ def records_of(lengths, seed):
     return [Record(f"s{i}", rng.integers(0, 5, size=n, dtype=np.uint8), 0, i, "made") for i, n in enumerate(lengths)]
 
 
-def classifier(products=torch.float32, **config):
+def classifier(precision=FP32, **config):
     pools = ("mean", "cls", "max")
     chosen = TaskSettings("classification", CLASSES, pools, 10, 32, 32, temperature=1.5, joined_temperature=0.5)
     torch.manual_seed(1)
     head = Head(24 * 12, 3).eval()
     task = TaskModel("t", "t", initialise(ChordMixer(MODEL), 1), head, chosen, {}, "", {})
-    return Classifier(task, ClassifyConfig(**config), device=torch.device("cpu"), products=products)
+    return Classifier(task, ClassifyConfig(**config), device=torch.device("cpu"), precision=precision)
 
 
 def answers(classifier, records):
@@ -49,21 +50,21 @@ def assert_same(found, expected, *, tolerance):
             assert found[key][1] == label
 
 
-@pytest.mark.parametrize(("products", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize(("precision", "tolerance"), [(FP32, 1e-5), (BF16, 2e-2), (BF16_STREAM, 2e-2)])
 @settings(max_examples=6, deadline=None)
 @given(lengths=lengths, seed=seeds, batch_bases=st.integers(1, 500), data=st.data())
 def test_an_answer_does_not_depend_on_its_batch_its_order_or_its_neighbours(
-    products, tolerance, lengths, seed, batch_bases, data
+    precision, tolerance, lengths, seed, batch_bases, data
 ):
     records = records_of(lengths, seed)
-    together = answers(classifier(products), records)
+    together = answers(classifier(precision), records)
     alone = {}
     for record in records:
-        alone |= answers(classifier(products), [record])
+        alone |= answers(classifier(precision), [record])
     assert_same(alone, together, tolerance=tolerance)
-    assert_same(answers(classifier(products, batch_bases=batch_bases), records), together, tolerance=tolerance)
+    assert_same(answers(classifier(precision, batch_bases=batch_bases), records), together, tolerance=tolerance)
     order = data.draw(st.permutations(records))
-    assert_same(answers(classifier(products), order), together, tolerance=tolerance)
+    assert_same(answers(classifier(precision), order), together, tolerance=tolerance)
 
 
 @settings(max_examples=10, deadline=None)

@@ -14,6 +14,7 @@ from findna.embed import Embedder
 from findna.forward import GRID
 from findna.nn import chordmixer
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.nn.device import BF16, BF16_STREAM, FP32, PRECISIONS
 from findna.nn.mixing import Rotation, Weights, mix
 from findna.record import Record
 from findna.sequence import BLANK, decode, encode, reverse_complement
@@ -31,8 +32,8 @@ def records_of(lengths, seed):
     return [Record(f"s{i}", rng.integers(0, 5, size=n, dtype=np.uint8), 0, i, "made") for i, n in enumerate(lengths)]
 
 
-def embedder(products=torch.float32, **settings):
-    return Embedder(initialise(ChordMixer(MODEL), 1), EmbedConfig(**settings), device=CPU, products=products)
+def embedder(precision=FP32, **settings):
+    return Embedder(initialise(ChordMixer(MODEL), 1), EmbedConfig(**settings), device=CPU, precision=precision)
 
 
 def vectors(embedder, records):
@@ -43,33 +44,33 @@ def vectors(embedder, records):
     return found
 
 
-def assert_same(found, expected, products):
+def assert_same(found, expected, precision):
     assert found.keys() == expected.keys()
     for key, vector in expected.items():
-        if products == torch.float32:
+        if precision == FP32:
             assert np.abs(found[key] - vector).max() <= 1e-5 * np.abs(vector).max(), key
         else:
             a, b = found[key].astype(float), vector.astype(float)
             assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) >= 0.9999, key
 
 
-@pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("precision", PRECISIONS.values(), ids=list(PRECISIONS))
 @pytest.mark.parametrize("pool", ["mean", "cls", "max", "sd,min"])
 @settings(max_examples=6, deadline=None)
 @given(lengths=lengths, seed=seeds, batch_bases=st.integers(1, 500), data=st.data())
 def test_a_vector_does_not_depend_on_its_batch_its_order_or_its_neighbours(
-    products, pool, lengths, seed, batch_bases, data
+    precision, pool, lengths, seed, batch_bases, data
 ):
     records = records_of(lengths, seed)
-    together = vectors(embedder(products, pool=pool), records)
+    together = vectors(embedder(precision, pool=pool), records)
     alone = {}
     for record in records:
-        alone |= vectors(embedder(products, pool=pool), [record])
-    assert_same(alone, together, products)
-    other_batches = vectors(embedder(products, pool=pool, batch_bases=batch_bases), records)
-    assert_same(other_batches, together, products)
+        alone |= vectors(embedder(precision, pool=pool), [record])
+    assert_same(alone, together, precision)
+    other_batches = vectors(embedder(precision, pool=pool, batch_bases=batch_bases), records)
+    assert_same(other_batches, together, precision)
     order = data.draw(st.permutations(records))
-    assert_same(vectors(embedder(products, pool=pool), order), together, products)
+    assert_same(vectors(embedder(precision, pool=pool), order), together, precision)
 
 
 @settings(max_examples=5, deadline=None)
@@ -104,13 +105,13 @@ def test_a_batch_of_the_published_depth_is_invariant_too():
     model = ModelConfig(channels=44, hidden=64, track_width=4, n_layers=4)
     network = initialise(ChordMixer(model), 3)
     records = records_of([1000, 999, 7, 1000, 512, 100], 5)
-    for products in (torch.float32, torch.bfloat16):
-        own = Embedder(network, EmbedConfig(), device=CPU, products=products)
+    for precision in PRECISIONS.values():
+        own = Embedder(network, EmbedConfig(), device=CPU, precision=precision)
         together = vectors(own, records)
         alone = {}
         for record in records:
             alone |= vectors(own, [record])
-        assert_same(alone, together, products)
+        assert_same(alone, together, precision)
 
 
 @given(length=st.integers(1, 500), size=st.integers(1, 60), data=st.data())
@@ -271,8 +272,8 @@ def test_dropout_in_the_blocks_keeps_the_mean_and_its_gradient_is_that_of_what_w
     assert (h.grad[0] > 1).sum() >= kept[0].sum()
 
 
-@pytest.mark.parametrize(("products", "limit"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
-def test_gradients_do_not_depend_on_the_groups_that_a_batch_is_cut_into(monkeypatch, products, limit):
+@pytest.mark.parametrize(("precision", "limit"), [(FP32, 1e-5), (BF16, 2e-2), (BF16_STREAM, 2e-2)])
+def test_gradients_do_not_depend_on_the_groups_that_a_batch_is_cut_into(monkeypatch, precision, limit):
     network = initialise(ChordMixer(MODEL), 2)
     codes = torch.from_numpy(np.random.default_rng(0).integers(0, 6, size=300, dtype=np.uint8))
     rings = np.array([0, 40, 80, 95, 200, 300])
@@ -280,7 +281,7 @@ def test_gradients_do_not_depend_on_the_groups_that_a_batch_is_cut_into(monkeypa
     for group in (50, 10**6):
         monkeypatch.setattr(chordmixer, "GROUP", group)
         network.zero_grad()
-        network(codes, rings, products=products).square().mean().backward()
+        network(codes, rings, precision=precision).square().mean().backward()
         found.append([p.grad.clone() for name, p in network.named_parameters() if not name.startswith("head")])
     for cut, whole in zip(*found, strict=True):
         assert float((cut - whole).norm()) <= limit * float(whole.norm())

@@ -11,6 +11,7 @@ from findna.data.labelled import LabelledSet, split_off
 from findna.errors import InputError
 from findna.models.task import TaskSettings, probabilities
 from findna.nn.chordmixer import ChordMixer, extended, initialise
+from findna.nn.device import FP32
 from findna.sequence import reverse_complement
 from findna.train.features import cut, embed_windows, join, pack_windows
 
@@ -76,7 +77,7 @@ def test_features_of_a_sequence_do_not_depend_on_the_others(lengths, seed, kind)
 
     def features(some):
         windows = cut(some, window=20, stride=20)
-        found = embed_windows(NETWORK, some, windows, settings=settings, device=CPU, products=torch.float32)
+        found = embed_windows(NETWORK, some, windows, settings=settings, device=CPU, precision=FP32)
         return join(found.numpy(), windows, len(some))
 
     together = features(sequences)

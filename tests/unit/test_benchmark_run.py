@@ -17,6 +17,7 @@ from findna.config import FinetuneConfig, ModelConfig
 from findna.errors import ConfigError, InputError, TableError
 from findna.models.store import Model, load_model, save_model
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.nn.device import FP32
 from findna.sequence import decode
 
 pytest.importorskip("sklearn")
@@ -50,9 +51,9 @@ def folder(tmp_path: Path) -> Path:
 
 def measure(folder: Path, teacher: Model, config: BenchmarkConfig, **options: object) -> list[Progress]:
     (task,), _ = find_tasks("gue", folder)
-    device, products = torch.device("cpu"), torch.float32
+    device = torch.device("cpu")
     out = folder.parent / "results"
-    return list(run_task(task, out, config=config, teacher=teacher, device=device, products=products, **options))  # type: ignore[arg-type]
+    return list(run_task(task, out, config=config, teacher=teacher, device=device, precision=FP32, **options))  # type: ignore[arg-type]
 
 
 ALL = BenchmarkConfig(

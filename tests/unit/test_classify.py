@@ -12,6 +12,7 @@ from findna.data.batch import pack
 from findna.errors import BedError, ConfigError
 from findna.models.task import TaskModel, TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.nn.device import FP32
 from findna.nn.heads import Head
 from findna.record import Record
 from findna.sequence import encode, reverse_complement
@@ -34,7 +35,7 @@ def task(objective="classification", *, pools=("mean",), n_class_tokens=3, **set
 
 
 def classifier(model, **config):
-    return Classifier(model, ClassifyConfig(**config), device=torch.device("cpu"), products=torch.float32)
+    return Classifier(model, ClassifyConfig(**config), device=torch.device("cpu"), precision=FP32)
 
 
 def record(text, row=0, **fields):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from findna.errors import ConfigError
-from findna.nn.device import has_native_bf16, pick_device, pick_products
+from findna.nn.device import BF16, FP32, has_native_bf16, pick_device, pick_precision
 
 
 def test_auto_is_the_gpu_where_there_is_one():
@@ -22,9 +22,9 @@ def test_a_device_that_is_not_here_is_refused_in_one_line(name):
 
 def test_auto_precision_is_bf16_only_where_the_device_has_it():
     cpu = torch.device("cpu")
-    assert pick_products("fp32", cpu) == torch.float32
-    assert pick_products("bf16", cpu) == torch.bfloat16
-    assert pick_products("auto", cpu) == (torch.bfloat16 if has_native_bf16(cpu) else torch.float32)
+    assert pick_precision("fp32", cpu) == FP32
+    assert pick_precision("bf16-stream", cpu).facts() == {"products": "bfloat16", "stream": "bfloat16"}
+    assert pick_precision("auto", cpu) == (BF16 if has_native_bf16(cpu) else FP32)
     assert not has_native_bf16(torch.device("meta"))
-    with pytest.raises(ConfigError, match="precision must be auto, fp32 or bf16, not 'fp16'"):
-        pick_products("fp16", cpu)
+    with pytest.raises(ConfigError, match="precision must be auto, fp32, bf16, bf16-stream, not 'fp16'"):
+        pick_precision("fp16", cpu)

@@ -10,6 +10,7 @@ from findna.embed import Embedder, feature_names, obs_columns
 from findna.errors import BedError, ConfigError
 from findna.forward import GRID, write_rows
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.nn.device import BF16, FP32
 from findna.record import Record
 from findna.sequence import encode, reverse_complement
 
@@ -22,7 +23,7 @@ def network():
 
 
 def embedder(**settings):
-    return Embedder(network(), EmbedConfig(**settings), device=CPU, products=torch.float32)
+    return Embedder(network(), EmbedConfig(**settings), device=CPU, precision=FP32)
 
 
 def record(text, row=0, **fields):
@@ -196,7 +197,7 @@ def test_what_the_model_cannot_give_is_refused_before_anything_runs():
 
 def test_the_network_stays_as_it_is():
     own = network()
-    Embedder(own, EmbedConfig(), device=CPU, products=torch.bfloat16)
+    Embedder(own, EmbedConfig(), device=CPU, precision=BF16)
     assert {p.dtype for p in own.parameters()} == {torch.float32}  # it may be trained next
 
 

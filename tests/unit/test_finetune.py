@@ -15,6 +15,7 @@ from findna.errors import ConfigError, InputError, ModelError, OutputError, Trai
 from findna.models.store import Model
 from findna.models.task import load_task, probabilities
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.nn.device import FP32
 from findna.nn.heads import Head
 from findna.sequence import reverse_complement
 from findna.train.checkpoint import load_checkpoint
@@ -72,7 +73,7 @@ TRAIN, VALID, TEST = labelled(60, seed=1), labelled(30, seed=2), labelled(30, se
 
 
 def run(out, teacher, config=CONFIG, *, train=TRAIN, valid=VALID, **kwargs):
-    kwargs = {"name": "t", "device": CPU, "products": torch.float32} | kwargs
+    kwargs = {"name": "t", "device": CPU, "precision": FP32} | kwargs
     return finetune(config, train, valid, out, teacher=teacher, **kwargs)
 
 
@@ -107,7 +108,7 @@ def test_what_can_be_learned_is_learned_and_figures_are_those_of_what_is_stored(
     task = load_task(tmp_path / "run")
     assert task.metrics == json.loads(json.dumps(outcome.metrics))
     for split, name in ((VALID, "valid"), (TEST, "test")):
-        scores = evaluate_task(task, split, device=CPU, products=torch.float32)
+        scores = evaluate_task(task, split, device=CPU, precision=FP32)
         joined = is_joined(cut(split.corpus, window=task.settings.window, stride=task.settings.stride), len(split))
         assert figures_of(scores, split.labels, joined, task.settings) == outcome.metrics[name]
 
@@ -130,7 +131,7 @@ def test_other_objectives_learn_too(tmp_path, teacher, objective, is_frozen):
     config = dataclasses.replace(CONFIG, frozen=is_frozen, epochs=10, patience=0)
     outcome = run(tmp_path / "run", teacher, config, train=train, valid=valid)
     task = load_task(tmp_path / "run")
-    answers = probabilities(evaluate_task(task, valid, device=CPU, products=torch.float32), task.settings, False)
+    answers = probabilities(evaluate_task(task, valid, device=CPU, precision=FP32), task.settings, False)
     if objective == "regression":
         assert np.corrcoef(answers[:, 0], valid.labels)[0, 1] > 0.8
         assert 90 < answers.mean() < 160  # in the unit of the labels
@@ -302,7 +303,7 @@ def test_what_is_not_finite_is_no_traceback(tmp_path, teacher):
         broken.network.stem.weight.fill_(math.inf)
     with pytest.raises(TrainingError, match="the teacher's vectors are not finite"):
         run(tmp_path / "run", broken)
-    tuner = Tuner(CONFIG, teacher.network, train=TRAIN, valid=VALID, device=CPU, products=torch.float32)
+    tuner = Tuner(CONFIG, teacher.network, train=TRAIN, valid=VALID, device=CPU, precision=FP32)
     before = {name: parameter.clone() for name, parameter in tuner.parameters.items()}
     tuner.head.center.fill_(math.nan)
     with pytest.raises(TrainingError, match=r"diverged: the loss is nan .*lower --learning-rate"):
@@ -326,7 +327,7 @@ def test_a_large_batch_in_parts_has_the_gradient_of_the_whole(teacher, monkeypat
     gradients = []
     for limit in (10**9, 100):
         monkeypatch.setattr("findna.train.tuner.MICRO_BASES", {"cpu": limit})
-        tuner = Tuner(config, teacher.network, train=TRAIN, valid=VALID, device=CPU, products=torch.float32)
+        tuner = Tuner(config, teacher.network, train=TRAIN, valid=VALID, device=CPU, precision=FP32)
         batch = next(iter(tuner.batches(0, 1)))
         assert (len(batch.parts) == 1) == (limit > 100)
         torch.manual_seed(0)
@@ -343,16 +344,14 @@ def test_the_other_strand_s_windows_own_the_same_bases(teacher):
     config = dataclasses.replace(CONFIG, window=40, pool="mean")
     turned = dataclasses.replace(TRAIN, corpus=corpus_of(reverse_complement(TRAIN.corpus[i]) for i in range(60)))
     settings = settings_of(config, MODEL, TRAIN)
-    encoder = teacher.network.for_inference(device=CPU, products=torch.float32)
+    encoder = teacher.network.for_inference(device=CPU, precision=FP32)
     windows = cut(TRAIN.corpus, window=40, stride=40)
-    found = embed_windows(
-        encoder, TRAIN.corpus, windows, settings=settings, device=CPU, products=torch.float32, is_turned=True
-    )
+    found = embed_windows(encoder, TRAIN.corpus, windows, settings=settings, device=CPU, precision=FP32, is_turned=True)
     assert join(np.ones((windows.n, 1)), windows, 60)[:, 0] == pytest.approx(np.ones(60))
     whole = np.flatnonzero(~is_joined(windows, 60))  # in one window, turning is reverse complementing
     assert len(whole) > 10
     rows = np.flatnonzero(np.isin(windows.sequence, whole))
-    there = embed_windows(encoder, turned.corpus, windows, settings=settings, device=CPU, products=torch.float32)
+    there = embed_windows(encoder, turned.corpus, windows, settings=settings, device=CPU, precision=FP32)
     assert torch.allclose(found[rows], there[rows], atol=1e-5)
 
 

@@ -17,13 +17,13 @@ from findna.errors import ConfigError
 from findna.models.convert import read_checkpoint
 from findna.nn import kernels
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.nn.device import BF16, BF16_STREAM, FP32
 from findna.record import Record
 from findna.sequence import BLANK, encode
 from findna.train.pretrain import Portion, Trainer, views_of
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-PRODUCTS = [torch.float32, torch.bfloat16]
-LIMIT = {torch.float32: 1e-5, torch.bfloat16: 0.03}
+LIMIT = {FP32: 1e-5, BF16: 0.03, BF16_STREAM: 0.03}
 """Of hidden states and gradients: norm of the difference over the norm."""
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
@@ -54,10 +54,20 @@ def test_fused_kernels_give_a_sequence_the_same_bits_in_any_batch(interpreter):
         np.testing.assert_array_equal(alone, together)
 
 
+@needs_triton
+def test_fused_kernels_take_a_stream_in_bf16(interpreter):
+    found = interpreter(cases.differences, "tiny", "triton", precision=cases.COARSE_STREAM)
+    assert 1e-4 < max(found.values()) < LIMIT[BF16_STREAM], found
+
+
+@pytest.mark.parametrize(
+    ("way", "precision"),
+    [("torch", FP32), ("torch", BF16), ("torch", BF16_STREAM), ("plain", BF16), ("plain", BF16_STREAM)],
+)
 @pytest.mark.parametrize("case", cases.NETWORKS)
-def test_what_other_ways_are_held_against_gives_the_values_and_gradients_of_the_plain_path(case):
-    found = cases.differences(case, "torch", with_noise=case == "tiny")
-    assert max(found.values()) < 1e-5, found
+def test_every_precision_gives_the_values_and_gradients_of_the_plain_path_in_fp32(case, precision, way):
+    found = cases.differences(case, way, precision=precision, with_noise=case == "tiny")
+    assert max(found.values()) < LIMIT[precision], found
 
 
 @needs_triton
@@ -89,8 +99,8 @@ def test_a_way_that_rotates_wrongly_is_seen_by_the_comparison_before_it_is_taken
     def backward(grad, saved, weights, turn):
         return kernels._mix_back(grad, saved, weights, turn.source, turn.track_width)
 
-    wrong = kernels.deviations(kernels.Way(forward, backward), 12, 16, device=CPU, products=torch.float32)
-    right = kernels.deviations(kernels.TORCH, 12, 16, device=CPU, products=torch.float32)
+    wrong = kernels.deviations(kernels.Way(forward, backward), 12, 16, device=CPU, precision=FP32)
+    right = kernels.deviations(kernels.TORCH, 12, 16, device=CPU, precision=FP32)
     assert wrong["update"] > 0.1
     assert wrong["gradient of w1"] > 0.1
     assert max(right.values()) < 1e-6
@@ -108,10 +118,11 @@ def test_a_cpu_stays_with_plain_code_and_never_loads_triton():
         import sys, numpy as np, torch
         from findna.config import ModelConfig
         from findna.nn.chordmixer import ChordMixer
+        from findna.nn.device import FP32
         from findna.nn.kernels import choose
         config = ModelConfig(channels=8, hidden=8, track_width=2, n_layers=1, max_len=20)
         ChordMixer(config)(torch.zeros(12, dtype=torch.uint8), np.array([0, 12])).sum().backward()
-        print(choose(config, device=torch.device("cpu"), products=torch.float32).name, "triton" in sys.modules)
+        print(choose(config, device=torch.device("cpu"), precision=FP32).name, "triton" in sys.modules)
     """
     done = subprocess.run(
         [sys.executable, "-c", code], env={"FINDNA_KERNELS": "triton"}, capture_output=True, text=True, check=True
@@ -122,35 +133,35 @@ def test_a_cpu_stays_with_plain_code_and_never_loads_triton():
 def test_a_way_that_does_not_exist_is_refused(monkeypatch):
     monkeypatch.setenv("FINDNA_KERNELS", "fast")
     with pytest.raises(ConfigError, match="FINDNA_KERNELS=fast: known are auto, triton, compile, plain"):
-        kernels.choose(ModelConfig(), device=CPU, products=torch.float32)
+        kernels.choose(ModelConfig(), device=CPU, precision=FP32)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_where_nothing_works_plain_code_is_taken_and_the_reasons_are_told(monkeypatch):
-    choice = kernels.choose(cases.TINY, device=CUDA, products=torch.bfloat16)
+    choice = kernels.choose(cases.TINY, device=CUDA, precision=BF16)
     assert choice.name == "plain"
     assert choice.facts()["kernels_refused"].keys() == {"triton", "compile"}
-    assert kernels.choose(cases.TINY, device=CUDA, products=torch.float32).refused.keys() == {"compile"}
+    assert kernels.choose(cases.TINY, device=CUDA, precision=FP32).refused.keys() == {"compile"}
     monkeypatch.setenv("FINDNA_KERNELS", "triton")
     with pytest.raises(ConfigError, match="FINDNA_KERNELS=triton does not work on cuda: "):
-        kernels.choose(cases.TINY, device=CUDA, products=torch.bfloat16)
+        kernels.choose(cases.TINY, device=CUDA, precision=BF16)
 
 
 @cuda
-@pytest.mark.parametrize("products", PRODUCTS)
+@pytest.mark.parametrize("precision", LIMIT)
 @pytest.mark.parametrize("way", ["triton", "compile", "plain"])
 @pytest.mark.parametrize("case", cases.NETWORKS)
-def test_a_gpu_gives_the_values_and_gradients_of_a_cpu(case, way, products):
-    found = cases.differences(case, way, device="cuda", products=products, with_noise=case == "tiny")
-    assert max(found.values()) < LIMIT[products], found
+def test_a_gpu_gives_the_values_and_gradients_of_a_cpu(case, way, precision):
+    found = cases.differences(case, way, device="cuda", precision=precision, with_noise=case == "tiny")
+    assert max(found.values()) < LIMIT[precision], found
 
 
 @cuda
-@pytest.mark.parametrize("products", PRODUCTS)
+@pytest.mark.parametrize("precision", LIMIT)
 @pytest.mark.parametrize("way", ["triton", "compile", "plain"])
-def test_a_sequence_has_the_same_hidden_states_in_any_batch_on_a_gpu(way, products):
-    for alone, together in cases.alone_and_together("published width", way, device="cuda", products=products):
-        if products == torch.float32:
+def test_a_sequence_has_the_same_hidden_states_in_any_batch_on_a_gpu(way, precision):
+    for alone, together in cases.alone_and_together("published width", way, device="cuda", precision=precision):
+        if precision == FP32:
             assert np.abs(alone - together).max() <= 1e-5 * np.abs(together).max()
         else:
             a, b = alone.ravel().astype(float), together.ravel().astype(float)
@@ -160,7 +171,7 @@ def test_a_sequence_has_the_same_hidden_states_in_any_batch_on_a_gpu(way, produc
 @cuda
 @pytest.mark.parametrize("way", ["triton", "compile"])
 def test_the_same_batch_gives_the_same_bits_on_a_gpu(way):
-    first, second = (cases.values_of("published width", way, device="cuda", products=torch.bfloat16) for _ in range(2))
+    first, second = (cases.values_of("published width", way, device="cuda", precision=BF16) for _ in range(2))
     for key, value in first.items():
         assert torch.equal(value, second[key]), key
 
@@ -171,7 +182,7 @@ def test_the_fused_kernels_are_what_an_able_gpu_takes(monkeypatch):
     if torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("the GPU has no bf16 matrix units")
     for is_training in (False, True):
-        choice = kernels.choose(ModelConfig(), device=CUDA, products=torch.bfloat16, is_training=is_training)
+        choice = kernels.choose(ModelConfig(), device=CUDA, precision=BF16, is_training=is_training)
         assert choice == ("triton", {})
 
 
@@ -207,8 +218,8 @@ def test_a_gpu_gives_the_vectors_of_a_cpu(way, pool, monkeypatch):
     vectors = [
         np.concatenate([rows.x for rows in embedder.embed(records)])
         for embedder in (
-            Embedder(network, EmbedConfig(pool=pool), device=CPU, products=torch.float32),
-            Embedder(network, EmbedConfig(pool=pool), device=CUDA, products=torch.bfloat16),
+            Embedder(network, EmbedConfig(pool=pool), device=CPU, precision=FP32),
+            Embedder(network, EmbedConfig(pool=pool), device=CUDA, precision=BF16),
         )
     ]
     norms = np.linalg.norm(vectors[0], axis=1) * np.linalg.norm(vectors[1], axis=1)
@@ -216,9 +227,9 @@ def test_a_gpu_gives_the_vectors_of_a_cpu(way, pool, monkeypatch):
 
 
 @cuda
-@pytest.mark.parametrize("products", PRODUCTS)
+@pytest.mark.parametrize("precision", LIMIT)
 @pytest.mark.parametrize("way", ["triton", "compile", "plain"])
-def test_a_step_of_pretraining_on_a_gpu_has_the_figures_of_a_cpu(way, products, monkeypatch):
+def test_a_step_of_pretraining_on_a_gpu_has_the_figures_of_a_cpu(way, precision, monkeypatch):
     monkeypatch.setenv("FINDNA_KERNELS", way)
     recipe = PRESETS["tiny"]
     rng = np.random.default_rng(0)
@@ -227,8 +238,8 @@ def test_a_step_of_pretraining_on_a_gpu_has_the_figures_of_a_cpu(way, products, 
     n_bases = len(views.student.codes) - 4 * recipe.model.n_class_tokens
     portion = Portion(views, n_sequences=4, n_masked=len(views.targets), n_bases=n_bases)
     found, expected = (
-        Trainer(recipe, device=device, products=kind).update(portion, rate=1e-4, momentum=0.996)
-        for device, kind in ((CUDA, products), (CPU, torch.float32))
+        Trainer(recipe, device=device, precision=kind).update(portion, rate=1e-4, momentum=0.996)
+        for device, kind in ((CUDA, precision), (CPU, FP32))
     )
     for figure in ("loss", "mnm_loss", "contrastive_loss", "grad_norm"):
-        assert found[figure] == pytest.approx(expected[figure], rel=1e-4 if products == torch.float32 else 0.02), figure
+        assert found[figure] == pytest.approx(expected[figure], rel=1e-4 if precision == FP32 else 0.02), figure

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from findna.config import ModelConfig, PretrainConfig
 from findna.data.datasets import corpus_of
 from findna.errors import OutputError, TrainingError
+from findna.nn.device import FP32
 from findna.train.checkpoint import load_checkpoint
 from findna.train.log import read_log
 from findna.train.portable import export_run, import_run, portable_plan, read_portable
@@ -25,7 +26,7 @@ WINDOWS = corpus_of([MOTIF[start : start + 62] for start in range(16)] * 2)
 
 def run(out, *, stop=0, **options):
     asked = iter(range(1, 10**9))
-    cpu = {"device": torch.device("cpu"), "products": torch.float32, "sources": {"made": 1}, "name": "t"}
+    cpu = {"device": torch.device("cpu"), "precision": FP32, "sources": {"made": 1}, "name": "t"}
     return pretrain(
         CONFIG, WINDOWS, WINDOWS, out, n_reports=4, should_stop=lambda: next(asked) == stop, **cpu, **options
     )
@@ -59,7 +60,7 @@ def test_the_file_is_small_and_holds_where_the_run_stood(half):
 
 
 def test_a_carried_run_ends_as_well_as_one_that_stayed(half, tmp_path):
-    assert import_run(half / "half.findna", tmp_path / "away", products="float32", job="j") == 100
+    assert import_run(half / "half.findna", tmp_path / "away", precision=FP32, job="j") == 100
     assert json.loads((tmp_path / "away/pretrain.json").read_text())["job"] == "j"
     away = run(tmp_path / "away", resume=True)
     stayed = run(tmp_path / "stayed")
@@ -76,7 +77,7 @@ def test_a_carried_run_ends_as_well_as_one_that_stayed(half, tmp_path):
 
 def test_a_carried_run_resumes_exactly(half, tmp_path):
     for name in ("whole", "parts"):
-        import_run(half / "half.findna", tmp_path / name, products="float32")
+        import_run(half / "half.findna", tmp_path / name, precision=FP32)
     run(tmp_path / "whole", resume=True)
     run(tmp_path / "parts", resume=True, stop=2)  # in the midst of the rise
     run(tmp_path / "parts", resume=True)
@@ -85,7 +86,7 @@ def test_a_carried_run_resumes_exactly(half, tmp_path):
 
 def test_what_cannot_be_carried_is_said(half, tmp_path):
     with pytest.raises(OutputError, match="run: holds a run already; choose another --out"):
-        import_run(half / "half.findna", half / "run", products="float32")
+        import_run(half / "half.findna", half / "run", precision=FP32)
     (tmp_path / "text").write_text("no")
     with pytest.raises(TrainingError, match="text: cannot be read as an exported run"):
         read_portable(tmp_path / "text")

@@ -16,6 +16,7 @@ from findna.data.augment import make_views
 from findna.data.datasets import corpus_of
 from findna.errors import InputError, OutputError, TrainingError
 from findna.models.store import load_model, verify_model
+from findna.nn.device import BF16, BF16_STREAM, FP32
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.log import COLUMNS, Log, read_log
 from findna.train.pretrain import Clock, Trainer, effective_rank, pretrain
@@ -44,7 +45,7 @@ TRAIN, HELD_OUT = random_corpus(30, 1), random_corpus(16, 2)
 
 
 def run(out, config=CONFIG, *, corpus=TRAIN, held_out=HELD_OUT, **kwargs):
-    kwargs = {"name": "t", "device": torch.device("cpu"), "products": torch.float32, "sources": {"made": 1}} | kwargs
+    kwargs = {"name": "t", "device": torch.device("cpu"), "precision": FP32, "sources": {"made": 1}} | kwargs
     return pretrain(config, corpus, held_out, out, **kwargs)
 
 
@@ -186,7 +187,7 @@ def test_a_student_that_sees_v_sees_its_noise_and_the_teacher_none():
     for view in "uv":
         config = dataclasses.replace(base, student_view=view)
         views = make_views(sequences, [np.random.default_rng(i) for i in range(3)], config)
-        losses = Trainer(config, device=torch.device("cpu"), products=torch.float32).losses(views)
+        losses = Trainer(config, device=torch.device("cpu"), precision=FP32).losses(views)
         found[view] = losses.student_tokens, losses.teacher_tokens
     assert torch.allclose(found["u"][0], found["v"][1], atol=1e-6)
     assert torch.allclose(found["u"][1], found["v"][0], atol=1e-6)
@@ -195,8 +196,8 @@ def test_a_student_that_sees_v_sees_its_noise_and_the_teacher_none():
 
 def test_the_contrast_goes_through_the_projection_and_the_model_is_without_it(tmp_path):
     config = dataclasses.replace(CONFIG, projection=5, steps=2)
-    trainer = Trainer(config, device=torch.device("cpu"), products=torch.float32)
-    plain = Trainer(CONFIG, device=torch.device("cpu"), products=torch.float32)
+    trainer = Trainer(config, device=torch.device("cpu"), precision=FP32)
+    plain = Trainer(CONFIG, device=torch.device("cpu"), precision=FP32)
     for name, value in plain.student.state_dict().items():
         assert torch.equal(value, trainer.student.state_dict()[name])  # the encoder begins as it would without
     views = make_views([TRAIN[0], TRAIN[1]], [np.random.default_rng(i) for i in range(2)], config)
@@ -347,7 +348,7 @@ def test_another_run_is_not_resumed(tmp_path):
     with pytest.raises(TrainingError, match="nothing to resume"):
         run(tmp_path / "run", resume=True)
     run(tmp_path / "run", should_stop=stop_at(2))
-    for change in ({"sources": {"made": 2}}, {"products": torch.bfloat16}):
+    for change in ({"sources": {"made": 2}}, {"precision": BF16}, {"precision": BF16_STREAM}):
         with pytest.raises(TrainingError, match="the settings or sources differ"):
             run(tmp_path / "run", resume=True, **change)
     with pytest.raises(TrainingError, match="the settings or sources differ"):
@@ -362,9 +363,9 @@ def test_nothing_to_train_on_is_an_error(tmp_path):
 
 def test_products_in_bf16_train_and_resume_alike(tmp_path):
     config = dataclasses.replace(CONFIG, steps=4)
-    run(tmp_path / "whole", config, products=torch.bfloat16)
-    run(tmp_path / "parts", config, products=torch.bfloat16, should_stop=stop_at(2))
-    run(tmp_path / "parts", config, products=torch.bfloat16, resume=True)
+    run(tmp_path / "whole", config, precision=BF16)
+    run(tmp_path / "parts", config, precision=BF16, should_stop=stop_at(2))
+    run(tmp_path / "parts", config, precision=BF16, resume=True)
     assert_identical(state_of(tmp_path / "parts"), state_of(tmp_path / "whole"))
 
 

@@ -14,6 +14,7 @@ from findna.errors import ModelError, OutputError
 from findna.io.files import write_atomic
 from findna.models.store import find_model, load_model, save_model, verify_model
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.nn.device import PRECISIONS
 
 MODEL = ModelConfig(channels=6, hidden=5, track_width=2, n_layers=1, max_len=23, n_class_tokens=3)
 
@@ -50,9 +51,9 @@ def test_a_model_comes_back_rounded_to_bf16_and_no_further(folder):
     assert {path.name for path in folder.iterdir()} == {"model.safetensors", "config.json", "golden.json", "CARD.md"}
 
 
-@pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
-def test_a_whole_model_verifies_in_both_precisions(folder, products):
-    checks = list(verify_model(load_model(str(folder)), products=products))
+@pytest.mark.parametrize("precision", PRECISIONS.values())
+def test_a_whole_model_verifies_in_every_precision(folder, precision):
+    checks = list(verify_model(load_model(str(folder)), precision=precision))
     assert [(check, ok) for check, ok, _ in checks] == [("weights are finite", True), ("golden vectors", True)]
 
 

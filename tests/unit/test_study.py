@@ -17,6 +17,7 @@ from findna.config import ModelConfig, PretrainConfig
 from findna.data.datasets import corpus_of
 from findna.errors import ConfigError, TableError
 from findna.models.store import load_model
+from findna.nn.device import FP32
 from findna.sequence import decode
 from findna.train.sources import Sources
 
@@ -65,7 +66,7 @@ def study(variants, tasks, out, *, n_reads=None, **kwargs):
             out,
             config=config,
             device=torch.device("cpu"),
-            products=torch.float32,
+            precision=FP32,
             should_stop=lambda: n_reads is not None and next(asked) >= n_reads,
         )
     )

@@ -13,6 +13,7 @@ from findna.embed import Embedder
 from findna.errors import ConfigError
 from findna.models.store import load_model, read_config, save_model, verify_model
 from findna.nn.chordmixer import ChordMixer
+from findna.nn.device import BF16, FP32
 from findna.nn.encoder import initialise
 from findna.nn.mixers import make_encoder
 from findna.nn.transformer import Transformer
@@ -113,16 +114,16 @@ def test_the_network_is_the_slow_loop(network):
         first += len(codes)
 
 
-@pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])
-def test_a_sequence_does_not_depend_on_its_neighbours(network, products):
+@pytest.mark.parametrize("precision", [FP32, BF16])
+def test_a_sequence_does_not_depend_on_its_neighbours(network, precision):
     lengths = (30, 1, 17, 17, 17, 38, 2)
     sequences = random_sequences(*lengths)
-    together = outputs(network, sequences, products=products)
+    together = outputs(network, sequences, precision=precision)
     first = 0
     for sequence in sequences:
-        alone = outputs(network, [sequence], products=products)
+        alone = outputs(network, [sequence], precision=precision)
         own = together[first : first + len(alone)]
-        if products == torch.float32:
+        if precision == FP32:
             assert (alone - own).abs().max() <= 1e-5 * own.abs().max()
         else:
             assert torch.cosine_similarity(alone.flatten(), own.flatten(), dim=0) >= 0.9999
@@ -166,9 +167,9 @@ def test_it_is_stored_verified_and_embedded_with(tmp_path, network):
     model = load_model(str(tmp_path / "t"))
     assert isinstance(model.network, Transformer)
     assert all(ok for _, ok, _ in verify_model(model))
-    assert all(ok for _, ok, _ in verify_model(model, products=torch.bfloat16))
+    assert all(ok for _, ok, _ in verify_model(model, precision=BF16))
     records = [Record(f"s{i}", codes, 0, i, "made") for i, codes in enumerate(random_sequences(90, 12, 38))]
-    embedder = Embedder(model.network, EmbedConfig(), device=torch.device("cpu"), products=torch.float32)
+    embedder = Embedder(model.network, EmbedConfig(), device=torch.device("cpu"), precision=FP32)
     (rows,) = embedder.embed(records)
     windows = [outputs(model.network, [records[0].codes[a:b]])[: b - a] for a, b in ((0, 38), (38, 76), (52, 90))]
     own = torch.cat([windows[0], windows[1], windows[2][24:]])  # the last window lies flush with the end
