@@ -1,5 +1,6 @@
 """From records to answers: a task model's scores, joined over windows and strands, calibrated, and given a label."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from findna.errors import InputError
 from findna.forward import Cell, Forward, Item, Joined, Readout, Spans
 from findna.io.rows import OBS_COLUMNS, Kind
 from findna.models.task import TaskModel, TaskSettings, log_scores, probabilities
-from findna.nn.device import Precision
+from findna.nn.device import Precision, pick_batch_bases
 from findna.nn.pooling import pool_features
 from findna.record import Record
 
@@ -72,7 +73,9 @@ class Classifier:
     """
 
     def __init__(self, task: TaskModel, config: ClassifyConfig, *, device: torch.device, precision: Precision) -> None:
-        self.settings, self.config = task.settings, config.for_task(task.settings.objective, task.settings.n_outputs)
+        config = config.for_task(task.settings.objective, task.settings.n_outputs)
+        self.settings = task.settings
+        self.config = dataclasses.replace(config, batch_bases=pick_batch_bases(config.batch_bases, device))
         self.head = task.head.to(device)
         self._forward = Forward(
             task.network,
@@ -80,7 +83,7 @@ class Classifier:
             window=self.settings.window,
             stride=self.settings.stride,
             both_strands=config.strand == "both",
-            batch_bases=config.batch_bases,
+            batch_bases=self.config.batch_bases,
             n_class_tokens=self.settings.n_class_tokens,
             blocks=self.settings.blocks,
             device=device,

@@ -367,7 +367,7 @@ class EmbedConfig:
         window: Longest piece of a sequence, in bases; 0 is the teacher's own.
         stride: Bases between two windows; 0 is the window.
         strand: "bed" takes each record as it is given, "+" and "-" that strand, "both" the mean of the two.
-        batch_bases: Bases in a batch.
+        batch_bases: Bases in a batch; 0 is what suits the device.
         dtype: Of the vectors in the output.
 
     Raises:
@@ -382,7 +382,7 @@ class EmbedConfig:
     window: int = 0
     stride: int = 0
     strand: str = "bed"
-    batch_bases: int = 16384
+    batch_bases: int = 0
     dtype: Literal["float32", "float16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -399,8 +399,8 @@ class EmbedConfig:
             problems.append("tokens belong to one strand: they do not go with strand both")
         if self.with_cls and self.pool == "cls":
             problems.append("with pool cls the class tokens are the vectors already")
-        if self.batch_bases < 1:
-            problems.append(f"batch_bases must be at least 1, not {self.batch_bases}")
+        if self.batch_bases < 0:
+            problems.append(f"batch_bases must not be negative: {self.batch_bases}")
         _require(problems)
 
     @property
@@ -582,7 +582,7 @@ class ClassifyConfig:
         windows: Whether each window of a record gets a row of its own.
         abstain: Rows with a margin below it get the label `unknown`; 0 never.
         top: How many classes, the most probable ones, a row names with their probabilities; 0 is all, in order.
-        batch_bases: Bases in a batch.
+        batch_bases: Bases in a batch; 0 is what suits the device.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -592,7 +592,7 @@ class ClassifyConfig:
     windows: bool = False
     abstain: float = 0.0
     top: int = 0
-    batch_bases: int = 16384
+    batch_bases: int = 0
 
     def __post_init__(self) -> None:
         problems = []
@@ -602,8 +602,8 @@ class ClassifyConfig:
             problems.append(f"--abstain {self.abstain} must lie in 0 to 1: it is a difference of two probabilities")
         if self.top < 0:
             problems.append(f"--top {self.top} must not be negative")
-        if self.batch_bases < 1:
-            problems.append(f"batch_bases must be at least 1, not {self.batch_bases}")
+        if self.batch_bases < 0:
+            problems.append(f"batch_bases must not be negative: {self.batch_bases}")
         _require(problems)
 
     def for_task(self, objective: str, n_classes: int) -> Self:

@@ -1,5 +1,6 @@
 """From records to vectors: what is read of the teacher, pooled, in the order of the input."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from findna.config import EmbedConfig, ModelConfig
 from findna.forward import Cell, Forward, Item, Joined, Readout, Spans
 from findna.io.hdf5 import TokenSink
 from findna.io.rows import OBS_COLUMNS, Kind
-from findna.nn.device import Precision
+from findna.nn.device import Precision, pick_batch_bases
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import class_tokens, over_windows
 
@@ -55,7 +56,8 @@ class Embedder:
     """
 
     def __init__(self, network: Encoder, config: EmbedConfig, *, device: torch.device, precision: Precision) -> None:
-        self.config = config = config.for_model(network.config)
+        config = config.for_model(network.config)
+        self.config = config = dataclasses.replace(config, batch_bases=pick_batch_bases(config.batch_bases, device))
         self.device, self.precision = device, precision
         kinds = [*config.pools, *(["cls"] if config.with_cls else [])]
         self._forward = Forward(

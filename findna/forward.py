@@ -23,7 +23,10 @@ from findna.record import Record
 from findna.sequence import Codes, N, reverse_complement
 
 GRID = 128
-"""Most records of a cell: batches never cross its end, rows are written there, and a resume can begin there."""
+"""Most records of a cell, of batches of its square of bases or less, and in proportion of larger ones.
+
+Batches never cross the end of a cell, rows are written there, and a resume can begin there.
+"""
 
 CELL_BATCHES = 4
 """A cell ends, too, with the record that fills so many batches. Where cells end depends on the records alone."""
@@ -40,14 +43,14 @@ class Grid:
     """
 
     def __init__(self, batch_bases: int) -> None:
-        self._most_bases = CELL_BATCHES * batch_bases
+        self._most_bases, self._most_records = CELL_BATCHES * batch_bases, max(GRID, batch_bases // GRID)
         self._n_records = self._n_bases = 0
 
     def ends(self, n_bases: int) -> bool:
         """Take in a record of so many bases, 0 for one that has no row: whether a cell ends with it."""
         self._n_records += 1
         self._n_bases += n_bases
-        is_end = self._n_records == GRID or self._n_bases >= self._most_bases
+        is_end = self._n_records == self._most_records or self._n_bases >= self._most_bases
         if is_end:
             self._n_records = self._n_bases = 0
         return is_end

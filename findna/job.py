@@ -37,7 +37,7 @@ from findna.io.rows import Kind
 from findna.io.tables import TsvStream
 from findna.models.store import DEFAULT, load_model
 from findna.models.task import load_task
-from findna.nn.device import Precision, pick_device, pick_precision
+from findna.nn.device import Precision, pick_batch_bases, pick_device, pick_precision
 from findna.nn.kernels import choose
 from findna.record import Record
 from findna.shard import Cuts, Shard
@@ -229,7 +229,7 @@ class EmbedJob(Job):
     @property
     def batch_bases(self) -> int:
         """Bases in a batch."""
-        return self.config.batch_bases
+        return pick_batch_bases(self.config.batch_bases, pick_device(self.devices[0]))
 
     def load(self) -> Engine:
         """The teacher, and what is read from it."""
@@ -286,7 +286,7 @@ class ClassifyJob(Job):
     @property
     def batch_bases(self) -> int:
         """Bases in a batch."""
-        return self.config.batch_bases
+        return pick_batch_bases(self.config.batch_bases, pick_device(self.devices[0]))
 
     def load(self) -> Engine:
         """The task model, and what its answers are."""

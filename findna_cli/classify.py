@@ -74,7 +74,7 @@ def classify(
     resume: Resume = False,
     force: Force = False,
     dry_run: DryRun = False,
-    batch_bases: BatchBases = 16384,
+    batch_bases: BatchBases = 0,
     workers: Workers = 1,
     gpus: Gpus = 0,
     device: Device = "auto",

@@ -83,7 +83,7 @@ def embed(
     resume: Resume = False,
     force: Force = False,
     dry_run: DryRun = False,
-    batch_bases: BatchBases = 16384,
+    batch_bases: BatchBases = 0,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = 0,

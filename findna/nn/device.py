@@ -45,6 +45,11 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+def pick_batch_bases(asked: int, device: torch.device) -> int:
+    """Bases in a batch: those asked for, or for 0 as many as keep the device busy between two calls."""
+    return asked or (262_144 if device.type == "cuda" else 16_384)
+
+
 def has_native_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bf16 matrices in hardware, rather than by way of float32."""
     if device.type == "cuda":

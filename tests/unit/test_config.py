@@ -99,7 +99,7 @@ def test_recipes_out_of_range_are_refused(settings, message):
         ({"dtype": "float64"}, "dtype must be float32 or float16"),
         ({"with_tokens": True, "strand": "both"}, "tokens belong to one strand"),
         ({"with_cls": True, "pool": "cls"}, "class tokens are the vectors already"),
-        ({"batch_bases": 0}, "batch_bases must be at least 1"),
+        ({"batch_bases": -1}, "batch_bases must not be negative"),
     ],
 )
 def test_contradictions_in_what_a_vector_holds_are_refused(settings, message):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from findna.errors import ConfigError
-from findna.nn.device import BF16, FP32, has_native_bf16, pick_device, pick_precision
+from findna.nn.device import BF16, FP32, has_native_bf16, pick_batch_bases, pick_device, pick_precision
 
 
 def test_auto_is_the_gpu_where_there_is_one():
@@ -28,3 +28,8 @@ def test_auto_precision_is_bf16_only_where_the_device_has_it():
     assert not has_native_bf16(torch.device("meta"))
     with pytest.raises(ConfigError, match="precision must be auto, fp32, bf16, bf16-stream, not 'fp16'"):
         pick_precision("fp16", cpu)
+
+
+def test_a_gpu_gets_larger_batches_where_none_are_asked_for():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [pick_batch_bases(asked, device) for asked in (0, 7) for device in (cpu, gpu)] == [16_384, 262_144, 7, 7]

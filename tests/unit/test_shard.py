@@ -69,14 +69,18 @@ def cells_of(lengths, batch_bases):
     ends, n_records, n_bases = [0], 0, 0
     for index, length in enumerate(lengths, start=1):
         n_records, n_bases = n_records + 1, n_bases + length
-        if n_records == GRID or n_bases >= CELL_BATCHES * batch_bases:
+        if n_records == max(GRID, batch_bases // GRID) or n_bases >= CELL_BATCHES * batch_bases:
             ends.append(index)
             n_records = n_bases = 0
     return ends
 
 
 @settings(max_examples=60)
-@given(lengths=st.lists(st.integers(0, 900), max_size=600), n=st.integers(1, 9), batch_bases=st.integers(50, 2000))
+@given(
+    lengths=st.lists(st.integers(0, 900), max_size=600),
+    n=st.integers(1, 9),
+    batch_bases=st.integers(50, 2000) | st.integers(20_000, 60_000),
+)
 def test_shards_follow_each_other_are_cut_where_cells_end_and_have_about_as_many_bases(lengths, n, batch_bases):
     cuts = Cuts(batch_bases)
     for length in lengths:
