@@ -16,3 +16,8 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the shared data is not here")
     return SHARED
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that it does not run alone in the end."""
+    items.sort(key=lambda item: item.get_closest_marker("early") is None)

@@ -68,31 +68,19 @@ def test_a_run_that_is_killed_and_resumed_is_bit_for_bit_one_that_was_not(
     assert other.code == 1
     assert "other settings" in other.err
     assert "params.pool was" in other.err
+    assert "or --force to discard it" in other.err
+    write("many.bed", rows(3001))
+    changed = call("embed", *flags, "-o", "out.h5", "--precision", "fp32", "-t", 1, "--resume")
+    assert changed.code == 1
+    assert "inputs was" in changed.err
     assert n_lines(journal) == n_before
+    write("many.bed", rows(3000))
     embedded(*flags, "-o", "out.h5", "--resume", "--json", "r.json")
     report = json.loads(Path("r.json").read_text())
     assert report["n_resumed"] >= 6 * 128
     assert (report["n_records"], report["n_rows"]) == (3000, len(whole.x))
     same(read(Path("out.h5")), whole)
     assert left_behind() == ["out.h5"]
-
-
-def test_a_changed_input_is_not_resumed(write: Write, genome: Path, model: Path) -> None:
-    bed = write("many.bed", rows(1500))
-    flags = [bed, "-g", genome, "-m", model, "--on-error", "skip", "-o", "out.h5"]
-    command = [sys.executable, "-c", OFTEN, "embed", *flags, "--precision", "fp32"]
-    process = subprocess.Popen([*map(str, command), "-t", "1"], stderr=subprocess.DEVNULL)
-    while n_lines(Path("out.h5.partial/journal")) < 3 and process.poll() is None:
-        time.sleep(0.001)
-    process.kill()
-    assert process.wait() == -9
-    write("many.bed", rows(1501))
-    result = call("embed", *flags, "--resume", "--precision", "fp32", "-t", 1)
-    assert result.code == 1
-    assert "inputs was" in result.err
-    assert "or --force to discard it" in result.err
-    embedded(*flags, "--force")
-    assert read(Path("out.h5")).obs["row"][-1] >= 1499
 
 
 def test_an_existing_output_is_replaced_only_by_force_and_only_by_a_whole_one(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pysam
 import pytest
-from command import Table, call, embedded, left_behind, n_lines, read, start
+from command import Table, call, embedded, left_behind, n_lines, read
 from test_embed_outputs import OFTEN, rows, same
 
 Write = Callable[..., Path]
@@ -127,17 +127,15 @@ def test_a_dry_run_says_what_a_shard_has(write: Write, model: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("flags", [[], ["--pool", "mean,cls,tokens"]])
-def test_two_processes_give_what_one_gives(write: Write, genome: Path, model: Path, flags: list[str]) -> None:
+def test_two_processes_give_what_one_gives(write: Write, genome: Path, model: Path) -> None:
     bed = write("many.bed", rows(1500))
-    flags = [bed, "-g", genome, "-m", model, "--on-error", "skip", *flags]  # type: ignore[list-item]
+    flags = [bed, "-g", genome, "-m", model, "--on-error", "skip", "--pool", "mean,cls,tokens"]
     embedded(*flags, "-o", "whole.h5")
     embedded(*flags, "-o", "out.h5", "--workers", 2)
     table, whole = read(Path("out.h5")), read(Path("whole.h5"))
     same(table, whole)
     assert table.meta["provenance"]["processes"] == 2
-    if "--pool" in flags:
-        assert Path("out.tokens.h5").read_bytes() == Path("whole.tokens.h5").read_bytes()
+    assert Path("out.tokens.h5").read_bytes() == Path("whole.tokens.h5").read_bytes()
 
 
 def test_a_fault_ends_several_processes_as_it_ends_one(write: Write, model: Path) -> None:
@@ -163,37 +161,40 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list processes there")
-@pytest.mark.parametrize("what", ["a worker", "Ctrl-C", "the parent"])
-def test_whoever_is_killed_the_rows_are_kept_and_nobody_stays_behind(write: Write, model: Path, what: str) -> None:
+def test_whoever_is_killed_the_rows_are_kept_and_nobody_stays_behind(write: Write, model: Path) -> None:
     fasta = write("a.fa", "".join(f">s{i}\n{'ACGTACGTT' * 40}\n" for i in range(4000)))
     flags = [fasta, "-m", model, "-o", "out.h5", "--precision", "fp32", "-t", 1, "--resume"]
     command = [sys.executable, "-c", OFTEN, "embed", *flags, "--workers", "2"]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, start_new_session=True)
-    while n_lines(Path("out.h5.partial/journal")) < 3 and process.poll() is None:
-        time.sleep(0.001)
-    workers = children(process.pid)
-    assert len(workers) == 2
-    if what == "a worker":
-        os.kill(workers[0], signal.SIGKILL)
-    elif what == "Ctrl-C":
-        os.killpg(process.pid, signal.SIGINT)
-    else:
-        process.kill()
-    error = process.communicate()[1].decode()
-    assert "Traceback" not in error
-    if what == "a worker":
-        assert process.returncode == 1
-        assert f"findna: process {workers[0]} on cpu was ended by signal 9 (too little memory?); " in error
-    elif what == "Ctrl-C":
-        assert process.returncode == 130
-        assert error.startswith("out.h5.partial is kept: the same command with --resume goes on\n")
-    ended = time.monotonic() + 20
-    while any(map(is_alive, workers)) and time.monotonic() < ended:
-        time.sleep(0.01)
-    assert not any(map(is_alive, workers))
-    assert not Path("out.h5").exists()
-    embedded(*flags[:-1], "--resume", "--json", "r.json")  # with one process: it makes the same cells
-    assert json.loads(Path("r.json").read_text())["n_resumed"] >= 128
+    journal, n_before = Path("out.h5.partial/journal"), 1
+    for what in ("the parent", "Ctrl-C", "a worker"):
+        process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, start_new_session=True)
+        while n_lines(journal) < n_before + 2 and process.poll() is None:
+            time.sleep(0.001)
+        workers = children(process.pid)
+        assert len(workers) == 2
+        if what == "a worker":
+            os.kill(workers[0], signal.SIGKILL)
+        elif what == "Ctrl-C":
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.kill()
+        error = process.communicate()[1].decode()
+        assert "Traceback" not in error
+        if what == "a worker":
+            assert process.returncode == 1
+            assert f"findna: process {workers[0]} on cpu was ended by signal 9 (too little memory?); " in error
+        elif what == "Ctrl-C":
+            assert process.returncode == 130
+            assert error.startswith("out.h5.partial is kept: the same command with --resume goes on\n")
+        ended = time.monotonic() + 20
+        while any(map(is_alive, workers)) and time.monotonic() < ended:
+            time.sleep(0.01)
+        assert not any(map(is_alive, workers))
+        assert not Path("out.h5").exists()
+        assert n_lines(journal) >= n_before + 2
+        n_before = n_lines(journal)
+    embedded(*flags, "--json", "r.json")  # with one process: it makes the same cells
+    assert json.loads(Path("r.json").read_text())["n_resumed"] >= 6 * 128
     embedded(fasta, "-m", model, "-o", "whole.h5")
     same(read(Path("out.h5")), read(Path("whole.h5")))
 
@@ -203,8 +204,7 @@ def test_more_than_one_process_refuses_stdin_and_gpus_that_are_not_there(write: 
         result = call("embed", "-", "-m", model, "-o", "x.h5", *flags, stdin=b">a\nACGT\n")
         assert result.code == 2
         assert "stdin does not go with" in result.err
-    process = start("embed", write("a.fa", ">a\nACGT\n"), "-m", model, "--gpus", 99)
-    error = process.communicate()[1].decode()
-    assert process.returncode == 2
-    assert "is not to be had here" in error
+    result = call("embed", write("a.fa", ">a\nACGT\n"), "-m", model, "--gpus", 99)
+    assert result.code == 2
+    assert "is not to be had here" in result.err
     assert left_behind("a") == ["a.fa"]

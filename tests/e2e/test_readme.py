@@ -3,11 +3,10 @@
 import importlib.util
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command import call
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -29,12 +28,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(command: str, folder: Path) -> None:
-    words = [sys.executable, "-m", "findna_cli", *shlex.split(command)[1:]]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-
-
 def test_the_readme_opens_with_its_two_commands() -> None:
     blocks = re.findall(r"^    (.+)$", README, re.MULTILINE)
     assert blocks[0].startswith("pip install . && findna embed docs/demo/regions.bed")
@@ -46,9 +39,10 @@ def test_the_commands_of_the_readme_run_and_its_examples_read_what_they_wrote(
 ) -> None:
     commands = demo_commands()
     assert len(commands) >= 2
-    for command in commands:
-        run(command, folder)
     monkeypatch.chdir(folder)
+    for command in commands:
+        done = call(*shlex.split(command)[1:])
+        assert done.code == 0, done.err
     names: dict[str, object] = {}
     examples = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
     assert len(examples) == 2

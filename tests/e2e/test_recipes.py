@@ -72,15 +72,15 @@ def test_the_slurm_recipe_divides_and_merges(
     bed: Path, genome: Path, model: Path, environment: Mapping[str, str], tmp_path: Path
 ) -> None:
     script(tmp_path / "bin" / "sbatch", SBATCH)
-    line = ["bash", RECIPES / "embed_slurm.sh", 3, "my out.h5", bed, "--genome", genome, "-m", model, *FLAGS]
+    line = ["bash", RECIPES / "embed_slurm.sh", 2, "my out.h5", bed, "--genome", genome, "-m", model, *FLAGS]
     environment = {**environment, "SBATCH_FLAGS": "--cpus-per-task=1 --time=10"}
     assert run(*line, environment=environment) == "42\n"
     same(read(Path("my out.h5")), read(Path("whole.h5")))
     Path("my out.h5").unlink()
-    Path("my out.part2of3.h5").unlink()
-    before = Path("my out.part1of3.h5").stat().st_mtime_ns
+    Path("my out.part2of2.h5").unlink()
+    before = Path("my out.part1of2.h5").stat().st_mtime_ns
     run(*line, environment=environment)  # as after a task that failed
-    assert Path("my out.part1of3.h5").stat().st_mtime_ns == before
+    assert Path("my out.part1of2.h5").stat().st_mtime_ns == before
     same(read(Path("my out.h5")), read(Path("whole.h5")))
 
 

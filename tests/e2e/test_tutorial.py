@@ -1,8 +1,10 @@
 """docs/tutorial.md holds: its commands run word for word, in their order, and say what stands below them."""
 
+import contextlib
+import io
 import json
-import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 from command import Result, call
 
+pytestmark = pytest.mark.early
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/tutorial.md").read_text()
 
@@ -24,36 +27,57 @@ def commands() -> list[str]:
     return [" ".join(line.split()) if line.startswith("findna") else line for line in lines]
 
 
+ALL_WEIGHTS = [command for command in commands() if "--epochs" in command]
+
+
 def matches(word: str) -> list[str]:
     """The files that a pattern stands for, as a shell would put them."""
     return sorted(map(str, Path().glob(word))) if "*" in word else [word]
 
 
 def run(command: str) -> Result:
-    """As a shell would; findna by itself in this process, which has torch imported already, on one thread."""
-    words = shlex.split(command)
-    if words[0] == "findna" and not {"|", ">"} & set(words):
-        threads = ["--threads", 1] if words[1] in ("finetune", "classify") else []
-        return call(*(path for word in words[1:] for path in matches(word)), *threads)
-    python = shlex.quote(sys.executable)
-    functions = f'findna() {{ {python} -m findna_cli "$@"; }}; python() {{ {python} "$@"; }}; '
-    done = subprocess.run(["bash", "-c", functions + command], capture_output=True, text=True, check=False, timeout=300)
+    """As a shell would; findna and Python in this process, which has torch imported already, on one thread."""
+    before, _, last = command.rpartition(" | ")
+    if not last.startswith("findna "):
+        return python(command) if command.startswith("python ") else shell(command)
+    words = [path for word in shlex.split(last)[1:] for path in matches(word)]
+    threads = ["--threads", 1] if words[0] in ("finetune", "classify") else []
+    return call(*words, *threads, stdin=shell(before).out.encode() if before else b"")
+
+
+def shell(command: str) -> Result:
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=300)
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.fixture(scope="module")
-def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Result]]]:
-    """The folder in which somebody followed the page, and how each command ended."""
-    folder = tmp_path_factory.mktemp("tutorial")
+def python(command: str) -> Result:
+    _, script, *words = shlex.split(command)
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.setattr(sys, "argv", [script, *words])
+        runpy.run_path(script, run_name="__main__")
+    return Result(0, out.getvalue(), "")
+
+
+@contextlib.contextmanager
+def following(folder: Path, some: list[str]) -> Iterator[dict[str, Result]]:
+    """How each of these commands of the page ended, in a folder in which somebody follows it."""
     (folder / "docs").symlink_to(ROOT / "docs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("FINDNA_CACHE", str(folder / "cache"))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
         results = {}
-        for command in commands():
+        for command in some:
             results[command] = run(command)
             assert results[command].code == 0, f"{command}\n{results[command].err}"
+        yield results
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Result]]]:
+    """The folder in which somebody followed the page but for the training of all weights; how each command ended."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    with following(folder, [command for command in commands() if command not in ALL_WEIGHTS]) as results:
         yield folder, results
 
 
@@ -79,15 +103,26 @@ def test_the_audit_says_what_the_page_says(followed: tuple[Path, dict[str, Resul
     assert audits[1].splitlines()[-1].split("\t")[4] == "10"
 
 
+def assert_printed(metrics: Path, splits: tuple[str, ...]) -> None:
+    """The page has a line for each split with about this AUROC."""
+    figures = json.loads(metrics.read_text())
+    for split in splits:
+        printed = [float(x) for x in re.findall(rf"^{split}: .*auroc ([0-9.]+)$", PAGE, re.MULTILINE)]
+        assert any(figures[split]["auroc"] == pytest.approx(x, abs=0.03) for x in printed)
+
+
 def test_the_figures_are_those_of_the_page(followed: tuple[Path, dict[str, Result]]) -> None:
     folder, _ = followed
-    for run_name, splits in (("repeats", ("valid", "test")), ("all-weights", ("valid",))):
-        metrics = json.loads((folder / f"runs/{run_name}/metrics.json").read_text())
-        for split in splits:
-            printed = [float(x) for x in re.findall(rf"^{split}: .*auroc ([0-9.]+)$", PAGE, re.MULTILINE)]
-            assert any(metrics[split]["auroc"] == pytest.approx(x, abs=0.03) for x in printed)
+    assert_printed(folder / "runs/repeats/metrics.json", ("valid", "test"))
     for name in ("confusion.png", "roc.png", "calibration.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_training_all_weights_gives_the_figures_of_the_page(tmp_path: Path) -> None:
+    assert len(ALL_WEIGHTS) == 1
+    with following(tmp_path, ALL_WEIGHTS):
+        assert_printed(tmp_path / "runs/all-weights/metrics.json", ("valid",))
 
 
 def test_the_predictions_are_those_of_the_page(followed: tuple[Path, dict[str, Result]]) -> None:

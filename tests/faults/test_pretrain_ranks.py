@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from command import n_lines
+from command import call, n_lines
 
 pytest.importorskip("lightning_fabric")
-pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="ranks are found by /proc")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="ranks are found by /proc"),
+    pytest.mark.early,
+]
 
 STEPS = 50
 MODEL = ["--preset", "tiny", "--min-length", "30", "--precision", "fp32", "--n-reports", "4", "-t", "1"]
+FLAGS = ["--batch-size", "4", "--steps", str(STEPS)]
 EXACT = {"step", "epoch", "n_bases", "kmer_accuracy"}
 TIMED = {"seconds", "bases_per_second"}
 
@@ -32,16 +36,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draws = random.Random(11)
     lines = [f">w{i}\n{''.join(draws.choices('ACGT', k=60))}\n" for i in range(120)]
     (folder / "w.fa").write_text("".join(lines))
-    result = finish(start(folder, "one"))
-    assert result.returncode == 0, result.stderr
+    train_alone(folder, "one")
     return folder
+
+
+def train_alone(folder: Path, out: str, *flags: str) -> None:
+    """The same pretraining in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = call("pretrain", "w.fa", *MODEL, *FLAGS, "-o", out, *flags)
+    assert result.code == 0, result.err
 
 
 def start(folder: Path, out: str, *flags: str, **options: Any) -> subprocess.Popen[str]:
     """A pretraining in a process of its own; `before` stands before the module, as torchrun's flags do."""
     before = options.pop("before", [sys.executable])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **options.pop("env", {})}
-    given = {"--batch-size": "4", "--steps": str(STEPS)} | dict(zip(flags[::2], flags[1::2], strict=True))
+    given = dict(zip(FLAGS[::2], FLAGS[1::2], strict=True)) | dict(zip(flags[::2], flags[1::2], strict=True))
     command = [*before, "-m", "findna_cli", "pretrain", "w.fa", *MODEL, "-o", out]
     command += [text for flag, value in given.items() for text in ((flag, value) if value else (flag,))]
     return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, **options)
@@ -90,41 +101,30 @@ def assert_same_curve(folder: Path, out: str, like: str = "one", n: int = STEPS)
                 assert float(row[name]) == pytest.approx(float(other[name]), rel=rel, abs=1e-12), (row["step"], name)
 
 
-def test_two_processes_stopped_and_resumed_by_one_make_the_same_curve(folder: Path) -> None:
-    process = start(folder, "two", "--processes", "2", "--checkpoint-every", "0.01s")
-    wait_for(folder / "two/log.csv", 20, process)
+def test_processes_killed_stopped_and_resumed_by_one_make_the_same_curve(folder: Path) -> None:
+    log, often = folder / "two/log.csv", ("--checkpoint-every", "0.01s", "--processes", "2")
+    process = start(folder, "two", *often)
+    wait_for(log, 5, process)
+    os.kill(pid_of(1, "two"), signal.SIGKILL)
+    lost = finish(process)
+    assert lost.returncode == 1
+    assert "findna: process 1 was ended by SIGKILL; --resume goes on from the last checkpoint" in lost.stderr
+    assert "Traceback" not in lost.stderr
+    process = start(folder, "two", *often, "--max-restarts", "1", "--resume", "")
+    wait_for(log, 15, process)
+    os.kill(pid_of(0, "two"), signal.SIGKILL)
+    time.sleep(0.5)
+    wait_for(log, 30, process)
     process.send_signal(signal.SIGTERM)
     stopped = finish(process)
     assert stopped.returncode == 143, stopped.stderr
+    assert stopped.stderr.count("started anew, after a process was lost") == 1
     assert stopped.stderr.count("stopped at step") == 1
     assert "`findna pretrain --resume --out two` goes on" in stopped.stderr
-    assert 20 <= n_lines(folder / "two/log.csv") - 1 < STEPS
-    resumed = finish(start(folder, "two", "--resume", ""))
-    assert resumed.returncode == 0, resumed.stderr
+    assert "Traceback" not in stopped.stderr
+    assert 30 <= n_lines(log) - 1 < STEPS
+    train_alone(folder, "two", "--resume")
     assert_same_curve(folder, "two")
-
-
-def test_a_killed_process_is_started_anew_and_the_curve_is_the_same(folder: Path) -> None:
-    process = start(folder, "killed", "--processes", "2", "--max-restarts", "2", "--checkpoint-every", "0.01s")
-    for rank, n in ((1, 15), (0, 30)):
-        wait_for(folder / "killed/log.csv", n, process)
-        os.kill(pid_of(rank, "killed"), signal.SIGKILL)
-        time.sleep(0.5)
-    result = finish(process)
-    assert result.returncode == 0, result.stderr
-    assert result.stderr.count("started anew, after a process was lost") == 2
-    assert "Traceback" not in result.stderr
-    assert_same_curve(folder, "killed")
-
-
-def test_a_run_without_restarts_says_which_process_was_lost(folder: Path) -> None:
-    process = start(folder, "lost", "--processes", "2")
-    wait_for(folder / "lost/log.csv", 2, process)
-    os.kill(pid_of(1, "lost"), signal.SIGKILL)
-    result = finish(process)
-    assert result.returncode == 1
-    assert "findna: process 1 was ended by SIGKILL; --resume goes on from the last checkpoint" in result.stderr
-    assert "Traceback" not in result.stderr
 
 
 def test_what_a_user_can_mend_is_said_once(folder: Path) -> None:
