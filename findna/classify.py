@@ -101,10 +101,10 @@ class Classifier:
             obs = [{**slot.obs, **columns} for slot, columns in zip(slots, labels, strict=True)]
             yield Cell(x, obs, None, skipped)
 
-    def _read(self, hidden: Tensor, rings: NDArray[np.int64], own: Spans) -> list[NDArray[np.float32]]:
+    def _read(self, hidden: Tensor, rings: NDArray[np.int64], own: Spans) -> list[Tensor]:
         n_class_tokens = self.settings.n_class_tokens
         features = pool_features(hidden, rings, own, pools=self.settings.pools, n_class_tokens=n_class_tokens)
-        return [log_scores(self.head(features), self.settings.objective).cpu().numpy()]
+        return [log_scores(self.head(features), self.settings.objective)]
 
     def _answers(self, slots: list[Joined]) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
         settings = self.settings

@@ -89,28 +89,28 @@ class Embedder:
             x, obs, cls = self._rows(slots)
             yield Cell(x, obs, cls, skipped)
 
-    def _read(self, hidden: Tensor, rings: NDArray[np.int64], own: Spans) -> list[NDArray[np.float32]]:
+    def _read(self, hidden: Tensor, rings: NDArray[np.int64], own: Spans) -> list[Tensor]:
         config = self.config
-        bases = [hidden[start:end] for start, end in own]
-        arrays = [over_windows(bases, pool).cpu().numpy() for pool in config.pools if pool != "cls"]
+        values = [over_windows(hidden, own, pool) for pool in config.pools if pool != "cls"]
         if config.pool == "cls" or config.with_cls:
-            tokens = class_tokens(hidden, rings, self.network.config.n_class_tokens).cpu().numpy()  # (B, K, C)
-            arrays.append(tokens.reshape(len(own), -1) if config.pool == "cls" else tokens)
-        return arrays
+            tokens = class_tokens(hidden, rings, self.network.config.n_class_tokens)  # (B, K, C)
+            values.append(tokens.flatten(1) if config.pool == "cls" else tokens)
+        return values
 
     def _rows(
         self, slots: list[Joined]
     ) -> tuple[NDArray[np.float32], list[dict[str, Any]], NDArray[np.float32] | None]:
-        by_strand = [slot.by_strand(range(len(self.config.pools))) for slot in slots]
-        n_features = len(feature_names(self.config, self.network.config))
-        x = np.array([np.mean(vectors, axis=0) for vectors in by_strand], np.float32).reshape(-1, n_features)
-        if self.config.strand == "both":
+        config = self.config
+        kinds = range(len(config.pools))
+        by_strand = np.array([slot.by_strand(kinds) for slot in slots], np.float32)  # (n, 1 or 2, F)
+        x = by_strand.mean(axis=1) if slots else by_strand.reshape(0, len(feature_names(config, self.network.config)))
+        if config.strand == "both":
             for slot, (forward, reverse) in zip(slots, by_strand, strict=True):
                 slot.obs["rc_cosine"] = _cosine(forward, reverse)
         cls = None
-        if self.config.with_cls:
-            shape = (-1, self.network.config.n_class_tokens, width_of(self.config, self.network.config))
-            joined = [np.mean(slot.by_strand([len(self.config.pools)]), axis=0) for slot in slots]
+        if config.with_cls:
+            shape = (-1, self.network.config.n_class_tokens, width_of(config, self.network.config))
+            joined = [np.mean(slot.by_strand([len(kinds)]), axis=0) for slot in slots]
             cls = np.array(joined, np.float32).reshape(shape)
         return x, [slot.obs for slot in slots], cls
 

@@ -16,7 +16,7 @@ from findna.data.windows import Window, count_windows, iter_windows
 from findna.errors import InputError
 from findna.io.compressed import STDIN
 from findna.io.hdf5 import Writer
-from findna.nn.device import Precision
+from findna.nn.device import Precision, put
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import Pool
 from findna.record import Record
@@ -83,11 +83,11 @@ class Readout(NamedTuple):
     Args:
         kinds: How the windows of a record are joined, a kind of `Pool` for each array that `read` gives.
         read: Of hidden states (positions, C), the rings and the own bases of each window as positions
-            [start, end): arrays of one row a window, float32.
+            [start, end): tensors of one row a window, float32, on the same device.
     """
 
     kinds: Sequence[str]
-    read: Callable[[Tensor, NDArray[np.int64], Spans], Sequence[NDArray[np.float32]]]
+    read: Callable[[Tensor, NDArray[np.int64], Spans], Sequence[Tensor]]
 
 
 @dataclass
@@ -158,15 +158,19 @@ class Forward:
     ) -> Iterator[tuple[list[Joined], list[InputError]]]:
         """Yield the finished and the skipped records of a cell.
 
-        Reading and packing run ahead in a thread. Memory is a few batches, however long a record is.
+        Reading and packing run ahead in a thread, and a GPU has the next batch before the last one's values are taken.
+        Memory is a few batches, however long a record is.
 
         Args:
             items: Records, and in their places the faults of those that are to be skipped.
             on_own: Takes the hidden states of every batch, those of each window's own bases.
         """
-        for work in ahead(self._works(items)):
-            if work.batch is not None:
-                self._run(work.pieces, work.batch, on_own)
+        works = ((work, self._launch(work, on_own)) for work in ahead(self._works(items)))
+        if self.device.type == "cuda":
+            works = (one for one, _ in itertools.pairwise(itertools.chain(works, [None])) if one)
+        for work, values in works:
+            if values is not None:
+                values.take(work.pieces)
                 continue
             slots = [item for item in work.done if isinstance(item, Joined)]
             yield slots, [item for item in work.done if isinstance(item, InputError)]
@@ -231,20 +235,37 @@ class Forward:
         }
 
     @torch.inference_mode()
-    def _run(self, pieces: list[_Piece], batch: Batch, on_own: Callable[[list[Tensor]], None] | None) -> None:
-        codes = torch.from_numpy(batch.codes).to(self.device)
-        hidden = self.network(codes, batch.rings, blocks=self._blocks, precision=self.precision)
+    def _launch(self, work: _Work, on_own: Callable[[list[Tensor]], None] | None) -> "_Values | None":
+        """What is read of a batch, which a GPU may still be at; None at the end of a cell."""
+        if work.batch is None:
+            return None
+        rings = work.batch.rings
+        hidden = self.network(put(work.batch.codes, self.device), rings, blocks=self._blocks, precision=self.precision)
         own = [
             (start + piece.window.own_start - piece.window.start, start + len(piece.codes))
-            for start, piece in zip(batch.rings[:-1].tolist(), pieces, strict=True)
+            for start, piece in zip(rings[:-1].tolist(), work.pieces, strict=True)
         ]
-        arrays = self._readout.read(hidden, batch.rings, own)
+        tensors = [tensor.to("cpu", non_blocking=True) for tensor in self._readout.read(hidden, rings, own)]
+        if on_own is not None:
+            on_own([hidden[start:end] for start, end in own])
+        return _Values(tensors, torch.cuda.current_stream(self.device).record_event() if hidden.is_cuda else None)
+
+
+class _Values(NamedTuple):
+    """What was read of a batch's windows, on the host once the event has passed."""
+
+    tensors: list[Tensor]
+    event: torch.cuda.Event | None
+
+    def take(self, pieces: list[_Piece]) -> None:
+        """Hand each window's values to its record."""
+        if self.event is not None:
+            self.event.synchronize()
+        arrays = [tensor.numpy() for tensor in self.tensors]
         for index, piece in enumerate(pieces):
             n_own = piece.window.end - piece.window.own_start
             for pool, values in zip(piece.slot.pools[piece.strand], arrays, strict=True):
                 pool.add(values[index], n_own)
-        if on_own is not None:
-            on_own([hidden[start:end] for start, end in own])
 
 
 def write_rows(

@@ -23,10 +23,9 @@ from findna.data.datasets import Corpus
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, InputError, TableError
 from findna.models.store import Model
-from findna.nn.device import BF16, FP32, Precision
+from findna.nn.device import BF16, FP32, Precision, pick_batch_bases
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixers import make_encoder
-from findna.train.features import EMBED_BASES
 from findna.train.pretrain import effective_rank
 from findna.train.sources import Sources
 
@@ -189,7 +188,7 @@ def _teacher_guesses(
 ) -> Guesses:
     parts = []
     n_tokens = network.config.n_class_tokens
-    size = max(1, EMBED_BASES.get(device.type, EMBED_BASES["cpu"]) // network.config.max_len)
+    size = max(1, pick_batch_bases(0, device) // network.config.max_len)
     for first in range(0, len(items), size):
         some = items[first : first + size]
         batch = pack([item.codes for item in some], n_class_tokens=n_tokens)

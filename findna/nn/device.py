@@ -1,8 +1,10 @@
 """Which device and which precision a run takes."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from findna.errors import ConfigError
 
@@ -76,3 +78,9 @@ def pick_precision(name: str, device: torch.device) -> Precision:
     if name not in PRECISIONS:
         raise ConfigError(f"precision must be auto, {', '.join(PRECISIONS)}, not {name!r}")
     return PRECISIONS[name]
+
+
+def put(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """The array on the device; a GPU goes on with the work that it has, and the caller does not wait for it."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

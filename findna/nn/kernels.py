@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from findna.config import ModelConfig
 from findna.errors import ConfigError
-from findna.nn.device import Precision
+from findna.nn.device import Precision, put
 from findna.sequence import ALPHABET
 
 ENVIRONMENT = "FINDNA_KERNELS"
@@ -57,8 +57,8 @@ class Turn:
         self, rings: NDArray[np.int64], *, shifts: Sequence[int], track_width: int, device: torch.device
     ) -> None:
         self.track_width = track_width
-        self._rings = torch.from_numpy(rings.astype(np.int32)).to(device)
-        self._shifts = torch.tensor(shifts, dtype=torch.int32).to(device)
+        self._rings = put(rings.astype(np.int32), device)
+        self._shifts = put(np.array(shifts, np.int32), device)
         self._n = int(rings[-1])
 
     @cached_property

@@ -7,20 +7,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from findna.nn.device import put
+
 _LEAST_VARIANCE = 1e-12
 """Below this a square root's gradient is of no use."""
 
 
 def class_tokens(hidden: Tensor, rings: NDArray[np.int64], n_class_tokens: int) -> Tensor:
     """The class tokens of each ring, shape (B, K, C); they are its last K positions."""
-    ends = torch.as_tensor(rings[1:], device=hidden.device)
+    ends = put(rings[1:], hidden.device)
     offsets = torch.arange(-n_class_tokens, 0, device=hidden.device)
     return hidden[ends[:, None] + offsets]
 
 
 _OVER_BASES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda states: states.mean(0),
-    "sd": lambda states: states.var(0, correction=0).clamp_min(_LEAST_VARIANCE).sqrt(),
+    "sd": lambda states: torch.stack([states.mean(0), states.var(0, correction=0)]),
     "max": lambda states: states.amax(0),
     "min": lambda states: states.amin(0),
 }
@@ -44,18 +46,13 @@ def pool_features(
             owns, and "cls".
         n_class_tokens: K.
     """
-    # One split: its gradient is one concatenation, where that of a slice is as large as the batch.
-    sizes, position = [], 0
-    for start, end in own:
-        sizes += [start - position, end - start]
-        position = end
-    bases = torch.split(hidden, [*sizes, len(hidden) - position])[1::2]
     parts = []
     for pool in pools:
         if pool == "cls":
             parts.append(class_tokens(hidden, batch_rings, n_class_tokens).flatten(1))
-        else:
-            parts.append(torch.stack([_OVER_BASES[pool](states) for states in bases]))
+            continue
+        part = over_windows(hidden, own, pool)
+        parts.append(part[:, 1].clamp_min(_LEAST_VARIANCE).sqrt() if pool == "sd" else part)
     return torch.cat(parts, dim=1)
 
 
@@ -68,16 +65,38 @@ def n_features(pools: Sequence[str], *, channels: int, n_class_tokens: int) -> i
     return sum(channels * (n_class_tokens if pool == "cls" else 1) for pool in pools)
 
 
-def over_windows(bases: Sequence[Tensor], pool: str) -> Tensor:
-    """What a `Pool` gathers of each window, shape (B, C), for sd (B, 2, C): mean and variance.
+def over_windows(hidden: Tensor, own: Sequence[tuple[int, int]], pool: str) -> Tensor:
+    """What a `Pool` gathers of each window, differentiable; shape (B, C), for sd (B, 2, C): mean and variance.
 
     Args:
-        bases: Hidden states of the bases that each window owns, shape (n, C) each.
+        hidden: Hidden states of a batch, shape (positions, C).
+        own: Of each window, the positions [start, end) of the bases it owns; they rise.
         pool: "mean", "max", "min" or "sd".
     """
-    if pool == "sd":
-        return torch.stack([torch.stack([states.mean(0), states.var(0, correction=0)]) for states in bases])
-    return torch.stack([_OVER_BASES[pool](states) for states in bases])
+    sizes, position = [], 0
+    for start, end in own:
+        sizes += [start - position, end - start]
+        position = end
+    sizes.append(len(hidden) - position)
+    if hidden.device.type == "cuda":
+        return by_segments(hidden, put(np.array(sizes), hidden.device), pool)[1::2]
+    # One split: its gradient is one concatenation, where that of a slice is as large as the batch.
+    return torch.stack([_OVER_BASES[pool](states) for states in torch.split(hidden, sizes)[1::2]])
+
+
+def by_segments(states: Tensor, sizes: Tensor, pool: str) -> Tensor:
+    """The pool of each stretch of the states, in a few calls for all of them: for a GPU, which waits for each call.
+
+    Args:
+        states: Shape (positions, C).
+        sizes: Positions of each stretch; they add up to all. What an empty one gives means nothing.
+        pool: As of `over_windows`.
+    """
+    if pool != "sd":
+        return torch.segment_reduce(states, pool, lengths=sizes, unsafe=True)
+    means = torch.segment_reduce(states, "mean", lengths=sizes, unsafe=True)
+    centred = states - means.repeat_interleave(sizes, dim=0, output_size=len(states))
+    return torch.stack([means, torch.segment_reduce(centred.square(), "mean", lengths=sizes, unsafe=True)], dim=1)
 
 
 class Pool:

@@ -13,14 +13,11 @@ from findna.data.batch import Batch, pack
 from findna.data.datasets import Corpus
 from findna.data.windows import iter_windows
 from findna.models.task import TaskSettings, log_scores
-from findna.nn.device import Precision
+from findna.nn.device import Precision, pick_batch_bases, put
 from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
 from findna.nn.pooling import pool_features
 from findna.sequence import reverse_complement
-
-EMBED_BASES = {"cpu": 16384, "cuda": 131072}
-"""Bases in a batch that is only read forward."""
 
 
 class Windows(NamedTuple):
@@ -137,11 +134,9 @@ def features_of(
     dropout: float = 0.0,
 ) -> Tensor:
     """The features of a batch's windows, shape (B, F), on the device; differentiable."""
-    codes = torch.from_numpy(work.batch.codes).to(device, non_blocking=True)
-    hidden = network(codes, work.batch.rings, blocks=settings.blocks, precision=precision, dropout=dropout)
-    return pool_features(
-        hidden, work.batch.rings, work.own, pools=settings.pools, n_class_tokens=settings.n_class_tokens
-    )
+    codes, rings = put(work.batch.codes, device), work.batch.rings
+    hidden = network(codes, rings, blocks=settings.blocks, precision=precision, dropout=dropout)
+    return pool_features(hidden, rings, work.own, pools=settings.pools, n_class_tokens=settings.n_class_tokens)
 
 
 @torch.inference_mode()
@@ -175,7 +170,7 @@ def embed_windows(
         np.arange(windows.n),
         n_class_tokens=settings.n_class_tokens,
         is_turned=turned,
-        max_bases=EMBED_BASES.get(device.type, EMBED_BASES["cpu"]),
+        max_bases=pick_batch_bases(0, device),
     )
     features: Tensor | None = None
     n_done = 0

@@ -26,7 +26,7 @@ from findna.data.datasets import Corpus, crop, iter_steps, split_evenly
 from findna.errors import ConfigError, InputError, OutputError, TrainingError
 from findna.io.files import raise_output_error, write_atomic
 from findna.models.store import save_model
-from findna.nn.device import Precision
+from findna.nn.device import Precision, put
 from findna.nn.encoder import initialise
 from findna.nn.kernels import choose
 from findna.nn.losses import (
@@ -332,7 +332,7 @@ class Trainer:
                 value.copy_(tensors[name])
 
     def _put(self, array: Any) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, non_blocking=True)
+        return put(array, self.device)
 
 
 def effective_rank(tokens: Tensor) -> float:

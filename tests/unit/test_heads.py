@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from findna.data.batch import pack
 from findna.nn.heads import Head
-from findna.nn.pooling import n_features, pool_features
+from findna.nn.pooling import by_segments, n_features, over_windows, pool_features
 
 
 def test_a_linear_head_is_its_formula():
@@ -78,3 +80,20 @@ def test_the_gradient_of_features_is_that_of_finite_differences():
         return pool_features(h, batch.rings, own, pools=("mean", "max", "cls", "min", "sd"), n_class_tokens=1)
 
     assert torch.autograd.gradcheck(features, (hidden,))
+
+
+@settings(deadline=None)
+@given(sizes=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 9)), min_size=1, max_size=6), seed=st.integers(0, 99))
+@pytest.mark.parametrize("pool", ["mean", "sd", "max", "min"])
+def test_a_gpu_s_way_to_pool_gives_what_a_window_after_the_other_does(pool, sizes, seed):
+    own, position = [], 0
+    for n_before, n_own in sizes:
+        own.append((position + n_before, position + n_before + n_own))
+        position += n_before + n_own
+    hidden = torch.from_numpy(np.random.default_rng(seed).normal(size=(position + seed % 2, 3))).requires_grad_()
+    flat = torch.tensor([size for pair in sizes for size in pair] + [seed % 2])
+    found, expected = by_segments(hidden, flat, pool)[1::2], over_windows(hidden, own, pool)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(expected.shape, dtype=torch.float64)
+    gradients = [torch.autograd.grad((values * weights).sum(), hidden)[0] for values in (found, expected)]
+    torch.testing.assert_close(*gradients)
