@@ -7,6 +7,7 @@ import typer
 
 from findna_cli.job import command_line
 from findna_cli.options import Deterministic, Device, Genome, Json, ModelName, Precision, Quiet, Threads, set_threads
+from findna_cli.signals import catch_signals
 
 app = typer.Typer(
     no_args_is_help=True, help="Measure a model on labelled sets, beside baselines and published figures."
@@ -102,7 +103,7 @@ def run(
     for one in skipped:
         say(f"{one.name}: left out: {one.reason}")
     teacher = load_model(model or DEFAULT)
-    caught = catch_signals()
+    caught = catch_signals(once=True)
     measured, faulty = [], []
     try:
         for task in found:
@@ -135,21 +136,6 @@ def run(
     say(f"{out}: {len(measured):,} runs of {len(found) - len(faulty):,} sets", quiet=quiet)
     if faulty:
         raise typer.Exit(1)
-
-
-def catch_signals() -> list[int]:
-    """SIGINT and SIGTERM from now on, as they come; a second one ends the process, for who asks twice will not wait."""
-    import signal
-
-    caught: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        caught.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, note)
-    return caught
 
 
 def stopped(out: Path, caught: list[int]) -> typer.Exit:
@@ -387,7 +373,7 @@ def study(
         size=base.model.window,
         seed=0,
     )
-    caught = catch_signals()
+    caught = catch_signals(once=True)
     config = StudyConfig(
         seeds=seeds,
         limit=limit,

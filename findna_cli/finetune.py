@@ -17,6 +17,7 @@ from findna_cli.options import (
     config_flags,
     set_threads,
 )
+from findna_cli.signals import catch_signals
 
 
 @config_flags(FinetuneConfig)
@@ -86,7 +87,6 @@ def finetune(
     CARD.md, and `findna classify --task` takes it as it is. Ctrl-C writes a checkpoint.
     """
     import dataclasses
-    import signal
 
     from findna.models.store import load_model
     from findna.nn.device import pick_device, pick_precision
@@ -127,9 +127,7 @@ def finetune(
         f"{place}, {kind.name}",
         quiet=quiet,
     )
-    caught: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: caught.append(number))
+    caught = catch_signals()
     is_time_for_a_line = Every(30)
     with progress("finetune", total=None, quiet=quiet) as advance:
 

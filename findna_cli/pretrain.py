@@ -21,6 +21,7 @@ from findna_cli.options import (
     n_cpus,
     set_threads,
 )
+from findna_cli.signals import catch_signals
 
 
 @config_flags(PretrainConfig, without=("model",))
@@ -177,9 +178,7 @@ def pretrain(
     )
     if n_left_out := sources.summary["n_left_out"]:
         say(f"{n_left_out:,} records left out: more than a tenth of each is N", quiet=quiet)
-    caught: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: caught.append(number))
+    caught = catch_signals()
     if place.n_restarts:
         say("started anew, after a process was lost", quiet=quiet)
     team = join(place, where)

@@ -1,0 +1,35 @@
+"""What Ctrl-C and SIGTERM do to a run that ends where it can go on."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from findna_cli.signals import catch_signals
+
+BOTH = (signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """What the signals did before the test, they do after it."""
+    handlers = {number: signal.getsignal(number) for number in BOTH}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_signals_are_noted_as_they_come() -> None:
+    caught = catch_signals()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGINT):
+        os.kill(os.getpid(), number)
+    assert caught == [signal.SIGTERM, signal.SIGINT, signal.SIGINT]
+
+
+def test_who_asks_twice_does_not_wait() -> None:
+    caught = catch_signals(once=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    assert caught == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN)
