@@ -6,7 +6,19 @@ from typing import Annotated
 import typer
 
 from findna_cli.job import command_line
-from findna_cli.options import Deterministic, Device, Genome, Json, ModelName, Precision, Quiet, Threads, set_threads
+from findna_cli.options import (
+    Deterministic,
+    Device,
+    Genome,
+    Holdout,
+    Json,
+    ModelName,
+    Precision,
+    Quiet,
+    Threads,
+    set_threads,
+    split_names,
+)
 from findna_cli.signals import catch_signals
 
 app = typer.Typer(
@@ -227,7 +239,7 @@ def teacher(
 
     if bool(inputs) == bool(genome):
         raise ConfigError("give the FASTA files that the model was trained on, or --genome")
-    held_out = [name for name in holdout.split(",") if name]
+    held_out = split_names(holdout)
     if not held_out:
         raise ConfigError("--holdout: name the contigs, or the file, that the model was not trained on")
     measured = load_model(model or DEFAULT)
@@ -320,12 +332,7 @@ def study(
     preset: Annotated[str, typer.Option("--preset", help="Recipe that the variants change.")] = "tiny",
     steps: Annotated[int, typer.Option("--steps", min=1, help="Updates of each run.")] = 500,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each variant.")] = 2,
-    holdout: Annotated[
-        str,
-        typer.Option(
-            "--holdout", help="Contigs or FASTA files that are only measured on, e.g. chr8,chr20.", show_default=False
-        ),
-    ] = "",
+    holdout: Holdout = "",
     n_windows: Annotated[int, typer.Option("--n-windows", min=1, help="Windows to sample.")] = 20_000,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Most training sequences of a set; 0 is all.")] = 2000,
     limit_valid: Annotated[int, typer.Option("--limit-valid", min=0, help="Most validation sequences.")] = 1000,
@@ -367,7 +374,7 @@ def study(
     sources = load_sources(
         inputs,
         is_genome=False,
-        holdout=tuple(contig for contig in holdout.split(",") if contig),
+        holdout=split_names(holdout),
         n_windows=n_windows,
         n_held_out=128,
         size=base.model.window,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from findna.config import WindowsConfig
-from findna_cli.options import Force, Genome, Json, Quiet, config_flags
+from findna_cli.options import Force, Genome, Json, Quiet, config_flags, split_names
 
 app = typer.Typer(no_args_is_help=True, help="Data: fetch genomes, make training sets, audit labelled splits.")
 
@@ -103,7 +103,7 @@ def windows(
             config=config,
             genome=genome,
             weights=parse_weights(weight or []),
-            holdout=[name for name in holdout.split(",") if name],
+            holdout=split_names(holdout),
             exclude=exclude or [],
             force=force,
             on_draw=advance,

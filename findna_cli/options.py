@@ -84,6 +84,12 @@ ShardOf = Annotated[
         show_default=False,
     ),
 ]
+Holdout = Annotated[
+    str,
+    typer.Option(
+        "--holdout", help="Contigs or FASTA files that are only measured on, e.g. chr8,chr20.", show_default=False
+    ),
+]
 Json = Annotated[
     Path | None, typer.Option("--json", help="Write a machine-readable report to this file.", show_default=False)
 ]
@@ -109,6 +115,15 @@ def n_cpus() -> int:
     import os
 
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """The names of a list separated by commas.
+
+    >>> split_names("chr8,chr20")
+    ('chr8', 'chr20')
+    """
+    return tuple(name for name in text.split(",") if name)
 
 
 def parse_flags(text: str) -> int:

@@ -13,6 +13,7 @@ from findna_cli.options import (
     Deterministic,
     Device,
     Genome,
+    Holdout,
     Json,
     Precision,
     Quiet,
@@ -20,6 +21,7 @@ from findna_cli.options import (
     config_flags,
     n_cpus,
     set_threads,
+    split_names,
 )
 from findna_cli.signals import catch_signals
 
@@ -46,12 +48,7 @@ def pretrain(
         int | None,
         typer.Option("--n-class-tokens", min=1, help="K, class tokens of a sequence; else 10.", show_default=False),
     ] = None,
-    holdout: Annotated[
-        str,
-        typer.Option(
-            "--holdout", help="Contigs or FASTA files that are only measured on, e.g. chr8,chr20.", show_default=False
-        ),
-    ] = "",
+    holdout: Holdout = "",
     n_held_out: Annotated[
         int | None,
         typer.Option("--n-held-out", min=1, help="Windows to measure on, at most; else 128.", show_default=False),
@@ -126,7 +123,7 @@ def pretrain(
         "n_class_tokens": n_class_tokens,
         "inputs": tuple(inputs or ()) or None,
         "genome": str(genome) if genome else None,
-        "holdout": tuple(contig for contig in holdout.split(",") if contig) or None,
+        "holdout": split_names(holdout) or None,
         "n_held_out": n_held_out,
         "time_budget": parse_duration(time_budget) if time_budget else None,
         **settings,
