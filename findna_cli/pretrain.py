@@ -71,6 +71,7 @@ def pretrain(
             "--export", help="Write the newest checkpoint of --out to one small file, and end.", show_default=False
         ),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file of an --export that exists.")] = False,
     checkpoint_every: Annotated[str, typer.Option("--checkpoint-every", help="Time between checkpoints.")] = "5m",
     n_reports: Annotated[
         int, typer.Option("--n-reports", min=1, help="How often to measure the held-out windows.")
@@ -130,8 +131,12 @@ def pretrain(
     }
     given = {name: value for name, value in flags.items() if value is not None}
     if export:
-        say(f"{export}: {export_run(out, export):,} bytes; `findna pretrain --from {export}` goes on", quiet=quiet)
+        made = export_run(out, export, force=force)
+        rest = "makes its model, all steps are made" if made.finished else f"goes on after step {made.step:,}"
+        say(f"{export}: {made.n_bytes:,} bytes; `findna pretrain --from {export}` {rest}", quiet=quiet)
         return
+    if force:
+        raise ConfigError("--force goes with --export: a run directory is never replaced, choose another --out")
     if start_from and resume:
         raise ConfigError("give --from or --resume, not both: --from begins a new run directory")
     if start_from:

@@ -49,9 +49,11 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             continue
         if isinstance(state, dict) and hashlib.sha256(content).hexdigest() == state.get("sha256"):
             return load(content), state
+    run = folder.parent
+    if not run.is_dir():
+        raise TrainingError(f"{run}: nothing to resume: no such folder")
     raise TrainingError(
-        f"{folder.parent}: nothing to resume: no complete checkpoint in {folder.name}/; "
-        f"delete {folder.parent} and start again"
+        f"{run}: nothing to resume: no complete checkpoint in {folder.name}/; delete {run} and start again"
     )
 
 

@@ -7,7 +7,7 @@ with state and plan as metadata. The moments are dropped: they begin at zero, an
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,26 +27,42 @@ REWARM = 0.02
 _NETWORKS = ("student.", "teacher.")
 
 
-def export_run(out: Path, path: Path) -> int:
-    """Write the newest checkpoint of a run directory to one file; the bytes it has.
+class Exported(NamedTuple):
+    """What was exported.
+
+    Args:
+        n_bytes: Size of the file.
+        step: Updates that the run has made.
+        finished: Whether these are all of them.
+    """
+
+    n_bytes: int
+    step: int
+    finished: bool
+
+
+def export_run(out: Path, path: Path, *, force: bool = False) -> Exported:
+    """Write the newest checkpoint of a run directory to one file.
 
     Raises:
         TrainingError: There is no checkpoint.
-        OutputError: The file cannot be written.
+        OutputError: The file is there already and not to be replaced, or cannot be written.
     """
+    if path.exists() and not force:
+        raise OutputError(f"{path}: exists already; --force replaces it")
+    try:
+        plan = (out / "pretrain.json").read_text()
+    except OSError as error:
+        raise TrainingError(f"{out}: nothing to export: no pretrain.json") from error
     tensors, state = load_checkpoint(out / "checkpoints")
     kept = {
         name: value.bfloat16() if name.startswith(_NETWORKS) else value
         for name, value in tensors.items()
         if name.startswith((*_NETWORKS, "center"))
     }
-    try:
-        plan = (out / "pretrain.json").read_text()
-    except OSError as error:
-        raise TrainingError(f"{out}: nothing to export: no pretrain.json") from error
     content = save(kept, {"schema": SCHEMA, "plan": plan, "state": json.dumps(state)})
     write_atomic(path, content)
-    return len(content)
+    return Exported(len(content), state["step"], state["step"] >= state["total_steps"])
 
 
 def read_portable(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:

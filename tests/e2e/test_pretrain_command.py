@@ -177,7 +177,7 @@ def test_a_run_goes_on_elsewhere_from_its_file(windows: Path) -> None:
     assert call(*flags, "-o", "here").code == 0
     result = call("pretrain", "-o", "here", "--export", "run.findna")
     assert result.code == 0, result.err
-    assert "`findna pretrain --from run.findna` goes on" in result.err
+    assert "`findna pretrain --from run.findna` makes its model, all steps are made" in result.err
     size = Path("run.findna").stat().st_size
     assert result.err.startswith(f"run.findna: {size:,} bytes")
     result = call("pretrain", "--from", "run.findna", "-o", "there", "-t", 1, "--precision", "bf16", "--quiet")
@@ -188,13 +188,19 @@ def test_a_run_goes_on_elsewhere_from_its_file(windows: Path) -> None:
         (("--from", "run.findna", "-o", "here"), 1, "here: holds a run already; choose another --out"),
         (("--from", "run.findna", "-o", "here", "--resume"), 2, "give --from or --resume, not both"),
         (("--from", "run.findna", "-o", "new", "--seed", 7), 2, "--seed: 7 differs from 0"),
-        (("--export", "x", "-o", "none"), 1, "none: nothing to resume: no complete checkpoint"),
+        (("--export", "x", "-o", "none"), 1, "none: nothing to export: no pretrain.json"),
+        (("--export", "run.findna", "-o", "here"), 1, "run.findna: exists already; --force replaces it"),
+        ((windows, "-o", "new", "--force"), 2, "--force goes with --export"),
         ((windows, "--gpus", 99), 2, "--gpus 99: this host has "),
         ((windows, "--gpus", 1, "--processes", 2), 2, "give --gpus or --processes, not both"),
         ((windows, "--processes", 2, "--device", "cuda"), 2, "--processes takes the CPU: it does not go with"),
     ):
         result = call("pretrain", *args)
         assert (result.code, message in result.err) == (code, True), result.err
+    assert Path("run.findna").stat().st_size == size
+    Path("run.findna").write_text("an older one")
+    assert call("pretrain", "-o", "here", "--export", "run.findna", "--force").code == 0
+    assert Path("run.findna").stat().st_size == size
 
 
 def test_a_transformer_is_trained_verified_and_embedded_with(windows: Path) -> None:

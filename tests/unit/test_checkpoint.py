@@ -67,5 +67,8 @@ def test_what_a_killed_run_left_is_cleared_away(folder):
 
 
 def test_nothing_to_resume_is_an_error(tmp_path):
-    with pytest.raises(TrainingError, match="nothing to resume: no complete checkpoint in checkpoints/"):
+    with pytest.raises(TrainingError, match=r"run: nothing to resume: no such folder$"):
+        load_checkpoint(tmp_path / "run" / "checkpoints")
+    (tmp_path / "run").mkdir()
+    with pytest.raises(TrainingError, match="nothing to resume: no complete checkpoint in checkpoints/; delete "):
         load_checkpoint(tmp_path / "run" / "checkpoints")

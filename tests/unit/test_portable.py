@@ -95,5 +95,15 @@ def test_what_cannot_be_carried_is_said(half, tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "other")
     with pytest.raises(TrainingError, match="other: was not written by findna pretrain --export"):
         read_portable(tmp_path / "other")
-    with pytest.raises(TrainingError, match="nothing to resume"):
+    with pytest.raises(TrainingError, match=r"none: nothing to export: no pretrain\.json"):
         export_run(tmp_path / "none", tmp_path / "file")
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(OutputError, match="taken: exists already; --force replaces it"):
+        export_run(half / "run", tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_an_export_says_where_the_run_stood(half, tmp_path):
+    (tmp_path / "taken").touch()
+    made = export_run(half / "run", tmp_path / "taken", force=True)
+    assert made == ((tmp_path / "taken").stat().st_size, 100, False)
