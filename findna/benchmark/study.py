@@ -23,7 +23,7 @@ from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, TableError
 from findna.io.files import raise_output_error, write_atomic
 from findna.metrics import metrics_of
-from findna.models.store import load_model
+from findna.models.store import Model, load_model
 from findna.nn.device import Precision
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixers import make_encoder
@@ -49,11 +49,13 @@ class Variant:
         name: Its table in the file of variants.
         config: The recipe; its seed is the run's.
         changes: Settings that depart from the study's recipe.
+        model: A teacher that is there and is measured as it is, once, instead of a recipe.
     """
 
     name: str
     config: PretrainConfig
     changes: Mapping[str, Any]
+    model: Model | None = None
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,13 @@ class StudyConfig:
 def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
     """The variants of a TOML file: a table each, of settings that depart from `base`; an empty one is `base` itself.
 
-    The first is what the others are compared with. `[untrained]` measures the weights that a run begins with.
+    The first is what the others are compared with. `[untrained]` measures the weights that a run begins with, and a
+    table of `model = "..."` alone a teacher that is there.
 
     Raises:
         TableError: The file cannot be read, is no TOML, or holds no table.
         ConfigError: A setting is unknown, out of range, or belongs to the study.
+        ModelError: There is no such model, or it is damaged.
     """
     try:
         tables = tomllib.loads(path.read_text())
@@ -102,8 +106,14 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
             raise ConfigError(f'{path}, [{name}]: holds a table; a name with a dot stands in quotes, ["alpha-0.5"]')
         if name == UNTRAINED and changes:
             raise ConfigError(f"{path}, [{name}]: is the study's own network before its training; leave it empty")
+        if "model" in changes and (len(changes) > 1 or not isinstance(changes["model"], str)):
+            raise ConfigError(
+                f"{path}, [{name}]: model is a name or folder, and a teacher that is there has no settings"
+            )
         try:
-            variants.append(Variant(name, base.changed(**changes), changes))
+            model = load_model(changes["model"]) if "model" in changes else None
+            config = replace(base, model=model.config) if model else base.changed(**changes)
+            variants.append(Variant(name, config, changes, model))
         except (ConfigError, TypeError) as error:
             raise ConfigError(f"{path}, [{name}]: {error}") from error
     return variants
@@ -168,6 +178,8 @@ def run_study(
     log = read_log(out / LOG)
     for seed in range(config.seeds):
         for variant in variants:
+            if variant.model and seed:
+                continue
             recipe = replace(variant.config, seed=seed)
             key = study.key(variant, recipe)
             if key not in log:
@@ -237,14 +249,17 @@ class _Study:
             **figures,
             **asdict(self.config.read_out),
             "n": {name: [len(split) for split in pair] for name, pair in self.sets.items()},
-            "config": _stored(recipe),
-            "sources": self.sources.summary,
+            "config": variant.model.training.get("config", {}) if variant.model else _stored(recipe),
+            "sources": variant.model.training.get("sources", {}) if variant.model else self.sources.summary,
+            **({"model": variant.model.sha256} if variant.model else {}),
             **self.precision.facts(),
             "command": self.config.command,
             "findna": __version__,
         }
 
     def _network_key(self, variant: Variant, recipe: PretrainConfig) -> str:
+        if variant.model:
+            return variant.model.sha256
         windows = {**self.sources.summary, "files": list(self.sources.summary["files"].values())}
         where = {**self.precision.facts(), "device": self.device.type}
         is_trained = variant.name != UNTRAINED
@@ -254,6 +269,8 @@ class _Study:
         """The teacher of a run, trained or found, with what it cost and how it is."""
         if variant.name == UNTRAINED:
             return initialise(make_encoder(recipe.model), recipe.seed), {}
+        if variant.model:
+            return variant.model.network, _figures(variant.model)
         digest = self._network_key(variant, recipe)[:8]
         folder = self.out / "runs" / f"{variant.name}.seed{recipe.seed}.{digest}"
         if not (folder / "config.json").is_file() or (folder / "checkpoints").is_dir():
@@ -274,8 +291,7 @@ class _Study:
                 raise Stopped
             shutil.rmtree(folder / "checkpoints")  # that they are gone says that the run has ended
         model = load_model(str(folder))
-        summary = model.training["summary"]
-        return model.network, {name: summary[name] for name in _FIGURES if name in summary}
+        return model.network, _figures(model)
 
     def _score(self, network: Encoder, train: LabelledSet, valid: LabelledSet) -> float:
         """AUROC on the validation split of a logistic regression on frozen vectors, its penalty chosen there too."""
@@ -289,6 +305,12 @@ class _Study:
         )
         found = fit_vectors(first, second, second, n_classes=len(train.classes))
         return float(metrics_of(valid.labels, found.valid, classes=train.classes)["auroc"])
+
+
+def _figures(model: Model) -> dict[str, Any]:
+    """What a training cost, and how its teacher was in the end."""
+    summary = model.training.get("summary", {})
+    return {name: summary[name] for name in _FIGURES if name in summary}
 
 
 def _stored(config: PretrainConfig) -> dict[str, Any]:

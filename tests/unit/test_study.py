@@ -15,7 +15,7 @@ from findna.benchmark.suites import find_tasks
 from findna.benchmark.vectors import ReadOut
 from findna.config import ModelConfig, PretrainConfig
 from findna.data.datasets import corpus_of
-from findna.errors import ConfigError, TableError
+from findna.errors import ConfigError, ModelError, TableError
 from findna.models.store import load_model
 from findna.nn.device import FP32
 from findna.sequence import decode
@@ -129,9 +129,25 @@ def test_other_data_or_settings_are_another_run(tmp_path, variants, tasks):
     assert len(read_log(out / LOG)) == 4
 
 
+def test_a_teacher_that_is_there_is_measured_once_and_scores_as_the_run_that_made_it(tmp_path, variants, tasks):
+    (made,) = study(variants[:1], tasks, tmp_path / "made", seeds=1)
+    (folder,) = (tmp_path / "made" / "runs").iterdir()
+    (tmp_path / "variants.toml").write_text(f'[there]\nmodel = "{folder}"\n[preset]\n')
+    found = study(read_variants(tmp_path / "variants.toml", BASE), tasks, tmp_path / "other")
+    assert [(run["variant"], run["seed"]) for run in found] == [("there", 0), ("preset", 0), ("preset", 1)]
+    assert found[0]["scores"] == made["scores"]
+    assert found[0]["model"] == load_model(str(folder)).sha256
+    assert {name: found[0][name] for name in ("steps", "n_bases", "config")} == {
+        name: made[name] for name in ("steps", "n_bases", "config")
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
+        ('[a]\nmodel = "findna-small"\nalpha = 1.0', ConfigError, r"\[a\]: model is a name or folder"),
+        ("[a]\nmodel = 3", ConfigError, r"\[a\]: model is a name or folder"),
+        ('[a]\nmodel = "no-such-model"', ModelError, "no-such-model"),
         ("[a]\nalhpa = 1", ConfigError, r"variants.toml, \[a\]: unknown settings alhpa"),
         ("[a]\nalpha = 2.0", ConfigError, r"\[a\]: alpha must lie in 0 to 1, not 2"),
         ('[a]\nalpha = "x"', ConfigError, r"\[a\]: "),
