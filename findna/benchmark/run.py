@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from findna import __version__, plots
 from findna.benchmark.audit import is_leaked
 from findna.benchmark.baselines import RECIPES, Data, Prediction, Probabilities, fit_cnn, fit_vectors, fit_words
+from findna.benchmark.stored import read_stored
 from findna.benchmark.suites import BenchmarkTask, Splits
 from findna.benchmark.vectors import ReadOut
 from findna.config import FinetuneConfig
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
-from findna.errors import ConfigError, TableError
+from findna.errors import ConfigError
 from findna.io.files import raise_output_error, write_atomic
 from findna.metrics import NAMES, metrics_of
 from findna.models.store import Model
@@ -178,15 +179,7 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises:
         TableError: It is damaged or not ours.
     """
-    try:
-        result = json.loads(path.read_text())
-    except OSError as error:
-        raise TableError(f"cannot be read: {error.strerror}", path=path) from error
-    except ValueError as error:
-        raise TableError(f"is no benchmark result: {error}", path=path) from error
-    if not isinstance(result, dict) or result.get("schema") != SCHEMA:
-        raise TableError(f"is no benchmark result: it does not say schema {SCHEMA!r}", path=path)
-    return result
+    return read_stored(path, schema=SCHEMA, what="benchmark result")
 
 
 def _runs_of(path: Path, fingerprint: Mapping[str, Any]) -> dict[int, dict[str, Any]]:

@@ -16,6 +16,7 @@ import torch
 from findna import __version__
 from findna.benchmark.baselines import Data, fit_vectors, require_sklearn
 from findna.benchmark.run import Stopped
+from findna.benchmark.stored import read_stored
 from findna.benchmark.suites import BenchmarkTask
 from findna.benchmark.vectors import ReadOut
 from findna.config import PretrainConfig, parse_blocks
@@ -198,13 +199,7 @@ def read_log(path: Path) -> dict[str, dict[str, Any]]:
     """
     if not path.exists():
         return {}
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise TableError(f"is no log of a study: {error}", path=path) from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise TableError(f"is no log of a study: it does not say schema {SCHEMA!r}", path=path)
-    return dict(content["runs"])
+    return dict(read_stored(path, schema=SCHEMA, what="log of a study")["runs"])
 
 
 def write_log(path: Path, log: Mapping[str, Mapping[str, Any]]) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from findna import plots
+from findna.benchmark.stored import read_stored
 from findna.benchmark.teacher import SCHEMA, TEACHER
-from findna.errors import TableError
 from findna.io.files import raise_output_error, write_atomic
 
 TITLES = {
@@ -36,13 +36,7 @@ def read_teacher(path: Path) -> dict[str, Any]:
     Raises:
         TableError: It cannot be read or is another file.
     """
-    try:
-        result = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise TableError(f"cannot be read: {error}", path=path) from error
-    if not isinstance(result, dict) or result.get("schema") != SCHEMA:
-        raise TableError(f"is no report of a teacher: it does not say schema {SCHEMA!r}", path=path)
-    return result
+    return read_stored(path, schema=SCHEMA, what="report of a teacher")
 
 
 def write_teacher(folder: Path, result: Mapping[str, Any], *, log: Sequence[Mapping[str, float]] = ()) -> None:

@@ -4,11 +4,10 @@ import dataclasses
 import gzip
 import hashlib
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -21,7 +20,7 @@ from findna.data.labelled_rows import read_sequences
 from findna.data.origins import Origin, Stretch, open_origins
 from findna.data.overlap import ONE_IN, WORD, Novelty, WordSet
 from findna.errors import ConfigError, InputError, OutputError
-from findna.io.files import publish, raise_output_error, sha256, write_atomic
+from findna.io.files import replacing, sha256, write_atomic
 from findna.io.ids import IdSet
 from findna.region import Region
 from findna.sequence import Codes, N, decode, reverse_complement
@@ -314,18 +313,10 @@ class _FastaWriter:
 @contextmanager
 def _fasta(path: Path) -> Iterator[_FastaWriter]:
     """A FASTA file that gets its name when it is whole."""
-    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temp.open("wb") as raw, ExitStack() as stack:
-            is_gzip = path.name.endswith(".gz")
-            packed = gzip.GzipFile("", "wb", _LEVEL, raw, mtime=0) if is_gzip else None
-            yield _FastaWriter(stack.enter_context(packed) if packed else raw)
-        publish(temp, path)
-    except OSError as error:
-        raise_output_error(error, path)
-    finally:
-        with suppress(OSError):
-            temp.unlink()
+    with replacing(path) as temp, temp.open("wb") as raw, ExitStack() as stack:
+        is_gzip = path.name.endswith(".gz")
+        packed = gzip.GzipFile("", "wb", _LEVEL, raw, mtime=0) if is_gzip else None
+        yield _FastaWriter(stack.enter_context(packed) if packed else raw)
 
 
 def _factors(origins: Sequence[Origin], weights: Mapping[str, float]) -> list[float]:

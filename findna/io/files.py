@@ -36,17 +36,28 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a small file at once; text as UTF-8."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside a file to write to; what is there at the end becomes the file, and nothing does after an error.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
     temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temp.write_bytes(content.encode() if isinstance(content, str) else content)
+        yield temp
         publish(temp, path)
     except OSError as error:
         raise_output_error(error, path)
     finally:
         with suppress(OSError):
             temp.unlink()
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a small file at once; text as UTF-8."""
+    with replacing(path) as temp:
+        temp.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def free_bytes(folder: Path) -> int:

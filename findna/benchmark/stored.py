@@ -1,0 +1,29 @@
+"""What the JSON files of the benchmarks have in common: each says its schema."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from findna.errors import TableError
+
+
+def read_stored(path: Path, *, schema: str, what: str) -> dict[str, Any]:
+    """The content of a JSON file that says this schema.
+
+    Args:
+        path: The file.
+        schema: What it must say.
+        what: What it is then, for a message, as "benchmark result".
+
+    Raises:
+        TableError: It cannot be read, is damaged, or is another file.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise TableError(f"cannot be read: {error.strerror}", path=path) from error
+    except ValueError as error:
+        raise TableError(f"is no {what}: {error}", path=path) from error
+    if not isinstance(content, dict) or content.get("schema") != schema:
+        raise TableError(f"is no {what}: it does not say schema {schema!r}", path=path)
+    return content
