@@ -313,8 +313,12 @@ POOLS = ("mean", "cls", "max", "min", "sd")
 """What is made of the hidden states of a sequence; several are joined in the order in which they are named."""
 
 
-def parse_pools(text: str) -> tuple[str, ...]:
+def parse_pools(text: str, *, also: Sequence[str] = ()) -> tuple[str, ...]:
     """The pools of a comma list.
+
+    Args:
+        text: As in mean,sd.
+        also: What else may be in the list.
 
     Raises:
         ConfigError: One is not known, or there twice.
@@ -322,9 +326,9 @@ def parse_pools(text: str) -> tuple[str, ...]:
     >>> parse_pools("mean,cls")
     ('mean', 'cls')
     """
-    pools = tuple(text.split(","))
-    if not set(pools) <= set(POOLS) or len(set(pools)) < len(pools):
-        raise ConfigError(f"pool must be one or more of {', '.join(POOLS)}, separated by commas, not {text!r}")
+    pools, known = tuple(text.split(",")), (*POOLS, *also)
+    if not set(pools) <= set(known) or len(set(pools)) < len(pools):
+        raise ConfigError(f"pool must be one or more of {', '.join(known)}, separated by commas, not {text!r}")
     return pools
 
 

@@ -16,6 +16,7 @@ from findna_cli.options import (
     Precision,
     Quiet,
     Threads,
+    not_empty,
     set_threads,
     split_names,
 )
@@ -29,9 +30,12 @@ Pool = Annotated[
     str, typer.Option("--pool", help="What frozen vectors are made of: mean, sd, max, min, cls, or several.")
 ]
 Blocks = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--blocks", help="After how many blocks they are read, as 5,10,20; else after all.", show_default=False
+        "--blocks",
+        help="After how many blocks they are read, as 5,10,20; else after all.",
+        show_default=False,
+        callback=not_empty,
     ),
 ]
 
@@ -66,7 +70,7 @@ def run(
         ),
     ] = None,
     pool: Pool = "mean",
-    blocks: Blocks = "",
+    blocks: Blocks = None,
     strand: Strand = "both",
     preset: Annotated[
         str, typer.Option("--preset", help="Recipe of the fine-tuning, as of findna finetune.")
@@ -104,7 +108,7 @@ def run(
         seeds=seeds,
         limit=limit,
         limit_test=limit_test or limit,
-        read_out=ReadOut(pool, blocks, strand),
+        read_out=ReadOut(pool, blocks or "", strand),
         finetune=dataclasses.replace(recipe, epochs=epochs) if epochs else recipe,
         with_plots=with_plots,
         command=command_line(),
@@ -337,7 +341,7 @@ def study(
     limit: Annotated[int, typer.Option("--limit", min=0, help="Most training sequences of a set; 0 is all.")] = 2000,
     limit_valid: Annotated[int, typer.Option("--limit-valid", min=0, help="Most validation sequences.")] = 1000,
     pool: Pool = "mean",
-    blocks: Blocks = "",
+    blocks: Blocks = None,
     strand: Strand = "both",
     device: Device = "auto",
     precision: Precision = "auto",
@@ -385,7 +389,7 @@ def study(
         seeds=seeds,
         limit=limit,
         limit_valid=limit_valid,
-        read_out=ReadOut(pool, blocks, strand),
+        read_out=ReadOut(pool, blocks or "", strand),
         command=command_line(),
     )
     runs = []

@@ -35,6 +35,7 @@ from findna_cli.options import (
     Strand,
     Threads,
     Workers,
+    not_empty,
     parse_flags,
     set_threads,
 )
@@ -64,9 +65,14 @@ def embed(
     ] = "mean",
     layer: Annotated[int, typer.Option("--layer", help="Layer to read; 0 is the stem, -1 the last.")] = -1,
     blocks: Annotated[
-        str,
-        typer.Option("--blocks", help="After how many blocks to read instead, as 5,10,15,20.", show_default=False),
-    ] = "",
+        str | None,
+        typer.Option(
+            "--blocks",
+            help="After how many blocks to read instead, as 5,10,15,20.",
+            show_default=False,
+            callback=not_empty,
+        ),
+    ] = None,
     window: Annotated[int, typer.Option("--window", help="Bases in a window; 0 is the model's own.")] = 0,
     stride: Annotated[int, typer.Option("--stride", help="Bases between windows; 0 is the window.")] = 0,
     strand: Strand = "bed",
@@ -102,20 +108,20 @@ def embed(
     """
     import os
 
-    from findna.config import EmbedConfig
+    from findna.config import EmbedConfig, parse_pools
     from findna.io.options import InputOptions
     from findna.job import EmbedJob
     from findna.models.store import DEFAULT
     from findna.shard import Shard
 
-    pools = pool.split(",")
+    pools = parse_pools(pool, also=("tokens",))
     in_vector = [name for name in pools if name not in ("cls", "tokens")]
     config = EmbedConfig(
         pool=",".join(in_vector) or ("cls" if "cls" in pools else "mean"),
         with_cls="cls" in pools and bool(in_vector),
         with_tokens="tokens" in pools,
         layer=layer,
-        blocks=blocks,
+        blocks=blocks or "",
         window=window,
         stride=stride,
         strand=strand,

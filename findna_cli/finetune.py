@@ -94,6 +94,7 @@ def finetune(
     from findna.train.finetune import finetune as run
     from findna.train.objectives import summary_line
     from findna.train.task_plan import load_splits, make_task_plan, resume_task_plan
+    from findna.train.tuner import check_teacher
     from findna_cli.console import Every, progress, say, write_report
     from findna_cli.pretrain import parse_duration
 
@@ -117,8 +118,9 @@ def finetune(
     set_threads(threads, deterministic=deterministic)
     place = pick_device(device)
     kind = pick_precision(precision, place)
-    train, held_out, tested = load_splits(plan)
     teacher = load_model(plan.model)
+    check_teacher(plan.config, teacher.network)
+    train, held_out, tested = load_splits(plan)
     what = f"{len(train.classes)} classes" if train.classes else "one value a sequence"
     say(
         f"{len(train):,} sequences to train on, {len(held_out):,} to validate"

@@ -16,6 +16,20 @@ MAX_THREADS = 1024
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+
+def not_empty(text: str | None) -> str | None:
+    """What a flag was given, None where it was not; an empty text is a mistake of the command line."""
+    if text == "":
+        raise typer.BadParameter("is empty; leave the flag out for its default")
+    return text
+
+
+def _no_stdout(path: Path | None) -> Path | None:
+    if path == Path("-"):
+        raise typer.BadParameter("give the name of a file: stdout is for the results")
+    return path
+
+
 Inputs = Annotated[
     list[str],
     typer.Argument(help="FASTA, FASTQ, BED, narrowPeak, BAM or CRAM files, '-' for stdin, or chrom:start-end."),
@@ -91,7 +105,10 @@ Holdout = Annotated[
     ),
 ]
 Json = Annotated[
-    Path | None, typer.Option("--json", help="Write a machine-readable report to this file.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--json", help="Write a machine-readable report to this file.", show_default=False, callback=_no_stdout
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 
@@ -162,7 +179,8 @@ def config_flags(config: type, *, without: tuple[str, ...] = ()) -> Callable[[Co
             kind: Any = types[field.name] if types[field.name] in (int, float, bool) else str
             name = field.name.replace("_", "-")
             flag = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
-            option = typer.Option(flag, help=texts[field.name], show_default=False)
+            callback = not_empty if kind is str else None
+            option = typer.Option(flag, help=texts[field.name], show_default=False, callback=callback)
             hint = operator.getitem(Annotated, (kind | None, option))
             flags.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint))
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + flags

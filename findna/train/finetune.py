@@ -30,7 +30,7 @@ from findna.train.log import Log
 from findna.train.objectives import balanced_weights, figures_by_kind, fit_temperatures
 from findna.train.probe import fit_probe
 from findna.train.schedule import learning_rate
-from findna.train.tuner import Split, Tuner, make_network, settings_of
+from findna.train.tuner import Split, Tuner, check_teacher
 
 COLUMNS = (
     "step",
@@ -145,7 +145,7 @@ def finetune(
     _check(splits)
     if config.class_weights == "balanced":
         balanced_weights(train)  # before anything is made
-    settings_of(config, make_network(config, teacher.network).config, train)
+    check_teacher(config, teacher.network)
     _open_folder(out, resume=resume)
     facts = _facts(config, splits, teacher=teacher, precision=precision)
     if resume:

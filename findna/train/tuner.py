@@ -42,11 +42,11 @@ STANDARD_WINDOWS = 4096
 """So many training windows give the center and scale of the features when all weights are trained."""
 
 
-def settings_of(config: FinetuneConfig, model: ModelConfig, labelled: LabelledSet) -> TaskSettings:
-    """What a config makes of a teacher and a training split.
+def window_of(config: FinetuneConfig, model: ModelConfig) -> int:
+    """Bases of a window.
 
     Raises:
-        ConfigError: The window is longer than the teacher's rings, or there are no such blocks.
+        ConfigError: It is longer than the teacher's rings.
     """
     n_class_tokens = model.n_class_tokens if config.class_tokens else 0
     longest = max((model.extended_len or model.max_len) - n_class_tokens, config.extend)
@@ -55,12 +55,33 @@ def settings_of(config: FinetuneConfig, model: ModelConfig, labelled: LabelledSe
         raise ConfigError(
             f"--window {window}: the teacher's rings hold {longest} bases; --extend {window} adds blocks for more"
         )
+    return window
+
+
+def check_teacher(config: FinetuneConfig, teacher: Encoder) -> None:
+    """Hold a recipe against a teacher, before any data is read.
+
+    Raises:
+        ConfigError: Its window is longer than the teacher's rings, or there are no such blocks, or none to add.
+    """
+    model = make_network(config, teacher).config
+    window_of(config, model)
+    parse_blocks(config.blocks, model.depth)
+
+
+def settings_of(config: FinetuneConfig, model: ModelConfig, labelled: LabelledSet) -> TaskSettings:
+    """What a config makes of a teacher and a training split.
+
+    Raises:
+        ConfigError: The window is longer than the teacher's rings, or there are no such blocks.
+    """
+    window = window_of(config, model)
     return TaskSettings(
         objective=labelled.objective,
         classes=labelled.classes,
         pools=config.pools,
         blocks=parse_blocks(config.blocks, model.depth),
-        n_class_tokens=n_class_tokens,
+        n_class_tokens=model.n_class_tokens if config.class_tokens else 0,
         window=window,
         stride=window,
     )

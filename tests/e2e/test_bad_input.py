@@ -257,8 +257,11 @@ def test_an_output_is_never_an_input(write: Write, genome: Path, model: Path) ->
 MISTAKES = {
     "no such option": (("--nope",), "No such option"),
     "a word for a number": (("--layer", "x"), "Invalid value for '--layer'"),
-    "pool": (("--pool", "median"), "pool must be one or more of mean, cls, max, min, sd"),
+    "pool": (("--pool", "median"), "pool must be one or more of mean, cls, max, min, sd, tokens, separated"),
+    "no pool": (("--pool", ""), "pool must be one or more of mean, cls, max, min, sd, tokens, separated"),
     "pool twice": (("--pool", "mean,mean"), "pool must be one or more of mean, cls, max, min, sd"),
+    "no blocks": (("--blocks", ""), "'--blocks': is empty; leave the flag out for its default"),
+    "report to stdout": (("--json", "-"), "'--json': give the name of a file: stdout is for the results"),
     "blocks": (("--blocks", "5,3"), "blocks must be rising numbers separated by commas"),
     "no such block": (("--blocks", "5,99"), "blocks 5,99: the network has"),
     "blocks and layer": (("--blocks", "1", "--layer", "1"), "blocks 1 and layer 1 both say where to read"),

@@ -68,6 +68,8 @@ def test_faults_are_told(gue: Path, model: Path) -> None:
     assert "did you mean tf/0" in call(*benchmark("--task", "tf/O")).err
     for args in (("--mode", "prob"), ("--task", "tf/O"), ("--preset", "papr"), ("--strand", "+"), ("--blocks", "2,1")):
         assert call(*benchmark(*args)).code == 2
+    for args in (("--blocks", ""), ("--pool", "")):
+        assert call(*benchmark(*args)).code == 2
     assert call("benchmark", "run", "gue", "--data", "absent").code == 1
     (gue / "tf/0/test.csv").write_text("sequence,label\nACGT,0\nACGT,7\n")
     done = call(*benchmark("--mode", "kmer", "--model", model))

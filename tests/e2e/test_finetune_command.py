@@ -143,6 +143,8 @@ BAD = {
         2,
         "--valid-fraction 1.5 must lie between 0 and 1",
     ),
+    "no blocks": (["finetune", "train.csv", "--blocks", ""], 2, "'--blocks': is empty; leave the flag out"),
+    "block of no teacher, before the data": (["finetune", "none.csv", "--blocks", "99"], 2, "the network has 12"),
     "window": (["finetune", "train.csv", "--window", 90], 2, "--window 90: the teacher's rings hold 50 bases"),
     "absent": (["finetune", "none.csv"], 1, "file none.csv: no such file or directory"),
     "unknown class": (
