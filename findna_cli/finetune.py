@@ -7,12 +7,14 @@ import typer
 
 from findna.config import FINETUNE_PRESETS, OBJECTIVES, FinetuneConfig
 from findna_cli.options import (
+    CheckpointEvery,
     Deterministic,
     Device,
     Genome,
     Json,
     Precision,
     Quiet,
+    ResumeRun,
     Threads,
     config_flags,
     set_threads,
@@ -68,10 +70,8 @@ def finetune(
             "--class-names", help="Names of the labels: a file of label and name, or a comma list.", show_default=False
         ),
     ] = "",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out, with its inputs and flags.")
-    ] = False,
-    checkpoint_every: Annotated[str, typer.Option("--checkpoint-every", help="Time between checkpoints.")] = "5m",
+    resume: ResumeRun = False,
+    checkpoint_every: CheckpointEvery = "5m",
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = 0,

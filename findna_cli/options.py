@@ -61,6 +61,10 @@ ReferenceBases = Annotated[
 ]
 OnError = Annotated[str, typer.Option("--on-error", help="fail, or skip: list a bad record in the output and go on.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a partial run.")]
+ResumeRun = Annotated[
+    bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out, with its inputs and flags.")
+]
+CheckpointEvery = Annotated[str, typer.Option("--checkpoint-every", help="Time between checkpoints.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print counts, sizes, problems and a time estimate; write nothing.")

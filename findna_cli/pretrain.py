@@ -10,6 +10,7 @@ import typer
 from findna.config import PRESETS, PretrainConfig
 from findna.errors import ConfigError
 from findna_cli.options import (
+    CheckpointEvery,
     Deterministic,
     Device,
     Genome,
@@ -17,6 +18,7 @@ from findna_cli.options import (
     Json,
     Precision,
     Quiet,
+    ResumeRun,
     Threads,
     config_flags,
     n_cpus,
@@ -56,9 +58,7 @@ def pretrain(
     time_budget: Annotated[
         str, typer.Option("--time-budget", help="Fit the run into this time, e.g. 90s, 24m, 3h.", show_default=False)
     ] = "",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out, with its inputs and flags.")
-    ] = False,
+    resume: ResumeRun = False,
     start_from: Annotated[
         Path | None,
         typer.Option(
@@ -72,7 +72,7 @@ def pretrain(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file of an --export that exists.")] = False,
-    checkpoint_every: Annotated[str, typer.Option("--checkpoint-every", help="Time between checkpoints.")] = "5m",
+    checkpoint_every: CheckpointEvery = "5m",
     n_reports: Annotated[
         int, typer.Option("--n-reports", min=1, help="How often to measure the held-out windows.")
     ] = 20,
