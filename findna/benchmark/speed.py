@@ -5,7 +5,9 @@ ratio within one run is not. FLOPs are the model's: 2 x parameters a base forwar
 a step of pretraining (student and teacher); what is computed twice is not counted twice.
 """
 
+import ctypes
 import platform
+import re
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +42,8 @@ from findna.train.tuner import Tuner
 SCHEMA = "findna-speed/1"
 LENGTHS = (100, 250, 500, 1000, 2000, 4096, 8192)
 MIXED = (100, 1000)
+BATCHES = 4
+"""A forward is timed with so many times the bases of a batch, too, and with one sequence alone."""
 PRODUCT_POSITIONS = 8192
 """Positions in one matrix product of the limit."""
 EMBED_BATCHES = 4
@@ -62,6 +66,7 @@ class Variant:
         precision: Its name.
         lengths: Bases of the sequences, as text.
         n_bases: Bases that one run goes through.
+        batch: Bases that go through the network at a time.
         flops: Of one run.
         run: Does it once.
     """
@@ -70,6 +75,7 @@ class Variant:
     precision: str
     lengths: str
     n_bases: int
+    batch: int
     flops: float
     run: Run
 
@@ -115,7 +121,8 @@ def measure_speed(
         on_done: Told each size before it is timed.
 
     Returns:
-        What `--json` writes: machine, settings, and `rows`, one a variant: size, what, precision, lengths,
+        What `--json` writes: machine, settings, and `rows`, one a variant: size, what, precision, lengths, batch,
+        memory_bytes (that a run takes beside weights and inputs; None where the system does not say),
         bases_per_second, gflops (of the model), share (of the best products' rate in that precision; None of
         the limit itself and of other networks), cost (of forward and embed: time a base, that of a forward of
         sequences of 1,000 bases being 1; of embed it is 1 over the share of the time that the network is busy) and
@@ -145,8 +152,9 @@ def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[
     timed += _naive(size, config, device)
     for name in config.precisions:
         timed += _bert(config, name, device)
+    memory = [_memory(variant.run, device) for variant in timed]
     best = [float("inf")] * len(timed)
-    for _ in range(config.rounds + 1):  # one more, for the first allocates
+    for _ in range(config.rounds):
         for index, variant in enumerate(timed):
             best[index] = min(best[index], _seconds(variant.run, device))
     rates = [variant.flops / seconds for variant, seconds in zip(timed, best, strict=True)]
@@ -156,6 +164,7 @@ def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[
                 rate
                 for variant, rate in zip(timed, rates, strict=True)
                 if (variant.what, variant.precision, variant.lengths) == (what, name, lengths)
+                and variant.batch in (PRODUCT_POSITIONS, config.n_bases)
             )
             for name in config.precisions
         }
@@ -167,13 +176,15 @@ def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[
             "what": variant.what,
             "precision": variant.precision,
             "lengths": variant.lengths,
+            "batch": variant.batch,
+            "memory_bytes": n_bytes,
             "bases_per_second": variant.n_bases / seconds,
             "gflops": rate / 1e9,
             "share": None if variant.what in ("products", BERT) else rate / limits[variant.precision],
             "cost": units[variant.precision] / rate if variant.what in ("forward", "embed") else None,
             "kernels": _kernels(size, variant, device),
         }
-        for variant, seconds, rate in zip(timed, best, rates, strict=True)
+        for variant, seconds, rate, n_bytes in zip(timed, best, rates, memory, strict=True)
         if variant.what != "products" or rate == limits[variant.precision]
     ]
 
@@ -192,12 +203,16 @@ def variants(size: str, precision: Precision, config: SpeedConfig, device: torch
     network = initialise(ChordMixer(model), 0).for_inference(device=device, precision=precision)
     for is_row_major in (True, False):
         run = products(model, precision.products, device=device, is_row_major=is_row_major)
-        yield Variant("products", precision.name, "", PRODUCT_POSITIONS, n_flops * PRODUCT_POSITIONS, run)
-    mixed = mixed_lengths(config.n_bases)
-    for name, lengths in [(str(n), [n] * (config.n_bases // n)) for n in LENGTHS] + [(f"{MIXED[0]}-{MIXED[1]}", mixed)]:
+        yield Variant(
+            "products", precision.name, "", PRODUCT_POSITIONS, PRODUCT_POSITIONS, n_flops * PRODUCT_POSITIONS, run
+        )
+    forwards = [(length, config.n_bases) for length in LENGTHS] + [(1000, 1000), (1000, BATCHES * config.n_bases)]
+    batches = [(str(length), batch, [length] * (batch // length)) for length, batch in forwards]
+    batches.append((f"{MIXED[0]}-{MIXED[1]}", config.n_bases, mixed_lengths(config.n_bases)))
+    for name, batch, lengths in batches:
         n_bases = sum(lengths)
         run = _forward(network, lengths, precision, device)
-        yield Variant("forward", precision.name, name, n_bases, n_flops * n_bases, run)
+        yield Variant("forward", precision.name, name, n_bases, batch, n_flops * n_bases, run)
     yield _embedding(model, precision, device, n_bases=config.n_bases)
     if config.with_training:
         yield _pretraining(size, precision, device, n_sequences=config.n_bases // 1000)
@@ -257,7 +272,8 @@ def _naive(size: str, config: SpeedConfig, device: torch.device) -> Iterator[Var
             naive_forward(network, part)
 
     n_bases = 1000 * n_sequences
-    yield Variant("naive forward", "fp32", "1000", n_bases, 2.0 * SIZES[size].n_parameters * n_bases, run)
+    n_flops = 2.0 * SIZES[size].n_parameters * n_bases
+    yield Variant("naive forward", "fp32", "1000", n_bases, 1000 * NAIVE_SEQUENCES, n_flops, run)
 
 
 def _bert(config: SpeedConfig, precision: str, device: torch.device) -> Iterator[Variant]:
@@ -278,7 +294,8 @@ def _bert(config: SpeedConfig, precision: str, device: torch.device) -> Iterator
         for part in torch.split(tokens, NAIVE_SEQUENCES):
             network(part)
 
-    yield Variant(BERT, precision, "1000", 1000 * n_sequences, 2.0 * n_parameters * tokens.numel(), run)
+    n_bases = 1000 * n_sequences
+    yield Variant(BERT, precision, "1000", n_bases, 1000 * NAIVE_SEQUENCES, 2.0 * n_parameters * tokens.numel(), run)
 
 
 def _forward(network: ChordMixer, lengths: Sequence[int], precision: Precision, device: torch.device) -> Run:
@@ -301,7 +318,9 @@ def _embedding(model: ModelConfig, precision: Precision, device: torch.device, *
     file.write(f">contig\n{decode(_sequences([n_bases])[0])}\n")
     file.flush()
     run = partial(_embed_file, embedder, file)
-    return Variant("embed", precision.name, "1000", n_bases, 2.0 * model.n_parameters * n_bases, run)
+    return Variant(
+        "embed", precision.name, "1000", n_bases, config.batch_bases, 2.0 * model.n_parameters * n_bases, run
+    )
 
 
 def _embed_file(embedder: Embedder, file: IO[str]) -> None:
@@ -321,6 +340,7 @@ def _pretraining(size: str, precision: Precision, device: torch.device, *, n_seq
         precision.name,
         "1000",
         n_bases,
+        n_bases,
         flops,
         lambda: trainer.update(portion, rate=1e-5, momentum=0.996),
     )
@@ -337,7 +357,13 @@ def _finetuning(model: ModelConfig, precision: Precision, device: torch.device, 
     n_bases = 1000 * n_sequences
     flops = 6.0 * model.n_parameters * n_bases
     return Variant(
-        "fine-tuning step", precision.name, "1000", n_bases, flops, lambda: tuner.update(batch, step=0, rate=1e-5)
+        "fine-tuning step",
+        precision.name,
+        "1000",
+        n_bases,
+        n_bases,
+        flops,
+        lambda: tuner.update(batch, step=0, rate=1e-5),
     )
 
 
@@ -358,6 +384,32 @@ def _seconds(run: Run, device: torch.device) -> float:
     return time.perf_counter() - began
 
 
+def _memory(run: Run, device: torch.device) -> int | None:
+    """Bytes that a first run takes at its peak, beside what lay there before."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # glibc gives back what an earlier run left it
+        Path("/proc/self/clear_refs").write_text("5")  # Linux counts the peak from here
+        before = _status("VmRSS")
+        run()
+        return _status("VmHWM") - before
+    except (OSError, AttributeError, TypeError):  # another system, or another library of its
+        run()
+        return None
+
+
+def _status(name: str) -> int:
+    """Bytes of this process that Linux tells under that name."""
+    found = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if found is None:
+        raise OSError(f"/proc/self/status has no {name}")
+    return 1024 * int(found[1])
+
+
 def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
@@ -371,13 +423,15 @@ def speed_table(report: dict[str, Any]) -> str:
         f"{report['threads']} threads, native bf16: {'yes' if report['native_bf16'] else 'no'}; "
         f"best of {report['rounds']} rounds, {report['n_bases']:,} bases a batch",
         "",
-        "| size | what | precision | lengths | bases/s | GFLOP/s | share of the products' rate | time a base |",
-        "|---|---|---|---|---:|---:|---:|---:|",
+        "| size | what | precision | lengths | batch | bases/s | GFLOP/s | share of the products' rate | time a base | "
+        "MB |",
+        "|---|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in report["rows"]:
         share, cost = ("" if row[name] is None else f"{row[name]:.2f}" for name in ("share", "cost"))
+        memory = "" if row["memory_bytes"] is None else f"{row['memory_bytes'] / 1e6:,.0f}"
         lines.append(
-            f"| {row['size']} | {row['what']} | {row['precision']} | {row['lengths']} | "
-            f"{row['bases_per_second']:,.0f} | {row['gflops']:,.0f} | {share} | {cost} |"
+            f"| {row['size']} | {row['what']} | {row['precision']} | {row['lengths']} | {row['batch']:,} | "
+            f"{row['bases_per_second']:,.0f} | {row['gflops']:,.0f} | {share} | {cost} | {memory} |"
         )
     return "\n".join(lines)

@@ -1,5 +1,7 @@
 """The speed table: its naive forward is the network, its rows are all there, its shares add up. Nothing is timed."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -42,7 +44,9 @@ def test_mixed_lengths_fill_a_batch_and_no_more():
 def test_every_variant_has_a_row_and_its_share_is_of_the_products():
     config = SpeedConfig(sizes=("tiny",), precisions=("fp32",), n_bases=max(LENGTHS), rounds=1)
     report = measure_speed(config, device=CPU)
-    rows = {(row["what"], row["lengths"]): row for row in report["rows"]}
+    batches = [row["batch"] for row in report["rows"] if (row["what"], row["lengths"]) == ("forward", "1000")]
+    assert batches == [8192, 1000, 4 * 8192]
+    rows = {(row["what"], row["lengths"]): row for row in report["rows"] if row["batch"] in (8192, 8000)}
     forwards = {lengths for what, lengths in rows if what == "forward"}
     assert forwards == {*map(str, LENGTHS), "100-1000"}
     assert {"products", "naive forward", "embed", "pretraining step", "fine-tuning step"} <= {what for what, _ in rows}
@@ -51,6 +55,9 @@ def test_every_variant_has_a_row_and_its_share_is_of_the_products():
         if row["cost"] is not None:
             unit = rows["forward", "1000"]["bases_per_second"]
             assert row["cost"] == pytest.approx(unit / row["bases_per_second"])
+    if sys.platform == "linux":
+        small, large = (row["memory_bytes"] for row in report["rows"] if row["batch"] in (1000, 4 * 8192))
+        assert 4 * 32768 * SIZES["tiny"].channels < large < 100 * small
     limit = rows["products", ""]["gflops"]
     for (what, _), row in rows.items():
         if row["share"] is not None:
