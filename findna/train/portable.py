@@ -111,6 +111,7 @@ def import_run(path: Path, out: Path, *, precision: Precision, job: str = "") ->
             moments[f"step.{parameter}"] = torch.zeros(())
     step = int(state.pop("step"))
     del state["sha256"]
+    state["fingerprint"].pop("stream", None)
     state["fingerprint"] |= precision.facts()
     out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(out / "checkpoints", step, tensors | moments, {**state, "rewarm_from": step})

@@ -23,6 +23,7 @@ def test_a_device_that_is_not_here_is_refused_in_one_line(name):
 def test_auto_precision_is_bf16_only_where_the_device_has_it():
     cpu = torch.device("cpu")
     assert pick_precision("fp32", cpu) == FP32
+    assert pick_precision("bf16", cpu).facts() == {"products": "bfloat16"}
     assert pick_precision("bf16-stream", cpu).facts() == {"products": "bfloat16", "stream": "bfloat16"}
     assert pick_precision("auto", cpu) == (BF16 if has_native_bf16(cpu) else FP32)
     assert not has_native_bf16(torch.device("meta"))
