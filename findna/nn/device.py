@@ -17,11 +17,9 @@ class Precision(NamedTuple):
     stream: torch.dtype
 
     def facts(self) -> dict[str, str]:
-        """What a run's record says of it."""
-        return {
-            "products": str(self.products).removeprefix("torch."),
-            "stream": str(self.stream).removeprefix("torch."),
-        }
+        """What a run's record says of it; of a stream in float32, nothing."""
+        kinds = {"products": self.products} | ({"stream": self.stream} if self.stream != torch.float32 else {})
+        return {what: str(kind).removeprefix("torch.") for what, kind in kinds.items()}
 
 
 FP32 = Precision("fp32", torch.float32, torch.float32)

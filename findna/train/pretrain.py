@@ -614,11 +614,7 @@ def job_of(out: Path) -> str | None:
 def completed(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """A stored fingerprint with the defaults of settings that came after it was written."""
     config = PretrainConfig.from_dict(fingerprint["config"])
-    return {
-        "stream": "float32",
-        **fingerprint,
-        "config": {**dataclasses.asdict(config), "model": config.model.to_dict()},
-    }
+    return {**fingerprint, "config": {**dataclasses.asdict(config), "model": config.model.to_dict()}}
 
 
 def _require_equal(fingerprints: list[Any]) -> None:
