@@ -6,7 +6,7 @@ import math
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ from findna.train.sources import Sources
 SCHEMA = "findna-study/1"
 LOG = "study.json"
 UNTRAINED = "untrained"
-"""Name of the variant that is measured with the weights that a run begins with."""
+"""Names that begin so are measured with the weights that a run begins with."""
 N_ERRORS = 3.0
 """A difference of more standard errors than this is called one: a study makes many comparisons."""
 
 _OF_THE_STUDY = ("seed", "epochs", "n_windows")
+_READ_OUT = tuple(field.name for field in fields(ReadOut))
 _FIGURES = ("steps", "n_bases", "seconds", "valid_accuracy", "kmer_accuracy", "valid_mnm_loss", "effective_rank")
 
 
@@ -51,12 +52,19 @@ class Variant:
         config: The recipe; its seed is the run's.
         changes: Settings that depart from the study's recipe.
         model: A teacher that is there and is measured as it is, once, instead of a recipe.
+        read_out: Settings of `ReadOut` that depart from the study's.
     """
 
     name: str
     config: PretrainConfig
     changes: Mapping[str, Any]
     model: Model | None = None
+    read_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether it is measured with the weights that a run begins with."""
+        return self.name.startswith(UNTRAINED)
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
     """The variants of a TOML file: a table each, of settings that depart from `base`; an empty one is `base` itself.
 
     The first is what the others are compared with. `[untrained]` measures the weights that a run begins with, and a
-    table of `model = "..."` alone a teacher that is there.
+    table with `model = "..."` a teacher that is there. Any of them may name another pool, blocks or strand.
 
     Raises:
         TableError: The file cannot be read, is no TOML, or holds no table.
@@ -105,16 +113,21 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
             raise ConfigError(f"{path}, [{name}]: {own[0]} is the same for all variants; leave it out")
         if any(isinstance(value, dict) for value in changes.values()):
             raise ConfigError(f'{path}, [{name}]: holds a table; a name with a dot stands in quotes, ["alpha-0.5"]')
-        if name == UNTRAINED and changes:
-            raise ConfigError(f"{path}, [{name}]: is the study's own network before its training; leave it empty")
-        if "model" in changes and (len(changes) > 1 or not isinstance(changes["model"], str)):
+        read_out = {key: changes[key] for key in _READ_OUT if key in changes}
+        settings = {key: value for key, value in changes.items() if key not in read_out}
+        if not all(isinstance(value, str) for value in read_out.values()):
+            raise ConfigError(f"{path}, [{name}]: {', '.join(read_out)} must be texts in quotes")
+        if name.startswith(UNTRAINED) and settings:
+            raise ConfigError(f"{path}, [{name}]: is the study's own network before its training; it has no settings")
+        if "model" in settings and (len(settings) > 1 or not isinstance(settings["model"], str)):
             raise ConfigError(
                 f"{path}, [{name}]: model is a name or folder, and a teacher that is there has no settings"
             )
         try:
-            model = load_model(changes["model"]) if "model" in changes else None
-            config = replace(base, model=model.config) if model else base.changed(**changes)
-            variants.append(Variant(name, config, changes, model))
+            ReadOut(**read_out)
+            model = load_model(settings["model"]) if "model" in settings else None
+            config = replace(base, model=model.config) if model else base.changed(**settings)
+            variants.append(Variant(name, config, changes, model, read_out))
         except (ConfigError, TypeError) as error:
             raise ConfigError(f"{path}, [{name}]: {error}") from error
     return variants
@@ -159,7 +172,7 @@ def run_study(
     require_sklearn()
     for variant in variants:  # all that a score needs, before hours of training
         try:
-            parse_blocks(config.read_out.blocks, variant.config.model.depth)
+            parse_blocks(replace(config.read_out, **variant.read_out).blocks, variant.config.model.depth)
         except ConfigError as error:
             raise ConfigError(f"variant {variant.name}: {error}") from error
     try:
@@ -228,13 +241,13 @@ class _Study:
     def key(self, variant: Variant, recipe: PretrainConfig) -> str:
         """Of all that decides the figures of a run."""
         sets = {name: [split.sha256 for split in pair] for name, pair in self.sets.items()}
-        read_out = {name: value for name, value in asdict(self.config.read_out).items() if value}
+        read_out = {name: value for name, value in asdict(self._read_out(variant)).items() if value}
         return _digest({"network": self._network_key(variant, recipe), "sets": sets, **read_out})
 
     def measure(self, variant: Variant, recipe: PretrainConfig) -> dict[str, Any]:
         """The entry of a run in the log."""
         network, figures = self._network(variant, recipe)
-        scores = {name: self._score(network, *pair) for name, pair in self.sets.items()}
+        scores = {name: self._score(network, self._read_out(variant), *pair) for name, pair in self.sets.items()}
         return {
             "variant": variant.name,
             "seed": recipe.seed,
@@ -242,7 +255,7 @@ class _Study:
             "score": float(np.mean(list(scores.values()))),
             "scores": scores,
             **figures,
-            **asdict(self.config.read_out),
+            **asdict(self._read_out(variant)),
             "n": {name: [len(split) for split in pair] for name, pair in self.sets.items()},
             "config": variant.model.training.get("config", {}) if variant.model else _stored(recipe),
             "sources": variant.model.training.get("sources", {}) if variant.model else self.sources.summary,
@@ -257,12 +270,12 @@ class _Study:
             return variant.model.sha256
         windows = {**self.sources.summary, "files": list(self.sources.summary["files"].values())}
         where = {**self.precision.facts(), "device": self.device.type}
-        is_trained = variant.name != UNTRAINED
+        is_trained = not variant.is_untrained
         return _digest({"config": _departures(recipe), "is_trained": is_trained, "windows": windows, **where})
 
     def _network(self, variant: Variant, recipe: PretrainConfig) -> tuple[Encoder, dict[str, Any]]:
         """The teacher of a run, trained or found, with what it cost and how it is."""
-        if variant.name == UNTRAINED:
+        if variant.is_untrained:
             return initialise(make_encoder(recipe.model), recipe.seed), {}
         if variant.model:
             return variant.model.network, _figures(variant.model)
@@ -288,12 +301,15 @@ class _Study:
         model = load_model(str(folder))
         return model.network, _figures(model)
 
-    def _score(self, network: Encoder, train: LabelledSet, valid: LabelledSet) -> float:
+    def _read_out(self, variant: Variant) -> ReadOut:
+        return replace(self.config.read_out, **variant.read_out)
+
+    def _score(self, network: Encoder, read_out: ReadOut, train: LabelledSet, valid: LabelledSet) -> float:
         """AUROC on the validation split of a logistic regression on frozen vectors, its penalty chosen there too."""
         encoder = network.for_inference(device=self.device, precision=self.precision)
         first, second = (
             Data(
-                self.config.read_out.vectors(encoder, split.corpus, device=self.device, precision=self.precision),
+                read_out.vectors(encoder, split.corpus, device=self.device, precision=self.precision),
                 split.labels,
             )
             for split in (train, valid)

@@ -120,6 +120,20 @@ def test_another_pool_is_read_from_the_same_teacher(tmp_path, variants, tasks):
     assert load_model(str(folder)).config == MODEL
 
 
+def test_a_variant_may_be_read_in_another_way(tmp_path, tasks):
+    (tmp_path / "variants.toml").write_text('[untrained]\n[untrained-sd]\npool = "mean,sd"\n')
+    own = study(read_variants(tmp_path / "variants.toml", BASE), tasks, tmp_path / "own", seeds=1)
+    (wide,) = study(
+        read_variants(tmp_path / "variants.toml", BASE)[:1],
+        tasks,
+        tmp_path / "all",
+        seeds=1,
+        read_out=ReadOut("mean,sd"),
+    )
+    assert [run["pool"] for run in own] == ["mean", "mean,sd"]
+    assert own[1]["scores"] == wide["scores"] != own[0]["scores"]
+
+
 def test_other_data_or_settings_are_another_run(tmp_path, variants, tasks):
     out = tmp_path / "study"
     study(variants[1:2], tasks, out, seeds=1)
@@ -146,13 +160,15 @@ def test_a_teacher_that_is_there_is_measured_once_and_scores_as_the_run_that_mad
     ("text", "error", "message"),
     [
         ('[a]\nmodel = "findna-small"\nalpha = 1.0', ConfigError, r"\[a\]: model is a name or folder"),
+        ("[a]\npool = 3", ConfigError, r"\[a\]: pool must be texts in quotes"),
+        ('[a]\npool = "mode"', ConfigError, r"\[a\]: .*mode"),
         ("[a]\nmodel = 3", ConfigError, r"\[a\]: model is a name or folder"),
         ('[a]\nmodel = "no-such-model"', ModelError, "no-such-model"),
         ("[a]\nalhpa = 1", ConfigError, r"variants.toml, \[a\]: unknown settings alhpa"),
         ("[a]\nalpha = 2.0", ConfigError, r"\[a\]: alpha must lie in 0 to 1, not 2"),
         ('[a]\nalpha = "x"', ConfigError, r"\[a\]: "),
         ("[a]\nseed = 3", ConfigError, r"\[a\]: seed is the same for all variants"),
-        ("[untrained]\nalpha = 1.0", ConfigError, r"\[untrained\]: .* leave it empty"),
+        ("[untrained]\nalpha = 1.0", ConfigError, r"\[untrained\]: .* it has no settings"),
         ('["a/b"]\nalpha = 1.0', ConfigError, r"\[a/b\]: a slash"),
         ('[".."]\nalpha = 1.0', ConfigError, r"\[\.\.\]: a slash"),
         ("[a-0.5]\nalpha = 1.0", ConfigError, r"\[a-0\]: holds a table; a name with a dot stands in quotes"),
