@@ -119,6 +119,16 @@ def test_what_a_process_said_counts_even_if_the_launcher_ended_it_on_its_way_out
     assert capsys.readouterr().err == "findna: x.fa: is empty\n"
 
 
+def test_what_all_processes_said_is_told_once(tmp_path, capsys):
+    failures = {}
+    for rank in (0, 1):
+        path = tmp_path / f"{rank}.json"
+        assert record_failure("x.fa: is empty", {"FINDNA_LAUNCHED": "1", "TORCHELASTIC_ERROR_FILE": str(path)})
+        failures[rank] = ProcessFailure(rank, 1, 2, str(path))
+    assert _explain(failures, str(tmp_path)) == 2
+    assert capsys.readouterr().err == "findna: x.fa: is empty\n"
+
+
 def test_shares_are_even_and_whole():
     rng = np.random.default_rng(0)
     for n in (1, 2, 3, 8):
