@@ -138,16 +138,6 @@ def test_two_processes_give_what_one_gives(write: Write, genome: Path, model: Pa
     assert Path("out.tokens.h5").read_bytes() == Path("whole.tokens.h5").read_bytes()
 
 
-def test_a_fault_ends_several_processes_as_it_ends_one(write: Write, model: Path) -> None:
-    fasta = write("a.fa", "".join(f">s{i}\nACGTACGTT\n" for i in range(1000)) + ">s3\nAC\n")
-    flags = ["-m", model, "-o", "out.h5", "--precision", "fp32", "-t", 1]
-    result = call("embed", fasta, *flags, "--workers", 2)
-    assert result.code == 1
-    assert "record s3: the id was there before; ids must be unique; --on-error skip leaves it out" in result.err
-    assert call("embed", fasta, *flags, "--on-error", "skip", "--force").code == 0  # one process, and no spool in use
-    assert len(read(Path("out.h5")).x) == 1000
-
-
 def children(pid: int) -> list[int]:
     """Processes of a process that make cells."""
     path = Path(f"/proc/{pid}/task/{pid}/children")

@@ -55,7 +55,7 @@ def test_a_run_on_fasta_becomes_a_model(windows: Path, write: Write) -> None:
 
 
 def test_an_interrupted_run_resumes_bit_for_bit(windows: Path) -> None:
-    flags = ["pretrain", windows, *FLAGS, "--steps", 30]
+    flags = ["pretrain", windows, *FLAGS, "--steps", 20]
     assert call(*flags, "-o", "whole").code == 0
     n_before = 1
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
@@ -71,7 +71,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(windows: Path) -> None:
         assert "findna pretrain --resume --out parts" in error
         assert list(Path("parts/checkpoints").iterdir())
         n_before = n_lines(Path("parts/log.csv"))
-        assert n_before < 31
+        assert n_before < 21
     result = call("pretrain", "--resume", "-o", "parts", "-t", 1, "--precision", "fp32", "--n-reports", 2)
     assert result.code == 0, result.err
     for name in ("model.safetensors", "golden.json"):

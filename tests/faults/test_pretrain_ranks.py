@@ -101,16 +101,9 @@ def assert_same_curve(folder: Path, out: str, like: str = "one", n: int = STEPS)
                 assert float(row[name]) == pytest.approx(float(other[name]), rel=rel, abs=1e-12), (row["step"], name)
 
 
-def test_processes_killed_stopped_and_resumed_by_one_make_the_same_curve(folder: Path) -> None:
-    log, often = folder / "two/log.csv", ("--checkpoint-every", "0.01s", "--processes", "2")
-    process = start(folder, "two", *often)
-    wait_for(log, 5, process)
-    os.kill(pid_of(1, "two"), signal.SIGKILL)
-    lost = finish(process)
-    assert lost.returncode == 1
-    assert "findna: process 1 was ended by SIGKILL; --resume goes on from the last checkpoint" in lost.stderr
-    assert "Traceback" not in lost.stderr
-    process = start(folder, "two", *often, "--max-restarts", "1", "--resume", "")
+def test_processes_restarted_stopped_and_resumed_by_one_make_the_same_curve(folder: Path) -> None:
+    log = folder / "two/log.csv"
+    process = start(folder, "two", "--checkpoint-every", "0.01s", "--processes", "2", "--max-restarts", "1")
     wait_for(log, 15, process)
     os.kill(pid_of(0, "two"), signal.SIGKILL)
     time.sleep(0.5)
@@ -134,6 +127,17 @@ def test_what_a_user_can_mend_is_said_once(folder: Path) -> None:
     assert result.stderr.splitlines()[-1].startswith("findna: one: holds a run already; ")
     assert result.stderr.count("holds a run already") == 1
     assert result.stderr.count("findna: ") == 1
+
+
+@pytest.mark.slow
+def test_a_run_without_restarts_says_which_process_was_lost(folder: Path) -> None:
+    process = start(folder, "lost", "--processes", "2")
+    wait_for(folder / "lost/log.csv", 2, process)
+    os.kill(pid_of(1, "lost"), signal.SIGKILL)
+    result = finish(process)
+    assert result.returncode == 1
+    assert "findna: process 1 was ended by SIGKILL; --resume goes on from the last checkpoint" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.slow
