@@ -14,6 +14,7 @@ import pytest
 from command import Table, call, embedded, left_behind, n_lines, read
 from test_embed_outputs import OFTEN, rows, same
 
+pytestmark = pytest.mark.early
 Write = Callable[..., Path]
 
 

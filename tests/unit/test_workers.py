@@ -16,6 +16,8 @@ from findna.nn.chordmixer import ChordMixer, initialise
 from findna.record import Record
 from findna.workers import Workers
 
+pytestmark = pytest.mark.early
+
 
 class Sink:
     """Keeps the tokens."""
