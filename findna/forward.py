@@ -2,8 +2,9 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ CELL_BATCHES = 4
 
 Spans = Sequence[tuple[int, int]]
 Item = Record | InputError
+One = TypeVar("One")
 
 
 class Grid:
@@ -165,15 +167,14 @@ class Forward:
             items: Records, and in their places the faults of those that are to be skipped.
             on_own: Takes the hidden states of every batch, those of each window's own bases.
         """
-        works = ((work, self._launch(work, on_own)) for work in ahead(self._works(items)))
-        if self.device.type == "cuda":
-            works = (one for one, _ in itertools.pairwise(itertools.chain(works, [None])) if one)
-        for work, values in works:
-            if values is not None:
-                values.take(work.pieces)
-                continue
-            slots = [item for item in work.done if isinstance(item, Joined)]
-            yield slots, [item for item in work.done if isinstance(item, InputError)]
+        with closing(ahead(self._works(items))) as works:  # type: ignore[type-var]
+            launched = ((work, self._launch(work, on_own)) for work in works)
+            for work, values in one_behind(launched) if self.device.type == "cuda" else launched:
+                if values is not None:
+                    values.take(work.pieces)
+                    continue
+                slots = [item for item in work.done if isinstance(item, Joined)]
+                yield slots, [item for item in work.done if isinstance(item, InputError)]
 
     def _works(self, items: Iterable[Item]) -> Iterator[_Work]:
         stream = iter(items)
@@ -245,7 +246,7 @@ class Forward:
             (start + piece.window.own_start - piece.window.start, start + len(piece.codes))
             for start, piece in zip(rings[:-1].tolist(), work.pieces, strict=True)
         ]
-        tensors = [tensor.to("cpu", non_blocking=True) for tensor in self._readout.read(hidden, rings, own)]
+        tensors = [tensor.to("cpu", non_blocking=hidden.is_cuda) for tensor in self._readout.read(hidden, rings, own)]
         if on_own is not None:
             on_own([hidden[start:end] for start, end in own])
         return _Values(tensors, torch.cuda.current_stream(self.device).record_event() if hidden.is_cuda else None)
@@ -266,6 +267,25 @@ class _Values(NamedTuple):
             n_own = piece.window.end - piece.window.own_start
             for pool, values in zip(piece.slot.pools[piece.strand], arrays, strict=True):
                 pool.add(values[index], n_own)
+
+
+def one_behind(items: Iterable[One]) -> Iterator[One]:
+    """Yield each item when the next has been begun; a fault of the input after those that came before it.
+
+    >>> list(one_behind("abc"))
+    ['a', 'b', 'c']
+    """
+    last: list[One] = []
+    fault: InputError | None = None
+    try:
+        for item in items:
+            yield from last
+            last = [item]
+    except InputError as error:
+        fault = error
+    yield from last
+    if fault is not None:
+        raise fault
 
 
 def write_rows(

@@ -61,7 +61,7 @@ class Job(ABC):
         out: The output; "-" is stdout, TSV only.
         options: How inputs become records.
         device: auto, cpu, cuda, ...
-        precision: auto, fp32 or bf16.
+        precision: auto, or of `findna.nn.device.PRECISIONS`.
         output_format: h5, tsv, parquet or npy.
         on_error: "fail" ends the run at a record's fault, "skip" lists the record as skipped.
         resume: Continue a partial run.

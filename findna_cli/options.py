@@ -69,7 +69,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an existing output
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print counts, sizes, problems and a time estimate; write nothing.")
 ]
-BatchBases = Annotated[int, typer.Option("--batch-bases", min=0, help="Bases in a batch; 0: 16,384, on a GPU 262,144.")]
+BatchBases = Annotated[int, typer.Option("--batch-bases", min=0, help="Bases in a batch; 0: 16,384, on a GPU 131,072.")]
 ModelName = Annotated[
     str,
     typer.Option(

@@ -8,7 +8,6 @@ a step of pretraining (student and teacher); what is computed twice is not count
 import ctypes
 import platform
 import re
-import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -142,7 +141,6 @@ def measure_speed(
         "native_bf16": has_native_bf16(device),
         "n_bases": config.n_bases,
         "rounds": config.rounds,
-        "peak_memory_bytes": _peak_memory(device),
         "rows": rows,
     }
 
@@ -408,12 +406,6 @@ def _status(name: str) -> int:
     if found is None:
         raise OSError(f"/proc/self/status has no {name}")
     return 1024 * int(found[1])
-
-
-def _peak_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def speed_table(report: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ from findna.metrics import metrics_of
 from findna.models.store import Model, load_model
 from findna.nn.device import Precision
 from findna.nn.encoder import Encoder, initialise
+from findna.nn.kernels import choose
 from findna.nn.mixers import make_encoder
 from findna.train.pretrain import pretrain
 from findna.train.sources import Sources
@@ -172,6 +173,7 @@ def run_study(
     require_sklearn()
     for variant in variants:  # all that a score needs, before hours of training
         try:
+            choose(variant.config.model, device=device, precision=precision)
             parse_blocks(replace(config.read_out, **variant.read_out).blocks, variant.config.model.depth)
         except ConfigError as error:
             raise ConfigError(f"variant {variant.name}: {error}") from error
@@ -269,7 +271,7 @@ class _Study:
         if variant.model:
             return variant.model.sha256
         windows = {**self.sources.summary, "files": list(self.sources.summary["files"].values())}
-        where = {**self.precision.facts(), "device": self.device.type}
+        where = self.precision.facts() | {"products": str(self.precision.products), "device": self.device.type}
         is_trained = not variant.is_untrained
         return _digest({"config": _departures(recipe), "is_trained": is_trained, "windows": windows, **where})
 

@@ -162,11 +162,12 @@ def split_off(labelled: LabelledSet, *, fraction: float, seed: int) -> tuple[Lab
         n_wanted = max(1.0, fraction * sum(map(len, found))) if len(found) > 1 else 0
         n_held = 0
         for which in rng.permutation(len(found))[:-1].tolist():
-            if n_held + len(found[which]) / 2 <= n_wanted:
-                held += found[which]
-                n_held += len(found[which])
-    if not held:  # each group is many copies: the smallest that leaves its stratum another
-        held = min((members for found in strata.values() if len(found) > 1 for members in found), key=len, default=[])
+            if n_held + len(found[which]) / 2 > n_wanted:
+                break
+            held += found[which]
+            n_held += len(found[which])
+        if not n_held and len(found) > 1:  # the first is many copies: a stratum is not left out for that
+            held += sorted(found, key=len)[0]
     if not held:
         raise InputError(
             f"{len(groups)} different sequences are too few to split off {fraction:g} of them for validation; "

@@ -47,7 +47,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def pick_batch_bases(asked: int, device: torch.device) -> int:
     """Bases in a batch: those asked for, or for 0 as many as keep the device busy between two calls."""
-    return asked or (262_144 if device.type == "cuda" else 16_384)
+    return asked or (131_072 if device.type == "cuda" else 16_384)
 
 
 def has_native_bf16(device: torch.device) -> bool:

@@ -127,8 +127,11 @@ def choose(
         is_training: Whether there will be a backward pass.
 
     Raises:
-        ConfigError: FINDNA_KERNELS names no way, or one that does not work on this GPU.
+        ConfigError: FINDNA_KERNELS names no way, or one that does not work on this GPU; or the stream of a Transformer
+            is to be bf16.
     """
+    if config.mixer == "transformer" and precision.stream == torch.bfloat16:
+        raise ConfigError("a Transformer's residual stream is float32, for its norms take no other: --precision bf16")
     wanted = os.environ.get(ENVIRONMENT, "") or "auto"
     if wanted not in ("auto", *WAYS):
         raise ConfigError(f"{ENVIRONMENT}={wanted}: known are auto, {', '.join(WAYS)}")

@@ -78,14 +78,16 @@ def over_windows(hidden: Tensor, own: Sequence[tuple[int, int]], pool: str) -> T
         sizes += [start - position, end - start]
         position = end
     sizes.append(len(hidden) - position)
-    if hidden.device.type == "cuda":
+    if hidden.device.type == "cuda" and not hidden.requires_grad:
         return by_segments(hidden, put(np.array(sizes), hidden.device), pool)[1::2]
     # One split: its gradient is one concatenation, where that of a slice is as large as the batch.
     return torch.stack([_OVER_BASES[pool](states) for states in torch.split(hidden, sizes)[1::2]])
 
 
 def by_segments(states: Tensor, sizes: Tensor, pool: str) -> Tensor:
-    """The pool of each stretch of the states, in a few calls for all of them: for a GPU, which waits for each call.
+    """The pool of each stretch of the states, in a few calls for all of them: a GPU waits for each call.
+
+    Not for training: torch's gradient of an extreme that stands there twice is another than that of `amax`.
 
     Args:
         states: Shape (positions, C).

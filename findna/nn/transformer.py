@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from findna.config import ModelConfig
-from findna.errors import ConfigError
-from findna.nn.device import BF16_STREAM, FP32, Precision
+from findna.nn.device import FP32, Precision
 from findna.nn.encoder import Encoder
+from findna.nn.kernels import choose
 from findna.nn.mixing import Run, ring_runs
 from findna.sequence import ALPHABET, BLANK
 
@@ -109,8 +109,7 @@ class Transformer(Encoder):
             ValueError: There are no such blocks.
             ConfigError: The stream is to be in bf16, which its norms do not take.
         """
-        if precision == BF16_STREAM:
-            raise ConfigError("a Transformer's residual stream is float32: --precision bf16")
+        choose(self.config, device=codes.device, precision=precision)
         depths = self.depths(blocks)
         weight = F.pad(self.stem.weight, (0, BLANK + 1 - len(ALPHABET)))  # a zero row has a zero column
         h = F.embedding(codes.int(), weight.T) + self.stem.bias  # (positions, C)

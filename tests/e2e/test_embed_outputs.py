@@ -138,3 +138,22 @@ def test_the_format_follows_the_name(name: str, write: Write, model: Path) -> No
     magic = Path(name).read_bytes()[:8]
     expected = {"x.tsv": b"id\tchrom", "x.parquet": b"PAR1", "x.npy": b"\x93NUMPY"}.get(name, b"\x89HDF\r\n\x1a\n")
     assert magic.startswith(expected)
+
+
+@pytest.mark.parametrize("flags", [(), ("--workers", 2)])
+def test_a_run_that_a_fault_ended_is_discarded_only_by_force(
+    write: Write, model: Path, flags: tuple[object, ...]
+) -> None:
+    good = "".join(f">r{i}\n{'ACGGT' * (1 + i % 9)}\n" for i in range(300))
+    fasta = write("many.fa", good + ">protein\nMKLVEEFFQQ\n")
+    failed = call("embed", fasta, "-m", model, "-o", "out.h5", *flags)
+    assert failed.code == 1
+    assert "many.fa" in failed.err
+    assert "protein" in failed.err
+    assert "Traceback" not in failed.err
+    assert Path("out.h5.partial").is_dir()
+    write("many.fa", good)
+    assert call("embed", fasta, "-m", model, "-o", "out.h5", *flags).code == 1
+    embedded(fasta, "-m", model, "-o", "out.h5", "--force", *flags)
+    assert read(Path("out.h5")).obs["id"] == [f"r{i}" for i in range(300)]
+    assert left_behind() == ["out.h5"]

@@ -33,4 +33,4 @@ def test_auto_precision_is_bf16_only_where_the_device_has_it():
 
 def test_a_gpu_gets_larger_batches_where_none_are_asked_for():
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert [pick_batch_bases(asked, device) for asked in (0, 7) for device in (cpu, gpu)] == [16_384, 262_144, 7, 7]
+    assert [pick_batch_bases(asked, device) for asked in (0, 7) for device in (cpu, gpu)] == [16_384, 131_072, 7, 7]

