@@ -160,9 +160,7 @@ def finetune(
         metrics = run.finish(name, teacher=teacher, test=test)
         return Outcome(True, run.step, run.seconds, metrics, run.kernels.name)
     except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"out of memory on {device}: a lower --batch-size than {config.batch_size} needs less"
-        ) from error
+        raise TrainingError(f"out of memory on {device}; lower --batch-size ({config.batch_size})") from error
 
 
 class _Run:
