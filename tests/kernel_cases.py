@@ -90,7 +90,7 @@ def alone_and_together(case, way, *, device="cpu", precision=FP32):
     return pairs
 
 
-def shared_memory(config: ModelConfig, *, capability: int) -> tuple[int, int]:
+def shared_memory(config: ModelConfig, *, capability: int, stream: str = "fp32") -> tuple[int, int]:
     """Bytes that the kernels of a size take on a GPU that need not be here: forward, backward; Triton compiles them."""
     import triton
     from triton.backends.compiler import GPUTarget
@@ -113,7 +113,8 @@ def shared_memory(config: ModelConfig, *, capability: int) -> tuple[int, int]:
             "positions": tiling.positions,
             "step": tiling.hidden,
         }
-        types = dict.fromkeys(("h", "out", "grad", "dh", "db1", "db2"), "*fp32") | {"target": "*i32", "n": "i32"}
+        types = dict.fromkeys(("h", "out", "grad", "dh"), f"*{stream}") | {"target": "*i32", "n": "i32"}
+        types |= {"db1": "*fp32", "db2": "*fp32"}
         signature = {name: "constexpr" if name in values else types.get(name, "*bf16") for name in kernel.arg_names}
         constants = {name: value for name, value in values.items() if name in signature}
         aligned = {
