@@ -91,7 +91,7 @@ class Embedder:
 
     def _read(self, hidden: Tensor, rings: NDArray[np.int64], own: Spans) -> list[Tensor]:
         config = self.config
-        values = [over_windows(hidden, own, pool) for pool in config.pools if pool != "cls"]
+        values = [*over_windows(hidden, own, [pool for pool in config.pools if pool != "cls"]).values()]
         if config.pool == "cls" or config.with_cls:
             tokens = class_tokens(hidden, rings, self.network.config.n_class_tokens)  # (B, K, C)
             values.append(tokens.flatten(1) if config.pool == "cls" else tokens)

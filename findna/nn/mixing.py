@@ -163,13 +163,12 @@ class _Mix(torch.autograd.Function):
         masks: list[tuple[Tensor, Tensor]] = []
         for i, ((w1, w2), rotation) in enumerate(zip(weights, rotations, strict=True)):
             if is_kept or i == 0:
-                is_same = stream.dtype == z.dtype and not is_kept
-                x = stream if is_same else torch.empty_like(stream, dtype=z.dtype)
+                x = stream if z.dtype == stream.dtype and not is_kept else torch.empty_like(stream, dtype=z.dtype)
                 inner = z.new_empty(hidden + 1, n)
                 inner[-1] = 1
                 pre = z.new_empty(hidden, n) if is_kept else inner[:-1]
                 kept += x, pre, inner
-            torch.mm(w1, x if is_same else x.copy_(stream), out=pre)
+            torch.mm(w1, x.copy_(stream), out=pre)  # of itself, copy_ does nothing
             torch.ops.aten.gelu.out(pre, out=inner[:-1])
             if dropout:
                 masks.append((_mask(pre, dropout), _mask(z, dropout)))

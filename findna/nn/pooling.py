@@ -46,14 +46,12 @@ def pool_features(
             owns, and "cls".
         n_class_tokens: K.
     """
-    parts = []
-    for pool in pools:
-        if pool == "cls":
-            parts.append(class_tokens(hidden, batch_rings, n_class_tokens).flatten(1))
-            continue
-        part = over_windows(hidden, own, pool)
-        parts.append(part[:, 1].clamp_min(_LEAST_VARIANCE).sqrt() if pool == "sd" else part)
-    return torch.cat(parts, dim=1)
+    parts = over_windows(hidden, own, [pool for pool in pools if pool != "cls"])
+    if "sd" in parts:
+        parts["sd"] = parts["sd"][:, 1].clamp_min(_LEAST_VARIANCE).sqrt()
+    if "cls" in pools:
+        parts["cls"] = class_tokens(hidden, batch_rings, n_class_tokens).flatten(1)
+    return torch.cat([parts[pool] for pool in pools], dim=1)
 
 
 def n_features(pools: Sequence[str], *, channels: int, n_class_tokens: int) -> int:
@@ -65,13 +63,13 @@ def n_features(pools: Sequence[str], *, channels: int, n_class_tokens: int) -> i
     return sum(channels * (n_class_tokens if pool == "cls" else 1) for pool in pools)
 
 
-def over_windows(hidden: Tensor, own: Sequence[tuple[int, int]], pool: str) -> Tensor:
-    """What a `Pool` gathers of each window, differentiable; shape (B, C), for sd (B, 2, C): mean and variance.
+def over_windows(hidden: Tensor, own: Sequence[tuple[int, int]], pools: Sequence[str]) -> dict[str, Tensor]:
+    """What a `Pool` of each kind gathers of each window, differentiable: (B, C), for sd (B, 2, C), mean and variance.
 
     Args:
         hidden: Hidden states of a batch, shape (positions, C).
         own: Of each window, the positions [start, end) of the bases it owns; they rise.
-        pool: "mean", "max", "min" or "sd".
+        pools: Of "mean", "max", "min" and "sd".
     """
     sizes, position = [], 0
     for start, end in own:
@@ -79,9 +77,11 @@ def over_windows(hidden: Tensor, own: Sequence[tuple[int, int]], pool: str) -> T
         position = end
     sizes.append(len(hidden) - position)
     if hidden.device.type == "cuda" and not hidden.requires_grad:
-        return by_segments(hidden, put(np.array(sizes), hidden.device), pool)[1::2]
+        lengths = put(np.array(sizes), hidden.device)
+        return {pool: by_segments(hidden, lengths, pool)[1::2] for pool in pools}
     # One split: its gradient is one concatenation, where that of a slice is as large as the batch.
-    return torch.stack([_OVER_BASES[pool](states) for states in torch.split(hidden, sizes)[1::2]])
+    bases = torch.split(hidden, sizes)[1::2]
+    return {pool: torch.stack([_OVER_BASES[pool](states) for states in bases]) for pool in pools}
 
 
 def by_segments(states: Tensor, sizes: Tensor, pool: str) -> Tensor:
@@ -92,7 +92,7 @@ def by_segments(states: Tensor, sizes: Tensor, pool: str) -> Tensor:
     Args:
         states: Shape (positions, C).
         sizes: Positions of each stretch; they add up to all. What an empty one gives means nothing.
-        pool: As of `over_windows`.
+        pool: One of those of `over_windows`.
     """
     if pool != "sd":
         return torch.segment_reduce(states, pool, lengths=sizes, unsafe=True)
