@@ -51,7 +51,7 @@ def assert_same(found, expected, *, tolerance):
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [(FP32, 1e-5), (BF16, 2e-2), (BF16_STREAM, 2e-2)])
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(lengths=lengths, seed=seeds, batch_bases=st.integers(1, 500), data=st.data())
 def test_an_answer_does_not_depend_on_its_batch_its_order_or_its_neighbours(
     precision, tolerance, lengths, seed, batch_bases, data
@@ -67,7 +67,7 @@ def test_an_answer_does_not_depend_on_its_batch_its_order_or_its_neighbours(
     assert_same(answers(classifier(precision), order), together, tolerance=tolerance)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(lengths=lengths, seed=seeds, strand=st.sampled_from(["bed", "both"]))
 def test_probabilities_add_up_and_the_label_is_the_largest(lengths, seed, strand):
     for x, label in answers(classifier(strand=strand), records_of(lengths, seed)).values():

@@ -35,7 +35,7 @@ def test_a_region_survives_its_text(chrom: str, start: int, length: int) -> None
     assert parse_region(f"{{{chrom}}}:{start + 1}-{start + length}", {chrom: 5, f"{chrom}:1": 9}) == region
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(CONTIGS, st.integers(1, 90), st.sampled_from(["\n", "\r\n"]), st.booleans(), st.integers(0, 2**32))
 def test_a_fetch_is_a_slice_for_any_line_width(
     contigs: dict[str, str], width: int, end: str, is_last_line_open: bool, seed: int

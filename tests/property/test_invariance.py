@@ -56,7 +56,7 @@ def assert_same(found, expected, precision):
 
 @pytest.mark.parametrize("precision", PRECISIONS.values(), ids=list(PRECISIONS))
 @pytest.mark.parametrize("pool", ["mean", "cls", "max", "sd,min"])
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(lengths=lengths, seed=seeds, batch_bases=st.integers(1, 500), data=st.data())
 def test_a_vector_does_not_depend_on_its_batch_its_order_or_its_neighbours(
     precision, pool, lengths, seed, batch_bases, data
@@ -73,7 +73,7 @@ def test_a_vector_does_not_depend_on_its_batch_its_order_or_its_neighbours(
     assert_same(vectors(embedder(precision, pool=pool), order), together, precision)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(n_records=st.integers(1, 2 * GRID), n_shards=st.integers(1, 5), seed=seeds)
 def test_shards_give_the_vectors_of_the_whole(n_records, n_shards, seed):
     rng = np.random.default_rng(seed)
@@ -85,7 +85,7 @@ def test_shards_give_the_vectors_of_the_whole(n_records, n_shards, seed):
     assert_same(joined, whole, torch.float32)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(lengths=lengths, seed=seeds)
 def test_the_same_batches_give_the_same_bits(lengths, seed):
     records = records_of(lengths, seed)
@@ -136,7 +136,7 @@ def test_reverse_complement_twice_is_the_identity_and_once_pairs_the_bases(text)
     assert decode(reverse_complement(codes)) == "".join(pairs[base] for base in reversed(decode(codes)))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(lengths=lengths, seed=seeds)
 def test_both_strands_give_one_vector_whichever_strand_is_given(lengths, seed):
     """In one window; longer sequences own their bases from one end."""
@@ -162,7 +162,7 @@ def test_augmentations_keep_the_length_and_masks_have_the_right_count(length, se
     assert augment.noise(length, rng, sd=0.2).shape == (length, 5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     lengths=st.lists(st.integers(1, 32), min_size=1, max_size=8),
     seed=st.integers(0, 1000),
@@ -213,7 +213,7 @@ def rotation_of(ring_lengths, *, channels, track_width, is_by_index):
     return rotation
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     ring_lengths=st.lists(st.integers(1, 40), min_size=1, max_size=6),
     channels=st.integers(1, 9),
@@ -234,7 +234,7 @@ def test_slices_and_an_index_rotate_alike_and_back_again(ring_lengths, channels,
 
 
 @pytest.mark.parametrize("is_by_index", [False, True])
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(
     ring_lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
     channels=st.integers(1, 7),

@@ -52,7 +52,7 @@ def test_a_split_parts_a_set_and_no_sequence_is_on_both_sides(n, n_classes, frac
         assert reverse_complement(codes_of_valid).tobytes() not in seen
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(lengths, seeds, st.integers(20, 300), st.integers(1, 20))
 def test_batches_hold_every_window_once_with_its_own_bases(lengths, seed, max_bases, window):
     sequences = corpus(lengths, seed)
@@ -68,7 +68,7 @@ def test_batches_hold_every_window_once_with_its_own_bases(lengths, seed, max_ba
     assert np.allclose(n_owned[:, 0], lengths)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(lengths, seeds, st.sampled_from([(2, ("mean", "cls")), (0, ("max",))]))
 def test_features_of_a_sequence_do_not_depend_on_the_others(lengths, seed, kind):
     n_class_tokens, pools = kind
@@ -85,7 +85,7 @@ def test_features_of_a_sequence_do_not_depend_on_the_others(lengths, seed, kind)
     assert np.abs(together - alone).max() <= 1e-5 * np.abs(alone).max()
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(lengths, seeds, st.integers(23, 600), st.integers(0, 3))
 def test_an_extension_starts_as_the_same_function(lengths, seed, max_len, n_class_tokens):
     work = next(

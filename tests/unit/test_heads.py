@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from findna.data.batch import pack
@@ -82,7 +82,6 @@ def test_the_gradient_of_features_is_that_of_finite_differences():
     assert torch.autograd.gradcheck(features, (hidden,))
 
 
-@settings(deadline=None)
 @given(sizes=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 9)), min_size=1, max_size=6), seed=st.integers(0, 99))
 @pytest.mark.parametrize("pool", ["mean", "sd", "max", "min"])
 def test_a_gpu_s_way_to_pool_gives_what_a_window_after_the_other_does(pool, sizes, seed):
