@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from findna.errors import ConfigError
 
@@ -40,8 +40,39 @@ def _out_of_range(
 
 Mixer = Literal["chordmixer", "transformer"]
 
-_DEFAULT_UNSAID: dict[str, Any] = {"extended_len": 0, "mixer": "chordmixer"}
+ShiftLayout = Literal["published", "alternating", "two-sided", "mixed"]
+SHIFT_LAYOUTS: tuple[ShiftLayout, ...] = get_args(ShiftLayout)
+"""Which track rotates by how much, and in which direction; see `ModelConfig.tracks`."""
+
+_SHORT = (1, 2, 4, 8, 32)
+_LONG = (1, 16, 64, 128, 256)
+"""Distances of the two-sided tracks; each distance after the last is four times the one before it."""
+
+_DEFAULT_UNSAID: dict[str, Any] = {"extended_len": 0, "mixer": "chordmixer", "shift_layout": "published"}
 """Fields of a network's size that are not written where they have these values."""
+
+
+class Tracks(NamedTuple):
+    """Which channels of a block rotate together, and by how much.
+
+    Args:
+        shifts: Rotation of each track, in positions; position t reads from t + shift.
+        width: Channels of a track; the last may have fewer.
+    """
+
+    shifts: tuple[int, ...]
+    width: int
+
+
+def _two_sided(distances: tuple[int, ...], n_tracks: int) -> tuple[int, ...]:
+    """Shifts of the first `n_tracks` tracks: 0, then each distance to the right and to the left.
+
+    >>> _two_sided((1, 2), 6)
+    (0, 1, -1, 2, -2, 8)
+    """
+    farther = (distances[-1] * 4**power for power in itertools.count(1))
+    both = (sign * distance for distance in itertools.chain(distances, farther) for sign in (1, -1))
+    return tuple(itertools.islice(itertools.chain([0], both), n_tracks))
 
 
 def _attention_parameters(channels: int) -> int:
@@ -63,12 +94,15 @@ class ModelConfig:
         extended_len: Positions of a ring after `findna finetune --extend`, class tokens included, for which each
             layer has more blocks at its end; 0 without.
         mixer: "chordmixer", or "transformer": FinDNA-T.
+        shift_layout: How the tracks of a ChordMixer rotate. "published": 0, 1, 2, 4, ..., all to one side.
+            "alternating": the same, with the sign changed in every second block. "two-sided": 0, +1, -1, +2, -2, +4,
+            -4, +8, -8, +32, -32. "mixed": two-sided, with short and long distances in turn.
 
     Raises:
         ConfigError: A size is not positive, or no base fits in; all problems at once.
 
-    >>> ModelConfig().n_blocks, ModelConfig().n_parameters, ModelConfig().shifts
-    (10, 12651873, (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512))
+    >>> ModelConfig().n_blocks, ModelConfig().n_parameters
+    (10, 12651873)
     """
 
     channels: int = 308
@@ -79,6 +113,7 @@ class ModelConfig:
     n_class_tokens: int = 10
     extended_len: int = 0
     mixer: Mixer = "chordmixer"
+    shift_layout: ShiftLayout = "published"
 
     def __post_init__(self) -> None:
         sizes = {name: value for name, value in dataclasses.asdict(self).items() if name not in _DEFAULT_UNSAID}
@@ -87,11 +122,15 @@ class ModelConfig:
             problems.append(f"extended_len {self.extended_len} must be 0 or above max_len {self.max_len}")
         if self.max_len <= self.n_class_tokens:
             problems.append(f"max_len {self.max_len} leaves no base beside {self.n_class_tokens} class tokens")
+        if self.shift_layout not in SHIFT_LAYOUTS:
+            problems.append(f"shift_layout must be one of {', '.join(SHIFT_LAYOUTS)}, not {self.shift_layout!r}")
         if self.mixer not in ("chordmixer", "transformer"):
             problems.append(f"mixer must be chordmixer or transformer, not {self.mixer!r}")
         if self.mixer == "transformer" and not problems:
             if self.channels % self.track_width or self.track_width % 2:
                 problems.append(f"heads of {self.track_width} channels must be even and divide the {self.channels}")
+            if self.shift_layout != "published":
+                problems.append("shift_layout is for a chordmixer: a transformer has no tracks")
             if self.extended_len:
                 problems.append("extended_len is for a chordmixer: a transformer's blocks reach any length")
         _require(problems)
@@ -116,26 +155,29 @@ class ModelConfig:
         """How many of a layer's blocks, its last ones, were added by an extension."""
         return self.n_blocks - math.ceil(math.log2(self.max_len)) if self.extended_len else 0
 
-    @property
-    def shifts(self) -> tuple[int, ...]:
-        """Rotation of each track, in positions: 0, 1, 2, 4, ..."""
-        n_tracks = math.ceil(self.channels / self.track_width)
-        return tuple(2**track // 2 for track in range(n_tracks))
+    def tracks(self, block: int) -> Tracks:
+        """The tracks of a block, counted from 0 over all layers.
 
-    @property
-    def added_track_width(self) -> int:
-        """Track width of added blocks: ceil(C / (M + 1))."""
-        return math.ceil(self.channels / (self.n_blocks + 1))
+        Tracks of a layer's own blocks follow `shift_layout`. Blocks that an extension added have ceil(C / (M + 1))
+        channels per track and shifts 0 and powers of two up to 2^(M - 1): where rounding leaves fewer than M + 1
+        tracks, the layer's own blocks have the short shifts. Every layout but "published" changes their sign, too, in
+        every second block.
 
-    @property
-    def added_shifts(self) -> tuple[int, ...]:
-        """Rotation of each track of added blocks: 0, then powers of two up to 2^(M - 1).
-
-        Where rounding leaves fewer than M + 1 tracks, it is the short shifts that are left to the layer's own blocks.
+        >>> ModelConfig().tracks(0)
+        Tracks(shifts=(0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512), width=28)
+        >>> ModelConfig(shift_layout="two-sided").tracks(0).shifts
+        (0, 1, -1, 2, -2, 4, -4, 8, -8, 32, -32)
         """
-        n_tracks = math.ceil(self.channels / self.added_track_width)
-        first = self.n_blocks - n_tracks + 1
-        return (0, *(2**power for power in range(first, self.n_blocks)))
+        sign = -1 if self.shift_layout != "published" and block % 2 else 1
+        if block % self.n_blocks >= self.n_blocks - self.n_added:
+            width = math.ceil(self.channels / (self.n_blocks + 1))
+            first = self.n_blocks - math.ceil(self.channels / width) + 1
+            return Tracks((0, *(sign * 2**power for power in range(first, self.n_blocks))), width)
+        n_tracks = math.ceil(self.channels / self.track_width)
+        if self.shift_layout in ("published", "alternating"):
+            return Tracks(tuple(sign * (2**track // 2) for track in range(n_tracks)), self.track_width)
+        distances = _LONG if self.shift_layout == "mixed" and block % 2 else _SHORT
+        return Tracks(_two_sided(distances, n_tracks), self.track_width)
 
     @property
     def n_parameters(self) -> int:
@@ -165,11 +207,17 @@ class ModelConfig:
         n_in_mlp = n_in_blocks / n_layers - _attention_parameters(channels) - channels
         hidden = max(1, round(n_in_mlp / (2 * channels + 1)))
         return dataclasses.replace(
-            self, mixer="transformer", hidden=hidden, track_width=heads[-1], n_layers=n_layers, extended_len=0
+            self,
+            mixer="transformer",
+            hidden=hidden,
+            track_width=heads[-1],
+            n_layers=n_layers,
+            extended_len=0,
+            shift_layout="published",
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name; `extended_len` and `mixer` only where they are not the default."""
+        """The fields by name; those of `_DEFAULT_UNSAID` only where they differ from it."""
         return {name: value for name, value in vars(self).items() if value != _DEFAULT_UNSAID.get(name)}
 
     @classmethod
@@ -179,14 +227,15 @@ class ModelConfig:
 
 
 SIZES: dict[str, ModelConfig] = {
-    "base": ModelConfig(),
-    "small": ModelConfig(channels=154, hidden=256, track_width=14, n_layers=2),
-    "tiny": ModelConfig(channels=44, hidden=64, track_width=4, n_layers=1),
+    "base": ModelConfig(shift_layout="two-sided"),
+    "small": ModelConfig(channels=154, hidden=256, track_width=14, n_layers=2, shift_layout="two-sided"),
+    "tiny": ModelConfig(channels=44, hidden=64, track_width=4, n_layers=1, shift_layout="two-sided"),
 }
+"""Sizes of our presets; `ModelConfig()` is the published network."""
 
 
-MODEL_SETTINGS = ("mixer", "n_class_tokens")
-"""Fields of a network's size that are set one by one, where the others come with a preset."""
+MODEL_SETTINGS = ("mixer", "n_class_tokens", "shift_layout", "channels", "hidden", "track_width", "n_layers")
+"""Fields of a network's size that a recipe can change one by one."""
 
 _CHOICES = {"reduction": ("sum", "mean"), "contrast": ("tokens", "features"), "student_view": ("u", "v")}
 
@@ -290,9 +339,9 @@ class PretrainConfig:
         model = self.model
         if "n_class_tokens" in own:
             own["max_len"] = model.window + own["n_class_tokens"]
-        if own.get("mixer") == "transformer":
-            model = model.as_transformer()
+        mixer = own.pop("mixer", model.mixer)
         model = dataclasses.replace(model, **own)
+        model = model.as_transformer() if mixer == "transformer" else dataclasses.replace(model, mixer=mixer)
         return dataclasses.replace(self, model=model, **_fields_of(type(self), settings))
 
 
@@ -303,7 +352,7 @@ _MEASURED = PretrainConfig(
 
 PRESETS: dict[str, PretrainConfig] = {
     "paper": PretrainConfig(),
-    "base": dataclasses.replace(_MEASURED, batch_size=64, learning_rate=1e-3),
+    "base": dataclasses.replace(_MEASURED, model=SIZES["base"], batch_size=64, learning_rate=1e-3),
     "small": dataclasses.replace(_MEASURED, model=SIZES["small"]),
     "tiny": dataclasses.replace(_MEASURED, model=SIZES["tiny"], learning_rate=4e-3),
 }

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from findna.config import PRESETS, PretrainConfig
+from findna.config import PRESETS, SHIFT_LAYOUTS, PretrainConfig
 from findna.errors import ConfigError
 from findna_cli.options import (
     CheckpointEvery,
@@ -49,6 +49,14 @@ def pretrain(
     n_class_tokens: Annotated[
         int | None,
         typer.Option("--n-class-tokens", min=1, help="K, class tokens of a sequence; else 10.", show_default=False),
+    ] = None,
+    shift_layout: Annotated[
+        str | None,
+        typer.Option(
+            "--shift-layout",
+            help=f"How tracks rotate: {', '.join(SHIFT_LAYOUTS)}; else the preset's.",
+            show_default=False,
+        ),
     ] = None,
     holdout: Holdout = "",
     n_held_out: Annotated[
@@ -122,6 +130,7 @@ def pretrain(
         "preset": preset or None,
         "mixer": mixer,
         "n_class_tokens": n_class_tokens,
+        "shift_layout": shift_layout,
         "inputs": tuple(inputs or ()) or None,
         "genome": str(genome) if genome else None,
         "holdout": split_names(holdout) or None,

@@ -3,6 +3,7 @@
 Triton's interpreter must be asked for before Triton is imported, hence the other process.
 """
 
+import dataclasses
 import itertools
 import math
 import os
@@ -22,6 +23,7 @@ TINY = ModelConfig(channels=44, hidden=64, track_width=4, n_layers=1, max_len=34
 NETWORKS = {
     "tiny": TINY,
     "published width": ModelConfig(n_layers=1, max_len=4, n_class_tokens=3),  # five tiles, the last one cut
+    "two-sided": dataclasses.replace(TINY, shift_layout="mixed"),
     "odd width": ModelConfig(channels=70, hidden=48, track_width=9, n_layers=2, max_len=8, n_class_tokens=2),
     "extended": ModelConfig(channels=44, hidden=64, track_width=4, n_layers=1, max_len=16, n_class_tokens=3),
 }
@@ -106,7 +108,7 @@ def shared_memory(config: ModelConfig, *, capability: int, stream: str = "fp32")
             "width": math.ceil(config.channels / fused.TILE) * fused.TILE,
             "hidden": config.hidden,
             "track_width": config.track_width,
-            "n_tracks": len(config.shifts),
+            "n_tracks": len(config.tracks(0).shifts),
             "vector": math.gcd(config.channels, config.track_width, 4),
             "is_saved": True,
             "tile": fused.TILE,

@@ -242,10 +242,11 @@ def naive_forward(network: ChordMixer, codes: Tensor) -> Tensor:
     """Hidden states (B, L, C) of sequences of one length, codes (B, L), as one would write the equations down."""
     config = network.config
     h = network.stem(F.one_hot(codes.long(), BLANK + 1)[..., :BLANK].float())
-    for block in network.blocks:
+    for index, block in enumerate(network.blocks):
         z = block.fc2(F.gelu(block.fc1(h)))  # type: ignore[operator]
-        tracks = z.split(config.track_width, dim=-1)
-        turned = [torch.roll(track, -shift, dims=1) for track, shift in zip(tracks, config.shifts, strict=True)]
+        shifts, width = config.tracks(index)
+        parts = z.split(width, dim=-1)
+        turned = [torch.roll(part, -shift, dims=1) for part, shift in zip(parts, shifts, strict=True)]
         h = h + torch.cat(turned, dim=-1)
     return h  # type: ignore[no-any-return]
 

@@ -83,8 +83,7 @@ class ChordMixer(Encoder):
             rows = (codes[span] == bases).to(self.stem.weight.dtype)  # (5, positions); a blank is zero
             rows = rows if noise is None else rows + noise[span].T
             h = torch.addmm(self.stem.bias[:, None], self.stem.weight, rows).to(precision.stream)  # (C, positions)
-            both = self._rotations(rings[first : last + 1] - rings[first], codes.device)
-            rotations = [both[self._is_added(index)] for index in range(len(weights))]
+            rotations = self._rotations(rings[first : last + 1] - rings[first], codes.device, n_blocks=len(weights))
             states = []
             for start, stop in itertools.pairwise((0, *depths)):
                 share = dropout if torch.is_grad_enabled() else 0.0
@@ -104,37 +103,32 @@ class ChordMixer(Encoder):
         way: kernels.Way,
     ) -> Tensor:
         """What `forward` gives after these numbers of blocks, as a GPU computes it."""
-        turns = [
-            kernels.Turn(rings, shifts=shifts, track_width=width, device=codes.device)
-            for shifts, width in self._tracks()
-        ]
+        tracks = [self.config.tracks(block) for block in range(depths[-1])]
+        turns = {
+            each: kernels.Turn(rings, shifts=each.shifts, track_width=each.width, device=codes.device)
+            for each in dict.fromkeys(tracks)
+        }
         return kernels.hidden_states(
             self.stem,
             [tuple(block.parameters()) for block in self.blocks[: depths[-1]]],
             codes,
             depths=depths,
-            turns=[turns[self._is_added(index)] for index in range(depths[-1])],
+            turns=[turns[each] for each in tracks],
             noise=noise,
             precision=precision,
             way=way,
         )
 
-    def _rotations(self, rings: NDArray[np.int64], device: torch.device) -> list[Rotation]:
-        """Of a layer's own blocks, then of those that an extension added."""
-        channels = self.config.channels
-        return [
-            Rotation(rings, channels=channels, shifts=shifts, track_width=width, device=device)
-            for shifts, width in self._tracks()
-        ]
-
-    def _tracks(self) -> list[tuple[tuple[int, ...], int]]:
-        """Shifts and track width of a layer's own blocks, then of those that an extension added."""
-        config = self.config
-        own = (config.shifts, config.track_width)
-        return [own, (config.added_shifts, config.added_track_width)] if config.n_added else [own]
-
-    def _is_added(self, index: int) -> bool:
-        return index % self.config.n_blocks >= self.config.n_blocks - self.config.n_added
+    def _rotations(self, rings: NDArray[np.int64], device: torch.device, *, n_blocks: int) -> list[Rotation]:
+        """The rotation of each of the first blocks; blocks with the same tracks share one."""
+        tracks = [self.config.tracks(block) for block in range(n_blocks)]
+        rotations = {
+            each: Rotation(
+                rings, channels=self.config.channels, shifts=each.shifts, track_width=each.width, device=device
+            )
+            for each in dict.fromkeys(tracks)
+        }
+        return [rotations[each] for each in tracks]
 
     def _groups(self, device: torch.device, rings: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         """Yield (first, last) of the rings that go through the blocks together: [first, last)."""

@@ -7,12 +7,23 @@ import pytest
 import torch
 from published import EXACT
 
-from findna.config import ModelConfig
+from findna.config import SHIFT_LAYOUTS, ModelConfig
 from findna.data.batch import pack
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.sequence import BLANK
 
 FLOAT64 = EXACT[torch.float64]
+
+
+def slow_shift(layout, block, track):
+    """Shift of a track by the definitions of DESIGN: written as a rule per track, not as a list."""
+    power = 0 if track == 0 else 2 ** (track - 1)
+    if layout == "published" or track == 0:
+        return power
+    if layout == "alternating":
+        return power if block % 2 == 0 else -power
+    distances = [1, 16, 64, 128, 256] if layout == "mixed" and block % 2 == 1 else [1, 2, 4, 8, 32]
+    return distances[(track - 1) // 2] * (1 if track % 2 == 1 else -1)
 
 
 def slow_forward(network, sequence, noise=None, *, n_blocks=None):
@@ -40,8 +51,7 @@ def slow_forward(network, sequence, noise=None, *, n_blocks=None):
         new = h.copy()
         for t in range(length):
             for c in range(config.channels):
-                track = c // config.track_width
-                shift = 0 if track == 0 else 2 ** (track - 1)
+                shift = slow_shift(config.shift_layout, block, c // config.track_width)
                 new[t, c] = h[t, c] + z[(t + shift) % length, c]
         h = new
     return h
@@ -50,6 +60,10 @@ def slow_forward(network, sequence, noise=None, *, n_blocks=None):
 CONFIGS = [
     ModelConfig(channels=10, hidden=7, track_width=3, n_layers=2, max_len=8, n_class_tokens=2),  # last track: 1 of 3
     ModelConfig(channels=12, hidden=5, track_width=2, n_layers=1, max_len=16, n_class_tokens=1),  # shifts to 16
+    *(
+        ModelConfig(channels=11, hidden=5, track_width=2, n_layers=1, max_len=16, n_class_tokens=1, shift_layout=layout)
+        for layout in SHIFT_LAYOUTS
+    ),
 ]
 
 

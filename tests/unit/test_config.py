@@ -26,8 +26,37 @@ def test_blocks_a_layer_are_log2_of_the_positions_rounded_up(max_len, n_blocks):
 
 
 def test_shifts_are_powers_of_two_and_the_last_track_may_be_narrower():
-    assert ModelConfig(channels=10, track_width=4).shifts == (0, 1, 2)
-    assert ModelConfig(channels=4, track_width=4).shifts == (0,)
+    assert ModelConfig(channels=10, track_width=4).tracks(0) == ((0, 1, 2), 4)
+    assert ModelConfig(channels=4, track_width=4).tracks(0) == ((0,), 4)
+
+
+@pytest.mark.parametrize(
+    ("layout", "even", "odd"),
+    [
+        ("published", (0, 1, 2, 4), (0, 1, 2, 4)),
+        ("alternating", (0, 1, 2, 4), (0, -1, -2, -4)),
+        ("two-sided", (0, 1, -1, 2), (0, 1, -1, 2)),
+        ("mixed", (0, 1, -1, 2), (0, 1, -1, 16)),
+    ],
+)
+def test_a_shift_layout_says_how_each_track_of_a_block_rotates(layout, even, odd):
+    model = ModelConfig(channels=8, track_width=2, shift_layout=layout)
+    assert (model.tracks(0).shifts, model.tracks(1).shifts) == (even, odd)
+    assert ModelConfig.from_dict(model.to_dict()) == model
+
+
+def test_only_our_own_sizes_have_a_two_sided_layout_and_a_config_without_the_field_is_published():
+    assert {size.shift_layout for size in SIZES.values()} == {"two-sided"}
+    assert PRESETS["paper"].model == ModelConfig() == ModelConfig.from_dict({})
+    assert "shift_layout" not in ModelConfig().to_dict()
+
+
+def test_an_unknown_shift_layout_is_refused_and_a_transformer_has_none():
+    with pytest.raises(ConfigError, match="shift_layout must be one of published, alternating, two-sided, mixed"):
+        ModelConfig(shift_layout="left")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="a transformer has no tracks"):
+        ModelConfig(channels=8, track_width=4, mixer="transformer", shift_layout="mixed")
+    assert PRESETS["tiny"].changed(mixer="transformer", shift_layout="mixed").model.shift_layout == "published"
 
 
 def test_all_problems_of_a_size_are_named_at_once():
@@ -47,7 +76,7 @@ def test_presets_survive_json(name):
 
 def test_paper_preset_is_the_paper():
     paper = PRESETS["paper"]
-    assert (paper.model, paper.alpha, paper.epochs, paper.n_windows) == (SIZES["base"], 0.5, 50, 100_000)
+    assert (paper.model, paper.alpha, paper.epochs, paper.n_windows) == (ModelConfig(), 0.5, 50, 100_000)
     assert (paper.student_temp, paper.teacher_temp, paper.center_momentum) == (0.1, 0.04, 0.996)
     assert (paper.mask_fraction, paper.max_indel, paper.noise_sd, paper.warmup) == (0.3, 20, 0.2, 0.3)
     assert (paper.reduction, paper.min_length) == ("sum", 0)

@@ -39,17 +39,26 @@ def test_the_function_starts_unchanged_at_any_length(n_class_tokens):
 @pytest.mark.parametrize(("size", "max_len", "width", "n_tracks"), [("base", 8202, 21, 15), ("small", 4106, 11, 14)])
 def test_added_tracks_have_their_own_width_and_reach_half_the_ring(size, max_len, width, n_tracks):
     config = dataclasses.replace(SIZES[size], extended_len=max_len)
-    assert config.added_track_width == width
-    assert len(config.added_shifts) == n_tracks
-    assert config.added_shifts[-1] == 2 ** (config.n_blocks - 1)
+    added = config.tracks(config.n_blocks - 1)
+    assert added.width == width
+    assert len(added.shifts) == n_tracks
+    assert abs(added.shifts[-1]) == 2 ** (config.n_blocks - 1)
     assert config.n_parameters == sum(p.numel() for p in ChordMixer(config).parameters())
 
 
 def test_fewer_tracks_still_reach_half_the_ring():
     config = dataclasses.replace(SMALL, channels=6, extended_len=4096)
     assert config.n_blocks == 12
-    assert config.added_shifts[0] == 0
-    assert config.added_shifts[-1] == 2**11
+    added = config.tracks(11).shifts
+    assert added[0] == 0
+    assert added[-1] == 2**11
+
+
+def test_added_blocks_of_our_own_layouts_look_to_both_sides_in_turn():
+    config = dataclasses.replace(SMALL, extended_len=512, shift_layout="two-sided")
+    added = [block for block in range(config.depth) if block % config.n_blocks >= config.n_blocks - config.n_added]
+    last = [config.tracks(block).shifts[-1] for block in added]
+    assert last == [-256, 256, -256, 256, 256, -256, 256, -256]
 
 
 def test_a_trained_added_block_carries_a_base_farther_than_the_teacher_s_blocks():
