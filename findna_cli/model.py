@@ -76,6 +76,9 @@ def convert(
         Path | None,
         typer.Option("--out", "-o", help="Model folder to write; else named for the checkpoint.", show_default=False),
     ] = None,
+    is_student: Annotated[
+        bool, typer.Option("--student", help="Take the student of a training state; the default is the teacher.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing model folder.")] = False,
 ) -> None:
     """Make a model folder of a checkpoint of the published code."""
@@ -85,7 +88,9 @@ def convert(
     folder = out or Path(checkpoint.stem)
     if (folder / "config.json").exists() and not force:
         raise OutputError(f"{folder}: holds a model already; --force replaces it")
-    config = convert_checkpoint(checkpoint, folder, name=folder.resolve().name)
+    config = convert_checkpoint(
+        checkpoint, folder, name=folder.resolve().name, network="student" if is_student else "teacher"
+    )
     typer.echo(f"{folder}: {config.n_parameters:,} parameters, window {config.window}", err=True)
 
 

@@ -5,9 +5,9 @@ import pickle
 import re
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -25,8 +25,12 @@ THEIR_ALPHABET = "ACGNT"
 PUBLISHED = ModelConfig()
 
 _ORDER = [THEIR_ALPHABET.index(base) for base in ALPHABET]
-_WRAPPERS = ("teacher", "teacher_state_dict", "state_dict", "model_state_dict", "model", "student")
-_PREFIX = re.compile(r"(?:(?:module|_orig_mod|model|net|network|teacher|student)\.)*")
+NetworkName = Literal["teacher", "student"]
+"""Which network of a pretraining checkpoint."""
+
+_NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
+_WRAPPERS = ("state_dict", "model", "net", "network", "module", "_orig_mod")
+_PREFIX = re.compile(rf"(?:(?:{'|'.join([*_NETWORKS, *_WRAPPERS])})(?:_state_dict)?\.)*", re.IGNORECASE)
 _BLOCKS = r"(?:SwanDNA_blocks|DANSwan_blocks|chordmixer_blocks)"
 _BLOCK = re.compile(
     rf"encoder\.{_BLOCKS}\.(\d+)\.{_BLOCKS}\.(\d+)\.(?:column_transform|mix)\.(fc[12]\.(?:weight|bias))"
@@ -53,7 +57,7 @@ _UNREADABLE = (
 """What torch.load raises of a file that is no checkpoint, or whose pickle asks for more than tensors."""
 
 
-def convert(path: Path, out: Path, *, name: str) -> ModelConfig:
+def convert(path: Path, out: Path, *, name: str, network: NetworkName = "teacher") -> ModelConfig:
     """Make a model folder of a pretraining checkpoint (.pt, .pth) of the published code, and return its size.
 
     Only tensors and plain containers are read (`weights_only`): no code in the file runs. All of the network's
@@ -62,24 +66,26 @@ def convert(path: Path, out: Path, *, name: str) -> ModelConfig:
     2 ** blocks positions, or the published 1,010 where there are 10 blocks. Weights are stored in bf16.
 
     Args:
-        path: The checkpoint: a state dict, bare or in a wrapper; a teacher is taken before a student.
+        path: The checkpoint: a state dict, bare or in a wrapper, or a training state as the published code writes it,
+            `{"Teacher": state dict, "Student": state dict, "EPOCHS_RUN": n}`.
         out: The folder to make; a model in it is replaced.
         name: Name of the model.
+        network: Which network of a training state to take. A checkpoint of one network holds the "teacher".
 
     Raises:
-        ModelError: The file is no such checkpoint; the text names missing and unexpected tensors.
+        ModelError: The file is no such checkpoint, the text names missing and unexpected tensors; or it has no student.
         OutputError: `out` cannot be written.
     """
-    tensors, config = read_checkpoint(path)
-    network = ChordMixer(config)
-    network.load_state_dict(tensors)
-    origin = {"converted_from": path.name, "checkpoint_sha256": sha256(path)}
-    save_model(out, network, name=name, training=origin, card=_card(name, config, origin))
+    tensors, config = read_checkpoint(path, network)
+    encoder = ChordMixer(config)
+    encoder.load_state_dict(tensors)
+    origin = {"converted_from": path.name, "checkpoint_sha256": sha256(path), "network": network}
+    save_model(out, encoder, name=name, training=origin, card=_card(name, config, origin))
     return config
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
-    """A checkpoint's tensors under our names and in our channel order, and the size that they are of.
+def read_checkpoint(path: Path, network: NetworkName = "teacher") -> tuple[dict[str, Tensor], ModelConfig]:
+    """The tensors of one network of a checkpoint, with our names and channel order, and its size.
 
     Raises:
         ModelError: As `convert`.
@@ -94,7 +100,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
             f"checkpoint {path}: no checkpoint of tensors alone, and nothing else in a pickle is read; "
             "save its state_dict() again with torch.save"
         ) from error
-    found = _bare(_state_dict(content, path))
+    found = _state_dict(content, path, network)
     config = _size({key: tuple(value.shape) for key, value in found.items()}, path)
     names = {key: _our_name(key, config.n_blocks) for key in found}
     expected = {key: tuple(value.shape) for key, value in ChordMixer(config).state_dict().items()}
@@ -117,31 +123,43 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
     return ours, config
 
 
-def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    while isinstance(content, Mapping):
-        tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
-        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            if tensors:
-                return tensors
-            break
-        content = inner
-    raise ModelError(f"checkpoint {path}: holds no state dict")
+def _state_dict(content: Any, path: Path, network: NetworkName) -> dict[str, Tensor]:
+    """The tensors of one network, without what a wrapper put before their names."""
+    tensors = dict(_flat(content))
+    owned = {key: _owners(key) for key in tensors}
+    held = [name for name in _NETWORKS if any(name in owners for owners in owned.values())]
+    if network not in held and (held or network == "student"):
+        what = f"only a {held[0]}" if held else "one network, and does not say that it is the student"
+        raise ModelError(f"checkpoint {path}: holds no {network}; it holds {what}")
+    owner = next((name for name in (network, *_WRAPPERS) if any(name in owners for owners in owned.values())), None)
+    found = {key: value for key, value in tensors.items() if owner is None or owner in owned[key]}
+    if not found:
+        raise ModelError(f"checkpoint {path}: holds no state dict")
+    return {key.removeprefix(_prefix(key)): value for key, value in found.items()}
 
 
-def _bare(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Keys without what a wrapper put before them; of a teacher and a student the teacher."""
-    for owner in ("teacher", "student"):
-        own = {key: value for key, value in tensors.items() if owner in _prefix(key).split(".")}
-        if own:
-            tensors = own
-            break
-    return {key.removeprefix(_prefix(key)): value for key, value in tensors.items()}
+def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors of nested mappings, their keys joined by dots."""
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            if isinstance(value, Tensor):
+                yield f"{prefix}{key}", value
+            else:
+                yield from _flat(value, f"{prefix}{key}.")
 
 
 def _prefix(key: str) -> str:
     match = _PREFIX.match(key)
     return match.group() if match else ""
+
+
+def _owners(key: str) -> list[str]:
+    """Wrappers around a tensor, outermost first.
+
+    >>> _owners("Teacher.module.stem"), _owners("model_state_dict.stem"), _owners("state_dict.stem")
+    (['teacher', 'module'], ['model'], ['state_dict'])
+    """
+    return [part.lower().removesuffix("_state_dict") for part in _prefix(key).split(".")[:-1]]
 
 
 def _our_name(key: str, n_blocks: int) -> str:
@@ -193,6 +211,7 @@ A DNA encoder converted by `findna model convert` from a checkpoint of the publi
 |---|---|
 | checkpoint | {origin["converted_from"]} |
 | sha256 of the checkpoint | {origin["checkpoint_sha256"]} |
+| network of the checkpoint | {origin["network"]} |
 | parameters | {config.n_parameters:,} |
 | channels, hidden, layers, blocks a layer | {config.channels}, {config.hidden}, {config.n_layers}, {config.n_blocks} |
 | track width, longest window | {config.track_width}, {config.window} bases: by rule, the checkpoint does not say |

@@ -20,7 +20,10 @@ OURS = [PUBLISHED_ORDER.index(base) for base in ALPHABET]
 
 
 def network_of(config, weights, folder):
-    torch.save({name: torch.from_numpy(np.array(value)) for name, value in weights.items()}, folder / "a.pt")
+    """The network of a training state as the published code writes it."""
+    teacher = {name: torch.from_numpy(np.array(value)) for name, value in weights.items()}
+    student = {name: torch.zeros_like(value) for name, value in teacher.items()}
+    torch.save({"Teacher": teacher, "Student": student, "EPOCHS_RUN": 29}, folder / "a.pt")
     tensors, _ = read_checkpoint(folder / "a.pt")
     network = ChordMixer(config)
     network.load_state_dict(tensors)

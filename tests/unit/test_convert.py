@@ -19,16 +19,16 @@ def state(config=TINY, **names):
     return {key: torch.from_numpy(value) for key, value in formula_b(config, **names).items()}
 
 
-def converted(tmp_path, content):
+def converted(tmp_path, content, **options):
     torch.save(content, tmp_path / "authors.pt")
-    config = convert(tmp_path / "authors.pt", tmp_path / "out", name="authors")
+    config = convert(tmp_path / "authors.pt", tmp_path / "out", name="authors", **options)
     return config, load_model(str(tmp_path / "out")).network.state_dict()
 
 
-def refusal(tmp_path, content):
+def refusal(tmp_path, content, **options):
     torch.save(content, tmp_path / "authors.pt")
     with pytest.raises(ModelError) as error:
-        convert(tmp_path / "authors.pt", tmp_path / "out", name="authors")
+        convert(tmp_path / "authors.pt", tmp_path / "out", name="authors", **options)
     assert not (tmp_path / "out").exists()
     return str(error.value)
 
@@ -78,11 +78,30 @@ def test_other_names_of_the_same_parts_are_known(tmp_path, blocks, mixer):
     lambda s: {"teacher": s, "student": {key: value + 1 for key, value in s.items()}, "center": torch.zeros(10, 16)},
     lambda s: {f"student.{key}": value + 1 for key, value in s.items()} | {f"teacher.{k}": v for k, v in s.items()},
     lambda s: {key: value.double() for key, value in s.items()},
+    lambda s: {"Teacher": s, "Student": {key: value + 1 for key, value in s.items()}, "EPOCHS_RUN": 29},
+    lambda s: {"Student": {key: value + 1 for key, value in s.items()}, "Teacher": s, "EPOCHS_RUN": 29},
+    lambda s: {"model": s, "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}},
 ])  # fmt: skip
 def test_wrappers_are_taken_off_and_the_teacher_is_taken(tmp_path, wrap):
     expected = converted(tmp_path, state())[1]
     found = converted(tmp_path, wrap(state()))[1]
     assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_the_student_of_a_training_state_is_taken_where_it_is_asked_for(tmp_path):
+    teacher, student = state(), {key: value / 2 for key, value in state().items()}
+    expected = converted(tmp_path, student)[1]
+    training_state = {"Teacher": teacher, "Student": student, "EPOCHS_RUN": 29}
+    found = converted(tmp_path, training_state, network="student")[1]
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    assert load_model(str(tmp_path / "out")).training["network"] == "student"
+    assert "| network of the checkpoint | student |" in (tmp_path / "out" / "CARD.md").read_text()
+
+
+def test_a_checkpoint_without_the_network_that_is_asked_for_is_refused(tmp_path):
+    assert "holds no student; it holds only a teacher" in refusal(tmp_path, {"Teacher": state()}, network="student")
+    assert "holds no teacher; it holds only a student" in refusal(tmp_path, {"Student": state()})
+    assert "does not say that it is the student" in refusal(tmp_path, state(), network="student")
 
 
 def test_ten_blocks_are_the_published_length_and_the_last_track_may_be_narrower(tmp_path):
