@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from findna import __version__
-from findna.classify import PREDICTIONS, Classifier, column_order, prediction_columns, split_windows, value_names
+from findna.classification import PREDICTIONS, Classifier, column_order, prediction_columns, split_windows, value_names
 from findna.config import ClassifyConfig, EmbedConfig
 from findna.data.windows import count_windows
-from findna.embed import Embedder, feature_names, obs_columns, width_of
+from findna.embedding import Embedder, feature_names, obs_columns, width_of
 from findna.errors import BedError, ConfigError, FastaError, InputError, RegionError
 from findna.forward import Cell, Item, write_rows
 from findna.io.check import InputSummary, check_inputs

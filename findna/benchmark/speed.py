@@ -27,7 +27,7 @@ from findna.config import PRESETS, SIZES, EmbedConfig, FinetuneConfig, ModelConf
 from findna.data.batch import pack
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
-from findna.embed import Embedder
+from findna.embedding import Embedder
 from findna.errors import ConfigError
 from findna.io.fasta import read_fasta
 from findna.nn.chordmixer import ChordMixer

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from findna.classify import Classifier, decide, split_windows
+from findna.classification import Classifier, decide, split_windows
 from findna.config import ClassifyConfig, ModelConfig
 from findna.models.task import TaskModel, TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise

@@ -10,7 +10,7 @@ from findna.config import EmbedConfig, ModelConfig, PretrainConfig
 from findna.data import augment
 from findna.data.datasets import corpus_of, iter_steps
 from findna.data.windows import count_windows, iter_windows
-from findna.embed import Embedder
+from findna.embedding import Embedder
 from findna.forward import GRID
 from findna.nn import chordmixer
 from findna.nn.chordmixer import ChordMixer, initialise

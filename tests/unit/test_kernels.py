@@ -12,7 +12,7 @@ import torch
 from findna.config import PRESETS, EmbedConfig, ModelConfig
 from findna.data.batch import pack
 from findna.data.datasets import corpus_of
-from findna.embed import Embedder
+from findna.embedding import Embedder
 from findna.errors import ConfigError
 from findna.models.convert import read_checkpoint
 from findna.nn import kernels

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from findna.classify import decide
+from findna.classification import decide
 from findna.metrics import mean_of, metrics_of
 
 pytest.importorskip("sklearn")

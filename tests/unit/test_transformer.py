@@ -9,7 +9,7 @@ import torch
 
 from findna.config import PRESETS, SIZES, EmbedConfig, FinetuneConfig, ModelConfig
 from findna.data.batch import pack
-from findna.embed import Embedder
+from findna.embedding import Embedder
 from findna.errors import ConfigError
 from findna.models.store import load_model, read_config, save_model, verify_model
 from findna.nn.chordmixer import ChordMixer

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from findna.classify import Classifier, column_order, decide, prediction_columns, split_windows, value_names
+from findna.classification import Classifier, column_order, decide, prediction_columns, split_windows, value_names
 from findna.config import ClassifyConfig, ModelConfig
 from findna.data.batch import pack
 from findna.errors import BedError, ConfigError

@@ -6,7 +6,7 @@ import torch
 
 from findna.config import EmbedConfig, ModelConfig
 from findna.data.batch import pack
-from findna.embed import Embedder, feature_names, obs_columns
+from findna.embedding import Embedder, feature_names, obs_columns
 from findna.errors import BedError, ConfigError
 from findna.forward import GRID, one_behind, write_rows
 from findna.nn.chordmixer import ChordMixer, initialise
