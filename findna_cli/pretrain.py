@@ -58,6 +58,12 @@ def pretrain(
             show_default=False,
         ),
     ] = None,
+    initial: Annotated[
+        str | None,
+        typer.Option(
+            "--initial", help="Start from the weights of this model; else they are drawn.", show_default=False
+        ),
+    ] = None,
     holdout: Holdout = "",
     n_held_out: Annotated[
         int | None,
@@ -117,6 +123,7 @@ def pretrain(
     import dataclasses
     import signal
 
+    from findna.models.store import load_model
     from findna.nn.device import pick_device, pick_precision
     from findna.train.parallel import device_of, find_place, is_restart, join, launch
     from findna.train.plan import follow_plan, make_plan, resume_plan
@@ -131,6 +138,7 @@ def pretrain(
         "mixer": mixer,
         "n_class_tokens": n_class_tokens,
         "shift_layout": shift_layout,
+        "initial": initial,
         "inputs": tuple(inputs or ()) or None,
         "genome": str(genome) if genome else None,
         "holdout": split_names(holdout) or None,
@@ -221,6 +229,7 @@ def pretrain(
             sources=sources.summary,
             asked=plan.asked(),
             time_budget=plan.time_budget,
+            initial=load_model(plan.initial) if plan.initial else None,
             resume=resume,
             team=team,
             n_reports=n_reports,

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from findna.config import MODEL_SETTINGS, PRESETS, PretrainConfig
+from findna.config import MODEL_SETTINGS, PRESETS, ModelConfig, PretrainConfig
 from findna.errors import ConfigError, TrainingError
+from findna.models.store import load_model
 from findna.train.sources import find_genome
 
 
@@ -24,6 +25,7 @@ class Plan:
         holdout: Contigs that are only measured on.
         n_held_out: Windows to measure on, at most.
         time_budget: Seconds to fit the run into, or None.
+        initial: Model whose weights the run starts from; "" draws them.
     """
 
     config: PretrainConfig = field(default_factory=lambda: PRESETS["small"])
@@ -33,6 +35,7 @@ class Plan:
     holdout: tuple[str, ...] = ()
     n_held_out: int = 128
     time_budget: float | None = None
+    initial: str = ""
 
     def asked(self) -> dict[str, Any]:
         """All but the recipe, for `pretrain.json`."""
@@ -61,8 +64,22 @@ def make_plan(given: Mapping[str, Any]) -> Plan:
         raise ConfigError("give --steps or --time-budget, not both")
     own = {name: value for name, value in given.items() if name in _OWN}
     settings = {name: value for name, value in given.items() if name not in _OWN}
-    plan = Plan(PRESETS[preset].changed(**settings), **own)
+    config = PRESETS[preset]
+    if own.get("initial"):
+        config = dataclasses.replace(config, model=_same_size(load_model(own["initial"]).config, settings))
+    plan = Plan(config.changed(**settings), **own)
     return plan if plan.inputs or plan.genome else dataclasses.replace(plan, genome=str(find_genome()))
+
+
+def _same_size(model: ModelConfig, settings: Mapping[str, Any]) -> ModelConfig:
+    """The size of the first weights, which no setting may change."""
+    for name in MODEL_SETTINGS:
+        own = getattr(model, name)
+        if settings.get(name, own) != own:
+            raise ConfigError(
+                f"{name} {settings[name]} differs from {own} of the model whose weights the run starts from"
+            )
+    return model
 
 
 def read_plan(out: Path) -> Plan:

@@ -25,9 +25,9 @@ from findna.data.augment import Views, make_views
 from findna.data.datasets import Corpus, crop, iter_steps, split_evenly
 from findna.errors import ConfigError, InputError, OutputError, TrainingError
 from findna.io.files import raise_output_error, write_atomic
-from findna.models.store import save_model
+from findna.models.store import Model, save_model
 from findna.nn.device import Precision, put
-from findna.nn.encoder import initialise
+from findna.nn.encoder import Encoder, initialise
 from findna.nn.kernels import choose
 from findna.nn.losses import (
     AXES,
@@ -149,17 +149,27 @@ class Trainer:
         device: Of this process.
         precision: Of the matrix products and the residual stream.
         team: The processes of the run; None is this one alone.
+        initial: Network whose weights student and teacher start from; None draws them.
     """
 
     def __init__(
-        self, config: PretrainConfig, *, device: torch.device, precision: Precision, team: Team | None = None
+        self,
+        config: PretrainConfig,
+        *,
+        device: torch.device,
+        precision: Precision,
+        team: Team | None = None,
+        initial: Encoder | None = None,
     ) -> None:
         self.config, self.device, self.precision, self.team = config, device, precision, team or Team()
         self.kernels = choose(config.model, device=device, precision=precision, is_training=True)
         student = make_encoder(config.model)
         if config.projection:
             student.add_projection(config.projection)
-        self.student = initialise(student, config.seed).to(device)
+        self.student = initialise(student, config.seed)
+        if initial is not None:
+            self.student.load_state_dict(initial.state_dict(), strict=False)  # a projection is drawn
+        self.student.to(device)
         self.is_distilled = config.alpha < 1
         self.teacher = copy.deepcopy(self.student).requires_grad_(False) if self.is_distilled else self.student
         shape = (config.model.n_class_tokens, config.projection or config.model.channels)
@@ -425,6 +435,7 @@ def pretrain(
     sources: Mapping[str, Any],
     asked: Mapping[str, Any] = MappingProxyType({}),
     time_budget: float | None = None,
+    initial: Model | None = None,
     resume: bool = False,
     team: Team | None = None,
     n_reports: int = 20,
@@ -445,6 +456,7 @@ def pretrain(
         sources: What the windows were made of, for `config.json`; a resume must agree, but its files' names.
         asked: What else `pretrain.json` keeps for a resume; see `findna.train.plan`.
         time_budget: Seconds to fit the run into, instead of a number of steps.
+        initial: Model of the recipe's size whose weights the run starts from; None draws them.
         resume: Go on from the newest checkpoint in `out`; on the CPU the result is that of a run never stopped.
         team: The processes of the run, all of which call this; None is this one alone. Their number changes neither
             batches nor losses, and may differ when a run is resumed.
@@ -467,8 +479,10 @@ def pretrain(
     if batch_size < team.size:
         raise ConfigError(f"a batch of {batch_size} sequences cannot be split among {team.size} processes")
     resume = team.broadcast(_enter(out, resume, team) if team.is_main else resume)
-    trainer = Trainer(config, device=device, precision=precision, team=team)
+    network = initial.network if initial else None
+    trainer = Trainer(config, device=device, precision=precision, team=team, initial=network)
     made_of = {
+        **({"initial": {"name": initial.name, "sha256": initial.sha256}} if initial else {}),
         "config": {**dataclasses.asdict(config), "model": config.model.to_dict()},
         "sources": dict(sources),
         **precision.facts(),

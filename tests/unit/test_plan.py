@@ -7,6 +7,7 @@ import pytest
 
 from findna.config import PRESETS
 from findna.errors import ConfigError, TrainingError
+from findna.models.store import load_model
 from findna.train.plan import make_plan, read_plan, resume_plan
 
 GIVEN = {"preset": "tiny", "inputs": ("a.fa", "b/a.fa"), "holdout": ("chr8",), "n_held_out": 7, "batch_size": 3}
@@ -84,3 +85,11 @@ def test_a_damaged_pretrain_json_is_one_clear_line(tmp_path, text):
     (tmp_path / "pretrain.json").write_text(text)
     with pytest.raises(TrainingError, match=r"pretrain\.json: damaged, or of another version of findna"):
         read_plan(tmp_path)
+
+
+def test_a_run_that_starts_from_a_model_has_its_size():
+    plan = make_plan({"genome": "g", "preset": "tiny", "initial": "findna-small", "alpha": 1.0})
+    assert plan.config.model == load_model("findna-small").config
+    assert (plan.config.learning_rate, plan.initial) == (PRESETS["tiny"].learning_rate, "findna-small")
+    with pytest.raises(ConfigError, match="n_class_tokens 3 differs from 10 of the model that"):
+        make_plan({"genome": "g", "initial": "findna-small", "n_class_tokens": 3})

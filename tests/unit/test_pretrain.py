@@ -304,6 +304,17 @@ def test_a_repeated_motif_is_learned_beyond_the_kmer_baseline(tmp_path):
     assert outcome.last["kmer_accuracy"] > 0.6  # the baseline is no straw man
 
 
+def test_a_run_can_start_from_the_weights_of_a_model(tmp_path):
+    run(tmp_path / "first", dataclasses.replace(CONFIG, steps=3))
+    first = load_model(str(tmp_path / "first"))
+    still = dataclasses.replace(CONFIG, steps=1, learning_rate=1e-30, weight_decay=0.0, projection=4)
+    run(tmp_path / "second", still, initial=first)
+    second = load_model(str(tmp_path / "second"))
+    for name, value in first.network.state_dict().items():
+        assert torch.equal(second.network.state_dict()[name], value), name
+    assert second.training["initial"] == {"name": first.name, "sha256": first.sha256}
+
+
 def test_a_folder_with_something_in_it_is_refused(tmp_path):
     run(tmp_path / "run", dataclasses.replace(CONFIG, steps=1))
     with pytest.raises(OutputError, match="holds a run already; --resume goes on with it"):
