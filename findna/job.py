@@ -28,7 +28,7 @@ from findna.errors import BedError, ConfigError, FastaError, InputError, RegionE
 from findna.forward import Cell, Item, write_rows
 from findna.io.check import InputSummary, check_inputs
 from findna.io.compressed import STDIN
-from findna.io.files import sha256
+from findna.io.files import sha256, storable
 from findna.io.genome import Genome
 from findna.io.hdf5 import EmbeddingWriter, Format, TokenSink, refuse_existing
 from findna.io.options import InputOptions
@@ -587,7 +587,7 @@ def _provenance(job: Job, engine: Engine, started: datetime) -> Mapping[str, Any
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "started": started.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-        "working_directory": str(Path.cwd()),
+        "working_directory": storable(Path.cwd()),
     }
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from findna import __version__
 from findna.errors import ConfigError, TableError
+from findna.io.files import storable
 from findna.io.hdf5 import Format, refuse_existing, tokens_path, write_output
 from findna.io.reader import EmbeddingReader, TokensReader
 from findna.io.rows import BLOCK, OBS_COLUMNS, Block, Kind, Rows
@@ -271,7 +272,7 @@ def _provenance(parts: Sequence[Part], command: str, started: datetime) -> dict[
         "versions": {"findna": __version__, "numpy": version("numpy"), "h5py": version("h5py")},
         "started": started.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-        "working_directory": str(Path.cwd()),
+        "working_directory": storable(Path.cwd()),
         "parts": [
             {"path": str(part.path), **{key: part.meta["provenance"].get(key) for key in kept}} for part in parts
         ],

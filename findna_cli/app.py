@@ -11,6 +11,7 @@ import typer
 from findna import __version__
 from findna.errors import ConfigError, FindnaError
 from findna_cli import benchmark, classify, data, doctor, embed, finetune, merge, model, pretrain, task, view
+from findna_cli.console import say, show, visible
 
 app = typer.Typer(
     name="findna",
@@ -32,13 +33,15 @@ app.command(name="merge")(merge.merge)
 app.command(name="view")(view.view)
 app.command(name="doctor")(doctor.doctor)
 
+_LONGEST_REASON = 300
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # of a GPU, of the CPU's allocator
 SIGTERM_CODE = 128 + signal.SIGTERM
 UsageError: Any = typer.BadParameter.__base__  # of the click that typer carries, which may be its own
 
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        typer.echo(f"findna {__version__}")
+        show(f"findna {__version__}")
         raise typer.Exit
 
 
@@ -54,7 +57,7 @@ def root(
     if debug:
         os.environ["FINDNA_DEBUG"] = "1"
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), err=True)
+        say(context.get_help())
         raise typer.Exit(2)
 
 
@@ -65,6 +68,7 @@ def main() -> None:
         # A thread that waits may spin a moment only: on a busy machine, spinning costs ten times the work itself.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
+        _check_words(sys.argv[1:])
         code = app(standalone_mode=False)
         _flush_stdout()
     except (BrokenPipeError, SystemExit) as end:
@@ -81,6 +85,10 @@ def main() -> None:
         if os.environ.get("FINDNA_DEBUG"):
             raise
         code = _fail(str(error), 2 if isinstance(error, ConfigError) else 1)
+    except Exception as error:  # the boundary: whatever else goes wrong is a line, too
+        if os.environ.get("FINDNA_DEBUG"):
+            raise
+        code = _fail(_said(error), 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -89,13 +97,35 @@ def _usage(error: Any) -> str:
     return f"{error.format_message()}{hint}"
 
 
+def _check_words(words: list[str]) -> None:
+    """Refuse, before any work, a name that no output and no terminal can hold."""
+    for word in words:
+        if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise ConfigError(f"{visible(word)}: this name is not UTF-8, so no output can store it: rename it")
+
+
+def _said(error: Exception) -> str:
+    """What went wrong, in one line: the system's words for a file or for memory, else that findna is at fault."""
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
+        return "out of memory; use fewer --workers, a smaller --batch-bases, or a machine with more"
+    if isinstance(error, OSError) and error.strerror:
+        name = error.filename if isinstance(error.filename, str) else ""
+        return f"{name}: {error.strerror.lower()}" if name else error.strerror.lower()
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
+    return (
+        f"internal error, {reason}; please report it with the command and the version ({__version__}); "
+        "`findna --debug COMMAND ...` shows the traceback"
+    )
+
+
 def _fail(text: str, code: int) -> int:
+    text = visible(text)
     if "FINDNA_LAUNCHED" in os.environ:  # one of several processes: the one that started them says it, once
         from findna.train.parallel import record_failure
 
         if record_failure(text):
             return code
-    sys.stderr.write(f"findna: {text}\n")
+    say(f"findna: {text}")
     return code
 
 

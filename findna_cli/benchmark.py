@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from findna_cli.console import say, show, write_report
 from findna_cli.job import command_line
 from findna_cli.options import (
     Deterministic,
@@ -98,7 +99,6 @@ def run(
     from findna.errors import ConfigError, InputError
     from findna.models.store import DEFAULT, load_model
     from findna.nn.device import pick_device, pick_precision
-    from findna_cli.console import say, write_report
 
     if preset not in FINETUNE_PRESETS:
         raise ConfigError(f"--preset {preset}: must be one of {', '.join(FINETUNE_PRESETS)}")
@@ -158,8 +158,6 @@ def stopped(out: Path, caught: list[int]) -> typer.Exit:
     """Tell what is kept; how the command ends."""
     import signal
 
-    from findna_cli.console import say
-
     say(f"stopped; what is measured is in {out}, and the same command goes on")
     return typer.Exit(128 + (caught[0] if caught else signal.SIGINT))
 
@@ -187,7 +185,7 @@ def report(
     sections = make_report([read_result(path) for path in results])
     text = as_html(sections) if out is not None and out.suffix == ".html" else as_markdown(sections)
     if out is None:
-        typer.echo(text, nl=False)
+        show(text, end="")
     else:
         write_atomic(out, text)
 
@@ -239,7 +237,6 @@ def teacher(
     from findna.nn.device import pick_device, pick_precision
     from findna.train.log import read_log
     from findna.train.sources import load_sources
-    from findna_cli.console import say
 
     if bool(inputs) == bool(genome):
         raise ConfigError("give the FASTA files that the model was trained on, or --genome")
@@ -305,7 +302,6 @@ def speed(
     """
     from findna.benchmark.speed import SpeedConfig, measure_speed, speed_table
     from findna.nn.device import pick_device
-    from findna_cli.console import say, write_report
 
     config = SpeedConfig(
         sizes=tuple(sizes.split(",")),
@@ -316,7 +312,7 @@ def speed(
     )
     set_threads(threads)
     report = measure_speed(config, device=pick_device(device), on_done=lambda size: say(f"timing {size}", quiet=quiet))
-    typer.echo(speed_table(report))
+    show(speed_table(report))
     write_report(json_file, report)
 
 
@@ -364,7 +360,6 @@ def study(
     from findna.io.files import write_atomic
     from findna.nn.device import pick_device, pick_precision
     from findna.train.sources import load_sources
-    from findna_cli.console import say
 
     if preset not in PRESETS:
         raise ConfigError(f"--preset {preset}: must be one of {', '.join(PRESETS)}")

@@ -1,8 +1,9 @@
-"""What a person sees while a command runs: messages and progress, all on stderr."""
+"""What a person sees of a command: results on stdout, messages and progress on stderr; nothing else writes there."""
 
 import json
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,34 @@ class Advance(Protocol):
     def __call__(self, done: float, text: str = "") -> None: ...
 
 
-def say(text: str, *, quiet: bool = False) -> None:
+def visible(text: str) -> str:
+    """A text without anything that a terminal would obey: all but letters, line ends and tabs becomes its escape.
+
+    Names, ids, labels and cards come from files. An escape sequence in one could hide or forge what is on the screen.
+
+    >>> visible("\\x1b[2Jmodel"), visible("caf\u00e9")
+    ('\\\\x1b[2Jmodel', 'caf\u00e9')
+    """
+    if text.isprintable():
+        return text
+    return "".join(map(_visible, text))
+
+
+def _visible(letter: str) -> str:
+    if letter.isprintable() or letter in "\n\t" or unicodedata.category(letter) == "Zs":
+        return letter
+    return letter.encode("unicode_escape").decode()
+
+
+def show(text: object, *, end: str = "\n") -> None:
+    """A result as text to stdout."""
+    sys.stdout.write(f"{visible(str(text))}{end}")
+
+
+def say(text: object, *, quiet: bool = False) -> None:
     """A line to stderr."""
     if not quiet:
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{visible(str(text))}\n")
 
 
 @contextmanager

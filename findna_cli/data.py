@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from findna.config import WindowsConfig
+from findna_cli.console import progress, say, show, write_report
 from findna_cli.options import Force, Genome, Json, Quiet, config_flags, split_names
 
 app = typer.Typer(no_args_is_help=True, help="Data: fetch genomes, make training sets, audit labelled splits.")
@@ -37,17 +38,16 @@ def fetch(
     findna model pull alone go to the network, and it does not where the genome is there already.
     """
     from findna.data.fetch import fetch_genome
-    from findna_cli.console import progress, say, write_report
 
     with progress(f"fetch {name}", total=None, quiet=quiet) as advance:
 
-        def show(done: int, total: int) -> None:
+        def on_bytes(done: int, total: int) -> None:
             advance(done, f"{done / 1e6:,.0f} MB" + (f" of {total / 1e6:,.0f} MB" if total else ""))
 
-        found = fetch_genome(name, urls=url or (), folder=folder, checksum=checksum, force=force, on_bytes=show)
+        found = fetch_genome(name, urls=url or (), folder=folder, checksum=checksum, force=force, on_bytes=on_bytes)
     what = f"{found.n_contigs:,} contigs, {found.n_bases:,} bases; {found.checksum or 'not checked: ' + found.sha256}"
     say(f"{'fetched from ' + found.url if found.is_new else 'already there'}: {what}", quiet=quiet)
-    typer.echo(found.path)
+    show(found.path)
     write_report(json_file, found._asdict() | {"path": str(found.path)})
 
 
@@ -93,7 +93,6 @@ def windows(
     files, settings and seed give the same bytes.
     """
     from findna.data.recipe import REASONS, make_windows
-    from findna_cli.console import progress, say, write_report
 
     config = WindowsConfig(**{name: value for name, value in settings.items() if value is not None})
     with progress("windows", total=config.n, quiet=quiet) as advance:
@@ -171,30 +170,29 @@ def audit(
     from findna.benchmark.audit import audit as run
     from findna.benchmark.audit import read_splits
     from findna.errors import ConfigError
-    from findna_cli.console import write_report
 
     if not 0 < threshold <= 1:
         raise ConfigError(f"--threshold {threshold:g}: must lie above 0 and be at most 1")
     splits = read_splits(files, genome=genome, sequence_column=sequence_column, label_column=label_column)
     found = run(splits, threshold=threshold)
-    typer.echo("split\tsequences\trepeated\tother_label")
+    show("split\tsequences\trepeated\tother_label")
     for one in found.within:
-        typer.echo(f"{one.name}\t{one.n}\t{one.n_repeated}\t{one.n_conflicts}")
+        show(f"{one.name}\t{one.n}\t{one.n_repeated}\t{one.n_conflicts}")
     if found.overlaps:
-        typer.echo("\nsplit\tin\texact\treverse_strand\tnear\tother_label\tnear_other_label\tshare")
+        show("\nsplit\tin\texact\treverse_strand\tnear\tother_label\tnear_other_label\tshare")
     for both in found.overlaps:
         cells = (both.n_exact, both.n_reverse, both.n_near, both.n_conflicts, both.n_near_conflicts)
         share = (both.n_exact + both.n_near) / max(both.n, 1)
-        typer.echo("\t".join([both.later, both.earlier, *map(str, cells), f"{share:.4f}"]))
+        show("\t".join([both.later, both.earlier, *map(str, cells), f"{share:.4f}"]))
     examples = [(both.later, pair, both.earlier) for both in found.overlaps for pair in both.examples]
     examples += [
         (one.name, pair, one.name) for one in found.within for pair in one.examples if len(set(pair.labels)) > 1
     ]
     if examples and not quiet:
-        typer.echo("\nfile\tline\tlabel\trepeats\tline\tlabel\tshare")
+        show("\nfile\tline\tlabel\trepeats\tline\tlabel\tshare")
     for later, pair, earlier in [] if quiet else examples:
         cells_of = (later, pair.line, pair.labels[0], earlier, pair.of_line, pair.labels[1], f"{pair.share:.4f}")
-        typer.echo("\t".join(map(str, cells_of)))
+        show("\t".join(map(str, cells_of)))
     write_report(json_file, found.to_dict())
     if fail_on_leak and found.has_leaks:
         raise typer.Exit(1)

@@ -23,13 +23,13 @@ def doctor(
     model: Annotated[str, typer.Option("--model", "-m", help="Model to verify.")] = "",
 ) -> None:
     """Print versions, devices and precisions, and verify the default model; exit 1 if it fails."""
-    from findna_cli.console import write_report
+    from findna_cli.console import show, write_report
     from findna_cli.model import print_checks, verify_report
 
     facts = machine_facts()
     if not quiet:
         for name, value in facts.items():
-            typer.echo(f"{name:16} {value}")
+            show(f"{name:16} {value}")
     name, checks = verify_report(model, device="auto", precision="auto")
     if not quiet:
         print_checks(name, checks)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from findna.errors import ConfigError
-from findna_cli.console import progress, say, write_report
+from findna_cli.console import progress, say, show, write_report
 
 if TYPE_CHECKING:
     from findna.job import Job
@@ -22,7 +22,7 @@ def run_job(job: "Job", title: str, *, dry_run: bool, json_file: Path | None, qu
     if dry_run:
         report = plan(job)
         for name, value in report.items():
-            typer.echo(f"{name:18} {value:,}" if isinstance(value, int | float) else f"{name:18} {value}")
+            show(f"{name:18} {value:,}" if isinstance(value, int | float) else f"{name:18} {value}")
         write_report(json_file, report)
         if report["n_problems"] and job.is_fatal:
             raise typer.Exit(1)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from findna_cli import task
+from findna_cli.console import say, show, write_report
 from findna_cli.options import Device, Json, Precision, Quiet
 
 app = typer.Typer(help="Models: list, describe, verify, convert and pull them.", rich_markup_mode=None)
@@ -27,7 +28,7 @@ def list_models() -> None:
     rows += [(str(repo), folder, "pulled") for repo, folder in pulled_models()]
     for name, folder, mark in rows:
         size = ModelConfig.from_dict(read_config(folder)["model"])
-        typer.echo(
+        show(
             f"{name}\t{size.n_parameters:,} parameters\t{size.channels} channels\t"
             f"window {size.window}\t{size.n_layers} layers\t{mark}".rstrip()
         )
@@ -37,7 +38,6 @@ def list_models() -> None:
 def info(name: Name = "", json_file: Json = None) -> None:
     """Print where a model lies, its size, its sha256 and its CARD.md; of a run directory of finetune, the task."""
     from findna.models.store import DEFAULT, find_model, load_model, read_config
-    from findna_cli.console import write_report
 
     if (find_model(name or DEFAULT) / "head.safetensors").is_file():
         task.info(name, json_file)
@@ -45,20 +45,19 @@ def info(name: Name = "", json_file: Json = None) -> None:
     folder = load_model(name or DEFAULT).path  # whole, or an error
     config = read_config(folder)
     for key in ("name", "window", "sha256"):
-        typer.echo(f"{key:16} {config.get(key)}")
-    typer.echo(f"{'folder':16} {folder}")
+        show(f"{key:16} {config.get(key)}")
+    show(f"{'folder':16} {folder}")
     for key, value in config["model"].items():
-        typer.echo(f"{key:16} {value}")
+        show(f"{key:16} {value}")
     card = folder / "CARD.md"
     if card.is_file():
-        typer.echo("\n" + card.read_text().rstrip())
+        show("\n" + card.read_text().rstrip())
     write_report(json_file, {"folder": str(folder), **config})
 
 
 @app.command()
 def verify(name: Name = "", device: Device = "auto", precision: Precision = "auto", json_file: Json = None) -> None:
     """Check a model's sha256, tensors and golden vectors on this machine; exit 1 if one fails."""
-    from findna_cli.console import write_report
 
     folder, checks = verify_report(name, device=device, precision=precision)
     print_checks(folder, checks)
@@ -91,7 +90,7 @@ def convert(
     config = convert_checkpoint(
         checkpoint, folder, name=folder.resolve().name, network="student" if is_student else "teacher"
     )
-    typer.echo(f"{folder}: {config.n_parameters:,} parameters, window {config.window}", err=True)
+    say(f"{folder}: {config.n_parameters:,} parameters, window {config.window}")
 
 
 @app.command()
@@ -109,7 +108,6 @@ def pull(
     that its config.json tells. The hub is huggingface.co, or HF_ENDPOINT; HF_TOKEN opens private repositories.
     """
     from findna.models.hub import pull as pull_model
-    from findna_cli.console import say, write_report
 
     found = pull_model(
         name,
@@ -118,7 +116,7 @@ def pull(
     )
     state = "fetched" if found.is_new else "already there"
     say(f"{found.repo}: {state}: commit {found.commit[:12]}, weights sha256 {found.sha256[:12]}...", quiet=quiet)
-    typer.echo(found.folder)
+    show(found.folder)
     write_report(json_file, found._asdict() | {"folder": str(found.folder), "repo": str(found.repo)})
 
 
@@ -141,4 +139,4 @@ def verify_report(name: str, *, device: str, precision: str) -> tuple[str, list[
 def print_checks(name: str, checks: list[dict[str, Any]]) -> None:
     """The checks, one a line."""
     for check in checks:
-        typer.echo(f"{'ok  ' if check['ok'] else 'FAIL'} {name}: {check['check']}: {check['figure']}")
+        show(f"{'ok  ' if check['ok'] else 'FAIL'} {name}: {check['check']}: {check['figure']}")

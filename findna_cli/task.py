@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from findna_cli.console import show, write_report
 from findna_cli.options import Json
 
 app = typer.Typer(help="Tasks of classify: list and describe them.", rich_markup_mode=None)
@@ -14,7 +15,6 @@ app = typer.Typer(help="Tasks of classify: list and describe them.", rich_markup
 def list_tasks(json_file: Json = None) -> None:
     """Print the built-in tasks, one a line: name, whether weights are shipped, length, classes, source."""
     from findna.tasks.catalog import read_task, task_names
-    from findna_cli.console import write_report
 
     tasks = [read_task(name) for name in task_names()]
     width = max(len(task.name) for task in tasks)
@@ -22,7 +22,7 @@ def list_tasks(json_file: Json = None) -> None:
         weights = "weights" if task.has_weights else "to train"
         names = list(dict.fromkeys(task.classes.values()))
         source = task.source.partition(",")[0].partition("(")[0].strip()
-        typer.echo(f"{task.name:{width}}  {weights}  {task.length:>5} bp  {', '.join(names)}  [{source}]")
+        show(f"{task.name:{width}}  {weights}  {task.length:>5} bp  {', '.join(names)}  [{source}]")
     write_report(json_file, {"tasks": [_facts(task.name) for task in tasks]})
 
 
@@ -33,15 +33,14 @@ def info(
 ) -> None:
     """Print what a task is, how well it does, its data and licence, and the command that trains it."""
     from findna.tasks.catalog import read_task, task_names
-    from findna_cli.console import write_report
 
     is_builtin = name in task_names() and not (Path(name) / "config.json").is_file()
     facts = _facts(name) if is_builtin else {}
     for key, value in facts.items():
         if key not in ("prepare", "command"):
-            typer.echo(f"{key:16} {' '.join(value) if key in ('flags', 'teacher') else _text(value)}".rstrip())
+            show(f"{key:16} {' '.join(value) if key in ('flags', 'teacher') else _text(value)}".rstrip())
     if is_builtin and not read_task(name).has_weights:
-        typer.echo(f"\nTo train it:\n\n{_indented(facts['prepare'])}\n\n    {facts['command']}")
+        show(f"\nTo train it:\n\n{_indented(facts['prepare'])}\n\n    {facts['command']}")
         write_report(json_file, facts)
         return
     from findna.models.task import load_task
@@ -60,12 +59,12 @@ def info(
     }
     for key, value in model.items():
         if key not in facts:
-            typer.echo(f"{key:16} {_text(value)}".rstrip())
+            show(f"{key:16} {_text(value)}".rstrip())
     card = task.path / "CARD.md"
     if card.is_file():
-        typer.echo(f"\n{card.read_text().rstrip()}")
+        show(f"\n{card.read_text().rstrip()}")
     if facts:
-        typer.echo(f"\nTrained by:\n\n    {facts['command']}")
+        show(f"\nTrained by:\n\n    {facts['command']}")
     write_report(json_file, {**model, **facts, "metrics": dict(task.metrics)})
 
 

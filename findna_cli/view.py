@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from findna_cli.console import show
+
 
 def view(
     path: Annotated[Path, typer.Argument(help="A file that `findna embed` wrote.")],
@@ -23,12 +25,12 @@ def view(
 
     summary = describe(path)
     if as_json:
-        typer.echo(json.dumps(summary, indent=2))
+        show(json.dumps(summary, indent=2))
         return
     if header:
         for name, value in summary.items():
             text = value if isinstance(value, str) else json.dumps(value)
-            typer.echo(f"# {name}: {text}")
+            show(f"# {name}: {text}")
     if rows:
         for fields in iter_rows(path, start, start + rows, n_features=features):
-            typer.echo("\t".join(fields))
+            show("\t".join(fields))

@@ -76,6 +76,11 @@ def require_space(folder: Path, n_bytes: int, *, hint: str) -> None:
         raise OutputError(f"{folder}: {_size(n_bytes)} are needed and {_size(free)} are free; {hint}")
 
 
+def storable(path: Path) -> str:
+    """A path as text that every output can hold: bytes that are not UTF-8 become escapes."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def sha256(path: Path) -> str:
     """The sha256 of a file's bytes, in hex."""
     with path.open("rb") as file:

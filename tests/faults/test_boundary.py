@@ -1,0 +1,91 @@
+"""Whatever goes wrong is one line on stderr, without a traceback, and nothing in it can steer a terminal."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from command import call, spawn
+
+from findna_cli.app import _said
+from findna_cli.console import visible
+
+SOURCES = Path(__file__).resolve().parents[2] / "findna_cli"
+
+
+@pytest.fixture(autouse=True)
+def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FINDNA_CACHE", str(tmp_path / "cache"))
+
+
+def test_an_internal_fault_is_one_line_that_says_how_to_report_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise TypeError("a list\nof two lines")
+
+    monkeypatch.setattr("findna.io.view.describe", fail)
+    result = call("view", "x.h5")
+    assert result.code == 1
+    assert result.err.startswith("findna: internal error, TypeError: a list of two lines; please report it")
+    assert "`findna --debug COMMAND ...` shows the traceback" in result.err
+    assert result.err.count("\n") == 1
+    monkeypatch.setenv("FINDNA_DEBUG", "1")
+    with pytest.raises(TypeError):
+        call("view", "x.h5")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "x.fa"), "x.fa: no such file or directory"),
+        (OSError(5, "Input/output error"), "input/output error"),
+        (OSError(5, "Input/output error", 7), "input/output error"),
+        (MemoryError(), "out of memory; "),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory; "),
+        (OSError("no words of the system"), "internal error, OSError: no words of the system; please report"),
+        (RecursionError("maximum recursion depth exceeded"), "internal error, RecursionError: "),
+    ],
+)
+def test_failures_of_the_system_are_told_in_its_words(error: Exception, text: str) -> None:
+    assert _said(error).startswith(text)
+
+
+def test_a_name_that_is_not_utf8_is_refused_before_any_work() -> None:
+    name = os.fsdecode(b"r\xe9gions.fa")
+    Path(name).write_text(">a\nACGT\n")
+    result = call("embed", name, "-o", "out.h5")
+    assert result.code == 2
+    assert result.err == ("findna: r\\udce9gions.fa: this name is not UTF-8, so no output can store it: rename it\n")
+    assert sorted(path.name for path in Path().iterdir()) == [name]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="the file system takes UTF-8 names only")
+def test_a_folder_whose_name_is_not_utf8_is_no_hindrance(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(os.fsdecode(b"caf\xe9"))
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    Path("a.fa").write_text(">a\nACGT\n")
+    result = call("embed", "a.fa", "-o", "out.h5", "-t", 1)
+    assert result.code == 0, result.err
+    assert "/caf\\\\xe9" in call("view", "out.h5").out  # as JSON has a backslash
+
+
+@pytest.mark.parametrize("letter", ["\x00", "\x07", "\x1b", "\x7f", "\x9b", "\r", "\u2028", "\u202e", "\udce9"])
+def test_what_a_terminal_would_obey_becomes_its_escape(letter: str) -> None:
+    shown = visible(f"a{letter}b\tc\nd\u00a0é")
+    assert letter not in shown
+    assert re.fullmatch(r"a\\(x..|u....|r)b\tc\nd\u00a0é", shown)
+
+
+def test_nothing_but_the_console_writes_to_the_terminal() -> None:
+    for path in SOURCES.glob("*.py"):
+        if path.name != "console.py":
+            assert not re.findall(r"typer\.echo|stderr\.write|stdout\.write|\bprint\(", path.read_text()), path.name
+
+
+def test_an_error_of_the_installed_command_is_one_line() -> None:
+    Path("x.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(500))
+    result = spawn("view", "x.h5")
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert result.err.startswith("findna: file x.h5: ")
