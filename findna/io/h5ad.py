@@ -4,15 +4,17 @@ Every group and dataset carries the encoding attributes of AnnData's on-disk for
 `anndata.read_h5ad` takes the file as its own. Strings are variable-length UTF-8.
 """
 
+import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from findna.errors import OutputError
 from findna.io.rows import BLOCK, SKIPPED_COLUMNS, Kind, Rows
 
 SCHEMA = "findna-embedding/1"
@@ -37,7 +39,7 @@ Put = Callable[[slice, Sequence[Any]], None]
 
 def write_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int) -> None:
     """Write the embedding file of a finished run; `uns` are its JSON values by name."""
-    with _create(path) as file:
+    with _created(path) as (file, sink):
         _encode(file, "anndata")
         file.attrs.update(findna_schema=SCHEMA, complete=True, n_expected=np.int64(n_expected))
         for name in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
@@ -47,6 +49,7 @@ def write_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expect
         cls = _array(file["obsm"], "X_cls", (rows.n_rows, *rows.cls_shape), rows.dtype) if rows.cls_shape else None
         with _Frame(file, "obs", rows.columns, rows.n_rows) as obs:
             for block in rows.blocks():
+                sink.check()
                 x[block.rows] = block.x
                 if cls is not None:
                     cls[block.rows] = block.cls
@@ -56,11 +59,12 @@ def write_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expect
 
 def write_tokens(path: Path, rows: Rows) -> None:
     """Write the token file of a finished run: /X (sum of lengths, C), /indptr (N + 1,), /id."""
-    with _create(path) as file:
+    with _created(path) as (file, sink):
         file.attrs.update(findna_schema=TOKENS_SCHEMA, complete=True)
         x = _array(file, "X", (rows.n_tokens, rows.tokens_dim or 0), np.dtype("<f2"))
         start = 0
         for block in rows.tokens():
+            sink.check()
             x[start : start + len(block)] = block
             start += len(block)
         indptr = _array(file, "indptr", (rows.n_rows + 1,), np.dtype("<i8"), compression="gzip")
@@ -143,15 +147,89 @@ def _write_findna(parent: h5py.Group, rows: Rows, uns: Mapping[str, Any], n_expe
             start = stop
 
 
-def _create(path: Path) -> h5py.File:
-    # Our own lock guards the file: HDF5's fails on some network file systems.
-    file = h5py.File(path, "w", libver=("earliest", "v110"), rdcc_nbytes=0, locking=False)
-    # Blocks are whole chunks and nothing is read back, so caches that grow with the file only cost memory.
-    cache = file.id.get_mdc_config()
-    cache.set_initial_size = True
-    cache.initial_size = cache.min_size = cache.max_size = _CACHE_BYTES
-    file.id.set_mdc_config(cache)
-    return file
+class _Sink(io.RawIOBase):
+    """The bytes of a new HDF5 file. It remembers a failed write, which HDF5 may hide when it closes the file.
+
+    HDF5 is never told of the failure, because it may also crash after one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb+", buffering=0)
+        self._problem: BaseException | None = None
+
+    def check(self) -> None:
+        """Raise the first failure."""
+        if self._problem is not None:
+            raise self._problem
+
+    def write(self, content: Any, /) -> int:
+        rest = memoryview(content)
+        n_bytes = len(rest)
+        try:
+            while rest and self._problem is None:
+                rest = rest[self._file.write(rest) :]
+        except BaseException as problem:  # a signal, too, must not reach HDF5 within a write
+            self._problem = problem
+        return n_bytes
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return self._file.truncate(size)
+        except OSError as problem:
+            self._problem = self._problem or problem
+            return size or 0
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        return self._file.readinto(buffer)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@contextmanager
+def _created(path: Path) -> Iterator[tuple[h5py.File, _Sink]]:
+    """A new HDF5 file and its sink; what it is made of is found again once it is closed.
+
+    Raises:
+        OSError: A write failed.
+        OutputError: The file lacks a group, a dataset or an attribute that was written.
+    """
+    with _Sink(path) as sink:
+        try:
+            # Blocks are whole chunks and nothing is read back, so caches that grow with the file only cost memory.
+            with h5py.File(sink, "w", libver=("earliest", "v110"), rdcc_nbytes=0) as file:
+                cache = file.id.get_mdc_config()
+                cache.set_initial_size = True
+                cache.initial_size = cache.min_size = cache.max_size = _CACHE_BYTES
+                file.id.set_mdc_config(cache)
+                yield file, sink
+                written = outline(file)
+        finally:
+            sink.check()
+    with h5py.File(path, "r", locking=False) as file:
+        found = outline(file)
+    if lost := [name for name in written if found.get(name) != written[name]]:
+        raise OutputError(f"{path.name}: {', '.join(lost)} differ from what was written")
+
+
+def outline(file: h5py.File) -> dict[str, str]:
+    """Attributes, shape and type of everything in a file, by name."""
+    parts: dict[str, str] = {}
+
+    def visit(name: str, item: Any) -> None:
+        shape = (item.shape, str(item.dtype)) if isinstance(item, h5py.Dataset) else ()
+        parts[name] = repr((sorted((key, str(value)) for key, value in item.attrs.items()), shape))
+
+    visit("/", file)
+    file.visititems(visit)
+    return parts
 
 
 def _encode(element: Any, encoding: str) -> None:

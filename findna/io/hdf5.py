@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from findna.errors import ConfigError, OutputError
 from findna.io import h5ad, tables
 from findna.io.files import publish, raise_output_error, require_space
+from findna.io.readback import check_embeddings, check_tokens
 from findna.io.reader import EmbeddingReader, read_embeddings
 from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, obs_lines
 from findna.io.spool import Spool
@@ -191,8 +192,8 @@ class EmbeddingWriter:
             self._spool.remove()
         except OSError as error:
             raise_output_error(error, self.path, hint=self._hint)
-        except RuntimeError as error:  # what h5py makes of a failed write when it closes the file
-            raise OutputError(f"{self.path}: HDF5 could not write it (disk full or quota?); {_KEPT}") from error
+        except (OutputError, RuntimeError) as error:
+            raise OutputError(f"{self.path}: not written: {error}; {self._hint}") from error
         return list(self._outputs.values())
 
     def close(self) -> None:
@@ -287,8 +288,8 @@ def write_output(
             return _publish(path, output_format, temps)
         except OSError as error:
             raise_output_error(error, path)
-        except RuntimeError as error:  # what h5py makes of a failed write when it closes the file
-            raise OutputError(f"{path}: HDF5 could not write it (disk full or quota?)") from error
+        except RuntimeError as error:
+            raise OutputError(f"{path}: not written: {error}") from error
         finally:
             spool.remove()
 
@@ -311,11 +312,13 @@ def _assemble(
 ) -> None:
     if "tokens" in temps:
         h5ad.write_tokens(temps["tokens"], rows)
+        check_tokens(temps["tokens"], rows)
     if "meta" in temps:
         tables.write_meta(temps["meta"], rows, uns, n_expected=n_expected)
     main = temps["main"]
     if output_format == "h5":
         h5ad.write_embeddings(main, rows, uns, n_expected=n_expected)
+        check_embeddings(main, rows, uns, n_expected=n_expected)
     elif output_format == "tsv":
         tables.write_tsv(main, rows, is_gzip=is_gzip, order=order)
     elif output_format == "npy":

@@ -1,0 +1,96 @@
+"""An assembled HDF5 file is read back and compared with the rows it was made of, before it gets its name."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.errors import OutputError, TableError
+from findna.io.reader import EmbeddingReader, TokensReader
+from findna.io.rows import Rows
+
+
+def check_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int) -> None:
+    """Compare an embedding file with the rows and the metadata that it must hold: every value of it.
+
+    Raises:
+        OutputError: It cannot be read, or something in it differs; the text says what.
+    """
+    with _telling(path), EmbeddingReader(path) as reader:
+        _compare("var", reader.features, list(rows.features))
+        _compare("n_expected", reader.meta["n_expected"], n_expected)
+        for name, value in uns.items():
+            _compare(name, json.dumps(reader.meta.get(name)), json.dumps(value))
+        n_rows = 0
+        for block in rows.blocks():
+            _compare("X", reader.x[block.rows], block.x, at=block.start)
+            if block.cls is not None:
+                _compare("X_cls", reader.cls[block.rows], block.cls, at=block.start)
+            for name, values in reader.read_obs(block.rows).items():
+                _compare(f"obs/{name}", values.tolist(), block.obs[name], at=block.start)
+            n_rows += len(block.x)
+        _compare("the number of rows", [n_rows, len(reader)], [rows.n_rows, rows.n_rows])
+        _compare("the number of skipped records", reader.n_skipped, _check_skipped(reader, rows))
+
+
+def check_tokens(path: Path, rows: Rows) -> None:
+    """Compare a token file with the tokens that it must hold: every value of it.
+
+    Raises:
+        OutputError: As in `check_embeddings`.
+    """
+    with _telling(path), TokensReader(path) as reader:
+        start = 0
+        for tokens in rows.tokens():
+            _compare("X", reader.x[start : start + len(tokens)], tokens, at=start)
+            start += len(tokens)
+        _compare("the number of bases", [start, len(reader.x)], [rows.n_tokens, rows.n_tokens])
+        for block in rows.blocks():
+            at = block.start
+            lengths = np.diff(reader.indptr[at : at + len(block.x) + 1]).tolist()
+            _compare("indptr", lengths, block.obs["length"], at=at)
+            _compare("id", reader.id[block.rows].tolist(), block.obs["id"], at=at)
+        _compare("the number of rows", len(reader.id), rows.n_rows)
+
+
+def _check_skipped(reader: EmbeddingReader, rows: Rows) -> int:
+    """Compare the list of skipped records; how many the spool has."""
+    start = 0
+    for columns in rows.skipped():
+        stop = start + len(columns["id"])
+        for name, values in reader.read_skipped(slice(start, stop)).items():
+            _compare(f"skipped/{name}", values.tolist(), columns[name], at=start)
+        start = stop
+    return start
+
+
+def _compare(what: str, found: Any, expected: Any, *, at: int | None = None) -> None:
+    is_array = isinstance(expected, np.ndarray)
+    if _same_bytes(found, expected) if is_array else found == expected:
+        return
+    place = "" if at is None else f" at row {at + _first_difference(found, expected):,}"
+    raise OutputError(f"{what}{place} is not what was written")
+
+
+def _same_bytes(found: NDArray[Any], expected: NDArray[Any]) -> bool:
+    return found.dtype == expected.dtype and found.shape == expected.shape and found.tobytes() == expected.tobytes()
+
+
+def _first_difference(found: Sequence[Any], expected: Sequence[Any]) -> int:
+    pairs = zip(found, expected, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if np.any(a != b)), min(len(found), len(expected)))
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OutputError as problem:
+        raise OutputError(f"read back from disk, {problem}") from problem
+    except (TableError, OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as problem:
+        text = " ".join(str(problem).split())
+        raise OutputError(f"read back from disk, {path.name} is damaged: {text}") from problem
