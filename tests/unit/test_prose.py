@@ -1,0 +1,92 @@
+"""The pages are in plain English: no pattern of tests/prose.toml, no sentence of more than thirty words."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RULES = tomllib.loads((ROOT / "tests/prose.toml").read_text(encoding="utf-8"))["rule"]
+MAX_WORDS = 30
+PENDING = {
+    "README.md",
+    "CHANGELOG.md",
+    "docs/architecture.md",
+    "docs/benchmark.md",
+    "docs/cli.md",
+    "docs/clusters.md",
+    "docs/data.md",
+    "docs/finetune.md",
+    "docs/formats.md",
+    "docs/model.md",
+    "docs/reproducing.md",
+    "docs/speed.md",
+    "docs/tasks.md",
+    "docs/training.md",
+    "docs/tutorial.md",
+}
+"""Pages that are not rewritten yet."""
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+CODE = re.compile(r"```.+?```|^(?:    [^\n]*\n)+|<!--.+?-->", re.DOTALL | re.MULTILINE)
+GENERATED = re.compile(r"<!-- (\w+) -->.+?<!-- /\1 -->", re.DOTALL)
+SENTENCE_END = re.compile(r"(?<=[.?!])[)*\"”]*\s+(?=[^a-z])")
+
+
+def prose(text: str) -> Iterator[str]:
+    """The paragraphs, list items and table cells of a page, an inline piece of code as one word."""
+    text = re.sub(r"(?m)^(\s*[-*] .*(?:\n {2,}\S.*)*)", r"\n\1\n", GENERATED.sub("\n", text))
+    text = CODE.sub("\n\n", re.sub(r"(?m)^ {2,4}(?=\S)(?<=\n  )", "", text))
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"`[^`]+`", "CODE", text))
+    for block in re.split(r"\n\s*\n", re.sub(r"(?m)^(#|\|)", r"\n\1", text)):
+        for part in block.split("|") if block.lstrip().startswith("|") else [block]:
+            if words := " ".join(part.split()):
+                yield words
+
+
+def findings(text: str) -> Iterator[str]:
+    """What is not plain in a page."""
+    for block in prose(text):
+        for rule in RULES:
+            for match in re.finditer(rule["pattern"], block, re.IGNORECASE):
+                yield f"'{match[0]}' ({rule['instead']}): ...{block[max(0, match.start() - 40) : match.end() + 40]}..."
+        for sentence in SENTENCE_END.split(block):
+            n_words = sum(any(map(str.isalnum, word)) for word in sentence.split())
+            if n_words > MAX_WORDS:
+                yield f"{n_words} words: {sentence}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_is_in_plain_english(page: Path) -> None:
+    found = list(findings(page.read_text(encoding="utf-8")))
+    if page.relative_to(ROOT).as_posix() in PENDING:
+        pytest.skip(f"not rewritten yet: {len(found)} findings")
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The file is no BED file.",
+        "One row a record.",
+        "An index that is not there.",
+        "| x | A run goes on |",
+        f"A{' b' * 31}.",
+    ],
+)
+def test_what_is_not_plain_is_found(text: str) -> None:
+    assert list(findings(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There is no norm. One row per record.",
+        "    findna x goes on\n",
+        f"`a{' b' * 31}`",
+        f"{'a ' * 20}.\n\n- {'b ' * 20}\n- {'c ' * 20}",
+    ],
+)
+def test_plain_text_and_code_are_not(text: str) -> None:
+    assert not list(findings(text))
