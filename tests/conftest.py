@@ -1,13 +1,16 @@
 """Small inputs made by code, shared by all tests."""
 
+import contextlib
 import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
-settings.register_profile("findna", deadline=None)  # a busy machine must not fail a test
-settings.load_profile("findna")
+with contextlib.suppress(ImportError):  # tests/gpu runs where there is no hypothesis
+    from hypothesis import settings
+
+    settings.register_profile("findna", deadline=None)  # a busy machine must not fail a test
+    settings.load_profile("findna")
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command sets it, before torch is loaded
 

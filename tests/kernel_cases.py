@@ -1,14 +1,18 @@
-"""Networks and batches on which ways of `findna.nn.kernels` are held against the CPU's path.
+"""Networks and batches on which the ways of `findna.nn.kernels` are compared with the CPU's path.
 
-Triton's interpreter must be asked for before Triton is imported, hence the other process.
+Triton's interpreter must be chosen before Triton is imported, hence the other process.
 """
 
 import dataclasses
 import itertools
 import math
 import os
+import re
+import subprocess
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -47,21 +51,31 @@ def batch_of(network: ChordMixer):
     return torch.from_numpy(batch.codes), batch.rings, torch.from_numpy(noise).float()
 
 
-def hidden_states(network, codes, rings, *, way, noise=None, precision=FP32, depths=()):
-    """Through a way of `findna.nn.kernels`, through the torch that it is held against, or through "plain" code."""
-    if way == "plain":
+def hidden_states(network, codes, rings, *, way, noise=None, precision=FP32, depths=(), dropout=0.0):
+    """Through a way of `findna.nn.kernels`, whatever the environment says; or "columns", the path of a CPU."""
+    if way == "columns":
+        assert codes.device.type == "cpu"
         return network(codes, rings, noise=noise, precision=precision, blocks=depths)
-    found = kernels.TORCH if way == "torch" else kernels.find_way(way)
-    return network.on_rows(codes, rings, depths=network.depths(depths), noise=noise, precision=precision, way=found)
+    found = kernels.find_way(way)
+    return network.on_rows(
+        codes, rings, depths=network.depths(depths), noise=noise, precision=precision, way=found, dropout=dropout
+    )
 
 
-def values_of(case, way, *, device="cpu", precision=FP32, with_noise=False):
+def values_of(case, way, *, device="cpu", precision=FP32, with_noise=False, dropout=0.0):
     """Hidden states after the first and the last block, and the gradient of every weight of one random sum of them."""
     network = network_of(case).to(device)
     codes, rings, noise = batch_of(network)
     noise = noise.to(device) if with_noise else None
     hidden = hidden_states(
-        network, codes.to(device), rings, way=way, noise=noise, precision=precision, depths=(1, len(network.blocks))
+        network,
+        codes.to(device),
+        rings,
+        way=way,
+        noise=noise,
+        precision=precision,
+        depths=(1, len(network.blocks)),
+        dropout=dropout,
     )
     weights = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(1)).to(device)
     parameters = {key: p for key, p in network.named_parameters() if not key.startswith("head")}
@@ -70,10 +84,10 @@ def values_of(case, way, *, device="cpu", precision=FP32, with_noise=False):
     return {key: value.detach().cpu() for key, value in values.items()}
 
 
-def differences(case, way, *, device="cpu", precision=FP32, with_noise=False):
+def differences(case, way, *, device="cpu", precision=FP32, with_noise=False, dropout=0.0):
     """Of hidden states and gradients, how far they are from those of the CPU in float32, as a share of the norm."""
-    expected = values_of(case, "plain", with_noise=with_noise)
-    found = values_of(case, way, device=device, precision=precision, with_noise=with_noise)
+    expected = values_of(case, "columns", with_noise=with_noise)
+    found = values_of(case, way, device=device, precision=precision, with_noise=with_noise, dropout=dropout)
     assert found.keys() == expected.keys()
     return {key: float((found[key] - value).norm() / value.norm()) for key, value in expected.items()}
 
@@ -92,26 +106,48 @@ def alone_and_together(case, way, *, device="cpu", precision=FP32):
     return pairs
 
 
-def shared_memory(config: ModelConfig, *, capability: int, stream: str = "fp32") -> tuple[int, int]:
-    """Bytes that the kernels of a size take on a GPU that need not be here: forward, backward; Triton compiles them."""
+class Compiled(NamedTuple):
+    """What a compiler made of a kernel.
+
+    Args:
+        shared: Bytes of shared memory of a program.
+        registers: Of a thread.
+        stack: Bytes of local memory of a thread.
+        spills: Bytes of registers that a thread stores there.
+        layouts: `warpsPerCTA` of the products.
+    """
+
+    shared: int
+    registers: int
+    stack: int
+    spills: int
+    layouts: frozenset[tuple[int, ...]]
+
+
+def compiled(
+    config: ModelConfig, *, capability: int, stream: str = "fp32", passes: tuple[str, ...] = ("forward", "backward")
+) -> list[Compiled]:
+    """The kernels of a size, compiled by Triton for a GPU that need not be present."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     from findna.nn import fused
 
+    tilings = dict(zip(("forward", "backward"), fused.LARGE if capability in (90, 100) else fused.SMALL, strict=True))
+    width = math.ceil(config.channels / fused.TILE) * fused.TILE
     found = []
-    tilings = fused.LARGE if capability == 90 else fused.SMALL
-    for kernel, tiling in zip((fused._forward, fused._backward), tilings, strict=True):
+    for name in passes:
+        kernel, tiling = {"forward": fused._forward, "backward": fused._backward}[name], tilings[name]
         values = {
             "channels": config.channels,
-            "width": math.ceil(config.channels / fused.TILE) * fused.TILE,
+            "width": width,
             "hidden": config.hidden,
             "track_width": config.track_width,
             "n_tracks": len(config.tracks(0).shifts),
             "vector": math.gcd(config.channels, config.track_width, 4),
             "is_saved": True,
-            "tile": fused.TILE,
+            "tile": fused.tile_of(width),
             "positions": tiling.positions,
             "step": tiling.hidden,
         }
@@ -124,9 +160,26 @@ def shared_memory(config: ModelConfig, *, capability: int, stream: str = "fp32")
         }
         source = ASTSource(kernel, signature, constexprs=constants, attrs=aligned)
         options = {"num_warps": tiling.warps, "num_stages": tiling.stages}
-        target = GPUTarget("cuda", capability, 32)
-        found.append(triton.compile(source, target=target, options=options).metadata.shared)
-    return found[0], found[1]
+        found.append(_facts(triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)))
+    return found
+
+
+def _facts(kernel) -> Compiled:
+    """Read the assembler's own account of the kernel; the assembler comes with Triton and needs no GPU."""
+    from triton.backends.nvidia.compiler import get_ptxas
+
+    ptx = kernel.asm["ptx"]
+    target = re.search(r"^\.target (\w+)", ptx, re.MULTILINE)[1]
+    with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
+        file.write(ptx)
+        file.flush()
+        command = [get_ptxas(kernel.metadata.target.arch).path, "-v", f"--gpu-name={target}", file.name]
+        told = subprocess.run([*command, "-o", os.devnull], capture_output=True, text=True, check=True).stderr
+    stack, spills = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores", told).groups()
+    registers = re.search(r"Used (\d+) registers", told)[1]
+    layouts = re.findall(r"#ttg\.nvidia_mma<.*warpsPerCTA = \[([\d, ]+)\]", kernel.asm["ttgir"])
+    warps = frozenset(tuple(map(int, layout.split(","))) for layout in layouts)
+    return Compiled(kernel.metadata.shared, int(registers), int(stack), int(spills), warps)
 
 
 def process(**environment: str) -> ProcessPoolExecutor:

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 
 from findna.config import ModelConfig
 from findna.data.batch import pack
@@ -117,6 +115,9 @@ def load_model(name: str = DEFAULT) -> Model:
     Raises:
         ModelError: It is not to be found, not ours, has the wrong sha256, or the wrong tensors.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     folder = find_model(name)
     config = read_config(folder)
     if config.get("alphabet") != ALPHABET:
@@ -154,6 +155,8 @@ def save_model(folder: Path, network: Encoder, *, name: str, training: Mapping[s
     Raises:
         OutputError: The folder cannot be made or written.
     """
+    from safetensors.torch import save
+
     rounded = {
         key: value.detach().to("cpu", torch.bfloat16).contiguous()
         for key, value in network.state_dict().items()

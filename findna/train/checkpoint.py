@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load, save
 from torch import Tensor
 
 from findna.errors import TrainingError
@@ -21,6 +20,8 @@ KEPT = 3
 
 def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write the checkpoint of a step, then delete all but the newest three."""
+    from safetensors.torch import save
+
     folder.mkdir(parents=True, exist_ok=True)
     content = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
     stem = folder / f"step-{step:09d}"
@@ -41,6 +42,8 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         TrainingError: There is none.
     """
+    from safetensors.torch import load
+
     for marker in sorted(folder.glob("step-*.json"), reverse=True):
         try:
             state = json.loads(marker.read_text())

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from findna.errors import OutputError, TrainingError
@@ -48,6 +46,8 @@ def export_run(out: Path, path: Path, *, force: bool = False) -> Exported:
         TrainingError: There is no checkpoint.
         OutputError: The file is there already and not to be replaced, or cannot be written.
     """
+    from safetensors.torch import save
+
     if path.exists() and not force:
         raise OutputError(f"{path}: exists already; --force replaces it")
     try:
@@ -71,6 +71,8 @@ def read_portable(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
     Raises:
         TrainingError: The file is absent, damaged, or not of `findna pretrain --export`.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, "pt") as file:
             metadata: Mapping[str, str] = file.metadata() or {}
