@@ -72,9 +72,10 @@ class ChordMixer(Encoder):
         choice = kernels.choose(
             self.config, device=codes.device, precision=precision, dropout=dropout, is_training=torch.is_grad_enabled()
         )
-        if choice.name != "plain":
+        share = dropout if torch.is_grad_enabled() else 0.0
+        if codes.is_cuda:
             way = kernels.find_way(choice.name)
-            return self.on_rows(codes, rings, depths=depths, noise=noise, precision=precision, way=way)
+            return self.on_rows(codes, rings, depths=depths, noise=noise, precision=precision, way=way, dropout=share)
         weights = [block.weights() for block in self.blocks[: depths[-1]]]  # type: ignore[operator]
         bases = torch.arange(len(ALPHABET), device=codes.device)[:, None]
         parts = []
@@ -86,7 +87,6 @@ class ChordMixer(Encoder):
             rotations = self._rotations(rings[first : last + 1] - rings[first], codes.device, n_blocks=len(weights))
             states = []
             for start, stop in itertools.pairwise((0, *depths)):
-                share = dropout if torch.is_grad_enabled() else 0.0
                 h = mix(h, weights[start:stop], rotations[start:stop], products=precision.products, dropout=share)
                 states.append(h)
             parts.append(states[0] if len(states) == 1 else torch.cat(states))
@@ -101,6 +101,7 @@ class ChordMixer(Encoder):
         noise: Tensor | None = None,
         precision: Precision,
         way: kernels.Way,
+        dropout: float = 0.0,
     ) -> Tensor:
         """What `forward` gives after these numbers of blocks, as a GPU computes it."""
         tracks = [self.config.tracks(block) for block in range(depths[-1])]
@@ -117,6 +118,7 @@ class ChordMixer(Encoder):
             noise=noise,
             precision=precision,
             way=way,
+            dropout=dropout,
         )
 
     def _rotations(self, rings: NDArray[np.int64], device: torch.device, *, n_blocks: int) -> list[Rotation]:

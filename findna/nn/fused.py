@@ -1,9 +1,10 @@
 """One block as one Triton kernel, forward and backward; nothing imports this file but `findna.nn.kernels`, on a GPU.
 
 A program takes some positions through both products: a part of the hidden layer at a time, which never leaves the
-chip, while the update gathers in float32. C is cut into tiles of 64, the last one filled up with zeros, so that 308
-channels cost as much as 320. At the end the program adds each value to the residual stream at the one position that
-the rotation sends it to; no other program writes there, so nothing is atomic and the same batch gives the same bits.
+chip, while the update gathers in float32. C is cut into tiles of 64 or 32, the last one filled up with zeros, so that
+308 channels cost as much as 320 and 154 as much as 160. At the end the program adds each value to the residual stream
+at the one position that the rotation sends it to. No other program writes there, so nothing is atomic and the same
+batch gives the same bits.
 """
 
 import math
@@ -16,8 +17,8 @@ from torch import Tensor
 
 from findna.nn.kernels import Turn, Weights
 
-TILE = 64
-"""Channels in a tile; weights come padded to whole tiles."""
+TILE = 32
+"""Weights come padded to a multiple of this many channels; see `tile_of`."""
 HIDDEN = 64
 """Hidden units are padded to a multiple of this."""
 
@@ -31,8 +32,11 @@ class Tiling(NamedTuple):
     stages: int
 
 
-LARGE = Tiling(128, 32, 8, 2), Tiling(64, 32, 8, 2)
-"""Of forward and backward in bf16, where a multiprocessor has 227 KB of shared memory (capability 9 and 10)."""
+LARGE = Tiling(128, 32, 8, 3), Tiling(128, 16, 8, 2)
+"""Of forward and backward in bf16, where a multiprocessor has 227 KB of shared memory (capability 9 and 10).
+
+Eight warps are two warpgroups, which need 128 rows: on 64 rows both would compute the same products.
+"""
 SMALL = Tiling(32, 32, 4, 2), Tiling(32, 32, 4, 2)
 """The same for 99 KB."""
 FLOAT32 = Tiling(16, 32, 4, 1), Tiling(16, 32, 4, 1)
@@ -47,11 +51,21 @@ def tilings(device: torch.device, dtype: torch.dtype) -> tuple[Tiling, Tiling]:
     return LARGE if is_large else SMALL
 
 
+def tile_of(width: int) -> int:
+    """Channels in a tile, for weights of this padded width.
+
+    >>> tile_of(320), tile_of(160)
+    (64, 32)
+    """
+    return 2 * TILE if width % (2 * TILE) == 0 else TILE
+
+
 @triton.jit
 def _own(base, rows, n, width: tl.constexpr, k: tl.constexpr, tile: tl.constexpr):
     """Where channels of tile k of these rows lie, and which are there."""
     columns = k * tile + tl.arange(0, tile)
-    return base + rows[:, None] * width + columns[None, :], (rows < n)[:, None] & (columns < width)[None, :]
+    is_there = (rows < n)[:, None] & (columns < width)[None, :]
+    return base + rows.to(tl.int64)[:, None] * width + columns[None, :], is_there
 
 
 @triton.jit
@@ -81,20 +95,44 @@ def _turned(
     """Where the rotation sends channels of tile k of these rows, as an offset, and which are there."""
     columns = k * tile + tl.arange(0, tile)
     is_there = (rows < n)[:, None] & (columns < channels)[None, :]
-    to = tl.load(target + rows[:, None] * n_tracks + (columns // track_width)[None, :], mask=is_there, other=0)
+    # A track's channels lie side by side: one entry of the table serves `vector` of them.
+    first = k * tile + vector * tl.arange(0, tile // vector)
+    is_first = (rows < n)[:, None] & (first < channels)[None, :]
+    entries = rows.to(tl.int64)[:, None] * n_tracks + (first // track_width)[None, :]
+    to = tl.load(target + entries, mask=is_first, other=0)
+    to = tl.broadcast_to(to[:, :, None], (to.shape[0], tile // vector, vector)).reshape(to.shape[0], tile)
     offsets = to.to(tl.int64) * channels + columns[None, :]
-    # A track's channels lie side by side: what a compiler cannot see in a table of positions.
     return tl.max_contiguous(tl.multiple_of(offsets, (1, vector)), (1, vector)), is_there
+
+
+APPROXIMATE = tl.constexpr(not triton.knobs.runtime.interpret)
+"""Whether a program may use the GPU's own instructions, which the interpreter does not know."""
+
+
+@triton.jit
+def _exp2(x):
+    """2^x by the special function unit, to 2 units in the last place; a result below 2^-126 is 0."""
+    if APPROXIMATE:
+        return tl.inline_asm_elementwise("ex2.approx.ftz.f32 $0, $1;", "=f,f", [x], tl.float32, is_pure=True, pack=1)
+    return tl.exp2(x)
+
+
+@triton.jit
+def _reciprocal(x):
+    """1 / x by the special function unit, to 1 unit in the last place."""
+    if APPROXIMATE:
+        return tl.inline_asm_elementwise("rcp.approx.ftz.f32 $0, $1;", "=f,f", [x], tl.float32, is_pure=True, pack=1)
+    return 1.0 / x
 
 
 @triton.jit
 def _normal(x):
-    """Distribution function and exp(-x^2 / 2) of the normal distribution, which are all that GELU and its slope need.
+    """Distribution function and exp(-x^2 / 2) of the normal distribution: GELU and its slope need nothing else.
 
     Formula 26.2.17 of Abramowitz and Stegun: the error is below 1e-7, that of float32, at two thirds of erf's cost.
     """
-    bell = tl.exp2(-0.7213475204444817 * x * x)
-    t = 1.0 / (1.0 + 0.23164190 * tl.abs(x))
+    bell = _exp2(-0.7213475204444817 * x * x)
+    t = _reciprocal(1.0 + 0.23164190 * tl.abs(x))
     tail = -0.726576013 + t * 0.530702714
     tail = 0.710706871 + t * tail
     tail = -0.142248368 + t * tail
@@ -125,7 +163,7 @@ def _forward(
     positions: tl.constexpr,
     step: tl.constexpr,
 ):
-    rows = (tl.program_id(0) * positions + tl.arange(0, positions)).to(tl.int64)
+    rows = tl.program_id(0) * positions + tl.arange(0, positions)
     dtype = w1.dtype.element_ty
     x = ()
     z = ()
@@ -140,11 +178,12 @@ def _forward(
         x = _again(saved, rows, n, width, tile)
     for start in range(0, hidden, step):
         units = start + tl.arange(0, step)
-        inner = tl.zeros((positions, step), tl.float32) + tl.load(b1 + units).to(tl.float32)[None, :]
+        inner = tl.zeros((positions, step), tl.float32)
         for k in tl.static_range(width // tile):
             columns = k * tile + tl.arange(0, tile)
             w = tl.load(w1 + units[:, None] * width + columns[None, :])
             inner = tl.dot(x[k], tl.trans(w), inner, input_precision="ieee")
+        inner += tl.load(b1 + units).to(tl.float32)[None, :]
         share, _ = _normal(inner)
         inner = (inner * share).to(dtype)
         update = ()
@@ -186,7 +225,7 @@ def _backward(
     step: tl.constexpr,
 ):
     program = tl.program_id(0).to(tl.int64)
-    rows = program * positions + tl.arange(0, positions)
+    rows = tl.program_id(0) * positions + tl.arange(0, positions)
     dtype = w1.dtype.element_ty
     x = ()
     turned = ()
@@ -205,7 +244,7 @@ def _backward(
     turned = _again(dz, rows, n, width, tile)
     for start in range(0, hidden, step):
         units = start + tl.arange(0, step)
-        pre = tl.zeros((positions, step), tl.float32) + tl.load(b1 + units).to(tl.float32)[None, :]
+        pre = tl.zeros((positions, step), tl.float32)
         da = tl.zeros((positions, step), tl.float32)
         weights = ()
         for k in tl.static_range(width // tile):
@@ -214,11 +253,12 @@ def _backward(
             pre = tl.dot(x[k], tl.trans(weights[k]), pre, input_precision="ieee")
             w = tl.load(w2 + columns[:, None] * hidden + units[None, :])
             da = tl.dot(turned[k], w, da, input_precision="ieee")
+        pre += tl.load(b1 + units).to(tl.float32)[None, :]
         share, bell = _normal(pre)
         slope = da * (share + pre * 0.3989422804014327 * bell)
         tl.store(db1 + program * hidden + units, tl.sum(slope, axis=0))
         slope = slope.to(dtype)
-        cells = rows[:, None] * hidden + units[None, :]
+        cells = rows.to(tl.int64)[:, None] * hidden + units[None, :]
         tl.store(inner + cells, (pre * share).to(dtype), mask=(rows < n)[:, None])
         tl.store(dpre + cells, slope, mask=(rows < n)[:, None])
         gathered = ()
@@ -299,7 +339,7 @@ def _constants(h: Tensor, weights: Weights, turn: Turn, tiling: Tiling) -> dict[
         "track_width": turn.track_width,
         "n_tracks": turn.target.shape[1],
         "vector": math.gcd(channels, turn.track_width, 4),
-        "tile": TILE,
+        "tile": tile_of(width),
         "positions": tiling.positions,
         "step": tiling.hidden,
         "num_warps": tiling.warps,

@@ -1,8 +1,10 @@
 """Which code runs the blocks on a GPU, and the blocks there: rows of positions, (T, C), memory-lean in training.
 
-Three ways give the same values within rounding. `triton` is one fused kernel a block (`findna.nn.fused`), `compile`
-the functions below through torch.compile, `plain` the path of the CPU. FINDNA_KERNELS forces one; a GPU alone obeys it.
-Before a way is taken it has run one small block on the device and agreed with torch.
+Three ways give the same values within rounding. `triton` is one fused kernel per block (`findna.nn.fused`). `plain` is
+the functions below in torch, and `compile` is the same functions through torch.compile; both pad the weights so that
+the vendor's products get aligned rows. `measured.tsv` says which way is fastest on which GPU. A GPU, size and pass that
+is not in that table takes `plain`. FINDNA_KERNELS forces a way, on a GPU only.
+Before `triton` or `compile` is taken it has run one small block on the device and agreed with torch.
 
 In training a block keeps its input in the type of the products and nothing else: the backward pass computes the
 hidden layer again, so memory is a quarter of what autograd would keep.
@@ -12,6 +14,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
+from importlib import resources
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from findna.config import ModelConfig
 from findna.errors import ConfigError
@@ -29,6 +33,9 @@ ENVIRONMENT = "FINDNA_KERNELS"
 WAYS = ("triton", "compile", "plain")
 MAX_CHANNELS = 512
 """Wider streams do not fit in the registers of a fused block."""
+
+ALIGNED = 8
+"""Values in 16 bytes of bf16; the vendor's products need rows of such multiples for their fast kernels."""
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 """Of what a block adds, and of its gradients: norm of the difference over the norm."""
@@ -106,6 +113,56 @@ class Choice(NamedTuple):
         return {"kernels": self.name, **({"kernels_refused": dict(self.refused)} if self.refused else {})}
 
 
+class Measured(NamedTuple):
+    """One row of `measured.tsv`: the fastest way of a GPU, size and pass.
+
+    Args:
+        capability: Compute capability of the GPU, as in 90.
+        channels: C of the network.
+        hidden: H of the network.
+        is_training: Whether a backward pass was measured too.
+        precision: Name of the precision.
+        way: The fastest of `WAYS`.
+    """
+
+    capability: int
+    channels: int
+    hidden: int
+    is_training: bool
+    precision: str
+    way: str
+
+
+def parse_measured(text: str) -> tuple[Measured, ...]:
+    """The rows of a table as `tests/gpu/table.py` writes it: a header, then one tab-separated row per measurement.
+
+    >>> parse_measured("capability\\tchannels\\n90\\t308\\t512\\ttraining\\tbf16\\ttriton\\t1.5e6\\tsome GPU")[0].way
+    'triton'
+    """
+    rows = [line.split("\t") for line in text.splitlines()[1:] if line.strip()]
+    return tuple(
+        Measured(int(capability), int(channels), int(hidden), kind == "training", precision, way)
+        for capability, channels, hidden, kind, precision, way, *_ in rows
+    )
+
+
+@cache
+def measured() -> tuple[Measured, ...]:
+    """The committed table; empty until a GPU was measured."""
+    return parse_measured((resources.files("findna.nn") / "measured.tsv").read_text())
+
+
+def order(rows: Sequence[Measured], sought: Measured) -> tuple[str, ...]:
+    """The ways to try, in order: the fastest one that was measured for this GPU, size and pass, then plain torch.
+
+    Args:
+        rows: What was measured.
+        sought: The GPU, size and pass; its way does not matter.
+    """
+    fastest = [row.way for row in rows if row[:-1] == sought[:-1] and row.way != "plain"]
+    return (*fastest[-1:], "plain")
+
+
 def choose(
     config: ModelConfig,
     *,
@@ -116,8 +173,8 @@ def choose(
 ) -> Choice:
     """The way for a network; always the same on one machine, for bits must not depend on a clock.
 
-    Fused kernels where a GPU has bf16 matrix units and they are asked for, torch.compile on any other GPU, plain
-    torch elsewhere and where neither works.
+    On a GPU the fastest way that was measured on its compute capability for this size and pass, if it works here;
+    otherwise plain torch.
 
     Args:
         config: Of the network.
@@ -138,9 +195,10 @@ def choose(
     is_ours = config.mixer == "chordmixer" and not (dropout and is_training)
     if device.type != "cuda" or precision.products not in TOLERANCE or not is_ours:
         return Choice("plain", {})
-    names: tuple[str, ...] = WAYS if wanted == "auto" else (wanted,)
-    if wanted == "auto" and precision.products == torch.float32:
-        names = WAYS[1:]  # float32 products have no matrix units to gain from
+    names: tuple[str, ...] = (wanted,)
+    if wanted == "auto":
+        sought = Measured(_capability(device), config.channels, config.hidden, is_training, precision.name, "")
+        names = order(measured(), sought)
     refused: dict[str, str] = {}
     for name in names:
         plain = name == "plain"
@@ -149,6 +207,15 @@ def choose(
             return Choice(name, refused)
         refused[name] = problem
     raise ConfigError(f"{ENVIRONMENT}={wanted} does not work on {device}: {refused[wanted]}")
+
+
+@cache
+def _capability(device: torch.device) -> int:
+    """Compute capability, as in 90; 0 where there is no such GPU."""
+    if not torch.cuda.is_available():
+        return 0
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor
 
 
 @cache
@@ -218,8 +285,11 @@ def find_way(name: str) -> Way:
     Raises:
         ImportError: Triton is not installed.
     """
+    if name == "plain":
+        return TORCH._replace(hidden=ALIGNED, channels=ALIGNED)
     if name == "compile":
-        return _torch_way(torch.compile(_mix, dynamic=True), torch.compile(_mix_back, dynamic=True))
+        compiled = _torch_way(torch.compile(_mix, dynamic=True), torch.compile(_mix_back, dynamic=True))
+        return compiled._replace(hidden=ALIGNED, channels=ALIGNED)
     from findna.nn import fused
 
     return Way(fused.block_forward, fused.block_backward, hidden=fused.HIDDEN, channels=fused.TILE)
@@ -235,6 +305,7 @@ def hidden_states(
     noise: Tensor | None,
     precision: Precision,
     way: Way,
+    dropout: float = 0.0,
 ) -> Tensor:
     """Hidden states of every position after some blocks, in the type of the weights: (T, C for each of the depths).
 
@@ -247,13 +318,14 @@ def hidden_states(
         noise: Added to the one-hot rows, shape (T, 5).
         precision: Of the matrix products and the residual stream.
         way: How a block is computed.
+        dropout: Fraction of the hidden layer and of the update that each block drops; plain torch computes such blocks.
     """
     rows = (codes[:, None] == torch.arange(len(ALPHABET), device=codes.device)).float()  # a blank is a zero row
     h = F.linear(rows if noise is None else rows + noise, stem.weight, stem.bias).to(precision.stream)
     states = [h] if 0 in depths else []
     padded = _padded(blocks, way, precision.products)
     for n_done, (weights, turn) in enumerate(zip(padded, turns, strict=True), start=1):
-        h = _block(h, weights, turn, way)
+        h = _dropped(h, weights, turn, dropout) if dropout else _block(h, weights, turn, way)
         if n_done in depths:
             states.append(h)
     return (states[0] if len(states) == 1 else torch.cat(states, dim=1)).to(stem.weight.dtype)
@@ -280,6 +352,18 @@ def _block(h: Tensor, weights: Weights, turn: Turn, way: Way) -> Tensor:
     return way.forward(h, weights, turn, False)[0]
 
 
+def _dropped(h: Tensor, weights: Weights, turn: Turn, dropout: float) -> Tensor:
+    """The stream after a block with dropout; the backward pass computes the block again with the same masks."""
+
+    def block(h: Tensor, *tensors: Tensor) -> Tensor:
+        w1, b1, w2, b2 = tensors
+        inner = F.dropout(F.gelu(torch.addmm(b1, _widened(h.to(w1.dtype), w1), w1.T)), dropout)
+        z = F.dropout(torch.addmm(b2, inner, w2.T), dropout)
+        return h + _rotated(z, turn.source, h.shape[1], turn.track_width)
+
+    return checkpoint(block, h, *weights, use_reentrant=False)  # type: ignore[no-any-return]
+
+
 class _Block(torch.autograd.Function):
     """One block that remembers what its way needs, and no more."""
 
@@ -303,22 +387,35 @@ MixBack = Callable[[Tensor, Tensor, Weights, Tensor, int], tuple[Tensor, ...]]
 
 def _mix(h: Tensor, weights: Weights, source: Tensor, track_width: int) -> tuple[Tensor, Tensor]:
     """The stream after a block, and what its products saw of it."""
-    x = h.to(weights.w1.dtype)
+    x = _widened(h.to(weights.w1.dtype), weights.w1)
     inner = F.gelu(torch.addmm(weights.b1, x, weights.w1.T))
     z = torch.addmm(weights.b2, inner, weights.w2.T)
-    return h + z.gather(0, _of_channels(source, h.shape[1], track_width)), x
+    return h + _rotated(z, source, h.shape[1], track_width), x
 
 
 def _mix_back(grad: Tensor, x: Tensor, weights: Weights, target: Tensor, track_width: int) -> tuple[Tensor, ...]:
     """Gradients of the stream and of the four weights; the hidden layer is computed again."""
-    dz = grad.gather(0, _of_channels(target, grad.shape[1], track_width)).to(x.dtype)
+    channels = grad.shape[1]
+    dz = _widened(_rotated(grad, target, channels, track_width).to(x.dtype), weights.w1)
     pre = torch.addmm(weights.b1, x, weights.w1.T)
     dpre = torch.ops.aten.gelu_backward(dz @ weights.w2, pre)
-    return grad + dpre @ weights.w1, dpre.T @ x, dpre.sum(0), dz.T @ F.gelu(pre), dz.sum(0)
+    return grad + (dpre @ weights.w1)[:, :channels], dpre.T @ x, dpre.sum(0), dz.T @ F.gelu(pre), dz.sum(0)
 
 
-def _of_channels(table: Tensor, channels: int, track_width: int) -> Tensor:
-    return table[:, torch.arange(channels, device=table.device) // track_width].long()
+def _widened(x: Tensor, w1: Tensor) -> Tensor:
+    """Rows (T, C) filled up with zeros to the columns of the padded weights."""
+    n_more = w1.shape[1] - x.shape[1]
+    return F.pad(x, (0, n_more)) if n_more else x
+
+
+def _rotated(z: Tensor, table: Tensor, channels: int, track_width: int) -> Tensor:
+    """Rows (T, C) of which each track comes from the position that the table names."""
+    n_tracks = table.shape[1]
+    if channels == n_tracks * track_width:  # one index serves a whole track
+        index = table.long()[:, :, None].expand(-1, -1, track_width)
+        return z[:, :channels].reshape(len(z), n_tracks, track_width).gather(0, index).flatten(1)
+    index = table.long()[:, torch.arange(channels, device=table.device) // track_width]
+    return z.gather(0, index)
 
 
 def _torch_way(mix: Mix, mix_back: MixBack) -> Way:
