@@ -83,6 +83,12 @@ class BamError(InputError):
     kind = "BAM file"
 
 
+class VariantError(InputError):
+    """A file of variants is damaged, or a record of it does not fit the genome."""
+
+    kind = "variant file"
+
+
 class GenomeError(InputError):
     """A genome cannot be opened, indexed or read."""
 

@@ -10,7 +10,7 @@ import typer
 
 from findna import __version__
 from findna.errors import ConfigError, FindnaError
-from findna_cli import benchmark, classify, data, doctor, embed, finetune, merge, model, pretrain, task, view
+from findna_cli import benchmark, classify, data, doctor, embed, finetune, merge, model, pretrain, score, task, view
 from findna_cli.console import say, show, visible
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command(name="embed")(embed.embed)
 app.command(name="classify")(classify.classify)
+app.command(name="score")(score.score)
 app.command(name="pretrain")(pretrain.pretrain)
 app.command(name="finetune")(finetune.finetune)
 app.add_typer(benchmark.app, name="benchmark")

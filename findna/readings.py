@@ -1,0 +1,123 @@
+"""A network on windows, each computed once: vectors of whole windows, log-probabilities of masked bases."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from findna.data.batch import pack
+from findna.nn.device import Precision, pick_batch_bases, put
+from findna.nn.encoder import Encoder
+from findna.sequence import BLANK, Codes, N
+
+_BASES = N  # codes below N
+
+
+class Reading(NamedTuple):
+    """What was read of a window.
+
+    Args:
+        features: Shape (F,): of a teacher the vector, of a task the scores of its classes; () of a masked window.
+        log_p: Of A, C, G and T at every base, of a masked window at every masked base; shape (n, 4).
+    """
+
+    features: NDArray[np.float32]
+    log_p: NDArray[np.float32]
+
+
+class WindowReader:
+    """A network on windows, each computed once; what is read of masked windows and of whole ones differs.
+
+    Args:
+        network: The encoder; a copy runs.
+        read: Of hidden states, rings and the bases of each window [start, end): features, shape (B, F).
+        blocks: After how many blocks `read` wants the states; () is after all.
+        batch_bases: Bases in a batch.
+        n_class_tokens: Class tokens appended to a window.
+        with_log_p: Whether the log-probabilities of whole windows are read, too.
+        device: Where it runs.
+        precision: Of the matrix products and the residual stream.
+
+    Attributes:
+        n_windows: Windows computed so far.
+    """
+
+    def __init__(
+        self,
+        network: Encoder,
+        read: Callable[[Tensor, NDArray[np.int64], Sequence[tuple[int, int]]], Tensor],
+        *,
+        blocks: Sequence[int],
+        batch_bases: int,
+        n_class_tokens: int,
+        with_log_p: bool,
+        device: torch.device,
+        precision: Precision,
+    ) -> None:
+        self._network = network.for_inference(device=device, precision=precision)
+        self._read, self._blocks = read, network.depths(blocks)
+        self._batch_bases, self._n_class_tokens = pick_batch_bases(batch_bases, device), n_class_tokens
+        self._with_log_p, self._device, self._precision = with_log_p, device, precision
+        self.n_windows = 0
+
+    def read(self, windows: Iterable[Codes]) -> dict[bytes, Reading]:
+        """What there is to read of windows, by their bytes."""
+        unique = {codes.tobytes(): codes for codes in windows}
+        found: dict[bytes, Reading] = {}
+        for is_masked in (False, True):
+            keys = [key for key, codes in unique.items() if bool((codes == BLANK).any()) == is_masked]
+            for batch in self._batches(keys):
+                readings = (self._masked if is_masked else self._whole)([unique[key] for key in batch])
+                found.update(zip(batch, readings, strict=True))
+        self.n_windows += len(unique)
+        return found
+
+    def _batches(self, keys: Sequence[bytes]) -> Iterator[list[bytes]]:
+        batch: list[bytes] = []
+        n_bases = 0
+        for key in keys:
+            if batch and n_bases + len(key) > self._batch_bases:
+                yield batch
+                batch, n_bases = [], 0
+            batch.append(key)
+            n_bases += len(key)
+        if batch:
+            yield batch
+
+    @torch.inference_mode()
+    def _whole(self, windows: Sequence[Codes]) -> list[Reading]:
+        last = self._network.config.depth
+        depths = tuple(sorted({*self._blocks, last})) if self._with_log_p else self._blocks
+        hidden, rings = self._hidden(windows, depths)
+        own = [(start, start + len(codes)) for start, codes in zip(rings[:-1].tolist(), windows, strict=True)]
+        width = self._network.config.channels
+        states = hidden if depths == self._blocks else hidden[:, : width * len(self._blocks)]
+        features = self._read(states, rings, own).float().cpu().numpy()
+        if not self._with_log_p:
+            return [Reading(row, np.empty((0, _BASES), np.float32)) for row in features]
+        log_p = self._log_p(hidden[:, -width:])
+        return [Reading(row, log_p[start:end]) for row, (start, end) in zip(features, own, strict=True)]
+
+    @torch.inference_mode()
+    def _masked(self, windows: Sequence[Codes]) -> list[Reading]:
+        hidden, rings = self._hidden(windows, ())
+        places = [np.flatnonzero(codes == BLANK) for codes in windows]
+        where = np.concatenate([start + p for start, p in zip(rings[:-1].tolist(), places, strict=True)])
+        log_p = self._log_p(hidden[put(where, self._device)])
+        ends = list(itertools.accumulate(len(p) for p in places))
+        empty = np.empty(0, np.float32)
+        return [Reading(empty, log_p[end - len(p) : end]) for end, p in zip(ends, places, strict=True)]
+
+    def _hidden(self, windows: Sequence[Codes], blocks: Sequence[int]) -> tuple[Tensor, NDArray[np.int64]]:
+        batch = pack(windows, n_class_tokens=self._n_class_tokens)
+        codes = put(batch.codes, self._device)
+        return self._network(codes, batch.rings, blocks=blocks, precision=self._precision), batch.rings
+
+    def _log_p(self, hidden: Tensor) -> NDArray[np.float32]:
+        logits = self._network.nucleotide_logits(hidden.to(self._network.head.weight.dtype))[:, :_BASES]
+        found: NDArray[np.float32] = torch.log_softmax(logits.float(), dim=-1).cpu().numpy()
+        return found

@@ -1,0 +1,375 @@
+"""Effects of variants: what a network says of both alleles in their windows, and of the difference."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from findna.alleles import SPAN, Allele, Pair, likelihood_terms, pair_alleles
+from findna.errors import ConfigError, VariantError
+from findna.io.genome import Genome
+from findna.io.vcf import Field, Outcome, Site
+from findna.models.store import Model
+from findna.models.task import TaskModel, log_scores, probabilities
+from findna.nn.device import Precision
+from findna.nn.pooling import pool_features
+from findna.readings import Reading, WindowReader
+from findna.region import Region
+from findna.sequence import Codes, decode, encode
+
+SCORES = ("llr", "distance", "influence")
+"""What a teacher can say of a variant."""
+
+CHUNK = 256
+"""Records that are scored together; a window that occurs twice among them is computed once."""
+
+_LEAST_P = 1e-12
+
+_FIELDS = {
+    "llr": [Field("llr", "Log-likelihood of ALT minus that of REF, masked bases, nats, mean of both strands")],
+    "distance": [
+        Field("cosine", "Cosine distance between the vectors of the REF and the ALT window"),
+        Field("euclidean", "Euclidean distance between the vectors of the REF and the ALT window"),
+    ],
+    "influence": [
+        Field("influence", "Sum over the rest of the window of the change of the base probabilities (total variation)")
+    ],
+}
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """What is computed of a variant.
+
+    Args:
+        scores: Of llr, distance and influence; without meaning for a task.
+        window: Bases in a window; 0 is the model's own.
+        max_length: Longest allele in bases; an ALT with a longer one is skipped.
+        batch_bases: Bases in a batch; 0 as for embeddings.
+
+    Raises:
+        ConfigError: A score is unknown, or a number is out of range.
+    """
+
+    scores: tuple[str, ...] = SCORES
+    window: int = 0
+    max_length: int = 50
+    batch_bases: int = 0
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.scores if name not in SCORES]:
+            raise ConfigError(f"score {unknown[0]!r} is unknown; known are {', '.join(SCORES)}")
+        if not self.scores:
+            raise ConfigError(f"at least one score is needed; known are {', '.join(SCORES)}")
+        if self.max_length < 1 or self.window < 0 or self.batch_bases < 0:
+            raise ConfigError("max_length must be at least 1, window and batch_bases at least 0")
+
+
+class Scored(NamedTuple):
+    """What became of a record.
+
+    Args:
+        outcomes: One per ALT in their order; of a record without ALT a single one that says so.
+        fault: Why the record does not fit the genome; its outcomes hold the reason as one word.
+    """
+
+    outcomes: list[Outcome]
+    fault: VariantError | None = None
+
+
+class VariantScorer:
+    """A teacher or a task model on its device, with what is computed of a variant.
+
+    Args:
+        model: Of a teacher: log-likelihood ratio, distances and influence. Of a task model: the change of its answer.
+        genome: The genome of the variants, open.
+        config: What is computed.
+        source: What to call the file of the variants in a message.
+        device: Where it runs.
+        precision: Of the matrix products and the residual stream; the rest is float32.
+
+    Attributes:
+        fields: The scores of each ALT, in their order.
+        window: Bases in a window.
+        reader: What computes the windows.
+
+    Raises:
+        ConfigError: The window is too small for the longest allele, or longer than the model's.
+    """
+
+    def __init__(
+        self,
+        model: Model | TaskModel,
+        genome: Genome,
+        config: ScoreConfig,
+        *,
+        source: str = "",
+        device: torch.device,
+        precision: Precision,
+    ) -> None:
+        self.genome, self.config, self._source = genome, config, source
+        self._said: _Said = _TaskSaid(model, device) if isinstance(model, TaskModel) else _TeacherSaid(model, config)
+        self.fields = self._said.fields
+        self.window = config.window or self._said.window
+        if self.window > self._said.window:
+            raise ConfigError(f"a window of {self.window} bases is longer than the model's {self._said.window}")
+        if self.window < (least := 2 * (config.max_length + SPAN)):
+            raise ConfigError(
+                f"alleles of up to {config.max_length} bases need a window of at least {least} bases, "
+                f"not {self.window}: lower the longest allele"
+            )
+        self.reader = WindowReader(
+            model.network,
+            self._said.read,
+            blocks=self._said.blocks,
+            batch_bases=config.batch_bases,
+            n_class_tokens=self._said.n_class_tokens,
+            with_log_p=self._said.with_log_p,
+            device=device,
+            precision=precision,
+        )
+
+    def score(self, sites: Sequence[Site]) -> list[Scored]:
+        """What becomes of each record, in their order.
+
+        Args:
+            sites: Records that are scored together, about `CHUNK` of them.
+        """
+        scored, jobs = self._prepared(sites)
+        wanted = (codes for job in jobs for pair in job.pairs for codes in self._said.windows(pair))
+        readings = self.reader.read(wanted)
+        for job in jobs:
+            scored[job.site].outcomes[job.alt] = Outcome(self._said.values(job.pairs, readings))
+        return scored
+
+    def _prepared(self, sites: Sequence[Site]) -> tuple[list[Scored], list["_Job"]]:
+        """Why ALTs have no score, as far as that is known, and the windows of the others."""
+        scored: list[Scored] = []
+        jobs = []
+        for number, (site, flanks) in enumerate(zip(sites, self._flanks(sites), strict=True)):
+            if isinstance(flanks, _Misfit):
+                scored.append(Scored([Outcome(None, flanks.word) for _ in site.alts or "."], flanks.error))
+                continue
+            n_beside = len(flanks.left) + len(flanks.right)
+            reasons = [self._why_skipped(site.ref, alt, n_beside) for alt in site.alts]
+            scored.append(Scored([Outcome(None, reason) for reason in reasons or ["no_alt"]]))
+            for index, (alt, reason) in enumerate(zip(site.alts, reasons, strict=True)):
+                if not reason:
+                    codes = [encode(allele)[0] for allele in (site.ref, alt)]
+                    jobs.append(_Job(number, index, pair_alleles(flanks.left, *codes, flanks.right, size=self.window)))
+        return scored, jobs
+
+    def _why_skipped(self, ref: str, alt: str, n_beside: int) -> str:
+        if reason := why_skipped(ref, alt, max_length=self.config.max_length):
+            return reason
+        shorter, longer = sorted((len(ref), len(alt)))
+        return "contig_too_short" if n_beside + shorter < longer else ""
+
+    def _flanks(self, sites: Sequence[Site]) -> list["_Flanks | _Misfit"]:
+        """The bases beside each REF, or why the record does not fit the genome."""
+        found: list[_Flanks | _Misfit | None] = [self._misplaced(site) for site in sites]
+        placed = [number for number, misfit in enumerate(found) if misfit is None]
+        regions = [self._region(sites[number]) for number in placed]
+        others = []
+        for number, region, (codes, _) in zip(placed, regions, self.genome.fetch_many(regions), strict=True):
+            site = sites[number]
+            begin = site.start - region.start
+            end = begin + len(site.ref)
+            found[number] = _Flanks(codes[:begin], codes[end:])
+            if is_bases(site.ref) and not np.array_equal(encode(site.ref)[0], codes[begin:end]):
+                others.append((number, decode(codes[begin:end])))
+        for number, there in others:
+            found[number] = self._mismatch(sites[number], there, n_bad=len(others), n_all=len(placed))
+        return [each for each in found if each is not None]
+
+    def _region(self, site: Site) -> Region:
+        end = site.start + len(site.ref)
+        length = self.genome.contigs[site.chrom]
+        return Region(site.chrom, max(0, site.start - self.window), min(length, end + self.window))
+
+    def _misplaced(self, site: Site) -> "_Misfit | None":
+        if site.start < 0:
+            return self._misfit(site, "POS 0 is before the first base", "out_of_range")
+        reason = self.genome.check(Region(site.chrom, site.start, site.start + len(site.ref)))
+        if reason is None:
+            return None
+        return self._misfit(site, reason, "out_of_range" if site.chrom in self.genome.contigs else "contig_not_found")
+
+    def _mismatch(self, site: Site, there: str, *, n_bad: int, n_all: int) -> "_Misfit":
+        others = f" ({n_bad:,} of {n_all:,} records around it do not match)" if n_bad > 1 else ""
+        reason = f"REF is {_brief(site.ref)}, but {self.genome.path.name} has {_brief(there)} there{others}"
+        return self._misfit(site, f"{reason}; are the variants on another assembly?", "ref_mismatch")
+
+    def _misfit(self, site: Site, reason: str, word: str) -> "_Misfit":
+        error = VariantError(reason, path=self._source or None, line=site.line, record=str(site), row=site.row)
+        return _Misfit(error, word)
+
+
+class _Job(NamedTuple):
+    """The windows of an ALT, by its record's and its own index."""
+
+    site: int
+    alt: int
+    pairs: tuple[Pair, Pair]
+
+
+class _Flanks(NamedTuple):
+    left: Codes
+    right: Codes
+
+
+class _Misfit(NamedTuple):
+    error: VariantError
+    word: str
+
+
+def why_skipped(ref: str, alt: str, *, max_length: int) -> str:
+    """Why an ALT gets no score, "" where it does; one word, as INFO of a VCF takes it.
+
+    >>> why_skipped("A", "<DEL>", max_length=50), why_skipped("A", "c", max_length=50)
+    ('symbolic', '')
+    """
+    if not alt or alt == ".":
+        return "no_alt"
+    if alt == "*":
+        return "spanning_deletion"
+    if alt.startswith("<"):
+        return "symbolic"
+    if set(alt) & set("[]."):
+        return "breakend"
+    if max(len(ref), len(alt)) > max_length:
+        return "too_long"
+    if not is_bases(ref) or not is_bases(alt):
+        return "not_acgt"
+    return "same_as_ref" if ref.upper() == alt.upper() else ""
+
+
+def is_bases(text: str) -> bool:
+    """Whether an allele is made of A, C, G and T alone, in either case."""
+    return bool(text) and not text.upper().strip("ACGT")
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= 20 else f"{text[:17]}..."
+
+
+class _Said(ABC):
+    """Which windows of a pair a kind of model is asked for, what is read of them, and how that becomes scores."""
+
+    fields: Sequence[Field]
+    window: int
+    blocks: Sequence[int] = ()
+    n_class_tokens: int
+    with_log_p = False
+
+    @abstractmethod
+    def read(self, hidden: Tensor, rings: NDArray[np.int64], own: Sequence[tuple[int, int]]) -> Tensor:
+        """Features of whole windows, shape (B, F)."""
+
+    @abstractmethod
+    def windows(self, pair: Pair) -> Iterator[Codes]:
+        """The windows of a pair."""
+
+    @abstractmethod
+    def values(self, pairs: Sequence[Pair], readings: Mapping[bytes, Reading]) -> list[float]:
+        """The scores in the order of `fields`, both strands averaged."""
+
+
+class _TeacherSaid(_Said):
+    def __init__(self, model: Model, config: ScoreConfig) -> None:
+        self.scores = config.scores
+        self.fields = [field for score in SCORES if score in config.scores for field in _FIELDS[score]]
+        self.window, self.n_class_tokens = model.config.window, model.config.n_class_tokens
+        self.with_log_p = "influence" in config.scores
+
+    def read(self, hidden: Tensor, rings: NDArray[np.int64], own: Sequence[tuple[int, int]]) -> Tensor:
+        return pool_features(hidden, rings, own, pools=("mean",), n_class_tokens=self.n_class_tokens)
+
+    def windows(self, pair: Pair) -> Iterator[Codes]:
+        if "llr" in self.scores:
+            yield from (term.window for term in likelihood_terms(pair))
+        if "distance" in self.scores or "influence" in self.scores:
+            yield from (pair.ref.codes, pair.alt.codes)
+
+    def values(self, pairs: Sequence[Pair], readings: Mapping[bytes, Reading]) -> list[float]:
+        values: list[float] = []
+        if "llr" in self.scores:
+            values.append(float(np.mean([log_likelihood_ratio(pair, readings) for pair in pairs])))
+        if "distance" in self.scores:
+            ref, alt = (self._vector([pair[side] for pair in pairs], readings) for side in (0, 1))
+            norms = max(float(np.linalg.norm(ref) * np.linalg.norm(alt)), _LEAST_P)
+            values += [1 - float(ref @ alt) / norms, float(np.linalg.norm(ref - alt))]
+        if "influence" in self.scores:
+            values.append(float(np.mean([influence(pair, readings) for pair in pairs])))
+        return values
+
+    def _vector(self, alleles: Sequence[Allele], readings: Mapping[bytes, Reading]) -> NDArray[np.float64]:
+        """The mean of both strands."""
+        strands = [readings[allele.codes.tobytes()].features for allele in alleles]
+        vector: NDArray[np.float64] = np.mean(np.array(strands, np.float64), axis=0)
+        return vector
+
+
+class _TaskSaid(_Said):
+    def __init__(self, task: TaskModel, device: torch.device) -> None:
+        settings = task.settings
+        self.settings, self._head = settings, task.head.to(device)
+        self.window, self.n_class_tokens, self.blocks = settings.window, settings.n_class_tokens, settings.blocks
+        if settings.objective == "regression":
+            self.fields = [Field("delta", "Prediction for ALT minus that for REF, both strands averaged")]
+        else:
+            self.fields = [
+                Field(f"{name}_{label}", f"{what} of {label} for ALT minus that for REF, both strands averaged")
+                for label in settings.classes
+                for name, what in (("dp", "Probability"), ("dlogit", "Log-odds"))
+            ]
+
+    def read(self, hidden: Tensor, rings: NDArray[np.int64], own: Sequence[tuple[int, int]]) -> Tensor:
+        settings = self.settings
+        features = pool_features(hidden, rings, own, pools=settings.pools, n_class_tokens=settings.n_class_tokens)
+        return log_scores(self._head(features), settings.objective)
+
+    def windows(self, pair: Pair) -> Iterator[Codes]:
+        yield from (pair.ref.codes, pair.alt.codes)
+
+    def values(self, pairs: Sequence[Pair], readings: Mapping[bytes, Reading]) -> list[float]:
+        scores = [[readings[pair[side].codes.tobytes()].features for pair in pairs] for side in (0, 1)]
+        answers = probabilities(np.mean(scores, axis=1), self.settings, is_joined=False)
+        delta = answers[1] - answers[0]
+        if self.settings.objective == "regression":
+            return [float(delta[0])]
+        ref, alt = log_odds(answers)
+        return np.stack([delta, alt - ref], axis=1).ravel().tolist()
+
+
+def log_odds(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The log-odds of probabilities, which may be 0 or 1.
+
+    >>> log_odds(np.array([0.5])).tolist()
+    [0.0]
+    """
+    return np.log(np.maximum(p, _LEAST_P)) - np.log(np.maximum(1 - p, _LEAST_P))
+
+
+def log_likelihood_ratio(pair: Pair, readings: Mapping[bytes, Reading]) -> float:
+    """Log-likelihood of ALT minus that of REF on one strand, in nats; see `findna.alleles.likelihood_terms`."""
+    return sum(
+        term.sign * float(readings[term.window.tobytes()].log_p[term.places, term.bases].sum(dtype=np.float64))
+        for term in likelihood_terms(pair)
+    )
+
+
+def influence(pair: Pair, readings: Mapping[bytes, Reading]) -> float:
+    """Total variation between the base probabilities of both windows, summed over the flanks that both have."""
+    ref, alt = (np.exp(readings[allele.codes.tobytes()].log_p) for allele in pair)
+    before = min(pair.ref.start, pair.alt.start)
+    ref_end, alt_end = (allele.start + allele.length for allele in pair)
+    after = min(len(ref) - ref_end, len(alt) - alt_end)
+    left = ref[pair.ref.start - before : pair.ref.start] - alt[pair.alt.start - before : pair.alt.start]
+    right = ref[ref_end : ref_end + after] - alt[alt_end : alt_end + after]
+    return float(np.abs(left).sum(dtype=np.float64) + np.abs(right).sum(dtype=np.float64)) / 2

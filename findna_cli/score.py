@@ -1,0 +1,131 @@
+"""`findna score`: the effects of variants."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from findna.errors import ConfigError
+from findna_cli.console import progress, say, write_report
+from findna_cli.job import command_line, default_output
+from findna_cli.options import (
+    BatchBases,
+    Deterministic,
+    Device,
+    Force,
+    Json,
+    ModelName,
+    Precision,
+    Quiet,
+    ShardOf,
+    Threads,
+    set_threads,
+    split_names,
+)
+
+
+def score(
+    variants: Annotated[str, typer.Argument(help="VCF, VCF.gz, BCF or TSV (chrom, pos, ref, alt), or '-' for stdin.")],
+    genome: Annotated[
+        Path, typer.Option("--genome", "-g", help="FASTA (plain or bgzip) or .2bit that the variants were called on.")
+    ],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Output: .vcf, .vcf.gz (with an index), .tsv, .tsv.gz or .parquet; '-' is stdout. "
+            "Default: NAME.scored.vcf.gz, for a TSV NAME.scored.tsv.",
+            show_default=False,
+        ),
+    ] = "",
+    output_format: Annotated[
+        str, typer.Option("--format", help="vcf, tsv or parquet; default: by the output's name.", show_default=False)
+    ] = "",
+    scores: Annotated[
+        str, typer.Option("--scores", help="Scores of a model, comma-separated: llr, distance, influence.")
+    ] = "llr,distance,influence",
+    model: ModelName = "",
+    task: Annotated[
+        str,
+        typer.Option(
+            "--task",
+            help="Score by a task instead: the change of its probabilities. A built-in task's name or a run directory.",
+            show_default=False,
+        ),
+    ] = "",
+    window: Annotated[int, typer.Option("--window", min=0, help="Bases in a window; 0 is the model's own.")] = 0,
+    max_length: Annotated[
+        int, typer.Option("--max-length", min=1, help="Skip ALTs with an allele of more bases than this.")
+    ] = 50,
+    on_error: Annotated[
+        str,
+        typer.Option("--on-error", help="fail, or skip: list records that do not match the genome as skipped."),
+    ] = "fail",
+    shard: ShardOf = "",
+    force: Force = False,
+    batch_bases: BatchBases = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = 0,
+    deterministic: Deterministic = False,
+    json_file: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score variants: how a model's predictions change from REF to ALT, for each ALT.
+
+    A VCF is written with INFO fields FINDNA_LLR, FINDNA_COSINE, FINDNA_EUCLIDEAN and FINDNA_INFLUENCE; records are
+    otherwise unchanged and in order. An ALT that cannot be scored (symbolic, breakend, too long, ...) is listed with
+    its reason in FINDNA_SKIPPED. REF is checked against the genome.
+
+    Examples: `findna score calls.vcf.gz -g hg38.fa -o scored.vcf.gz`;
+    `bcftools view -r chr20 calls.bcf | findna score - -g hg38.fa --task promoter-tata -o scored.tsv`
+    """
+    import os
+
+    from findna.io.scores import format_of
+    from findna.models.store import DEFAULT
+    from findna.score_run import ScoreJob, run_scores
+    from findna.shard import Shard
+    from findna.variants import ScoreConfig
+
+    if model and task:
+        raise ConfigError("--model and --task: give one of them; a task has its own model")
+    kind = output_format or format_of(out) or _default_format(variants)
+    part = Shard.parse(shard, os.environ) if shard else None
+    ending = {"vcf": "scored.vcf.gz"}.get(kind, f"scored.{kind}")
+    path = Path(out or default_output([variants], ending))
+    if part and (not out or shard == "auto") and out != "-":
+        stem, dot, suffix = path.name.partition(".")
+        path = path.with_name(f"{stem}.{part.name}{dot}{suffix}")
+    job = ScoreJob(
+        variants,
+        path,
+        genome,
+        config=ScoreConfig(split_names(scores), window, max_length, batch_bases),
+        model=model or DEFAULT,
+        task=task,
+        output_format=kind,  # type: ignore[arg-type]
+        device=device,
+        precision=precision,
+        on_error=on_error,
+        force=force,
+        command=command_line(),
+        shard=part,
+    )
+    set_threads(threads, deterministic=deterministic)
+    with progress("score", total=None, quiet=quiet) as advance:
+        report = run_scores(job, on_progress=lambda done, total: advance(done, f"of {total:,}" if total else ""))
+    write_report(json_file, report)
+    reasons = "".join(f", {n:,} {word}" for word, n in report["skipped"].items())
+    say(
+        f"{', '.join(report['outputs']) or 'stdout'}: {report['n_records']:,} records, {report['n_scored']:,} variants "
+        f"scored, {report['n_skipped']:,} skipped{reasons}; {report['seconds']:,.1f} s ({report['model']['name']}, "
+        f"{report['params']['precision']} on {report['params']['device']})",
+        quiet=quiet,
+    )
+
+
+def _default_format(variants: str) -> str:
+    """What an input becomes where nothing says it: a TSV stays one."""
+    return "tsv" if ".tsv" in Path(variants).suffixes else "vcf"

@@ -1,0 +1,205 @@
+"""What holds for all variants: a score is a variant's own, the same on both strands, and what its definition says."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from findna.alleles import PASSES, SPAN, pair_alleles
+from findna.config import ModelConfig
+from findna.data.batch import pack
+from findna.io.genome import Genome
+from findna.io.vcf import Site
+from findna.models.store import Model
+from findna.models.task import TaskModel, TaskSettings
+from findna.nn.chordmixer import ChordMixer, initialise
+from findna.nn.device import FP32
+from findna.nn.heads import Head
+from findna.sequence import BLANK, decode, encode, reverse_complement
+from findna.variants import ScoreConfig, VariantScorer, log_odds
+
+MODEL = ModelConfig(channels=24, hidden=32, track_width=4, n_layers=2, max_len=74, shift_layout="two-sided")
+WINDOW, LONGEST = MODEL.window, 12
+CONTIGS = {"long": 400, "known": 150, "short": 40, "shortest": 15}  # the window has 64 bases
+CPU = torch.device("cpu")
+NETWORK = initialise(ChordMixer(MODEL), 1)
+
+
+def flipped(bases):
+    return decode(reverse_complement(encode(bases)[0]))
+
+
+@pytest.fixture(scope="module")
+def bases():
+    draws = random.Random(5)
+    texts = {name: "".join(draws.choices("ACGTN", [9, 9, 9, 9, 1], k=n)) for name, n in CONTIGS.items()}
+    return texts | {"known": texts["known"].replace("N", "A")}
+
+
+@pytest.fixture(scope="module")
+def genomes(bases, tmp_path_factory):
+    """The genome, and its reverse complement."""
+    folder = tmp_path_factory.mktemp("genomes")
+    paths = []
+    for name, texts in (("plus.fa", bases), ("minus.fa", {name: flipped(text) for name, text in bases.items()})):
+        paths.append(folder / name)
+        paths[-1].write_text("".join(f">{name}\n{text}\n" for name, text in texts.items()))
+    return [Genome(path) for path in paths]
+
+
+def teacher():
+    return Model("little", Path("little"), NETWORK, "", {})
+
+
+def task(objective="classification"):
+    chosen = TaskSettings(objective, ("a", "b", "c"), ("mean", "max"), 10, WINDOW, WINDOW, temperature=1.5)
+    torch.manual_seed(1)
+    return TaskModel("t", Path("t"), NETWORK, Head(48, chosen.n_outputs).eval(), chosen, {}, "", {})
+
+
+def scorer(genome, model=None, **config):
+    config = ScoreConfig(max_length=LONGEST, **config)
+    return VariantScorer(model or teacher(), genome, config, device=CPU, precision=FP32)
+
+
+def values(scorer, sites):
+    """The scores of every ALT of every record, NaN where there are none."""
+    nothing = [np.nan] * len(scorer.fields)
+    return np.array([o.values or nothing for scored in scorer.score(sites) for o in scored.outcomes])
+
+
+@st.composite
+def places(draw):
+    """Contig, start, bases of REF and the ALTs."""
+    chrom = draw(st.sampled_from(list(CONTIGS)))
+    start = draw(st.integers(0, CONTIGS[chrom] - 1))
+    n_ref = draw(st.integers(1, min(LONGEST, CONTIGS[chrom] - start)))
+    alleles = st.text("ACGT", min_size=1, max_size=LONGEST)
+    same_length = st.text("ACGT", min_size=n_ref, max_size=n_ref)
+    return chrom, start, n_ref, tuple(draw(st.lists(alleles | same_length, min_size=1, max_size=3)))
+
+
+def sites_of(places, bases):
+    return [
+        Site(chrom, start, bases[chrom][start : start + n_ref], alts, row)
+        for row, (chrom, start, n_ref, alts) in enumerate(places)
+    ]
+
+
+def assert_close(found, expected, tolerance=1e-5):
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=tolerance)
+
+
+@settings(max_examples=5)
+@given(places=st.lists(places(), min_size=2, max_size=8), batch_bases=st.integers(1, 2000), data=st.data())
+def test_a_score_does_not_depend_on_batch_order_or_neighbours(places, batch_bases, data, bases, genomes):
+    sites = sites_of(places, bases)
+    together = values(scorer(genomes[0]), sites)
+    order = data.draw(st.permutations(range(len(sites))))
+    counts = np.cumsum([0, *(len(site.alts) for site in sites)])
+    shuffled = values(scorer(genomes[0], batch_bases=batch_bases), [sites[i] for i in order])
+    assert_close(shuffled, np.concatenate([together[counts[i] : counts[i + 1]] for i in order]))
+    assert_close(np.concatenate([values(scorer(genomes[0]), [site]) for site in sites]), together)
+
+
+@pytest.mark.parametrize("model", [teacher(), task(), task("regression")], ids=["teacher", "task", "regression"])
+@settings(max_examples=5)
+@given(places=st.lists(places(), min_size=1, max_size=4))
+def test_the_reverse_complement_of_genome_and_variant_has_the_same_scores(model, places, bases, genomes):
+    sites = sites_of(places, bases)
+    mirrored = [
+        site._replace(
+            start=CONTIGS[site.chrom] - site.start - len(site.ref), ref=flipped(site.ref),
+            alts=tuple(flipped(alt) for alt in site.alts),
+        )
+        for site in sites
+    ]  # fmt: skip
+    assert_close(values(scorer(genomes[1], model), mirrored), values(scorer(genomes[0], model), sites))
+
+
+def log_p(codes, position):
+    """Log-probabilities of A, C, G and T at a position, by the network alone."""
+    batch = pack([codes], n_class_tokens=MODEL.n_class_tokens)
+    with torch.inference_mode():
+        hidden = NETWORK(torch.from_numpy(batch.codes), batch.rings)
+        return torch.log_softmax(NETWORK.nucleotide_logits(hidden)[position, :4], 0).numpy()
+
+
+@settings(max_examples=10)
+@given(start=st.integers(0, 399), alt=st.sampled_from("ACGT"))
+def test_the_llr_of_an_snv_is_that_of_the_masked_base_alone(start, alt, bases, genomes):
+    text = bases["long"]
+    if text[start] in ("N", alt):
+        return
+    expected = []
+    for contig, place, ref, other in (
+        (text, start, text[start], alt),
+        (flipped(text), len(text) - 1 - start, flipped(text[start]), flipped(alt)),
+    ):
+        first = min(max(place - (WINDOW - 1) // 2, 0), len(contig) - WINDOW)
+        codes = encode(contig[first : first + WINDOW])[0].copy()
+        codes[place - first] = BLANK
+        found = log_p(codes, place - first)
+        expected.append(found["ACGT".index(other)] - found["ACGT".index(ref)])
+    site = Site("long", start, text[start], (alt,))
+    assert abs(values(scorer(genomes[0], scores=("llr",)), [site])[0, 0] - np.mean(expected)) <= 1e-5
+
+
+def test_the_llr_of_an_insertion_is_the_difference_of_both_spans_summed_base_by_base(bases, genomes):
+    text, start, alt = bases["known"], 70, "ACGT"
+    parts = [encode(part)[0] for part in (text[:start], text[start], alt, text[start + 1 :])]
+    expected = 0.0
+    for pair in pair_alleles(*parts, size=WINDOW):
+        for allele, sign in ((pair.alt, 1), (pair.ref, -1)):
+            n_span = len(alt) + 2 * SPAN
+            first = allele.start - (n_span - allele.length) // 2
+            for offset in range(n_span):
+                masked = allele.codes.copy()
+                masked[first + offset % PASSES : first + n_span : PASSES] = BLANK
+                expected += sign * log_p(masked, first + offset)[allele.codes[first + offset]] / 2
+    site = Site("known", start, text[start], (alt,))
+    assert abs(values(scorer(genomes[0], scores=("llr",)), [site])[0, 0] - expected) <= 1e-4
+
+
+def test_a_deletion_of_almost_a_whole_contig_has_no_score(bases, genomes):
+    (scored,) = scorer(genomes[0]).score([Site("shortest", 0, bases["shortest"][:9], ("A",))])
+    assert scored.outcomes == [(None, "contig_too_short")]
+
+
+@settings(max_examples=50)
+@given(place=places())
+def test_both_alleles_stand_in_windows_of_one_length_with_the_bases_beside_them(place, bases):
+    chrom, start, n_ref, (alt, *_) = place
+    text = bases[chrom]
+    ref = text[start : start + n_ref]
+    assume(len(text) - n_ref + min(n_ref, len(alt)) >= max(n_ref, len(alt)))
+    codes = [encode(part)[0] for part in (text[:start], ref, alt, text[start + n_ref :])]
+    forward, reverse = pair_alleles(*codes, size=WINDOW)
+    for pair, flip in ((forward, str), (reverse, flipped)):
+        haplotypes = [flip(text), flip(text[:start] + alt + text[start + n_ref :])]
+        assert len(pair.ref.codes) == len(pair.alt.codes) == min(WINDOW, *map(len, haplotypes))
+        for allele, haplotype, bases_of in zip(pair, haplotypes, (flip(ref), flip(alt)), strict=True):
+            assert decode(allele.codes) in haplotype
+            assert decode(allele.codes[allele.start : allele.start + allele.length]) == bases_of
+
+
+def test_the_alts_of_a_position_share_its_windows(bases, genomes):
+    place = next(i for i in range(100, 300) if bases["long"][i] == "A")
+    one = scorer(genomes[0])
+    one.score([Site("long", place, "A", ("C", "G", "T")), Site("long", place, "A", ("C",), 1)])
+    assert one.reader.n_windows == 2 * (1 + 1 + 3)  # strands; masked, REF and three ALTs
+
+
+def test_the_answer_of_a_task_is_the_difference_of_its_probabilities(bases, genomes):
+    found = scorer(genomes[0], task())
+    site = next(Site("long", i, "A", ("C",)) for i in range(100, 300) if bases["long"][i] == "A")
+    (row,) = values(found, [site])
+    assert [field.name for field in found.fields[:3]] == ["dp_a", "dlogit_a", "dp_b"]
+    assert abs(row[0::2].sum()) <= 1e-6  # probabilities of classes add up to 1
+    assert (np.sign(row[0::2]) == np.sign(row[1::2])).all()
+    assert log_odds(np.array([0.0, 1.0])).tolist() == [-log_odds(np.array([1.0]))[0], log_odds(np.array([1.0]))[0]]

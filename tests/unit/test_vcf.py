@@ -1,0 +1,109 @@
+"""VCF, BCF and TSV records as sites, and the same records with scores."""
+
+import pytest
+
+from findna.errors import VariantError
+from findna.io.vcf import Field, Outcome, Site, VariantReader, assembly_of, vcf_header, vcf_line
+
+META = (
+    "##fileformat=VCFv4.2\n##reference=file:///data/hg19.fa\n##contig=<ID=chr1,length=3210>\n"
+    '##INFO=<ID=AF,Number=A,Type=Float,Description="x">\n'
+)
+COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+FIELDS = [Field("llr", "ratio"), Field("dp_a b", "difference")]
+
+
+def read(path):
+    with VariantReader(path) as reader:
+        return reader, list(reader)
+
+
+@pytest.mark.parametrize("how", ["plain", "gz", "bgzf"])
+def test_a_vcf_is_read_record_by_record_with_its_lines(how, write):
+    reader, sites = read(
+        write(
+            "a.vcf", f"{META}{COLUMNS}chr1\t7\trs1\ta\tC,<DEL>\t30.00\tPASS\tAF=0.50\nchr1\t9\t.\tG\t.\t.\t.\t.\n", how
+        )
+    )
+    assert (reader.kind, len(reader.header), assembly_of(reader)) == ("vcf", 4, "/data/hg19.fa")
+    assert [site[:6] for site in sites] == [("chr1", 6, "a", ("C", "<DEL>"), 0, 6), ("chr1", 8, "G", (), 1, 7)]
+
+
+def test_a_bcf_is_read_through_pysam(write, tmp_path):
+    import pysam
+
+    path = write("a.vcf", f"{META}{COLUMNS}chr1\t7\trs1\tA\tC\t30\tPASS\tAF=0.5\n")
+    with (
+        pysam.VariantFile(str(path)) as source,
+        pysam.VariantFile(tmp_path / "a.bcf", "wb", header=source.header) as out,
+    ):
+        for record in source:
+            out.write(record)
+    reader, (site,) = read(tmp_path / "a.bcf")
+    assert reader.kind == "vcf"
+    assert site[:5] == ("chr1", 6, "A", ("C",), 0)
+    assert "\t".join(site.fields) == "chr1\t7\trs1\tA\tC\t30\tPASS\tAF=0.5"
+
+
+def test_a_tsv_may_have_other_columns_in_any_order(write):
+    reader, sites = read(
+        write("a.tsv", "##x\n#label\tPOS\tchrom\tref\talt\nLOF\t7\tchr1\tA\tC\n\nFUNC\t9\tchr1\tG\tT,A\n")
+    )
+    assert (reader.kind, reader.columns) == ("tsv", ["label", "POS", "chrom", "ref", "alt"])
+    assert [site[:6] for site in sites] == [("chr1", 6, "A", ("C",), 0, 3), ("chr1", 8, "G", ("T", "A"), 1, 5)]
+
+
+BAD = {
+    "": "the file is empty",
+    "chr1\t7\t.\tA\tC\t.\t.\t.\n": "line 1: column 'chrom' not found: a VCF begins with ##fileformat=VCF",
+    "chrom\tpos\tref\n": "line 1: column 'alt' not found: a TSV of variants has a line with the columns",
+    "chrom\tpos\tref\talt\nchr1\t7\tA\n": "line 2: 3 columns where at least 4 must be",
+    f"{META}chr1\t7\n": "line 5: the #CHROM line must follow",
+    META: "the #CHROM line is missing",
+    f"{META}{COLUMNS}chr1\t-7\t.\tA\tC\t.\t.\t.\n": "line 6: POS '-7' is not a positive whole number",
+    f"{META}{COLUMNS}chr1\tx\t.\tA\tC\t.\t.\t.\n": "line 6: POS 'x' is not",
+    f"{META}{COLUMNS}chr1\t7\t.\tA\tC\n": "line 6: 5 columns where at least 8 must be",
+    f"{META}{COLUMNS}chr1\t7\t.\t\tC\t.\t.\t.\n": "line 6: CHROM or REF is empty",
+}
+
+
+@pytest.mark.parametrize("text", BAD, ids=range(len(BAD)))
+def test_what_is_not_a_variant_is_an_error_with_its_line(text, write):
+    path = write("bad.txt", text)
+    with pytest.raises(VariantError) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"variant file {path}")
+    assert BAD[text] in str(caught.value)
+
+
+def test_a_truncated_file_is_an_error(write):
+    path = write("a.vcf.gz", f"{META}{COLUMNS}" + "chr1\t7\t.\tA\tC\t.\t.\t.\n" * 500, "bgzf")
+    path.write_bytes(path.read_bytes()[:-28])
+    with pytest.raises(VariantError, match=r"end-of-file block|EOF"):
+        read(path)
+
+
+def test_a_scored_record_differs_in_its_info_alone(write):
+    reader, (site,) = read(
+        write("a.vcf", f"{META}{COLUMNS}chr1\t7\trs1\ta\tC,<DEL>\t30.00\tq10\tAF=0.50,.;FINDNA_LLR=9\n")
+    )
+    line = vcf_line(site, FIELDS, [Outcome([0.5, -2.25]), Outcome(None, "symbolic")])
+    assert line == (
+        "chr1\t7\trs1\ta\tC,<DEL>\t30.00\tq10\tAF=0.50,.;FINDNA_LLR=0.5,.;FINDNA_DP_A_B=-2.25,.;FINDNA_SKIPPED=.,symbolic\n"
+    )
+    header = vcf_header(reader, FIELDS, {"Command": "findna\nscore"}, {"chr2": 5})
+    assert header.startswith(META)
+    assert header.endswith("##findna_scoreCommand=findna score\n" + COLUMNS)
+    assert "chr2" not in header
+    assert '##INFO=<ID=FINDNA_DP_A_B,Number=A,Type=Float,Description="difference">' in header
+
+
+def test_a_record_of_a_tsv_becomes_one_of_a_vcf(write):
+    reader, (site,) = read(write("a.tsv", "label\tchrom\tpos\tref\talt\nLOF\tchr1\t7\tA\tC\n"))
+    assert vcf_line(site, FIELDS[:1], [Outcome([1.0])], kind=reader.kind) == "chr1\t7\t.\tA\tC\t.\t.\tFINDNA_LLR=1\n"
+    assert "##contig=<ID=chr2,length=5>\n" in vcf_header(reader, FIELDS, {}, {"chr2": 5})
+
+
+def test_a_record_without_scores_has_no_empty_info():
+    site = Site("chr1", 6, "A", (), fields=["chr1", "7", ".", "A", ".", ".", ".", "."])
+    assert vcf_line(site, FIELDS, [Outcome(None, "no_alt")]).endswith("\tFINDNA_SKIPPED=no_alt\n")
