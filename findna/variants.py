@@ -160,8 +160,9 @@ class VariantScorer:
             scored.append(Scored([Outcome(None, reason) for reason in reasons or ["no_alt"]]))
             for index, (alt, reason) in enumerate(zip(site.alts, reasons, strict=True)):
                 if not reason:
-                    codes = [encode(allele)[0] for allele in (site.ref, alt)]
-                    jobs.append(_Job(number, index, pair_alleles(flanks.left, *codes, flanks.right, size=self.window)))
+                    ref_codes, alt_codes = encode(site.ref)[0], encode(alt)[0]
+                    pairs = pair_alleles(flanks.left, ref_codes, alt_codes, flanks.right, size=self.window)
+                    jobs.append(_Job(number, index, pairs))
         return scored, jobs
 
     def _why_skipped(self, ref: str, alt: str, n_beside: int) -> str:
