@@ -15,6 +15,7 @@ from command import Result, call, left_behind, spawn
 
 Write = Callable[..., Path]
 META = '##fileformat=VCFv4.2\n##INFO=<ID=AF,Number=A,Type=Float,Description="x">\n'
+META += '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">\n'
 COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tS1\n"
 CONTIGS = "##contig=<ID=chr1,length=2000>\n##contig=<ID=chr2,length=300>\n##contig=<ID=chrN,length=200>\n"
 REASONS = ("spanning_deletion", "symbolic", "breakend", "not_acgt", "too_long")
@@ -158,7 +159,7 @@ def test_a_record_that_does_not_fit_ends_the_run_or_is_listed(
     args = ("score", path, "-g", genome, "-m", model, "--max-length", 8, "-o", "out.vcf.gz")
     result = call(*args)
     assert result.code == 1
-    assert result.err.startswith("findna: variant file bad.vcf, line 5, record ")
+    assert result.err.startswith("findna: variant file bad.vcf, line 6, record ")
     assert re.search(pattern, result.err), result.err
     assert left_behind() == []
     assert call(*args, "--on-error", "skip").code == 0
@@ -174,7 +175,7 @@ def test_unsorted_records_are_written_but_not_indexed(
     path = write("in.vcf", HEAD + "".join(lines))
     result = call("score", path, "-g", genome, "-m", model, "--max-length", 8, "-o", "out.vcf.gz")
     assert result.code == 1
-    assert re.search(r"line 9, record chr1:\d+ .*: not sorted: it follows chr2:\d+.*bcftools sort", result.err)
+    assert re.search(r"line 10, record chr1:\d+ .*: not sorted: it follows chr2:\d+.*bcftools sort", result.err)
     assert left_behind() == []
     score(path, genome, model, "-o", "out.vcf")
     assert rows("out.vcf") == [row.replace("AF=0.250", "AF=0.250;FINDNA_SKIPPED=symbolic") for row in rows(path)]
