@@ -13,6 +13,9 @@ BLANK = len(ALPHABET)
 
 Codes = NDArray[np.uint8]
 
+WHITE = b" \t\v\f\r\n"
+"""What holds no bases, wherever it stands in a sequence."""
+
 _IUPAC, _INVALID = BLANK + 1, BLANK + 2
 
 
@@ -35,7 +38,7 @@ _LETTERS = np.frombuffer((ALPHABET + ".").encode(), dtype=np.uint8)
 def encode(bases: bytes | str) -> tuple[Codes, int]:
     """The codes of a sequence, shape (n,), and how many IUPAC codes in it became N.
 
-    Case is ignored, U is T, line ends are dropped.
+    Case is ignored, U is T, white space is dropped.
 
     Raises:
         ValueError: A letter is no nucleotide code; the text names it and its 1-based position.
@@ -45,12 +48,12 @@ def encode(bases: bytes | str) -> tuple[Codes, int]:
     ([0, 1, 2, 3, 3, 4], 1)
     """
     raw = bases.encode("latin-1", "replace") if isinstance(bases, str) else bases
-    codes = np.frombuffer(raw.translate(_ENCODE, b"\r\n"), dtype=np.uint8)
+    codes = np.frombuffer(raw.translate(_ENCODE, WHITE), dtype=np.uint8)
     if not codes.size or codes.max() < BLANK:
         return codes, 0
     if codes.max() == _INVALID:
         position = int(np.argmax(codes == _INVALID))
-        letter = chr(raw.translate(None, b"\r\n")[position])
+        letter = chr(raw.translate(None, WHITE)[position])
         raise ValueError(f"{letter!r} at base {position + 1:,} is no nucleotide code")
     is_iupac = codes == _IUPAC
     return np.where(is_iupac, np.uint8(N), codes), int(is_iupac.sum())

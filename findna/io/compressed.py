@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import re
 import shutil
 import stat
 import sys
@@ -21,6 +22,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 """The empty block that ends every whole BGZF file."""
 
+_BARE_CR = re.compile(rb"\r(?!\n)")
 _HEAD = 1 << 16
 _CHUNK = 1 << 17
 _TAIL = 64
@@ -96,15 +98,15 @@ class ByteStream:
         return self._tap.tail
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the text in pieces of some 100 KB.
+        """Yield the text in pieces of some 100 KB. A line ends with LF or CRLF, which one piece holds whole.
 
         Raises:
-            InputError: (`error`) It is cut, damaged or holds a NUL byte.
+            InputError: (`error`) It is cut, damaged, or holds a NUL byte or a CR without an LF.
         """
         plain = io.BufferedReader(self._tap, _CHUNK)
         is_gzip = self.raw_head[:2] == GZIP_MAGIC
         text = gzip.GzipFile(fileobj=plain, mode="rb") if is_gzip else plain
-        n_lines = 0
+        n_lines, held = 0, b""
         while True:
             try:
                 chunk = text.read(_CHUNK)
@@ -114,11 +116,18 @@ class ByteStream:
                 self.fail(f"damaged after line {n_lines}: {problem}", cause=problem)
             except OSError as problem:
                 self.fail(f"cannot be read: {problem}", cause=problem)
-            if not chunk:
-                break
+            is_end, chunk = not chunk, held + chunk
+            held = b"\r" if chunk.endswith(b"\r") and not is_end else b""
+            chunk = chunk.removesuffix(held)
             if (position := chunk.find(b"\0")) >= 0:
                 line = n_lines + chunk.count(b"\n", 0, position) + 1
                 self.fail("a NUL byte: the file is damaged, or no text", line=line)
+            if b"\r" in chunk and (bare := _BARE_CR.search(chunk)):
+                line = n_lines + chunk.count(b"\n", 0, bare.start()) + 1
+                how = f"tr '\\r' '\\n' < {self.name}"
+                self.fail(f"a carriage return (CR) without a line feed: convert the line ends with {how}", line=line)
+            if is_end:
+                break
             yield chunk
             n_lines += chunk.count(b"\n")
         if is_bgzf(self.raw_head) and self.tail[-len(BGZF_EOF) :] != BGZF_EOF:
@@ -134,11 +143,11 @@ class ByteStream:
             first, *others = chunk.replace(b"\r\n", b"\n").split(b"\n")
             pieces.append(first)
             if others:
-                yield b"".join(pieces).removesuffix(b"\r")
+                yield b"".join(pieces)
                 yield from others[:-1]
                 pieces = [others[-1]]
         if last := b"".join(pieces):
-            yield last.removesuffix(b"\r")
+            yield last
 
     @contextmanager
     def as_pipe(self) -> Iterator[BinaryIO]:

@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 
 from findna.errors import GenomeError
 from findna.io.bgzf import RandomAccess
+from findna.sequence import WHITE
 
 _MOST_HEADER = 1 << 20
-_LINE_END = b"\r\n"
+_MOST_DIGITS = 18
+_MOST_READ = 4096
+_BLANKS = b" \t\v\f"
+_IS_BASE = bytes(byte not in WHITE for byte in range(256))
 _Places = NDArray[np.intp]
 
 
@@ -22,7 +26,7 @@ class Contig(NamedTuple):
         length: Bases.
         offset: Byte of the first base.
         line_bases: Bases in a full line.
-        line_width: Bytes in a full line, its end included.
+        line_width: Bytes in a full line, with the white space at its end.
     """
 
     length: int
@@ -42,9 +46,10 @@ Faidx = dict[str, Contig]
 def parse_fai(text: str) -> Faidx | None:
     """The index that a .fai file holds, or None if it is none."""
     index: Faidx = {}
-    for line in text.splitlines():
-        name, *numbers = line.split("\t")
-        if len(numbers) != 4 or not all(number.isascii() and number.isdigit() for number in numbers):
+    for line in text.removesuffix("\n").split("\n"):
+        name, *numbers = line.removesuffix("\r").split("\t")
+        is_row = len(numbers) == 4 and all(number.isascii() and number.isdigit() for number in numbers)
+        if not is_row or max(map(len, numbers)) > _MOST_DIGITS:
             return None
         contig = Contig(*map(int, numbers))
         if name in index or contig.line_width < contig.line_bases or (contig.length and not contig.line_bases):
@@ -84,16 +89,20 @@ def is_index_of(index: Faidx, file: RandomAccess) -> bool:
 
 def _lines_fit(contig: Contig, file: RandomAccess) -> bool:
     n_full = (contig.length - 1) // contig.line_bases if contig.length else 0
-    n_end = contig.line_width - contig.line_bases
     for line in {0, n_full // 2, n_full - 1} if n_full else ():
-        last = contig.byte(line * contig.line_bases + contig.line_bases - 1)
-        found = file.read_at(last, 1 + n_end)
-        if found[:1] in _LINE_END or found[1:] != _LINE_END[2 - n_end :]:
+        if not _line_fits(contig, file, line, contig.line_bases).endswith(b"\n"):
             return False
-    if not contig.length:
-        return True
-    found = file.read_at(contig.byte(contig.length - 1), 2)
-    return found[:1] not in (b"\r", b"\n", b">", b"") and found[1:] in (b"\r", b"\n", b"")
+    return not contig.length or bool(_line_fits(contig, file, n_full, contig.length - n_full * contig.line_bases))
+
+
+def _line_fits(contig: Contig, file: RandomAccess, line: int, n_bases: int) -> bytes:
+    """The end of a line, if it is bases, white space after them and nothing else; b"" if not."""
+    n_read = min(n_bases, _MOST_READ)
+    first = contig.byte(line * contig.line_bases) + n_bases - n_read
+    found = file.read_at(first, n_read + contig.line_width - contig.line_bases)
+    bases, newline, _ = found.partition(b"\n")
+    is_line = len(bases[:n_read].translate(None, WHITE + b">")) == n_read and not bases[n_read:].strip()
+    return bases + newline if is_line else b""
 
 
 def build_fai(chunks: Iterable[bytes], *, path: str) -> Faidx:
@@ -160,6 +169,9 @@ class _Builder:
         has_return = has_newline & (ends - starts > 1) & (text[np.maximum(ends - 2, 0)] == ord("\r"))
         widths = ends - starts
         bases = widths - has_newline - has_return
+        part = text[starts[0] : ends[-1]].tobytes()
+        if any(blank in part for blank in _BLANKS):
+            bases = self._bases_before_blanks(part, starts - starts[0], first=first)
         if self._name is None:
             if bases.any():
                 line = self._n_lines + first + int(np.argmax(bases > 0)) + 1
@@ -179,6 +191,18 @@ class _Builder:
                 raise GenomeError(reason, path=self._path, line=line, record=self._name)
             self._is_over = True
         self._length += int(bases.sum())
+
+    def _bases_before_blanks(self, text: bytes, starts: _Places, *, first: int) -> _Places:
+        """Bases of each line, where lines have blanks: they may only stand at its end."""
+        is_base = np.frombuffer(text.translate(_IS_BASE), dtype=np.uint8)
+        bases = np.add.reduceat(is_base, starts, dtype=np.intp)
+        places = np.arange(len(text)) + 1 - np.repeat(starts, np.diff([*starts, len(text)]))
+        spans = np.maximum.reduceat(places * is_base, starts)
+        if (spans > bases).any():
+            line = self._n_lines + first + int(np.argmax(spans > bases)) + 1
+            reason = "white space before or between bases; rewrap it, for instance with seqtk seq -l 60"
+            raise GenomeError(reason, path=self._path, line=line, record=self._name or "")
+        return bases
 
 
 def _whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -7,9 +7,8 @@ from findna.errors import FastaError
 from findna.io.compressed import ByteStream
 from findna.io.ids import IdSet
 from findna.record import Record
-from findna.sequence import encode
+from findna.sequence import WHITE, encode
 
-_BLANKS = b" \t\v\f"
 _MIN_PROTEIN = 10
 
 
@@ -68,7 +67,7 @@ def read_fastq(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> 
                     break
                 if text.startswith(b"@"):
                     stream.fail("no '+' line before the next record", line=number, record=name)
-                bases.append(text.strip())
+                bases.append(text.translate(None, WHITE))
             else:
                 stream.fail("the file is cut: no '+' line and no quality", line=line, record=name)
             sequence, n_quality = b"".join(bases), 0
@@ -94,7 +93,7 @@ def _name(header: bytes) -> str:
 
 
 def _record(stream: ByteStream, header: bytes, raw: bytes, *, row: int, line: int, used: IdSet) -> Record | FastaError:
-    id, _, description = header.strip().decode(errors="backslashreplace").replace("\t", " ").partition(" ")
+    id, description = [word.decode(errors="backslashreplace") for word in (*header.split(None, 1), b"", b"")][:2]
 
     def fault(reason: str) -> FastaError:
         return FastaError(reason, path=stream.name, line=line, record=id, row=row)
@@ -103,7 +102,7 @@ def _record(stream: ByteStream, header: bytes, raw: bytes, *, row: int, line: in
         return fault("the header has no id")
     if not used.add(id):
         return fault("the id was there before; ids must be unique")
-    bases = raw.translate(None, _BLANKS)
+    bases = raw.translate(None, WHITE)
     if not bases:
         return fault("no bases")
     try:
@@ -112,4 +111,4 @@ def _record(stream: ByteStream, header: bytes, raw: bytes, *, row: int, line: in
         return fault(f"{problem} (is it protein?)")
     if len(codes) >= _MIN_PROTEIN and 2 * (n_iupac - bases.count(b"X") - bases.count(b"x")) > len(codes):
         return fault("most letters are neither A, C, G, T nor N (is it protein?)")
-    return Record(id, codes, n_iupac, row, stream.source, name=description.strip())
+    return Record(id, codes, n_iupac, row, stream.source, name=description.strip().replace("\t", " "))

@@ -79,7 +79,7 @@ def check_kind(name: str) -> Kind:
 
 def _sniff_text(name: str, text: str) -> Kind | None:
     is_peak_track = False
-    for line in text.splitlines():
+    for line in text.replace("\r\n", "\n").split("\n"):
         if line[:1] in (">", "@"):
             return "fasta" if line[0] == ">" else "fastq"
         if is_bed_header(line):

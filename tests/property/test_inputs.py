@@ -2,6 +2,7 @@
 
 import random
 import tempfile
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ import pysam
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from findna.errors import FastaError, GenomeError
+from findna.io.fasta import read_fasta
 from findna.io.genome import Genome
+from findna.record import Record
 from findna.region import Region, parse_region
 from findna.sequence import decode, encode, reverse_complement
 
@@ -53,6 +57,49 @@ def test_a_fetch_is_a_slice_for_any_line_width(
         twobit.write_bytes(to_twobit(contigs))
         for path in (plain, bgzf, bgzf, twobit):
             check_slices(path, contigs, random.Random(seed))
+
+
+LINE = st.tuples(
+    st.sampled_from(["ACGTACGT", "acgtnnGG", "ACG", "AC GT", " ACG", "", "N"]),
+    st.sampled_from(["", "", "", " ", "\t ", "\v"]),
+    st.sampled_from(["\n"] * 8 + ["\r\n", "\r", "\r\r\n", "\n\n"]),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.lists(LINE, min_size=1, max_size=6), min_size=1, max_size=3), st.booleans(), st.data())
+def test_all_parsers_of_fasta_read_the_same_bases_or_refuse(
+    records: list[list[tuple[str, str, str]]], is_regular: bool, data: st.DataObject
+) -> None:
+    text = ""
+    for number, lines in enumerate(records):
+        every = [lines[0]] * len(lines) if is_regular else lines
+        text += f">c{number} x{every[0][2]}" + "".join(map("".join, every))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "g.fa")
+        path.write_bytes(text.encode())
+        expected = {name: "".join(c for c in bases if c.isalpha()).upper() for name, bases in _by_split(text).items()}
+        with suppress(FastaError) if "\r" in text.replace("\r\n", "\n") else nullcontext():
+            found = {record.id: decode(record.codes) for record in read_fasta(path) if isinstance(record, Record)}
+            assert found == {name: bases for name, bases in expected.items() if bases}
+        try:
+            genome = Genome(path)
+        except GenomeError:  # such lines have no index
+            return
+        with genome, pysam.FastaFile(str(path)) as samtools:
+            assert genome.contigs == {name: len(bases) for name, bases in expected.items()}
+            for name, bases in expected.items():
+                if not bases:
+                    continue
+                start = data.draw(st.integers(0, len(bases) - 1))
+                end = data.draw(st.integers(start + 1, len(bases)))
+                piece = decode(genome.fetch(Region(name, start, end))[0])
+                assert piece == bases[start:end] == samtools.fetch(name, start, end).upper()
+
+
+def _by_split(text: str) -> dict[str, str]:
+    parts = (part.partition("\n") for part in text.split(">")[1:])
+    return {header.split()[0]: bases for header, _, bases in parts}
 
 
 def check_slices(path: Path, contigs: dict[str, str], rng: random.Random) -> None:

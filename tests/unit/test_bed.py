@@ -94,3 +94,9 @@ def test_blocks_must_be_ascending_and_inside(write: Write, blocks: tuple[int, st
 def test_a_nul_byte_in_a_bed_file_is_refused(write: Write) -> None:
     with pytest.raises(BedError, match="line 2: a NUL byte"):
         list(read_bed(write("a.bed", "chr1\t1\t2\nchr\0\t1\t2\n")))
+
+
+def test_line_ends_that_are_bare_carriage_returns_lose_no_row(write: Write) -> None:
+    path = write("a.bed", "chr1\t1\t5\rchr1\t6\t9\rchr1\t2\t3\r")
+    with pytest.raises(BedError, match=r"a.bed, line 1: a carriage return"):
+        list(read_bed(path))

@@ -126,3 +126,25 @@ def test_a_line_of_any_length_is_read(write: Write) -> None:
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(FastaError, match=r"nowhere.fa: no such file"):
         list(read_fasta("nowhere.fa"))
+
+
+@pytest.mark.parametrize("text", [">a\rACGT\r>b\rGG\r", ">a\nACGT\n>b\rGG\n", ">a\nAC\n>b\nGG\r"])
+def test_line_ends_that_are_bare_carriage_returns_lose_no_record(write: Write, text: str) -> None:
+    line = 1 + text.partition("\r")[0].count("\n")
+    with pytest.raises(FastaError, match=rf"a.fa, line {line}: a carriage return .* tr '.r' '.n' <"):
+        list(read_fasta(write("a.fa", text)))
+
+
+def test_crlf_may_lie_across_two_pieces_of_a_file(write: Write) -> None:
+    text = ">a\r\n" + "A" * ((1 << 17) - 5) + "\r\nCC\r\n>b\r\nGG\r\n"
+    assert text[(1 << 17) - 1 : (1 << 17) + 1] == "\r\n"
+    assert [item.id for item in read_fasta(write("a.fa", text)) if isinstance(item, Record)] == ["a", "b"]
+
+
+def test_white_space_holds_no_bases_and_ends_an_id(write: Write) -> None:
+    (record,) = read_fasta(write("a.fa", ">a\vb \tc\td\nAC GT \n\tGG\v\n"))
+    assert isinstance(record, Record)
+    assert (record.id, record.name, decode(record.codes)) == ("a", "b  c d", "ACGTGG")
+    (read,) = read_fastq(write("a.fq", "@a\nAC GT \n+\nIIII \n"))
+    assert isinstance(read, Record)
+    assert decode(read.codes) == "ACGT"

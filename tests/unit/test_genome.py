@@ -324,3 +324,37 @@ def test_a_shipped_index_of_a_real_genome_fits_and_its_bases_are_those_of_htslib
         assert source.htslib_fasta() == path
         for start in range(9_994_500, 11_095_000, 97_001):
             assert fetched(genome, "chr20", start, start + 1000) == clean(expected.fetch("chr20", start, start + 1000))
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", " \t ", "\v"])
+@pytest.mark.parametrize("how", ["plain", "bgzf"])
+def test_blanks_at_line_ends_hold_no_bases(write: Write, blank: str, how: str) -> None:
+    path = write("g.fa", f">c\nAAAAACCCCC{blank}\nGGGGGTTTTT{blank}\n", how)
+    pysam.faidx(str(path))
+    index = Path(f"{path}.fai").read_bytes()
+    for _ in range(2):
+        with Genome(path) as genome, pysam.FastaFile(str(path)) as expected:
+            assert genome.contigs == {"c": 20}
+            assert fetched(genome, "c", 12, 16) == expected.fetch("c", 12, 16) == "GGGT"
+    assert Path(f"{path}.fai").read_bytes() == index
+    Path(f"{path}.fai").unlink()
+    with Genome(path) as genome:
+        assert fetched(genome, "c", 12, 16) == "GGGT"
+    assert Path(f"{path}.fai").read_bytes() == index
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (">c\nAC GT\nACGT\n", "line 2, record c: white space before or between bases"),
+        (">c\nACGT\n ACGT\n", "line 3, record c: white space before or between bases"),
+        (">c\nACGT \nACGT\nAC\n", "line 4, record c: lines of different lengths"),
+        (">c\rACGT\rACGT\r", "line 1: a carriage return"),
+        (">c\nACGT\rACGT\n", "line 2: a carriage return"),
+        (">c\r\r\nACGT\r\r\n", "line 1: a carriage return"),
+        (">c\nACGT\nACGT\r", "line 3: a carriage return"),
+    ],
+)
+def test_white_space_that_an_index_cannot_express_is_refused(write: Write, text: str, reason: str) -> None:
+    with pytest.raises(GenomeError, match=reason):
+        Genome(write("g.fa", text))
