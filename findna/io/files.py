@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import NoReturn
 from findna.errors import OutputError
 
 _ATTEMPTS = 100
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -20,18 +22,41 @@ def publish(temp: Path, final: Path) -> None:
     """Give a finished file its final name: a crash leaves under it all of the new file or all of the old.
 
     Both names must lie on one file system.
+
+    Raises:
+        OutputError: The final name is a folder, a device, a pipe or a symbolic link.
     """
+    refuse_irregular(final)
     with temp.open("rb") as file:
         os.fsync(file.fileno())
     temp.replace(final)
     sync_folder(final.parent)
 
 
+def refuse_irregular(path: Path) -> None:
+    """Raise if a name is taken by something that must not be replaced.
+
+    Raises:
+        OutputError: It is a folder, a device, a pipe or a symbolic link.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if stat.S_ISLNK(mode):
+        raise OutputError(f"{path}: is a symbolic link, which is never replaced; name the file itself")
+    if not stat.S_ISREG(mode):
+        raise OutputError(f"{path}: is a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}, not a file")
+
+
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder outlive a power cut."""
+    """Make the names in a folder outlive a power cut, where the file system can."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(descriptor)
 
@@ -41,8 +66,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """A name beside a file to write to; what is there at the end becomes the file, and nothing does after an error.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: It cannot be written, or is no regular file.
     """
+    refuse_irregular(path)
     temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temp
@@ -55,9 +81,27 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a small file at once; text as UTF-8."""
-    with replacing(path) as temp:
-        temp.write_bytes(content.encode() if isinstance(content, str) else content)
+    """Write a small file at once; text as UTF-8. A device or a pipe is written to, and so is what a link points to.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    if _is_stream(path):
+        try:
+            with path.open("ab") as file:
+                file.write(data)
+        except OSError as error:
+            raise_output_error(error, path)
+        return
+    with replacing(path.resolve() if path.is_symlink() else path) as temp:
+        temp.write_bytes(data)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path is a device or a pipe, or names an open file as /dev/stdout does."""
+    is_link = path.is_symlink() and path.is_relative_to("/dev")
+    return is_link or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def free_bytes(folder: Path) -> int:

@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from findna.errors import ConfigError, OutputError
 from findna.io import h5ad, tables
-from findna.io.files import publish, raise_output_error, require_space
+from findna.io.files import publish, raise_output_error, refuse_irregular, require_space
 from findna.io.readback import check_embeddings, check_tokens
-from findna.io.reader import EmbeddingReader, read_embeddings
+from findna.io.reader import EmbeddingReader, is_tokens_file, read_embeddings
 from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, obs_lines
 from findna.io.spool import Spool
 
 __all__ = ["OBS_COLUMNS", "EmbeddingReader", "EmbeddingWriter", "Format", "Writer", "read_embeddings"]
 
 Format = Literal["h5", "tsv", "parquet", "npy"]
+_HEAD = 1 << 16
 _KEPT = "every row is kept: --resume finishes the run once there is room"
 _LOST = "the input cannot be read again: make room and start anew with --force"
 
@@ -222,9 +223,14 @@ class EmbeddingWriter:
         self._committed_at = time.monotonic()
 
     def _assemble(self, temps: Mapping[str, Path], rows: Rows, uns: Mapping[str, Any], n_expected: int) -> None:
-        is_gzip = self.path.name.endswith(".gz")
         _assemble(
-            temps, rows, uns, n_expected=n_expected, output_format=self._format, is_gzip=is_gzip, order=self._order
+            temps,
+            rows,
+            uns,
+            n_expected=n_expected,
+            output_format=self._format,
+            file_name=self.path.name,
+            order=self._order,
         )
 
     def _layout(self) -> dict[str, Any]:
@@ -283,8 +289,7 @@ def write_output(
         try:
             refuse_existing(path, output_format, is_allowed=force)
             require_space(path.absolute().parent, n_bytes_needed(rows, output_format), hint="make room")
-            is_gzip = path.name.endswith(".gz")
-            _assemble(temps, rows, uns, n_expected=n_expected, output_format=output_format, is_gzip=is_gzip)
+            _assemble(temps, rows, uns, n_expected=n_expected, output_format=output_format, file_name=path.name)
             return _publish(path, output_format, temps)
         except OSError as error:
             raise_output_error(error, path)
@@ -307,20 +312,20 @@ def _assemble(
     *,
     n_expected: int,
     output_format: Format,
-    is_gzip: bool,
+    file_name: str,
     order: Sequence[str] = (),
 ) -> None:
     if "tokens" in temps:
         h5ad.write_tokens(temps["tokens"], rows)
         check_tokens(temps["tokens"], rows)
     if "meta" in temps:
-        tables.write_meta(temps["meta"], rows, uns, n_expected=n_expected)
+        tables.write_meta(temps["meta"], rows, uns, n_expected=n_expected, file_name=file_name)
     main = temps["main"]
     if output_format == "h5":
         h5ad.write_embeddings(main, rows, uns, n_expected=n_expected)
         check_embeddings(main, rows, uns, n_expected=n_expected)
     elif output_format == "tsv":
-        tables.write_tsv(main, rows, is_gzip=is_gzip, order=order)
+        tables.write_tsv(main, rows, is_gzip=file_name.endswith(".gz"), order=order)
     elif output_format == "npy":
         tables.write_tsv(temps["obs"], rows, with_vectors=False)
         tables.write_npy(main, rows)
@@ -330,12 +335,13 @@ def _assemble(
 
 def _publish(path: Path, output_format: Format, temps: Mapping[str, Path]) -> list[Path]:
     """Give the files of an output their names, the main one last."""
+    refuse_existing(path, output_format, is_allowed=True)  # again: another run may have ended meanwhile
     every = _outputs(path, output_format, with_tokens=True)
     for name, final in every.items():
         if name in temps:
             publish(temps[name], final)
-    if "tokens" not in temps:  # of an output that this one replaces
-        every["tokens"].unlink(missing_ok=True)
+    if "tokens" not in temps and _is_sidecar_of(path, every["tokens"], "tokens"):  # of an output that this one replaces
+        every["tokens"].unlink()
     return [final for name, final in every.items() if name in temps]
 
 
@@ -343,14 +349,28 @@ def refuse_existing(path: Path, output_format: Format, *, is_allowed: bool) -> N
     """Raise if a file of an output, tokens among them, is in the way.
 
     Raises:
-        OutputError: One exists and `is_allowed` is False, or one is no regular file.
+        OutputError: One exists and `is_allowed` is False, is no regular file, or is not of this output.
     """
-    existing = [path for path in _outputs(path, output_format, with_tokens=True).values() if path.exists()]
-    for path in existing:
-        if not path.is_file():
-            raise OutputError(f"{path}: is a {'folder' if path.is_dir() else 'device or pipe'}, not a file")
+    outputs = _outputs(path, output_format, with_tokens=True)
+    for file in outputs.values():
+        refuse_irregular(file)
+    existing = {name: file for name, file in outputs.items() if file.exists()}
+    for name, file in existing.items():
+        if file != path and not _is_sidecar_of(path, file, name):
+            raise OutputError(f"{file}: would be replaced, and does not belong to {path.name}: choose another name")
     if existing and not is_allowed:
-        raise OutputError(f"{existing[-1]}: exists already; --force replaces it")
+        raise OutputError(f"{[*existing.values()][-1]}: exists already; --force replaces it")
+
+
+def _is_sidecar_of(path: Path, file: Path, name: str) -> bool:
+    """Whether a file beside an output was written with it."""
+    if name == "tokens":
+        return is_tokens_file(file)
+    with file.open("rb") as stream:
+        head = stream.read(_HEAD)
+    if name == "obs":
+        return head.startswith(b"id\t")
+    return b'"schema": "findna-' in head and (b'"file": ' not in head or tables.file_entry(path) in head)
 
 
 def _outputs(path: Path, output_format: Format, *, with_tokens: bool) -> dict[str, Path]:

@@ -91,7 +91,8 @@ class IndexedFasta:
             files[".gzi"] = write_gzi(bgzf.blocks)
         # Root may write where nobody should: a folder without a write bit is left alone.
         is_read_only = not self._path.resolve().parent.stat().st_mode & 0o222
-        for base in self._bases[is_read_only:]:
+        is_taken = any(_holds_other(_beside(self._path, suffix), data) for suffix, data in files.items())
+        for base in self._bases[is_read_only or is_taken :]:  # an index that we may not have made is never replaced
             # An index that can be kept nowhere still serves this run.
             with suppress(OSError):
                 base.parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +105,15 @@ class IndexedFasta:
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
+
+
+def _holds_other(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() != data
+    except FileNotFoundError:
+        return path.is_symlink()
+    except OSError:
+        return True
 
 
 def _publish(path: Path, data: bytes) -> None:

@@ -176,6 +176,15 @@ def read_embeddings(
         return reader.x[slice(None) if rows is None else rows], reader.read_obs(rows), reader.meta
 
 
+def is_tokens_file(path: Path) -> bool:
+    """Whether a file is there and holds tokens, whole or not."""
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            return bool(file.attrs.get("findna_schema") == TOKENS_SCHEMA)
+    except OSError:
+        return False
+
+
 def _open(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r", locking="best-effort")

@@ -11,7 +11,9 @@ from typing import Any, BinaryIO, Self
 from findna.errors import OutputError
 from findna.io.files import locked, raise_output_error, sync_folder
 
-_JOURNAL, _LOCK = "journal", "lock"
+_JOURNAL, _LOCK, _MARKER = "journal", "lock", "findna.txt"
+_MARK = b"The rows of an unfinished run of findna. The run can be resumed as long as this folder is here.\n"
+_PARTS = ("x", "obs", "skipped", "cls", "tokens", _JOURNAL)
 _BUFFER = 1 << 20
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
@@ -25,7 +27,7 @@ class Spool:
     The first journal line is the fingerprint of the run: only the same run may continue it.
 
     Args:
-        folder: Made if absent; its parent must exist.
+        folder: Made if absent; its parent must exist. A folder that is there must have our marker or be empty.
         names: The files in it.
         fingerprint: What must be the same for a run to be continued; JSON values.
         resume: Continue what is there.
@@ -37,7 +39,7 @@ class Spool:
 
     Raises:
         OutputError: In use by another process; holds a run that is not to be continued or was made with other
-            settings; cannot be written.
+            settings; is no spool; cannot be written.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Spool:
         self._length = dict.fromkeys(names, 0)
         self._crc = dict.fromkeys(names, 0)
         self._files: dict[str, BinaryIO] = {}
+        _refuse_foreign(folder)
         with ExitStack() as stack:
             stack.enter_context(locked(folder / _LOCK, what=folder))
             try:
@@ -91,7 +94,7 @@ class Spool:
         self._guard_write(sync=True)
 
     def path(self, name: str) -> Path:
-        """Where a file of the spool, or a temporary one that goes with it, lies."""
+        """Where a file of the spool, or one named NAME.new that is assembled of it, lies."""
         return self.folder / name
 
     def size(self, name: str) -> int:
@@ -103,8 +106,9 @@ class Spool:
         self._close_files()
         self.path(_JOURNAL).unlink(missing_ok=True)  # first: what is left of a spool without it is no run
         self._wipe()
+        self.path(_MARKER).unlink(missing_ok=True)
         self.path(_LOCK).unlink(missing_ok=True)
-        with suppress(OSError):  # another process took the lock meanwhile: the folder is its own now
+        with suppress(OSError):  # another process took the lock meanwhile, or something of the user's is here
             self.folder.rmdir()
         sync_folder(self.folder.parent)
 
@@ -119,6 +123,7 @@ class Spool:
         self.close()
 
     def _open(self, fingerprint: dict[str, Any], *, resume: bool, discard: bool) -> bool:
+        self.path(_MARKER).write_bytes(_MARK)
         lines = [] if discard else list(_read_journal(self.path(_JOURNAL)))
         if lines and not resume:
             raise OutputError(f"{self.folder}: a partial run is here; --resume continues it, --force discards it")
@@ -194,8 +199,25 @@ class Spool:
 
     def _wipe(self, *, but: Iterable[str] = ()) -> None:
         for path in self.folder.iterdir():
-            if path.name not in (_LOCK, *but):
+            is_ours = path.name in (*_PARTS, *self._names) or path.suffix == ".new"
+            if is_ours and path.name not in but:
                 path.unlink()
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise if there is such a folder, and it is no spool.
+
+    Raises:
+        OutputError: It is a file or a symbolic link, or holds files and not our marker.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise OutputError(f"{folder}: is a {'symbolic link' if folder.is_symlink() else 'file'}: move it, or rename it")
+    if not folder.exists():
+        return
+    names = {path.name for path in folder.iterdir()}
+    # A kill leaves an empty folder, or the lock alone. The first version wrote no marker.
+    if names - {_LOCK} and _MARKER not in names and not list(_read_journal(folder / _JOURNAL)):
+        raise OutputError(f"{folder}: holds files that findna did not write: move the folder, or rename it")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -59,9 +59,16 @@ def write_npy(path: Path, rows: Rows) -> None:
             file.write(block.x.tobytes())
 
 
-def write_meta(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int) -> None:
-    """Write what an HDF5 output holds in uns/findna as JSON, the skipped records as a list of objects."""
-    head = _meta(uns, n_expected) | {"columns": list(rows.columns), "features": list(rows.features)}
+def write_meta(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int, file_name: str) -> None:
+    """Write what an HDF5 output holds in uns/findna as JSON, the skipped records as a list of objects.
+
+    `file` is the name of the output that it belongs to.
+    """
+    head = (
+        {"schema": SCHEMA, "file": file_name}
+        | _meta(uns, n_expected)
+        | {"columns": list(rows.columns), "features": list(rows.features)}
+    )
     with path.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head, ensure_ascii=False, indent=1)[:-2] + ',\n "skipped": [')
         separator = "\n  "
@@ -71,6 +78,15 @@ def write_meta(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: in
                 file.write(separator + json.dumps(line, ensure_ascii=False))
                 separator = ",\n  "
         file.write("]\n}\n")
+
+
+def file_entry(path: Path) -> bytes:
+    """How the metadata of an output names it.
+
+    >>> file_entry(Path("a/b.tsv"))
+    b'"file": "b.tsv",'
+    """
+    return f'"file": {json.dumps(path.name, ensure_ascii=False)},'.encode()
 
 
 def require_pyarrow() -> Any:

@@ -1,5 +1,7 @@
 import errno
 import hashlib
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 
 from findna.errors import OutputError
 from findna.io import files
+from findna.io.files import publish, replacing, write_atomic
 
 
 def test_publish_replaces_the_old_file_and_leaves_no_temporary_one(tmp_path: Path) -> None:
@@ -88,3 +91,56 @@ def test_a_lock_in_a_folder_that_does_not_exist_is_an_output_error(tmp_path: Pat
         files.locked(tmp_path / "absent" / "out.h5.partial" / "lock", what=tmp_path / "absent" / "out.h5"),
     ):
         pass
+
+
+def test_a_device_or_a_pipe_is_written_to_and_never_replaced(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    write_atomic(fifo, "report")
+    assert os.read(reader, 100) == b"report"
+    os.close(reader)
+    assert fifo.is_fifo()
+    with pytest.raises(OutputError, match="/dev/full: no space left"):
+        write_atomic(Path("/dev/full"), "report")
+    assert Path("/dev/full").is_char_device()
+    write_atomic(Path("/dev/null"), "report")
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("is_dangling", [False, True])
+def test_what_a_link_points_to_is_written_and_the_link_stays(tmp_path: Path, is_dangling: bool) -> None:
+    target, link = tmp_path / "there" / "report.json", tmp_path / "link.json"
+    target.parent.mkdir()
+    if not is_dangling:
+        target.write_text("old")
+    link.symlink_to(target)
+    write_atomic(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert [file.name for file in target.parent.iterdir()] == ["report.json"]
+
+
+def test_a_larger_file_is_never_put_in_the_place_of_a_link_a_pipe_or_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    for name, reason in (("link", "is a symbolic link"), ("fifo", "is a device or pipe"), ("folder", "is a folder")):
+        with pytest.raises(OutputError, match=reason), replacing(tmp_path / name):
+            pytest.fail("nothing may be computed for it")
+        temp = tmp_path / "temp"
+        temp.write_text("new")
+        with pytest.raises(OutputError, match=reason):
+            publish(temp, tmp_path / name)
+    assert (tmp_path / "target").read_text() == "old"
+
+
+def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    write_atomic(tmp_path / "file", "text")
+    assert (tmp_path / "file").read_text() == "text"

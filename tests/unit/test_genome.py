@@ -358,3 +358,16 @@ def test_blanks_at_line_ends_hold_no_bases(write: Write, blank: str, how: str) -
 def test_white_space_that_an_index_cannot_express_is_refused(write: Write, text: str, reason: str) -> None:
     with pytest.raises(GenomeError, match=reason):
         Genome(write("g.fa", text))
+
+
+@pytest.mark.parametrize("how", ["plain", "bgzf"])
+def test_a_users_index_is_never_replaced(write: Write, how: str, own_cache: Path) -> None:
+    path = write("g.fa", ">c\nACGTAC\nGT\n", how)
+    mine = {path.with_name(f"g.fa{suffix}"): b"mine" for suffix in (".fai", ".gzi")}
+    for index, data in mine.items():
+        index.write_bytes(data)
+    for _ in range(2):
+        with Genome(path) as genome:
+            assert fetched(genome, "c", 4, 8) == "ACGT"
+            assert own_cache in genome.htslib_fasta().parents
+    assert {index: index.read_bytes() for index in mine} == mine

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import anndata
@@ -326,3 +327,37 @@ def test_rows_are_shown_as_text(tmp_path: Path) -> None:
     assert first[:5] == ["chr1:1-3(+)", "peak 1", "chr1", "1", "3"]
     assert [float(value) for value in second[-2:]] == pytest.approx(vectors([2])[0, :2].tolist(), rel=1e-5)
     assert len(list(iter_rows(tmp_path / "out.h5", 15, 100))) == 1 + len(ROWS) - 15
+
+
+@pytest.mark.parametrize("name", ["o.tokens.h5", "o.meta.json", "o.obs.tsv"])
+def test_a_file_beside_the_output_that_is_not_of_it_is_never_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"mine": 1}')
+    for options in ({}, {"force": True}, {"resume": True}):
+        with pytest.raises(OutputError, match=rf"{name}: would be replaced, and does not belong to o\.npy"):
+            write_all(tmp_path / "o.npy", output_format="npy", **options)
+    assert (tmp_path / name).read_text() == '{"mine": 1}'
+    assert _names(tmp_path) == [name]
+
+
+def test_two_outputs_never_share_their_metadata(tmp_path: Path) -> None:
+    write_all(tmp_path / "o.tsv", output_format="tsv")
+    write_all(tmp_path / "o.tsv", output_format="tsv", force=True)
+    with pytest.raises(OutputError, match=r"o\.meta\.json: would be replaced, and does not belong to o\.npy"):
+        write_all(tmp_path / "o.npy", output_format="npy", force=True)
+    assert json.loads((tmp_path / "o.meta.json").read_text())["file"] == "o.tsv"
+
+
+@pytest.mark.parametrize("output_format", ["h5", "tsv", "npy", "parquet"])
+def test_an_output_that_is_a_link_or_a_pipe_is_refused_even_with_force(tmp_path: Path, output_format: str) -> None:
+    (tmp_path / "target").write_text("old")
+    for name in ("link", "dangling"):
+        path = tmp_path / f"{name}.{output_format}"
+        path.symlink_to(tmp_path / ("target" if name == "link" else "absent"))
+        with pytest.raises(OutputError, match="is a symbolic link"):
+            write_all(path, output_format=output_format, force=True)
+        assert path.is_symlink()
+    assert (tmp_path / "target").read_text() == "old"
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OutputError, match="is a device or pipe"):
+        write_all(tmp_path / "fifo", output_format=output_format, force=True)
+    assert not list(tmp_path.glob("*.partial"))

@@ -21,7 +21,7 @@ def test_what_was_committed_is_there_after_a_resume_and_what_was_not_is_cut(tmp_
         spool.append("a", b"one")
         spool.commit({"n": 1})
         spool.append("a", b"two")
-        spool.path("temporary").write_bytes(b"x")
+        spool.path("main.new").write_bytes(b"x")
         spool.append("b", b"x" * (2 << 20))  # more than is buffered: it is in the file, but not certain
     assert len(_content(tmp_path)["b"]) > 0
     with _spool(tmp_path, resume=True, key=1) as spool:
@@ -29,7 +29,7 @@ def test_what_was_committed_is_there_after_a_resume_and_what_was_not_is_cut(tmp_
         assert spool.state == {"n": 1}
         assert (spool.size("a"), spool.size("b")) == (3, 0)
         assert _content(tmp_path) == {"a": b"one", "b": b""}
-        assert not spool.path("temporary").exists()
+        assert not spool.path("main.new").exists()
         spool.append("a", b"2")
         spool.commit({"n": 2})
     with _spool(tmp_path, resume=True, key=1) as spool:
@@ -99,7 +99,7 @@ def test_a_removed_spool_leaves_nothing(tmp_path: Path) -> None:
     with _spool(tmp_path) as spool:
         spool.append("a", b"one")
         spool.commit({})
-        spool.path("temporary").write_bytes(b"x")
+        spool.path("main.new").write_bytes(b"x")
         spool.remove()
     assert list(tmp_path.iterdir()) == []
 
@@ -134,3 +134,51 @@ def test_a_full_disk_is_an_output_error_and_the_last_commit_stays(
                 spool.commit({"n": 2})
     with _spool(tmp_path, resume=True) as spool:
         assert spool.state == {"n": 1}
+
+
+FOREIGN = ("thesis.txt", "x", "journal", "lock")
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("is_link", [False, True])
+@pytest.mark.parametrize("how", ["new", "resume", "discard"])
+def test_a_folder_that_is_no_spool_is_refused_and_stays(tmp_path: Path, name: str, is_link: bool, how: str) -> None:
+    folder = tmp_path / "out.partial"
+    real = tmp_path / "elsewhere" if is_link else folder
+    real.mkdir()
+    (real / name).write_text("of the user")
+    if name == "lock":
+        (real / "notes").write_text("of the user")
+    if is_link:
+        folder.symlink_to(real)
+    with pytest.raises(OutputError, match="is a symbolic link" if is_link else "holds files that findna did not write"):
+        _spool(tmp_path, resume=how == "resume", discard=how == "discard")
+    assert (real / name).read_text() == "of the user"
+
+
+def test_a_file_in_the_place_of_a_spool_is_refused_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "out.partial").write_text("of the user")
+    with pytest.raises(OutputError, match="is a file: move it"):
+        _spool(tmp_path, discard=True)
+    assert (tmp_path / "out.partial").read_text() == "of the user"
+
+
+def test_what_a_user_put_into_a_spool_stays(tmp_path: Path) -> None:
+    with _spool(tmp_path) as spool:
+        spool.append("a", b"1")
+        spool.commit({})
+        (spool.folder / "notes.txt").write_text("of the user")
+    with _spool(tmp_path, discard=True) as spool:
+        spool.remove()
+    assert [path.name for path in (tmp_path / "out.partial").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("left", [(), ("lock",), ("lock", "findna.txt"), ("findna.txt",)])
+def test_what_a_kill_leaves_of_a_spool_is_taken_again(tmp_path: Path, left: tuple[str, ...]) -> None:
+    (tmp_path / "out.partial").mkdir()
+    for name in left:
+        (tmp_path / "out.partial" / name).touch()
+    with _spool(tmp_path) as spool:
+        assert not spool.is_resumed
+        spool.remove()
+    assert not (tmp_path / "out.partial").exists()

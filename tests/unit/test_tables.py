@@ -112,7 +112,7 @@ def test_tables_without_rows_are_valid(tmp_path: Path, output_format: str, suffi
 
 def test_no_part_of_a_table_that_exists_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "out.obs.tsv").write_text("mine")
-    with pytest.raises(OutputError, match=r"out\.obs\.tsv: exists already"):
+    with pytest.raises(OutputError, match=r"out\.obs\.tsv: would be replaced, and does not belong"):
         write_all(tmp_path / "out.npy", output_format="npy")
 
 
