@@ -15,7 +15,6 @@ PENDING = {
     "docs/architecture.md",
     "docs/cli.md",
     "docs/finetune.md",
-    "docs/formats.md",
     "docs/model.md",
     "docs/reproducing.md",
     "docs/speed.md",
