@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Self, get_args
 
 from findna.errors import ConfigError
+from findna.limits import MAX_DEPTH, MAX_SIZES, MAX_TRACKS, MAX_VALUES, shown, wrong_types
 
 
 def _fields_of(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"settings must be names with values, not {shown(values)}")
     known = {f.name for f in dataclasses.fields(cls)}
     if unknown := sorted(set(values) - known):
         raise ConfigError(f"unknown settings {', '.join(unknown)}; known are {', '.join(sorted(known))}")
@@ -116,8 +119,12 @@ class ModelConfig:
     shift_layout: ShiftLayout = "published"
 
     def __post_init__(self) -> None:
-        sizes = {name: value for name, value in dataclasses.asdict(self).items() if name not in _DEFAULT_UNSAID}
-        problems = [f"{name} must be at least 1, not {value!r}" for name, value in sizes.items() if value < 1]
+        _require(wrong_types(self))
+        sizes = {name: value for name, value in vars(self).items() if name in MAX_SIZES}
+        problems = [f"{n} must be at least 1, not {v!r}" for n, v in sizes.items() if v < 1 and n != "extended_len"]
+        problems += [
+            f"{n} must be at most {MAX_SIZES[n]:,}, not {shown(v)}" for n, v in sizes.items() if v > MAX_SIZES[n]
+        ]
         if self.extended_len and self.extended_len <= self.max_len:
             problems.append(f"extended_len {self.extended_len} must be 0 or above max_len {self.max_len}")
         if self.max_len <= self.n_class_tokens:
@@ -134,6 +141,18 @@ class ModelConfig:
             if self.extended_len:
                 problems.append("extended_len is for a chordmixer: a transformer's blocks reach any length")
         _require(problems)
+        _require(self._too_large())
+
+    def _too_large(self) -> list[str]:
+        """Sizes that are sane one by one and ask for too much together."""
+        n_values = (self.extended_len or self.max_len) * max(self.channels, self.hidden)
+        n_tracks = math.ceil(self.channels / self.track_width)
+        found = (
+            ("hidden values of a window", n_values, MAX_VALUES),
+            ("blocks", self.depth, MAX_DEPTH),
+            ("tracks", n_tracks if self.mixer == "chordmixer" else 1, MAX_TRACKS),
+        )
+        return [f"{n:,} {what} are more than {most:,}" for what, n, most in found if n > most]
 
     @property
     def window(self) -> int:
@@ -302,6 +321,7 @@ class PretrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _require(wrong_types(self))
         positive = ("epochs", "n_windows", "batch_size", "student_temp", "teacher_temp", "learning_rate")
         shares = ("alpha", "mask_fraction", "reverse_probability", "center_momentum", "momentum", "warmup")
         bounded = ("learning_rate", "weight_decay")  # above 1 is a slip, and far above no float32
@@ -547,6 +567,7 @@ class FinetuneConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _require(wrong_types(self))
         positive = ("hidden", "epochs", "batch_size", "learning_rate")
         shares = ("dropout", "mixer_dropout", "warmup", "reverse_complement")
         bounded = ("learning_rate", "weight_decay")

@@ -37,6 +37,7 @@ def list_models() -> None:
 @app.command()
 def info(name: Name = "", json_file: Json = None) -> None:
     """Print where a model lies, its size, its sha256 and its CARD.md; of a run directory of finetune, the task."""
+    from findna.models.parts import read_card
     from findna.models.store import DEFAULT, find_model, load_model, read_config
 
     if (find_model(name or DEFAULT) / "head.safetensors").is_file():
@@ -49,9 +50,8 @@ def info(name: Name = "", json_file: Json = None) -> None:
     show(f"{'folder':16} {folder}")
     for key, value in config["model"].items():
         show(f"{key:16} {value}")
-    card = folder / "CARD.md"
-    if card.is_file():
-        show("\n" + card.read_text().rstrip())
+    if card := read_card(folder):
+        show("\n" + card.rstrip())
     write_report(json_file, {"folder": str(folder), **config})
 
 

@@ -43,6 +43,7 @@ def info(
         show(f"\nTo train it:\n\n{_indented(facts['prepare'])}\n\n    {facts['command']}")
         write_report(json_file, facts)
         return
+    from findna.models.parts import read_card
     from findna.models.task import load_task
 
     task = load_task(name)
@@ -60,9 +61,8 @@ def info(
     for key, value in model.items():
         if key not in facts:
             show(f"{key:16} {_text(value)}".rstrip())
-    card = task.path / "CARD.md"
-    if card.is_file():
-        show(f"\n{card.read_text().rstrip()}")
+    if card := read_card(task.path):
+        show(f"\n{card.rstrip()}")
     if facts:
         show(f"\nTrained by:\n\n    {facts['command']}")
     write_report(json_file, {**model, **facts, "metrics": dict(task.metrics)})

@@ -1,10 +1,10 @@
 """What the JSON files of the benchmarks have in common: each says its schema."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from findna.errors import TableError
+from findna.io.structured import read_json
 
 
 def read_stored(path: Path, *, schema: str, what: str) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def read_stored(path: Path, *, schema: str, what: str) -> dict[str, Any]:
         TableError: It cannot be read, is damaged, or is another file.
     """
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
     except OSError as error:
         raise TableError(f"cannot be read: {error.strerror}", path=path) from error
     except ValueError as error:

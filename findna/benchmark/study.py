@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import shutil
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from findna.config import PretrainConfig, parse_blocks
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, TableError
 from findna.io.files import raise_output_error, write_atomic
+from findna.io.structured import read_toml
 from findna.metrics import metrics_of
 from findna.models.store import Model, load_model
 from findna.nn.device import Precision
@@ -99,7 +99,7 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
         ModelError: There is no such model, or it is damaged.
     """
     try:
-        tables = tomllib.loads(path.read_text())
+        tables = read_toml(path)
     except OSError as error:
         raise TableError(f"cannot be read: {error.strerror}", path=path) from error
     except ValueError as error:

@@ -14,6 +14,7 @@ from findna.errors import ConfigError, GenomeError, InputError, MissingExtraErro
 from findna.io.cache import cache_dir
 from findna.io.files import locked, raise_output_error, require_space, sha256, write_atomic
 from findna.io.genome import Genome
+from findna.io.structured import read_json
 
 MIRRORS = (
     "https://hgdownload.soe.ucsc.edu/goldenPath/{name}/bigZips/{name}.2bit",
@@ -181,7 +182,8 @@ def _found(target: Path, checksum: str) -> Fetched:
     own = sha256(target)
     record: dict[str, Any] = {}
     with suppress(OSError, ValueError):
-        record = json.loads(_record_path(target).read_text())
+        found = read_json(_record_path(target))
+        record = found if isinstance(found, dict) else {}
     expected = checksum or (f"sha256:{record['sha256']}" if record.get("sha256") else "")
     if expected and expected != f"sha256:{own}" and expected != _checksum_of(target, expected):
         raise InputError(

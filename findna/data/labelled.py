@@ -18,13 +18,13 @@ from findna.data.labelled_rows import LABEL_COLUMNS, LabelledRow, Problems, hold
 from findna.errors import ConfigError, InputError, TableError
 from findna.io.compressed import ByteStream
 from findna.io.files import sha256
+from findna.limits import MAX_CLASSES
 from findna.sequence import reverse_complement
 
 SEPARATOR = ";"
 """Between the labels of a sequence that has several; none at all is an empty cell."""
 
 _N_NAMES = 8
-_MAX_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ def _labels_of(
         if len(found) < n_needed:
             what = f"the only class is {found[0]}" if found else "no row has a label"
             raise TableError(f"{what}: there must be at least {n_needed}", path=_path_of(rows))
-        if len(found) > _MAX_CLASSES:
+        if len(found) > MAX_CLASSES:
             raise TableError(f"{len(found):,} classes: is this --objective regression?", path=_path_of(rows))
         order = tuple(dict.fromkeys(names.get(label, label) for label in found))
     else:

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import shutil
 import stat
@@ -125,9 +126,30 @@ def storable(path: Path) -> str:
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
+@contextmanager
+def open_regular(path: Path, *, most: int | None = None) -> Iterator[io.BufferedReader]:
+    """A file to read from, of at most so many bytes; a pipe or a device, which may never end, is refused.
+
+    Raises:
+        OSError: It cannot be read, is not a regular file, or is too large; `strerror` says which.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe that nobody writes to would hang
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file", str(path))
+        if most is not None and found.st_size > most:
+            raise OSError(errno.EFBIG, f"{found.st_size:,} bytes, and at most {most:,} are expected", str(path))
+        yield file
+
+
 def sha256(path: Path) -> str:
-    """The sha256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
+    """The sha256 of a file's bytes, in hex.
+
+    Raises:
+        OSError: As for `open_regular`.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

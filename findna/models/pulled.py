@@ -9,6 +9,7 @@ from typing import NamedTuple
 from findna.errors import ModelError
 from findna.io.cache import cache_dir
 from findna.io.files import write_atomic
+from findna.io.structured import read_json
 
 MAIN = "main"
 """The revision that is meant where none is named."""
@@ -76,7 +77,9 @@ def remember(repo: Repo, commit: str) -> None:
 def _revisions(home: Path) -> dict[str, str]:
     path = home / "revisions.json"
     try:
-        found = json.loads(path.read_text())
+        found = read_json(path)
+        if not isinstance(found, dict):
+            raise ValueError("it must be an object")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -14,7 +14,9 @@ import torch
 from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.errors import ConfigError, ModelError
-from findna.io.files import raise_output_error, sha256, write_atomic
+from findna.io.files import raise_output_error, write_atomic
+from findna.io.structured import read_json
+from findna.models.parts import check_facts, load_tensors, read_weights
 from findna.models.pulled import parse_repo, pulled_folder
 from findna.nn.device import FP32, Precision
 from findna.nn.encoder import Encoder
@@ -25,6 +27,9 @@ SCHEMA = "findna-model/1"
 SHIPPED = Path(__file__).parent / "shipped"
 DEFAULT = "findna-small"
 """The teacher that `findna embed` takes where no other is named."""
+
+PICKLES = (b"PK\x03\x04", b"\x80")
+"""What a pickled checkpoint begins with: torch's zip archive, or a bare pickle."""
 
 TOLERANCE = {
     "cpu": {torch.float32: 1e-5, torch.bfloat16: 1e-2},
@@ -74,10 +79,7 @@ def find_model(name: str) -> Path:
     if (SHIPPED / name / "config.json").is_file() and not (path / "config.json").is_file():
         return SHIPPED / name
     if path.is_file():
-        raise ModelError(
-            f"model {name}: a model is a folder, and this is a file; for a pickled checkpoint run "
-            f"`findna model convert {name} --out FOLDER` first"
-        )
+        raise ModelError(f"model {name}: a model is a folder, and this is a file; {_hint_of_a_file(path)}")
     if not (path / "config.json").is_file():
         if repo and (folder := pulled_folder(repo)):
             return folder
@@ -88,6 +90,18 @@ def find_model(name: str) -> Path:
     return path
 
 
+def _hint_of_a_file(path: Path) -> str:
+    with path.open("rb") as file:
+        is_checkpoint = file.read(4).startswith(PICKLES)
+    if is_checkpoint:
+        return f"for a pickled checkpoint run `findna model convert {path} --out FOLDER` first"
+    return (
+        "name the folder that holds it, with its config.json"
+        if path.suffix in (".safetensors", ".json")
+        else ("it is not a checkpoint of the published code either")
+    )
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The `config.json` of a model folder.
 
@@ -95,13 +109,14 @@ def read_config(folder: Path) -> dict[str, Any]:
         ModelError: It is damaged or not ours.
     """
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = read_json(folder / "config.json")
     except (OSError, ValueError) as error:
         raise ModelError(f"model {folder}: config.json cannot be read: {error}") from error
     if not isinstance(config, dict) or config.get("schema") != SCHEMA:
         is_task = isinstance(config, dict) and str(config.get("schema")).startswith("findna-task/")
         hint = "; it is a task model: `findna classify --task` takes it" if is_task else ""
         raise ModelError(f"model {folder}: config.json does not say schema {SCHEMA!r}{hint}")
+    check_facts(config, f"model {folder}", objects=("model", "training"))
     return config
 
 
@@ -115,35 +130,25 @@ def load_model(name: str = DEFAULT) -> Model:
     Raises:
         ModelError: It is not to be found, not ours, has the wrong sha256, or the wrong tensors.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = find_model(name)
     config = read_config(folder)
     if config.get("alphabet") != ALPHABET:
         raise ModelError(f"model {folder}: its alphabet is {config.get('alphabet')!r}, not {ALPHABET!r}")
     weights = folder / "model.safetensors"
     try:
-        found = sha256(weights)
-    except OSError as error:
-        raise ModelError(f"model {folder}: model.safetensors cannot be read: {error.strerror}") from error
-    if found != config.get("sha256"):
-        raise ModelError(
-            f"model {folder}: model.safetensors has sha256 {found[:12]}..., config.json says "
-            f"{str(config.get('sha256'))[:12]}...: the file is damaged or not of this model; copy the folder again"
-        )
-    try:
         size = ModelConfig.from_dict(config["model"])
-        if size.n_parameters > weights.stat().st_size:  # a model of a hub may ask for any memory
+        if weights.is_file() and size.n_parameters > weights.stat().st_size:  # a model of a hub may ask for any memory
             raise ConfigError(f"{size.n_parameters:,} parameters are more than the bytes of model.safetensors")
+        sha256 = str(config.get("sha256"))
+        content = read_weights(weights, f"model {folder}", expected=sha256, n_parameters=size.n_parameters)
         network = make_encoder(size)
-        network.load_state_dict(load_file(weights))
-    except (SafetensorError, RuntimeError, ConfigError, KeyError, TypeError) as error:
+        load_tensors(content, network)
+    except (ConfigError, KeyError, ValueError) as error:
         reason = textwrap.shorten(str(error), 400, placeholder=" ...")  # torch names every tensor
         raise ModelError(f"model {folder}: weights and config.json do not go together: {reason}") from error
     network.requires_grad_(False).eval()
     name = str(config.get("name", folder.resolve().name))
-    return Model(name, folder, network, found, config.get("training", {}))
+    return Model(name, folder, network, sha256, config.get("training", {}))
 
 
 def save_model(folder: Path, network: Encoder, *, name: str, training: Mapping[str, Any], card: str) -> None:
@@ -212,7 +217,7 @@ def verify_model(model: Model, *, precision: Precision = FP32) -> Iterator[tuple
     yield "weights are finite", n_bad == 0, f"{model.config.n_parameters:,} parameters, {n_bad} not finite"
     found = {length: np.array(vector) for length, vector in golden_vectors(model.network, precision).items()}
     try:
-        stored = json.loads((model.path / "golden.json").read_text())
+        stored = read_json(model.path / "golden.json")
         expected = {length: np.array(vector, dtype=np.float64) for length, vector in stored.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         yield "golden vectors", False, f"golden.json cannot be read: {error}"

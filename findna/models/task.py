@@ -2,22 +2,26 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from findna.config import OBJECTIVES, ModelConfig
+from findna.config import OBJECTIVES, POOLS, ModelConfig
 from findna.errors import ConfigError, ModelError
 from findna.io.files import raise_output_error, write_atomic
+from findna.io.structured import read_json
+from findna.limits import MAX_CLASS_TOKENS, MAX_CLASSES, MAX_DEPTH, MAX_SIZES, MAX_WINDOW, shown, wrong_types
+from findna.models.parts import check_facts, load_tensors, read_weights
 from findna.models.store import find_model, load_model, read_config, shipped_models
 from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
@@ -27,6 +31,7 @@ from findna.sequence import ALPHABET
 from findna.tasks.catalog import find_head, task_names
 
 SCHEMA = "findna-task/1"
+_MOST_HEAD = (MAX_SIZES["channels"] * MAX_DEPTH, MAX_SIZES["hidden"])
 PLAN = "finetune.json"
 """What a run directory has from its first second on; `config.json` comes with the end."""
 
@@ -56,6 +61,25 @@ class TaskSettings:
     temperature: float = 1.0
     joined_temperature: float | None = None
     blocks: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if problems := wrong_types(self) or self._out_of_range():
+            raise ConfigError("settings: " + "; ".join(problems))
+
+    def _out_of_range(self) -> list[str]:
+        joined = self.temperature if self.joined_temperature is None else self.joined_temperature
+        rules = {
+            f"objective must be one of {', '.join(OBJECTIVES)}": self.objective in OBJECTIVES,
+            f"classes must be at most {MAX_CLASSES:,} printable texts": _are_classes(self.classes),
+            f"pools must be some of {', '.join(POOLS)}": bool(self.pools) and set(map(str, self.pools)) <= set(POOLS),
+            f"n_class_tokens must lie in 0 to {MAX_CLASS_TOKENS:,}": 0 <= self.n_class_tokens <= MAX_CLASS_TOKENS,
+            f"window must lie in 1 to {MAX_WINDOW:,}": 1 <= self.window <= MAX_WINDOW,
+            "stride must lie in 1 to the window": 1 <= self.stride <= self.window,
+            "temperature must be positive": self.temperature > 0,
+            "joined_temperature must be a positive number": isinstance(joined, int | float) and 0 < joined < math.inf,
+            f"blocks must be rising numbers up to {MAX_DEPTH:,}": _are_blocks(self.blocks),
+        }
+        return [rule for rule, holds in rules.items() if not holds]
 
     @property
     def n_outputs(self) -> int:
@@ -127,31 +151,31 @@ def load_task(name: str | Path) -> TaskModel:
     """
     folder = find_task(str(name))
     config = _read_json(folder, "config.json")
+    what = f"task {folder}"
     if config.get("schema") != SCHEMA:
         hint = "; it is a teacher: `findna finetune --model` makes a task of it" if "model" in config else ""
         raise ModelError(f"task {folder}: config.json does not say schema {SCHEMA!r}{hint}")
     if config.get("alphabet") != ALPHABET:
         raise ModelError(f"task {folder}: its alphabet is {config.get('alphabet')!r}, not {ALPHABET!r}")
     try:
+        check_facts(config, what, objects=("settings", "teacher", "encoder", "head", "training"))
         settings, teacher = _settings_of(config["settings"]), config["teacher"]
         encoder, shape = config["encoder"], config["head"]
-        head_bytes = _read_part(folder, "head.safetensors", shape["sha256"])
         if (folder / "model.safetensors").is_file():
-            content = _read_part(folder, "model.safetensors", encoder["sha256"])
-            network = make_encoder(ModelConfig.from_dict(encoder["model"]))
-            network.load_state_dict(load(content))
+            size = ModelConfig.from_dict(encoder["model"])
+            network = _filled(make_encoder(size), folder, "model.safetensors", encoder["sha256"], size.n_parameters)
         else:
             network = _teacher_of(folder, teacher, encoder["sha256"])
         network.depths(settings.blocks)  # there are such blocks
-        head = Head(shape["n_features"], settings.n_outputs, hidden=shape["hidden"])
+        n_features, hidden = _head_size(shape)
         expected = settings.n_features(network.config.channels)
-        if head.n_features != expected:
-            raise ModelError(
-                f"task {folder}: the head takes {head.n_features} features and the encoder gives {expected}"
-            )
-        head.load_state_dict(load(head_bytes))
-    except (SafetensorError, RuntimeError, ConfigError, KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"task {folder}: weights and config.json do not go together: {error}") from error
+        if n_features != expected:
+            raise ModelError(f"{what}: the head takes {n_features:,} features and the encoder gives {expected:,}")
+        n_values = (n_features + 1) * (hidden + 2) + settings.n_outputs * (max(hidden, n_features) + 1)
+        head = Head(n_features, settings.n_outputs, hidden=hidden)
+        head = _filled(head, folder, "head.safetensors", shape["sha256"], n_values)
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{what}: weights and config.json do not go together: {error}") from error
     network.requires_grad_(False).eval()
     head.requires_grad_(False).eval()
     return TaskModel(
@@ -278,10 +302,7 @@ def _settings_of(values: Mapping[str, Any]) -> TaskSettings:
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
-    settings = TaskSettings(**fields)
-    if settings.objective not in OBJECTIVES:
-        raise ValueError(f"objective {settings.objective!r}")
-    return settings
+    return TaskSettings(**fields)
 
 
 def _teacher_of(folder: Path, teacher: Mapping[str, Any], expected: str) -> Encoder:
@@ -294,23 +315,37 @@ def _teacher_of(folder: Path, teacher: Mapping[str, Any], expected: str) -> Enco
     return load_model(teacher["name"]).network
 
 
-def _read_part(folder: Path, name: str, expected: str) -> bytes:
-    try:
-        content = (folder / name).read_bytes()
-    except OSError as error:
-        raise ModelError(f"task {folder}: {name} cannot be read: {error.strerror}") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise ModelError(
-            f"task {folder}: {name} has sha256 {found[:12]}..., config.json says {expected[:12]}...: "
-            "the file is damaged or not of this task; copy the folder again"
-        )
-    return content
+Part = TypeVar("Part", bound=nn.Module)
+
+
+def _filled(part: Part, folder: Path, name: str, expected: object, n_parameters: int) -> Part:
+    """A network or head with the tensors of a file."""
+    load_tensors(read_weights(folder / name, f"task {folder}", expected=expected, n_parameters=n_parameters), part)
+    return part
+
+
+def _head_size(shape: Mapping[str, Any]) -> tuple[int, int]:
+    """Features and hidden units of a head, as config.json has them."""
+    sizes = shape["n_features"], shape["hidden"]
+    if not all(type(size) is int and 0 <= size <= most for size, most in zip(sizes, _MOST_HEAD, strict=True)):
+        raise ValueError(f"a head of n_features {shown(sizes[0])} and hidden {shown(sizes[1])}")
+    return sizes
+
+
+def _are_classes(classes: Any) -> bool:
+    is_list = isinstance(classes, tuple) and len(classes) <= MAX_CLASSES
+    return is_list and all(isinstance(name, str) and name.isprintable() for name in classes)
+
+
+def _are_blocks(blocks: Any) -> bool:
+    if not isinstance(blocks, tuple) or not all(type(block) is int and 0 <= block <= MAX_DEPTH for block in blocks):
+        return False
+    return all(block < after for block, after in pairwise(blocks))
 
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
-        content = json.loads((folder / name).read_text())
+        content = read_json(folder / name)
     except (OSError, ValueError) as error:
         raise ModelError(f"task {folder}: {name} cannot be read: {error}") from error
     if not isinstance(content, dict):

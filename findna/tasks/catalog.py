@@ -2,7 +2,6 @@
 
 import difflib
 import shlex
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from findna.config import FINETUNE_PRESETS, OBJECTIVES
 from findna.errors import ConfigError
+from findna.io.structured import read_toml
 
 FOLDER = Path(__file__).parent
 HEADS = FOLDER / "heads"
@@ -121,12 +121,12 @@ def read_task(name: str) -> Task:
             "(`findna task list` shows them)"
         )
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = read_toml(path)
         fields: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
         return Task(name=name, **fields)
-    except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"task {name}: {path} cannot be read: {error}") from error
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from findna.errors import TrainingError
 from findna.io.files import write_atomic
+from findna.io.structured import read_json
 
 KEPT = 3
 
@@ -46,7 +47,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     for marker in sorted(folder.glob("step-*.json"), reverse=True):
         try:
-            state = json.loads(marker.read_text())
+            state = read_json(marker)
             content = marker.with_suffix(".safetensors").read_bytes()
         except (OSError, ValueError):
             continue

@@ -19,6 +19,7 @@ from findna.data.ahead import ahead
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, InputError, OutputError, TrainingError
 from findna.io.files import raise_output_error, write_atomic
+from findna.io.structured import read_json
 from findna.models.store import Model
 from findna.models.task import PLAN, TaskModel, encode_parts, save_task
 from findna.nn.device import Precision
@@ -400,7 +401,7 @@ def _facts(
 
 def _check_same(out: Path, facts: Mapping[str, Any]) -> None:
     try:
-        stored = json.loads((out / PLAN).read_text())
+        stored = read_json(out / PLAN)
     except (OSError, ValueError) as error:
         raise TrainingError(f"{out}: nothing to resume: no {PLAN}") from error
     try:

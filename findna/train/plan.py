@@ -1,7 +1,6 @@
 """What a run was asked for; `pretrain.json` keeps it, so that a resume needs no more than the run directory."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from findna.config import MODEL_SETTINGS, PRESETS, ModelConfig, PretrainConfig
 from findna.errors import ConfigError, TrainingError
+from findna.io.structured import parse_json, read_text
 from findna.models.store import load_model
 from findna.train.sources import find_genome
 
@@ -90,7 +90,7 @@ def read_plan(out: Path) -> Plan:
     """
     path = out / "pretrain.json"
     try:
-        text = path.read_text()
+        text = read_text(path)
     except OSError as error:
         raise TrainingError(f"{out}: nothing to resume: no pretrain.json") from error
     return parse_plan(text, path)
@@ -103,7 +103,7 @@ def parse_plan(text: str, path: Path) -> Plan:
         TrainingError: It is damaged.
     """
     try:
-        stored = json.loads(text)
+        stored = parse_json(text)
         asked: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in stored["plan"].items()
         }

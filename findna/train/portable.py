@@ -14,6 +14,7 @@ from torch import Tensor
 
 from findna.errors import OutputError, TrainingError
 from findna.io.files import write_atomic
+from findna.io.structured import parse_json
 from findna.nn.device import Precision
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.plan import Plan, parse_plan
@@ -79,7 +80,7 @@ def read_portable(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
             if metadata.get("schema") != SCHEMA:
                 raise TrainingError(f"{path}: was not written by findna pretrain --export")
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(metadata["state"]), metadata["plan"]
+        return tensors, parse_json(metadata["state"]), metadata["plan"]
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise TrainingError(f"{path}: cannot be read as an exported run: {error}") from error
 

@@ -25,6 +25,7 @@ from findna.data.augment import Views, make_views
 from findna.data.datasets import Corpus, crop, iter_steps, split_evenly
 from findna.errors import ConfigError, InputError, OutputError, TrainingError
 from findna.io.files import raise_output_error, write_atomic
+from findna.io.structured import read_json
 from findna.models.store import Model, save_model
 from findna.nn.device import Precision, put
 from findna.nn.encoder import Encoder, initialise
@@ -620,7 +621,7 @@ def _enter(out: Path, resume: bool, team: Team) -> bool:
 def job_of(out: Path) -> str | None:
     """The job that began a run directory; None where there is none."""
     try:
-        return str(json.loads((out / "pretrain.json").read_text()).get("job", ""))
+        return str(read_json(out / "pretrain.json").get("job", ""))
     except (OSError, ValueError, AttributeError):
         return None
 

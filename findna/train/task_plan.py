@@ -1,7 +1,6 @@
 """What a fine-tuning was asked for; `finetune.json` keeps it, so that a resume needs no more than the run directory."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from findna.config import FINETUNE_PRESETS, FinetuneConfig
 from findna.data.labelled import LabelledSet, read_class_names, read_labelled, split_off
 from findna.errors import ConfigError, TrainingError
+from findna.io.structured import read_json
 from findna.models.store import DEFAULT
 from findna.models.task import PLAN
 
@@ -105,7 +105,7 @@ def read_task_plan(out: Path) -> TaskPlan:
     """
     path = out / PLAN
     try:
-        stored = json.loads(path.read_text())
+        stored = read_json(path)
         asked: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in stored["plan"].items()
         }

@@ -3,7 +3,9 @@
 import hashlib
 import itertools
 import json
+import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 from findna.config import ModelConfig
 from findna.errors import ModelError, OutputError
 from findna.io.files import write_atomic
+from findna.models.parts import read_card
 from findna.models.store import find_model, load_model, save_model, verify_model
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import PRECISIONS
@@ -169,8 +172,13 @@ def test_missing_and_foreign_tensors_are_refused_by_name(folder):
         ({"alphabet": "ACGNT"}, "its alphabet is 'ACGNT', not 'ACGTN'"),
         ({"model": {"channels": 6, "heads": 2}}, "unknown settings heads"),
         ({"model": {"channels": "6"}}, "do not go together"),
-        ({"model": {"channels": 10**6, "hidden": 10**6}}, "parameters are more than the bytes of model.safetensors"),
-        ({"model": None}, "do not go together"),
+        (
+            {"model": {"channels": 8192, "hidden": 8192, "track_width": 800}},
+            "parameters are more than the bytes of model.safetensors",
+        ),
+        ({"model": None}, "config.json: model must be an object, not None"),
+        ({"training": None}, "config.json: training must be an object, not None"),
+        ({"name": "a\x1b[2J"}, "config.json: name must be a short printable text"),
         ({"model": {"channels": 7, "hidden": 5, "track_width": 2, "n_layers": 1, "max_len": 23}}, "do not go together"),
     ],
 )
@@ -218,3 +226,64 @@ def test_saving_again_replaces_the_model(folder):
     assert model.name == "other"
     expected = initialise(ChordMixer(MODEL), 4).stem.bias.detach().bfloat16().float()
     assert np.array_equal(model.network.stem.bias, expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_len": 2**33}, "max_len must be at most 1,049,600, not 8589934592"),
+        ({"max_len": 10**400}, "max_len must be at most 1,049,600, not 1000000000000000000000000000000000000..."),
+        ({"max_len": float("inf")}, "max_len must be a whole number, not inf"),
+        ({"max_len": float("nan")}, "max_len must be a whole number, not nan"),
+        ({"max_len": None}, "max_len must be a whole number, not None"),
+        ({"max_len": True}, "max_len must be a whole number, not True"),
+        ({"max_len": 2**20, "hidden": 2048}, "2,147,483,648 hidden values of a window are more than 1,073,741,824"),
+        ({"n_class_tokens": 10**9}, "n_class_tokens must be at most 1,024, not 1000000000"),
+        ({"channels": 8192, "track_width": 1}, "8,192 tracks are more than 256"),
+        ({"n_layers": 1024}, "5,120 blocks are more than 4,096"),
+        ({"track_width": "2"}, "track_width must be a whole number, not '2'"),
+        ({"shift_layout": ["published"]}, "shift_layout must be a text, not ['published']"),
+    ],
+)
+def test_a_size_beyond_all_limits_is_refused_before_memory_is_taken(folder, changes, message):
+    edit(folder, model=MODEL.to_dict() | changes)
+    with pytest.raises(ModelError) as error:
+        load_model(str(folder))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "golden.json", "CARD.md"])
+def test_a_pipe_or_a_device_in_a_model_folder_is_never_waited_for(folder, name):
+    for is_device in (False, True):
+        (folder / name).unlink()
+        (folder / name).symlink_to("/dev/zero") if is_device else os.mkfifo(folder / name)
+        assert re.search(r"Not a regular file|holds no config\.json", whole_fault(folder))
+
+
+def whole_fault(folder):
+    """What is said of the first part of a model folder that cannot be used."""
+    try:
+        model = load_model(str(folder))
+        read_card(folder)
+    except ModelError as error:
+        return str(error)
+    return list(verify_model(model))[1][2]
+
+
+def test_weights_far_larger_than_their_network_are_not_read(folder):
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.truncate(1 << 33)  # sparse: it takes no room
+    with pytest.raises(ModelError, match=r"model\.safetensors cannot be read: 8,589,934,592 bytes, and at most"):
+        load_model(str(folder))
+
+
+def test_a_config_that_is_nested_too_deeply_is_refused(folder):
+    (folder / "config.json").write_text('{"schema":' + "[" * 200_000 + "]" * 200_000 + "}")
+    with pytest.raises(ModelError, match=r"config\.json cannot be read: it is nested too deeply"):
+        load_model(str(folder))
+
+
+def test_a_file_of_weights_is_not_taken_for_a_checkpoint(folder):
+    with pytest.raises(ModelError, match=r"this is a file; name the folder that holds it") as error:
+        load_model(str(folder / "model.safetensors"))
+    assert "convert" not in str(error.value)

@@ -74,7 +74,7 @@ def test_damage_is_named(tmp_path, teacher):
     for name in ("head.safetensors", "model.safetensors"):
         content = (tmp_path / "run" / name).read_bytes()
         (tmp_path / "run" / name).write_bytes(content[:-1] + b"!")
-        with pytest.raises(ModelError, match=f"{name} has sha256 .* damaged or not of this task"):
+        with pytest.raises(ModelError, match=f"{name} has sha256 .* damaged or not of this model"):
             load_task(tmp_path / "run")
         (tmp_path / "run" / name).write_bytes(content)
     path = tmp_path / "run" / "config.json"
@@ -133,3 +133,56 @@ def test_labels_are_independent_and_values_stay_as_they_are():
     value = TaskSettings("regression", (), ("mean",), 2, 14, 14)
     assert value.n_outputs == 1
     assert probabilities(np.array([[7.5]]), value, True).tolist() == [[7.5]]
+
+
+HOSTILE = {
+    "settings as a list": ({"settings": []}, "settings must be an object, not []"),
+    "no settings": ({"settings": None}, "settings must be an object, not None"),
+    "window null": ({"settings": {"window": None}}, "settings: window must be a whole number, not None"),
+    "window as text": ({"settings": {"window": "14"}}, "settings: window must be a whole number, not '14'"),
+    "window 2^33": ({"settings": {"window": 2**33}}, "settings: window must lie in 1 to 1,048,576"),
+    "stride 0": ({"settings": {"stride": 0}}, "settings: stride must lie in 1 to the window"),
+    "stride null": ({"settings": {"stride": None}}, "settings: stride must be a whole number"),
+    "temperature null": ({"settings": {"temperature": None}}, "settings: temperature must be a finite number"),
+    "temperature 0": ({"settings": {"temperature": 0}}, "settings: temperature must be positive"),
+    "temperature NaN": ({"settings": {"temperature": float("nan")}}, "settings: temperature must be positive"),
+    "joined as text": ({"settings": {"joined_temperature": "x"}}, "joined_temperature must be a positive number"),
+    "class tokens": ({"settings": {"n_class_tokens": 10**9}}, "n_class_tokens must lie in 0 to 1,024"),
+    "pools as text": ({"settings": {"pools": "mean"}}, "pools must be some of mean, cls, max, min, sd"),
+    "classes as a number": ({"settings": {"classes": 3}}, "classes must be at most 1,000 printable texts"),
+    "a class that is no text": ({"settings": {"classes": [1, 2, 3]}}, "classes must be at most 1,000 printable"),
+    "an escape in a class": (
+        {"settings": {"classes": ["a", "b", "\x1b[31m"]}},
+        "classes must be at most 1,000 printable",
+    ),
+    "blocks": ({"settings": {"blocks": [3, 2]}}, "blocks must be rising numbers up to"),
+    "a setting that is unknown": ({"settings": {"sharpness": 3}}, "sharpness"),
+    "a head of 10^9 features": ({"head": {"n_features": 10**9}}, "a head of n_features 1000000000 and"),
+    "a hidden layer of 10^9": ({"head": {"hidden": 10**9}}, "and hidden 1000000000"),
+    "features as text": ({"head": {"n_features": "14"}}, "a head of n_features '14'"),
+    "the teacher null": ({"teacher": None}, "teacher must be an object, not None"),
+    "no training": ({"training": None}, "training must be an object, not None"),
+    "max_len infinite": ({"encoder": {"model": {"max_len": float("inf")}}}, "max_len must be a whole number, not inf"),
+    "an encoder of text": ({"encoder": "x"}, "encoder must be an object, not 'x'"),
+    "a name of control characters": ({"name": "\x9b2J"}, "name must be a short printable text"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_config_is_one_line_of_a_model_error(tmp_path, teacher, what):
+    changes, message = HOSTILE[what]
+    save(tmp_path / "run", teacher)
+    path = tmp_path / "run" / "config.json"
+    path.write_text(json.dumps(merged(json.loads(path.read_text()), changes)))
+    with pytest.raises(ModelError) as error:
+        load_task(tmp_path / "run")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def merged(content, changes):
+    """JSON with some of its values changed; objects are gone into."""
+    if not isinstance(content, dict) or not isinstance(changes, dict):
+        return changes
+    return content | {name: merged(content.get(name), value) for name, value in changes.items()}

@@ -1,0 +1,57 @@
+"""JSON and TOML files: read whole, of a bounded size and depth."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from findna.io.files import open_regular
+
+MOST_BYTES = 1 << 24
+"""Bytes of a text file that is read whole: settings, a card, a plan. The largest of ours have some 100 kB."""
+
+
+def read_text(path: Path) -> str:
+    """The text of a small file, UTF-8.
+
+    Raises:
+        OSError: It cannot be read, is not a regular file, or has more than `MOST_BYTES`.
+        ValueError: It is not UTF-8.
+    """
+    with open_regular(path, most=MOST_BYTES) as file:
+        return file.read().decode()
+
+
+def read_json(path: Path) -> Any:
+    """What a small JSON file holds.
+
+    Raises:
+        OSError: As for `read_text`.
+        ValueError: It is not JSON, or is nested too deeply to read.
+    """
+    return parse_json(read_text(path))
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        ValueError: It is not JSON, or is nested too deeply to read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a small TOML file.
+
+    Raises:
+        OSError: As for `read_text`.
+        ValueError: It is not TOML, or is nested too deeply to read.
+    """
+    try:
+        return tomllib.loads(read_text(path))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error

@@ -1,0 +1,98 @@
+"""Parts of a model folder, which may come from anywhere: each is checked before memory is taken for it."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from findna.errors import ModelError
+from findna.io.files import open_regular
+from findna.io.structured import read_text
+from findna.limits import shown
+
+_LONGEST_NAME = 200
+_BYTES_PER_VALUE = 8
+_MOST_HEADER = 1 << 24
+
+
+def check_facts(config: Mapping[str, Any], what: str, *, objects: Sequence[str]) -> None:
+    """Refuse the content of a config.json whose parts have other types than the rest of the code relies on.
+
+    Args:
+        config: The content.
+        what: What to call it in a message.
+        objects: Names of its parts that must be objects; absent ones are another check's.
+
+    Raises:
+        ModelError: A part is of another type, or the name is no printable text.
+    """
+    for name in objects:
+        if not isinstance(config.get(name, {}), dict):
+            raise ModelError(f"{what}: config.json: {name} must be an object, not {shown(config[name])}")
+    name = config.get("name", "")
+    if not isinstance(name, str) or not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise ModelError(f"{what}: config.json: name must be a short printable text, not {shown(name)}")
+
+
+def read_weights(path: Path, what: str, *, expected: object, n_parameters: int) -> bytes:
+    """The bytes of a file of tensors, which is hashed as it is read.
+
+    Args:
+        path: The file.
+        what: What holds it, for a message.
+        expected: The sha256 that config.json says.
+        n_parameters: Values that belong in it; a size that cannot be theirs is refused before anything is read.
+
+    Raises:
+        ModelError: It cannot be read, is not a regular file, is too large, or has another sha256.
+    """
+    most = _BYTES_PER_VALUE * n_parameters + _MOST_HEADER
+    try:
+        with open_regular(path, most=most) as file:
+            content = file.read()
+    except OSError as error:
+        raise ModelError(f"{what}: {path.name} cannot be read: {error.strerror}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise ModelError(
+            f"{what}: {path.name} has sha256 {found[:12]}..., config.json says {str(expected)[:12]}...: "
+            "the file is damaged or not of this model; copy the folder again"
+        )
+    return content
+
+
+def load_tensors(content: bytes, module: torch.nn.Module) -> None:
+    """Put tensors into a module that is made of the same names and shapes.
+
+    Raises:
+        ValueError: They are others, or not floating-point numbers, or the bytes are not of safetensors.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors = load(content)
+        strange = [name for name, value in tensors.items() if not value.is_floating_point()]
+        if strange:
+            raise ValueError(f"not of floating-point numbers: {', '.join(strange)}")
+        module.load_state_dict(tensors)
+    except (SafetensorError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from error
+
+
+def read_card(folder: Path) -> str:
+    """The CARD.md of a folder, "" where there is none.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    try:
+        return read_text(folder / "CARD.md")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise ModelError(f"{folder}: CARD.md cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ModelError(f"{folder}: CARD.md cannot be read: {error}") from error
