@@ -414,10 +414,10 @@ def speed_table(report: dict[str, Any]) -> str:
     lines = [
         f"findna {report['findna']}, torch {report['torch']}, {report['device']} ({report['machine']}), "
         f"{report['threads']} threads, native bf16: {'yes' if report['native_bf16'] else 'no'}; "
-        f"best of {report['rounds']} rounds, {report['n_bases']:,} bases a batch",
+        f"best of {report['rounds']} rounds, {report['n_bases']:,} bases per batch",
         "",
-        "| size | what | precision | lengths | batch | bases/s | GFLOP/s | share of the products' rate | time a base | "
-        "MB |",
+        "| size | what | precision | lengths | batch | bases/s | GFLOP/s | share of the products' rate | "
+        "time per base | MB |",
         "|---|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in report["rows"]:
