@@ -17,6 +17,7 @@ from findna.io.rows import OBS_COLUMNS, Kind
 from findna.nn.device import Precision, pick_batch_bases
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import class_tokens, over_windows
+from findna.record import Record
 
 
 def obs_columns(config: EmbedConfig, extra: Iterable[str] = ()) -> dict[str, Kind]:
@@ -88,6 +89,13 @@ class Embedder:
         for slots, skipped in self._forward.run(items, on_own=on_own):
             x, obs, cls = self._rows(slots)
             yield Cell(x, obs, cls, skipped)
+
+    def hidden_states(self, record: Record) -> NDArray[np.float32]:
+        """The hidden state of each base of a record, shape (L, C times the blocks that are read), float32."""
+        parts: list[Tensor] = []
+        for _ in self._forward.run([record], on_own=parts.extend):
+            pass
+        return np.concatenate([bases.float().cpu().numpy() for bases in parts])
 
     def _read(self, hidden: Tensor, rings: NDArray[np.int64], own: Spans) -> list[Tensor]:
         config = self.config

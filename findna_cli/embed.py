@@ -40,8 +40,6 @@ from findna_cli.options import (
     set_threads,
 )
 
-_ENDINGS = {".h5": "h5", ".h5ad": "h5", ".hdf5": "h5", ".tsv": "tsv", ".parquet": "parquet", ".npy": "npy"}
-
 
 def embed(
     inputs: Inputs,
@@ -109,6 +107,7 @@ def embed(
     import os
 
     from findna.config import EmbedConfig, parse_pools
+    from findna.io.formats import FORMATS, infer_format
     from findna.io.options import InputOptions
     from findna.job import EmbedJob
     from findna.models.store import DEFAULT
@@ -141,9 +140,8 @@ def embed(
         exclude_flags=parse_flags(exclude_flags),
         reference_bases=reference_bases,
     )
-    kind = output_format or ("tsv" if out == "-" else ending_format(out))
-    told = _ENDINGS.get(Path(out.removesuffix(".gz")).suffix, kind)
-    if told != kind:
+    kind = output_format or infer_format(out)
+    if FORMATS.get(Path(out.removesuffix(".gz")).suffix, kind) != kind:
         raise ConfigError(f"--format {kind} contradicts the name {out}")
     part = Shard.parse(shard, os.environ) if shard else None
     path = Path(out or default_output(inputs, kind))
@@ -168,21 +166,3 @@ def embed(
     )
     set_threads(threads, deterministic=deterministic)
     run_job(job, "embed", dry_run=dry_run, json_file=json_file, quiet=quiet)
-
-
-def ending_format(out: str) -> str:
-    """The format that an output's name asks for; HDF5 for a name without an ending.
-
-    Raises:
-        ConfigError: The ending is none of ours.
-
-    >>> ending_format("a.tsv.gz"), ending_format("a")
-    ('tsv', 'h5')
-    """
-    suffix = Path(out.removesuffix(".gz")).suffix
-    if not suffix and not out.endswith(".gz"):
-        return "h5"
-    kind = _ENDINGS.get(suffix)
-    if kind is None or (out.endswith(".gz") and kind != "tsv"):
-        raise ConfigError(f"-o {out}: the name tells no format; --format h5, tsv, parquet or npy says it")
-    return kind

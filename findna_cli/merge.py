@@ -7,7 +7,6 @@ import typer
 
 from findna.errors import ConfigError
 from findna_cli.console import say, write_report
-from findna_cli.embed import ending_format
 from findna_cli.job import command_line
 from findna_cli.options import Force, Json, Quiet
 
@@ -28,9 +27,10 @@ def merge(
     Parts that are missing, there twice, incomplete, or made of another input, model or setting are an error.
     Token files lie beside the parts and are joined too.
     """
+    from findna.io.formats import infer_format
     from findna.merge import merge as merge_parts
 
-    kind = output_format or ending_format(str(out))
+    kind = output_format or infer_format(out)
     if kind not in ("h5", "tsv", "parquet", "npy"):
         raise ConfigError(f"--format {kind}: there are h5, tsv, parquet and npy")
     report = merge_parts(parts, out, output_format=kind, force=force, command=command_line())  # type: ignore[arg-type]

@@ -17,15 +17,15 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from findna.io.reader import read_embeddings
+import findna
 
 COLOURS = {"other": "#94a3b8", "promoter": "#c2410c"}
 
 
 def main(source: str, target: str) -> None:
     """Draw the figure of an embedding file whose names are `promoter` and `other`."""
-    x, obs, _ = read_embeddings(source)
-    names = np.asarray(obs["name"])
+    embeddings = findna.read_embeddings(source)
+    x, names = embeddings.x, np.asarray(embeddings.obs["name"])
     is_promoter = names == "promoter"
     u, values, _ = np.linalg.svd(StandardScaler().fit_transform(x), full_matrices=False)
     share = values**2 / (values**2).sum()

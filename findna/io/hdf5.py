@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from findna.errors import ConfigError, OutputError
 from findna.io import h5ad, tables
 from findna.io.files import publish, raise_output_error, refuse_irregular, require_space
+from findna.io.formats import Format
 from findna.io.readback import check_embeddings, check_tokens
 from findna.io.reader import EmbeddingReader, is_tokens_file, read_embeddings
 from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, obs_lines
@@ -21,7 +22,6 @@ from findna.io.spool import Spool
 
 __all__ = ["OBS_COLUMNS", "EmbeddingReader", "EmbeddingWriter", "Format", "Writer", "read_embeddings"]
 
-Format = Literal["h5", "tsv", "parquet", "npy"]
 _HEAD = 1 << 16
 _KEPT = "every row is kept: --resume finishes the run once there is room"
 _LOST = "the input cannot be read again: make room and start anew with --force"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +16,32 @@ from findna.io.h5ad import SCHEMA, TOKENS_SCHEMA
 from findna.io.rows import Kind
 
 Selection = slice | NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, repr=False)
+class Embeddings:
+    """Vectors, and what is known of each.
+
+    Args:
+        x: Vectors, shape (n, D), float32; float16 of a file that was written so.
+        obs: Columns of n values each: id, name, chrom, start, end (0-based, half-open), strand, length, n_windows,
+            frac_n and others. `pandas.DataFrame(e.obs)` makes a table of them.
+        features: Names of the D values of a vector.
+        skipped: Columns id, source, row, line (-1: none) and reason of the records without a vector.
+        meta: How they were made: model and params; of a file also provenance, genome and inputs.
+    """
+
+    x: NDArray[Any]
+    obs: dict[str, NDArray[Any]]
+    features: list[str]
+    skipped: dict[str, NDArray[Any]]
+    meta: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __repr__(self) -> str:
+        return f"Embeddings(x={self.x.shape} {self.x.dtype}, obs={list(self.obs)})"
 
 
 class EmbeddingReader:
@@ -164,16 +191,21 @@ class TokensReader:
         self._file.close()
 
 
-def read_embeddings(
-    path: Path | str, rows: Selection | None = None
-) -> tuple[NDArray[Any], dict[str, NDArray[Any]], dict[str, Any]]:
-    """Vectors (n, D), obs columns and metadata of an embedding file, or of some of its rows.
+def read_embeddings(path: Path | str, rows: Selection | None = None) -> Embeddings:
+    """The content of an embedding file in memory, or some of its rows.
+
+    For a file that is larger than the memory, open it with `EmbeddingReader`: slices of its `x` are read on demand.
+
+    Args:
+        path: An output of `findna embed` or `findna.embed_file`, also after anndata saved it again.
+        rows: A slice, or rising row numbers; None is all rows.
 
     Raises:
         TableError: As in `EmbeddingReader`.
     """
     with EmbeddingReader(Path(path)) as reader:
-        return reader.x[slice(None) if rows is None else rows], reader.read_obs(rows), reader.meta
+        x = reader.x[slice(None) if rows is None else rows]
+        return Embeddings(x, reader.read_obs(rows), reader.features, reader.skipped, reader.meta)
 
 
 def is_tokens_file(path: Path) -> bool:

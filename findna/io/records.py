@@ -1,6 +1,6 @@
 """Records from any mixture of inputs, in order; a record that cannot be used comes as its error."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
@@ -79,16 +79,31 @@ def read_records(
                 n_before += n_records
 
 
+def read_regions(regions: Iterable[Region], options: InputOptions, *, genome: Genome) -> Iterator[Record | InputError]:
+    """Yield the record of each region in order, as `read_records` does for those of a file; `source` is "".
+
+    Args:
+        regions: Regions, 0-based and half-open.
+        options: How to read them.
+        genome: An open genome.
+    """
+    with ExitStack() as stack:
+        source = Source("", "region", None, regions)
+        for record in Reader(options, stack, genome).records(source):
+            yield limit_n(record, source, options.max_n)
+
+
 class Source(NamedTuple):
-    """An input as the user wrote it, its kind, and its bytes unless it is a region string."""
+    """An input as the user wrote it, its kind, and its bytes unless it is a region string or regions in memory."""
 
     text: str
     kind: Kind
     stream: ByteStream | None
+    regions: Iterable[Region] | None = None
 
     def fault(self, row: BedRow, region: Region, reason: str, genome: Genome) -> InputError:
         if self.stream is None:
-            return RegionError(reason, path=self.text, row=row.row)
+            return RegionError(reason, path=self.text or str(region), row=row.row)
         error = BedError if region.chrom in genome.contigs else MissingContig
         problem = error(reason, path=self.stream.name, line=row.line, row=row.row)
         # The line says where it is; the id is for the list of what was skipped.
@@ -216,6 +231,8 @@ class Reader:
         if source.stream is not None:
             is_narrowpeak = source.kind == "narrowpeak"
             return read_bed(source.stream, is_narrowpeak=is_narrowpeak, with_blocks=self._options.split)
+        if source.regions is not None:
+            return (BedRow(row, 0, region) for row, region in enumerate(source.regions))
         region: Region | InputError
         try:
             region = genome.parse(source.text)

@@ -51,7 +51,7 @@ def test_what_is_written_reads_back_in_h5py_and_anndata(rows: list[dict[str, Any
             assert file["X"].dtype == dtype
             np.testing.assert_array_equal(file["X"][:], x)
             assert file["obs/id"].asstr()[:].tolist() == [row["id"] for row in rows]
-        columns = read_embeddings(path)[1]
+        columns = read_embeddings(path).obs
         for name in OBS_COLUMNS:
             assert columns[name].tolist() == [row[name] for row in rows]
         for backed in (None, "r"):

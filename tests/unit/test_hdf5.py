@@ -84,10 +84,13 @@ def test_anndata_takes_the_file_as_its_own(tmp_path: Path, backed: str | None, d
 def test_a_file_that_anndata_saved_again_is_still_ours(tmp_path: Path) -> None:
     write_all(tmp_path / "out.h5", full=True)
     anndata.read_h5ad(tmp_path / "out.h5").write_h5ad(tmp_path / "again.h5ad")
-    x, columns, meta = read_embeddings(tmp_path / "again.h5ad", slice(2, 5))
-    np.testing.assert_array_equal(x, vectors(ROWS[2:5]))
-    assert columns["name"].tolist() == [obs(row)["name"] for row in ROWS[2:5]]
-    assert meta["params"] == UNS["params"]
+    read = read_embeddings(tmp_path / "again.h5ad", slice(2, 5))
+    np.testing.assert_array_equal(read.x, vectors(ROWS[2:5]))
+    assert len(read) == 3
+    assert read.obs["name"].tolist() == [obs(row)["name"] for row in ROWS[2:5]]
+    assert read.features == FEATURES
+    assert read.skipped["row"].tolist() == SKIPPED
+    assert read.meta["params"] == UNS["params"]
 
 
 @pytest.mark.parametrize("n_skipped", [0, 3])
@@ -98,9 +101,9 @@ def test_a_result_without_rows_is_a_valid_file(tmp_path: Path, n_skipped: int) -
         for row in range(n_skipped):
             writer.skip("bad", row=row, line=None, source="-", reason="zero length")
         writer.finish(UNS, n_expected=n_skipped)
-    x, columns, _ = read_embeddings(tmp_path / "out.h5")
-    assert x.shape == (0, 3)
-    assert columns["id"].tolist() == []
+    read = read_embeddings(tmp_path / "out.h5")
+    assert read.x.shape == (0, 3)
+    assert read.obs["id"].tolist() == []
     for backed in (None, "r"):
         data = anndata.read_h5ad(tmp_path / "out.h5", backed=backed)
         assert data.shape == (0, 3)
@@ -112,16 +115,16 @@ def test_a_result_without_rows_is_a_valid_file(tmp_path: Path, n_skipped: int) -
 def test_more_rows_than_a_block_stay_in_order(tmp_path: Path) -> None:
     write_all(tmp_path / "out.h5", n_records=5000, full=True, every=1000)
     rows = [row for rows, _ in batches(5000) for row in rows]
-    x, columns, _ = read_embeddings(tmp_path / "out.h5")
-    np.testing.assert_array_equal(x, vectors(rows))
-    assert columns["row"].tolist() == rows
+    read = read_embeddings(tmp_path / "out.h5")
+    np.testing.assert_array_equal(read.x, vectors(rows))
+    assert read.obs["row"].tolist() == rows
     with h5py.File(tmp_path / "out.tokens.h5") as file:
         lengths = [obs(row)["length"] for row in rows]
         assert np.diff(file["indptr"]).tolist() == lengths
         assert file["X"].shape == (sum(lengths), 2)
         begin, end = file["indptr"][4000:4002]
         assert (file["X"][begin:end] == vectors([rows[4000]], 2).astype(np.float16)).all()
-        assert file["id"].asstr()[:].tolist() == columns["id"].tolist()
+        assert file["id"].asstr()[:].tolist() == read.obs["id"].tolist()
         assert file.attrs["findna_schema"] == "findna-tokens/1"
 
 
@@ -168,7 +171,7 @@ def test_backslashes_quotes_and_line_ends_in_names_read_back(tmp_path: Path) -> 
     with EmbeddingWriter(tmp_path / "out.h5", features=FEATURES, fingerprint={}) as writer:
         writer.write(vectors([0]), [obs(0, name=name)])
         writer.finish({}, n_expected=1)
-    assert read_embeddings(tmp_path / "out.h5")[1]["name"].tolist() == [name]
+    assert read_embeddings(tmp_path / "out.h5").obs["name"].tolist() == [name]
 
 
 def test_tokens_must_match_the_lengths_of_their_rows(tmp_path: Path) -> None:
@@ -222,7 +225,7 @@ def test_an_existing_output_is_refused_and_replaced_only_when_the_new_one_is_who
         write_batches(writer)
         assert path.read_text() == "old"
         writer.finish({}, n_expected=N_RECORDS)
-    assert len(read_embeddings(path)[0]) == len(ROWS)
+    assert len(read_embeddings(path)) == len(ROWS)
 
 
 def test_force_discards_a_partial_run_and_resume_with_force_continues_it(tmp_path: Path) -> None:

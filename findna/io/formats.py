@@ -1,0 +1,40 @@
+"""Formats of an output, and which one a file name stands for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from findna.errors import ConfigError
+
+Format = Literal["h5", "tsv", "parquet", "npy"]
+
+FORMATS: Mapping[str, Format] = {
+    ".h5": "h5",
+    ".h5ad": "h5",
+    ".hdf5": "h5",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".npy": "npy",
+}
+"""Output formats by the ending of a file name."""
+
+
+def infer_format(out: str | Path) -> Format:
+    """The format that an output's name stands for; HDF5 for a name without an ending, TSV for "-".
+
+    Raises:
+        ConfigError: The ending is not known.
+
+    >>> infer_format("a.tsv.gz"), infer_format("a"), infer_format("-")
+    ('tsv', 'h5', 'tsv')
+    """
+    name = str(out)
+    if name == "-":
+        return "tsv"
+    suffix = Path(name.removesuffix(".gz")).suffix
+    if not suffix and not name.endswith(".gz"):
+        return "h5"
+    kind = FORMATS.get(suffix)
+    if kind is None or (name.endswith(".gz") and kind != "tsv"):
+        raise ConfigError(f"output {name}: cannot infer the format from the file name; give h5, tsv, parquet or npy")
+    return kind

@@ -1,0 +1,101 @@
+"""Sequences and regions that a program holds in memory, as records."""
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, SupportsBytes, SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.errors import InputError, RegionError
+from findna.io.genome import Genome
+from findna.record import Record
+from findna.region import Region
+from findna.sequence import Codes, N, encode, reverse_complement
+
+Bases = str | SupportsBytes | NDArray[np.uint8]
+"""A sequence: text, bytes, what `bytes()` takes (a Biopython Seq or SeqRecord), or codes 0-4 = A C G T N."""
+
+Place = tuple[str, SupportsIndex, SupportsIndex] | tuple[str, SupportsIndex, SupportsIndex, str, str]
+"""(chrom, start, end), 0-based and half-open, or the same with name and strand."""
+
+
+def read_sequences(sequences: Iterable[Bases], *, strand: str = "bed") -> Iterator[Record]:
+    """Yield the record of each sequence in order; its id is its index, counted from 0.
+
+    A collection is checked whole before its first record is yielded.
+
+    Args:
+        sequences: Sequences; IUPAC codes become N, U becomes T, case is ignored.
+        strand: "-" reads the reverse complement of each.
+
+    Raises:
+        InputError: A sequence is empty or not DNA; the text names its index.
+    """
+    if isinstance(sequences, str | bytes):
+        raise InputError("expected a list of sequences, found a single one: write [sequence]")
+    if isinstance(sequences, Collection):
+        for index, bases in enumerate(sequences):
+            codes_of(bases, index)
+    for index, bases in enumerate(sequences):
+        codes, n_iupac = codes_of(bases, index)
+        if strand == "-":
+            codes = reverse_complement(codes)
+        yield Record(str(index), codes, n_iupac, index, "", strand="-" if strand == "-" else ".")
+
+
+def codes_of(bases: Bases, index: int) -> tuple[Codes, int]:
+    """The codes of a sequence, shape (n,), and how many IUPAC codes in it became N.
+
+    Args:
+        bases: The sequence.
+        index: Its index, for the message.
+
+    Raises:
+        InputError: It is empty or not DNA.
+    """
+    try:
+        codes, n_iupac = _encode(bases)
+    except (ValueError, TypeError) as problem:
+        raise InputError(f"sequence {index}: {problem}", row=index) from problem
+    if not len(codes):
+        raise InputError(f"sequence {index}: is empty", row=index)
+    return codes, n_iupac
+
+
+def _encode(bases: Any) -> tuple[Codes, int]:
+    if isinstance(bases, np.ndarray):
+        if bases.dtype != np.uint8 or bases.ndim != 1 or (bases > N).any():
+            raise ValueError("an array must have shape (n,), type uint8 and the codes 0-4 = A C G T N")
+        return bases, 0
+    if isinstance(bases, str | bytes):
+        return encode(bases)
+    if hasattr(type(bases), "__bytes__"):
+        return encode(bytes(bases))
+    raise TypeError(f"expected text, bytes, a Biopython sequence or an array of codes, found {type(bases).__name__}")
+
+
+def iter_regions(regions: Iterable[Region | Place | str], genome: Genome) -> Iterator[Region]:
+    """Yield each region as a `Region`.
+
+    Args:
+        regions: Regions, tuples (chrom, start, end[, name, strand]), 0-based and half-open, or region strings, 1-based.
+        genome: What region strings are parsed with.
+
+    Raises:
+        RegionError: One is not a region; the text names its index.
+    """
+    for index, region in enumerate(regions):
+        if isinstance(region, str):
+            yield genome.parse(region)
+            continue
+        try:
+            found = Region(str(region[0]), int(region[1]), int(region[2]), *region[3:])
+        except (TypeError, ValueError, IndexError) as problem:
+            reason = f"expected (chrom, start, end) or (chrom, start, end, name, strand), found {region!r}"
+            raise RegionError(reason, path=f"[{index}]", row=index) from problem
+        if not 0 <= found.start < found.end:
+            reason = f"start {found.start} and end {found.end} must satisfy 0 <= start < end"
+            raise RegionError(reason, path=f"[{index}]", row=index)
+        if found.strand not in ("+", "-", "."):
+            raise RegionError(f"strand must be +, - or ., not {found.strand!r}", path=f"[{index}]", row=index)
+        yield found

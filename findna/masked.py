@@ -1,0 +1,106 @@
+"""Masked bases: the probabilities of A, C, G and T that a network predicts where it does not see the base."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from findna.data.windows import iter_windows
+from findna.errors import ConfigError
+from findna.forward import Forward, Readout
+from findna.nn.device import Precision, pick_batch_bases
+from findna.nn.encoder import Encoder
+from findna.record import Record
+from findna.sequence import ALPHABET, BLANK, Codes, N
+
+BASES = ALPHABET[:N]
+"""The columns of predicted probabilities, in order."""
+
+
+class MaskedBases:
+    """A network on its device that predicts masked bases.
+
+    Args:
+        network: The encoder; it stays as it is.
+        passes: How many times each window goes through; pass p masks the bases whose index in the sequence is p
+            modulo `passes`. 0 masks each base by itself: as many passes as bases.
+        batch_bases: Bases in a batch; 0 is what suits the device.
+        device: Where it runs.
+        precision: Of the matrix products and the residual stream; the probabilities are float32.
+
+    Raises:
+        ConfigError: `passes` is negative.
+    """
+
+    def __init__(
+        self, network: Encoder, *, passes: int, batch_bases: int = 0, device: torch.device, precision: Precision
+    ) -> None:
+        if passes < 0:
+            raise ConfigError(f"passes must not be negative: {passes}")
+        self._passes, self._window = passes, network.config.window
+        self._forward = Forward(
+            network,
+            Readout((), lambda hidden, rings, own: ()),
+            window=self._window,
+            stride=self._window,
+            both_strands=False,
+            batch_bases=pick_batch_bases(batch_bases, device),
+            n_class_tokens=network.config.n_class_tokens,
+            device=device,
+            precision=precision,
+        )
+        self._waiting: deque[_Masked] = deque()
+
+    def predict(self, sequences: Iterable[Codes]) -> Iterator[NDArray[np.float32]]:
+        """Yield the probabilities of A, C, G and T at each base of each sequence, shape (L, 4); rows add up to 1.
+
+        A sequence that is longer than the network's window is cut as for embeddings; each base is predicted in the
+        window that owns it.
+        """
+        unfinished: deque[NDArray[np.float32]] = deque()
+        for slots, _ in self._forward.run(self._records(sequences, unfinished), on_own=self._take):
+            for slot in slots:
+                if slot.obs["name"] == _LAST:
+                    yield unfinished.popleft()
+
+    def _records(self, sequences: Iterable[Codes], unfinished: "deque[NDArray[np.float32]]") -> Iterator[Record]:
+        """A record for each window and pass, and in the same order what is to be read of it."""
+        for row, codes in enumerate(sequences):
+            found = np.empty((len(codes), len(BASES)), np.float32)
+            unfinished.append(found)
+            for start, end, own_start in iter_windows(len(codes), size=self._window, stride=self._window):
+                own = np.arange(own_start, end)
+                n_passes = self._passes or len(own)
+                for first in range(min(n_passes, len(own))):
+                    places = own[(own_start + first) % n_passes == own % n_passes]
+                    masked = codes[start:end].copy()
+                    masked[places - start] = BLANK
+                    self._waiting.append(_Masked(found, places, start))
+                    is_last = end == len(codes) and first == min(n_passes, len(own)) - 1
+                    yield Record(str(row), masked, 0, row, "", name=_LAST if is_last else "")
+
+    def _take(self, own: list[Tensor]) -> None:
+        """Predict the masked bases of a batch's windows from their hidden states."""
+        network = self._forward.network
+        parts = [self._waiting.popleft() for _ in own]
+        states = [hidden[torch.from_numpy(part.places - part.start)] for hidden, part in zip(own, parts, strict=True)]
+        logits = network.nucleotide_logits(torch.cat(states).to(network.head.weight.dtype))[:, : len(BASES)]
+        values = torch.softmax(logits.float(), dim=1).cpu().numpy()
+        for part, rows in zip(
+            parts, np.split(values, np.cumsum([len(part.places) for part in parts])[:-1]), strict=True
+        ):
+            part.found[part.places] = rows
+
+
+_LAST = "last"
+
+
+@dataclass(frozen=True)
+class _Masked:
+    found: NDArray[np.float32]
+    places: NDArray[np.int64]
+    start: int

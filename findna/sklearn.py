@@ -1,0 +1,98 @@
+"""A scikit-learn transformer: sequences to vectors as a step of a Pipeline."""
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.api import embed
+from findna.config import EmbedConfig
+from findna.embedding import feature_names
+from findna.errors import MissingExtraError
+from findna.io.memory import Bases
+from findna.models.store import DEFAULT, Model, load_model
+
+try:
+    from sklearn.base import BaseEstimator, TransformerMixin
+except ImportError as error:
+    raise MissingExtraError("scikit-learn", extra="bench", purpose="findna.sklearn") from error
+
+
+class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Sequences to vectors (n, D), as `findna.embed` gives them. Nothing is fitted.
+
+    Args:
+        model: A name or folder, see `findna.load_model`.
+        strand: "bed" or "+": as given; "-": the reverse complement; "both": the mean of the two vectors.
+        pool: mean, sd, max, min (over bases) or several, as in mean,sd; or cls, the class tokens.
+        layer: After how many layers to read; 0 is the stem, -1 the last.
+        blocks: After how many blocks to read instead of `layer`, as in 5,10,15,20.
+        window: Longest piece of a sequence, in bases; 0 is the model's own.
+        stride: Bases between two windows; 0 is the window.
+        batch_bases: Bases in a batch; 0 is what suits the device.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: auto, fp32, bf16, bf16-stream.
+
+    >>> from sklearn.base import clone
+    >>> clone(Embedder(strand="both")).get_params()["strand"]
+    'both'
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str = DEFAULT,
+        strand: str = "bed",
+        pool: str = "mean",
+        layer: int = -1,
+        blocks: str = "",
+        window: int = 0,
+        stride: int = 0,
+        batch_bases: int = 0,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> None:
+        self.model, self.strand, self.pool, self.layer, self.blocks = model, strand, pool, layer, blocks
+        self.window, self.stride, self.batch_bases = window, stride, batch_bases
+        self.device, self.precision = device, precision
+
+    def fit(self, X: Iterable[Bases], y: Any = None) -> Self:
+        """Load the model and check the settings; the sequences are not read.
+
+        Raises:
+            ModelError: The model is not found or damaged.
+            ConfigError: A setting is out of range.
+        """
+        self.get_feature_names_out()
+        return self
+
+    def transform(self, X: Iterable[Bases]) -> NDArray[np.float32]:
+        """The vectors of n sequences, shape (n, D), float32; raises as `findna.embed`."""
+        return embed(X, **{**self.get_params(), "model": self._load()})
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Names of the D values, as /var of an output file has them."""
+        model = self._load()
+        config = EmbedConfig(pool=self.pool, layer=self.layer, blocks=self.blocks).for_model(model.config)
+        return np.array(feature_names(config, model.config), dtype=object)
+
+    def _load(self) -> Model:
+        """The model, loaded once for each name; a clone or a copy in another process loads its own."""
+        name, model = getattr(self, "_loaded", ("", None))
+        if model is None or name != self.model:
+            model = load_model(self.model)
+            self._loaded = (self.model, model)
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_loaded"}
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.string, tags.input_tags.two_d_array = True, False
+        return tags
