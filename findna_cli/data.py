@@ -82,6 +82,15 @@ def windows(
             show_default=False,
         ),
     ] = None,
+    cut: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cut",
+            help="Table or FASTA of sequences whose exact places are cut out of the sources, or BED of regions to cut "
+            "out; once per file.",
+            show_default=False,
+        ),
+    ] = None,
     force: Force = False,
     json_file: Json = None,
     quiet: Quiet = False,
@@ -104,6 +113,7 @@ def windows(
             weights=parse_weights(weight or []),
             holdout=split_names(holdout),
             exclude=exclude or [],
+            cut=cut or [],
             force=force,
             on_draw=advance,
         )

@@ -48,6 +48,12 @@ class Stretch:
     def __len__(self) -> int:
         return self.region.end - self.region.start
 
+    def piece(self, start: int, end: int) -> "Stretch":
+        """Its bases [start, end) as a stretch."""
+        region = self.region._replace(start=self.region.start + start, end=self.region.start + end)
+        first = start if self.strand == "+" else len(self) - end
+        return Stretch(region, self.chrom, self.start + first, self.strand)
+
     def place(self, start: int, end: int, *, strand: str) -> Region:
         """Where on the contig its bases [start, end) lie, read on a strand of its own."""
         if self.strand == "-":

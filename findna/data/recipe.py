@@ -15,6 +15,7 @@ import numpy as np
 
 from findna import __version__
 from findna.config import WindowsConfig
+from findna.data.cutting import cut_out, read_cuts
 from findna.data.datasets import corpus_of
 from findna.data.labelled_rows import read_sequences
 from findna.data.origins import Origin, Stretch, open_origins
@@ -80,6 +81,7 @@ def make_windows(
     weights: Mapping[str, float] | None = None,
     holdout: Sequence[str] = (),
     exclude: Sequence[str | Path] = (),
+    cut: Sequence[str | Path] = (),
     force: bool = False,
     on_draw: Callable[[int], None] = lambda n: None,
 ) -> Outcome:
@@ -98,6 +100,8 @@ def make_windows(
         holdout: Contigs, or names of origins, whose windows are only measured on.
         exclude: Tables, FASTA or BED files of sequences; a window that shares `exclude_words` 31-mers with them, on
             either strand, is left out.
+        cut: Tables or FASTA files of sequences, whose exact places in the sources, on either strand, are cut out; or
+            BED files of regions, which are cut by coordinate. A window ends where a cut begins.
         force: Replace existing files.
         on_draw: Told after each block how many windows there are.
 
@@ -113,6 +117,10 @@ def make_windows(
             raise OutputError(f"{path}: exists; --force replaces it")
     with ExitStack() as stack:
         origins = open_origins(inputs, genome=genome, holdout=holdout, stack=stack)
+        cuts, n_cut = read_cuts(cut), []
+        for index, origin in enumerate(origins):
+            origins[index], n_bases = cut_out(origin, cuts)
+            n_cut.append(n_bases)
         factors = _factors(origins, weights or {})
         excluded, exclude_summary = _excluded(exclude, genome)
         novelty, ids = Novelty(config.max_shared), IdSet()
@@ -135,7 +143,12 @@ def make_windows(
             "holdout": list(holdout),
             "word": WORD,
             "shared_looks_at_one_in": ONE_IN,
-            "sources": [_summary(origin, factors[i]) for i, origin in enumerate(origins)],
+            "sources": [
+                _summary(origin, factor) | {"n_bases_cut": n}
+                for origin, factor, n in zip(origins, factors, n_cut, strict=True)
+            ],
+            "cut": [{"path": str(path), "sha256": sha256(Path(path))} for path in cut],
+            "n_cut_not_found": cuts.sequences.n_not_found,
             "genome": {"path": str(genome), "sha256": sha256(Path(genome))} if genome else None,
             "exclude": exclude_summary,
             "windows": parts[0],

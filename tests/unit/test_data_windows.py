@@ -43,7 +43,7 @@ def settings(**values) -> WindowsConfig:
     return WindowsConfig(**({"n": 150, "min_length": 100, "max_length": 300} | values))
 
 
-def make(inputs, out, *, force=False, genome=None, weights=None, holdout=(), exclude=(), **values):
+def make(inputs, out, *, force=False, genome=None, weights=None, holdout=(), exclude=(), cut=(), **values):
     return make_windows(
         inputs,
         out,
@@ -52,6 +52,7 @@ def make(inputs, out, *, force=False, genome=None, weights=None, holdout=(), exc
         weights=weights,
         holdout=holdout,
         exclude=exclude,
+        cut=cut,
         force=force,
     )
 
@@ -326,3 +327,49 @@ def test_all_bad_settings_are_named_at_once():
         ConfigError, match=r"n must be at least 1, not 0; .*max_length 5.*max_n.*strand must be both or \+"
     ):
         WindowsConfig(n=0, max_length=5, max_n=1.5, strand="-")
+
+
+def test_no_window_touches_a_sequence_that_is_cut_out_on_either_strand(genome, write, tmp_path):
+    with Genome(genome) as source:
+        regions = [Region("chr1", 1000, 1070), Region("chr1", 30_000, 30_500), Region("chr8", 0, 200)]
+        items = [source.fetch(region)[0] for region in regions]
+    items[1] = reverse_complement(items[1])
+    table = write("items.csv", "sequence,label\n" + "".join(f"{decode(codes)},1\n" for codes in items))
+    kept, cut = (
+        make([genome], tmp_path / name, cut=files, n=600, max_shared=1.0)
+        for name, files in (("kept.fa", []), ("cut.fa", [table]))
+    )
+
+    def n_touching(outcome):
+        places = [place(id) for id in read(outcome.paths[0])]
+        return sum(any(r.chrom == p.chrom and r.start < p.end and p.start < r.end for r in regions) for p in places)
+
+    assert n_touching(kept) > 0
+    assert n_touching(cut) == 0
+    assert cut.manifest["sources"][0]["n_bases_cut"] == 70 + 500 + 200
+    assert cut.manifest["cut"][0]["sha256"] == hashlib.sha256(table.read_bytes()).hexdigest()
+
+
+def test_regions_of_a_bed_file_are_cut_by_coordinate_from_records_named_by_their_place(write, tmp_path):
+    bases = "".join(np.random.default_rng(3).choice(list("ACGT"), 5000))
+    source = write("part.fa", f">chr17:10000-15000(-)\n{bases}\n")
+    bed = write("gene.bed", "chr17\t11000\t12000\nchr1\t0\t90000\n")
+    outcome = make([source], tmp_path / "w.fa", cut=[bed], n=200, max_shared=1.0)
+    places = [place(id) for id in read(outcome.paths[0])]
+    assert all(p.end <= 11_000 or p.start >= 12_000 for p in places)
+    assert {p.end <= 11_000 for p in places} == {True, False}
+    assert outcome.manifest["sources"][0]["n_bases_cut"] == 1000
+    for id, record in read(outcome.paths[0]).items():
+        p = place(id)
+        expected = encode(bases)[0][15_000 - p.end : 15_000 - p.start]
+        assert record.codes.tolist() == (expected if p.strand == "-" else reverse_complement(expected)).tolist()
+
+
+def test_repeats_elsewhere_stay_where_a_cut_sequence_stands_once(write, tmp_path):
+    """A window is not left out for a k-mer that it shares with a cut sequence, as it is by an excluded one."""
+    rng = np.random.default_rng(4)
+    repeat, item = ("".join(rng.choice(list("ACGT"), n)) for n in (300, 60))
+    source = write("g.fa", f">c\n{repeat}{item}{repeat[:200]}\n")
+    table = write("items.csv", f"sequence,label\n{repeat[240:]}{item},1\n")
+    outcome = make([source], tmp_path / "w.fa", cut=[table], n=20, max_shared=1.0, max_length=200)
+    assert {place(id).end <= 240 for id in read(outcome.paths[0])} == {True, False}
