@@ -13,16 +13,15 @@ INTRODUCTION = """\
 
 Made from the command itself by `python docs/make_cli.py > docs/cli.md`.
 
-Data goes to the output file or to stdout, everything else to stderr. Progress is shown on a terminal only, and counts
-records that are written. Exit codes:
+Data goes to the output file or to stdout. Messages go to stderr. Progress is shown only on a terminal and counts written records. Exit codes:
 
 | code | meaning |
 |---|---|
 | 0 | done: every record of the input has a row or is listed as skipped |
-| 1 | the input, the data, the model or the output is at fault; one or two lines on stderr say what and where |
-| 2 | the command line is at fault |
-| 130, 143 | interrupted (Ctrl-C, SIGTERM); what was done can be resumed |
-| 141 | the reader of stdout closed the pipe (`\\| head`); nothing is said |
+| 1 | an error in the input, data, model or output; stderr names the file and the problem |
+| 2 | an error in the command line |
+| 130, 143 | interrupted (Ctrl-C, SIGTERM); the run can be resumed |
+| 141 | the reader of stdout closed the pipe (`\\| head`); no message |
 
 A traceback is shown only with `--debug` (before the command) or `FINDNA_DEBUG=1`.
 
@@ -30,11 +29,11 @@ BED is 0-based and half-open; a region string such as `chr1:1,001-2,000` is 1-ba
 
 | variable | meaning |
 |---|---|
-| `FINDNA_GENOME` | genome that `findna pretrain` takes when nothing else is named |
-| `FINDNA_CACHE` | where fetched genomes, pulled models and indexes of read-only genomes go (default `$XDG_CACHE_HOME/findna`, else `~/.cache/findna`) |
-| `FINDNA_KERNELS` | what runs the network's blocks on a GPU: `auto` (default), `triton`, `compile` or `plain`; see docs/speed.md |
+| `FINDNA_GENOME` | genome of `findna pretrain` if no input is given |
+| `FINDNA_CACHE` | directory for downloaded genomes, pulled models and indexes of read-only genomes (default `$XDG_CACHE_HOME/findna`, else `~/.cache/findna`) |
+| `FINDNA_KERNELS` | code that runs the network's blocks on a GPU: `auto` (default), `triton`, `compile` or `plain`; see docs/speed.md |
 | `FINDNA_DEBUG` | show tracebacks |
-| `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` | of `findna model pull`: another hub, a private repository, no network |
+| `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` | for `findna model pull`: another hub, access to private repositories, no network |
 """
 
 

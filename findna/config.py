@@ -696,17 +696,17 @@ class WindowsConfig:
     """Which windows `findna data windows` draws for a training set.
 
     Args:
-        n: Windows to train on.
-        min_length: Bases of the shortest window; sources' stretches that are shorter are left out.
-        max_length: Bases of the longest; lengths between the two are equally likely.
-        max_n: Largest share of N in a window.
-        max_shared: Largest share of its 31-mers that a window may have in common with those before it; 1 leaves out
-            only windows that were there as they are, on either strand.
-        exclude_words: 31-mers of excluded sequences that a window needs to be left out; 1 is the strictest, more spare
-            windows that have but a stretch of a repeat in common with them.
-        strand: "both" turns half of the windows into their reverse complement, "+" takes all as they are.
-        n_held_out: Windows to measure on, at most, where something is held out.
-        seed: Of the draws.
+        n: Number of training windows.
+        min_length: Minimum window length, in bases; shorter stretches of a source are skipped.
+        max_length: Maximum window length, in bases; all lengths between the two are equally likely.
+        max_n: Maximum N fraction of a window.
+        max_shared: Maximum fraction of its 31-mers that a window may share with earlier windows; 1 skips only exact
+            duplicates, on either strand.
+        exclude_words: Skip a window that shares this many 31-mers with excluded sequences; 1 is the strictest, and
+            higher values keep windows that share only part of a repeat.
+        strand: "both" reverse complements half of the windows; "+" keeps all as they are.
+        n_held_out: Maximum number of held-out windows.
+        seed: Random seed of the draws.
 
     Raises:
         ConfigError: A setting is out of range.

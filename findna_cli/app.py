@@ -15,7 +15,7 @@ from findna_cli.console import say, show, visible
 
 app = typer.Typer(
     name="findna",
-    help="DNA to vectors: embeddings of regions, sequences and reads by a self-distilled model.",
+    help="DNA to vectors: embed, classify and score regions, sequences, reads and variants.",
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -23,50 +23,51 @@ from findna_cli.options import (
 )
 from findna_cli.signals import catch_signals
 
-app = typer.Typer(
-    no_args_is_help=True, help="Measure a model on labelled sets, beside baselines and published figures."
-)
+app = typer.Typer(no_args_is_help=True, help="Measure, compare and time models on labelled sets.")
 
 Pool = Annotated[
-    str, typer.Option("--pool", help="What frozen vectors are made of: mean, sd, max, min, cls, or several.")
+    str, typer.Option("--pool", help="Pools of the frozen vectors: mean, sd, max, min, cls, or several, as mean,sd.")
 ]
 Blocks = Annotated[
     str | None,
     typer.Option(
         "--blocks",
-        help="After how many blocks they are read, as 5,10,20; else after all.",
+        help="Blocks that are read, as 5,10,20. Default: the last block.",
         show_default=False,
         callback=not_empty,
     ),
 ]
 
-Strand = Annotated[str, typer.Option("--strand", help="Vectors of both strands (their mean), or bed.")]
+Strand = Annotated[str, typer.Option("--strand", help="both (mean of the two strands), or bed (as written).")]
 
 
 @app.command()
 def run(
-    suite: Annotated[str, typer.Argument(help="gue, genomic-benchmarks, mtcdna, or csv for any folder of tables.")],
+    suite: Annotated[str, typer.Argument(help="gue, genomic-benchmarks, mtcdna, or csv (any folder of tables).")],
     data: Annotated[Path, typer.Option("--data", help="Folder of the suite's sets.")],
     tasks: Annotated[
         list[str] | None,
-        typer.Option("--task", help="A set, as tf/0; may be given again. Default: all.", show_default=False),
+        typer.Option("--task", help="A data set, as tf/0; repeat the flag for more. Default: all.", show_default=False),
     ] = None,
     mode: Annotated[
-        str, typer.Option("--mode", help="Of probe, finetune, baseline (that is kmer,random,cnn), separated by commas.")
+        str, typer.Option("--mode", help="probe, finetune, baseline (kmer,random,cnn), separated by commas.")
     ] = "probe,baseline",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of whatever depends on a seed.")] = 5,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds for methods that use one.")] = 5,
     model: ModelName = "",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Most training sequences of a set; 0 is all.")] = 0,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Maximum number of training sequences per set; 0: all.")
+    ] = 0,
     limit_test: Annotated[
-        int, typer.Option("--limit-test", min=0, help="Most validation and most test sequences; 0 is as --limit.")
+        int,
+        typer.Option("--limit-test", min=0, help="Maximum number of validation and of test sequences; 0: as --limit."),
     ] = 0,
     genomes: Annotated[
         list[str] | None,
         typer.Option(
             "--genome",
             "-g",
-            help="genomic-benchmarks: [SPECIES=]FASTA or .2bit, SPECIES as mus_musculus.",
+            help="genomic-benchmarks: [SPECIES=]FASTA or .2bit, with SPECIES as in mus_musculus.",
             show_default=False,
         ),
     ] = None,
@@ -74,9 +75,9 @@ def run(
     blocks: Blocks = None,
     strand: Strand = "both",
     preset: Annotated[
-        str, typer.Option("--preset", help="Recipe of the fine-tuning, as of findna finetune.")
+        str, typer.Option("--preset", help="Recipe of the fine-tuning, as in findna finetune.")
     ] = "default",
-    epochs: Annotated[int, typer.Option("--epochs", min=0, help="Its epochs; 0 is the recipe's.")] = 0,
+    epochs: Annotated[int, typer.Option("--epochs", min=0, help="Epochs of the fine-tuning; 0: as in the recipe.")] = 0,
     with_plots: Annotated[bool, typer.Option("--plots", help="Draw ROC, confusion matrix and calibration.")] = False,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -85,10 +86,11 @@ def run(
     json_file: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a model on the sets of a suite: frozen probe, fine-tuning, and baselines in the same run.
+    """Measure a model and baselines on a benchmark suite.
 
-    A result file is written for each set and mode after every seed. The same command goes on where it was stopped,
-    and measures again what other data, settings or another model would change.
+    Modes are frozen probe, fine-tuning and baselines. There is one result file per set and mode, written after every
+    seed. The same command resumes an interrupted benchmark. It repeats results whose data, settings or model have
+    changed.
     """
     import dataclasses
 
@@ -167,13 +169,13 @@ def report(
     results: Annotated[list[Path], typer.Argument(help="Result files of findna benchmark run.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="report.md or report.html; default: Markdown to stdout.", show_default=False),
+        typer.Option("--out", "-o", help="report.md or report.html. Default: Markdown on stdout.", show_default=False),
     ] = None,
 ) -> None:
-    """Tables of results beside the published figures, with the commands that made them.
+    """Write result tables next to published figures.
 
-    Quoted figures stand only beside sets measured whole on the published splits; mtcdna, whose split is not published,
-    says so.
+    The report has the commands that made the results. Published figures appear only next to complete sets with the
+    published splits. The split of mtcdna is not published, and the report says so.
     """
     from findna.benchmark.report import as_html, as_markdown, make_report
     from findna.benchmark.run import read_result
@@ -194,40 +196,46 @@ def report(
 def teacher(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="FASTA files that the model was trained on; held-out windows are of them too."),
+        typer.Argument(help="FASTA files with the training and the held-out sequence."),
     ] = None,
     genome: Genome = None,
     holdout: Annotated[
-        str, typer.Option("--holdout", help="Contigs, or one of the files, that it was not trained on: chr8,chr20.")
+        str,
+        typer.Option(
+            "--holdout", help="Contigs, or one of the files, that the model was not trained on, e.g. chr8,chr20."
+        ),
     ] = "",
     model: ModelName = "",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")] = Path("teacher"),
     n_windows: Annotated[
-        int, typer.Option("--n-windows", min=1, help="Training windows that the counting models are fitted on.")
+        int, typer.Option("--n-windows", min=1, help="Number of training windows for the counting models.")
     ] = 20_000,
-    n_held_out: Annotated[int, typer.Option("--n-held-out", min=2, help="Held-out windows to measure.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the sampling of windows.")] = 0,
+    n_held_out: Annotated[int, typer.Option("--n-held-out", min=2, help="Number of held-out windows.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed of the sampled windows.")] = 0,
     neighbours: Annotated[
         list[Path] | None,
         typer.Option(
             "--neighbours",
-            help="Table of sequences and labels, for nearest neighbours; once for each.",
+            help="Table of sequences and labels, for nearest neighbours; repeat the flag for each.",
             show_default=False,
         ),
     ] = None,
     log: Annotated[
         Path | None,
-        typer.Option("--log", help="log.csv of its run; default: the one in the model folder.", show_default=False),
+        typer.Option(
+            "--log", help="log.csv of the training run. Default: the one in the model folder.", show_default=False
+        ),
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Report what a teacher has learned: masked bases of held-out windows beside models that count, and its vectors.
+    """Report what a pretrained model has learned.
 
-    The folder gets teacher.json, teacher.md made of it, and figures: masked bases by position in the window, and the
-    curves of the run where its log.csv is there.
+    It measures masked-base accuracy on held-out windows, next to counting models, and the vectors. The folder gets
+    teacher.json, teacher.md and figures: masked-base accuracy by position in the window, and the learning curves if
+    log.csv exists.
     """
     from findna.benchmark.teacher import TeacherConfig, measure_teacher
     from findna.benchmark.teacher_page import write_teacher
@@ -281,24 +289,25 @@ def _figure(value: float | None) -> str:
 
 @app.command()
 def speed(
-    sizes: Annotated[str, typer.Option("--size", help="Of base, small, tiny, separated by commas.")] = "small",
+    sizes: Annotated[str, typer.Option("--size", help="base, small, tiny, separated by commas.")] = "small",
     precisions: Annotated[
-        str, typer.Option("--precision", help="Of fp32 and bf16, separated by commas.")
+        str, typer.Option("--precision", help="fp32, bf16, bf16-stream, separated by commas.")
     ] = "fp32,bf16",
-    n_bases: Annotated[int, typer.Option("--n-bases", help="Bases in a batch; at least 8,192.")] = 16384,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="How often each is timed; the best counts.")] = 3,
+    n_bases: Annotated[int, typer.Option("--n-bases", help="Bases per batch; at least 8,192.")] = 16384,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Number of timings; the best counts.")] = 3,
     with_training: Annotated[
-        bool, typer.Option("--training/--no-training", help="Time the steps of pretraining and fine-tuning too.")
+        bool, typer.Option("--training/--no-training", help="Also time steps of pretraining and fine-tuning.")
     ] = True,
     device: Device = "auto",
     threads: Threads = 0,
     json_file: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Time the network on this machine: bases a second, and the share of the best matrix products' rate.
+    """Time the network on this machine.
 
-    Forward by length and mixed, embedding, training steps, a naive forward in the same run, and a BERT of
-    DNABERT-2's size where transformers is installed.
+    The table has bases per second, and the fraction of the best matrix products' rate. It times forward passes by
+    length, mixed lengths, embedding, training steps and a naive forward pass. If transformers is installed, it also
+    times a BERT of DNABERT-2's size.
     """
     from findna.benchmark.speed import SpeedConfig, measure_speed, speed_table
     from findna.nn.device import pick_device
@@ -318,24 +327,32 @@ def speed(
 
 @app.command()
 def study(
-    variants: Annotated[Path, typer.Argument(help="TOML: a table a variant, of settings that it changes.")],
-    inputs: Annotated[list[str], typer.Argument(help="FASTA of training sequences; longer ones are sampled.")],
-    data: Annotated[Path, typer.Option("--data", help="Folder of the labelled sets, as of findna benchmark run.")],
+    variants: Annotated[
+        Path, typer.Argument(help="TOML file with one table per variant: the settings that it changes.")
+    ],
+    inputs: Annotated[
+        list[str], typer.Argument(help="FASTA of training sequences; windows are sampled from long records.")
+    ],
+    data: Annotated[Path, typer.Option("--data", help="Folder of the labelled sets, as in findna benchmark run.")],
     suite: Annotated[str, typer.Option("--suite", help="Layout of the labelled sets.")] = "gue",
     tasks: Annotated[
         list[str] | None,
-        typer.Option("--task", help="A set, as tf/0; may be given again. Default: all.", show_default=False),
+        typer.Option("--task", help="A data set, as tf/0; repeat the flag for more. Default: all.", show_default=False),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the study: its log, table and runs.")] = Path(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the study: log, table and runs.")] = Path(
         "study"
     ),
     preset: Annotated[str, typer.Option("--preset", help="Recipe that the variants change.")] = "tiny",
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Updates of each run.")] = 500,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of each variant.")] = 2,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps per run.")] = 500,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds per variant.")] = 2,
     holdout: Holdout = "",
-    n_windows: Annotated[int, typer.Option("--n-windows", min=1, help="Windows to sample.")] = 20_000,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Most training sequences of a set; 0 is all.")] = 2000,
-    limit_valid: Annotated[int, typer.Option("--limit-valid", min=0, help="Most validation sequences.")] = 1000,
+    n_windows: Annotated[int, typer.Option("--n-windows", min=1, help="Number of windows to sample.")] = 20_000,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Maximum number of training sequences per set; 0: all.")
+    ] = 2000,
+    limit_valid: Annotated[
+        int, typer.Option("--limit-valid", min=0, help="Maximum number of validation sequences per set.")
+    ] = 1000,
     pool: Pool = "mean",
     blocks: Blocks = None,
     strand: Strand = "both",
@@ -344,10 +361,11 @@ def study(
     threads: Threads = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Compare recipes of pretraining: each is run from several seeds, and its vectors are probed on validation splits.
+    """Compare pretraining recipes.
 
-    Writes study.json after every run, and study.md; the same command goes on where it was stopped. The first variant
-    is what the others are compared with; one named untrained is measured without training. Test splits are not used.
+    Each recipe is trained with several seeds and scored by frozen probes on validation splits. It writes study.json and
+    study.md after every run, and the same command resumes. The other variants are compared with the first. A variant
+    named untrained is measured without training. Test splits are not used.
     """
     import dataclasses
 

@@ -41,25 +41,25 @@ from findna_cli.options import (
 def classify(
     inputs: Inputs,
     task: Annotated[
-        str, typer.Option("--task", help="A built-in task's name (`findna task list`) or a run directory.")
+        str, typer.Option("--task", help="Name of a built-in task (`findna task list`), or a run directory.")
     ],
     out: Annotated[
         str,
         typer.Option(
             "--out",
             "-o",
-            help="Output, .tsv or .tsv.gz; '-' is stdout. Default: NAME.predictions.tsv.",
+            help="Output file, .tsv or .tsv.gz; '-' is stdout. Default: NAME.predictions.tsv.",
             show_default=False,
         ),
     ] = "",
     genome: Genome = None,
     abstain: Annotated[
-        float, typer.Option("--abstain", help="Label rows `unknown` whose margin is below this; 0 never.")
+        float, typer.Option("--abstain", help="Label a row `unknown` if its margin is below this; 0: never.")
     ] = 0.0,
     top: Annotated[
-        int, typer.Option("--top", min=0, help="Only the K most probable classes, best first; 0 is all.")
+        int, typer.Option("--top", min=0, help="Write only the K most probable classes, best first; 0: all.")
     ] = 0,
-    windows: Annotated[bool, typer.Option("--windows", help="One row a window of the task's length.")] = False,
+    windows: Annotated[bool, typer.Option("--windows", help="One row per window of the task's length.")] = False,
     strand: Strand = "bed",
     in_format: InFormat = "",
     split: Split = False,
@@ -84,11 +84,11 @@ def classify(
     json_file: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Classify regions, sequences or reads by a task model: one labelled row each, in the order of the input.
+    """Label regions, sequences or reads with a task model.
 
-    The output is a TSV: id, coordinates, label, probability, margin, the probability of each class, status. A record
-    longer than the task's window gets one row, from all of its windows. A run that was interrupted leaves
-    NAME.partial, which --resume continues.
+    There is one row per record, in input order. The output is a TSV: id, coordinates, label, probability, margin, the
+    probability of each class, status. A record that is longer than the task's window has one row, computed from all its
+    windows. An interrupted run leaves NAME.partial, and --resume continues it.
     """
     from findna.config import ClassifyConfig
     from findna.io.options import InputOptions

@@ -9,33 +9,40 @@ from findna.config import WindowsConfig
 from findna_cli.console import progress, say, show, write_report
 from findna_cli.options import Force, Genome, Json, Quiet, config_flags, split_names
 
-app = typer.Typer(no_args_is_help=True, help="Data: fetch genomes, make training sets, audit labelled splits.")
+app = typer.Typer(no_args_is_help=True, help="Download genomes, make training sets, audit labelled splits.")
 
 
 @app.command()
 def fetch(
     name: Annotated[
-        str, typer.Argument(help="UCSC's name of an assembly: hg38, hg19, mm10, mm39, ...; or what to call --url.")
+        str, typer.Argument(help="Name of a UCSC assembly: hg38, hg19, mm10, mm39, ...; with --url, any name.")
     ],
     url: Annotated[
         list[str] | None,
-        typer.Option("--url", help="Get it from here, not from UCSC; once for each mirror.", show_default=False),
+        typer.Option(
+            "--url", help="Download from this URL, not from UCSC; repeat the flag for each mirror.", show_default=False
+        ),
     ] = None,
     folder: Annotated[
         Path | None, typer.Option("--from", help="Copy NAME.2bit or NAME.fa from this folder.", show_default=False)
     ] = None,
     checksum: Annotated[
         str,
-        typer.Option("--checksum", help="md5:... or sha256:...; else the one published beside it.", show_default=False),
+        typer.Option(
+            "--checksum",
+            help="md5:... or sha256:... Default: the checksum that is published next to the file.",
+            show_default=False,
+        ),
     ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Fetch it although it is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Re-download even if cached.")] = False,
     json_file: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Fetch a genome into the cache directory; findna pretrain then finds it by itself. Its path goes to stdout.
+    """Download a genome into the cache directory.
 
-    What was cut short is gone on with; a file gets its name when its checksum is right. This command and
-    findna model pull alone go to the network, and it does not where the genome is there already.
+    findna pretrain finds it there. Its path goes to stdout. A broken download resumes. The file gets its name when its
+    checksum is correct. Only this command and findna model pull use the network, and a cached genome is not downloaded
+    again.
     """
     from findna.data.fetch import fetch_genome
 
@@ -56,29 +63,31 @@ def fetch(
 def windows(
     sources: Annotated[
         list[str],
-        typer.Argument(help="FASTA, .2bit or BED files to cut windows from, as FILE or NAME=FILE."),
+        typer.Argument(help="FASTA, .2bit or BED files, as FILE or NAME=FILE."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="FASTA to write, .fa or .fa.gz.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output FASTA, .fa or .fa.gz.")],
     genome: Genome = None,
     weight: Annotated[
         list[str] | None,
         typer.Option(
             "--weight",
-            help="NAME=W: draw a source W times as often as its bases ask for; once for each.",
+            help="NAME=W: draw source NAME W times as often; repeat the flag for each source.",
             show_default=False,
         ),
     ] = None,
     holdout: Annotated[
         str,
         typer.Option(
-            "--holdout", help="Contigs or sources that go to a second file, e.g. chr8,chr20.", show_default=False
+            "--holdout",
+            help="Held-out contigs or sources, written to a second file, e.g. chr8,chr20.",
+            show_default=False,
         ),
     ] = "",
     exclude: Annotated[
         list[str] | None,
         typer.Option(
             "--exclude",
-            help="Table, FASTA or BED of sequences with which no window may share 31-mers; once for each.",
+            help="Table, FASTA or BED; skip windows that share 31-mers with its sequences. Repeat for each.",
             show_default=False,
         ),
     ] = None,
@@ -96,10 +105,10 @@ def windows(
     quiet: Quiet = False,
     **settings: Any,
 ) -> None:
-    """Draw windows from genomes and other sequences: a training set for findna pretrain.
+    """Make a training set for findna pretrain.
 
-    NAME.json beside it is the manifest: the sha256 of every file, the settings, what was left out and why. The same
-    files, settings and seed give the same bytes.
+    Windows are drawn from genomes and other sequences. NAME.json next to it is the manifest: the sha256 of every file,
+    the settings, and the skipped windows by reason. The same files, settings and seed give the same bytes.
     """
     from findna.data.recipe import REASONS, make_windows
 
@@ -154,17 +163,18 @@ def parse_weights(texts: list[str]) -> dict[str, float]:
 def audit(
     files: Annotated[
         list[Path],
-        typer.Argument(help="A table, FASTA or BED for each split, in the order of their use: train, valid, test."),
+        typer.Argument(help="One table, FASTA or BED file per split, in this order: train, valid, test."),
     ],
     genome: Genome = None,
     threshold: Annotated[
-        float, typer.Option("--threshold", help="Share of 16-mers from which on a sequence is a near duplicate.")
+        float,
+        typer.Option("--threshold", help="A sequence is a near duplicate if this fraction of its 16-mers is shared."),
     ] = 0.5,
     sequence_column: Annotated[
-        str, typer.Option("--sequence-column", help="Column with the bases; default: sequence.", show_default=False)
+        str, typer.Option("--sequence-column", help="Column with the sequence. Default: sequence.", show_default=False)
     ] = "",
     label_column: Annotated[
-        str, typer.Option("--label-column", help="Column with the labels; default: label.", show_default=False)
+        str, typer.Option("--label-column", help="Column with the label. Default: label.", show_default=False)
     ] = "",
     fail_on_leak: Annotated[
         bool, typer.Option("--fail-on-leak", help="Exit with 1 if splits share sequences or labels disagree.")
@@ -172,10 +182,11 @@ def audit(
     json_file: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Look for sequences that are in more than one split, or twice under different labels.
+    """Find sequences that splits share.
 
-    Exact duplicates count on either strand. A near duplicate has --threshold of its 16-mers, on either strand, in one
-    sequence of the other split: two that overlap by half reach 0.5, and so do two that are 96 % identical.
+    It also finds sequences with more than one label. Exact duplicates are found on either strand. A near duplicate
+    shares at least --threshold of its 16-mers, on either strand, with one sequence of the other split. Two sequences
+    that overlap by half reach 0.5, and so do two with 96 % identity.
     """
     from findna.benchmark.audit import audit as run
     from findna.benchmark.audit import read_splits

@@ -22,7 +22,10 @@ def doctor(
     quiet: Quiet = False,
     model: Annotated[str, typer.Option("--model", "-m", help="Model to verify.")] = "",
 ) -> None:
-    """Print versions, devices and precisions, and verify the default model; exit 1 if it fails."""
+    """Check versions, devices and the default model.
+
+    Exit code 1: the model failed the check.
+    """
     from findna_cli.console import show, write_report
     from findna_cli.model import print_checks, verify_report
 

@@ -45,36 +45,40 @@ def embed(
     inputs: Inputs,
     out: Annotated[
         str,
-        typer.Option("--out", "-o", help="Output; '-' is stdout (TSV). Default: the input's name.", show_default=False),
+        typer.Option(
+            "--out", "-o", help="Output file; '-' is stdout (TSV). Default: the input's name.", show_default=False
+        ),
     ] = "",
     genome: Genome = None,
     model: ModelName = "",
     in_format: InFormat = "",
     output_format: Annotated[
         str,
-        typer.Option("--format", help="h5, tsv, parquet or npy; default: by the output's name.", show_default=False),
+        typer.Option(
+            "--format", help="h5, tsv, parquet or npy. Default: inferred from the output's name.", show_default=False
+        ),
     ] = "",
     pool: Annotated[
         str,
         typer.Option(
             "--pool",
-            help="mean, sd, max, min, or several as mean,sd; or cls or tokens, which can stand beside others, too.",
+            help="mean, sd, max, min, or several of them, as mean,sd; cls or tokens, also together with others.",
         ),
     ] = "mean",
-    layer: Annotated[int, typer.Option("--layer", help="Layer to read; 0 is the stem, -1 the last.")] = -1,
+    layer: Annotated[int, typer.Option("--layer", help="Layer to read; 0: stem, -1: last layer.")] = -1,
     blocks: Annotated[
         str | None,
         typer.Option(
             "--blocks",
-            help="After how many blocks to read instead, as 5,10,15,20.",
+            help="Blocks to read instead of a layer, as 5,10,15,20.",
             show_default=False,
             callback=not_empty,
         ),
     ] = None,
-    window: Annotated[int, typer.Option("--window", help="Bases in a window; 0 is the model's own.")] = 0,
-    stride: Annotated[int, typer.Option("--stride", help="Bases between windows; 0 is the window.")] = 0,
+    window: Annotated[int, typer.Option("--window", help="Bases per window; 0: the model's window.")] = 0,
+    stride: Annotated[int, typer.Option("--stride", help="Bases between window starts; 0: the window length.")] = 0,
     strand: Strand = "bed",
-    dtype: Annotated[str, typer.Option("--dtype", help="float32, or float16 at half the size.")] = "float32",
+    dtype: Annotated[str, typer.Option("--dtype", help="float32, or float16 (half the size).")] = "float32",
     split: Split = False,
     size: Size = 0,
     center: Center = "middle",
@@ -98,11 +102,11 @@ def embed(
     json_file: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Embed regions, sequences or reads: one vector each, in the order of the input.
+    """Write one vector per region, sequence or read.
 
-    The output is an HDF5 file that is also a valid .h5ad. A run that was interrupted leaves NAME.partial,
-    which --resume continues. With --shard the default name, and with --shard auto the name given, has the part
-    in it: NAME.part3of16.h5.
+    Rows are in input order. The output is an HDF5 file that is also a valid .h5ad. An interrupted run leaves
+    NAME.partial, and --resume continues it. With --shard, the default name includes the part: NAME.part3of16.h5. With
+    --shard auto, so does the name in --out.
     """
     import os
 

@@ -26,48 +26,69 @@ from findna_cli.signals import catch_signals
 def finetune(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="Table (CSV, TSV) of labelled sequences, or a FASTA or BED a class.", show_default=False),
+        typer.Argument(
+            help="Table (CSV, TSV) of labelled sequences, or one FASTA or BED file per class.", show_default=False
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Run directory; it becomes a task model.")] = Path(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run directory; it is also a task model.")] = Path(
         "runs/finetune"
     ),
     valid: Annotated[
         list[str] | None,
-        typer.Option("--valid", help="Validation split; once for each file.", show_default=False),
+        typer.Option("--valid", help="Validation split; repeat the flag for each file.", show_default=False),
     ] = None,
     valid_fraction: Annotated[
         float | None,
-        typer.Option("--valid-fraction", help="Share to split off without --valid; else 0.1.", show_default=False),
+        typer.Option(
+            "--valid-fraction",
+            help="Fraction of the training split to use for validation without --valid. Default: 0.1.",
+            show_default=False,
+        ),
     ] = None,
     test: Annotated[
         list[str] | None,
-        typer.Option("--test", help="Test split, measured once at the end; once for each file.", show_default=False),
+        typer.Option(
+            "--test", help="Test split, measured once at the end; repeat the flag for each file.", show_default=False
+        ),
     ] = None,
     genome: Genome = None,
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="Teacher: a name or a folder; else the default one.", show_default=False),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Pretrained model: a name or a folder. Default: the shipped model.",
+            show_default=False,
+        ),
     ] = "",
     preset: Annotated[
         str,
-        typer.Option("--preset", help=f"Recipe: {', '.join(FINETUNE_PRESETS)}; else default.", show_default=False),
+        typer.Option("--preset", help=f"Recipe: {', '.join(FINETUNE_PRESETS)}. Default: default.", show_default=False),
     ] = "",
     objective: Annotated[
         str,
-        typer.Option("--objective", help=f"{', '.join(OBJECTIVES)}; else by the labels.", show_default=False),
+        typer.Option(
+            "--objective", help=f"{', '.join(OBJECTIVES)}. Default: inferred from the labels.", show_default=False
+        ),
     ] = "",
     sequence_column: Annotated[
         str,
-        typer.Option("--sequence-column", help="Column of the bases; else sequence, seq or dna.", show_default=False),
+        typer.Option(
+            "--sequence-column", help="Column with the sequence. Default: sequence, seq or dna.", show_default=False
+        ),
     ] = "",
     label_column: Annotated[
         str,
-        typer.Option("--label-column", help="Column of the labels; else label, class or target.", show_default=False),
+        typer.Option(
+            "--label-column", help="Column with the label. Default: label, class or target.", show_default=False
+        ),
     ] = "",
     class_names: Annotated[
         str,
         typer.Option(
-            "--class-names", help="Names of the labels: a file of label and name, or a comma list.", show_default=False
+            "--class-names",
+            help="Class names: a file with lines label<TAB>name, or a comma-separated list.",
+            show_default=False,
         ),
     ] = "",
     resume: ResumeRun = False,
@@ -80,11 +101,12 @@ def finetune(
     quiet: Quiet = False,
     **settings: Any,
 ) -> None:
-    """Train a task model on labelled sequences: all weights, or with --frozen a head on a teacher's vectors.
+    """Train a classifier or regression on labelled sequences.
 
-    A table has a header with a column of bases and one of labels. Labels separated by ";" are a multilabel task,
-    numbers with a decimal point a regression. The run directory holds the weights, metrics.json, log.csv, curve.png and
-    CARD.md, and `findna classify --task` takes it as it is. Ctrl-C writes a checkpoint.
+    It trains all weights, or with --frozen only a head on frozen vectors. A table has a header, a column with sequences
+    and a column with labels. Labels with ";" make a multilabel task, and decimal numbers a regression. The run
+    directory holds the weights, metrics.json, log.csv, curve.png and CARD.md, and `findna classify --task` reads it.
+    Ctrl-C writes a checkpoint.
     """
     import dataclasses
 

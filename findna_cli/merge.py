@@ -12,20 +12,22 @@ from findna_cli.options import Force, Json, Quiet
 
 
 def merge(
-    parts: Annotated[list[Path], typer.Argument(help="The parts of all shards (HDF5), in any order.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Output.", show_default=False)],
+    parts: Annotated[list[Path], typer.Argument(help="Parts of all shards (HDF5), in any order.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output file.", show_default=False)],
     output_format: Annotated[
         str,
-        typer.Option("--format", help="h5, tsv, parquet or npy; default: by the output's name.", show_default=False),
+        typer.Option(
+            "--format", help="h5, tsv, parquet or npy. Default: inferred from the output's name.", show_default=False
+        ),
     ] = "",
     force: Force = False,
     json_file: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Join the parts of a sharded run into the output that one run would have written.
+    """Join the parts of a sharded run into one output.
 
-    Parts that are missing, there twice, incomplete, or made of another input, model or setting are an error.
-    Token files lie beside the parts and are joined too.
+    The output equals that of a single run. A part that is missing, duplicate, incomplete, or from another input, model
+    or setting is an error. Token files next to the parts are joined too.
     """
     from findna.io.formats import infer_format
     from findna.merge import merge as merge_parts

@@ -9,17 +9,20 @@ from findna_cli import task
 from findna_cli.console import say, show, write_report
 from findna_cli.options import Device, Json, Precision, Quiet
 
-app = typer.Typer(help="Models: list, describe, verify, convert and pull them.", rich_markup_mode=None)
+app = typer.Typer(help="List, describe, verify, convert and pull models.", rich_markup_mode=None)
 
 Name = Annotated[
     str,
-    typer.Argument(help="A shipped model's name, a model folder or a pulled repository; none is the default model."),
+    typer.Argument(help="Name of a shipped model, a model folder or a pulled ORG/NAME. Default: the shipped model."),
 ]
 
 
 @app.command("list")
 def list_models() -> None:
-    """Print the shipped models, then the pulled ones, one a line: name, parameters, window, layers."""
+    """Print the shipped and the pulled models.
+
+    Each line has name, parameters, window and layers.
+    """
     from findna.config import ModelConfig
     from findna.models.pulled import pulled_models
     from findna.models.store import DEFAULT, read_config, shipped_models
@@ -36,7 +39,10 @@ def list_models() -> None:
 
 @app.command()
 def info(name: Name = "", json_file: Json = None) -> None:
-    """Print where a model lies, its size, its sha256 and its CARD.md; of a run directory of finetune, the task."""
+    """Print path, size, sha256 and card of a model.
+
+    For a run directory of finetune, it prints the task.
+    """
     from findna.models.parts import read_card
     from findna.models.store import DEFAULT, find_model, load_model, read_config
 
@@ -57,7 +63,10 @@ def info(name: Name = "", json_file: Json = None) -> None:
 
 @app.command()
 def verify(name: Name = "", device: Device = "auto", precision: Precision = "auto", json_file: Json = None) -> None:
-    """Check a model's sha256, tensors and golden vectors on this machine; exit 1 if one fails."""
+    """Check a model's weights and vectors on this machine.
+
+    It checks sha256, tensors and stored vectors. Exit code 1: a check failed.
+    """
 
     folder, checks = verify_report(name, device=device, precision=precision)
     print_checks(folder, checks)
@@ -73,14 +82,16 @@ def convert(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Model folder to write; else named for the checkpoint.", show_default=False),
+        typer.Option(
+            "--out", "-o", help="Output model folder. Default: named after the checkpoint.", show_default=False
+        ),
     ] = None,
     is_student: Annotated[
-        bool, typer.Option("--student", help="Take the student of a training state; the default is the teacher.")
+        bool, typer.Option("--student", help="Convert the student of a training state, not the teacher.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing model folder.")] = False,
 ) -> None:
-    """Make a model folder of a checkpoint of the published code."""
+    """Convert a checkpoint of the published code."""
     from findna.errors import OutputError
     from findna.models.convert import convert as convert_checkpoint
 
@@ -97,15 +108,16 @@ def convert(
 def pull(
     name: Annotated[str, typer.Argument(help="ORG/NAME, or ORG/NAME@REVISION: a branch, a tag or a commit.")],
     offline: Annotated[
-        bool, typer.Option("--offline", help="Do not go to the network: check that it was pulled before.")
+        bool, typer.Option("--offline", help="Do not use the network; only check that the model is cached.")
     ] = False,
     json_file: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Fetch a model of a hub into the cache directory; --model ORG/NAME then finds it. Its folder goes to stdout.
+    """Download a model from a hub.
 
-    Tensors, settings and card are fetched, never a pickle. The folder gets its name when its weights have the sha256
-    that its config.json tells. The hub is huggingface.co, or HF_ENDPOINT; HF_TOKEN opens private repositories.
+    --model ORG/NAME finds it in the cache directory. Its folder goes to stdout. It downloads tensors, settings and
+    card, never a pickle. The folder gets its name when the weights have the sha256 of config.json. The hub is
+    huggingface.co or HF_ENDPOINT; HF_TOKEN gives access to private repositories.
     """
     from findna.models.hub import pull as pull_model
 

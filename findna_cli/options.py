@@ -32,48 +32,56 @@ def _no_stdout(path: Path | None) -> Path | None:
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(help="FASTA, FASTQ, BED, narrowPeak, BAM or CRAM files, '-' for stdin, or chrom:start-end."),
+    typer.Argument(help="FASTA, FASTQ, BED, narrowPeak, BAM or CRAM files, chrom:start-end, or '-' for stdin."),
 ]
 Genome = Annotated[
     Path | None,
-    typer.Option("--genome", "-g", help="FASTA (plain or bgzip) or .2bit that regions are on.", show_default=False),
+    typer.Option("--genome", "-g", help="Genome of the regions: FASTA (plain or bgzip) or .2bit.", show_default=False),
 ]
 InFormat = Annotated[
     str,
     typer.Option(
         "--in-format",
-        help="fasta, fastq, bed, narrowpeak, bam, cram or region; default: by content.",
+        help="fasta, fastq, bed, narrowpeak, bam, cram or region. Default: inferred from the content.",
         show_default=False,
     ),
 ]
-Strand = Annotated[str, typer.Option("--strand", help="bed (each record's own), +, -, or both (their mean).")]
+Strand = Annotated[
+    str, typer.Option("--strand", help="bed (strand of each record), +, -, or both (mean of the two vectors).")
+]
 Split = Annotated[bool, typer.Option("--split", help="Join the blocks of BED12 regions.")]
-Size = Annotated[int, typer.Option("--size", min=0, help="Recentre regions to so many bases; 0 leaves them.")]
-Center = Annotated[str, typer.Option("--center", help="Center for --size: middle or summit.")]
-MaxN = Annotated[float, typer.Option("--max-n", help="Skip records with a larger share of N.")]
+Size = Annotated[int, typer.Option("--size", min=0, help="Recentre regions to this many bases; 0 keeps them.")]
+Center = Annotated[str, typer.Option("--center", help="Center for --size: middle, or summit (narrowPeak).")]
+MaxN = Annotated[float, typer.Option("--max-n", help="Skip records whose N fraction exceeds this.")]
 ReadsRegion = Annotated[
     str, typer.Option("--region", help="BAM: only reads that overlap this region.", show_default=False)
 ]
-MinMapq = Annotated[int, typer.Option("--min-mapq", min=0, help="BAM: least mapping quality.")]
-ExcludeFlags = Annotated[str, typer.Option("--exclude-flags", help="BAM: leave out reads with one of these flags.")]
-ReferenceBases = Annotated[
-    bool, typer.Option("--reference-bases", help="BAM: the genome's bases under each alignment.")
+MinMapq = Annotated[int, typer.Option("--min-mapq", min=0, help="BAM: minimum MAPQ.")]
+ExcludeFlags = Annotated[
+    str, typer.Option("--exclude-flags", help="BAM: skip reads with any of these flag bits (as samtools view -F).")
 ]
-OnError = Annotated[str, typer.Option("--on-error", help="fail, or skip: list a bad record in the output and go on.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue a partial run.")]
+ReferenceBases = Annotated[
+    bool, typer.Option("--reference-bases", help="BAM: use the genome's bases under each alignment, not the read's.")
+]
+OnError = Annotated[
+    str, typer.Option("--on-error", help="fail, or skip: skip invalid records and list them in the output.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")]
 ResumeRun = Annotated[
-    bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out, with its inputs and flags.")
+    bool, typer.Option("--resume", help="Resume from the newest checkpoint in --out, with its inputs and flags.")
 ]
 CheckpointEvery = Annotated[str, typer.Option("--checkpoint-every", help="Time between checkpoints.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print counts, sizes, problems and a time estimate; write nothing.")
+    bool, typer.Option("--dry-run", help="Print counts, errors, output size and estimated time; write nothing.")
 ]
-BatchBases = Annotated[int, typer.Option("--batch-bases", min=0, help="Bases in a batch; 0: 16,384, on a GPU 131,072.")]
+BatchBases = Annotated[
+    int, typer.Option("--batch-bases", min=0, help="Bases per batch; 0: 16,384 on a CPU, 131,072 on a GPU.")
+]
 ModelName = Annotated[
     str,
     typer.Option(
-        "--model", "-m", help="A shipped model's name, a model folder or a pulled ORG/NAME.", show_default=False
+        "--model", "-m", help="Name of a shipped model, a model folder, or a pulled ORG/NAME.", show_default=False
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")]
@@ -81,32 +89,30 @@ Precision = Annotated[
     str,
     typer.Option(
         "--precision",
-        help="auto (bf16 where the device has it), fp32, bf16 (matrix products), bf16-stream (and what they add to).",
+        help="auto (bf16 if supported), fp32, bf16 (matrix products), or bf16-stream (also the residual stream).",
     ),
 ]
-Threads = Annotated[
-    int, typer.Option("--threads", "-t", min=0, help="CPU threads; 0 is all that this process may use.")
-]
+Threads = Annotated[int, typer.Option("--threads", "-t", min=0, help="CPU threads; 0: all available CPUs.")]
 Deterministic = Annotated[
-    bool, typer.Option("--deterministic", help="Only GPU kernels that give the same bits every time.")
+    bool, typer.Option("--deterministic", help="Use only GPU kernels that give the same bits in every run.")
 ]
 Workers = Annotated[
-    int, typer.Option("--workers", min=1, help="Processes that make rows, on the CPU; they share --threads.")
+    int, typer.Option("--workers", min=1, help="Processes that compute rows on the CPU; they share --threads.")
 ]
-Gpus = Annotated[int, typer.Option("--gpus", min=0, help="GPUs with a process each; 0 is one process, see --device.")]
+Gpus = Annotated[
+    int, typer.Option("--gpus", min=0, help="Number of GPUs, one process per GPU; 0: one process on --device.")
+]
 ShardOf = Annotated[
     str,
     typer.Option(
         "--shard",
-        help="i/n: the i-th of n parts, for findna merge; auto: that of this torchrun, srun or Slurm array task.",
+        help="i/n: the i-th of n parts, for findna merge. auto: from torchrun, srun or the Slurm array task.",
         show_default=False,
     ),
 ]
 Holdout = Annotated[
     str,
-    typer.Option(
-        "--holdout", help="Contigs or FASTA files that are only measured on, e.g. chr8,chr20.", show_default=False
-    ),
+    typer.Option("--holdout", help="Held-out contigs or FASTA files, e.g. chr8,chr20.", show_default=False),
 ]
 Json = Annotated[
     Path | None,

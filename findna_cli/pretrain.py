@@ -32,75 +32,77 @@ from findna_cli.signals import catch_signals
 def pretrain(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="FASTA of training sequences; longer ones are sampled.", show_default=False),
+        typer.Argument(help="FASTA of training sequences; windows are sampled from long records.", show_default=False),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Run directory; it becomes a model folder.")] = Path(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run directory; it is also a model folder.")] = Path(
         "runs/pretrain"
     ),
     genome: Genome = None,
     preset: Annotated[
         str,
-        typer.Option("--preset", help=f"Recipe to start from: {', '.join(PRESETS)}; else small.", show_default=False),
+        typer.Option("--preset", help=f"Recipe: {', '.join(PRESETS)}. Default: small.", show_default=False),
     ] = "",
     mixer: Annotated[
         str | None,
-        typer.Option("--mixer", help="chordmixer, or transformer: FinDNA-T.", show_default=False),
+        typer.Option("--mixer", help="chordmixer, or transformer (FinDNA-T). Default: chordmixer.", show_default=False),
     ] = None,
     n_class_tokens: Annotated[
         int | None,
-        typer.Option("--n-class-tokens", min=1, help="K, class tokens of a sequence; else 10.", show_default=False),
+        typer.Option("--n-class-tokens", min=1, help="Class tokens per sequence (K). Default: 10.", show_default=False),
     ] = None,
     shift_layout: Annotated[
         str | None,
         typer.Option(
             "--shift-layout",
-            help=f"How tracks rotate: {', '.join(SHIFT_LAYOUTS)}; else the preset's.",
+            help=f"How tracks rotate: {', '.join(SHIFT_LAYOUTS)}. Default: the preset's.",
             show_default=False,
         ),
     ] = None,
     initial: Annotated[
         str | None,
         typer.Option(
-            "--initial", help="Start from the weights of this model; else they are drawn.", show_default=False
+            "--initial", help="Start from the weights of this model. Default: random weights.", show_default=False
         ),
     ] = None,
     holdout: Holdout = "",
     n_held_out: Annotated[
         int | None,
-        typer.Option("--n-held-out", min=1, help="Windows to measure on, at most; else 128.", show_default=False),
+        typer.Option(
+            "--n-held-out", min=1, help="Maximum number of held-out windows. Default: 128.", show_default=False
+        ),
     ] = None,
     time_budget: Annotated[
-        str, typer.Option("--time-budget", help="Fit the run into this time, e.g. 90s, 24m, 3h.", show_default=False)
+        str, typer.Option("--time-budget", help="Finish the run in this time, e.g. 90s, 24m, 3h.", show_default=False)
     ] = "",
     resume: ResumeRun = False,
     start_from: Annotated[
         Path | None,
         typer.Option(
-            "--from", help="Go on, in a new --out, from the file of an --export, with its flags.", show_default=False
+            "--from", help="Continue from an --export file, with its flags, in a new --out.", show_default=False
         ),
     ] = None,
     export: Annotated[
         Path | None,
         typer.Option(
-            "--export", help="Write the newest checkpoint of --out to one small file, and end.", show_default=False
+            "--export", help="Write the newest checkpoint of --out to one small file, and exit.", show_default=False
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file of an --export that exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing --export file.")] = False,
     checkpoint_every: CheckpointEvery = "5m",
     n_reports: Annotated[
-        int, typer.Option("--n-reports", min=1, help="How often to measure the held-out windows.")
+        int, typer.Option("--n-reports", min=1, help="Number of times to measure the held-out windows.")
     ] = 20,
     gpus: Annotated[
-        int | None, typer.Option("--gpus", min=1, help="Train on so many GPUs of this host.", show_default=False)
+        int | None, typer.Option("--gpus", min=1, help="Number of GPUs of this host.", show_default=False)
     ] = None,
     processes: Annotated[
         int | None,
-        typer.Option("--processes", min=1, help="Train in so many processes on the CPU.", show_default=False),
+        typer.Option("--processes", min=1, help="Number of processes on the CPU.", show_default=False),
     ] = None,
     max_restarts: Annotated[
         int,
         typer.Option(
-            "--max-restarts", min=0, help="How often to go on from the last checkpoint when a process was lost."
+            "--max-restarts", min=0, help="Maximum number of restarts from the last checkpoint after a process died."
         ),
     ] = 0,
     device: Device = "auto",
@@ -111,14 +113,15 @@ def pretrain(
     quiet: Quiet = False,
     **settings: Any,
 ) -> None:
-    """Pretrain a teacher by masked nucleotide modelling and contrastive self-distillation.
+    """Pretrain a model without labels.
 
-    Without a FASTA or --genome it takes $FINDNA_GENOME, then a genome in the cache directory. The run directory
-    holds log.csv, checkpoints/ and, as a model folder, the teacher so far. Ctrl-C writes a checkpoint.
+    The method is masked nucleotide modelling and contrastive self-distillation. Without a FASTA or --genome, it uses
+    $FINDNA_GENOME, or else a genome in the cache directory. The run directory holds log.csv, checkpoints/ and the
+    current teacher as a model folder. Ctrl-C writes a checkpoint.
 
-    More than one process train as one: --gpus and --processes start them on this host, torchrun and Slurm's srun on
-    several. Batches and losses do not depend on their number, and a run can be resumed with another. --threads counts
-    for each of them.
+    Several processes can train together: --gpus and --processes start them on this host, torchrun and srun on several
+    hosts. Batches and losses do not depend on the number of processes, and you can resume with another number.
+    --threads is the number per process.
     """
     import dataclasses
     import signal

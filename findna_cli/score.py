@@ -27,7 +27,7 @@ from findna_cli.options import (
 def score(
     variants: Annotated[str, typer.Argument(help="VCF, VCF.gz, BCF or TSV (chrom, pos, ref, alt), or '-' for stdin.")],
     genome: Annotated[
-        Path, typer.Option("--genome", "-g", help="FASTA (plain or bgzip) or .2bit that the variants were called on.")
+        Path, typer.Option("--genome", "-g", help="Genome of the variants: FASTA (plain or bgzip) or .2bit.")
     ],
     out: Annotated[
         str,
@@ -40,10 +40,13 @@ def score(
         ),
     ] = "",
     output_format: Annotated[
-        str, typer.Option("--format", help="vcf, tsv or parquet; default: by the output's name.", show_default=False)
+        str,
+        typer.Option(
+            "--format", help="vcf, tsv or parquet. Default: inferred from the output's name.", show_default=False
+        ),
     ] = "",
     scores: Annotated[
-        str, typer.Option("--scores", help="Scores of a model, comma-separated: llr, distance, influence.")
+        str, typer.Option("--scores", help="Scores of the model, separated by commas: llr, distance, influence.")
     ] = "llr,distance,influence",
     model: ModelName = "",
     task: Annotated[
@@ -54,7 +57,7 @@ def score(
             show_default=False,
         ),
     ] = "",
-    window: Annotated[int, typer.Option("--window", min=0, help="Bases in a window; 0 is the model's own.")] = 0,
+    window: Annotated[int, typer.Option("--window", min=0, help="Bases per window; 0: the model's window.")] = 0,
     max_length: Annotated[
         int, typer.Option("--max-length", min=1, help="Skip ALTs with an allele of more bases than this.")
     ] = 50,
@@ -72,14 +75,14 @@ def score(
     json_file: Json = None,
     quiet: Quiet = False,
 ) -> None:
-    """Score variants: how a model's predictions change from REF to ALT, for each ALT.
+    """Score variants by the change from REF to ALT.
 
-    A VCF is written with INFO fields FINDNA_LLR, FINDNA_COSINE, FINDNA_EUCLIDEAN and FINDNA_INFLUENCE; records are
-    otherwise unchanged and in order. An ALT that cannot be scored (symbolic, breakend, too long, ...) is listed with
-    its reason in FINDNA_SKIPPED. REF is checked against the genome.
+    Each ALT gets scores of a model or of a task. A VCF is written with INFO fields FINDNA_LLR, FINDNA_COSINE,
+    FINDNA_EUCLIDEAN and FINDNA_INFLUENCE; records are otherwise unchanged and in order. An ALT that cannot be scored
+    (symbolic, breakend, too long, ...) is listed with its reason in FINDNA_SKIPPED. REF is checked against the genome.
 
-    Examples: `findna score calls.vcf.gz -g hg38.fa -o scored.vcf.gz`;
-    `bcftools view -r chr20 calls.bcf | findna score - -g hg38.fa --task promoter-tata -o scored.tsv`
+    Examples: `findna score calls.vcf.gz -g hg38.fa -o scored.vcf.gz`; `bcftools view -r chr20 calls.bcf | findna score
+    - -g hg38.fa --task promoter-tata -o scored.tsv`
     """
     import os
 

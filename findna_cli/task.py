@@ -8,12 +8,15 @@ import typer
 from findna_cli.console import show, write_report
 from findna_cli.options import Json
 
-app = typer.Typer(help="Tasks of classify: list and describe them.", rich_markup_mode=None)
+app = typer.Typer(help="List and describe the tasks of findna classify.", rich_markup_mode=None)
 
 
 @app.command("list")
 def list_tasks(json_file: Json = None) -> None:
-    """Print the built-in tasks, one a line: name, whether weights are shipped, length, classes, source."""
+    """Print the built-in tasks.
+
+    Each line has name, weights shipped or not, length, classes and source.
+    """
     from findna.tasks.catalog import read_task, task_names
 
     tasks = [read_task(name) for name in task_names()]
@@ -28,10 +31,10 @@ def list_tasks(json_file: Json = None) -> None:
 
 @app.command()
 def info(
-    name: Annotated[str, typer.Argument(help="A built-in task's name or a run directory of `findna finetune`.")],
+    name: Annotated[str, typer.Argument(help="Name of a built-in task, or a run directory of `findna finetune`.")],
     json_file: Json = None,
 ) -> None:
-    """Print what a task is, how well it does, its data and licence, and the command that trains it."""
+    """Print a task's classes, metrics, data and training."""
     from findna.tasks.catalog import read_task, task_names
 
     is_builtin = name in task_names() and not (Path(name) / "config.json").is_file()

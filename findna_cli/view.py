@@ -12,13 +12,14 @@ def view(
     path: Annotated[Path, typer.Argument(help="A file that `findna embed` wrote.")],
     rows: Annotated[int, typer.Option("--rows", "-n", min=0, help="Rows to print.")] = 5,
     start: Annotated[int, typer.Option("--start", min=0, help="First row to print.")] = 0,
-    features: Annotated[int, typer.Option("--features", min=0, help="Values of a vector to print.")] = 4,
-    header: Annotated[
-        bool, typer.Option("--header/--no-header", help="Print what the file is, before the rows.")
-    ] = True,
-    as_json: Annotated[bool, typer.Option("--as-json", help="Print what the file is as JSON, and no rows.")] = False,
+    features: Annotated[int, typer.Option("--features", min=0, help="Values per vector to print.")] = 4,
+    header: Annotated[bool, typer.Option("--header/--no-header", help="Print the metadata before the rows.")] = True,
+    as_json: Annotated[bool, typer.Option("--as-json", help="Print the metadata as JSON, and no rows.")] = False,
 ) -> None:
-    """Print what an embedding file holds: how it was made, its first rows, what was skipped."""
+    """Print the contents of an embedding file.
+
+    It prints metadata, the first rows and the skipped records.
+    """
     import json
 
     from findna.io.view import describe, iter_rows
