@@ -269,7 +269,7 @@ class PretrainConfig:
         steps: Updates in all; 0 takes them from `epochs`.
         n_windows: Windows sampled from a source of long sequences.
         min_length: Shortest crop of a window, in bases; 0 feeds whole windows. Lengths are uniform up to the window.
-        batch_size: Sequences in an update.
+        batch_size: Sequences in an update; our presets have 64 (tiny: 128) for each GPU that trains.
         alpha: Weight of masked nucleotide modelling, equation 1; 1 is CM-MNM, without distillation.
         reduction: "sum" adds as in equations 2 and 7; "mean" averages over masked bases and over features.
         contrast: What the softmax of equations 4 and 5 is over: the K "tokens" of a feature, or, as in the published
@@ -376,6 +376,19 @@ PRESETS: dict[str, PretrainConfig] = {
     "small": dataclasses.replace(_MEASURED, model=SIZES["small"]),
     "tiny": dataclasses.replace(_MEASURED, model=SIZES["tiny"], learning_rate=4e-3),
 }
+
+
+_GPU_BATCH = {"base": 64, "small": 64, "tiny": 128}
+"""Sequences in an update for each GPU: enough positions to occupy it. Chosen by size; no GPU was measured."""
+
+
+def gpu_batch_size(preset: str, n_gpus: int) -> int:
+    """Sequences in an update on that many GPUs; the paper's recipe keeps its own number.
+
+    >>> gpu_batch_size("small", 8), gpu_batch_size("paper", 8)
+    (512, 64)
+    """
+    return _GPU_BATCH[preset] * n_gpus if preset in _GPU_BATCH else PRESETS[preset].batch_size
 
 
 POOLS = ("mean", "cls", "max", "min", "sd")

@@ -3,6 +3,10 @@
 from pathlib import Path
 
 
+class FindnaWarning(UserWarning):
+    """Something that a run did in another way than it was asked to, and that its user should know."""
+
+
 class FindnaError(Exception):
     """Base of them all. Its text is the one or two lines that the user reads."""
 

@@ -1,6 +1,7 @@
 """Records through a network, in order: windows, packed batches, cells; what is read of the windows, joined a record."""
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from torch import Tensor
 from findna.data.ahead import ahead
 from findna.data.batch import Batch, pack
 from findna.data.windows import Window, count_windows, iter_windows
-from findna.errors import InputError
+from findna.errors import FindnaWarning, InputError
 from findna.io.compressed import STDIN
 from findna.io.hdf5 import Writer
 from findna.nn.device import Precision, put
@@ -154,6 +155,7 @@ class Forward:
         self._readout, self._blocks = readout, blocks
         self._window, self._stride, self._both_strands = window, stride, both_strands
         self._batch_bases, self._n_class_tokens = batch_bases, n_class_tokens
+        self._most_bases = batch_bases  # that fit in the device's memory, as far as is known
 
     def run(
         self, items: Iterable[Item], *, on_own: Callable[[list[Tensor]], None] | None = None
@@ -168,10 +170,11 @@ class Forward:
             on_own: Takes the hidden states of every batch, those of each window's own bases.
         """
         with closing(ahead(self._works(items))) as works:  # type: ignore[type-var]
-            launched = ((work, self._launch(work, on_own)) for work in works)
+            launched = ((work, self._launch(work.pieces, work.batch, on_own)) for work in works)
             for work, values in one_behind(launched) if self.device.type == "cuda" else launched:
-                if values is not None:
-                    values.take(work.pieces)
+                if work.batch is not None:
+                    for part in values:
+                        part.take()
                     continue
                 slots = [item for item in work.done if isinstance(item, Joined)]
                 yield slots, [item for item in work.done if isinstance(item, InputError)]
@@ -193,8 +196,10 @@ class Forward:
             yield _Work([], None, done)
 
     def _packed(self, pieces: list[_Piece]) -> _Work:
-        batch = pack([piece.codes for piece in pieces], n_class_tokens=self._n_class_tokens)
-        return _Work(pieces, batch, [])
+        return _Work(pieces, self._pack(pieces), [])
+
+    def _pack(self, pieces: list[_Piece]) -> Batch:
+        return pack([piece.codes for piece in pieces], n_class_tokens=self._n_class_tokens)
 
     def _cell(self, items: Iterable[Item]) -> Iterator[Item]:
         grid = Grid(self._batch_bases)
@@ -235,35 +240,63 @@ class Forward:
             **record.extra,
         }
 
+    def _launch(
+        self, pieces: list[_Piece], batch: Batch | None, on_own: Callable[[list[Tensor]], None] | None
+    ) -> "list[_Values]":
+        """What is read of a batch, which a GPU may still compute: in halves where the device has too little memory.
+
+        Raises:
+            torch.OutOfMemoryError: A single window does not fit.
+        """
+        if batch is None:
+            return []
+        n_bases = sum(len(piece.codes) for piece in pieces)
+        if n_bases <= self._most_bases or len(pieces) == 1:
+            try:
+                return [self._values(pieces, batch, on_own)]
+            except torch.OutOfMemoryError:
+                if len(pieces) == 1:
+                    raise
+            if self._most_bases == self._batch_bases:
+                warnings.warn(
+                    f"{self.device} has too little memory for batches of {self._batch_bases:,} bases; "
+                    "batches are halved until they fit",
+                    FindnaWarning,
+                    stacklevel=2,
+                )
+            self._most_bases = n_bases // 2
+        middle = len(pieces) // 2
+        halves = pieces[:middle], pieces[middle:]
+        return [values for half in halves for values in self._launch(half, self._pack(half), on_own)]
+
     @torch.inference_mode()
-    def _launch(self, work: _Work, on_own: Callable[[list[Tensor]], None] | None) -> "_Values | None":
-        """What is read of a batch, which a GPU may still be at; None at the end of a cell."""
-        if work.batch is None:
-            return None
-        rings = work.batch.rings
-        hidden = self.network(put(work.batch.codes, self.device), rings, blocks=self._blocks, precision=self.precision)
+    def _values(self, pieces: list[_Piece], batch: Batch, on_own: Callable[[list[Tensor]], None] | None) -> "_Values":
+        rings = batch.rings
+        hidden = self.network(put(batch.codes, self.device), rings, blocks=self._blocks, precision=self.precision)
         own = [
             (start + piece.window.own_start - piece.window.start, start + len(piece.codes))
-            for start, piece in zip(rings[:-1].tolist(), work.pieces, strict=True)
+            for start, piece in zip(rings[:-1].tolist(), pieces, strict=True)
         ]
         tensors = [tensor.to("cpu", non_blocking=hidden.is_cuda) for tensor in self._readout.read(hidden, rings, own)]
         if on_own is not None:
             on_own([hidden[start:end] for start, end in own])
-        return _Values(tensors, torch.cuda.current_stream(self.device).record_event() if hidden.is_cuda else None)
+        event = torch.cuda.current_stream(self.device).record_event() if hidden.is_cuda else None
+        return _Values(pieces, tensors, event)
 
 
 class _Values(NamedTuple):
     """What was read of a batch's windows, on the host once the event has passed."""
 
+    pieces: list[_Piece]
     tensors: list[Tensor]
     event: torch.cuda.Event | None
 
-    def take(self, pieces: list[_Piece]) -> None:
+    def take(self) -> None:
         """Hand each window's values to its record."""
         if self.event is not None:
             self.event.synchronize()
         arrays = [tensor.numpy() for tensor in self.tensors]
-        for index, piece in enumerate(pieces):
+        for index, piece in enumerate(self.pieces):
             n_own = piece.window.end - piece.window.own_start
             for pool, values in zip(piece.slot.pools[piece.strand], arrays, strict=True):
                 pool.add(values[index], n_own)

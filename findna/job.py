@@ -508,10 +508,10 @@ def _workers(job: Job, engine: Engine) -> Workers:
 
 def _load_cells(job: Job, precision: str) -> MakeCells:
     """What a worker makes cells with."""
-    engine = dataclasses.replace(job, precision=precision).load()
-    if engine.device.type == "cuda":
-        torch.cuda.set_device(engine.device)
-    return engine.cells
+    device = pick_device(job.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # before anything touches a GPU: a context on the first one costs its memory
+    return dataclasses.replace(job, precision=precision).load().cells
 
 
 def _open_writer(

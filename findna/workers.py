@@ -194,6 +194,7 @@ def _work(connection: Connection, load: Load, n_threads: int, is_deterministic: 
     try:
         torch.set_num_threads(n_threads)
         torch.use_deterministic_algorithms(is_deterministic)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         items = itertools.chain.from_iterable(iter(inbox.get, None))
         for cell in load()(items, _Pipe(connection)):
             connection.send(cell)

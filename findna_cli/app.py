@@ -3,13 +3,14 @@
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 from findna import __version__
-from findna.errors import ConfigError, FindnaError
+from findna.errors import ConfigError, FindnaError, FindnaWarning
 from findna_cli import benchmark, classify, data, doctor, embed, finetune, merge, model, pretrain, score, task, view
 from findna_cli.console import say, show, visible
 
@@ -65,6 +66,7 @@ def root(
 def main() -> None:
     """Run the command; exit with 0 done, 1 the input, 2 the command line, 130 or 143 a signal, 141 a closed pipe."""
     signal.signal(signal.SIGTERM, _on_sigterm)
+    warnings.showwarning = _show_warning
     if "OMP_WAIT_POLICY" not in os.environ:  # read as torch loads
         # A thread that waits may spin a moment only: on a busy machine, spinning costs ten times the work itself.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -91,6 +93,14 @@ def main() -> None:
             raise
         code = _fail(_said(error), 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **others: Any) -> None:
+    """A line for a warning of ours; that of a library as Python writes it."""
+    if issubclass(category, FindnaWarning):
+        say(f"findna: warning: {message}")
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
 
 
 def _usage(error: Any) -> str:

@@ -150,6 +150,7 @@ def pretrain(
         **settings,
     }
     given = {name: value for name, value in flags.items() if value is not None}
+    place = find_place()
     if export:
         made = export_run(out, export, force=force)
         rest = "makes its model, all steps are made" if made.finished else f"goes on after step {made.step:,}"
@@ -159,14 +160,20 @@ def pretrain(
         raise ConfigError("--force goes with --export: a run directory is never replaced, choose another --out")
     if start_from and resume:
         raise ConfigError("give --from or --resume, not both: --from begins a new run directory")
+    n_processes = count_processes(gpus, processes, device=device)
     if start_from:
         plan = follow_plan(portable_plan(start_from), given)
+    elif resume:
+        plan = resume_plan(out, given)
     else:
-        plan = resume_plan(out, given) if resume else make_plan(given)
+        is_on_gpu = gpus or (not processes and pick_device(device).type == "cuda")
+        plan = make_plan(given, n_gpus=max(n_processes, place.size) if is_on_gpu else 0)
     config = plan.config
+    if config.batch_size < max(n_processes, place.size):
+        raise ConfigError(
+            f"--batch-size {config.batch_size}: fewer sequences than the {max(n_processes, place.size)} processes"
+        )
     save_every = parse_duration(checkpoint_every)
-    place = find_place()
-    n_processes = count_processes(gpus, processes, device=device)
     if place.job == "" and place.size == 1 and (n_processes > 1 or max_restarts):
         raise typer.Exit(launch(sys.argv[1:], n_processes=n_processes, max_restarts=max_restarts))
     if n_processes not in (1, place.size):

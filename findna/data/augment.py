@@ -4,7 +4,8 @@ Every draw comes from a generator that the caller keys by (seed, epoch, sequence
 nothing else. All functions keep the length of the sequence.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -84,6 +85,28 @@ class Views(NamedTuple):
     masked: NDArray[np.int64]
     teacher: Batch
     noise: NDArray[np.float32]
+
+
+def split_views(views: Views, n_parts: int) -> Iterator[Views]:
+    """Yield the views of about as many sequences each, in order; none of them is empty.
+
+    Args:
+        views: Of at least `n_parts` sequences.
+        n_parts: How many.
+    """
+    rings = views.student.rings
+    cuts = [(len(rings) - 1) * part // n_parts for part in range(n_parts + 1)]
+    for first, last in itertools.pairwise(cuts):
+        span = slice(int(rings[first]), int(rings[last]))
+        is_here = (views.masked >= span.start) & (views.masked < span.stop)
+        own = rings[first : last + 1] - span.start
+        yield Views(
+            Batch(views.student.codes[span], own),
+            views.targets[is_here],
+            views.masked[is_here] - span.start,
+            Batch(views.teacher.codes[span], own),
+            views.noise[span],
+        )
 
 
 def make_views(sequences: Sequence[Codes], generators: Sequence[np.random.Generator], config: PretrainConfig) -> Views:

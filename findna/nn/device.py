@@ -38,6 +38,10 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type == "cuda" and torch.cuda.is_available():  # a tensor would make a context on that GPU
+            if (device.index or 0) < torch.cuda.device_count():
+                return device
+            raise RuntimeError(f"there are {torch.cuda.device_count()} GPUs, from cuda:0 on")
         torch.empty(0, device=device).cpu()  # a device without data ("meta") has nothing to copy
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].partition(", ipu")[0]

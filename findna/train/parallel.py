@@ -155,6 +155,8 @@ class Ranks(Team):
     def __init__(self, place: Place, device: torch.device) -> None:
         super().__init__(place)
         self.device = device
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # or each process makes a context on the first GPU, too
         from lightning_fabric import Fabric
         from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
         from lightning_fabric.strategies.ddp import DDPStrategy
@@ -209,12 +211,21 @@ class Ranks(Team):
         try:
             yield
             self.sum(torch.zeros(1))
-        except RuntimeError as error:
-            if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
+        except BaseException as error:
+            self._part(is_failure=True)
+            if isinstance(error, torch.distributed.DistError) or (
+                isinstance(error, RuntimeError) and "gloo" in str(error)
+            ):
                 raise TrainingError(f"{LOST}: {str(error).splitlines()[0]}") from error
             raise
-        finally:
-            with contextlib.suppress(RuntimeError):
+        self._part(is_failure=False)
+
+    def _part(self, *, is_failure: bool) -> None:
+        """Leave the process group. After a failure NCCL is aborted: destroying it would wait for what never comes."""
+        with contextlib.suppress(RuntimeError):
+            if is_failure and self.device.type == "cuda":
+                torch.distributed.distributed_c10d._abort_process_group()
+            else:
                 torch.distributed.destroy_process_group()
 
 

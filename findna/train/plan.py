@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from findna.config import MODEL_SETTINGS, PRESETS, ModelConfig, PretrainConfig
+from findna.config import MODEL_SETTINGS, PRESETS, ModelConfig, PretrainConfig, gpu_batch_size
 from findna.errors import ConfigError, TrainingError
 from findna.io.structured import parse_json, read_text
 from findna.models.store import load_model
@@ -46,11 +46,12 @@ _OWN = {f.name for f in dataclasses.fields(Plan)} - {"config"}
 _SOURCES = ("inputs", "genome")
 
 
-def make_plan(given: Mapping[str, Any]) -> Plan:
+def make_plan(given: Mapping[str, Any], *, n_gpus: int = 0) -> Plan:
     """The plan of a new run.
 
     Args:
         given: Fields of a plan or of a recipe; what is not given is the preset's, and the genome one that is found.
+        n_gpus: GPUs that train; their number decides a batch size that is not given.
 
     Raises:
         ConfigError: There is no such preset, a setting is out of range, or one contradicts another.
@@ -65,6 +66,8 @@ def make_plan(given: Mapping[str, Any]) -> Plan:
     own = {name: value for name, value in given.items() if name in _OWN}
     settings = {name: value for name, value in given.items() if name not in _OWN}
     config = PRESETS[preset]
+    if n_gpus:
+        config = dataclasses.replace(config, batch_size=gpu_batch_size(preset, n_gpus))
     if own.get("initial"):
         config = dataclasses.replace(config, model=_same_size(load_model(own["initial"]).config, settings))
     plan = Plan(config.changed(**settings), **own)

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -21,9 +22,9 @@ from torch.nn import functional as F
 
 from findna.config import PretrainConfig
 from findna.data.ahead import ahead
-from findna.data.augment import Views, make_views
+from findna.data.augment import Views, make_views, split_views
 from findna.data.datasets import Corpus, crop, iter_steps, split_evenly
-from findna.errors import ConfigError, InputError, OutputError, TrainingError
+from findna.errors import ConfigError, FindnaWarning, InputError, OutputError, TrainingError
 from findna.io.files import raise_output_error, write_atomic
 from findna.io.structured import read_json
 from findna.models.store import Model, save_model
@@ -54,6 +55,9 @@ VALID_EPOCH = 2**32 - 1
 BASELINE_BASES = 2_000_000
 MIN_HELD_OUT = 16
 """With fewer held-out windows the effective rank, which is below their number, says nothing of a collapse."""
+N_FIGURES = 4
+"""Of an update, summed over processes and parts: loss, its two parts, bases right."""
+
 MIN_RANK = 1.5
 """Two reports in a row with class tokens of a lower effective rank are a collapse."""
 
@@ -185,6 +189,7 @@ class Trainer:
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
         self._forward = self.team.wrap(self.student)
+        self.n_parts = 1  # in which a portion goes through, one after the other
 
     def losses(self, views: Views, *, mnm_share: float = 1.0, sequence_share: float = 1.0) -> Losses:
         """Equation 1 on one batch, or this process's part of it; the student's part carries the gradient.
@@ -233,18 +238,11 @@ class Trainer:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        views, config = portion.views, self.config
-        sequence_share = (len(views.student.rings) - 1) / portion.n_sequences
-        mnm_share = len(views.targets) / max(1, portion.n_masked) if config.reduction == "mean" else sequence_share
-        losses = self.losses(views, mnm_share=mnm_share, sequence_share=sequence_share)
-        self.optimizer.zero_grad(set_to_none=True)
-        (losses.total * self.team.size).backward()  # type: ignore[no-untyped-call]  # processes are averaged over
+        config = self.config
+        summed = self.team.sum(self._gradients(portion))
         limit = config.clip or math.inf
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self.student.parameters(), limit))
-        tokens = losses.teacher_tokens.float().mean(dim=0) * sequence_share  # (K, C)
-        figures = torch.stack([losses.total.detach(), losses.mnm, losses.contrastive, losses.n_right.float()])
-        summed = self.team.sum(torch.cat([figures, tokens.flatten()]))
-        loss, mnm, contrastive, n_right = summed[: len(figures)].tolist()
+        loss, mnm, contrastive, n_right = summed[:N_FIGURES].tolist()
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise TrainingError(
                 f"diverged: the loss is {loss:.4g} and the gradient's norm {grad_norm:.4g}; "
@@ -252,7 +250,7 @@ class Trainer:
             )
         self.optimizer.step()
         if self.is_distilled:
-            seen = summed[len(figures) :].view_as(self.center)[None]
+            seen = summed[N_FIGURES:].view_as(self.center)[None]
             update_center(self.center, seen, center_momentum=config.center_momentum)
             update_teacher(self.teacher, self.student, momentum=momentum)
         return {
@@ -262,6 +260,40 @@ class Trainer:
             "accuracy": n_right / max(1, portion.n_masked),
             "grad_norm": grad_norm,
         }
+
+    def _gradients(self, portion: Portion) -> Tensor:
+        """The student's gradients of a portion, left in its parameters; its figures, then its mean class tokens.
+
+        A process alone whose device has too little memory takes the portion in more and more parts, for good.
+        """
+        while True:
+            try:
+                self.optimizer.zero_grad(set_to_none=True)
+                parts = split_views(portion.views, self.n_parts)
+                return torch.stack([self._learn(portion, part) for part in parts]).sum(0)
+            except torch.OutOfMemoryError:
+                n_sequences = len(portion.views.student.rings) - 1
+                if self.team.size > 1 or 2 * self.n_parts > n_sequences:
+                    raise
+            if self.n_parts == 1:
+                warnings.warn(
+                    f"{self.device} has too little memory for a batch of {n_sequences} sequences; gradients are "
+                    "accumulated over parts of it, with the same result",
+                    FindnaWarning,
+                    stacklevel=2,
+                )
+            self.n_parts *= 2
+
+    def _learn(self, portion: Portion, views: Views) -> Tensor:
+        """Add the gradient of some of a portion's views; loss, its two parts, bases right, then the mean tokens."""
+        sequence_share = (len(views.student.rings) - 1) / portion.n_sequences
+        is_mean = self.config.reduction == "mean"
+        mnm_share = len(views.targets) / max(1, portion.n_masked) if is_mean else sequence_share
+        losses = self.losses(views, mnm_share=mnm_share, sequence_share=sequence_share)
+        (losses.total * self.team.size).backward()  # type: ignore[no-untyped-call]  # processes are averaged over
+        tokens = losses.teacher_tokens.float().mean(dim=0) * sequence_share  # (K, C)
+        figures = torch.stack([losses.total.detach(), losses.mnm, losses.contrastive, losses.n_right.float()])
+        return torch.cat([figures, tokens.flatten()])
 
     @torch.no_grad()
     def evaluate(self, batches: Mapping[int, Views], kmers: MaskedKmerModel) -> dict[str, float]:

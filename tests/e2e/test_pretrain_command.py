@@ -193,6 +193,7 @@ def test_a_run_goes_on_elsewhere_from_its_file(windows: Path) -> None:
         ((windows, "-o", "new", "--force"), 2, "--force goes with --export"),
         ((windows, "--gpus", 99), 2, "--gpus 99: this host has "),
         ((windows, "--gpus", 1, "--processes", 2), 2, "give --gpus or --processes, not both"),
+        ((windows, "--processes", 2, "--batch-size", 1), 2, "--batch-size 1: fewer sequences than the 2 processes"),
         ((windows, "--processes", 2, "--device", "cuda"), 2, "--processes takes the CPU: it does not go with"),
     ):
         result = call("pretrain", *args)

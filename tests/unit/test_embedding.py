@@ -7,7 +7,7 @@ import torch
 from findna.config import EmbedConfig, ModelConfig
 from findna.data.batch import pack
 from findna.embedding import Embedder, feature_names, obs_columns
-from findna.errors import BedError, ConfigError
+from findna.errors import BedError, ConfigError, FindnaWarning
 from findna.forward import GRID, one_behind, write_rows
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import BF16, FP32
@@ -51,6 +51,36 @@ def test_mean_is_over_the_bases_and_not_the_class_tokens():
     np.testing.assert_allclose(rows.x[0], hidden(item.codes)[:5].mean(0), rtol=1e-5)
     assert rows.x.dtype == np.float32
     assert rows.cls is None
+
+
+def test_a_batch_that_does_not_fit_in_memory_is_halved_and_the_run_says_so_once():
+    items = [record(LONG, row) for row in range(6)]
+    (expected,) = embedder(batch_bases=120).embed(items)
+    small = embedder(batch_bases=120)
+    sizes = []
+
+    def refuse(module, inputs):
+        sizes.append(len(inputs[0]))
+        if sizes[-1] > 60:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    small.network.register_forward_pre_hook(refuse)
+    with pytest.warns(FindnaWarning, match="cpu has too little memory for batches of 120 bases") as caught:
+        (rows,) = small.embed(items)
+    assert len(caught) == 1
+    np.testing.assert_allclose(rows.x, expected.x, rtol=1e-5, atol=1e-6)
+    assert [size for size in sizes if size > 60] == sizes[:2]  # the first batch, and its half
+
+
+def test_a_window_that_does_not_fit_in_memory_ends_the_run():
+    small = embedder()
+
+    def refuse(module, inputs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    small.network.register_forward_pre_hook(refuse)
+    with pytest.raises(torch.OutOfMemoryError):
+        list(small.embed([record("ACGT")]))
 
 
 def test_windows_weigh_by_the_bases_they_own():

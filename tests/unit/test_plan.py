@@ -93,3 +93,12 @@ def test_a_run_that_starts_from_a_model_has_its_size():
     assert (plan.config.learning_rate, plan.initial) == (PRESETS["tiny"].learning_rate, "findna-small")
     with pytest.raises(ConfigError, match="n_class_tokens 3 differs from 10 of the model whose weights"):
         make_plan({"genome": "g", "initial": "findna-small", "n_class_tokens": 3})
+
+
+def test_gpus_decide_a_batch_size_that_is_not_given():
+    given = {name: value for name, value in GIVEN.items() if name != "batch_size"}
+    assert make_plan(given, n_gpus=2).config.batch_size == 256
+    assert make_plan(GIVEN, n_gpus=2).config.batch_size == 3
+    assert make_plan({**given, "preset": "paper"}, n_gpus=2).config.batch_size == 64
+    for preset in PRESETS:  # no number of GPUs of one host asks for more processes than sequences
+        assert make_plan({**given, "preset": preset}, n_gpus=8).config.batch_size >= 64

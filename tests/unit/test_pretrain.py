@@ -14,12 +14,12 @@ import torch
 from findna.config import ModelConfig, PretrainConfig
 from findna.data.augment import make_views
 from findna.data.datasets import corpus_of
-from findna.errors import InputError, OutputError, TrainingError
+from findna.errors import FindnaWarning, InputError, OutputError, TrainingError
 from findna.models.store import load_model, verify_model
 from findna.nn.device import BF16, BF16_STREAM, FP32
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.log import COLUMNS, Log, read_log
-from findna.train.pretrain import Clock, Trainer, effective_rank, pretrain
+from findna.train.pretrain import Clock, Trainer, effective_rank, portion_of, pretrain
 
 MODEL = ModelConfig(channels=12, hidden=16, track_width=2, n_layers=1, max_len=64, n_class_tokens=2)  # six blocks
 CONFIG = PretrainConfig(
@@ -330,6 +330,26 @@ def test_a_run_without_a_whole_checkpoint_says_what_to_do(tmp_path):
         path.write_bytes(b"")
     with pytest.raises(TrainingError, match=r"nothing to resume: .* in checkpoints/; delete .*run and start again$"):
         run(tmp_path / "run", dataclasses.replace(CONFIG, steps=1), resume=True)
+
+
+def test_a_batch_that_does_not_fit_in_memory_is_learned_in_parts_with_the_same_result():
+    corpus = corpus_of(np.random.default_rng(2).integers(0, 4, size=60, dtype=np.uint8) for _ in range(7))
+    portion = portion_of(corpus, range(7), epoch=0, config=CONFIG)
+    whole, parted = (Trainer(CONFIG, device=torch.device("cpu"), precision=FP32) for _ in range(2))
+
+    def refuse(module, inputs):
+        if len(inputs[1]) > 1 + 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    parted.student.register_forward_pre_hook(refuse)
+    expected = whole.update(portion, rate=1e-3, momentum=0.9)
+    with pytest.warns(FindnaWarning, match="too little memory for a batch of 7 sequences") as caught:
+        found = parted.update(portion, rate=1e-3, momentum=0.9)
+    assert len(caught) == 1
+    assert parted.n_parts == 4
+    assert found == pytest.approx(expected, rel=1e-4)
+    for name, tensor in whole.tensors().items():
+        torch.testing.assert_close(parted.tensors()[name], tensor, rtol=1e-3, atol=1e-5)
 
 
 def test_too_little_memory_says_what_to_lower(tmp_path, monkeypatch):
