@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from findna.data.batch import pack
+from findna.models.task import TaskModel, log_scores
 from findna.nn.device import Precision, pick_batch_bases, put
 from findna.nn.encoder import Encoder
+from findna.nn.pooling import pool_features
 from findna.sequence import BLANK, Codes, N
 
 _BASES = N  # codes below N
@@ -66,41 +68,48 @@ class WindowReader:
 
     def read(self, windows: Iterable[Codes]) -> dict[bytes, Reading]:
         """What there is to read of windows, by their bytes."""
-        unique = {codes.tobytes(): codes for codes in windows}
-        found: dict[bytes, Reading] = {}
+        return {key: reading for (key, _), reading in self.read_own((codes, 0) for codes in windows).items()}
+
+    def read_own(self, windows: Iterable[tuple[Codes, int]]) -> dict[tuple[bytes, int], Reading]:
+        """The same of windows of which only the bases from a position on are pooled; by bytes and that position."""
+        unique = {(codes.tobytes(), own_start): codes for codes, own_start in windows}
+        found: dict[tuple[bytes, int], Reading] = {}
         for is_masked in (False, True):
             keys = [key for key, codes in unique.items() if bool((codes == BLANK).any()) == is_masked]
             for batch in self._batches(keys):
-                readings = (self._masked if is_masked else self._whole)([unique[key] for key in batch])
+                codes = [unique[key] for key in batch]
+                own_starts = [own_start for _, own_start in batch]
+                readings = self._masked(codes) if is_masked else self._whole(codes, own_starts)
                 found.update(zip(batch, readings, strict=True))
         self.n_windows += len(unique)
         return found
 
-    def _batches(self, keys: Sequence[bytes]) -> Iterator[list[bytes]]:
-        batch: list[bytes] = []
+    def _batches(self, keys: Sequence[tuple[bytes, int]]) -> Iterator[list[tuple[bytes, int]]]:
+        batch: list[tuple[bytes, int]] = []
         n_bases = 0
         for key in keys:
-            if batch and n_bases + len(key) > self._batch_bases:
+            if batch and n_bases + len(key[0]) > self._batch_bases:
                 yield batch
                 batch, n_bases = [], 0
             batch.append(key)
-            n_bases += len(key)
+            n_bases += len(key[0])
         if batch:
             yield batch
 
     @torch.inference_mode()
-    def _whole(self, windows: Sequence[Codes]) -> list[Reading]:
+    def _whole(self, windows: Sequence[Codes], own_starts: Sequence[int]) -> list[Reading]:
         last = self._network.config.depth
         depths = tuple(sorted({*self._blocks, last})) if self._with_log_p else self._blocks
         hidden, rings = self._hidden(windows, depths)
-        own = [(start, start + len(codes)) for start, codes in zip(rings[:-1].tolist(), windows, strict=True)]
+        spans = [(start, start + len(codes)) for start, codes in zip(rings[:-1].tolist(), windows, strict=True)]
+        own = [(start + own_start, end) for (start, end), own_start in zip(spans, own_starts, strict=True)]
         width = self._network.config.channels
         states = hidden if depths == self._blocks else hidden[:, : width * len(self._blocks)]
         features = self._read(states, rings, own).float().cpu().numpy()
         if not self._with_log_p:
             return [Reading(row, np.empty((0, _BASES), np.float32)) for row in features]
         log_p = self._log_p(hidden[:, -width:])
-        return [Reading(row, log_p[start:end]) for row, (start, end) in zip(features, own, strict=True)]
+        return [Reading(row, log_p[start:end]) for row, (start, end) in zip(features, spans, strict=True)]
 
     @torch.inference_mode()
     def _masked(self, windows: Sequence[Codes]) -> list[Reading]:
@@ -121,3 +130,23 @@ class WindowReader:
         logits = self._network.nucleotide_logits(hidden.to(self._network.head.weight.dtype))[:, :_BASES]
         found: NDArray[np.float32] = torch.log_softmax(logits.float(), dim=-1).cpu().numpy()
         return found
+
+
+def task_reader(task: TaskModel, *, batch_bases: int, device: torch.device, precision: Precision) -> WindowReader:
+    """A reader of a task's windows: the features are the scores of its classes, see `log_scores`."""
+    settings, head = task.settings, task.head.to(device)
+
+    def read(hidden: Tensor, rings: NDArray[np.int64], own: Sequence[tuple[int, int]]) -> Tensor:
+        features = pool_features(hidden, rings, own, pools=settings.pools, n_class_tokens=settings.n_class_tokens)
+        return log_scores(head(features), settings.objective)
+
+    return WindowReader(
+        task.network,
+        read,
+        blocks=settings.blocks,
+        batch_bases=batch_bases,
+        n_class_tokens=settings.n_class_tokens,
+        with_log_p=False,
+        device=device,
+        precision=precision,
+    )

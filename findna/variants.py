@@ -15,10 +15,10 @@ from findna.errors import ConfigError, VariantError
 from findna.io.genome import Genome
 from findna.io.vcf import Field, Outcome, Site
 from findna.models.store import Model
-from findna.models.task import TaskModel, log_scores, probabilities
+from findna.models.task import TaskModel, probabilities
 from findna.nn.device import Precision
 from findna.nn.pooling import pool_features
-from findna.readings import Reading, WindowReader
+from findna.readings import Reading, WindowReader, task_reader
 from findna.region import Region
 from findna.sequence import Codes, decode, encode
 
@@ -113,7 +113,7 @@ class VariantScorer:
         precision: Precision,
     ) -> None:
         self.genome, self.config, self._source = genome, config, source
-        self._said: _Said = _TaskSaid(model, device) if isinstance(model, TaskModel) else _TeacherSaid(model, config)
+        self._said: _Said = _TaskSaid(model) if isinstance(model, TaskModel) else _TeacherSaid(model, config)
         self.fields = self._said.fields
         self.window = config.window or self._said.window
         if self.window > self._said.window:
@@ -123,16 +123,7 @@ class VariantScorer:
                 f"alleles of up to {config.max_length} bases need a window of at least {least} bases, "
                 f"not {self.window}: lower the longest allele"
             )
-        self.reader = WindowReader(
-            model.network,
-            self._said.read,
-            blocks=self._said.blocks,
-            batch_bases=config.batch_bases,
-            n_class_tokens=self._said.n_class_tokens,
-            with_log_p=self._said.with_log_p,
-            device=device,
-            precision=precision,
-        )
+        self.reader = self._said.reader(config.batch_bases, device, precision)
 
     def score(self, sites: Sequence[Site]) -> list[Scored]:
         """What becomes of each record, in their order.
@@ -260,17 +251,14 @@ def _brief(text: str) -> str:
 
 
 class _Said(ABC):
-    """Which windows of a pair a kind of model is asked for, what is read of them, and how that becomes scores."""
+    """Which windows of a pair a kind of model is asked for, and how what is read of them becomes scores."""
 
     fields: Sequence[Field]
     window: int
-    blocks: Sequence[int] = ()
-    n_class_tokens: int
-    with_log_p = False
 
     @abstractmethod
-    def read(self, hidden: Tensor, rings: NDArray[np.int64], own: Sequence[tuple[int, int]]) -> Tensor:
-        """Features of whole windows, shape (B, F)."""
+    def reader(self, batch_bases: int, device: torch.device, precision: Precision) -> WindowReader:
+        """What computes the windows."""
 
     @abstractmethod
     def windows(self, pair: Pair) -> Iterator[Codes]:
@@ -285,11 +273,25 @@ class _TeacherSaid(_Said):
     def __init__(self, model: Model, config: ScoreConfig) -> None:
         self.scores = config.scores
         self.fields = [field for score in SCORES if score in config.scores for field in _FIELDS[score]]
-        self.window, self.n_class_tokens = model.config.window, model.config.n_class_tokens
-        self.with_log_p = "influence" in config.scores
+        self.window = model.config.window
+        self._model = model
 
-    def read(self, hidden: Tensor, rings: NDArray[np.int64], own: Sequence[tuple[int, int]]) -> Tensor:
-        return pool_features(hidden, rings, own, pools=("mean",), n_class_tokens=self.n_class_tokens)
+    def reader(self, batch_bases: int, device: torch.device, precision: Precision) -> WindowReader:
+        n_class_tokens = self._model.config.n_class_tokens
+
+        def read(hidden: Tensor, rings: NDArray[np.int64], own: Sequence[tuple[int, int]]) -> Tensor:
+            return pool_features(hidden, rings, own, pools=("mean",), n_class_tokens=n_class_tokens)
+
+        return WindowReader(
+            self._model.network,
+            read,
+            blocks=(),
+            batch_bases=batch_bases,
+            n_class_tokens=n_class_tokens,
+            with_log_p="influence" in self.scores,
+            device=device,
+            precision=precision,
+        )
 
     def windows(self, pair: Pair) -> Iterator[Codes]:
         if "llr" in self.scores:
@@ -317,10 +319,10 @@ class _TeacherSaid(_Said):
 
 
 class _TaskSaid(_Said):
-    def __init__(self, task: TaskModel, device: torch.device) -> None:
-        settings = task.settings
-        self.settings, self._head = settings, task.head.to(device)
-        self.window, self.n_class_tokens, self.blocks = settings.window, settings.n_class_tokens, settings.blocks
+    def __init__(self, task: TaskModel) -> None:
+        self._task = task
+        self.settings = settings = task.settings
+        self.window = settings.window
         if settings.objective == "regression":
             self.fields = [Field("delta", "Prediction for ALT minus that for REF, both strands averaged")]
         else:
@@ -330,10 +332,8 @@ class _TaskSaid(_Said):
                 for name, what in (("dp", "Probability"), ("dlogit", "Log-odds"))
             ]
 
-    def read(self, hidden: Tensor, rings: NDArray[np.int64], own: Sequence[tuple[int, int]]) -> Tensor:
-        settings = self.settings
-        features = pool_features(hidden, rings, own, pools=settings.pools, n_class_tokens=settings.n_class_tokens)
-        return log_scores(self._head(features), settings.objective)
+    def reader(self, batch_bases: int, device: torch.device, precision: Precision) -> WindowReader:
+        return task_reader(self._task, batch_bases=batch_bases, device=device, precision=precision)
 
     def windows(self, pair: Pair) -> Iterator[Codes]:
         yield from (pair.ref.codes, pair.alt.codes)

@@ -11,7 +11,21 @@ import typer
 
 from findna import __version__
 from findna.errors import ConfigError, FindnaError, FindnaWarning
-from findna_cli import benchmark, classify, data, doctor, embed, finetune, merge, model, pretrain, score, task, view
+from findna_cli import (
+    benchmark,
+    classify,
+    data,
+    doctor,
+    embed,
+    finetune,
+    merge,
+    model,
+    mutagenesis,
+    pretrain,
+    score,
+    task,
+    view,
+)
 from findna_cli.console import say, show, visible
 
 app = typer.Typer(
@@ -25,6 +39,7 @@ app = typer.Typer(
 app.command(name="embed")(embed.embed)
 app.command(name="classify")(classify.classify)
 app.command(name="score")(score.score)
+app.command(name="mutagenesis")(mutagenesis.mutagenesis)
 app.command(name="pretrain")(pretrain.pretrain)
 app.command(name="finetune")(finetune.finetune)
 app.add_typer(benchmark.app, name="benchmark")

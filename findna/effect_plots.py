@@ -1,0 +1,103 @@
+"""Figures of mutagenesis: a heat map and a sequence logo of effects, and a map of dependencies."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.errors import ConfigError, MissingExtraError
+from findna.io.files import replacing
+from findna.sequence import ALPHABET, Codes, N, decode
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = (".png", ".svg", ".pdf")
+
+_BASES = ALPHABET[:N]
+_INCHES_PER_BASE = 0.12
+_TICKS = 10
+
+
+def check_plot(path: Path) -> None:
+    """Raise unless a figure of that name can be drawn, before the work that it shows.
+
+    Raises:
+        ConfigError: The ending is not of `FORMATS`.
+        MissingExtraError: logomaker or matplotlib is not installed.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"{path}: a figure is one of {', '.join(FORMATS)}")
+    _packages()
+
+
+def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, value: str, title: str, first: int) -> None:
+    """Draw the heat map of effects, and above it a logo: each base as high as its changes lower the prediction.
+
+    Args:
+        codes: The sequence, shape (L,).
+        effects: Shape (L, 4).
+        path: A name that `check_plot` takes.
+        value: What an effect is.
+        title: Above the figure.
+        first: Number of the first position on the axis.
+    """
+    logomaker, figure_of = _packages()
+    import pandas
+
+    n_bases = len(codes)
+    figure: Figure = figure_of(figsize=(min(60.0, max(6.0, _INCHES_PER_BASE * n_bases)), 4.2), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.3, 1))
+    heights = np.zeros((n_bases, N))
+    known = np.flatnonzero(codes < N)
+    heights[known, codes[known]] = -effects[known].sum(axis=1) / (N - 1)  # the reference itself adds 0
+    logomaker.Logo(pandas.DataFrame(heights, columns=list(_BASES)), ax=above, color_scheme="classic")
+    above.set(ylabel="mean loss", title=title)
+    above.axhline(0, color="#999999", linewidth=0.6)
+    limit = float(np.nanmax(np.abs(effects))) or 1.0
+    image = below.imshow(effects.T, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    below.plot(known, codes[known], "s", color="#222222", markersize=1.5, linestyle="none")
+    below.set(yticks=range(N), yticklabels=list(_BASES), xlabel="position")
+    step = max(1, round(n_bases / _TICKS / 5) * 5)
+    below.set_xticks(range(0, n_bases, step), [f"{first + place:,}" for place in range(0, n_bases, step)])
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.colorbar(image, ax=below, label=_wrapped(value), pad=0.01)
+    _save(figure, path)
+
+
+def plot_pairs(codes: Codes, pairs: NDArray[np.float32], path: Path, *, title: str) -> None:
+    """Draw the dependencies of positions, shape (L, L): row i is changed, column j is predicted."""
+    _, figure_of = _packages()
+    size = min(14.0, max(5.0, 0.06 * len(codes)))
+    figure: Figure = figure_of(figsize=(size * 1.15, size), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(
+        pairs, cmap="magma_r", vmin=0, vmax=float(np.nanpercentile(pairs, 99.5)), interpolation="nearest"
+    )
+    axes.set(xlabel="predicted position", ylabel="changed position", title=title)
+    if len(codes) <= 60:
+        axes.set_xticks(range(len(codes)), list(decode(codes)), fontsize=6)
+        axes.set_yticks(range(len(codes)), list(decode(codes)), fontsize=6)
+    figure.colorbar(image, ax=axes, label="largest change of log-odds", shrink=0.8)
+    _save(figure, path)
+
+
+def _packages() -> tuple[Any, Any]:
+    """logomaker, and matplotlib's Figure."""
+    try:
+        import logomaker
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("logomaker and matplotlib", extra="plot", purpose="a figure") from error
+    return logomaker, Figure
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    with replacing(path) as temp:
+        figure.savefig(temp, format=path.suffix.removeprefix(".").lower(), dpi=150)
+
+
+def _wrapped(text: str) -> str:
+    return text.replace(" minus ", "\nminus ").replace(", masked", ",\nmasked")

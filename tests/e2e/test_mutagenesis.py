@@ -1,0 +1,62 @@
+"""`findna mutagenesis`: HDF5, TSV and figures."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from command import call, left_behind
+
+Write = Callable[..., Path]
+
+
+def test_regions_become_an_array_and_a_table_with_the_same_effects(
+    write: Write, bases: dict[str, str], genome: Path, model: Path
+) -> None:
+    bed = write("in.bed", "chr1\t500\t512\tx\t0\t+\nchr2\t30\t37\ty\t0\t-\n")
+    flags = ("-g", genome, "-m", model, "--precision", "fp32", "--threads", 1)
+    assert call("mutagenesis", bed, *flags, "-o", "out.h5", "--pairs").code == 0
+    assert call("mutagenesis", bed, *flags, "-o", "out.tsv").code == 0
+    with h5py.File("out.h5") as file:
+        effects, pairs = file["effects"][()], file["pairs"][()]
+        assert file.attrs["findna_schema"] == "findna-mutagenesis/1"
+        assert file["sequence"].asstr()[0] == bases["chr1"][500:512].upper()
+    assert (effects.shape, pairs.shape) == ((2, 12, 4), (2, 12, 12))
+    assert np.isnan(effects[1, 7:]).all()
+    assert not np.isnan(effects[0]).any()
+    lines = [line.split("\t") for line in Path("out.tsv").read_text().splitlines()[2:]]
+    assert len(lines) == 3 * (12 + 7)
+    for name, _, _, position, ref, alt, effect in lines:
+        row = ["chr1:500-512(+)", "chr2:30-37(-)"].index(name)
+        assert float(effect) == pytest.approx(effects[row, int(position) - 1, "ACGT".index(alt)], rel=1e-4, abs=1e-6)
+        assert effects[row, int(position) - 1, "ACGT".index(ref)] == 0
+    assert [line[2] for line in lines[-3:]] == [
+        "31"
+    ] * 3  # on the genome, 1-based
+    assert [line[2] for line in lines[:3]] == ["501"] * 3
+    assert "exists already" in call("mutagenesis", bed, *flags, "-o", "out.h5").err
+    assert left_behind() == ["out.h5", "out.tsv"]
+
+
+def test_a_figure_is_drawn(write: Write, model: Path) -> None:
+    pytest.importorskip("logomaker")
+    fasta = write("in.fa", ">a\nACGTACGTNACGTTAG\n")
+    assert call("mutagenesis", fasta, "-m", model, "-o", "out.h5", "--plot", "out.png", "--pairs").code == 0
+    assert left_behind() == ["out.h5", "out.pairs.png", "out.png"]
+    assert Path("out.png").read_bytes()[:4] == b"\x89PNG"
+
+
+COMMANDS = {
+    ("-o", "x.npy"): "the output is .h5 or .tsv",
+    ("--plot", "x.jpg"): "a figure is one of .png, .svg, .pdf",
+    ("--label", "a"): "no task is given",
+    ("-o", "x.tsv", "--pairs"): "dependencies are written as HDF5",
+}
+
+
+@pytest.mark.parametrize("flags", COMMANDS, ids=" ".join)
+def test_a_wrong_flag_is_a_mistake_of_the_command_line(flags: tuple[str, ...], write: Write, model: Path) -> None:
+    result = call("mutagenesis", write("in.fa", ">a\nACGT\n"), "-m", model, *flags)
+    assert (result.code, COMMANDS[flags] in result.err) == (2, True), result.err
+    assert left_behind("x") == []
