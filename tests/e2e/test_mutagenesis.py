@@ -31,9 +31,7 @@ def test_regions_become_an_array_and_a_table_with_the_same_effects(
         row = ["chr1:500-512(+)", "chr2:30-37(-)"].index(name)
         assert float(effect) == pytest.approx(effects[row, int(position) - 1, "ACGT".index(alt)], rel=1e-4, abs=1e-6)
         assert effects[row, int(position) - 1, "ACGT".index(ref)] == 0
-    assert [line[2] for line in lines[-3:]] == [
-        "31"
-    ] * 3  # on the genome, 1-based
+    assert [line[2] for line in lines[-3:]] == ["31"] * 3  # on the genome, 1-based
     assert [line[2] for line in lines[:3]] == ["501"] * 3
     assert "exists already" in call("mutagenesis", bed, *flags, "-o", "out.h5").err
     assert left_behind() == ["out.h5", "out.tsv"]
