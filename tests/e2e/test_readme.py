@@ -45,7 +45,7 @@ def test_the_commands_of_the_readme_run_and_its_examples_read_what_they_wrote(
         assert done.code == 0, done.err
     names: dict[str, object] = {}
     examples = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         exec(example, names)
     n_regions = len((ROOT / "docs/demo/regions.bed").read_text().splitlines())

@@ -20,7 +20,7 @@ PENDING = {
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 CODE = re.compile(r"```.+?```|^(?:    [^\n]*\n)+|<!--.+?-->", re.DOTALL | re.MULTILINE)
 GENERATED = re.compile(r"<!-- (\w+) -->.+?<!-- /\1 -->", re.DOTALL)
-SENTENCE_END = re.compile(r"(?<=[.?!])[)*\"”]*\s+(?=[^a-z])")
+SENTENCE_END = re.compile(r"(?<!e\.g\.)(?<!i\.e\.)(?<=[.?!])[)*\"”]*\s+")
 
 
 def prose(text: str) -> Iterator[str]:
