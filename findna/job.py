@@ -35,6 +35,7 @@ from findna.io.options import InputOptions
 from findna.io.records import TooManyN, read_records
 from findna.io.rows import Kind
 from findna.io.tables import TsvStream
+from findna.limits import MAX_PROCESSES
 from findna.models.store import DEFAULT, load_model
 from findna.models.task import load_task
 from findna.nn.device import Precision, pick_batch_bases, pick_device, pick_precision
@@ -114,6 +115,8 @@ class Job(ABC):
         if self.read_once and (self.shard or len(self.devices) > 1):
             flag = "--shard" if self.shard else "more than one process"
             problems.append(f"{'stdin' if STDIN in self.inputs else self.read_once[0]} does not go with {flag}: a file")
+        if max(self.workers, self.gpus) > MAX_PROCESSES:
+            problems.append(f"{max(self.workers, self.gpus):,} processes are more than {MAX_PROCESSES:,}")
         if self.workers > 1 and self.gpus:
             problems.append("--workers is for the CPU, --gpus has a process for each GPU: give one of them")
         elif self.workers > 1 and self.device not in ("auto", "cpu"):

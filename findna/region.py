@@ -54,6 +54,7 @@ class Region(NamedTuple):
 
 _BRACED = re.compile(r"\{(?P<chrom>[^{}]+)\}(?P<positions>.*)")
 _POSITIONS = re.compile(r":(?P<start>[0-9][0-9,]*)?(?:-(?P<end>[0-9][0-9,]*)?)?")
+_MOST_DIGITS = 18
 _MITOCHONDRIA = ("chrM", "MT", "M", "chrMT")
 
 
@@ -94,14 +95,25 @@ def parse_region(text: str, contigs: Mapping[str, int], *, where: str = "the gen
     match = _POSITIONS.fullmatch(positions)
     if match is None or not any(match.groups()):
         raise RegionError("positions must look like 1,001-2,000", path=text)
-    first = int((match["start"] or "1").replace(",", ""))
-    last = int(match["end"].replace(",", "")) if match["end"] else contigs[chrom]
+    first = _position(match["start"], text) if match["start"] else 1
+    last = _position(match["end"], text) if match["end"] else contigs[chrom]
     if first < 1:
         raise RegionError("positions of a region string count from 1", path=text)
     if first > last:
         end = f"its end {last:,}" if match["end"] else f"the end of {chrom} ({last:,} bases)"
         raise RegionError(f"start {first:,} is past {end}", path=text)
     return Region(chrom, first - 1, last)
+
+
+def _position(digits: str, text: str) -> int:
+    bare = digits.replace(",", "")
+    if len(bare) > _MOST_DIGITS:
+        raise RegionError(f"position {bare[:_MOST_DIGITS]}... is too large", path=_short(text))
+    return int(bare)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _split_positions(text: str) -> tuple[str, str]:

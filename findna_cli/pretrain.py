@@ -9,6 +9,7 @@ import typer
 
 from findna.config import PRESETS, SHIFT_LAYOUTS, PretrainConfig
 from findna.errors import ConfigError
+from findna.limits import MAX_PROCESSES
 from findna_cli.options import (
     CheckpointEvery,
     Deterministic,
@@ -265,6 +266,8 @@ def count_processes(gpus: int | None, processes: int | None, *, device: str) -> 
     """
     import torch
 
+    if max(gpus or 1, processes or 1) > MAX_PROCESSES:
+        raise ConfigError(f"{max(gpus or 1, processes or 1):,} processes are more than {MAX_PROCESSES:,}")
     if gpus and processes:
         raise ConfigError("give --gpus or --processes, not both")
     if (gpus and device not in ("auto", "cuda")) or (processes and device not in ("auto", "cpu")):

@@ -100,7 +100,9 @@ def read_table(path: str, sequence_column: str = "", label_column: str | None = 
     with ByteStream(path, error=TableError) as stream:
         lines = (raw.decode(errors="backslashreplace") for raw in stream.lines())
         numbered = _rows(stream, lines)
-        line, header = next(numbered)
+        line, header = next(numbered, (1, []))
+        if not header:
+            stream.fail("no header: every cell is empty")
         columns = [name.strip() for name in header]
         sequence, label = _find_columns(stream, columns, line, sequence_column, label_column)
         id_column = _find(columns, ID_COLUMNS)

@@ -52,7 +52,8 @@ def parse_fai(text: str) -> Faidx | None:
         if not is_row or max(map(len, numbers)) > _MOST_DIGITS:
             return None
         contig = Contig(*map(int, numbers))
-        if name in index or contig.line_width < contig.line_bases or (contig.length and not contig.line_bases):
+        is_line = 0 <= contig.line_width - contig.line_bases <= _MOST_READ and (contig.line_bases or not contig.length)
+        if name in index or not is_line:
             return None
         index[name] = contig
     return index or None
@@ -81,7 +82,7 @@ def is_index_of(index: Faidx, file: RandomAccess) -> bool:
         if position and not header.startswith((b"\n", b"\r\n")):
             return False
         position = contig.byte(contig.length - 1) + 1 if contig.length else contig.offset
-        if not _lines_fit(contig, file):
+        if position > file.size or not _lines_fit(contig, file):
             return False
     rest = file.size - position
     return 0 <= rest < _MOST_HEADER and not file.read_at(position, rest).strip()
@@ -117,14 +118,53 @@ def build_fai(chunks: Iterable[bytes], *, path: str) -> Faidx:
     return builder.finish()
 
 
+class _Part(NamedTuple):
+    """What is known of a line of which only a beginning was read."""
+
+    n_bases: int = 0
+    n_bytes: int = 0
+    has_blank: bool = False
+    """White space at its end so far, such as the line end."""
+
+
 class _Builder:
     def __init__(self, path: str) -> None:
         self._path, self._index = path, Faidx()
         self._offset = self._n_lines = 0
         self._name: str | None = None
         self._start, self._length, self._bases, self._width, self._is_over = 0, 0, 0, 0, False
+        self._part: _Part | None = None
 
     def add(self, block: bytes) -> None:
+        """Take in whole lines, or a piece of a line that is too long to be held whole."""
+        if self._part or (b"\n" not in block and not block.startswith(b">")):
+            piece, newline, block = block.partition(b"\n")
+            self._add_piece(piece + newline)
+            if newline:
+                self._end_part(has_newline=True)
+        if block:
+            self._add_lines(block)
+
+    def _add_piece(self, piece: bytes) -> None:
+        """Count a piece of a line of bases; only the counts are kept."""
+        part = self._part or _Part()
+        n_bases, n_span = len(piece.translate(None, WHITE)), len(piece.rstrip(WHITE))
+        if n_bases < n_span or (n_bases and part.has_blank):
+            reason = "white space before or between bases; rewrap it, for instance with seqtk seq -l 60"
+            raise GenomeError(reason, path=self._path, line=self._n_lines + 1, record=self._name or "")
+        self._part = _Part(part.n_bases + n_bases, part.n_bytes + len(piece), n_span < len(piece))
+
+    def _end_part(self, *, has_newline: bool) -> None:
+        if self._part is None:
+            return
+        (n_bases, n_bytes, _), self._part = self._part, None
+        self._count(np.array([n_bases]), np.array([n_bytes]), np.array([has_newline]), first=0)
+        self._offset += n_bytes
+        self._n_lines += 1
+
+    def _add_lines(self, block: bytes) -> None:
+        if len(block) > _MOST_HEADER and b"\n" not in block:
+            raise GenomeError("a header of more than 1 MiB", path=self._path, line=self._n_lines + 1)
         text = np.frombuffer(block, dtype=np.uint8)
         ends = np.flatnonzero(text == ord("\n")) + 1
         if not len(ends) or ends[-1] != len(text):
@@ -143,6 +183,7 @@ class _Builder:
         self._n_lines += len(starts)
 
     def finish(self) -> Faidx:
+        self._end_part(has_newline=False)
         self._close()
         if not self._index:
             raise GenomeError("the file is empty", path=self._path)
@@ -172,6 +213,10 @@ class _Builder:
         part = text[starts[0] : ends[-1]].tobytes()
         if any(blank in part for blank in _BLANKS):
             bases = self._bases_before_blanks(part, starts - starts[0], first=first)
+        self._count(bases, widths, has_newline, first=first)
+
+    def _count(self, bases: _Places, widths: _Places, has_newline: NDArray[np.bool_], *, first: int) -> None:
+        """Take in lines of one contig: their bases, their bytes, and whether they end."""
         if self._name is None:
             if bases.any():
                 line = self._n_lines + first + int(np.argmax(bases > 0)) + 1
@@ -206,6 +251,7 @@ class _Builder:
 
 
 def _whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield blocks of whole lines, and a line of more than 1 MiB in pieces."""
     pieces: list[bytes] = []
     for chunk in chunks:
         cut = chunk.rfind(b"\n") + 1
@@ -213,5 +259,8 @@ def _whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
             yield b"".join([*pieces, chunk[:cut]])
             pieces = []
         pieces.append(chunk[cut:])
+        if sum(map(len, pieces)) > _MOST_HEADER:
+            yield b"".join(pieces)
+            pieces = []
     if last := b"".join(pieces):
         yield last

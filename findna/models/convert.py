@@ -1,6 +1,7 @@
 """Checkpoints of the published code become model folders; nothing else reads a pickle."""
 
 import math
+import os
 import pickle
 import re
 import struct
@@ -8,14 +9,15 @@ import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch import Tensor
 
 from findna.config import ModelConfig
 from findna.errors import ConfigError, ModelError
-from findna.io.files import sha256
-from findna.models.store import save_model
+from findna.io.files import open_regular, sha256
+from findna.models.store import PICKLES, save_model
 from findna.nn.chordmixer import ChordMixer
 from findna.sequence import ALPHABET
 
@@ -90,9 +92,11 @@ def read_checkpoint(path: Path, network: NetworkName = "teacher") -> tuple[dict[
     Raises:
         ModelError: As `convert`.
     """
+    _refuse_what_is_none(path)
     try:
-        with warnings.catch_warnings(action="ignore"):  # of what it is about to refuse
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        # Of a path, torch would take a name on .safetensors for what it says.
+        with open_regular(path) as file, warnings.catch_warnings(action="ignore"):  # of what it is about to refuse
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"checkpoint {path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
     except _UNREADABLE as error:
@@ -103,6 +107,8 @@ def read_checkpoint(path: Path, network: NetworkName = "teacher") -> tuple[dict[
     found = _state_dict(content, path, network)
     config = _size({key: tuple(value.shape) for key, value in found.items()}, path)
     names = {key: _our_name(key, config.n_blocks) for key in found}
+    if config.n_parameters > path.stat().st_size:  # a tensor's shape may be larger than what is stored of it
+        raise ModelError(f"checkpoint {path}: {config.n_parameters:,} parameters are more than the bytes of the file")
     expected = {key: tuple(value.shape) for key, value in ChordMixer(config).state_dict().items()}
     ours: dict[str, Tensor] = {}
     unexpected = []
@@ -121,6 +127,30 @@ def read_checkpoint(path: Path, network: NetworkName = "teacher") -> tuple[dict[
     if damaged := [key for key, value in ours.items() if not value.isfinite().all()]:
         raise ModelError(f"checkpoint {path}: NaN or Inf in {_some(damaged)}")
     return ours, config
+
+
+def _refuse_what_is_none(path: Path) -> None:
+    """Refuse, before torch reads it, a file that is not a checkpoint or that unpacks to more than its size.
+
+    Raises:
+        ModelError: It cannot be read, is not a regular file, or is no archive or pickle as torch writes them.
+    """
+    try:
+        with open_regular(path) as file:
+            head = file.read(16)
+            is_archive = head.startswith(PICKLES[0])
+            n_packed = os.fstat(file.fileno()).st_size
+            n_bytes = sum(entry.file_size for entry in ZipFile(file).infolist()) if is_archive else 0
+    except OSError as error:
+        raise ModelError(f"checkpoint {path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+    except (BadZipFile, ValueError, NotImplementedError, struct.error, RuntimeError) as error:
+        raise ModelError(f"checkpoint {path}: truncated or damaged: {error}") from error
+    if not head.startswith(PICKLES):
+        is_ours = path.suffix == ".safetensors" or head[8:9] == b"{"
+        hint = "a safetensors file needs no conversion: name the model folder that holds it" if is_ours else ""
+        raise ModelError(f"checkpoint {path}: not a checkpoint of torch.save{'; ' if hint else ''}{hint}")
+    if n_bytes > n_packed:  # torch stores tensors as they are
+        raise ModelError(f"checkpoint {path}: would unpack to {n_bytes:,} bytes; torch.save does not compress")
 
 
 def _state_dict(content: Any, path: Path, network: NetworkName) -> dict[str, Tensor]:

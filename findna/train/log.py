@@ -4,13 +4,14 @@ import contextlib
 import csv
 import io
 import math
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from findna.errors import TableError
-from findna.io.files import write_atomic
+from findna.io.files import raise_output_error, write_atomic
 
 COLUMNS = [
     "step",
@@ -40,6 +41,7 @@ class Log:
     """Append rows to `log.csv`; rows after `step`, from a run that went on past its checkpoint, are dropped."""
 
     def __init__(self, folder: Path, *, step: int, columns: Sequence[str] = COLUMNS) -> None:
+        self._folder = folder
         path = folder / "log.csv"
         kept = [row for row in read_log(path) if row["step"] <= step] if path.exists() else []
         head = io.StringIO()
@@ -50,28 +52,43 @@ class Log:
         self._file = path.open("a", newline="")
         self._writer = _writer(self._file, columns)
         self._flushed = -math.inf
-        self._board = _tensorboard(folder, step)
+        with self._saying():
+            self._board = _tensorboard(folder, step)
 
     def write(self, row: Mapping[str, float]) -> None:
-        """Add one report; columns that it lacks stay empty. The file has it within a second of steps."""
-        self._writer.writerow(_cells(row))
+        """Add one report; columns that it lacks stay empty. The files have it within a second of steps.
+
+        Raises:
+            OutputError: A file cannot be written.
+        """
+        with self._saying():
+            self._writer.writerow(_cells(row))
+            if self._board is not None:
+                self._board.write(int(row["step"]), {name: value for name, value in row.items() if name != "step"})
         if time.monotonic() - self._flushed >= 1:
             self.flush()
-        if self._board is not None:
-            for name, value in row.items():
-                if name != "step":
-                    self._board.add_scalar(name, value, int(row["step"]))
 
     def flush(self) -> None:
-        """Let the file have every row so far."""
-        self._file.flush()
+        """Let the files have every row so far; see `write`."""
+        with self._saying():
+            self._file.flush()
+            if self._board is not None:
+                self._board.flush()
         self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Close the files."""
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
+        """Close the files; see `write`."""
+        with self._saying(), contextlib.ExitStack() as stack:
+            if self._board is not None:
+                stack.callback(self._board.close)
+            self._file.close()
+
+    @contextlib.contextmanager
+    def _saying(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise_output_error(error, self._folder)
 
 
 def _writer(file: TextIO, columns: Sequence[str]) -> "csv.DictWriter[str]":
@@ -82,11 +99,48 @@ def _cells(row: Mapping[str, float]) -> dict[str, Any]:
     return {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items() if v == v}
 
 
-def _tensorboard(folder: Path, step: int) -> Any:
-    with contextlib.suppress(ImportError):
-        from torch.utils.tensorboard import SummaryWriter
+class Board:
+    """A file of events for TensorBoard; what it shows of this folder from a step on is replaced.
 
-        return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+    TensorBoard's own writer has a thread, which prints a traceback when the disk is full. This one has none.
+
+    Raises:
+        ImportError: TensorBoard is not installed.
+        OSError: The file cannot be made.
+    """
+
+    def __init__(self, folder: Path, *, purge_step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(exist_ok=True)
+        self._event, self._summary = Event, Summary
+        path = folder / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"
+        self._file = RecordWriter(path.open("wb", buffering=0))
+        self._put(file_version="brain.Event:2")
+        self._put(step=purge_step, session_log=SessionLog(status=SessionLog.START))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Add the values of a step."""
+        scalars = [self._summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._put(step=step, summary=self._summary(value=scalars))
+
+    def flush(self) -> None:
+        """Let the file have every value so far."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _put(self, **content: Any) -> None:
+        self._file.write(self._event(wall_time=time.time(), **content).SerializeToString())
+
+
+def _tensorboard(folder: Path, step: int) -> Board | None:
+    with contextlib.suppress(ImportError):
+        return Board(folder / "tensorboard", purge_step=step + 1)
     return None
 
 

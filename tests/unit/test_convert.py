@@ -1,5 +1,6 @@
 """Published checkpoints: names, sizes, channel order, and what is refused."""
 
+import os
 import pickle
 
 import numpy as np
@@ -194,3 +195,52 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
         convert(tmp_path / "none.pt", tmp_path / "out", name="x")
     with pytest.raises(ModelError, match="cannot be read: is a directory"):
         convert(tmp_path, tmp_path / "out", name="x")
+
+
+def hostile_files() -> dict[str, bytes]:
+    """What is no checkpoint, by what it is."""
+    import io
+    import zipfile
+
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10_000_000))
+    header = b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'
+    return {
+        "empty": b"",
+        "noise": bytes(range(256)),
+        "text": b"hello\n",
+        "safetensors": len(header).to_bytes(8, "little") + header + bytes(36),
+        "a header of 2^63": b"\xff" * 8 + header,
+        "a header nested": (10_001).to_bytes(8, "little") + b"{" + b"[" * 10_000,
+        "a bomb": bomb.getvalue(),
+        "a truncated archive": bomb.getvalue()[:300],
+        "an archive's magic": b"PK\x03\x04",
+        "a pickle's magic": b"\x80",
+        "a pickle of a number": b"\x80\x02K\x01.",
+        "a pickle that runs code": b"\x80\x02cos\nmkdir\nX\x06\x00\x00\x00sprung\x85R.",
+        "a pickle of any memory": b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",
+    }
+
+
+@pytest.mark.parametrize("what", hostile_files())
+def test_a_hostile_file_is_one_line_of_a_model_error(tmp_path, what):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(hostile_files()[what])
+    with pytest.raises(ModelError, match=r"^checkpoint ") as error:
+        convert(path, tmp_path / "out", name="x")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.pt")
+    with pytest.raises(ModelError, match="cannot be read: not a regular file"):
+        convert(tmp_path / "x.pt", tmp_path / "out", name="x")
+
+
+def test_a_tensor_may_not_be_larger_than_what_is_stored_of_it(tmp_path):
+    name = "encoder.SwanDNA_blocks.0.SwanDNA_blocks.9.mix.fc1.weight"
+    torch.save({name: torch.zeros(1).expand(8000, 300)}, tmp_path / "x.pt")
+    with pytest.raises(ModelError, match="parameters are more than the bytes of the file"):
+        convert(tmp_path / "x.pt", tmp_path / "out", name="x")

@@ -10,6 +10,7 @@ import pytest
 
 from findna.errors import GenomeError, RegionError
 from findna.io.bgzf import BgzfFile
+from findna.io.faidx import build_fai
 from findna.io.genome import Genome
 from findna.io.indexed import IndexedFasta
 from findna.region import Region
@@ -311,7 +312,7 @@ def test_a_twobit_genome_is_read(write: Write) -> None:
 
 @pytest.mark.parametrize("data", [twobit()[:-1], twobit(99), twobit()[:30], twobit()[:5], b"\x43\x27\x41\x1a"])
 def test_a_cut_twobit_genome_is_refused(write: Write, data: bytes) -> None:
-    with pytest.raises(GenomeError, match=r"the file is cut|no whole \.2bit file"):
+    with pytest.raises(GenomeError, match=r"not a valid \.2bit file: (the file is truncated|.* do not fit)"):
         Genome(write("g.2bit", data))
 
 
@@ -371,3 +372,31 @@ def test_a_users_index_is_never_replaced(write: Write, how: str, own_cache: Path
             assert fetched(genome, "c", 4, 8) == "ACGT"
             assert own_cache in genome.htslib_fasta().parents
     assert {index: index.read_bytes() for index in mine} == mine
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "", " \n"])
+@pytest.mark.parametrize("others", ["", ">b\nACG\nACG\nA\n"])
+def test_one_line_of_any_length_is_counted_in_pieces(end: str, others: str) -> None:
+    if others and not end:
+        end = "\n"
+    text = f">a one line\n{'ACGT' * 700_000}{end}{others}".encode()
+    pieces = [text[i : i + 100_001] for i in range(0, len(text), 100_001)]
+    index = build_fai(pieces, path="g.fa")
+    assert index["a"] == (2_800_000, 12, 2_800_000, 2_800_000 + max(1, len(end)))
+    assert not others or index["b"] == (7, 12 + 2_800_000 + len(end) + 3, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (">a\n" + "ACGT" * 400_000 + " A\n", "line 2, record a: white space before or between bases"),
+        (">a\nACGT\n" + "ACGT" * 400_000, "line 3, record a: lines of different lengths"),
+        ("ACGT" * 400_000, "line 1: text before the first '>' header"),
+        (">" + "a" * 1_600_000, "line 1: a header of more than 1 MiB"),
+    ],
+)
+def test_one_line_of_any_length_is_checked_like_any_other(text: str, message: str) -> None:
+    content = text.encode()
+    with pytest.raises(GenomeError) as error:
+        build_fai((content[i : i + 100_001] for i in range(0, len(content), 100_001)), path="g.fa")
+    assert message in str(error.value)

@@ -236,3 +236,9 @@ def test_too_few_sequences_cannot_be_split(write):
 def test_real_tables_are_read(shared):
     read = read_labelled([shared / "data" / "gue" / "tf" / "0" / "dev.csv.gz"])
     assert (len(read), read.classes, set(np.diff(read.corpus.offsets).tolist())) == (1000, ("0", "1"), {101})
+
+
+@pytest.mark.parametrize("text", [",,\n", ",,\n,,\n"])
+def test_a_table_of_empty_cells_has_no_header(write, text):
+    with pytest.raises(TableError, match="no header: every cell is empty"):
+        read_labelled([write("a.csv", text)])

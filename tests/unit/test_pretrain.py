@@ -1,11 +1,12 @@
 """A run: resumed bit for bit, budgeted, stopped by NaN and collapse, and learning what can be learned."""
 
+import contextlib
 import dataclasses
 import json
 import math
-import sys
+import os
 import time
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -415,17 +416,43 @@ def test_kept_rows_are_on_disk_before_a_resume_goes_on(tmp_path, monkeypatch):
     for step in (1, 2, 3):
         log.write({"step": step, "epoch": 0, "n_bases": 7})
     log.close()
-    boards = []
-
-    def board(*args, **kwargs):
-        boards.append(kwargs)
-        return SimpleNamespace(close=lambda: None)
-
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=board))
     log = Log(tmp_path, step=2)
     assert [row["step"] for row in read_log(tmp_path / "log.csv")] == [1, 2]  # were it killed here
-    assert boards == [{"purge_step": 3}]
     log.close()
+
+
+def test_tensorboard_reads_the_events_of_a_log(tmp_path):
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    log = Log(tmp_path, step=2)
+    log.write({"step": 3, "epoch": 0, "n_bases": 7, "loss": 0.5})
+    log.close()
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    version, start, event = EventFileLoader(str(path)).Load()
+    assert (version.file_version, start.step) == ("brain.Event:2", 3)
+    values = {value.tag: value.tensor.float_val[0] for value in event.summary.value}
+    assert (event.step, values) == (3, {"epoch": 0, "n_bases": 7, "loss": 0.5})
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("name", ["log.csv", "tensorboard"])
+def test_a_full_disk_under_a_log_is_one_error_and_no_traceback(tmp_path, name, capfd):
+    log = Log(tmp_path, step=0)
+    (path,) = (tmp_path / name).iterdir() if name == "tensorboard" else (tmp_path / name,)
+    full = os.open("/dev/full", os.O_WRONLY)
+    (descriptor,) = (int(fd.name) for fd in Path("/proc/self/fd").iterdir() if fd.exists() and fd.resolve() == path)
+    os.dup2(full, descriptor)
+    os.close(full)
+    with pytest.raises(OutputError, match="no space left"):
+        report_at_once(log)
+    with contextlib.suppress(OutputError):
+        log.close()
+    assert capfd.readouterr().err == ""
+
+
+def report_at_once(log):
+    log.write({"step": 1, "epoch": 0, "n_bases": 7})
+    log.flush()
 
 
 def test_a_log_is_flushed_once_a_second(tmp_path, monkeypatch):

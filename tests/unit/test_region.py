@@ -65,3 +65,10 @@ def test_a_resized_region_has_its_center_at_half_its_size() -> None:
     assert Region("c", 10, 20).resize(4)[1:3] == (13, 17)
     assert Region("c", 10, 20).resize(5, center=12)[1:3] == (10, 15)
     assert Region("c", 0, 2, blocks=((0, 1),)).resize(10)[1:] == (-4, 6, "", ".", -1, ())
+
+
+@pytest.mark.parametrize("text", ["chr1:1-" + "9" * 5000, "chr1:" + "9" * 5000, "chr1:" + "9" * 19 + "-5"])
+def test_a_position_of_too_many_digits_is_refused_in_one_short_line(text):
+    with pytest.raises(RegionError, match=r"position 9{18}\.\.\. is too large") as error:
+        parse_region(text, {"chr1": 100})
+    assert len(str(error.value)) < 200
