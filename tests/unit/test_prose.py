@@ -13,8 +13,6 @@ MAX_WORDS = 30
 PENDING = {
     "CHANGELOG.md",
     "docs/cli.md",
-    "docs/finetune.md",
-    "docs/model.md",
 }
 """Pages that are not rewritten yet."""
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
