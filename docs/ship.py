@@ -35,13 +35,14 @@ import pages
 from findna.config import ModelConfig
 from findna.data.recipe import output_paths
 from findna.io.files import write_atomic
+from findna.models.manifest import config_text
 from findna.models.store import DEFAULT, SHIPPED
 from findna.tasks.catalog import HEADS, read_task, task_names
 from findna.train.log import read_log
 
 DOCS = Path(__file__).resolve().parent
 FOLDER = DOCS / "models" / DEFAULT
-PROBE = ["--mode", "probe,random", "--seeds", "2", "--limit", "3000", "--limit-test", "1000"]
+PROBE = ["--pool", "mean", "--mode", "probe,random", "--seeds", "2", "--limit", "3000", "--limit-test", "1000"]
 GUE = ["--pool", "mean,sd", "--blocks", "5,10,15,20", "--strand", "bed", "--seeds", "3"]
 MOST_ROWS = 1000
 """Rows of the log that are kept, evenly, beside those with held-out figures."""
@@ -87,7 +88,7 @@ def weights(args: argparse.Namespace) -> None:
     if args.command:
         how = {"prepare": args.prepare, "command": args.command, "note": args.note, "sequence": args.sequence}
         write_atomic(FOLDER / "how.json", json.dumps(how, indent=2) + "\n")
-    write_atomic(shipped / "config.json", json.dumps(config | {"name": DEFAULT}, indent=2) + "\n")
+    write_atomic(shipped / "config.json", config_text(config | {"name": DEFAULT}))
     take_log(args.run, FOLDER)
     (FOLDER / "windows.json").unlink(missing_ok=True)
     if (manifest := output_paths(args.sources[0])[2]).is_file():

@@ -60,7 +60,8 @@ def embed(
     *,
     model: str | Path | Model = DEFAULT,
     strand: str = "bed",
-    pool: str = "mean",
+    pool: str = "",
+    raw: bool = False,
     layer: int = -1,
     blocks: str = "",
     window: int = 0,
@@ -79,7 +80,9 @@ def embed(
             N, U becomes T, case is ignored.
         model: A name or folder (see `load_model`), or a loaded model: load it once for repeated calls.
         strand: "bed" or "+": as given; "-": the reverse complement; "both": the mean of the two vectors.
-        pool: mean, sd, max, min (over bases) or several, as in mean,sd; or cls, the class tokens.
+        pool: mean, sd, max, min (over bases) or several, as in mean,sd; or cls, the class tokens. Without pool, layer
+            and blocks, the model's own read-out, standardised: (value - mean) / sd of its reference windows.
+        raw: Leave the values of the model's own read-out as they are; all others are raw always.
         layer: After how many layers to read; 0 is the stem, -1 the last.
         blocks: After how many blocks to read instead of `layer`, as in 5,10,15,20; several stand side by side.
         window: Longest piece of a sequence, in bases; 0 is the model's own.
@@ -98,7 +101,14 @@ def embed(
     dtype('float32')
     """
     config = EmbedConfig(
-        pool=pool, layer=layer, blocks=blocks, window=window, stride=stride, strand=strand, batch_bases=batch_bases
+        pool=pool,
+        raw=raw,
+        layer=layer,
+        blocks=blocks,
+        window=window,
+        stride=stride,
+        strand=strand,
+        batch_bases=batch_bases,
     )
     engine = _embedder(model, config, device=device, precision=precision)[0]
     width = len(feature_names(engine.config, engine.network.config))
@@ -117,7 +127,8 @@ def embed_regions(
     split: bool = False,
     max_n: float = 1.0,
     on_error: Literal["fail", "skip"] = "fail",
-    pool: str = "mean",
+    pool: str = "",
+    raw: bool = False,
     layer: int = -1,
     blocks: str = "",
     window: int = 0,
@@ -140,6 +151,7 @@ def embed_regions(
         max_n: Regions with a larger fraction of N are listed in `skipped`.
         on_error: "skip" lists a region that cannot be read in `skipped`; "fail" raises its error.
         pool: As for `embed`; so are the arguments that follow.
+        raw: As for `embed`.
         layer: As for `embed`.
         blocks: As for `embed`.
         window: As for `embed`.
@@ -157,7 +169,14 @@ def embed_regions(
         ConfigError: A setting is out of range.
     """
     config = EmbedConfig(
-        pool=pool, layer=layer, blocks=blocks, window=window, stride=stride, strand=strand, batch_bases=batch_bases
+        pool=pool,
+        raw=raw,
+        layer=layer,
+        blocks=blocks,
+        window=window,
+        stride=stride,
+        strand=strand,
+        batch_bases=batch_bases,
     )
     if on_error not in ("fail", "skip"):
         raise ConfigError(f"on_error must be fail or skip, not {on_error!r}")
@@ -180,7 +199,8 @@ def embed_file(
     genome: str | Path | None = None,
     model: str = DEFAULT,
     output_format: Format | None = None,
-    pool: str = "mean",
+    pool: str = "",
+    raw: bool = False,
     layer: int = -1,
     blocks: str = "",
     window: int = 0,
@@ -219,6 +239,7 @@ def embed_file(
         output_format: h5, tsv, parquet or npy; None infers it from the name of `out`.
         pool: As for `embed`; "tokens" adds every base's hidden state in a second file, and "cls" beside another pool
             the class tokens in obsm/X_cls.
+        raw: As for `embed`.
         layer: As for `embed`.
         blocks: As for `embed`.
         window: As for `embed`.
@@ -256,10 +277,11 @@ def embed_file(
         ModelError: The model is not found or damaged.
         ConfigError: A setting is out of range or contradicts another.
     """
-    pools = parse_pools(pool, also=("tokens",))
+    pools = parse_pools(pool, also=("tokens",)) if pool else ()
     in_vector = [name for name in pools if name not in ("cls", "tokens")]
     config = EmbedConfig(
-        pool=",".join(in_vector) or ("cls" if "cls" in pools else "mean"),
+        pool=",".join(in_vector) or ("cls" if "cls" in pools else "mean" if pools else ""),
+        raw=raw,
         with_cls="cls" in pools and bool(in_vector),
         with_tokens="tokens" in pools,
         layer=layer,
@@ -333,7 +355,7 @@ def hidden_states(
         ModelError: The model is not found or damaged.
         ConfigError: A setting is out of range.
     """
-    config = EmbedConfig(layer=layer, blocks=blocks, window=window, stride=stride, with_tokens=True)
+    config = EmbedConfig(pool="mean", layer=layer, blocks=blocks, window=window, stride=stride, with_tokens=True)
     engine, _ = _embedder(model, config, device=device, precision=precision)
     return engine.hidden_states(next(read_sequences([sequence])))
 
@@ -431,7 +453,7 @@ def _embedder(
     """The embedder, and what there is to know of it."""
     loaded, where = _model(model), pick_device(device)
     kind = pick_precision(precision, where)
-    embedder = Embedder(loaded.network, config, device=where, precision=kind)
+    embedder = Embedder(loaded.network, config, readout=loaded.readout, device=where, precision=kind)
     params = {**asdict(embedder.config), "device": where.type, "precision": kind.name}
     return embedder, {"model": {"name": loaded.name, "sha256": loaded.sha256}, "params": params}
 

@@ -394,6 +394,8 @@ def gpu_batch_size(preset: str, n_gpus: int) -> int:
 POOLS = ("mean", "cls", "max", "min", "sd")
 """What is made of the hidden states of a sequence; several are joined in the order in which they are named."""
 
+_POOL = "mean"
+
 
 def parse_pools(text: str, *, also: Sequence[str] = ()) -> tuple[str, ...]:
     """The pools of a comma list.
@@ -445,7 +447,9 @@ class EmbedConfig:
 
     Args:
         pool: What X holds: mean, max, min, sd (standard deviation), all over bases, or several of them end to end, as
-            in mean,sd; or cls, the K class tokens end to end.
+            in mean,sd; or cls, the K class tokens end to end. "" is the model's own read-out; with blocks or a layer
+            it is the mean.
+        raw: Whether values stay as they are; else those of the model's own read-out are standardised.
         with_cls: Whether the class tokens stand beside the vectors too, in obsm/X_cls.
         with_tokens: Whether every base's hidden state goes to a second file.
         layer: After how many layers to read; 0 is the stem, -1 the last.
@@ -460,7 +464,8 @@ class EmbedConfig:
         ConfigError: A setting is out of range or contradicts another.
     """
 
-    pool: str = "mean"
+    pool: str = ""
+    raw: bool = False
     with_cls: bool = False
     with_tokens: bool = False
     layer: int = -1
@@ -491,8 +496,8 @@ class EmbedConfig:
 
     @property
     def pools(self) -> tuple[str, ...]:
-        """What X holds, in order."""
-        return parse_pools(self.pool)
+        """What X holds, in order; the mean where nothing is named."""
+        return parse_pools(self.pool or _POOL)
 
     def depths(self, model: ModelConfig) -> tuple[int, ...]:
         """After how many blocks of a model to read; `layer` filled in."""
@@ -530,9 +535,9 @@ class FinetuneConfig:
 
     Args:
         pool: What the features are: mean, sd (standard deviation), max, min (of the bases), cls (the class tokens), or
-            several of them, as in mean,cls.
-        blocks: After how many blocks the hidden states are read, as in 5,10,15,20: several stand side by side; else
-            after all.
+            several of them, as in mean,cls; else, if frozen, the model's own read-out, and the mean otherwise.
+        blocks: After how many blocks the hidden states are read, as in 5,10,15,20: several stand side by side; else,
+            if frozen, the model's own read-out, and after all blocks otherwise.
         head: "linear", or "mlp" with one hidden layer.
         hidden: Width of the mlp's hidden layer.
         frozen: Train the head alone, on vectors that are embedded once.
@@ -557,7 +562,7 @@ class FinetuneConfig:
         ConfigError: A setting is out of range or contradicts another; all problems at once.
     """
 
-    pool: str = "mean"
+    pool: str = ""
     blocks: str = ""
     head: Literal["linear", "mlp"] = "linear"
     hidden: int = 128
@@ -597,8 +602,8 @@ class FinetuneConfig:
 
     @property
     def pools(self) -> tuple[str, ...]:
-        """The pools that are joined, in order."""
-        return parse_pools(self.pool)
+        """The pools that are joined, in order; the mean where nothing is named."""
+        return parse_pools(self.pool or _POOL)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -607,18 +612,34 @@ class FinetuneConfig:
 
 
 _GENOMIC_BENCHMARKS = FinetuneConfig(
-    batch_size=1024, learning_rate=0.01, weight_decay=0.1, epochs=50, warmup=0.3, warmup_steps=0, patience=0
+    pool="mean",
+    batch_size=1024,
+    learning_rate=0.01,
+    weight_decay=0.1,
+    epochs=50,
+    warmup=0.3,
+    warmup_steps=0,
+    patience=0,
 )
 """Section 4.3 of the paper; tables 1 (with --frozen) and 2."""
 _EMP = FinetuneConfig(
-    batch_size=32, learning_rate=5e-4, epochs=20, warmup=0.3, warmup_steps=0, mixer_dropout=0.1, patience=0
+    pool="mean", batch_size=32, learning_rate=5e-4, epochs=20, warmup=0.3, warmup_steps=0, mixer_dropout=0.1, patience=0
 )
 """Section 4.4; table 3, MCC. Weight decay is not stated."""
 _COVID = FinetuneConfig(
-    batch_size=256, learning_rate=1e-3, epochs=100, warmup=0.3, warmup_steps=0, mixer_dropout=0.1, patience=0
+    pool="mean",
+    batch_size=256,
+    learning_rate=1e-3,
+    epochs=100,
+    warmup=0.3,
+    warmup_steps=0,
+    mixer_dropout=0.1,
+    patience=0,
 )
 """Section 4.4; table 3, F1. Weight decay is not stated."""
-_MTCDNA = FinetuneConfig(batch_size=32, learning_rate=5e-4, epochs=20, warmup=0.3, warmup_steps=0, patience=0)
+_MTCDNA = FinetuneConfig(
+    pool="mean", batch_size=32, learning_rate=5e-4, epochs=20, warmup=0.3, warmup_steps=0, patience=0
+)
 """Section 4.5; table 5. No hyper-parameter is stated: those of EMP, without dropout in the blocks."""
 
 FINETUNE_PRESETS: dict[str, FinetuneConfig] = {

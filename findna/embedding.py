@@ -1,7 +1,9 @@
 """From records to vectors: what is read of the teacher, pooled, in the order of the input."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +16,7 @@ from findna.config import EmbedConfig, ModelConfig
 from findna.forward import Cell, Forward, Item, Joined, Readout, Spans
 from findna.io.hdf5 import TokenSink
 from findna.io.rows import OBS_COLUMNS, Kind
+from findna.models.readout import ModelReadout, n_columns
 from findna.nn.device import Precision, pick_batch_bases
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import class_tokens, over_windows
@@ -33,12 +36,36 @@ def feature_names(config: EmbedConfig, model: ModelConfig) -> list[str]:
 
     Where there are several, cls0_, sd_ and the like stand before, and b5_ for the block: sd_b5_f000.
     """
-    depths = config.depths(model)
-    places = [f"b{depth}_" for depth in depths] if len(depths) > 1 else [""]
-    features = [f"{place}f{channel:03d}" for place in places for channel in range(model.channels)]
-    if config.pool == "cls":
-        return [f"cls{token}_{feature}" for token in range(model.n_class_tokens) for feature in features]
-    return [f"{pool}_{feature}" for pool in config.pools for feature in features] if len(config.pools) > 1 else features
+    pools, depths = _pool_labels(config, model), config.depths(model)
+    return [
+        (f"{pool}_" if len(pools) > 1 or config.pool == "cls" else "")
+        + (f"b{depth}_" if len(depths) > 1 else "")
+        + f"f{channel:03d}"
+        for pool, depth, channel in itertools.product(pools, depths, range(model.channels))
+    ]
+
+
+def feature_columns(
+    config: EmbedConfig, model: ModelConfig, readout: ModelReadout
+) -> Mapping[str, Sequence[int | str | float]]:
+    """The columns `findna.io.rows.VAR_COLUMNS` of a vector's features; mean and sd are NaN where they are not known.
+
+    Args:
+        config: Complete, see `ModelReadout.embed_config`.
+        model: Size of the network.
+        readout: Its own read-out.
+    """
+    places = itertools.product(_pool_labels(config, model), config.depths(model), range(model.channels))
+    pools, depths, channels = zip(*places, strict=True)
+    unknown = [math.nan] * len(pools)
+    mean = sd = unknown
+    if readout.has_statistics_of(config, model) and readout.center is not None and readout.scale is not None:
+        mean, sd = readout.center.tolist(), readout.scale.tolist()
+    return {"block": depths, "pool": pools, "channel": channels, "mean": mean, "sd": sd}
+
+
+def _pool_labels(config: EmbedConfig, model: ModelConfig) -> Sequence[str]:
+    return [f"cls{token}" for token in range(model.n_class_tokens)] if config.pool == "cls" else config.pools
 
 
 def width_of(config: EmbedConfig, model: ModelConfig) -> int:
@@ -52,12 +79,22 @@ class Embedder:
     Args:
         network: The teacher; it stays as it is.
         config: What is in a vector.
+        readout: The teacher's own; else the mean after the last block.
         device: Where it runs.
         precision: Of the matrix products and the residual stream; the pooling is float32.
     """
 
-    def __init__(self, network: Encoder, config: EmbedConfig, *, device: torch.device, precision: Precision) -> None:
-        config = config.for_model(network.config)
+    def __init__(
+        self,
+        network: Encoder,
+        config: EmbedConfig,
+        *,
+        readout: ModelReadout | None = None,
+        device: torch.device,
+        precision: Precision,
+    ) -> None:
+        self._readout = readout or ModelReadout()
+        config = self._readout.embed_config(config, network.config)
         self.config = config = dataclasses.replace(config, batch_bases=pick_batch_bases(config.batch_bases, device))
         self.device, self.precision = device, precision
         kinds = [*config.pools, *(["cls"] if config.with_cls else [])]
@@ -111,7 +148,11 @@ class Embedder:
         config = self.config
         kinds = range(len(config.pools))
         by_strand = np.array([slot.by_strand(kinds) for slot in slots], np.float32)  # (n, 1 or 2, F)
-        x = by_strand.mean(axis=1) if slots else by_strand.reshape(0, len(feature_names(config, self.network.config)))
+        if not slots:
+            by_strand = by_strand.reshape(0, 1, n_columns(config, self.network.config))
+        x = by_strand.mean(axis=1)
+        if not config.raw:
+            x, by_strand = self._readout.standardise(x), self._readout.standardise(by_strand)
         if config.strand == "both":
             for slot, (forward, reverse) in zip(slots, by_strand, strict=True):
                 slot.obs["rc_cosine"] = _cosine(forward, reverse)

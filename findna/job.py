@@ -23,7 +23,7 @@ from findna import __version__
 from findna.classification import PREDICTIONS, Classifier, column_order, prediction_columns, split_windows, value_names
 from findna.config import ClassifyConfig, EmbedConfig
 from findna.data.windows import count_windows
-from findna.embedding import Embedder, feature_names, obs_columns, width_of
+from findna.embedding import Embedder, feature_columns, feature_names, obs_columns, width_of
 from findna.errors import BedError, ConfigError, FastaError, InputError, RegionError
 from findna.forward import Cell, Item, write_rows
 from findna.io.check import InputSummary, check_inputs
@@ -36,6 +36,7 @@ from findna.io.records import TooManyN, read_records
 from findna.io.rows import Kind
 from findna.io.tables import TsvStream
 from findna.limits import MAX_PROCESSES
+from findna.models.manifest import digest_of
 from findna.models.store import DEFAULT, load_model
 from findna.models.task import load_task
 from findna.nn.device import Precision, pick_batch_bases, pick_device, pick_precision
@@ -167,6 +168,7 @@ class Engine:
         facts: What an output says of the model.
         params: What an output says of the settings; a resumed run must have the same.
         features: Names of a row's values.
+        var: Columns of the features, see `findna.io.rows.VAR_COLUMNS`; {} for predictions.
         columns: Name and kind of a row's columns, those that the kind of input adds not among them.
         window: Longest piece of a record, in bases.
         stride: Bases between two windows.
@@ -195,6 +197,7 @@ class Engine:
     device: torch.device
     precision: Precision
     kernels: Mapping[str, Any]
+    var: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     cls_shape: tuple[int, int] | None = None
     tokens_dim: int | None = None
     dtype: Literal["float32", "float16"] = "float32"
@@ -238,20 +241,17 @@ class EmbedJob(Job):
         """The teacher, and what is read from it."""
         model, device = load_model(self.model), pick_device(self.devices[0])
         precision = pick_precision(self.precision, device)
-        embedder = Embedder(model.network, self.config, device=device, precision=precision)
+        embedder = Embedder(model.network, self.config, readout=model.readout, device=device, precision=precision)
         size, config = model.config, embedder.config
+        facts = {"sha256": model.sha256, "config": size.to_dict(), "readout": model.readout.facts}
         return Engine(
             cells=lambda items, writer: embedder.embed(items, sink=writer),
             name=model.name,
-            identity=model.sha256,
-            facts={
-                "name": model.name,
-                "sha256": model.sha256,
-                "config": size.to_dict(),
-                "training": model.training.get("summary", {}),
-            },
+            identity=digest_of(facts),
+            facts={"name": model.name, **facts, "training": model.training.get("summary", {})},
             params=dataclasses.asdict(config),
             features=feature_names(config, size),
+            var=feature_columns(config, size, model.readout),
             columns=obs_columns(config),
             window=config.window,
             stride=config.stride,
@@ -532,6 +532,7 @@ def _open_writer(
     return EmbeddingWriter(
         job.out,
         features=engine.features,
+        var=engine.var,
         fingerprint={"findna": __version__, "model": engine.identity, **facts},
         obs_columns=columns,
         n_cls_shape=engine.cls_shape,

@@ -38,6 +38,7 @@ class Part(NamedTuple):
         n_rows: Rows.
         n_skipped: Records skipped.
         tokens_shape: (bases, C) of the tokens, or None.
+        var: Columns of the features.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Part(NamedTuple):
     n_rows: int
     n_skipped: int
     tokens_shape: tuple[int, int] | None
+    var: Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,8 @@ def merge(
         first.tokens_shape and first.tokens_shape[1],
         sum(part.n_rows for part in parts),
         sum(part.n_skipped for part in parts),
-        tuple(parts),
+        var=first.var,
+        parts=tuple(parts),
     )
     uns = {name: first.meta[name] for name in ("model", "inputs", "genome", "params")}
     uns = {"provenance": _provenance(parts, command, started), **uns}
@@ -188,6 +191,7 @@ def _read_part(path: Path) -> Part:
             len(reader),
             reader.n_skipped,
             _read_tokens_shape(reader) if meta["params"].get("with_tokens") else None,
+            {name: values.tolist() for name, values in reader.var.items()},
         )
     if part.n_rows + part.n_skipped != shard["n_records"]:
         reason = f"holds {part.n_rows + part.n_skipped:,} records, but its shard has {shard['n_records']:,}"

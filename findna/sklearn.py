@@ -25,7 +25,9 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         model: A name or folder, see `findna.load_model`.
         strand: "bed" or "+": as given; "-": the reverse complement; "both": the mean of the two vectors.
-        pool: mean, sd, max, min (over bases) or several, as in mean,sd; or cls, the class tokens.
+        pool: mean, sd, max, min (over bases) or several, as in mean,sd; or cls, the class tokens. Without pool, layer
+            and blocks, the model's own read-out, standardised.
+        raw: Leave the values of the model's own read-out as they are.
         layer: After how many layers to read; 0 is the stem, -1 the last.
         blocks: After how many blocks to read instead of `layer`, as in 5,10,15,20.
         window: Longest piece of a sequence, in bases; 0 is the model's own.
@@ -44,7 +46,8 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         *,
         model: str = DEFAULT,
         strand: str = "bed",
-        pool: str = "mean",
+        pool: str = "",
+        raw: bool = False,
         layer: int = -1,
         blocks: str = "",
         window: int = 0,
@@ -53,7 +56,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         device: str = "auto",
         precision: str = "auto",
     ) -> None:
-        self.model, self.strand, self.pool, self.layer, self.blocks = model, strand, pool, layer, blocks
+        self.model, self.strand, self.pool, self.raw, self.layer, self.blocks = model, strand, pool, raw, layer, blocks
         self.window, self.stride, self.batch_bases = window, stride, batch_bases
         self.device, self.precision = device, precision
 
@@ -74,7 +77,8 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names of the D values, as /var of an output file has them."""
         model = self._load()
-        config = EmbedConfig(pool=self.pool, layer=self.layer, blocks=self.blocks).for_model(model.config)
+        config = EmbedConfig(pool=self.pool, layer=self.layer, blocks=self.blocks)
+        config = model.readout.embed_config(config, model.config)
         return np.array(feature_names(config, model.config), dtype=object)
 
     def _load(self) -> Model:

@@ -25,8 +25,11 @@ from findna_cli.signals import catch_signals
 
 app = typer.Typer(no_args_is_help=True, help="Measure, compare and time models on labelled sets.")
 
-Pool = Annotated[
-    str, typer.Option("--pool", help="Pools of the frozen vectors: mean, sd, max, min, cls, or several, as mean,sd.")
+_POOL = "Pools of the frozen vectors: mean, sd, max, min, cls, or several, as mean,sd."
+Pool = Annotated[str, typer.Option("--pool", help=_POOL)]
+OwnPool = Annotated[
+    str | None,
+    typer.Option("--pool", help=f"{_POOL} Default: the model's own read-out.", show_default=False, callback=not_empty),
 ]
 Blocks = Annotated[
     str | None,
@@ -71,7 +74,7 @@ def run(
             show_default=False,
         ),
     ] = None,
-    pool: Pool = "mean",
+    pool: OwnPool = None,
     blocks: Blocks = None,
     strand: Strand = "both",
     preset: Annotated[
@@ -110,7 +113,7 @@ def run(
         seeds=seeds,
         limit=limit,
         limit_test=limit_test or limit,
-        read_out=ReadOut(pool, blocks or "", strand),
+        read_out=ReadOut(pool or "", blocks or "", strand),
         finetune=dataclasses.replace(recipe, epochs=epochs) if epochs else recipe,
         with_plots=with_plots,
         command=command_line(),

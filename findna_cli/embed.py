@@ -59,12 +59,18 @@ def embed(
         ),
     ] = "",
     pool: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--pool",
-            help="mean, sd, max, min, or several of them, as mean,sd; cls or tokens, also together with others.",
+            help="mean, sd, max, min, or several of them, as mean,sd; cls or tokens, also together with others. "
+            "Default: the model's own read-out, see findna model info.",
+            show_default=False,
         ),
-    ] = "mean",
+    ] = None,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Do not standardise. Values are standardised only in the model's own read-out."),
+    ] = False,
     layer: Annotated[int, typer.Option("--layer", help="Layer to read; 0: stem, -1: last layer.")] = -1,
     blocks: Annotated[
         str | None,
@@ -104,7 +110,8 @@ def embed(
 ) -> None:
     """Write one vector per region, sequence or read.
 
-    Rows are in input order. The output is an HDF5 file that is also a valid .h5ad. An interrupted run leaves
+    Rows are in input order. Vectors are the model's own read-out, standardised, unless --raw, --pool, --blocks or
+    --layer selects other values. The output is an HDF5 file that is also a valid .h5ad. An interrupted run leaves
     NAME.partial, and --resume continues it. With --shard, the default name includes the part: NAME.part3of16.h5. With
     --shard auto, so does the name in --out.
     """
@@ -117,10 +124,11 @@ def embed(
     from findna.models.store import DEFAULT
     from findna.shard import Shard
 
-    pools = parse_pools(pool, also=("tokens",))
+    pools = () if pool is None else parse_pools(pool, also=("tokens",))
     in_vector = [name for name in pools if name not in ("cls", "tokens")]
     config = EmbedConfig(
-        pool=",".join(in_vector) or ("cls" if "cls" in pools else "mean"),
+        pool=",".join(in_vector) or ("cls" if "cls" in pools else "mean" if pools else ""),
+        raw=raw,
         with_cls="cls" in pools and bool(in_vector),
         with_tokens="tokens" in pools,
         layer=layer,

@@ -1,4 +1,4 @@
-"""`findna model`: list, info, verify, convert, pull."""
+"""`findna model`: list, info, verify, readout, convert, pull."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from findna_cli import task
-from findna_cli.console import say, show, write_report
-from findna_cli.options import Device, Json, Precision, Quiet
+from findna_cli.console import progress, say, show, write_report
+from findna_cli.options import Device, Json, Precision, Quiet, Threads, not_empty, set_threads
 
 app = typer.Typer(help="List, describe, verify, convert and pull models.", rich_markup_mode=None)
 
@@ -39,7 +39,7 @@ def list_models() -> None:
 
 @app.command()
 def info(name: Name = "", json_file: Json = None) -> None:
-    """Print path, size, sha256 and card of a model.
+    """Print path, size, sha256, read-out and card of a model.
 
     For a run directory of finetune, it prints the task.
     """
@@ -49,11 +49,12 @@ def info(name: Name = "", json_file: Json = None) -> None:
     if (find_model(name or DEFAULT) / "head.safetensors").is_file():
         task.info(name, json_file)
         return
-    folder = load_model(name or DEFAULT).path  # whole, or an error
-    config = read_config(folder)
+    model = load_model(name or DEFAULT)  # whole, or an error
+    folder, config = model.path, read_config(model.path)
     for key in ("name", "window", "sha256"):
         show(f"{key:16} {config.get(key)}")
     show(f"{'folder':16} {folder}")
+    show(f"{'read-out':16} {model.readout}")
     for key, value in config["model"].items():
         show(f"{key:16} {value}")
     if card := read_card(folder):
@@ -65,7 +66,7 @@ def info(name: Name = "", json_file: Json = None) -> None:
 def verify(name: Name = "", device: Device = "auto", precision: Precision = "auto", json_file: Json = None) -> None:
     """Check a model's weights and vectors on this machine.
 
-    It checks sha256, tensors and stored vectors. Exit code 1: a check failed.
+    It checks sha256, config, tensors, read-out and stored vectors. Exit code 1: a check failed.
     """
 
     folder, checks = verify_report(name, device=device, precision=precision)
@@ -73,6 +74,62 @@ def verify(name: Name = "", device: Device = "auto", precision: Precision = "aut
     write_report(json_file, {"model": folder, "checks": checks})
     if not all(check["ok"] for check in checks):
         raise typer.Exit(1)
+
+
+@app.command()
+def readout(
+    folder: Annotated[Path, typer.Argument(help="Model folder; its config.json is replaced.")],
+    windows: Annotated[Path, typer.Argument(help="FASTA of reference windows; the first ones are read.")],
+    pool: Annotated[str, typer.Option("--pool", help="mean, sd, max, min, cls, or several as mean,sd.")] = "mean,sd",
+    blocks: Annotated[
+        str | None,
+        typer.Option(
+            "--blocks",
+            help="After how many blocks to read, as 5,10,15,20; default: after all.",
+            show_default=False,
+            callback=not_empty,
+        ),
+    ] = None,
+    n_windows: Annotated[int, typer.Option("--n-windows", min=2, help="Most windows to read.")] = 4096,
+    most_columns: Annotated[int, typer.Option("--most-columns", min=1, help="Most features of a vector.")] = 1300,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = 0,
+    json_file: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Set a model's read-out: the pools and blocks of its vectors, with mean and sd of each feature.
+
+    findna embed then reads these by default, standardised: (value - mean) / sd. Example:
+    findna model readout runs/t1 windows.fa --pool mean,sd --blocks 5,10,15,20
+    """
+    from findna.errors import ModelError
+    from findna.io.fasta import read_fasta
+    from findna.io.files import sha256
+    from findna.models.store import load_model, save_readout
+    from findna.nn.device import pick_device, pick_precision
+    from findna.reference import measure_readout
+
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"model {folder}: not a model folder: config.json not found")
+    set_threads(threads)
+    place = pick_device(device)
+    with progress("windows", total=n_windows, quiet=quiet) as advance:
+        found = measure_readout(
+            load_model(str(folder)),
+            read_fasta(windows),
+            pool=pool,
+            blocks=blocks or "",
+            n_windows=n_windows,
+            most_columns=most_columns,
+            sources={windows.name: sha256(windows)},
+            device=place,
+            precision=pick_precision(precision, place),
+            on_done=lambda n_done: advance(n_done, f"of at most {n_windows:,} windows"),
+        )
+    save_readout(folder, found)
+    say(f"{folder}: {found}", quiet=quiet)
+    write_report(json_file, {"model": str(folder), **found.to_dict()})
 
 
 @app.command()

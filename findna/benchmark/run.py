@@ -138,6 +138,8 @@ def run_task(
         OutputError: A result cannot be written.
         Stopped: It was asked to stop.
     """
+    own = teacher.readout
+    config = replace(config, read_out=config.read_out.of_model(own), finetune=own.finetune_config(config.finetune))
     splits = task.load().limited(config.limit, config.limit_test)
     bench = _Bench(
         task,

@@ -265,8 +265,9 @@ def neighbours(
 ) -> dict[str, Any]:
     """How often the nearest neighbours of a sequence are of its class, by vectors of the teacher and of others.
 
-    Vectors are the mean of both strands, standardised; near is a large cosine. Beside the teacher: the same network
-    with random weights, and counts of 6-mers. `chance` is what neighbours drawn at random would give.
+    Vectors are the teacher's own read-out, the mean of both strands, standardised; near is a large cosine. Beside the
+    teacher: the same network with random weights, and counts of 6-mers. `chance` is what neighbours drawn at random
+    would give.
 
     Raises:
         TableError: There is no class each, or fewer sequences than neighbours.
@@ -274,9 +275,10 @@ def neighbours(
     if labelled.objective != "classification" or len(labelled) <= config.n_neighbours:
         raise TableError(f"neighbours need a class a sequence, and more than {config.n_neighbours} sequences")
     random = initialise(make_encoder(model.config), _RANDOM_SEED)
+    read_out = ReadOut("").of_model(model.readout)
     spaces = {
-        TEACHER: _both_strands(model.network, labelled.corpus, device=device, precision=precision),
-        "random": _both_strands(random, labelled.corpus, device=device, precision=precision),
+        TEACHER: _both_strands(model.network, read_out, labelled.corpus, device=device, precision=precision),
+        "random": _both_strands(random, read_out, labelled.corpus, device=device, precision=precision),
         "kmer": np.asarray(word_counts(labelled.corpus).toarray(), dtype=np.float32),
     }
     counts = np.bincount(labelled.labels, minlength=len(labelled.classes))
@@ -296,10 +298,10 @@ def neighbours(
 
 
 def _both_strands(
-    network: Encoder, corpus: Corpus, *, device: torch.device, precision: Precision
+    network: Encoder, read_out: ReadOut, corpus: Corpus, *, device: torch.device, precision: Precision
 ) -> NDArray[np.float32]:
     encoder = network.for_inference(device=device, precision=precision)
-    return ReadOut().vectors(encoder, corpus, device=device, precision=precision)
+    return read_out.vectors(encoder, corpus, device=device, precision=precision)
 
 
 def _same_class(vectors: NDArray[np.float32], labels: NDArray[np.int64], *, n_neighbours: int) -> NDArray[np.float64]:

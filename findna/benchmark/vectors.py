@@ -1,7 +1,7 @@
 """Frozen vectors of sequences, as a benchmark reads them off a network."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from findna.config import parse_blocks, parse_pools
 from findna.data.datasets import Corpus
 from findna.errors import ConfigError
+from findna.models.readout import ModelReadout
 from findna.models.task import TaskSettings
 from findna.nn.device import Precision
 from findna.nn.encoder import Encoder
@@ -21,7 +22,7 @@ class ReadOut:
     """What a vector is made of; a sequence goes through in the network's own windows, end to end.
 
     Args:
-        pool: A comma list of `findna.config.POOLS`.
+        pool: A comma list of `findna.config.POOLS`; "" is the mean.
         blocks: After how many blocks the hidden states are read, as in 5,10,20; else after all.
         strand: "both" averages the vectors of the two strands, "bed" takes the sequence as it is written.
 
@@ -34,10 +35,16 @@ class ReadOut:
     strand: str = "both"
 
     def __post_init__(self) -> None:
-        parse_pools(self.pool)
+        parse_pools(self.pool or "mean")
         parse_blocks(self.blocks)
         if self.strand not in ("both", "bed"):
             raise ConfigError(f"strand must be both or bed, not {self.strand!r}")
+
+    def of_model(self, own: ModelReadout) -> "ReadOut":
+        """The same, with a model's own pools and blocks where neither is named; vectors stay as they are."""
+        if self.pool or self.blocks:
+            return replace(self, pool=self.pool or "mean")
+        return replace(self, pool=own.pool, blocks=own.blocks)
 
     def vectors(
         self,
@@ -64,7 +71,7 @@ class ReadOut:
         settings = TaskSettings(
             objective="classification",
             classes=(),
-            pools=parse_pools(self.pool),
+            pools=parse_pools(self.pool or "mean"),
             blocks=parse_blocks(self.blocks, model.depth),
             n_class_tokens=model.n_class_tokens,
             window=model.window,

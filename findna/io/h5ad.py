@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from findna.errors import OutputError
-from findna.io.rows import BLOCK, SKIPPED_COLUMNS, Kind, Rows
+from findna.io.rows import BLOCK, SKIPPED_COLUMNS, VAR_COLUMNS, Kind, Rows
 
 SCHEMA = "findna-embedding/1"
 TOKENS_SCHEMA = "findna-tokens/1"
@@ -44,7 +44,7 @@ def write_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expect
         file.attrs.update(findna_schema=SCHEMA, complete=True, n_expected=np.int64(n_expected))
         for name in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
             _encode(file.create_group(name), "dict")
-        _write_features(file, rows.features)
+        _write_features(file, rows)
         x = _array(file, "X", (rows.n_rows, len(rows.features)), rows.dtype)
         cls = _array(file["obsm"], "X_cls", (rows.n_rows, *rows.cls_shape), rows.dtype) if rows.cls_shape else None
         with _Frame(file, "obs", rows.columns, rows.n_rows) as obs:
@@ -126,9 +126,10 @@ class _Frame(AbstractContextManager["_Frame"]):
         return put
 
 
-def _write_features(file: h5py.File, features: Sequence[str]) -> None:
-    with _Frame(file, "var", {"id": "string"}, len(features)) as var:
-        var.put(slice(0, len(features)), {"id": features})
+def _write_features(file: h5py.File, rows: Rows) -> None:
+    n = len(rows.features)
+    with _Frame(file, "var", {"id": "string", **(VAR_COLUMNS if rows.var else {})}, n) as var:
+        var.put(slice(0, n), {"id": rows.features, **rows.var})
 
 
 def _write_findna(parent: h5py.Group, rows: Rows, uns: Mapping[str, Any], n_expected: int) -> None:

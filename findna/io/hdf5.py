@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Protocol, Self, get_args
 
 import numpy as np
@@ -36,6 +36,7 @@ class EmbeddingWriter:
     Args:
         path: The output. Beside it may lie NAME.tokens.h5, and for tables NAME.meta.json and NAME.obs.tsv.
         features: Names of the D values of a vector.
+        var: `findna.io.rows.VAR_COLUMNS` of these values.
         fingerprint: What must be the same for a run to be continued: inputs, model, options, version.
         obs_columns: Name and kind of the columns, in order, `id` first.
         n_cls_shape: (K, C) of the class tokens beside the vectors; only for h5.
@@ -63,6 +64,7 @@ class EmbeddingWriter:
         path: Path,
         *,
         features: Sequence[str],
+        var: Mapping[str, Sequence[Any]] = MappingProxyType({}),
         fingerprint: Mapping[str, Any],
         obs_columns: Mapping[str, Kind] = OBS_COLUMNS,
         n_cls_shape: tuple[int, int] | None = None,
@@ -86,7 +88,9 @@ class EmbeddingWriter:
         self._outputs = _outputs(path, output_format, with_tokens=tokens_dim is not None)
         refuse_existing(path, output_format, is_allowed=force or resume)
         folder = path.with_name(f"{path.name}.partial")
-        self._rows = Rows(folder, dict(obs_columns), tuple(features), np.dtype(dtype), n_cls_shape, tokens_dim)
+        self._rows = Rows(
+            folder, dict(obs_columns), tuple(features), np.dtype(dtype), n_cls_shape, tokens_dim, var=dict(var)
+        )
         names = ["x", "obs", "skipped"] + ["cls"] * bool(n_cls_shape) + ["tokens"] * bool(tokens_dim)
         self._spool = Spool(
             folder, names, dict(fingerprint) | self._layout(), resume=resume, discard=force and not resume

@@ -22,6 +22,9 @@ def check_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expect
     """
     with _telling(path), EmbeddingReader(path) as reader:
         _compare("var", reader.features, list(rows.features))
+        _compare("the columns of var", list(reader.var), list(rows.var))
+        for name, values in reader.var.items():
+            _compare(f"var/{name}", values, np.array(rows.var[name], dtype=values.dtype))
         _compare("n_expected", reader.meta["n_expected"], n_expected)
         for name, value in uns.items():
             _compare(name, json.dumps(reader.meta.get(name)), json.dumps(value))
@@ -77,7 +80,10 @@ def _compare(what: str, found: Any, expected: Any, *, at: int | None = None) -> 
 
 
 def _same_bytes(found: NDArray[Any], expected: NDArray[Any]) -> bool:
-    return found.dtype == expected.dtype and found.shape == expected.shape and found.tobytes() == expected.tobytes()
+    if found.dtype != expected.dtype or found.shape != expected.shape:
+        return False
+    is_text = expected.dtype == object
+    return bool((found == expected).all()) if is_text else found.tobytes() == expected.tobytes()
 
 
 def _first_difference(found: Sequence[Any], expected: Sequence[Any]) -> int:

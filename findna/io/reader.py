@@ -87,6 +87,11 @@ class EmbeddingReader:
         return list(_read_index(self._file["var"], slice(None)))
 
     @cached_property
+    def var(self) -> dict[str, NDArray[Any]]:
+        """`findna.io.rows.VAR_COLUMNS` of the features, shape (D,) each; {} in a file that has none."""
+        return {name: values for name, values in _read_frame(self._file["var"], slice(None)).items() if name != "id"}
+
+    @cached_property
     def columns(self) -> list[str]:
         """Names of the obs columns, `id` first."""
         return ["id", *map(str, self._file["obs"].attrs["column-order"])]

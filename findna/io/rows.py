@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -29,6 +29,15 @@ OBS_COLUMNS: Mapping[str, Kind] = {
     "n_iupac": "int64",
 }
 """The columns of every output, in order; an input may add its own (`OBS_COLUMNS | {"flag": "int32"}`)."""
+
+VAR_COLUMNS: Mapping[str, Kind] = {
+    "block": "int32",
+    "pool": "categorical",
+    "channel": "int32",
+    "mean": "float32",
+    "sd": "float32",
+}
+"""What an output says of each feature beside its name: where it is read, and its mean and sd on reference windows."""
 
 SKIPPED_COLUMNS: Mapping[str, Kind] = {
     "id": "string",
@@ -78,6 +87,7 @@ class Rows:
         tokens_dim: C of the tokens, or None.
         n_rows: Rows written.
         n_skipped: Records skipped.
+        var: `VAR_COLUMNS` of the features, D values each; {} where nothing is known of them.
     """
 
     folder: Path
@@ -88,6 +98,7 @@ class Rows:
     tokens_dim: int | None
     n_rows: int = 0
     n_skipped: int = 0
+    var: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     @property
     def n_tokens(self) -> int:

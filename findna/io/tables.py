@@ -67,7 +67,7 @@ def write_meta(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: in
     head = (
         {"schema": SCHEMA, "file": file_name}
         | _meta(uns, n_expected)
-        | {"columns": list(rows.columns), "features": list(rows.features)}
+        | {"columns": list(rows.columns), **_features(rows)}
     )
     with path.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head, ensure_ascii=False, indent=1)[:-2] + ',\n "skipped": [')
@@ -109,7 +109,7 @@ def write_parquet(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected:
     types = {name: kinds.get(kind) or arrow.from_numpy_dtype(kind) for name, kind in rows.columns.items()}
     vector = arrow.list_(arrow.from_numpy_dtype(rows.dtype), len(rows.features))
     skipped = [dict(zip(b, values, strict=True)) for b in rows.skipped() for values in zip(*b.values(), strict=True)]
-    meta = _meta(uns, n_expected) | {"features": list(rows.features), "skipped": skipped}
+    meta = _meta(uns, n_expected) | _features(rows) | {"skipped": skipped}
     schema = arrow.schema(
         [*types.items(), ("embedding", vector)], metadata={"findna": json.dumps(meta, ensure_ascii=False)}
     )
@@ -249,6 +249,12 @@ def _plain(value: Any, kind: Kind) -> Any:
 
 def _meta(uns: Mapping[str, Any], n_expected: int) -> dict[str, Any]:
     return {"schema": SCHEMA, "complete": True, "n_expected": n_expected, **uns}
+
+
+def _features(rows: Rows) -> dict[str, Any]:
+    """Names and columns of the features; a mean or sd that is not known is null."""
+    var = {name: [None if value != value else value for value in values] for name, values in rows.var.items()}
+    return {"features": list(rows.features), **({"var": var} if var else {})}
 
 
 @contextmanager

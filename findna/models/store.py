@@ -4,7 +4,7 @@ import hashlib
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from findna.data.batch import pack
 from findna.errors import ConfigError, ModelError
 from findna.io.files import raise_output_error, write_atomic
 from findna.io.structured import read_json
+from findna.models.manifest import check_digest, config_text
 from findna.models.parts import check_facts, load_tensors, read_weights
 from findna.models.pulled import parse_repo, pulled_folder
+from findna.models.readout import ModelReadout
 from findna.nn.device import FP32, Precision
 from findna.nn.encoder import Encoder
 from findna.nn.mixers import make_encoder
@@ -49,6 +51,7 @@ class Model:
         network: Its weights, float32, in eval mode.
         sha256: Of `model.safetensors`.
         training: Summary of its training as `config.json` has it.
+        readout: Which blocks and pools make its vectors; of a model that names none, the mean after the last block.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Model:
     network: Encoder
     sha256: str
     training: Mapping[str, Any]
+    readout: ModelReadout = field(default_factory=ModelReadout)
 
     @property
     def config(self) -> ModelConfig:
@@ -106,7 +110,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The `config.json` of a model folder.
 
     Raises:
-        ModelError: It is damaged or not ours.
+        ModelError: It is damaged, was edited, or is not ours.
     """
     try:
         config = read_json(folder / "config.json")
@@ -116,7 +120,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         is_task = isinstance(config, dict) and str(config.get("schema")).startswith("findna-task/")
         hint = "; it is a task model: `findna classify --task` takes it" if is_task else ""
         raise ModelError(f"model {folder}: config.json does not say schema {SCHEMA!r}{hint}")
-    check_facts(config, f"model {folder}", objects=("model", "training"))
+    check_digest(config, f"model {folder}")
+    check_facts(config, f"model {folder}", objects=("model", "training", "readout"))
     return config
 
 
@@ -143,12 +148,13 @@ def load_model(name: str = DEFAULT) -> Model:
         content = read_weights(weights, f"model {folder}", expected=sha256, n_parameters=size.n_parameters)
         network = make_encoder(size)
         load_tensors(content, network)
-    except (ConfigError, KeyError, ValueError) as error:
+        readout = ModelReadout.from_dict(config["readout"], size) if "readout" in config else ModelReadout()
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
         reason = textwrap.shorten(str(error), 400, placeholder=" ...")  # torch names every tensor
         raise ModelError(f"model {folder}: weights and config.json do not go together: {reason}") from error
     network.requires_grad_(False).eval()
     name = str(config.get("name", folder.resolve().name))
-    return Model(name, folder, network, sha256, config.get("training", {}))
+    return Model(name, folder, network, sha256, config.get("training", {}), readout)
 
 
 def save_model(folder: Path, network: Encoder, *, name: str, training: Mapping[str, Any], card: str) -> None:
@@ -188,7 +194,18 @@ def save_model(folder: Path, network: Encoder, *, name: str, training: Mapping[s
         "sha256": hashlib.sha256(content).hexdigest(),
         "training": dict(training),
     }
-    write_atomic(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    write_atomic(folder / "config.json", config_text(config))
+
+
+def save_readout(folder: Path, readout: ModelReadout) -> None:
+    """Make a measured read-out the one of a model folder: its `config.json` is replaced, nothing else.
+
+    Raises:
+        ModelError: The folder holds no model.
+        OutputError: The folder cannot be written.
+    """
+    config = read_config(folder)
+    write_atomic(folder / "config.json", config_text(config | {"readout": readout.to_dict()}))
 
 
 def _golden_sequences(window: int) -> list[Codes]:
@@ -212,9 +229,12 @@ def golden_vectors(network: Encoder, precision: Precision = FP32) -> dict[str, l
 
 
 def verify_model(model: Model, *, precision: Precision = FP32) -> Iterator[tuple[str, bool, str]]:
-    """Yield (check, whether it holds, figure) for a loaded model: finite weights, golden vectors."""
+    """Yield (check, whether it holds, figure) for a loaded model: finite weights, read-out, golden vectors."""
     n_bad = sum(int((~p.isfinite()).sum()) for p in model.network.parameters())
     yield "weights are finite", n_bad == 0, f"{model.config.n_parameters:,} parameters, {n_bad} not finite"
+    weights = model.readout.reference.get("weights", model.sha256)
+    of_others = "" if weights == model.sha256 else f", but with weights of sha256 {weights[:12]}..."
+    yield "read-out", not of_others, f"{model.readout}{of_others}"
     found = {length: np.array(vector) for length, vector in golden_vectors(model.network, precision).items()}
     try:
         stored = read_json(model.path / "golden.json")

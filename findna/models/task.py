@@ -21,6 +21,7 @@ from findna.errors import ConfigError, ModelError
 from findna.io.files import raise_output_error, write_atomic
 from findna.io.structured import read_json
 from findna.limits import MAX_CLASS_TOKENS, MAX_CLASSES, MAX_DEPTH, MAX_SIZES, MAX_WINDOW, shown, wrong_types
+from findna.models.manifest import check_digest, config_text
 from findna.models.parts import check_facts, load_tensors, read_weights
 from findna.models.store import find_model, load_model, read_config, shipped_models
 from findna.nn.encoder import Encoder
@@ -155,6 +156,7 @@ def load_task(name: str | Path) -> TaskModel:
     if config.get("schema") != SCHEMA:
         hint = "; it is a teacher: `findna finetune --model` makes a task of it" if "model" in config else ""
         raise ModelError(f"task {folder}: config.json does not say schema {SCHEMA!r}{hint}")
+    check_digest(config, f"task {folder}")
     if config.get("alphabet") != ALPHABET:
         raise ModelError(f"task {folder}: its alphabet is {config.get('alphabet')!r}, not {ALPHABET!r}")
     try:
@@ -246,7 +248,7 @@ def save_task(
         "teacher": dict(teacher),
         "training": dict(training),
     }
-    write_atomic(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    write_atomic(folder / "config.json", config_text(config))
     return TaskModel(
         name=name,
         path=folder,

@@ -146,6 +146,7 @@ def finetune(
     _check(splits)
     if config.class_weights == "balanced":
         balanced_weights(train)  # before anything is made
+    config = teacher.readout.finetune_config(config)
     check_teacher(config, teacher.network)
     _open_folder(out, resume=resume)
     facts = _facts(config, splits, teacher=teacher, precision=precision)

@@ -16,6 +16,8 @@ import pytest
 import torch
 from command import call, embedded, fasta, left_behind, read, spawn, start
 
+from findna.models.manifest import config_text
+
 Write = Callable[..., Path]
 
 ROWS = {
@@ -193,7 +195,7 @@ def test_a_pickle_inside_a_model_folder_is_not_read(write: Write, model: Path) -
     Path("other/model.safetensors").write_bytes(content)
     config = json.loads(Path("other/config.json").read_text())
     config["sha256"] = hashlib.sha256(content).hexdigest()
-    Path("other/config.json").write_text(json.dumps(config))
+    Path("other/config.json").write_text(config_text(config))
     result = call("embed", write("a.fa", ">a\nACGT\n"), "-m", "other", "-o", "out.h5")
     assert result.code == 1
     assert "weights and config.json do not go together" in result.err

@@ -16,6 +16,7 @@ import torch
 from command import Oracle, Result, call, fasta, left_behind, n_lines, reverse_complement, start
 from safetensors.numpy import load_file
 
+from findna.models.manifest import config_text
 from findna.models.store import load_model
 from findna.models.task import TaskSettings, save_task
 from findna.nn.heads import Head
@@ -303,7 +304,7 @@ def test_a_head_without_its_teacher_is_refused(write: Write, model: Path, oracle
     assert probabilities(table("a.predictions.tsv")[0]) == pytest.approx(p.tolist(), rel=1e-3)
     config = json.loads((small / "config.json").read_text())
     config["encoder"]["sha256"] = "0" * 64
-    (small / "config.json").write_text(json.dumps(config))
+    (small / "config.json").write_text(config_text(config))
     result = call("classify", "a.fa", "--task", small, "--force")
     assert result.code == 1
     assert "its head was trained on teacher" in result.err

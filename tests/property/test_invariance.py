@@ -1,5 +1,7 @@
 """What holds for all inputs: a sequence's vector is its own, windows tile, views depend on their key alone."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,11 +14,13 @@ from findna.data.datasets import corpus_of, iter_steps
 from findna.data.windows import count_windows, iter_windows
 from findna.embedding import Embedder
 from findna.forward import GRID
+from findna.models.store import Model
 from findna.nn import chordmixer
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import BF16, BF16_STREAM, FP32, PRECISIONS
 from findna.nn.mixing import Rotation, Weights, mix
 from findna.record import Record
+from findna.reference import measure_readout
 from findna.sequence import BLANK, decode, encode, reverse_complement
 from findna.train.pretrain import views_of
 
@@ -71,6 +75,22 @@ def test_a_vector_does_not_depend_on_its_batch_its_order_or_its_neighbours(
     assert_same(other_batches, together, precision)
     order = data.draw(st.permutations(records))
     assert_same(vectors(embedder(precision, pool=pool), order), together, precision)
+
+
+@settings(max_examples=6)
+@given(lengths=lengths, seed=seeds, batch_bases=st.integers(1, 500))
+def test_a_standardised_vector_does_not_depend_on_its_batch(lengths, seed, batch_bases):
+    network = initialise(ChordMixer(MODEL), 1)
+    many = records_of([25 + i % 30 for i in range(60)], 9)
+    model = Model("m", Path(), network, "", {})
+    how = {"device": CPU, "precision": FP32}
+    readout = measure_readout(model, many, pool="mean,sd", blocks="6,12", sources={}, **how)
+    records = records_of(lengths, seed)
+    found = [
+        vectors(Embedder(network, EmbedConfig(batch_bases=n), readout=readout, **how), records)
+        for n in (0, batch_bases)
+    ]
+    assert_same(*found, FP32)
 
 
 @settings(max_examples=5)

@@ -14,6 +14,7 @@ import torch
 from findna.config import ModelConfig
 from findna.errors import ModelError, OutputError
 from findna.io.files import write_atomic
+from findna.models.manifest import config_text, digest_of
 from findna.models.parts import read_card
 from findna.models.store import find_model, load_model, save_model, verify_model
 from findna.nn.chordmixer import ChordMixer, initialise
@@ -31,7 +32,7 @@ def folder(tmp_path):
 
 def edit(folder, **changes):
     config = json.loads((folder / "config.json").read_text()) | changes
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(config_text(config))
 
 
 def rehash(folder):
@@ -57,14 +58,15 @@ def test_a_model_comes_back_rounded_to_bf16_and_no_further(folder):
 @pytest.mark.parametrize("precision", PRECISIONS.values())
 def test_a_whole_model_verifies_in_every_precision(folder, precision):
     checks = list(verify_model(load_model(str(folder)), precision=precision))
-    assert [(check, ok) for check, ok, _ in checks] == [("weights are finite", True), ("golden vectors", True)]
+    assert [check for check, _, _ in checks] == ["weights are finite", "read-out", "golden vectors"]
+    assert all(ok for _, ok, _ in checks)
 
 
 def test_golden_vectors_tell_a_network_that_computes_something_else(folder):
     model = load_model(str(folder))
     blocks = model.network.blocks
     model.network.blocks = torch.nn.ModuleList([blocks[1], blocks[0], *blocks[2:]])
-    assert [ok for _, ok, _ in verify_model(model)] == [True, False]
+    assert [ok for _, ok, _ in verify_model(model)] == [True, True, False]
 
 
 def test_weights_that_are_not_finite_do_not_verify(folder):
@@ -72,17 +74,17 @@ def test_weights_that_are_not_finite_do_not_verify(folder):
     with torch.no_grad():
         model.network.stem.bias[0] = torch.nan
     checks = list(verify_model(model))
-    assert [ok for _, ok, _ in checks] == [False, False]
+    assert [ok for _, ok, _ in checks] == [False, True, False]
     assert "1 not finite" in checks[0][2]
 
 
 def test_golden_vectors_that_are_missing_or_of_another_size_do_not_verify(folder):
     (folder / "golden.json").write_text(json.dumps({"20": [1.0, 2.0]}))
-    assert [ok for _, ok, _ in verify_model(load_model(str(folder)))] == [True, False]
+    assert [ok for _, ok, _ in verify_model(load_model(str(folder)))] == [True, True, False]
     (folder / "golden.json").unlink()
     checks = list(verify_model(load_model(str(folder))))
-    assert checks[1][1] is False
-    assert "golden.json cannot be read" in checks[1][2]
+    assert checks[-1][1] is False
+    assert "golden.json cannot be read" in checks[-1][2]
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "3", '{"20": [1.0]}', '{"20": "x"}', '{"20": null, "17": 1}', "more"])
@@ -91,8 +93,8 @@ def test_golden_vectors_of_anything_else_do_not_verify(folder, text):
     content = json.dumps({**golden, "5": [1.0]}) if text == "more" else text
     (folder / "golden.json").write_text(content)
     checks = list(verify_model(load_model(str(folder))))
-    assert [ok for _, ok, _ in checks] == [True, False]
-    assert checks[1][2].startswith(("golden.json cannot be read", "golden.json does not hold one vector of each of"))
+    assert [ok for _, ok, _ in checks] == [True, True, False]
+    assert checks[-1][2].startswith(("golden.json cannot be read", "golden.json does not hold one vector of each of"))
 
 
 def test_a_reader_never_sees_half_of_a_saved_model(folder, monkeypatch):
@@ -187,6 +189,33 @@ def test_a_foreign_config_is_refused(folder, changes, message):
     with pytest.raises(ModelError) as error:
         load_model(str(folder))
     assert message in str(error.value)
+
+
+def test_a_config_that_was_edited_is_refused_and_one_without_a_digest_is_read(folder):
+    config = json.loads((folder / "config.json").read_text())
+    assert config["digest"] == digest_of(config)
+    config["model"]["track_width"] = 3  # other vectors from the same weights
+    (folder / "config.json").write_text(json.dumps(config))
+    message = rf"model .*: the content of config\.json has sha256 {digest_of(config)[:12]}.*, its digest says"
+    with pytest.raises(ModelError, match=message):
+        load_model(str(folder))
+    del config["digest"]  # a folder of an earlier version
+    config["model"]["track_width"] = 2
+    (folder / "config.json").write_text(json.dumps(config))
+    assert load_model(str(folder)).config == MODEL
+
+
+def test_the_layout_of_a_config_is_no_part_of_its_digest(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(dict(reversed(config.items())), separators=(", ", " : ")))
+    assert load_model(str(folder)).name == "mine"
+
+
+def test_a_list_of_numbers_is_one_line_and_texts_stay_as_they_are():
+    config = {"a": [1, -2.5, 1e-7], "b": ["x  [1,\n2]", "[3,  4]"], "c": [], "d": {"e": [[1, 2]]}}
+    text = config_text(config)
+    assert '"a": [ 1, -2.5, 1e-07 ]' in text
+    assert json.loads(text) == config | {"digest": digest_of(config)}
 
 
 def test_a_config_that_is_no_json_is_refused(folder):

@@ -9,6 +9,7 @@ import torch
 
 from findna.config import ModelConfig
 from findna.errors import ConfigError, ModelError
+from findna.models.manifest import config_text
 from findna.models.store import load_model, save_model
 from findna.models.task import TaskSettings, load_task, log_scores, probabilities, save_task
 from findna.nn.chordmixer import ChordMixer, initialise
@@ -87,13 +88,16 @@ def test_damage_is_named(tmp_path, teacher):
         ({"settings": config["settings"] | {"objective": "ranking"}}, "do not go together"),
         ({"settings": config["settings"] | {"blocks": [5]}}, "do not go together: blocks .* must .* lie in 0 to 4"),
     ):
-        path.write_text(json.dumps(config | change))
+        path.write_text(config_text(config | change))
         with pytest.raises(ModelError, match=reason):
             load_task(tmp_path / "run")
     for name in ("teacher", "head", "encoder", "settings"):
-        path.write_text(json.dumps({key: value for key, value in config.items() if key != name}))
+        path.write_text(config_text({key: value for key, value in config.items() if key != name}))
         with pytest.raises(ModelError, match=f"do not go together: '{name}'"):
             load_task(tmp_path / "run")
+    path.write_text(json.dumps(config | {"settings": config["settings"] | {"temperature": 9.0}}))
+    with pytest.raises(ModelError, match=r"task .*: the content of config\.json has sha256 .*, its digest says"):
+        load_task(tmp_path / "run")
     path.write_text("{")
     with pytest.raises(ModelError, match=r"config\.json cannot be read"):
         load_task(tmp_path / "run")
@@ -173,7 +177,7 @@ def test_a_hostile_config_is_one_line_of_a_model_error(tmp_path, teacher, what):
     changes, message = HOSTILE[what]
     save(tmp_path / "run", teacher)
     path = tmp_path / "run" / "config.json"
-    path.write_text(json.dumps(merged(json.loads(path.read_text()), changes)))
+    path.write_text(config_text(merged(json.loads(path.read_text()), changes)))
     with pytest.raises(ModelError) as error:
         load_task(tmp_path / "run")
     assert message in str(error.value)

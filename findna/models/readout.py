@@ -1,0 +1,143 @@
+"""A model's own read-out: which blocks and pools make its vectors, and mean and sd of each feature."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.config import EmbedConfig, FinetuneConfig, ModelConfig
+from findna.errors import ConfigError
+from findna.models.manifest import digest_of
+from findna.nn.pooling import n_features
+
+LEAST_SPREAD = 1e-3
+"""A feature whose sd is below this share of its mean is constant: it is centred, and its scale is 1."""
+
+_LEAST_SD = 1e-6
+_DIGITS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class ModelReadout:
+    """Which hidden states make a model's vectors; the default is that of a model that names none.
+
+    Args:
+        pool: As `EmbedConfig.pool`.
+        blocks: As `EmbedConfig.blocks`; "" is after all.
+        center: Mean of each feature over reference windows, shape (F,), float32; None: not measured.
+        scale: Its standard deviation there, 1 for a constant feature; None: not measured.
+        reference: What it was measured on: `n_windows`, the `sources` by name, the sha256 of the `weights`.
+    """
+
+    pool: str = "mean"
+    blocks: str = ""
+    center: NDArray[np.float32] | None = None
+    scale: NDArray[np.float32] | None = None
+    reference: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def measured(
+        cls, pool: str, blocks: str, *, mean: NDArray[Any], sd: NDArray[Any], reference: Mapping[str, Any]
+    ) -> Self:
+        """A read-out of the statistics of its features, each rounded to the digits that are stored."""
+        is_constant = sd < np.maximum(LEAST_SPREAD * np.abs(mean), _LEAST_SD)
+        return cls(pool, blocks, _rounded(mean), _rounded(np.where(is_constant, 1.0, sd)), reference)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], model: ModelConfig) -> Self:
+        """The read-out that `to_dict` wrote, checked against its model.
+
+        Raises:
+            ConfigError: The model has no such block, or the numbers are not one finite mean and one positive sd for
+                each feature.
+        """
+        pool, blocks = (",".join(map(str, values[name])) for name in ("pools", "blocks"))
+        config = EmbedConfig(pool=pool, blocks=blocks).for_model(model)
+        center, scale = (np.array(values[name], dtype=np.float32) for name in ("center", "scale"))
+        n = n_columns(config, model)
+        if not center.shape == scale.shape == (n,):
+            raise ConfigError(f"read-out: {center.size:,} means and {scale.size:,} sds for {n:,} features")
+        if not (np.isfinite(center).all() and np.isfinite(scale).all() and (scale > 0).all()):
+            raise ConfigError("read-out: a mean is not finite, or an sd is not positive")
+        reference = dict(values.get("reference", {}))
+        if not (isinstance(reference.get("n_windows", 0), int) and isinstance(reference.get("weights", ""), str)):
+            raise ConfigError("read-out: reference must have a number as n_windows and a text as weights")
+        return cls(pool, blocks, center, scale, reference)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `config.json` says of a measured read-out."""
+        if self.center is None or self.scale is None:
+            raise ValueError("a read-out without statistics is not stored")
+        return {
+            "pools": self.pool.split(","),
+            "blocks": [int(block) for block in self.blocks.split(",") if block],
+            "reference": dict(self.reference),
+            "center": [float(f"{value:.{_DIGITS}g}") for value in self.center.tolist()],
+            "scale": [float(f"{value:.{_DIGITS}g}") for value in self.scale.tolist()],
+        }
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an output says of it: all but the numbers, which `var` has, and the sha256 of everything."""
+        if self.center is None:
+            return {}
+        stored = self.to_dict()
+        kept = {name: stored[name] for name in ("pools", "blocks", "reference")}
+        return {**kept, "n_features": len(self.center), "sha256": digest_of(stored)}
+
+    def __str__(self) -> str:
+        where = f"blocks {self.blocks}" if self.blocks else "the last block"
+        if self.center is None:
+            return f"{self.pool} after {where}; not standardised"
+        n_windows = self.reference.get("n_windows", 0)
+        return f"{self.pool} after {where}; {len(self.center):,} features, standardised on {n_windows:,} windows"
+
+    def embed_config(self, config: EmbedConfig, model: ModelConfig) -> EmbedConfig:
+        """The config with everything filled in for a model; `raw` then says whether values stay as they are.
+
+        A config that names neither pool, blocks nor layer takes the model's own. Values are standardised where they
+        are those of the model's read-out, which has been measured, and the config does not ask for raw ones.
+
+        Raises:
+            ConfigError: As in `EmbedConfig.for_model`.
+        """
+        if not (config.pool or config.blocks or config.layer != -1):
+            config = dataclasses.replace(config, pool=self.pool, blocks=self.blocks)
+        config = dataclasses.replace(config, pool=",".join(config.pools)).for_model(model)
+        return dataclasses.replace(config, raw=config.raw or not self.has_statistics_of(config, model))
+
+    def finetune_config(self, config: FinetuneConfig) -> FinetuneConfig:
+        """The recipe with its pool filled in.
+
+        A frozen encoder has the model's own read-out unless the recipe names a pool or blocks; else the pool is the
+        mean. Blocks that `extend` adds have no place in the model's own.
+        """
+        is_own = config.frozen and not (config.pool or config.blocks or config.extend)
+        pool, blocks = (self.pool, self.blocks) if is_own else (",".join(config.pools), config.blocks)
+        return dataclasses.replace(config, pool=pool, blocks=blocks)
+
+    def has_statistics_of(self, config: EmbedConfig, model: ModelConfig) -> bool:
+        """Whether mean and sd of a complete config's features are known."""
+        if self.center is None:
+            return False
+        own = EmbedConfig(pool=self.pool, blocks=self.blocks).for_model(model)
+        return (own.pools, own.depths(model)) == (config.pools, config.depths(model))
+
+    def standardise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(x - center) / scale of raw vectors, shape (..., F)."""
+        if self.center is None or self.scale is None:
+            raise ValueError("the read-out has no statistics")
+        return (x - self.center) / self.scale
+
+
+def n_columns(config: EmbedConfig, model: ModelConfig) -> int:
+    """F, the features of a vector."""
+    width = model.channels * len(config.depths(model))
+    return n_features(config.pools, channels=width, n_class_tokens=model.n_class_tokens)
+
+
+def _rounded(values: NDArray[Any]) -> NDArray[np.float32]:
+    return np.array([float(f"{value:.{_DIGITS}g}") for value in values.tolist()], dtype=np.float32)

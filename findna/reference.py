@@ -1,0 +1,79 @@
+"""Mean and sd of each feature of a read-out over reference windows: what `config.json` needs to standardise vectors."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from findna.config import EmbedConfig
+from findna.embedding import Embedder
+from findna.errors import ConfigError, InputError
+from findna.forward import Item
+from findna.models.readout import ModelReadout, n_columns
+from findna.models.store import Model
+from findna.nn.device import Precision
+
+N_WINDOWS = 4096
+"""Reference windows that are read where no number is given."""
+
+MOST_COLUMNS = 1300
+"""Features of a read-out that nobody has to ask for."""
+
+
+def measure_readout(
+    model: Model,
+    windows: Iterable[Item],
+    *,
+    pool: str,
+    blocks: str = "",
+    n_windows: int = N_WINDOWS,
+    most_columns: int = MOST_COLUMNS,
+    sources: Mapping[str, Any],
+    device: torch.device,
+    precision: Precision,
+    on_done: Callable[[int], None] = lambda n_done: None,
+) -> ModelReadout:
+    """A read-out of a model, with mean and sd of its features over the first windows; `save_readout` stores it.
+
+    Memory is a few batches, however many windows there are.
+
+    Args:
+        model: The model.
+        windows: Sequences, each on the strand on which it is given; at most `n_windows` of them are read.
+        pool: As `EmbedConfig.pool`.
+        blocks: As `EmbedConfig.blocks`.
+        n_windows: Most windows.
+        most_columns: Most features of a vector.
+        sources: Where the windows come from: name and sha256 of each file.
+        device: Where it runs.
+        precision: Of the matrix products and the residual stream.
+        on_done: Called with the number of windows so far.
+
+    Raises:
+        ConfigError: Pools or blocks are not those of the model, or the features are more than `most_columns`.
+        InputError: A window cannot be used, or there are fewer than two.
+    """
+    config = EmbedConfig(pool=pool, blocks=blocks, raw=True)
+    if (n := n_columns(config.for_model(model.config), model.config)) > most_columns:
+        raise ConfigError(
+            f"a read-out of {n:,} features is above the limit of {most_columns:,}: "
+            "name fewer pools or blocks, or raise the limit"
+        )
+    embedder = Embedder(model.network, config, device=device, precision=precision)
+    n_done, mean, squares = 0, np.zeros(n), np.zeros(n)
+    for cell in embedder.embed(itertools.islice(windows, n_windows)):
+        if cell.skipped:
+            raise cell.skipped[0]
+        x = cell.x.astype(np.float64)
+        # Two parts are joined by their means (Chan et al. 1979): sums of squares would lose the digits.
+        away = x.mean(axis=0) - mean
+        squares += ((x - x.mean(axis=0)) ** 2).sum(axis=0) + away**2 * (n_done * len(x) / (n_done + len(x)))
+        n_done += len(x)
+        mean += away * (len(x) / n_done)
+        on_done(n_done)
+    if n_done < 2:
+        raise InputError(f"{n_done} reference windows were found: an sd needs at least two")
+    reference = {"n_windows": n_done, "sources": dict(sources), "weights": model.sha256}
+    return ModelReadout.measured(pool, blocks, mean=mean, sd=np.sqrt(squares / n_done), reference=reference)
