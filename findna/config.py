@@ -328,7 +328,7 @@ class PretrainConfig:
         natural = ("steps", "min_length", "projection", "max_indel", "noise_sd", "weight_decay", "clip", "seed")
         problems = _out_of_range(self, positive=positive, shares=shares, bounded=bounded, natural=natural)
         if self.projection and self.alpha == 1:
-            problems.append("projection serves the contrast, which alpha 1 leaves out")
+            problems.append("projection serves the contrast, which alpha 1 omits")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 problems.append(f"{name} must be {' or '.join(choices)}, not {getattr(self, name)!r}")
@@ -424,7 +424,7 @@ def parse_blocks(text: str, most: int | None = None) -> tuple[int, ...]:
         most: Blocks of the network; None if it is not known yet.
 
     Raises:
-        ConfigError: One is no whole number, or not above the one before it, or the network has no such block.
+        ConfigError: One is not a whole number, or not above the one before it, or the network has no such block.
 
     >>> parse_blocks("5,10,20")
     (5, 10, 20)
@@ -520,7 +520,7 @@ class EmbedConfig:
             problems.append(f"a window of {window} bases must lie in 1 to the teacher's {model.window}")
         elif not 1 <= stride <= window:
             problems.append(
-                f"a stride of {stride} must lie in 1 to the window of {window}: else bases would be left out"
+                f"a stride of {stride} must lie in 1 to the window of {window}: otherwise bases would be skipped"
             )
         _require(problems)
         return dataclasses.replace(self, layer=layer, window=window, stride=stride)

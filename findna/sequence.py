@@ -41,7 +41,7 @@ def encode(bases: bytes | str) -> tuple[Codes, int]:
     Case is ignored, U is T, white space is dropped.
 
     Raises:
-        ValueError: A letter is no nucleotide code; the text names it and its 1-based position.
+        ValueError: A letter is not a nucleotide code; the text names it and its 1-based position.
 
     >>> codes, n_iupac = encode("acgtuR")
     >>> codes.tolist(), n_iupac
@@ -54,7 +54,7 @@ def encode(bases: bytes | str) -> tuple[Codes, int]:
     if codes.max() == _INVALID:
         position = int(np.argmax(codes == _INVALID))
         letter = chr(raw.translate(None, WHITE)[position])
-        raise ValueError(f"{letter!r} at base {position + 1:,} is no nucleotide code")
+        raise ValueError(f"{letter!r} at base {position + 1:,} is not a nucleotide code")
     is_iupac = codes == _IUPAC
     return np.where(is_iupac, np.uint8(N), codes), int(is_iupac.sum())
 

@@ -122,7 +122,7 @@ def run(
     place = pick_device(device)
     found, skipped = find_tasks(suite, data, only=tasks or (), genomes=parse_genomes(genomes or ()))
     for one in skipped:
-        say(f"{one.name}: left out: {one.reason}")
+        say(f"{one.name}: skipped: {one.reason}")
     teacher = load_model(model or DEFAULT)
     caught = catch_signals(once=True)
     measured, faulty = [], []
@@ -149,7 +149,7 @@ def run(
                     measured.append(dataclasses.asdict(step))
             except InputError as error:
                 faulty.append({"task": task.name, "error": str(error)})
-                say(f"{task.name}: left out: {error}")
+                say(f"{task.name}: skipped: {error}")
     except Stopped as stop:
         raise stopped(out, caught) from stop
     left_out = [dataclasses.asdict(one) for one in skipped]
@@ -163,7 +163,7 @@ def stopped(out: Path, caught: list[int]) -> typer.Exit:
     """Tell what is kept; how the command ends."""
     import signal
 
-    say(f"stopped; what is measured is in {out}, and the same command goes on")
+    say(f"stopped; what is measured is in {out}, and the same command resumes")
     return typer.Exit(128 + (caught[0] if caught else signal.SIGINT))
 
 
@@ -388,7 +388,7 @@ def study(
     wanted = read_variants(variants, base)
     found, skipped = find_tasks(suite, data, only=tasks or ())
     for one in skipped:
-        say(f"{one.name}: left out: {one.reason}")
+        say(f"{one.name}: skipped: {one.reason}")
     set_threads(threads)
     place = pick_device(device)
     sources = load_sources(

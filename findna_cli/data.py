@@ -130,7 +130,7 @@ def windows(
     for path, part in zip(outcome.paths, parts, strict=False):
         left_out = [f"{part['n_left_out'][reason]:,} {REASONS[reason]}" for reason in REASONS]
         say(f"{path}: {part['n_windows']:,} windows, {part['n_bases']:,} bases", quiet=quiet)
-        say(f"  of {part['n_drawn']:,} drawn were left out: {', '.join(left_out)}", quiet=quiet)
+        say(f"  of {part['n_drawn']:,} drawn were skipped: {', '.join(left_out)}", quiet=quiet)
     say(f"{outcome.manifest_path}: manifest", quiet=quiet)
     write_report(json_file, outcome.manifest)
 

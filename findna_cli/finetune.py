@@ -143,7 +143,7 @@ def finetune(
     teacher = load_model(plan.model)
     check_teacher(plan.config, teacher.network)
     train, held_out, tested = load_splits(plan)
-    what = f"{len(train.classes)} classes" if train.classes else "one value a sequence"
+    what = f"{len(train.classes)} classes" if train.classes else "one value per sequence"
     say(
         f"{len(train):,} sequences to train on, {len(held_out):,} to validate"
         f"{f', {len(tested):,} to test' if tested is not None else ''}; {train.objective}, {what}; "
@@ -188,7 +188,7 @@ def finetune(
         )
     write_report(json_file, {"out": str(out), **dataclasses.asdict(outcome)})
     if not outcome.finished:
-        say(f"stopped at step {outcome.step:,}; `findna finetune --resume --out {out}` goes on")
+        say(f"stopped at step {outcome.step:,}; `findna finetune --resume --out {out}` continues")
         raise typer.Exit(128 + caught[0])
     for split, figures in outcome.metrics.items():
         say(f"{split}: {summary_line(figures)}", quiet=quiet)

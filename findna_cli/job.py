@@ -32,7 +32,7 @@ def run_job(job: "Job", title: str, *, dry_run: bool, json_file: Path | None, qu
             report = run(job, on_progress=lambda done, total: advance(done, f"of {total:,}" if total else ""))
     except (KeyboardInterrupt, SystemExit):
         is_kept = Path(f"{job.out}.partial").exists()
-        say(f"{job.out}.partial is kept: the same command with --resume goes on" if is_kept else "nothing is kept")
+        say(f"{job.out}.partial is kept: the same command with --resume continues it" if is_kept else "nothing is kept")
         raise
     write_report(json_file, report)
     say(

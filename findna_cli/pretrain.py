@@ -154,7 +154,7 @@ def pretrain(
     place = find_place()
     if export:
         made = export_run(out, export, force=force)
-        rest = "makes its model, all steps are made" if made.finished else f"goes on after step {made.step:,}"
+        rest = "makes its model, all steps are made" if made.finished else f"resumes after step {made.step:,}"
         say(f"{export}: {made.n_bytes:,} bytes; `findna pretrain --from {export}` {rest}", quiet=quiet)
         return
     if force:
@@ -207,7 +207,7 @@ def pretrain(
         quiet=quiet,
     )
     if n_left_out := sources.summary["n_left_out"]:
-        say(f"{n_left_out:,} records left out: more than a tenth of each is N", quiet=quiet)
+        say(f"{n_left_out:,} records skipped: N fraction above 0.1", quiet=quiet)
     caught = catch_signals()
     if place.n_restarts:
         say("started anew, after a process was lost", quiet=quiet)
@@ -222,7 +222,7 @@ def pretrain(
             if "valid_loss" in row:
                 say(
                     f"step {report.step:,} {text}  held out: loss {row['valid_loss']:.4f}, "
-                    f"masked bases right {row['valid_accuracy']:.4f} (k-mers {row['kmer_accuracy']:.4f}), "
+                    f"masked-base accuracy {row['valid_accuracy']:.4f} (k-mers {row['kmer_accuracy']:.4f}), "
                     f"rank {row['effective_rank']:.1f}",
                     quiet=quiet,
                 )
@@ -253,7 +253,7 @@ def pretrain(
         write_report(json_file, {"out": str(out), "n_processes": team.size, **report})
     if not outcome.finished:
         if team.is_main:
-            say(f"stopped at step {outcome.step:,}; `findna pretrain --resume --out {out}` goes on")
+            say(f"stopped at step {outcome.step:,}; `findna pretrain --resume --out {out}` continues")
         raise typer.Exit(128 + (caught or [signal.SIGTERM])[0])
     say(f"{out}: {outcome.step:,} steps, {outcome.n_bases:,} bases in {outcome.seconds:,.0f} s", quiet=quiet)
 
@@ -298,5 +298,5 @@ def parse_duration(text: str) -> float:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
     if not match or not float(match[1]):
-        raise ConfigError(f"{text!r} is no duration such as 90s, 24m or 3h")
+        raise ConfigError(f"{text!r} is not a duration such as 90s, 24m or 3h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

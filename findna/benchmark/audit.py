@@ -339,7 +339,7 @@ def read_splits(
         ConfigError: A file is there twice.
     """
     if len(set(files)) < len(files):
-        raise ConfigError("a file is there twice: give each split once")
+        raise ConfigError("duplicate file: give each split once")
     return [
         _read_split(path, genome=genome, sequence_column=sequence_column, label_column=label_column) for path in files
     ]

@@ -23,7 +23,7 @@ def read_stored(path: Path, *, schema: str, what: str) -> dict[str, Any]:
     except OSError as error:
         raise TableError(f"cannot be read: {error.strerror}", path=path) from error
     except ValueError as error:
-        raise TableError(f"is no {what}: {error}", path=path) from error
+        raise TableError(f"is not a valid {what}: {error}", path=path) from error
     if not isinstance(content, dict) or content.get("schema") != schema:
-        raise TableError(f"is no {what}: it does not say schema {schema!r}", path=path)
+        raise TableError(f"is not a valid {what}: its schema is not {schema!r}", path=path)
     return content

@@ -94,7 +94,7 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
     table with `model = "..."` a teacher that is there. Any of them may name another pool, blocks or strand.
 
     Raises:
-        TableError: The file cannot be read, is no TOML, or holds no table.
+        TableError: The file cannot be read, is not valid TOML, or holds no table.
         ConfigError: A setting is unknown, out of range, or belongs to the study.
         ModelError: There is no such model, or it is damaged.
     """
@@ -103,17 +103,19 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
     except OSError as error:
         raise TableError(f"cannot be read: {error.strerror}", path=path) from error
     except ValueError as error:
-        raise TableError(f"is no TOML: {error}", path=path) from error
+        raise TableError(f"is not valid TOML: {error}", path=path) from error
     if not tables or not all(isinstance(table, dict) for table in tables.values()):
         raise TableError("must hold tables alone, one a variant, as [alpha-1] with alpha = 1.0", path=path)
     variants = []
     for name, changes in tables.items():
         if "/" in name or name in (".", ".."):
-            raise ConfigError(f"{path}, [{name}]: a slash or mere dots are no name for the folders of its runs")
+            raise ConfigError(
+                f"{path}, [{name}]: a name must not contain a slash or be only dots, because it names folders"
+            )
         if own := [setting for setting in _OF_THE_STUDY if setting in changes]:
-            raise ConfigError(f"{path}, [{name}]: {own[0]} is the same for all variants; leave it out")
+            raise ConfigError(f"{path}, [{name}]: {own[0]} is the same for all variants; remove it")
         if any(isinstance(value, dict) for value in changes.values()):
-            raise ConfigError(f'{path}, [{name}]: holds a table; a name with a dot stands in quotes, ["alpha-0.5"]')
+            raise ConfigError(f'{path}, [{name}]: holds a table; put a name with a dot in quotes, ["alpha-0.5"]')
         read_out = {key: changes[key] for key in _READ_OUT if key in changes}
         settings = {key: value for key, value in changes.items() if key not in read_out}
         if not all(isinstance(value, str) for value in read_out.values()):
@@ -121,9 +123,7 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
         if name.startswith(UNTRAINED) and settings:
             raise ConfigError(f"{path}, [{name}]: is the study's own network before its training; it has no settings")
         if "model" in settings and (len(settings) > 1 or not isinstance(settings["model"], str)):
-            raise ConfigError(
-                f"{path}, [{name}]: model is a name or folder, and a teacher that is there has no settings"
-            )
+            raise ConfigError(f"{path}, [{name}]: model is a name or folder, and an existing model has no settings")
         try:
             ReadOut(**read_out)
             model = load_model(settings["model"]) if "model" in settings else None

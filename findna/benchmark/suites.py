@@ -107,7 +107,7 @@ def find_tasks(
     if suite not in finders:
         raise ConfigError(f"suite {suite!r} is not known: {', '.join(finders)}")
     if not folder.is_dir():
-        raise InputError("is no folder", path=folder)
+        raise InputError("is not a folder", path=folder)
     found = list(finders[suite](folder, genomes or {}))
     if not found:
         raise InputError(f"holds no set of {suite}; expected {LAYOUTS[suite]}", path=folder)
@@ -226,7 +226,7 @@ def _genomic_benchmarks(folder: Path, genomes: Mapping[str, Path]) -> Iterator[B
                 name, f"{n - n_kept:,} of its {n:,} intervals do not fit this genome; a class is left with {fewest}"
             )
             continue
-        note = f"{n - n_kept:,} of {n:,} intervals do not fit this genome and were left out" if n_kept < n else ""
+        note = f"{n - n_kept:,} of {n:,} intervals do not fit this genome and were skipped" if n_kept < n else ""
         load = partial(_cut_splits, kept, tuple(species), genomes, metadata.parent)
         yield BenchmarkTask("genomic-benchmarks", name, note, not note, load)
     for path in sorted(folder.glob("*.ready.tsv.gz")):
@@ -263,7 +263,7 @@ def _intervals(folder: Path, species: Mapping[str, str]) -> Iterator[_Interval]:
                 try:
                     start, end = int(row["start"]), int(row["end"])
                 except (TypeError, ValueError):
-                    stream.fail("start and end are no numbers", line=reader.line_num)
+                    stream.fail("start and end are not numbers", line=reader.line_num)
                 strand = row.get("strand") or "."
                 yield _Interval(
                     Region(row["region"], start, end, strand=strand), label, row["id"], reader.line_num, genome
@@ -373,6 +373,6 @@ def parse_genomes(texts: Iterable[str]) -> dict[str, Path]:
         species, has_name, path = text.rpartition("=")
         species = species if has_name else "homo_sapiens"
         if species in found:
-            raise ConfigError(f"--genome: {species} is there twice")
+            raise ConfigError(f"--genome: duplicate species {species}")
         found[species] = Path(path)
     return found

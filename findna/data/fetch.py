@@ -99,9 +99,7 @@ def fetch_genome(
         OutputError: It cannot be written, or another process is fetching it.
     """
     if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"{name!r} is no name of a genome, such as hg38; a file's own place goes with --url or --from"
-        )
+        raise ConfigError(f"{name!r} is not a genome name, such as hg38; a file's own place goes with --url or --from")
     if checksum:
         checksum = _checked(checksum)
     places = _places(name, urls, folder)
@@ -242,7 +240,7 @@ def _from_first(
     lines = [f"{target.name} could not be fetched"]
     lines += [f"  {place}: {failure}" for place, failure in failures.items()]
     if partial.exists() and partial.stat().st_size:
-        lines.append(f"  {partial.stat().st_size:,} bytes of it are kept: the next try goes on from there")
+        lines.append(f"  {partial.stat().st_size:,} bytes of it are kept: the next try resumes there")
     lines.append("  a file that you have goes in by --from FOLDER or --url URL")
     raise InputError("\n".join(lines))
 

@@ -87,10 +87,10 @@ def read_labelled(
     """Read labelled sequences whole and check them.
 
     Args:
-        paths: Tables (comma or tab separated, with a header), read as one; or a FASTA or BED file a class, whose
+        paths: Tables (comma or tab separated, with a header), read as one; or one FASTA or BED file per class, whose
             class is its name without the endings. All may be compressed.
         objective: One of `OBJECTIVES`, or "" to take it from the labels: multilabel where one holds a ";",
-            regression where most are numbers and one is no whole number (all others are then faults), else
+            regression where most are numbers and one is not a whole number (all others are then faults), else
             classification.
         genome: FASTA or .2bit that BED files are on.
         sequence_column: Name of the column with the bases, where it is none of `SEQUENCE_COLUMNS`.
@@ -116,7 +116,7 @@ def read_labelled(
         rows += read_class(path, genome) if is_records[0] else read_table(path, sequence_column, label_column)
     kind = objective or _objective_of([row.label for row in rows])
     if is_records[0] and kind != "classification":
-        raise ConfigError(f"a FASTA or BED file a class is a classification, not {kind}")
+        raise ConfigError(f"one FASTA or BED file per class is a classification, not {kind}")
     labels, found, names = _labels_of(rows, kind, classes=classes, class_names=class_names)
     return LabelledSet(
         corpus=corpus_of(row.codes for row in rows),
@@ -202,7 +202,7 @@ def read_class_names(text: str) -> Mapping[str, str] | tuple[str, ...]:
             if not name:
                 stream.fail("no name: a line is a label, a tab and its name", line=line)
             if label in found or name in found.values():
-                stream.fail(f"{label if label in found else name!r} is there twice", line=line)
+                stream.fail(f"{label if label in found else name!r} is a duplicate", line=line)
             found[label] = name
     return found
 
@@ -309,7 +309,7 @@ def _values(rows: list[LabelledRow]) -> NDArray[np.float32]:
         problems = Problems(path)
         for row in members:
             if not math.isfinite(_number(row.label)):
-                found = f"label {row.label!r} is no finite number, as a regression needs"
+                found = f"label {row.label!r} is not a finite number, as a regression needs"
                 problems.add(row.line, f"{found}; --objective names another")
         problems.raise_if_any(len(members))
     return values.astype(np.float32)

@@ -54,7 +54,7 @@ def holds_records(path: str) -> bool:
         head = stream.head.lstrip()
         if not head:
             is_damaged = stream.raw_head[:2] == GZIP_MAGIC and len(stream.raw_head) < 20
-            stream.fail("the file is cut: its gzip stream has no end" if is_damaged else "the file is empty")
+            stream.fail("truncated: the gzip stream has no end" if is_damaged else "the file is empty")
         name = path.lower().removesuffix(".gz").removesuffix(".bgz")
         return head[:1] in (b">", b"@") or name.endswith(_SHAPES)
 

@@ -233,7 +233,7 @@ class Sift:
                     return
                 left_out = ", ".join(f"{self.left_out[reason]:,} {text}" for reason, text in REASONS.items())
                 raise InputError(
-                    f"only {n:,} of {self._n:,} windows can be drawn: of {self.n_drawn:,} drawn were left out "
+                    f"only {n:,} of {self._n:,} windows can be drawn: of {self.n_drawn:,} drawn were skipped "
                     f"{left_out}; ask for a smaller --n, or allow a larger --max-shared"
                 )
 

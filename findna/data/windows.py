@@ -26,7 +26,7 @@ def iter_windows(length: int, *, size: int, stride: int) -> Iterator[Window]:
     [(0, 10, 0), (10, 20, 10), (15, 25, 20)]
     """
     if not 1 <= stride <= size:
-        raise ConfigError(f"a stride of {stride} must lie in 1 to the window of {size} bases: else bases are left out")
+        raise ConfigError(f"a stride of {stride} must lie in 1 to the window of {size} bases: else bases are skipped")
     start = owned = 0
     while start + size < length:
         yield Window(start, start + size, owned)

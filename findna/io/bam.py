@@ -136,9 +136,9 @@ def _end_of(path: str) -> bytes:
 
 def _check_end(stream: ByteStream, tail: bytes, *, is_cram: bool) -> None:
     if is_cram and _CRAM_EOF not in tail[-_LONGEST_CRAM_EOF:]:
-        stream.fail("the file is cut: its CRAM end-of-file container is missing")
+        stream.fail("truncated: CRAM EOF container missing")
     if not is_cram and not tail.endswith(BGZF_EOF):
-        stream.fail("the file is cut: its BGZF end-of-file block is missing")
+        stream.fail("truncated: BGZF EOF marker missing")
 
 
 def _fail(stream: ByteStream, problem: Exception) -> NoReturn:

@@ -101,7 +101,7 @@ def _position(what: str, text: str) -> int:
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()):
         hint = " (a header line must begin with '#')" if text.isalpha() else ""
-        raise ValueError(f"{what} {text!r} is no whole number{hint}")
+        raise ValueError(f"{what} {text!r} is not a whole number{hint}")
     if len(digits) > _MOST_DIGITS:
         raise ValueError(f"{what} {text} is too large")
     return int(text)

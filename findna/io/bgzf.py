@@ -74,7 +74,7 @@ class BgzfFile:
         self._cache: OrderedDict[int, bytes] = OrderedDict()
         try:
             if os.pread(self._fd, len(BGZF_EOF), max(0, self._n_bytes - len(BGZF_EOF))) != BGZF_EOF:
-                self._fail("the file is cut: its BGZF end-of-file block is missing")
+                self._fail("truncated: BGZF EOF marker missing")
             start = (0, 0) if blocks is None else (int(blocks[-1, 0]), int(blocks[-1, 1]))
             rest, self.size = self._walk(*start)
             self.blocks = rest if blocks is None else np.concatenate([blocks[:-1], rest])
@@ -107,7 +107,7 @@ class BgzfFile:
                 rows.append((place, offset))
             place, offset = place + n_packed, offset + n_text
         if place != self._n_bytes:
-            self._fail("the file is cut within its last BGZF block")
+            self._fail("truncated within the last BGZF block")
         return np.array(rows, dtype=np.uint64).reshape(-1, 2), offset
 
     def _block_sizes(self, place: int) -> tuple[int, int]:

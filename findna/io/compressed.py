@@ -111,7 +111,7 @@ class ByteStream:
             try:
                 chunk = text.read(_CHUNK)
             except EOFError as problem:
-                self.fail(f"the file is cut: its gzip stream ends after line {n_lines}", cause=problem)
+                self.fail(f"truncated: the gzip stream ends after line {n_lines}", cause=problem)
             except (gzip.BadGzipFile, zlib.error) as problem:
                 self.fail(f"damaged after line {n_lines}: {problem}", cause=problem)
             except OSError as problem:
@@ -131,7 +131,7 @@ class ByteStream:
             yield chunk
             n_lines += chunk.count(b"\n")
         if is_bgzf(self.raw_head) and self.tail[-len(BGZF_EOF) :] != BGZF_EOF:
-            self.fail(f"the file is cut: its BGZF end-of-file block is missing (after line {n_lines})")
+            self.fail(f"truncated: BGZF EOF marker missing (after line {n_lines})")
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines without their line ends; see `chunks` for what is an error."""

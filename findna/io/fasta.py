@@ -69,11 +69,11 @@ def read_fastq(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> 
                     stream.fail("no '+' line before the next record", line=number, record=name)
                 bases.append(text.translate(None, WHITE))
             else:
-                stream.fail("the file is cut: no '+' line and no quality", line=line, record=name)
+                stream.fail("truncated: no '+' line and no quality", line=line, record=name)
             sequence, n_quality = b"".join(bases), 0
             for _ in range(len(bases)):
                 if (quality := next(numbered, None)) is None:
-                    stream.fail("the file is cut: the quality is incomplete", line=line, record=name)
+                    stream.fail("truncated: the quality is incomplete", line=line, record=name)
                 n_quality += len(quality[1].strip())
             if n_quality != len(sequence):
                 reason = f"{n_quality} quality values for {len(sequence)} bases"
@@ -101,7 +101,7 @@ def _record(stream: ByteStream, header: bytes, raw: bytes, *, row: int, line: in
     if not id:
         return fault("the header has no id")
     if not used.add(id):
-        return fault("the id was there before; ids must be unique")
+        return fault("duplicate id; ids must be unique")
     bases = raw.translate(None, WHITE)
     if not bases:
         return fault("no bases")

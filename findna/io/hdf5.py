@@ -78,7 +78,7 @@ class EmbeddingWriter:
         order: Sequence[str] = (),
     ) -> None:
         if output_format not in get_args(Format):
-            raise ConfigError(f"{output_format!r} is no output format: h5, tsv, parquet, npy")
+            raise ConfigError(f"{output_format!r} is not an output format: h5, tsv, parquet, npy")
         if n_cls_shape and output_format != "h5":
             raise ConfigError("class tokens beside the vectors need --format h5")
         if output_format == "parquet":
@@ -184,7 +184,7 @@ class EmbeddingWriter:
         if self.n_records_done != n_expected:
             raise OutputError(
                 f"{self.path}: {n_expected:,} records came in, {self.n_rows:,} rows and {self.n_skipped:,} "
-                "skipped came out: not finished (this is a fault of findna, please report it)"
+                "skipped came out: not finished (this is a bug in findna; please report it)"
             )
         self._commit()
         rows = replace(self._rows, n_rows=self.n_rows, n_skipped=self.n_skipped)

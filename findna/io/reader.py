@@ -140,7 +140,7 @@ class EmbeddingReader:
         schema = file.get("uns/findna/schema")
         if schema is None:
             kind = file.attrs.get("findna_schema", "another kind of HDF5 file")
-            raise TableError(f"is no {SCHEMA} file but {kind}", path=self.path)
+            raise TableError(f"is not a {SCHEMA} file but {kind}", path=self.path)
         if schema[()].decode() != SCHEMA:
             raise TableError(f"has schema {schema[()].decode()}; this findna reads {SCHEMA}", path=self.path)
         try:
@@ -178,7 +178,7 @@ class TokensReader:
         self._file = _open(path)
         try:
             if self._file.attrs.get("findna_schema") != TOKENS_SCHEMA or not self._file.attrs.get("complete"):
-                raise TableError(f"is no whole {TOKENS_SCHEMA} file", path=path)
+                raise TableError(f"is not a complete {TOKENS_SCHEMA} file", path=path)
             self.x, self.indptr, self.id = self._file["X"], self._file["indptr"], self._file["id"].asstr()
             if len(self.indptr) != len(self.id) + 1 or self.indptr[-1] != len(self.x):
                 raise TableError("is damaged: its parts have different lengths", path=path)
@@ -228,9 +228,9 @@ def _open(path: Path) -> h5py.File:
     except FileNotFoundError as error:
         raise TableError("is not there", path=path) from error
     except OSError as error:
-        reason = "is no HDF5 file, or a damaged one" if path.is_file() else "cannot be read"
+        reason = "is not an HDF5 file, or is damaged" if path.is_file() else "cannot be read"
         if path.is_dir():
-            reason = "is an unfinished run: --resume goes on with it" if path.suffix == ".partial" else "is a folder"
+            reason = "is an unfinished run: --resume continues it" if path.suffix == ".partial" else "is a folder"
         raise TableError(reason, path=path) from error
 
 

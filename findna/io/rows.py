@@ -153,7 +153,7 @@ def obs_lines(columns: Mapping[str, Kind], obs: Sequence[Mapping[str, Any]]) -> 
         return text.encode()
     except UnicodeEncodeError as error:
         around = error.object[max(0, error.start - 40) : error.end + 10]
-        raise InputError(f"{around!r} is no Unicode text") from error
+        raise InputError(f"{around!r} is not Unicode text") from error
 
 
 def checked(

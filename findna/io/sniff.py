@@ -49,7 +49,7 @@ def sniff(stream: ByteStream) -> Kind:
         return "bam"
     if not head.strip():
         is_damaged = stream.raw_head[:2] == GZIP_MAGIC and len(stream.raw_head) < 20
-        stream.fail("the file is cut: its gzip stream has no end" if is_damaged else "the file is empty")
+        stream.fail("truncated: the gzip stream has no end" if is_damaged else "the file is empty")
     for magic, what in _FOREIGN.items():
         if head.startswith(magic):
             stream.fail(f"this is {what}")
@@ -74,7 +74,7 @@ def check_kind(name: str) -> Kind:
     for kind in KINDS:
         if kind == name.lower():
             return kind
-    raise ValueError(f"{name!r} is no kind of input; there are {', '.join(KINDS)}")
+    raise ValueError(f"{name!r} is not a kind of input; known are {', '.join(KINDS)}")
 
 
 def _sniff_text(name: str, text: str) -> Kind | None:

@@ -126,7 +126,7 @@ class Spool:
         self.path(_MARKER).write_bytes(_MARK)
         lines = [] if discard else list(_read_journal(self.path(_JOURNAL)))
         if lines and not resume:
-            raise OutputError(f"{self.folder}: a partial run is here; --resume continues it, --force discards it")
+            raise OutputError(f"{self.folder}: a partial run exists; --resume continues it, --force discards it")
         if lines:
             self._refuse_other(lines[0]["fingerprint"], fingerprint)
             kept = self._keep(lines)

@@ -64,7 +64,7 @@ def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None
     """
     repo = parse_repo(name)
     if repo is None:
-        raise ConfigError(f"{name!r} is no repository of a hub: ORG/NAME or ORG/NAME@REVISION")
+        raise ConfigError(f"{name!r} is not a hub repository: ORG/NAME or ORG/NAME@REVISION")
     if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
         folder = pulled_folder(repo)
         if folder is None:
@@ -77,7 +77,7 @@ def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None
         )
     commit = str(found.sha)
     if not re.fullmatch("[0-9a-f]{40}", commit):
-        raise ModelError(f"hub repository {repo}: {_endpoint(hub)} names no commit: it is no hub")
+        raise ModelError(f"hub repository {repo}: {_endpoint(hub)} names no commit: it is not a hub")
     folder = repo.home / commit
     try:
         repo.home.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def _sizes(repo: Repo, siblings: Any) -> dict[str, int]:
     if missing := [name for name in REQUIRED if name not in sizes]:
         pickles = [name for name in sizes if name.endswith(_PICKLES)]
         hint = f"; it has pickles ({', '.join(pickles[:3])}), which are not fetched" if pickles else ""
-        raise ModelError(f"hub repository {repo}: is no findna model: it has no {' and no '.join(missing)}{hint}")
+        raise ModelError(f"hub repository {repo}: is not a findna model: it has no {' and no '.join(missing)}{hint}")
     return {name: sizes[name] for name in FILES if name in sizes}
 
 
@@ -194,5 +194,5 @@ def _said_plainly(hub: Any, repo: Repo) -> Iterator[None]:
             raise_output_error(error, repo.home)
         raise ModelError(
             f"{what}: {endpoint} cannot be reached, or the connection broke: check the network; what was fetched is "
-            "kept, and the next try goes on from there"
+            "kept, and the next try resumes there"
         ) from error

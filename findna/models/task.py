@@ -131,7 +131,9 @@ def find_task(name: str) -> Path:
     if (path / "config.json").is_file():
         return path
     if (path / PLAN).is_file():
-        raise ModelError(f"task {name}: its training is not finished; `findna finetune --resume --out {name}` goes on")
+        raise ModelError(
+            f"task {name}: its training is not finished; `findna finetune --resume --out {name}` continues"
+        )
     if path.exists() and name not in task_names():
         what = "holds no config.json" if path.is_dir() else "is a file"
         raise ModelError(f"task {name}: {what}; a task is a run directory of `findna finetune`")
@@ -351,7 +353,7 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"task {folder}: {name} cannot be read: {error}") from error
     if not isinstance(content, dict):
-        raise ModelError(f"task {folder}: {name} is no object")
+        raise ModelError(f"task {folder}: {name} is not an object")
     return content
 
 

@@ -45,7 +45,7 @@ def pick_device(name: str = "auto") -> torch.device:
         torch.empty(0, device=device).cpu()  # a device without data ("meta") has nothing to copy
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].partition(", ipu")[0]
-        raise ConfigError(f"device {name!r} is not to be had here: {reason} (auto, cpu, cuda, cuda:1, mps)") from error
+        raise ConfigError(f"device {name!r} is not available here: {reason} (auto, cpu, cuda, cuda:1, mps)") from error
     return device
 
 

@@ -54,7 +54,7 @@ def task_card(
         f"A {settings.objective} of DNA sequences, made by `findna finetune` from the teacher {teacher}. "
         "`findna classify --task` takes this folder.",
         "",
-        f"Classes: {', '.join(settings.classes)}." if settings.classes else "One value a sequence.",
+        f"Classes: {', '.join(settings.classes)}." if settings.classes else "One value per sequence.",
         "",
         "| | |",
         "|---|---|",

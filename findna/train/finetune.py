@@ -380,7 +380,7 @@ def _open_folder(out: Path, *, resume: bool) -> None:
         if not resume:
             out.mkdir(parents=True, exist_ok=True)
             if any(out.iterdir()):
-                raise OutputError(f"{out}: holds a run already; --resume goes on with it, or choose another --out")
+                raise OutputError(f"{out}: holds a run already; --resume continues it, or choose another --out")
     except OSError as error:
         raise_output_error(error, out)
 

@@ -157,5 +157,5 @@ def read_log(path: Path) -> list[dict[str, float]]:
     except OSError as error:
         raise TableError(f"cannot be read: {error.strerror}", path=path) from error
     except (TypeError, ValueError) as error:
-        raise TableError(f"is no log of a run: {error}", path=path) from error
+        raise TableError(f"is not a log of a run: {error}", path=path) from error
     return [{k: int(v) if k in ("step", "epoch", "n_bases") else v for k, v in row.items()} for row in rows]

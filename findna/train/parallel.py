@@ -385,8 +385,8 @@ def _explain(failures: Mapping[int, Any], folder: str) -> int:
     first = min(died or causes or failures.values(), key=lambda failure: (failure.timestamp, failure.local_rank))
     if first.exitcode < 0:
         raise TrainingError(
-            f"process {first.local_rank} was ended by {signal.Signals(-first.exitcode).name}; --resume goes on from "
-            "the last checkpoint, and --max-restarts does so by itself"
+            f"process {first.local_rank} was ended by {signal.Signals(-first.exitcode).name}; --resume continues "
+            "from the last checkpoint, and --max-restarts restarts the processes"
         )
     if first.error_file_data.get("findna"):  # all are the losses of one that left no word
         sys.stderr.write(f"findna: {first.message}\n")

@@ -137,9 +137,7 @@ def follow_plan(plan: Plan, given: Mapping[str, Any]) -> Plan:
         stored = getattr(plan if name in _OWN else config, name)
         if name not in _SOURCES and value != stored:
             flag = f"--{name.replace('_', '-')}"
-            raise ConfigError(
-                f"{flag}: {_text(value)} differs from {_text(stored)} of the run that --resume goes on with"
-            )
+            raise ConfigError(f"{flag}: {_text(value)} differs from {_text(stored)} of the resumed run")
     named = {name: given[name] for name in _SOURCES if name in given}
     return dataclasses.replace(plan, **{"inputs": (), "genome": "", **named}) if named else plan
 

@@ -612,7 +612,7 @@ def pretrain(
             if n_collapsed >= 2:
                 raise TrainingError(
                     f"collapsed: the class tokens have an effective rank of {last['effective_rank']:.2f}, so the "
-                    "teacher says the same of every sequence; raise --teacher-temp or --alpha, or lower "
+                    "output is nearly identical for every sequence; raise --teacher-temp or --alpha, or lower "
                     "--learning-rate, and start again"
                 )
             if is_stopped:
@@ -644,7 +644,7 @@ def _enter(out: Path, resume: bool, team: Team) -> bool:
     try:
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()):
-            raise OutputError(f"{out}: holds a run already; --resume goes on with it, or choose another --out")
+            raise OutputError(f"{out}: holds a run already; --resume continues it, or choose another --out")
     except OSError as error:
         raise_output_error(error, out)
     return False

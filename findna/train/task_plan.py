@@ -73,7 +73,7 @@ def make_task_plan(given: Mapping[str, Any]) -> TaskPlan:
     if preset not in FINETUNE_PRESETS:
         raise ConfigError(f"--preset must be one of {', '.join(FINETUNE_PRESETS)}, not {preset!r}")
     if not given.get("inputs"):
-        raise ConfigError("name a table of labelled sequences, or a FASTA or BED file a class")
+        raise ConfigError("name a table of labelled sequences, or one FASTA or BED file per class")
     if "valid" in given and "valid_fraction" in given:
         raise ConfigError("give --valid or --valid-fraction, not both")
     own = {name: value for name, value in given.items() if name in _OWN}
@@ -93,7 +93,7 @@ def resume_task_plan(out: Path, given: Mapping[str, Any]) -> TaskPlan:
         stored = getattr(plan if name in _OWN else plan.config, name)
         if name not in _PLACES and value != stored:
             flag = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{flag}: {value} differs from {stored} of the run that --resume goes on with")
+            raise ConfigError(f"{flag}: {value} differs from {stored} of the resumed run")
     return dataclasses.replace(plan, **{name: given[name] for name in _PLACES if name in given})
 
 

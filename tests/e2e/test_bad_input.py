@@ -27,9 +27,9 @@ ROWS = {
     "start is end": ("chr1\t5\t5\n", r"line 1: start 5 and end 5 must satisfy 0 <= start < end"),
     "start after end": ("chr1\t5\t9\nchr1\t9\t5\n", r"line 2: start 9 and end 5 must satisfy 0 <= start < end"),
     "negative": ("chr1\t-5\t9\n", r"line 1: start -5 and end 9 must satisfy"),
-    "no number": ("chr1\t5\t9\nchr1\tx9\t20\n", r"line 2: start 'x9' is no whole number"),
-    "a fraction": ("chr1\t5\t9.5\n", r"line 1: end '9\.5' is no whole number"),
-    "a header": ("chrom\tstart\tend\nchr1\t5\t9\n", r"line 1: start 'start' is no whole number \(a header line must "
+    "no number": ("chr1\t5\t9\nchr1\tx9\t20\n", r"line 2: start 'x9' is not a whole number"),
+    "a fraction": ("chr1\t5\t9.5\n", r"line 1: end '9\.5' is not a whole number"),
+    "a header": ("chrom\tstart\tend\nchr1\t5\t9\n", r"line 1: start 'start' is not a whole number \(a header line must "
                  r"begin with '#'"),
     "too few columns": ("chr1\t5\t9\n#x\n\nchr1\t5\n", r"line 4: 2 columns, but chrom, start and end needs 3"),
     "strand": ("chr1\t5\t9\tx\t0\t*\n", r"line 1: strand \(column 6\) is '\*', not '\+', '-' or '\.'"),
@@ -57,7 +57,7 @@ def test_a_bad_row_ends_the_run_or_is_skipped_and_listed(what: str, write: Write
 SEQUENCES = {
     "protein": (">p1\nACGTAC\n>p2 kinase\nMKVLAAGIVGLLLAQPSFWE\n", r"line 3, record p2: 'L' .*\(is it protein\?\)"),
     "protein of nucleotide codes": (">p1\nACGTAC\n>p2\nMKVWSRHDMKVY\n", r"line 3, record p2: .*\(is it protein\?\)"),
-    "repeated id": (">a\nAC\n>b\nAC\n>a\nGG\n", r"line 5, record a: the id was there before; ids must be unique"),
+    "repeated id": (">a\nAC\n>b\nAC\n>a\nGG\n", r"line 5, record a: duplicate id; ids must be unique"),
     "no bases": (">a\nAC\n>b\n>c\nGG\n", r"line 3, record b: no bases"),
     "no id": (">a\nAC\n> \nGG\n", r"line 3: the header has no id"),
 }
@@ -97,8 +97,8 @@ FILES = {
     "empty": ("in.bed", lambda text: b"", "in.bed: the file is empty"),
     "only comments": ("in.bed", lambda text: b"# nothing\n\n", "in.bed: it holds no records"),
     "cut gzip": ("in.fa.gz", lambda text: gzip.compress(text.encode())[:-30], "the file is cut: its gzip stream"),
-    "cut bgzf": ("in.fa.gz", bgzf_without_end, "in.fa.gz: the file is cut: its BGZF end-of-file block is missing"),
-    "cut bam": ("in.bam", bam_without_end, "in.bam: the file is cut: its BGZF end-of-file block is missing"),
+    "cut bgzf": ("in.fa.gz", bgzf_without_end, "in.fa.gz: truncated: BGZF EOF marker missing"),
+    "cut bam": ("in.bam", bam_without_end, "in.bam: truncated: BGZF EOF marker missing"),
     "damaged bam": ("in.bam", lambda text: bam_without_end(text)[:-60] + b"\0" * 60, "in.bam: "),
     "NUL": ("in.fa", lambda text: text.encode()[:600] + b"\0" + text.encode()[600:], "in.fa, line "),
     "cut fastq": ("in.fq", lambda text: b"@a\nACGT\n+\nIIII\n@b\nACGT\n+\nII", "line 5, record b: 2 quality values"),
@@ -331,7 +331,7 @@ def test_bad_rows_on_stdin_leave_nothing_behind(genome: Path, model: Path) -> No
     rows = "chr1\t0\t20\n" * 300 + "chr1\t0\tx\n"
     result = call("embed", "-", "-g", genome, "-m", model, "-o", "out.h5", stdin=rows.encode())
     assert result.code == 1
-    assert "BED file stdin, line 301: end 'x' is no whole number" in result.err
+    assert "BED file stdin, line 301: end 'x' is not a whole number" in result.err
     assert left_behind() == []
 
 

@@ -91,7 +91,7 @@ def test_an_interrupted_run_goes_on(gue: Path, model: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert b"goes on" in err
+    assert b"resumes" in err
     n_done = len(json.loads(first.read_text())["runs"])
     args[args.index(40)] = 3
     done = call(*args)
@@ -121,6 +121,6 @@ def test_a_teacher_is_reported_on(model: Path, genome: Path, bases: dict[str, st
     assert "chr9" in refused.err
     Path("other.csv").write_text("step,loss\n1,0.5\n")
     Path("words.csv").write_text("step,effective_rank\none,two\n")
-    for name, said in (("no.csv", "cannot be read"), ("words.csv", "is no log"), ("other.csv", "no effective_rank")):
+    for name, said in (("no.csv", "cannot be read"), ("words.csv", "is not a log"), ("other.csv", "no effective_rank")):
         wrong = call(*args, "--log", name, "-o", "wrong")
         assert (wrong.code, said in wrong.err) == (1, True), wrong.err

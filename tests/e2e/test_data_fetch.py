@@ -83,7 +83,7 @@ def test_a_wrong_checksum_is_an_error_and_leaves_no_genome(mirror: tuple[Path, s
 @pytest.mark.parametrize(
     ("flags", "code", "text"),
     [
-        (["g/h"], 2, "is no name of a genome"),
+        (["g/h"], 2, "is not a genome name"),
         (["g", "--url", "ftp://x/g.fa"], 2, "must begin with https://"),
         (["g", "--url", "https://x/g.txt"], 2, "the name of a genome ends in"),
         (["g", "--from", "nowhere"], 1, "the folder holds no g.2bit"),

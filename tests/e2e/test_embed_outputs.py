@@ -61,11 +61,11 @@ def test_a_run_that_is_killed_and_resumed_is_bit_for_bit_one_that_was_not(
         assert n_lines(journal) >= n_before + 2  # what was certain still is
         n_before = n_lines(journal)
         if number != signal.SIGKILL:
-            assert error.startswith("out.h5.partial is kept: the same command with --resume goes on\n")
+            assert error.startswith("out.h5.partial is kept: the same command with --resume continues it\n")
             assert "Traceback" not in error
     in_the_way = call("embed", *flags, "-o", "out.h5", "--precision", "fp32", "-t", 1)
     assert in_the_way.code == 1
-    assert "out.h5.partial: a partial run is here; --resume continues it, --force discards it" in in_the_way.err
+    assert "out.h5.partial: a partial run exists; --resume continues it, --force discards it" in in_the_way.err
     other = call("embed", *flags, "-o", "out.h5", "--precision", "bf16", "-t", 1, "--resume", "--pool", "max")
     assert other.code == 1
     assert "other settings" in other.err

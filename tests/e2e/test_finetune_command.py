@@ -106,10 +106,10 @@ def test_a_run_that_was_told_to_stop_resumes_bit_for_bit(
     _, err = process.communicate(timeout=120)
     assert process.returncode in (0, 143), err
     if process.returncode == 143:  # it may have been through before the signal
-        assert b"`findna finetune --resume --out parts` goes on" in err
+        assert b"`findna finetune --resume --out parts` continues" in err
         unfinished = call("classify", sequence, "--task", "parts")
         assert unfinished.code == 1
-        assert "its training is not finished; `findna finetune --resume --out parts` goes on" in unfinished.err
+        assert "its training is not finished; `findna finetune --resume --out parts` continues" in unfinished.err
         assert call("finetune", "--resume", "--out", "parts", "-t", 1, "--precision", "fp32").code == 0
     for name in ("model.safetensors", "head.safetensors", "metrics.json"):
         assert Path("parts", name).read_bytes() == Path("whole", name).read_bytes()
@@ -120,14 +120,14 @@ def test_a_resume_names_what_differs(tables: tuple[Path, Path, Path], model: Pat
     differs = call("finetune", "--resume", "-o", "r", "--seed", 4)
     assert (differs.code, differs.err) == (
         2,
-        "findna: --seed: 4 differs from 3 of the run that --resume goes on with\n",
+        "findna: --seed: 4 differs from 3 of the resumed run\n",
     )
     nothing = call("finetune", "--resume", "-o", "nowhere")
     assert (nothing.code, nothing.err) == (1, "findna: nowhere: nothing to resume: no finetune.json\n")
     again = call("finetune", tables[0], "--valid", tables[1], "-m", model, "-o", "r")
     assert (again.code, again.err.splitlines()[-1]) == (
         1,
-        "findna: r: holds a run already; --resume goes on with it, or choose another --out",
+        "findna: r: holds a run already; --resume continues it, or choose another --out",
     )
 
 

@@ -176,7 +176,7 @@ def test_whoever_is_killed_the_rows_are_kept_and_nobody_stays_behind(write: Writ
             assert f"findna: process {workers[0]} on cpu was ended by signal 9 (too little memory?); " in error
         elif what == "Ctrl-C":
             assert process.returncode == 130
-            assert error.startswith("out.h5.partial is kept: the same command with --resume goes on\n")
+            assert error.startswith("out.h5.partial is kept: the same command with --resume continues it\n")
         ended = time.monotonic() + 20
         while any(map(is_alive, workers)) and time.monotonic() < ended:
             time.sleep(0.01)
@@ -197,5 +197,5 @@ def test_more_than_one_process_refuses_stdin_and_gpus_that_are_not_there(write: 
         assert "stdin does not go with" in result.err
     result = call("embed", write("a.fa", ">a\nACGT\n"), "-m", model, "--gpus", 99)
     assert result.code == 2
-    assert "is not to be had here" in result.err
+    assert "is not available here" in result.err
     assert left_behind("a") == ["a.fa"]

@@ -96,7 +96,7 @@ def test_windows_are_sampled_from_a_genome(genome: Path, monkeypatch: pytest.Mon
     flags = [*FLAGS, "--steps", 2, "--n-windows", 9, "--holdout", "chr2"]
     result = call("pretrain", "--genome", genome, *flags, "-o", "a")
     assert result.code == 0, result.err
-    assert "1 records left out: more than a tenth of each is N\n" in result.err
+    assert "1 records skipped: N fraction above 0.1\n" in result.err
     assert "9 windows to train on (9,000 bases), 1 held out" in result.err
     monkeypatch.setenv("FINDNA_GENOME", str(genome))
     assert call("pretrain", *flags, "-o", "b").code == 0
@@ -137,11 +137,11 @@ def test_mistakes_and_bad_sources(windows: Path, genome: Path, write: Write) -> 
     Path("damaged/pretrain.json").write_text("{}")
     protein = write("p.fa", ">a\nMKVLAAGIVGLLLAQPS\n")
     for args, code, message in (
-        ((windows, "-o", "full"), 1, "full: holds a run already; --resume goes on with it, or choose another --out"),
+        ((windows, "-o", "full"), 1, "full: holds a run already; --resume continues it, or choose another --out"),
         ((windows, "-o", "damaged", "--resume"), 1, "damaged/pretrain.json: damaged, or of another version"),
         ((windows, "-o", "empty", "--resume"), 1, "empty: nothing to resume: no pretrain.json"),
         ((windows, "-o", "none", "--resume"), 1, "none: nothing to resume: no pretrain.json"),
-        ((protein,), 1, "FASTA file p.fa, line 1, record a: 'L' at base 4 is no nucleotide code (is it protein?)"),
+        ((protein,), 1, "FASTA file p.fa, line 1, record a: 'L' at base 4 is not a nucleotide code (is it protein?)"),
         (("-",), 1, "input -: must be a file, which can be read more than once"),
         (("absent.fa",), 1, "absent.fa: no such file or directory"),
         (("--genome", "absent.fa"), 1, "genome absent.fa: no such file or directory"),
@@ -149,7 +149,7 @@ def test_mistakes_and_bad_sources(windows: Path, genome: Path, write: Write) -> 
         (("--genome", genome, "--holdout", "chr9"), 1, "held-out contigs chr9 are not in the genome"),
         ((windows, "--genome", genome), 2, "give FASTA files or --genome, not both"),
         ((windows, "--time-budget", "3s"), 2, "give --steps or --time-budget, not both"),
-        ((windows, "--checkpoint-every", "soon"), 2, "'soon' is no duration such as 90s, 24m or 3h"),
+        ((windows, "--checkpoint-every", "soon"), 2, "'soon' is not a duration such as 90s, 24m or 3h"),
         ((windows, "--preset", "huge"), 2, "--preset must be one of paper, base, small, tiny, not 'huge'"),
         ((windows, "--learning-rate", "1e38"), 2, "learning_rate must be at most 1, not 1e+38"),
         ((windows, "--alpha", 2), 2, "alpha must lie in 0 to 1, not 2.0"),

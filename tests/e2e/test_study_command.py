@@ -49,7 +49,7 @@ def test_sets_that_cannot_be_used_are_told(study: list[object]) -> None:
     Path("gue/tf/1/test.csv").write_text("sequence,label\nACGT,0\nACGT,1\n")
     done = call(*study, "--seeds", 1)
     assert done.code == 0, done.err
-    assert done.err.startswith("tf/1: left out: ")
+    assert done.err.startswith("tf/1: skipped: ")
     none = call(*study, "--task", "tf/1")
     assert none.code == 2
     assert "no labelled set is left to score on" in none.err

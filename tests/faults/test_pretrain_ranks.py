@@ -113,7 +113,7 @@ def test_processes_restarted_stopped_and_resumed_by_one_make_the_same_curve(fold
     assert stopped.returncode == 143, stopped.stderr
     assert stopped.stderr.count("started anew, after a process was lost") == 1
     assert stopped.stderr.count("stopped at step") == 1
-    assert "`findna pretrain --resume --out two` goes on" in stopped.stderr
+    assert "`findna pretrain --resume --out two` continues" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert 30 <= n_lines(log) - 1 < STEPS
     train_alone(folder, "two", "--resume")
@@ -136,7 +136,7 @@ def test_a_run_without_restarts_says_which_process_was_lost(folder: Path) -> Non
     os.kill(pid_of(1, "lost"), signal.SIGKILL)
     result = finish(process)
     assert result.returncode == 1
-    assert "findna: process 1 was ended by SIGKILL; --resume goes on from the last checkpoint" in result.stderr
+    assert "findna: process 1 was ended by SIGKILL; --resume continues from the last checkpoint" in result.stderr
     assert "Traceback" not in result.stderr
 
 

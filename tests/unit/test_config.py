@@ -104,7 +104,7 @@ def test_unknown_settings_are_refused_by_name():
         ({"reduction": "median"}, "reduction must be sum or mean, not 'median'"),
         ({"contrast": "bases"}, "contrast must be tokens or features, not 'bases'"),
         ({"projection": -1}, "projection must not be negative, not -1"),
-        ({"projection": 8, "alpha": 1.0}, "projection serves the contrast, which alpha 1 leaves out"),
+        ({"projection": 8, "alpha": 1.0}, "projection serves the contrast, which alpha 1 omits"),
         ({"student_view": "w"}, "student_view must be u or v, not 'w'"),
         ({"mask_span": 0.5}, "mask_span must be at least 1, not 0.5"),
         ({"mask_span": float("nan")}, "mask_span must be at least 1, not nan"),

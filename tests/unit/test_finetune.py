@@ -194,7 +194,7 @@ def test_another_run_is_not_resumed(tmp_path, teacher):
             run(tmp_path / "run", teacher, resume=True, **change)
     with pytest.raises(TrainingError, match=r"nothing to resume: no finetune\.json"):
         run(tmp_path / "other", teacher, resume=True)
-    with pytest.raises(OutputError, match="holds a run already; --resume goes on with it"):
+    with pytest.raises(OutputError, match="holds a run already; --resume continues it"):
         run(tmp_path / "run", teacher)
 
 

@@ -284,7 +284,7 @@ def test_commits_are_no_closer_than_asked(tmp_path: Path, monkeypatch: pytest.Mo
         ("uns/findna/complete", False, "is incomplete"),
         ("uns/findna/n_expected", N_RECORDS + 1, "is incomplete: 20 rows and 3 skipped of 24 records"),
         ("uns/findna/n_expected", None, "is damaged"),
-        ("uns/findna/schema", None, "is no findna-embedding/1 file"),
+        ("uns/findna/schema", None, "is not a findna-embedding/1 file"),
     ],
 )
 def test_a_file_that_is_not_whole_is_refused(tmp_path: Path, name: str, value: object, message: str) -> None:
@@ -301,7 +301,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="is not there"):
         EmbeddingReader(tmp_path / "absent.h5")
     (tmp_path / "text.h5").write_text("no HDF5")
-    with pytest.raises(TableError, match="is no HDF5 file, or a damaged one"):
+    with pytest.raises(TableError, match="is not an HDF5 file, or is damaged"):
         EmbeddingReader(tmp_path / "text.h5")
     write_all(tmp_path / "out.h5", full=True)
     with pytest.raises(TableError, match="but findna-tokens/1"):

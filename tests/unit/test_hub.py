@@ -161,7 +161,7 @@ def test_a_name_is_owner_and_repository() -> None:
     names = ("teacher", "../lab", "lab/../teacher", "lab/teacher@../..", "a--b/c", "lab/teacher/x", "", "a/b@")
     for name in (*names, "lab/teacher.git", "lab/teacher-", "lab./teacher", f"lab/{'t' * 97}"):
         assert parse_repo(name) is None, name
-        with pytest.raises(ConfigError, match="is no repository of a hub"):
+        with pytest.raises(ConfigError, match="is not a hub repository"):
             pull(name)
     assert parse_repo("lab/teacher@refs/pr/1") == Repo("lab/teacher", "refs/pr/1")
     assert parse_repo("lab/teacher@a--b") == Repo("lab/teacher", "a--b")

@@ -78,9 +78,9 @@ def test_class_names_replace_labels(write):
     assert again.labels.tolist() == [1, 1]
     with pytest.raises(ConfigError, match="3 class names for 2 labels: 0, 1"):
         read_labelled([train], class_names=["a", "b", "c"])
-    with pytest.raises(TableError, match="line 2: '0' is there twice"):
+    with pytest.raises(TableError, match="line 2: '0' is a duplicate"):
         read_class_names(str(write("twice.tsv", "0\ta\n0\tb\n")))
-    with pytest.raises(TableError, match="line 2: '0' is there twice"):
+    with pytest.raises(TableError, match="line 2: '0' is a duplicate"):
         read_class_names(str(write("spaces.tsv", "0\ta\n0 \tb\n")))
     with pytest.raises(TableError, match="line 1: no name"):
         read_class_names(str(write("none.tsv", "0\n")))
@@ -103,7 +103,7 @@ FAULTS = {
     ),
     "ragged": ("sequence,label\nA,0\nC,1,2\nG\n", r"line 3: 3 columns where the header has 2 \(2 of 3 rows"),
     "empty sequence": ("sequence,label\nA,0\n ,1\n", "line 3: column sequence: the sequence is empty"),
-    "no DNA": ("sequence,label\nA,0\nAC!T,1\n", "line 3: column sequence: '!' at base 3 is no nucleotide code"),
+    "no DNA": ("sequence,label\nA,0\nAC!T,1\n", "line 3: column sequence: '!' at base 3 is not a nucleotide code"),
     "protein": ("sequence,label\nA,0\nMKVLAARRGD,1\n", "line 3: column sequence: .*is it protein"),
     "protein of codes": ("sequence,label\nA,0\nMKVSWRDHHK,1\n", "line 3: column sequence: most letters.*is it protein"),
     "one class": ("sequence,label\nA,0\nC,0\n", "the only class is 0: there must be at least 2"),
@@ -143,14 +143,14 @@ def test_a_cut_gzip_is_an_error(write):
 
 def test_a_regression_takes_finite_numbers_alone(write):
     path = write("t.csv", "sequence,label\nA,0.5\nC,high\nG,nan\n")
-    with pytest.raises(TableError, match=r"line 3: label 'high' is no finite number.*\(2 of 3 rows"):
+    with pytest.raises(TableError, match=r"line 3: label 'high' is not a finite number.*\(2 of 3 rows"):
         read_labelled([path], objective="regression")
 
 
 @pytest.mark.parametrize("other", ["NA", "nan", ""])
 def test_a_word_among_measured_values_does_not_make_them_classes(write, other):
     path = write("t.csv", f"sequence,label\nA,0.5\nC,{other}\nG,0.25\nT,1\n")
-    with pytest.raises(TableError, match=rf"line 3: label '{other}' is no finite number, as a regression needs; --obj"):
+    with pytest.raises(TableError, match=rf"line 3: label '{other}' is not a finite number, as a regression needs;"):
         read_labelled([path])
     if other:
         assert read_labelled([path], objective="classification").classes == ("0.25", "0.5", "1", other)

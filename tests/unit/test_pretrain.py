@@ -318,7 +318,7 @@ def test_a_run_can_start_from_the_weights_of_a_model(tmp_path):
 
 def test_a_folder_with_something_in_it_is_refused(tmp_path):
     run(tmp_path / "run", dataclasses.replace(CONFIG, steps=1))
-    with pytest.raises(OutputError, match="holds a run already; --resume goes on with it"):
+    with pytest.raises(OutputError, match="holds a run already; --resume continues it"):
         run(tmp_path / "run")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):

@@ -171,10 +171,10 @@ def test_a_teacher_that_is_there_is_measured_once_and_scores_as_the_run_that_mad
         ("[untrained]\nalpha = 1.0", ConfigError, r"\[untrained\]: .* it has no settings"),
         ('["a/b"]\nalpha = 1.0', ConfigError, r"\[a/b\]: a slash"),
         ('[".."]\nalpha = 1.0', ConfigError, r"\[\.\.\]: a slash"),
-        ("[a-0.5]\nalpha = 1.0", ConfigError, r"\[a-0\]: holds a table; a name with a dot stands in quotes"),
+        ("[a-0.5]\nalpha = 1.0", ConfigError, r"\[a-0\]: holds a table; put a name with a dot in quotes"),
         ("alpha = 1.0", TableError, "must hold tables alone"),
         ("", TableError, "must hold tables alone"),
-        ("[a", TableError, "is no TOML"),
+        ("[a", TableError, "is not valid TOML"),
     ],
 )
 def test_faults_of_a_file_of_variants_are_named(tmp_path, text, error, message):
@@ -201,7 +201,7 @@ def test_a_file_that_is_no_log_is_refused(tmp_path):
         read_variants(tmp_path / "none.toml", BASE)
     for text in ("{", json.dumps({"schema": "x"})):
         (tmp_path / LOG).write_text(text)
-        with pytest.raises(TableError, match="is no log of a study"):
+        with pytest.raises(TableError, match="is not a valid log of a study"):
             read_log(tmp_path / LOG)
 
 

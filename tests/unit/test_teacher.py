@@ -148,7 +148,7 @@ def test_the_report_is_written_whole_and_its_page_is_made_of_its_json(
     assert text == f"# little\n\n{teacher_markdown(stored)}"
     assert f"{stored['masked_bases']['models']['around']['accuracy']:.4f}" in text
     (tmp_path / "other.json").write_text('{"schema": "other/1"}')
-    with pytest.raises(TableError, match="is no report of a teacher"):
+    with pytest.raises(TableError, match="is not a valid report of a teacher"):
         read_teacher(tmp_path / "other.json")
 
 

@@ -89,5 +89,5 @@ def test_each_gpu_has_a_process_and_one_that_is_not_there_is_named(job, tmp_path
     gpus = EmbedJob(["a.fa"], tmp_path / "a.h5", config=EmbedConfig(), gpus=3)
     assert gpus.devices == ["cuda:0", "cuda:1", "cuda:2"]
     absent = EmbedJob(["a.fa"], tmp_path / "a.h5", config=EmbedConfig(), model=job.model, device="cuda:77")
-    with pytest.raises(ConfigError, match="cuda:77' is not to be had here"):
+    with pytest.raises(ConfigError, match="cuda:77' is not available here"):
         _load_cells(absent, "fp32")
