@@ -35,6 +35,7 @@ from findna.io.options import InputOptions
 from findna.io.records import TooManyN, read_records
 from findna.io.rows import Kind
 from findna.io.tables import TsvStream
+from findna.io.watch import Watch
 from findna.limits import MAX_PROCESSES
 from findna.models.manifest import digest_of
 from findna.models.store import DEFAULT, load_model
@@ -363,12 +364,14 @@ def run(job: Job, *, on_progress: Callable[[int, int | None], None] = lambda don
         The report that `--json` writes: counts, throughput, memory, versions, outputs.
 
     Raises:
-        InputError: An input is wrong. Of files, the rows so far are kept (NAME.partial) if there are any.
+        InputError: An input is wrong. Of files, the rows so far are kept (NAME.partial) if there are any. An input or
+            the genome changed while it was read: nothing is kept.
         OutputError: The output exists, is in use, or cannot be written.
         ModelError: The model is damaged, or gives NaN.
         ConfigError: A batch is too large for the device.
     """
     started, began = datetime.now(UTC), time.monotonic()
+    watch = Watch([*job.inputs, *([job.options.genome] if job.options.genome else [])])
     with ExitStack() as stack:
         genome = stack.enter_context(Genome(job.options.genome)) if job.options.genome else None
         if job.out != STDOUT:  # before the work, not after it
@@ -395,8 +398,9 @@ def run(job: Job, *, on_progress: Callable[[int, int | None], None] = lambda don
         try:
             for n_done in write_rows(lambda todo: cells(todo, writer), counted, writer, fatal=job.is_fatal):
                 on_progress(n_resumed + n_done, total)
+            watch.check(_digests(inputs))
         except BaseException as error:
-            if job.read_once:
+            if job.read_once or watch.change(_digests(inputs)):  # rows of which nobody knows what they are of
                 writer.discard()
             if isinstance(error, torch.OutOfMemoryError):
                 raise ConfigError(f"{engine.device} has too little memory for a batch: lower --batch-bases") from error
@@ -563,6 +567,10 @@ def _input_facts(inputs: Sequence[str]) -> list[dict[str, Any]]:
         is_file = text != STDIN and path.is_file()
         facts.append({"path": text} | ({"bytes": path.stat().st_size, "sha256": sha256(path)} if is_file else {}))
     return facts
+
+
+def _digests(facts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {one["path"]: one["sha256"] for one in facts if "sha256" in one}
 
 
 def _genome_facts(genome: Genome | None) -> dict[str, Any]:

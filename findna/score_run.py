@@ -23,6 +23,7 @@ from findna.io.files import sha256
 from findna.io.genome import Genome
 from findna.io.scores import STDOUT, Format, format_of, writer_of
 from findna.io.vcf import Site, VariantReader, assembly_of
+from findna.io.watch import Watch
 from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.nn.device import pick_device, pick_precision
@@ -101,15 +102,16 @@ def run_scores(
         The report: counts, throughput, memory, versions, outputs.
 
     Raises:
-        VariantError: The input is damaged or changed, or a record does not fit the genome.
+        VariantError: The input is damaged, or a record does not fit the genome.
+        InputError: The input or the genome changed while it was read.
         OutputError: The output exists or cannot be written.
         ModelError: The model is damaged.
     """
     started, began = datetime.now(UTC), time.monotonic()
+    watch = Watch([job.source, job.genome])
     with ExitStack() as stack:
         genome = stack.enter_context(Genome(job.genome))
         part = _part(job)
-        before = _stat(job.source)
         reader = stack.enter_context(VariantReader(job.source))
         device = pick_device(job.device)
         precision = pick_precision(job.precision, device)
@@ -130,8 +132,7 @@ def run_scores(
                 on_progress(writer.n_records, None if part is None else len(part))
         if part is not None and writer.n_records != len(part):
             raise OutputError(f"{len(part):,} records came in, {writer.n_records:,} came out")
-        if _stat(job.source) != before:
-            raise VariantError("changed while it was read", path=reader.name)
+        watch.check()
         outputs = writer.finish()
         seconds = time.monotonic() - began
         n_windows = scorer.reader.n_windows
@@ -190,14 +191,6 @@ def _part(job: ScoreJob) -> range | None:
         n_records = sum(1 for _ in reader)
     number, n = job.shard
     return range(n_records * (number - 1) // n, n_records * number // n)
-
-
-def _stat(source: str) -> tuple[int, int] | None:
-    path = Path(source)
-    if source == STDIN or not path.is_file():
-        return None
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns
 
 
 def _params(job: ScoreJob, scorer: VariantScorer) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from findna.data.labelled_rows import LABEL_COLUMNS, LabelledRow, Problems, hold
 from findna.errors import ConfigError, InputError, TableError
 from findna.io.compressed import ByteStream
 from findna.io.files import sha256
+from findna.io.watch import unchanged
 from findna.limits import MAX_CLASSES
 from findna.sequence import reverse_complement
 
@@ -112,8 +113,10 @@ def read_labelled(
     if any(is_records) and not all(is_records):
         raise ConfigError("tables and FASTA or BED files do not go together: give one or the other")
     rows: list[LabelledRow] = []
-    for path in files:
-        rows += read_class(path, genome) if is_records[0] else read_table(path, sequence_column, label_column)
+    with unchanged([*files, *([genome] if genome else [])]):
+        for path in files:
+            rows += read_class(path, genome) if is_records[0] else read_table(path, sequence_column, label_column)
+        sources = {path: sha256(Path(path)) for path in files}
     kind = objective or _objective_of([row.label for row in rows])
     if is_records[0] and kind != "classification":
         raise ConfigError(f"one FASTA or BED file per class is a classification, not {kind}")
@@ -125,7 +128,7 @@ def read_labelled(
         objective=kind,
         ids=tuple(row.id for row in rows),
         lines=np.array([row.line for row in rows], dtype=np.int64),
-        sources={path: sha256(Path(path)) for path in files},
+        sources=sources,
         names=names,
     )
 

@@ -23,6 +23,7 @@ from findna.data.overlap import ONE_IN, WORD, Novelty, WordSet
 from findna.errors import ConfigError, InputError, OutputError
 from findna.io.files import replacing, sha256, write_atomic
 from findna.io.ids import IdSet
+from findna.io.watch import Watch
 from findna.region import Region
 from findna.sequence import Codes, N, decode, reverse_complement
 
@@ -115,6 +116,8 @@ def make_windows(
     for path in (*paths, manifest_path):
         if path.exists() and not force:
             raise OutputError(f"{path}: exists; --force replaces it")
+    named = [str(name).rpartition("=")[2] for name in inputs]
+    watch = Watch([*inputs, *named, *exclude, *([genome] if genome else [])])
     with ExitStack() as stack:
         origins = open_origins(inputs, genome=genome, holdout=holdout, stack=stack)
         cuts, n_cut = read_cuts(cut), []
@@ -132,6 +135,7 @@ def make_windows(
                     write(ids.unique(window.region.id), origins[window.origin].name, window.codes)
                     if n % BLOCK == 0:
                         on_draw(n)
+            watch.check()
         parts = [
             sift.summary() | {"file": path.name, "sha256": sha256(path), "sha256_of_text": write.sha256}
             for sift, path, write in zip(sifts, paths, writers, strict=True)

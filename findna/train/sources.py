@@ -12,6 +12,7 @@ from findna.io.cache import cache_dir
 from findna.io.fasta import read_fasta
 from findna.io.files import sha256
 from findna.io.genome import Genome
+from findna.io.watch import Watch
 from findna.region import Region
 from findna.sequence import Codes
 
@@ -82,6 +83,7 @@ def load_sources(
             raise InputError("must be a file, which can be read more than once", path=path)
         if paths.count(path) > 1:
             raise InputError("is named twice", path=path)
+    watch = Watch(paths)
     with _genome(paths[0], holdout) if is_genome else nullcontext(_fasta(paths, holdout)) as source:
         training, n_left_out = _without_n(source.training, source.fetch, size=size)
         held_out, n_held_out_left_out = _without_n(source.held_out, source.fetch, size=size)
@@ -102,6 +104,7 @@ def load_sources(
         "n_left_out": n_left_out + n_held_out_left_out,
         "n_bases": len(corpus.codes),
     }
+    watch.check()
     return Sources(corpus, measured, summary)
 
 

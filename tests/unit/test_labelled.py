@@ -1,8 +1,11 @@
 """Labelled sequences: what is read, every fault with its line, and splits that keep duplicates together."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from findna.data import labelled, labelled_rows
 from findna.data.labelled import read_class_names, read_labelled, split_off
 from findna.errors import ConfigError, FastaError, InputError, TableError
 from findna.sequence import decode, encode, reverse_complement
@@ -242,3 +245,17 @@ def test_real_tables_are_read(shared):
 def test_a_table_of_empty_cells_has_no_header(write, text):
     with pytest.raises(TableError, match="no header: every cell is empty"):
         read_labelled([write("a.csv", text)])
+
+
+def test_a_table_that_changes_while_it_is_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("sequence,label\nACGT,a\nACGG,b\n")
+
+    def read_and_change(*args: object) -> object:
+        rows = labelled_rows.read_table(*args)  # type: ignore[arg-type]
+        path.write_text("sequence,label\nACGT,b\nACGG,a\nAAAA,a\n")
+        return rows
+
+    monkeypatch.setattr(labelled, "read_table", read_and_change)
+    with pytest.raises(InputError, match=r"t\.csv: changed while it was read \(it had 29 bytes and has 36\)"):
+        labelled.read_labelled([path])

@@ -1,0 +1,83 @@
+"""Input files must be at the end of a run what they were at its start."""
+
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from findna.errors import InputError
+from findna.io.files import sha256
+
+
+class Stamp(NamedTuple):
+    """What changes when a file is written to or replaced."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+    device: int
+
+    @classmethod
+    def of(cls, path: str | Path) -> "Stamp | None":
+        """The stamp of a regular file, None of anything else."""
+        try:
+            found = Path(path).stat()
+        except OSError:
+            return None
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
+
+
+class Watch:
+    """Files that are about to be read. Begin before the first byte is read, and `check` after the last.
+
+    Args:
+        paths: What is to be read; names that are no regular files are left out.
+    """
+
+    def __init__(self, paths: Iterable[str | Path]) -> None:
+        stamps = {str(path): Stamp.of(path) for path in paths}
+        self._stamps = {path: stamp for path, stamp in stamps.items() if stamp is not None}
+
+    def change(self, digests: Mapping[str, str] | None = None) -> InputError | None:
+        """The first file that changed, as an error; None if there is none.
+
+        Args:
+            digests: sha256 of files by path. One that was only touched has not changed.
+        """
+        for path, before in self._stamps.items():
+            now = Stamp.of(path)
+            if now == before or (now is not None and digests and sha256(Path(path)) == digests.get(path)):
+                continue
+            how = "it is gone" if now is None else _difference(before, now)
+            return InputError(f"changed while it was read ({how}): keep it as it is and run again", path=path)
+        return None
+
+    def check(self, digests: Mapping[str, str] | None = None) -> None:
+        """Raise if a file changed; see `change`.
+
+        Raises:
+            InputError: It did.
+        """
+        if (change := self.change(digests)) is not None:
+            raise change
+
+
+@contextmanager
+def unchanged(paths: Iterable[str | Path]) -> Iterator[None]:
+    """Files that are read within this block are the same at its end.
+
+    Raises:
+        InputError: One changed.
+    """
+    watch = Watch(paths)
+    yield
+    watch.check()
+
+
+def _difference(before: Stamp, now: Stamp) -> str:
+    if now.size != before.size:
+        return f"it had {before.size:,} bytes and has {now.size:,}"
+    return "another file has its name" if now.inode != before.inode else "it was written to"
