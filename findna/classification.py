@@ -18,12 +18,13 @@ from findna.models.task import TaskModel, TaskSettings, log_scores, probabilitie
 from findna.nn.device import Precision, pick_batch_bases
 from findna.nn.pooling import pool_features
 from findna.record import Record
+from findna.sequence import MOSTLY_N
 
 PREDICTIONS = "findna-predictions/1"
 """Schema of what stands beside the TSV."""
 
 UNKNOWN = "unknown"
-"""Label of a row whose margin is too small."""
+"""Label of a row whose margin is too small, or whose record is mostly N."""
 
 _FIRST = ("id", "chrom", "start", "end", "strand", "length")
 _LAST = ("status", "n_windows", "frac_n", "n_iupac", "name", "source", "row")
@@ -111,20 +112,21 @@ class Classifier:
         scores = np.array([np.mean(slot.by_strand(), axis=0) for slot in slots]).reshape(-1, settings.n_outputs)
         is_joined = np.array([slot.obs["n_windows"] > 1 for slot in slots], dtype=np.bool_)
         values = probabilities(scores, settings, is_joined)
+        is_n = [slot.obs["frac_n"] > MOSTLY_N for slot in slots]
         if settings.objective == "regression":
-            return values.astype(np.float32), [{"status": "ok"} for _ in slots]
-        answers = [self._answer(row) for row in values]
+            return values.astype(np.float32), [{"status": "mostly N" if bad else "ok"} for bad in is_n]
+        answers = [self._answer(row, is_mostly_n=bad) for row, bad in zip(values, is_n, strict=True)]
         names = value_names(self.config, settings)
         return np.array([x for x, _ in answers], np.float32).reshape(-1, len(names)), [
             columns for _, columns in answers
         ]
 
-    def _answer(self, p: NDArray[np.float64]) -> tuple[list[float], dict[str, str]]:
+    def _answer(self, p: NDArray[np.float64], *, is_mostly_n: bool) -> tuple[list[float], dict[str, str]]:
         classes, top = self.settings.classes, self.config.top
         ranked = np.argsort(-p, kind="stable").tolist()
         label, probability, margin = decide(p, classes, objective=self.settings.objective)
-        is_known = not margin < self.config.abstain
-        columns = {"label": label if is_known else UNKNOWN, "status": "ok" if is_known else "abstained"}
+        status = "mostly N" if is_mostly_n else "abstained" if margin < self.config.abstain else "ok"
+        columns = {"label": label if status == "ok" else UNKNOWN, "status": status}
         columns |= {f"label_{rank}": classes[index] for rank, index in enumerate(ranked[:top], start=1)}
         shown = p[ranked[:top]] if top else p
         return [probability, margin, *shown.tolist()], columns

@@ -43,6 +43,7 @@ from findna.models.task import load_task
 from findna.nn.device import Precision, pick_batch_bases, pick_device, pick_precision
 from findna.nn.kernels import choose
 from findna.record import Record
+from findna.sequence import is_mostly_n
 from findna.shard import Cuts, Shard
 from findna.workers import MakeCells, Workers
 
@@ -417,6 +418,7 @@ def run(job: Job, *, on_progress: Callable[[int, int | None], None] = lambda don
         "n_rows": writer.n_rows,
         "n_skipped": writer.n_skipped,
         "n_resumed": n_resumed,
+        "n_mostly_n": counted.n_mostly_n,
         "n_bases": counted.n_bases,
         "seconds": round(seconds, 3),
         "records_per_second": round((counted.n - n_resumed) / max(seconds, 1e-9), 3),
@@ -478,16 +480,18 @@ def _output_bytes(job: Job, engine: Engine, summary: InputSummary) -> int:
 
 
 class _Counted(Iterator[Record | InputError]):
-    """Counts the records that pass, and the bases of those that a resumed run has not yet embedded."""
+    """Counts the records that pass, how many are mostly N, and the bases that a resumed run has not embedded."""
 
     def __init__(self, items: Iterator[Record | InputError], *, n_resumed: int) -> None:
         self._items, self._n_resumed, self.n, self.n_bases = items, n_resumed, 0, 0
+        self.n_mostly_n = 0
 
     def __next__(self) -> Record | InputError:
         item = next(self._items)
         self.n += 1
-        if isinstance(item, Record) and self.n > self._n_resumed:
-            self.n_bases += len(item.codes)
+        if isinstance(item, Record):
+            self.n_mostly_n += is_mostly_n(item.codes)
+            self.n_bases += len(item.codes) * (self.n > self._n_resumed)
         return item
 
 

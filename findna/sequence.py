@@ -13,6 +13,9 @@ BLANK = len(ALPHABET)
 
 Codes = NDArray[np.uint8]
 
+MOSTLY_N = 0.5
+"""A record with a larger fraction of N says nothing of its own."""
+
 WHITE = b" \t\v\f\r\n"
 """What holds no bases, wherever it stands in a sequence."""
 
@@ -75,3 +78,12 @@ def reverse_complement(codes: Codes) -> Codes:
     'NCGTT'
     """
     return COMPLEMENT[codes[::-1]]
+
+
+def is_mostly_n(codes: Codes) -> bool:
+    """Whether more than half of a sequence is N.
+
+    >>> is_mostly_n(encode("NNNA")[0]), is_mostly_n(encode("NNAA")[0])
+    (True, False)
+    """
+    return bool(np.count_nonzero(codes == N) > MOSTLY_N * len(codes))

@@ -35,6 +35,8 @@ def run_job(job: "Job", title: str, *, dry_run: bool, json_file: Path | None, qu
         say(f"{job.out}.partial is kept: the same command with --resume continues it" if is_kept else "nothing is kept")
         raise
     write_report(json_file, report)
+    if report["n_mostly_n"]:
+        say(f"{report['n_mostly_n']:,} of {report['n_records']:,} records are mostly N", quiet=quiet)
     say(
         f"{', '.join(report['outputs']) or 'stdout'}: {report['n_rows']:,} rows, {report['n_skipped']:,} skipped, "
         f"{report['n_bases']:,} bases in {report['seconds']:,.1f} s ({report['model']['name']}, "

@@ -72,10 +72,15 @@ def check_teacher(config: FinetuneConfig, teacher: Encoder) -> None:
 def settings_of(config: FinetuneConfig, model: ModelConfig, labelled: LabelledSet) -> TaskSettings:
     """What a config makes of a teacher and a training split.
 
+    The window is no longer than the longest training sequence, unless the config names it: a task answers for windows
+    of a length that it has seen.
+
     Raises:
         ConfigError: The window is longer than the teacher's rings, or there are no such blocks.
     """
     window = window_of(config, model)
+    if not config.window:
+        window = min(window, int(np.diff(labelled.corpus.offsets).max(initial=1)))
     return TaskSettings(
         objective=labelled.objective,
         classes=labelled.classes,

@@ -378,3 +378,18 @@ def test_classify_repeats_the_figures_that_finetune_wrote(mode: tuple[str, ...],
     figures = json.loads(Path("run/metrics.json").read_text())["test"]
     assert n_right / 30 == pytest.approx(figures["accuracy"])
     assert loss == pytest.approx(figures["loss"], rel=1e-3)
+
+
+def test_a_record_that_is_mostly_n_is_unknown_and_counted(write: Write, task: Path) -> None:
+    write(
+        "a.fa",
+        fasta({"n": "N" * 60, "most": "N" * 31 + "ACGTA" * 6, "half": "N" * 30 + "ACGTA" * 6, "none": "ACGTA" * 12}),
+    )
+    result = call("classify", "a.fa", "--task", task, "-o", "n.tsv", "--json", "n.json")
+    assert result.code == 0
+    assert "2 of 4 records are mostly N\n" in result.err
+    rows = {row["id"]: row for row in table("n.tsv")}
+    assert [(row["label"], row["status"]) for row in (rows["n"], rows["most"])] == [("unknown", "mostly N")] * 2
+    assert {row["status"] for row in (rows["half"], rows["none"])} == {"ok"}
+    assert json.loads(Path("n.json").read_text())["n_mostly_n"] == 2
+    assert "are mostly N" not in call("classify", "a.fa", "--task", task, "-o", "q.tsv", "--quiet").err

@@ -504,3 +504,10 @@ def test_all_problems_of_a_recipe_are_named_at_once():
             FinetuneConfig(blocks=blocks)
     with pytest.raises(ConfigError, match="blocks 2,7: the network has 6"):
         settings_of(FinetuneConfig(blocks="2,7"), MODEL, labelled(4, seed=0))
+
+
+def test_a_task_has_windows_of_a_length_that_it_was_trained_on():
+    longest = int(np.diff(TRAIN.corpus.offsets).max())
+    assert settings_of(CONFIG, MODEL, TRAIN).window == min(longest, MODEL.window)
+    assert settings_of(CONFIG, dataclasses.replace(MODEL, max_len=10 * longest), TRAIN).window == longest
+    assert settings_of(dataclasses.replace(CONFIG, window=5), MODEL, TRAIN).stride == 5

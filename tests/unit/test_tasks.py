@@ -1,5 +1,6 @@
 """The built-in tasks: every file is whole, and each says how to train it."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -69,3 +70,10 @@ def test_a_misspelt_name_suggests_the_nearest():
 def test_a_teacher_is_no_task():
     with pytest.raises(ModelError, match="it is a teacher: `findna finetune --model findna-small`"):
         find_task("findna-small")
+
+
+@pytest.mark.parametrize("name", [name for name in task_names() if read_task(name).has_weights])
+def test_a_shipped_task_has_windows_of_a_length_that_it_was_trained_on(name: str) -> None:
+    settings = json.loads((read_task(name).head / "config.json").read_text())["settings"]
+    assert read_task(name).length <= settings["window"] <= max(read_task(name).length, 802)
+    assert settings["stride"] == settings["window"]
