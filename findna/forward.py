@@ -354,8 +354,9 @@ def write_rows(
 
 
 def _stop_at_fault(items: Iterable[Item], *, fatal: bool) -> Iterator[Item]:
-    for item in items:
+    for number, item in enumerate(items):
         if fatal and isinstance(item, InputError) and item.is_fatal:
-            reason = f"{item.reason}; --on-error skip leaves it out"
+            is_single = number > 0 and not item.is_systematic
+            reason = f"{item.reason}{'; --on-error skip leaves it out' if is_single else ''}"
             raise type(item)(reason, path=item.path, line=item.line, record=item.record, row=item.row)
         yield item

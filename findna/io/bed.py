@@ -86,6 +86,7 @@ def _region(columns: list[str], *, is_narrowpeak: bool, with_blocks: bool) -> Re
         raise ValueError(f"start {start} and end {end} must satisfy 0 <= start < end")
     name = columns[3].strip() if len(columns) > 3 else ""
     strand = columns[5].strip() if len(columns) > 5 else "."
+    _refuse_misplaced(columns)
     if strand not in STRANDS:
         raise ValueError(f"strand (column 6) is {strand!r}, not '+', '-' or '.'")
     region = Region(chrom, start, end, "" if name == "." else name, strand)
@@ -94,6 +95,23 @@ def _region(columns: list[str], *, is_narrowpeak: bool, with_blocks: bool) -> Re
     if with_blocks and len(columns) >= 12:
         return region._replace(blocks=_blocks(region, *columns[9:12]))
     return region
+
+
+def _refuse_misplaced(columns: list[str]) -> None:
+    """Raise where the last column is 4 or 5 and a strand is in one of them: it would be lost.
+
+    Raises:
+        ValueError: It is so.
+    """
+    if len(columns) in (4, 5):
+        fourth, last = columns[3].strip(), columns[-1].strip()
+        if fourth in ("+", "-"):
+            hint = (
+                "convert an interval_list, which counts from 1, with picard IntervalListToBed; else add name and score"
+            )
+            raise ValueError(f"column 4 is the strand {fourth!r}, and BED has it in column 6; {hint}")
+        if last in ("+", "-"):
+            raise ValueError(f"column 5 is the strand {last!r}, and BED has it in column 6: add a score before it")
 
 
 def _position(what: str, text: str) -> int:

@@ -1,21 +1,24 @@
 """FASTA and FASTQ records in file order, with every damage that a library would pass over in silence."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from findna.errors import FastaError
 from findna.io.compressed import ByteStream
 from findna.io.ids import IdSet
+from findna.io.rows import printable
 from findna.record import Record
 from findna.sequence import WHITE, encode
 
 _MIN_PROTEIN = 10
+_MATE = re.compile(r"([12]):[YN]:\d+:")
 
 
 def read_fasta(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> Iterator[Record | FastaError]:
     """Yield the records of a FASTA file; a record that cannot be used is yielded as its error.
 
-    A record's own fault is: no id, an id that was there before, no bases, letters that are no nucleotide
+    A record's own fault is: no id, a duplicate id, no bases, letters that are no nucleotide
     codes, or more IUPAC codes than bases (a protein whose letters all happen to be such codes).
 
     Args:
@@ -44,7 +47,9 @@ def read_fasta(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> 
 def read_fastq(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> Iterator[Record | FastaError]:
     """Yield the records of a FASTQ file; a record that cannot be used is yielded as its error.
 
-    Sequence and quality may be wrapped, the quality only if the sequence is. For the rest see `read_fasta`.
+    Sequence and quality may be wrapped, the quality only if the sequence is. The id of a mate ends in /1 or /2, also
+    where only the description says which one it is (`1:N:0:ATCACG`); a repeated id gets `_2`, `_3`. For the rest see
+    `read_fasta`.
 
     Raises:
         FastaError: The file is cut or damaged, a record has no '@' or '+' line, or its quality has
@@ -78,7 +83,7 @@ def read_fastq(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> 
             if n_quality != len(sequence):
                 reason = f"{n_quality} quality values for {len(sequence)} bases"
                 stream.fail(reason, line=line, record=name)
-            yield _record(stream, header[1:], sequence, row=row, line=line, used=used)
+            yield _record(stream, header[1:], sequence, row=row, line=line, used=used, is_read=True)
 
 
 def _opened(source: str | Path | ByteStream) -> ByteStream:
@@ -92,23 +97,34 @@ def _name(header: bytes) -> str:
     return words[0].decode(errors="backslashreplace") if words else ""
 
 
-def _record(stream: ByteStream, header: bytes, raw: bytes, *, row: int, line: int, used: IdSet) -> Record | FastaError:
+def _record(
+    stream: ByteStream, header: bytes, raw: bytes, *, row: int, line: int, used: IdSet, is_read: bool = False
+) -> Record | FastaError:
     id, description = [word.decode(errors="backslashreplace") for word in (*header.split(None, 1), b"", b"")][:2]
 
-    def fault(reason: str) -> FastaError:
-        return FastaError(reason, path=stream.name, line=line, record=id, row=row)
+    def fault(reason: str, *, is_systematic: bool = False) -> FastaError:
+        problem = FastaError(reason, path=stream.name, line=line, record=id, row=row)
+        problem.is_systematic = is_systematic
+        return problem
 
     if not id:
         return fault("the header has no id")
     if not used.add(id):
         return fault("duplicate id; ids must be unique")
+    if printable(id) != id:
+        return fault(f"the id {id!r} holds a character that ends a line")
+    if is_read:
+        mate = _MATE.match(description)
+        id = used.unique(f"{id}/{mate[1]}" if mate else id)
+    elif not used.add(id):
+        return fault("duplicate id: ids must be unique, for instance after seqkit rename", is_systematic=True)
     bases = raw.translate(None, WHITE)
     if not bases:
         return fault("no bases")
     try:
         codes, n_iupac = encode(bases)
     except ValueError as problem:
-        return fault(f"{problem} (is it protein?)")
+        return fault(f"{problem} (is it protein?)", is_systematic=True)
     if len(codes) >= _MIN_PROTEIN and 2 * (n_iupac - bases.count(b"X") - bases.count(b"x")) > len(codes):
-        return fault("most letters are neither A, C, G, T nor N (is it protein?)")
+        return fault("most letters are neither A, C, G, T nor N (is it protein?)", is_systematic=True)
     return Record(id, codes, n_iupac, row, stream.source, name=description.strip().replace("\t", " "))

@@ -25,6 +25,19 @@ _FOREIGN = {
     b"##fileformat=VCF": "VCF: make BED of its variants first",
     b"##gff-version": "GFF: make BED of it first",
 }
+_SAM_HEADERS = ("@HD\t", "@SQ\t", "@RG\t", "@PG\t", "@CO\t")
+_SIDES = ("+", "-", ".", "?")
+_CHROM_NAMES = {"chrom", "chr", "chromosome", "seqname", "seqnames", "contig", "#chrom"}
+_START_NAMES = {"start", "chromstart", "begin", "pos", "start_position"}
+_FOREIGN_TEXT = {
+    "gtf": "this is GTF, whose positions count from 1: make it BED, for instance with gtf2bed",
+    "gff": "this is GFF, whose positions count from 1: make it BED, for instance with gff2bed",
+    "intervals": "this is an interval_list, whose positions count from 1: convert it with picard IntervalListToBed",
+    "maf": "this is MAF (multiple alignments): make BED of its blocks first",
+    "mutations": "this is MAF (mutations), whose positions count from 1: make BED of it first",
+    "commas": "this is separated by commas: BED is separated by tabs, for instance after tr ',' '\\t'",
+    "header": "this is a table with a header: BED has none, or one that begins with '#'; its starts count from 0",
+}
 _SAM = re.compile(rb"@(HD|SQ|RG|PG|CO)\t|[^\t\n]+\t\d+\t[^\t\n]+\t\d+\t\d+\t(\*|(\d+[MIDNSHPX=])+)\t")
 _FASTA_NAME = re.compile(r"\.(fa|fasta|fna|ffn|frn|fas)(\.b?gz)?$", re.IGNORECASE)
 _BED_NAME = re.compile(r"\.bed\d*(\.b?gz)?$", re.IGNORECASE)
@@ -53,13 +66,54 @@ def sniff(stream: ByteStream) -> Kind:
     for magic, what in _FOREIGN.items():
         if head.startswith(magic):
             stream.fail(f"this is {what}")
+    text = head.removeprefix(b"\xef\xbb\xbf").decode(errors="replace")
+    if foreign := _foreign_text(text):
+        line, what = foreign
+        stream.fail(what, line=line)
     if _SAM.match(head):
         stream.fail("this is SAM text: make it BAM with samtools view -b")
-    kind = _sniff_text(stream.name, head.removeprefix(b"\xef\xbb\xbf").decode(errors="replace"))
+    kind = _sniff_text(stream.name, text)
     if kind is None:
         kinds = ", ".join(KINDS[:-1])
         stream.fail(f"neither FASTA, FASTQ, BED, narrowPeak, BAM nor CRAM; --in-format takes {kinds}")
     return kind
+
+
+def _foreign_text(text: str) -> tuple[int, str] | None:
+    """The first row of a text and what it is, if it is of a kind that only looks like BED."""
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
+        if line.startswith("##maf"):
+            return number, _FOREIGN_TEXT["maf"]
+        if line.startswith(_SAM_HEADERS) or is_bed_header(line):
+            continue
+        if line[0] in ">@":
+            return None
+        kind = _foreign_row(line)
+        return (number, _FOREIGN_TEXT[kind]) if kind else None
+    return None
+
+
+def _foreign_row(line: str) -> str:
+    """Which kind of `_FOREIGN_TEXT` a row is; "" for none."""
+    columns = [column.strip() for column in line.split("\t")]
+    if len(columns) == 5 and _are_whole(columns[1:3]) and columns[3] in ("+", "-"):
+        return "intervals"
+    if len(columns) >= 8 and _are_whole(columns[3:5]) and not _WHOLE.fullmatch(columns[2]) and columns[6] in _SIDES:
+        return "gtf" if len(columns) > 8 and ' "' in columns[8] else "gff"
+    if columns[0] == "Hugo_Symbol" or {"Chromosome", "Start_Position"} <= set(columns):
+        return "mutations"
+    fields = line.split(",")
+    if len(columns) == 1 and len(fields) >= 3 and _are_whole([field.strip() for field in fields[1:3]]):
+        return "commas"
+    words = columns if len(columns) > 1 else fields if len(fields) > 1 else line.split()
+    names = {word.lower() for word in words}
+    if names & _CHROM_NAMES and names & _START_NAMES:
+        return "header"
+    return ""
+
+
+def _are_whole(columns: list[str]) -> bool:
+    return len(columns) == 2 and all(_WHOLE.fullmatch(column) for column in columns)
 
 
 def check_kind(name: str) -> Kind:

@@ -77,7 +77,7 @@ def test_a_fault_is_found_by_every_shard_as_by_one_run(write: Write, model: Path
     for number in (1, 2):
         result = call("embed", fasta, "-m", model, "--shard", f"{number}/2")
         assert result.code == 1
-        assert "FASTA file a.fa, line 5: the id was there before" in result.err
+        assert "FASTA file a.fa, line 5: duplicate id" in result.err
     assert left_behind("a.part") == []
 
 

@@ -100,3 +100,24 @@ def test_line_ends_that_are_bare_carriage_returns_lose_no_row(write: Write) -> N
     path = write("a.bed", "chr1\t1\t5\rchr1\t6\t9\rchr1\t2\t3\r")
     with pytest.raises(BedError, match=r"a.bed, line 1: a carriage return"):
         list(read_bed(path))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("chr1\t1\t5\t-\tpeak", "column 4 is the strand '-', .* an interval_list, which counts from 1"),
+        ("chr1\t1\t5\t+", "column 4 is the strand '\\+'"),
+        ("chr1\t1\t5\tpeak\t-", "column 5 is the strand '-', .* add a score before it"),
+    ],
+)
+def test_a_strand_in_another_column_is_never_lost(write: Write, row: str, reason: str) -> None:
+    (found,) = read_bed(write("a.bed", f"{row}\n"))
+    assert isinstance(found.region, BedError)
+    with pytest.raises(BedError, match=reason):
+        raise found.region
+
+
+def test_a_dash_for_a_name_is_no_strand(write: Write) -> None:
+    (found,) = read_bed(write("a.bed", "chr1\t1\t5\t-\t0\t+\n"))
+    assert isinstance(found.region, Region)
+    assert (found.region.name, found.region.strand) == ("-", "+")

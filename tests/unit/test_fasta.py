@@ -49,7 +49,7 @@ def test_stdin_may_be_compressed(pack: Callable[[bytes], bytes], monkeypatch: py
         (">a\nAC\n>b\n>c\nGG\n", "line 3, record b: no bases"),
         (">a\nAC\n>b\nMKTAYIAKQR\n>c\nGG\n", "line 3, record b: 'I' at base 6 .* protein"),
         (">a\nAC\n>b\nMKTAYRAKHRWSVD\n>c\nGG\n", "line 3, record b: most letters .* protein"),
-        (">a\nAC\n>a\nGG\n>c\nGG\n", "line 3, record a: the id was there before"),
+        (">a\nAC\n>a\nGG\n>c\nGG\n", "line 3, record a: duplicate id"),
         (">a\nAC\n>\nGG\n>c\nGG\n", "line 3: the header has no id"),
     ],
 )
@@ -148,3 +148,24 @@ def test_white_space_holds_no_bases_and_ends_an_id(write: Write) -> None:
     (read,) = read_fastq(write("a.fq", "@a\nAC GT \n+\nIIII \n"))
     assert isinstance(read, Record)
     assert decode(read.codes) == "ACGT"
+
+
+@pytest.mark.parametrize("comment", ["{}:N:0:ATC", "{}:Y:18:", None])
+def test_mates_have_ids_of_their_own_and_none_is_lost(write: Write, comment: str | None) -> None:
+    def fastq(mate: int) -> str:
+        return "".join(f"@r{i} {comment.format(mate) if comment else ''}\nACGT\n+\nIIII\n" for i in range(3))
+
+    ids = IdSet()
+    found = [*read_fastq(write("1.fq", fastq(1)), ids=ids), *read_fastq(write("2.fq", fastq(2)), ids=ids)]
+    mates = ("/1", "/2") if comment else ("", "_2")
+    assert [item.id for item in found if isinstance(item, Record)] == [
+        f"r{i}{mate}" for mate in mates for i in range(3)
+    ]
+
+
+@pytest.mark.parametrize("end", ["\x1c", "\x85", "\u2028", "\u2029"])
+def test_an_id_with_a_line_separator_is_a_fault(write: Write, end: str) -> None:
+    good, problem = read_fasta(write("a.fa", f">a\nAC\n>b{end}c\nAC\n"))
+    assert isinstance(good, Record)
+    assert isinstance(problem, FastaError)
+    assert "holds a character that ends a line" in str(problem)

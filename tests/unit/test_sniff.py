@@ -75,3 +75,30 @@ def test_what_findna_does_not_read_is_named(write: Write, data: bytes, reason: s
 def test_a_directory_is_no_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a directory"):
         ByteStream(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('chr1\tX\texon\t1\t9\t.\t+\t.\tgene_id "a";\n', "line 1: this is GTF, whose positions count from 1"),
+        ("chr1\tX\texon\t1\t9\t.\t+\t.\tID=a\n", "line 1: this is GFF"),
+        ("##maf version=1\na score=0\n", "this is MAF .multiple"),
+        ("Hugo_Symbol\tChromosome\tStart_Position\n", "this is MAF .mutations"),
+        ("chr1,1,5\n", "separated by commas"),
+        ("chrom\tstart\tend\nchr1\t1\t5\n", "this is a table with a header"),
+        ("chr,start,end\nchr1,1,5\n", "this is a table with a header"),
+        ("chr1\t1\t5\t+\tpeak\n", "this is an interval_list, whose positions count from 1"),
+        ("@HD\tVN:1.6\n@SQ\tSN:chr1\tLN:9\nchr1\t1\t5\t+\tpeak\n", "line 3: this is an interval_list"),
+        ("# made by hand\nchr1,1,5\n", "line 2: this is separated by commas"),
+    ],
+)
+@pytest.mark.parametrize("name", ["input", "a.bed"])
+def test_what_only_looks_like_bed_is_named(write: Write, text: str, reason: str, name: str) -> None:
+    with ByteStream(write(name, text)) as stream, pytest.raises(InputError, match=reason):
+        sniff(stream)
+
+
+@pytest.mark.parametrize("text", [">chr start,10,20 end\nACGT\n", "@chrom start\nAC\n+\nII\n", "chr1\t1\t5\ta,1,2\n"])
+def test_what_is_none_of_those_is_read(write: Write, text: str) -> None:
+    with ByteStream(write("input", text)) as stream:
+        assert sniff(stream) in ("fasta", "fastq", "bed")
