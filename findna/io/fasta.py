@@ -109,15 +109,13 @@ def _record(
 
     if not id:
         return fault("the header has no id")
-    if not used.add(id):
-        return fault("duplicate id; ids must be unique")
     if printable(id) != id:
         return fault(f"the id {id!r} holds a character that ends a line")
     if is_read:
         mate = _MATE.match(description)
         id = used.unique(f"{id}/{mate[1]}" if mate else id)
     elif not used.add(id):
-        return fault("duplicate id: ids must be unique, for instance after seqkit rename", is_systematic=True)
+        return fault("duplicate id; ids must be unique, for instance after seqkit rename", is_systematic=True)
     bases = raw.translate(None, WHITE)
     if not bases:
         return fault("no bases")
