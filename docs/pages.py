@@ -209,10 +209,10 @@ parts of five of them could be cut from the sequence at hand, and they are no ra
 
     findna benchmark run genomic-benchmarks --data datasets --genome hg38.2bit --genome mus_musculus=mm10.2bit --mode probe,random
 
-**Table 4** (which augmentations make the two views; the same sets) cannot be repeated for the same reason. Of its four pairs, MDIT+NR is what `findna pretrain` does;
-`--max-indel 0 --noise-sd 0 --reverse-probability 0` is close to M+NoAug (the translocation stays); views with deletion and insertion for the teacher are
-`--student-view v`. M+DIT and MDT+DIT as they stand are no options. **What can be compared** here is FinDNA against FinDNA-T (`--mixer transformer`), against CM-MNM (`--alpha 1`) and
-the augmentations that have flags, by the validation AUROC of frozen probes on complete GUE sets: `findna benchmark study`, [the study](../results/study).
+**Table 4** (which augmentations make the two views; the same sets) cannot be repeated on those sets for the same reason. Its four pairs are settings:
+`--student-augment M --teacher-augment ""` (M+NoAug), `M` and `DIT`, `MDT` and `DIT`, `MDIT` and `NR` (the default). `findna benchmark study` compares them, the student against
+the teacher, CM-MNM (`--alpha 1`) and FinDNA-T (`--mixer transformer`) by the validation AUROC of frozen probes on complete GUE sets:
+[the variants](../results/ablations/variants.toml), [the study](../results/study).
 
 ## Limits and misuse
 

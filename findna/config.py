@@ -256,7 +256,19 @@ SIZES: dict[str, ModelConfig] = {
 MODEL_SETTINGS = ("mixer", "n_class_tokens", "shift_layout", "channels", "hidden", "track_width", "n_layers")
 """Fields of a network's size that a recipe can change one by one."""
 
-_CHOICES = {"reduction": ("sum", "mean"), "contrast": ("tokens", "features"), "student_view": ("u", "v")}
+_CHOICES = {"reduction": ("sum", "mean"), "contrast": ("tokens", "features"), "optimizer": ("adamw", "muon")}
+
+AUGMENTATIONS = "MDITNR"
+"""Mask, deletion, insertion, translocation, noise, reverse complement; as table 4 of the paper abbreviates them."""
+
+
+def _without_student_view(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a recipe in which `student_view` "v" said that the two views change places, but for the mask."""
+    exchanged = {"student_augment": "MNR", "teacher_augment": "DIT"}
+    return {
+        **{name: value for name, value in values.items() if name != "student_view"},
+        **(exchanged if values.get("student_view") == "v" else {}),
+    }
 
 
 @dataclass(frozen=True)
@@ -271,25 +283,29 @@ class PretrainConfig:
         min_length: Shortest crop of a window, in bases; 0 feeds whole windows. Lengths are uniform up to the window.
         batch_size: Sequences in an update; our presets have 64 (tiny: 128) for each GPU that trains.
         alpha: Weight of masked nucleotide modelling, equation 1; 1 is CM-MNM, without distillation.
+        contrast_start: Share of the run after which the contrast enters the loss.
         reduction: "sum" adds as in equations 2 and 7; "mean" averages over masked bases and over features.
         contrast: What the softmax of equations 4 and 5 is over: the K "tokens" of a feature, or, as in the published
             code, the "features" of a token.
         projection: Width of what is contrasted, an MLP's output on the class tokens that is left out of the model; 0
             contrasts the class tokens themselves.
-        student_view: "u" as in the paper; with "v" the student sees the noise and the reverse complement, and the
-            teacher deletion, insertion and translocation. The mask is the student's either way.
+        student_augment: What makes the student's view: letters of MDITNR in this order, for mask, deletion, insertion,
+            translocation, noise and reverse complement. It must have M.
+        teacher_augment: What makes the teacher's view: letters of DITNR; "" leaves the sequence as it is. Only one of
+            the two views may have N.
         mask_fraction: Share of the student's bases that are masked.
         mask_span: Mean length of the masked stretches, in bases; 1 draws each masked base by itself.
         max_indel: Longest deletion and insertion, in bases.
-        noise_sd: Standard deviation of the Gaussian noise on the teacher's one-hot rows.
-        reverse_probability: How often the teacher sees the reverse complement.
+        noise_sd: Standard deviation of the Gaussian noise on one-hot rows.
+        reverse_probability: How often the view that has R is the reverse complement.
         student_temp: Temperature of equation 4.
         teacher_temp: Temperature of equation 5.
         center_momentum: Beta of equation 6.
         momentum: Lambda of equation 9 at the start; it goes to 1 on a cosine.
+        optimizer: "adamw", or "muon": Muon for the matrices of the blocks, AdamW for all else.
         learning_rate: Peak, after the warm-up.
         warmup: Share of the steps in which the learning rate rises.
-        weight_decay: Of AdamW.
+        weight_decay: Of the optimizer.
         clip: Largest norm of the gradient; 0 leaves it alone.
         seed: Of weights, sampling and augmentation.
     """
@@ -301,10 +317,12 @@ class PretrainConfig:
     min_length: int = 0
     batch_size: int = 64
     alpha: float = 0.5
+    contrast_start: float = 0.0
     reduction: Literal["sum", "mean"] = "sum"
     contrast: Literal["tokens", "features"] = "tokens"
     projection: int = 0
-    student_view: Literal["u", "v"] = "u"
+    student_augment: str = "MDIT"
+    teacher_augment: str = "NR"
     mask_fraction: float = 0.3
     mask_span: float = 1.0
     max_indel: int = 20
@@ -314,6 +332,7 @@ class PretrainConfig:
     teacher_temp: float = 0.04
     center_momentum: float = 0.996
     momentum: float = 0.996
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 3e-4
     warmup: float = 0.3
     weight_decay: float = 3e-4
@@ -323,7 +342,8 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         _require(wrong_types(self))
         positive = ("epochs", "n_windows", "batch_size", "student_temp", "teacher_temp", "learning_rate")
-        shares = ("alpha", "mask_fraction", "reverse_probability", "center_momentum", "momentum", "warmup")
+        momenta = ("center_momentum", "momentum")
+        shares = ("alpha", "contrast_start", "mask_fraction", "reverse_probability", "warmup", *momenta)
         bounded = ("learning_rate", "weight_decay")  # above 1 is a slip, and far above no float32
         natural = ("steps", "min_length", "projection", "max_indel", "noise_sd", "weight_decay", "clip", "seed")
         problems = _out_of_range(self, positive=positive, shares=shares, bounded=bounded, natural=natural)
@@ -332,6 +352,7 @@ class PretrainConfig:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 problems.append(f"{name} must be {' or '.join(choices)}, not {getattr(self, name)!r}")
+        problems += self._problems_of_views()
         if not self.mask_span >= 1:
             problems.append(f"mask_span must be at least 1, not {self.mask_span}")
         if self.alpha > 0 and self.mask_fraction == 0:
@@ -340,10 +361,23 @@ class PretrainConfig:
             problems.append(f"min_length {self.min_length} is above the window of {self.model.window}")
         _require(problems)
 
+    def _problems_of_views(self) -> list[str]:
+        student, teacher = self.student_augment, self.teacher_augment
+        problems = [
+            f"{name} must be letters of {AUGMENTATIONS} in this order, not {text!r}"
+            for name, text in (("student_augment", student), ("teacher_augment", teacher))
+            if text != "".join(letter for letter in AUGMENTATIONS if letter in text)
+        ]
+        if "M" not in student or "M" in teacher:
+            problems.append("M, the mask, must be in student_augment and not in teacher_augment")
+        if "N" in student and "N" in teacher:
+            problems.append("N, the noise, must be in one of student_augment and teacher_augment only")
+        return problems
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The config that `dataclasses.asdict` wrote; an unknown name is a ConfigError."""
-        values = _fields_of(cls, values)
+        values = _fields_of(cls, _without_student_view(values))
         return cls(**{**values, "model": ModelConfig.from_dict(values["model"])})
 
     def changed(self, **settings: Any) -> Self:

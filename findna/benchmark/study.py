@@ -29,7 +29,7 @@ from findna.nn.device import Precision
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.kernels import choose
 from findna.nn.mixers import make_encoder
-from findna.train.pretrain import pretrain
+from findna.train.pretrain import STUDENT, pretrain
 from findna.train.sources import Sources
 
 SCHEMA = "findna-study/1"
@@ -41,7 +41,18 @@ N_ERRORS = 3.0
 
 _OF_THE_STUDY = ("seed", "epochs", "n_windows")
 _READ_OUT = tuple(field.name for field in fields(ReadOut))
-_FIGURES = ("steps", "n_bases", "seconds", "valid_accuracy", "kmer_accuracy", "valid_mnm_loss", "effective_rank")
+_NETWORKS = ("teacher", STUDENT)
+_FIGURES = (
+    "steps",
+    "n_bases",
+    "seconds",
+    "valid_accuracy",
+    "kmer_accuracy",
+    "valid_mnm_loss",
+    "effective_rank",
+    "dissimilarity",
+)
+_COLUMNS = (("valid_accuracy", 4), ("effective_rank", 1), ("dissimilarity", 3))
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ class Variant:
         changes: Settings that depart from the study's recipe.
         model: A teacher that is there and is measured as it is, once, instead of a recipe.
         read_out: Settings of `ReadOut` that depart from the study's.
+        read: Which network of the run is measured: "teacher" or "student".
     """
 
     name: str
@@ -61,6 +73,7 @@ class Variant:
     changes: Mapping[str, Any]
     model: Model | None = None
     read_out: Mapping[str, str] = field(default_factory=dict)
+    read: str = "teacher"
 
     @property
     def is_untrained(self) -> bool:
@@ -91,7 +104,8 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
     """The variants of a TOML file: a table each, of settings that depart from `base`; an empty one is `base` itself.
 
     The first is what the others are compared with. `[untrained]` measures the weights that a run begins with, and a
-    table with `model = "..."` a teacher that is there. Any of them may name another pool, blocks or strand.
+    table with `model = "..."` a teacher that is there. Any of them may name another pool, blocks or strand. With
+    `read = "student"` the student of a run is measured; a recipe that two variants share is trained once.
 
     Raises:
         TableError: The file cannot be read, is not valid TOML, or holds no table.
@@ -117,7 +131,10 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
         if any(isinstance(value, dict) for value in changes.values()):
             raise ConfigError(f'{path}, [{name}]: holds a table; put a name with a dot in quotes, ["alpha-0.5"]')
         read_out = {key: changes[key] for key in _READ_OUT if key in changes}
-        settings = {key: value for key, value in changes.items() if key not in read_out}
+        settings = {key: value for key, value in changes.items() if key not in (*read_out, "read")}
+        read = changes.get("read", "teacher")
+        if read not in _NETWORKS:
+            raise ConfigError(f"{path}, [{name}]: read must be {' or '.join(_NETWORKS)}, not {read!r}")
         if not all(isinstance(value, str) for value in read_out.values()):
             raise ConfigError(f"{path}, [{name}]: {', '.join(read_out)} must be texts in quotes")
         if name.startswith(UNTRAINED) and settings:
@@ -128,7 +145,9 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
             ReadOut(**read_out)
             model = load_model(settings["model"]) if "model" in settings else None
             config = replace(base, model=model.config) if model else base.changed(**settings)
-            variants.append(Variant(name, config, changes, model, read_out))
+            if read == STUDENT and (model or name.startswith(UNTRAINED) or config.alpha == 1):
+                raise ConfigError("there is no student beside the teacher: it needs a run with alpha below 1")
+            variants.append(Variant(name, config, changes, model, read_out, read))
         except (ConfigError, TypeError) as error:
             raise ConfigError(f"{path}, [{name}]: {error}") from error
     return variants
@@ -244,7 +263,8 @@ class _Study:
         """Of all that decides the figures of a run."""
         sets = {name: [split.sha256 for split in pair] for name, pair in self.sets.items()}
         read_out = {name: value for name, value in asdict(self._read_out(variant)).items() if value}
-        return _digest({"network": self._network_key(variant, recipe), "sets": sets, **read_out})
+        read = {"read": variant.read} if variant.read == STUDENT else {}  # that studies of before are found again
+        return _digest({"network": self._network_key(variant, recipe), "sets": sets, **read_out, **read})
 
     def measure(self, variant: Variant, recipe: PretrainConfig) -> dict[str, Any]:
         """The entry of a run in the log."""
@@ -281,8 +301,10 @@ class _Study:
             return initialise(make_encoder(recipe.model), recipe.seed), {}
         if variant.model:
             return variant.model.network, _figures(variant.model)
-        digest = self._network_key(variant, recipe)[:8]
-        folder = self.out / "runs" / f"{variant.name}.seed{recipe.seed}.{digest}"
+        ending = f".seed{recipe.seed}.{self._network_key(variant, recipe)[:8]}"
+        own = self.out / "runs" / f"{variant.name}{ending}"
+        alike = sorted(path for path in (self.out / "runs").glob("*") if path.name.endswith(ending))
+        folder = own if own.exists() or not alike else alike[0]
         if not (folder / "config.json").is_file() or (folder / "checkpoints").is_dir():
             outcome = pretrain(
                 recipe,
@@ -300,7 +322,7 @@ class _Study:
             if not outcome.finished:
                 raise Stopped
             shutil.rmtree(folder / "checkpoints")  # that they are gone says that the run has ended
-        model = load_model(str(folder))
+        model = load_model(str(folder / STUDENT if variant.read == STUDENT else folder))
         return model.network, _figures(model)
 
     def _read_out(self, variant: Variant) -> ReadOut:
@@ -391,14 +413,26 @@ def study_table(runs: Sequence[Mapping[str, Any]]) -> str:
     """The runs of a study in Markdown: variants, their difference to the first and whether it is beyond the noise."""
     comparisons, sd = compare(runs)
     sets = list(runs[0]["scores"])
-    head = ["variant", "changes", "seeds", "AUROC", "difference", *sets, "masked bases right", "rank", "seconds", "Mbp"]
+    head = [
+        "variant",
+        "changes",
+        "seeds",
+        "AUROC",
+        "difference",
+        *sets,
+        "masked-base accuracy",
+        "rank",
+        "KL",
+        "seconds",
+        "Mbp",
+    ]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for index, one in enumerate(comparisons):
         changes = ", ".join(f"{name} {value}" for name, value in one.runs[0]["changes"].items())
         shown = f"{one.difference:+.4f}" + (" *" if one.is_beyond_noise else "") if index else ""
         cells = [one.name, changes, str(len(one.runs)), f"{one.score:.4f}", shown]
         cells += [f"{np.mean([run['scores'][name] for run in one.runs]):.4f}" for name in sets]
-        cells += [_mean(one.runs, name, digits) for name, digits in (("valid_accuracy", 4), ("effective_rank", 1))]
+        cells += [_mean(one.runs, name, digits) for name, digits in _COLUMNS]
         cells += [_mean(one.runs, "seconds", 0), _mean(one.runs, "n_bases", 2, scale=1e-6)]
         lines.append(f"| {' | '.join(cells)} |")
     read_out = ", ".join(f"{name} {runs[0][name]}" for name in ("pool", "blocks", "strand") if runs[0].get(name))
@@ -407,7 +441,8 @@ def study_table(runs: Sequence[Mapping[str, Any]]) -> str:
         "",
         "AUROC: mean over the sets, on their validation splits, of logistic regression on frozen vectors "
         f"({read_out}). Standard deviation between seeds, pooled over the variants: {noise}. A star marks a "
-        f"difference of more than {N_ERRORS:g} standard errors; without one it is within the noise and says nothing.",
+        f"difference of more than {N_ERRORS:g} standard errors; without one it is within the noise and says nothing. "
+        "KL: dissimilarity of the two views, equation 10, mean over positions, in nats.",
         "",
         *(f"    {command}" for command in dict.fromkeys(run["command"] for run in runs)),
     ]

@@ -73,11 +73,11 @@ class Views(NamedTuple):
     """What student and teacher see of one batch, packed alike.
 
     Args:
-        student: View u: deletion, insertion, translocation, mask.
+        student: The student's view, masked.
         targets: The bases of the student's view at the masked positions, before masking; shape (M,).
         masked: Where they are in the packed batch; shape (M,).
-        teacher: View v, in the same rings.
-        noise: Gaussian noise of v, whoever sees it, zero on class tokens and masked bases; shape (sum of lengths, 5).
+        teacher: The teacher's view, in the same rings.
+        noise: Gaussian noise of the view that has it, zero on class tokens and masked bases; shape (sum of lengths, 5).
     """
 
     student: Batch
@@ -110,23 +110,26 @@ def split_views(views: Views, n_parts: int) -> Iterator[Views]:
 
 
 def make_views(sequences: Sequence[Codes], generators: Sequence[np.random.Generator], config: PretrainConfig) -> Views:
-    """The two views of each sequence, drawn from its own generator: first u, then v (section 4.1).
+    """The two views of each sequence, drawn from its own generator (section 4.1).
 
-    With `student_view` v the two are swapped, but for the mask.
+    What moves bases comes first, in the student's view and then in the teacher's; then the mask, the noise and the
+    reverse complement.
     """
     students, teachers, noises, masks = [], [], [], []
     n_class_tokens = config.model.n_class_tokens
     blanks = np.zeros((n_class_tokens, len(ALPHABET)), dtype=np.float32)
     for codes, rng in zip(sequences, generators, strict=True):
-        u = delete(codes, rng, max_length=config.max_indel)
-        u = insert(u, rng, max_length=config.max_indel)
-        u = translocate(u, rng)
+        u = _moved(codes, rng, config.student_augment, max_indel=config.max_indel)
+        v = _moved(codes, rng, config.teacher_augment, max_indel=config.max_indel)
         is_masked = mask(u, rng, fraction=config.mask_fraction, mean_span=config.mask_span)
-        v, added = codes, noise(len(codes), rng, sd=config.noise_sd)
-        if rng.random() < config.reverse_probability:
-            v, added = reverse_complement(v), added[::-1, COMPLEMENT[: len(ALPHABET)]]
-        if config.student_view == "v":
-            u, v = v, u
+        added = np.zeros((len(codes), len(ALPHABET)), dtype=np.float32)
+        if "N" in config.student_augment + config.teacher_augment:
+            added = noise(len(codes), rng, sd=config.noise_sd)
+        if "R" in config.student_augment and rng.random() < config.reverse_probability:
+            u, added = reverse_complement(u), _turned(added, "N" in config.student_augment)
+        if "R" in config.teacher_augment and rng.random() < config.reverse_probability:
+            v, added = reverse_complement(v), _turned(added, "N" in config.teacher_augment)
+        if "N" in config.student_augment:
             added[is_masked] = 0
         students.append(u)
         masks.append(is_masked)
@@ -138,3 +141,38 @@ def make_views(sequences: Sequence[Codes], generators: Sequence[np.random.Genera
     targets = student.codes[masked]
     student.codes[masked] = BLANK
     return Views(student, targets, masked, pack(teachers, n_class_tokens=n_class_tokens), np.concatenate(noises))
+
+
+def _moved(codes: Codes, rng: np.random.Generator, augment: str, *, max_indel: int) -> Codes:
+    """The sequence after those of deletion, insertion and translocation that are asked for."""
+    if "D" in augment:
+        codes = delete(codes, rng, max_length=max_indel)
+    if "I" in augment:
+        codes = insert(codes, rng, max_length=max_indel)
+    return translocate(codes, rng) if "T" in augment else codes
+
+
+def _turned(added: NDArray[np.float32], is_wanted: bool) -> NDArray[np.float32]:
+    """Noise of the reverse complement, if it is that view which has the noise."""
+    return added[::-1, COMPLEMENT[: len(ALPHABET)]] if is_wanted else added
+
+
+def dissimilarity(views: Views, config: PretrainConfig) -> float:
+    """Equation 10: divergence of the student's view from the teacher's, the mean over positions, in nats.
+
+    Each row, one-hot and with its noise, is turned into a distribution by a softmax; a masked row is zero. The paper
+    writes a sum over sequences, but its figures, 0.025 and 0.175, are those of the mean.
+    """
+    is_base = np.ones(len(views.student.codes), dtype=np.bool_)
+    for end in views.student.rings[1:]:
+        is_base[end - config.model.n_class_tokens : end] = False
+    noises = (views.noise if "N" in config.student_augment else 0, views.noise if "N" in config.teacher_augment else 0)
+    student, teacher = (
+        _log_softmax(np.eye(BLANK + 1, len(ALPHABET))[batch.codes] + added)[is_base]
+        for batch, added in zip((views.student, views.teacher), noises, strict=True)
+    )
+    return float((np.exp(student) * (student - teacher)).sum(axis=1).mean())
+
+
+def _log_softmax(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(rows - np.log(np.exp(rows).sum(axis=1, keepdims=True)))

@@ -34,6 +34,7 @@ COLUMNS = [
     "teacher_entropy",
     "effective_rank",
     "agreement",
+    "dissimilarity",
 ]
 
 

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from findna.config import PretrainConfig
 from findna.data.ahead import ahead
-from findna.data.augment import Views, make_views, split_views
+from findna.data.augment import Views, dissimilarity, make_views, split_views
 from findna.data.datasets import Corpus, crop, iter_steps, split_evenly
 from findna.errors import ConfigError, FindnaWarning, InputError, OutputError, TrainingError
 from findna.io.files import raise_output_error, write_atomic
@@ -53,6 +53,8 @@ VALID_EPOCH = 2**32 - 1
 """The "epoch" that keys the views of held-out windows: never reached by a run."""
 
 BASELINE_BASES = 2_000_000
+STUDENT = "student"
+"""Folder in a run directory, and itself a model folder, with the student of a distillation."""
 MIN_HELD_OUT = 16
 """With fewer held-out windows the effective rank, which is below their number, says nothing of a collapse."""
 N_FIGURES = 4
@@ -101,6 +103,7 @@ class Measured(NamedTuple):
         total: Loss.
         mnm: Its first part.
         contrastive: Its second part.
+        dissimilarity: Of its two views.
         student_tokens: Shape (n_sequences, K, C), on the host.
         teacher_tokens: Same.
     """
@@ -113,6 +116,7 @@ class Measured(NamedTuple):
     total: float
     mnm: float
     contrastive: float
+    dissimilarity: float
     student_tokens: Tensor
     teacher_tokens: Tensor
 
@@ -179,31 +183,31 @@ class Trainer:
         self.teacher = copy.deepcopy(self.student).requires_grad_(False) if self.is_distilled else self.student
         shape = (config.model.n_class_tokens, config.projection or config.model.channels)
         self.center = torch.zeros(shape, device=device)
-        self.optimizer = torch.optim.AdamW(
-            self.student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        for parameter in self.student.parameters():  # so that a checkpoint can be read before the first step
-            self.optimizer.state[parameter] = {
-                "step": torch.zeros(()),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
+        self.optimizers = make_optimizers(config, self.student)
+        moments = {
+            parameter: optimizer.state[parameter] for optimizer in self.optimizers for parameter in optimizer.state
+        }
+        self.moments = {name: moments[parameter] for name, parameter in self.student.named_parameters()}
         self._forward = self.team.wrap(self.student)
         self.n_parts = 1  # in which a portion goes through, one after the other
 
-    def losses(self, views: Views, *, mnm_share: float = 1.0, sequence_share: float = 1.0) -> Losses:
+    def losses(
+        self, views: Views, *, mnm_share: float = 1.0, sequence_share: float = 1.0, is_contrasted: bool = True
+    ) -> Losses:
         """Equation 1 on one batch, or this process's part of it; the student's part carries the gradient.
 
         Args:
             views: Of the sequences.
             mnm_share: What this part's mean over masked bases counts in that of the whole batch.
             sequence_share: What its mean over sequences counts.
+            is_contrasted: Whether the contrast is in the loss; without it the teacher is not run.
         """
         config = self.config
         u, v = views.student, views.teacher
         n_sequences, n_tokens = len(u.rings) - 1, config.model.n_class_tokens
         noise = self._put(views.noise)
-        own, others = (noise, None) if config.student_view == "v" else (None, noise)
+        own = noise if "N" in config.student_augment else None
+        others = noise if "N" in config.teacher_augment else None
         hidden = self._forward(self._put(u.codes), u.rings, noise=own, precision=self.precision)
         logits = self.student.nucleotide_logits(hidden[self._put(views.masked)])
         targets = self._put(views.targets)
@@ -212,6 +216,9 @@ class Trainer:
         n_right = (logits.argmax(-1) == targets).sum()
         if not self.is_distilled:
             return Losses(mnm, mnm.detach(), torch.zeros_like(mnm), n_right, p.detach(), p.detach())
+        if not is_contrasted:
+            total = config.alpha * mnm + 0.0 * p.sum()  # every parameter has a gradient, in every process
+            return Losses(total, mnm.detach(), torch.zeros_like(mnm), n_right, p.detach(), p.detach())
         with torch.no_grad():
             seen = self.teacher(self._put(v.codes), v.rings, noise=others, precision=self.precision)
             q = self.teacher.projection(class_tokens(seen, v.rings, n_tokens))
@@ -228,18 +235,19 @@ class Trainer:
         total = config.alpha * mnm + (1 - config.alpha) * contrastive
         return Losses(total, mnm.detach(), contrastive.detach(), n_right, p.detach(), q)
 
-    def update(self, portion: Portion, *, rate: float, momentum: float) -> dict[str, float]:
-        """One step: loss with the center of the step before, AdamW, then center and teacher.
+    def update(self, portion: Portion, *, rate: float, momentum: float, is_contrasted: bool = True) -> dict[str, float]:
+        """One step: loss with the center of the step before, the optimizer, then center and teacher.
 
         The loss, its gradient and all figures are those of the whole batch, however it is portioned.
 
         Raises:
             TrainingError: The loss or its gradient is not finite; nothing was updated.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         config = self.config
-        summed = self.team.sum(self._gradients(portion))
+        summed = self.team.sum(self._gradients(portion, is_contrasted=is_contrasted))
         limit = config.clip or math.inf
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self.student.parameters(), limit))
         loss, mnm, contrastive, n_right = summed[:N_FIGURES].tolist()
@@ -248,10 +256,12 @@ class Trainer:
                 f"diverged: the loss is {loss:.4g} and the gradient's norm {grad_norm:.4g}; "
                 "lower --learning-rate and start again"
             )
-        self.optimizer.step()
-        if self.is_distilled:
+        for optimizer in self.optimizers:
+            optimizer.step()
+        if self.is_distilled and is_contrasted:
             seen = summed[N_FIGURES:].view_as(self.center)[None]
             update_center(self.center, seen, center_momentum=config.center_momentum)
+        if self.is_distilled:
             update_teacher(self.teacher, self.student, momentum=momentum)
         return {
             "loss": loss,
@@ -261,16 +271,17 @@ class Trainer:
             "grad_norm": grad_norm,
         }
 
-    def _gradients(self, portion: Portion) -> Tensor:
+    def _gradients(self, portion: Portion, *, is_contrasted: bool) -> Tensor:
         """The student's gradients of a portion, left in its parameters; its figures, then its mean class tokens.
 
         A process alone whose device has too little memory takes the portion in more and more parts, for good.
         """
         while True:
             try:
-                self.optimizer.zero_grad(set_to_none=True)
+                for optimizer in self.optimizers:
+                    optimizer.zero_grad(set_to_none=True)
                 parts = split_views(portion.views, self.n_parts)
-                return torch.stack([self._learn(portion, part) for part in parts]).sum(0)
+                return torch.stack([self._learn(portion, part, is_contrasted=is_contrasted) for part in parts]).sum(0)
             except torch.OutOfMemoryError:
                 n_sequences = len(portion.views.student.rings) - 1
                 if self.team.size > 1 or 2 * self.n_parts > n_sequences:
@@ -284,12 +295,12 @@ class Trainer:
                 )
             self.n_parts *= 2
 
-    def _learn(self, portion: Portion, views: Views) -> Tensor:
+    def _learn(self, portion: Portion, views: Views, *, is_contrasted: bool) -> Tensor:
         """Add the gradient of some of a portion's views; loss, its two parts, bases right, then the mean tokens."""
         sequence_share = (len(views.student.rings) - 1) / portion.n_sequences
         is_mean = self.config.reduction == "mean"
         mnm_share = len(views.targets) / max(1, portion.n_masked) if is_mean else sequence_share
-        losses = self.losses(views, mnm_share=mnm_share, sequence_share=sequence_share)
+        losses = self.losses(views, mnm_share=mnm_share, sequence_share=sequence_share, is_contrasted=is_contrasted)
         (losses.total * self.team.size).backward()  # type: ignore[no-untyped-call]  # processes are averaged over
         tokens = losses.teacher_tokens.float().mean(dim=0) * sequence_share  # (K, C)
         figures = torch.stack([losses.total.detach(), losses.mnm, losses.contrastive, losses.n_right.float()])
@@ -301,7 +312,8 @@ class Trainer:
 
         `teacher_entropy` is that of equation 5's softmax, in nats, at most ln K. `effective_rank` is exp of the
         entropy of the normalised singular values of the teacher's centred class tokens, averaged over the K
-        tokens. `agreement` is the mean cosine of student's and teacher's class tokens. The student's view is
+        tokens. `dissimilarity` is equation 10 of the two views.
+        `agreement` is the mean cosine of student's and teacher's class tokens. The student's view is
         masked and the teacher's is not. With a projection these are figures of the projected class tokens.
 
         Args:
@@ -327,6 +339,7 @@ class Trainer:
             "valid_contrastive_loss": np.average([part.contrastive for part in parts], weights=weights),
             "valid_accuracy": sum(part.n_right for part in parts) / n_masked,
             "kmer_accuracy": sum(part.n_kmers for part in parts) / n_masked,
+            "dissimilarity": np.average([part.dissimilarity for part in parts], weights=weights),
             "effective_rank": effective_rank(q),
             "agreement": float(F.cosine_similarity(p.float(), q.float(), dim=2).mean()),
         }
@@ -347,6 +360,7 @@ class Trainer:
             total=float(losses.total),
             mnm=float(losses.mnm),
             contrastive=float(losses.contrastive),
+            dissimilarity=dissimilarity(views, self.config),
             student_tokens=losses.student_tokens.cpu(),
             teacher_tokens=losses.teacher_tokens.cpu(),
         )
@@ -357,9 +371,8 @@ class Trainer:
         if self.is_distilled:
             state |= {f"teacher.{name}": value for name, value in self.teacher.state_dict().items()}
             state["center"] = self.center
-        for name, parameter in self.student.named_parameters():
-            for moment, value in self.optimizer.state[parameter].items():
-                state[f"{moment}.{name}"] = value
+        for name, moments in self.moments.items():
+            state |= {f"{moment}.{name}": value for moment, value in moments.items()}
         return state
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -376,6 +389,28 @@ class Trainer:
 
     def _put(self, array: Any) -> Tensor:
         return put(array, self.device)
+
+
+def make_optimizers(config: PretrainConfig, student: nn.Module) -> list[torch.optim.Optimizer]:
+    """AdamW alone, or Muon for the blocks' matrices and AdamW for the rest; all moments are there, and zero.
+
+    Muon's steps are scaled as AdamW's are (Liu et al. 2025, arXiv:2502.16982), so that one rate serves both.
+    """
+    named = dict(student.named_parameters())
+    is_muon = config.optimizer == "muon"
+    matrices = [value for name, value in named.items() if is_muon and name.startswith("blocks.") and value.ndim == 2]
+    others = [value for value in named.values() if not any(value is matrix for matrix in matrices)]
+    settings: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    adamw = torch.optim.AdamW(others, **settings)
+    for value in others:  # so that a checkpoint can be read before the first step
+        moments = {"exp_avg": torch.zeros_like(value), "exp_avg_sq": torch.zeros_like(value)}
+        adamw.state[value] = {"step": torch.zeros(()), **moments}
+    if not matrices:
+        return [adamw]
+    muon = torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **settings)
+    for value in matrices:
+        muon.state[value] = {"momentum_buffer": torch.zeros_like(value)}
+    return [adamw, muon]
 
 
 def effective_rank(tokens: Tensor) -> float:
@@ -573,6 +608,10 @@ def pretrain(
         }
         training = {**made_of, **trainer.kernels.facts(), "summary": summary}
         save_model(out, trainer.teacher, name=name, training=training, card=model_card(name, training))
+        if finished and trainer.is_distilled:
+            name_of_student = f"{name}-{STUDENT}"
+            card = model_card(name_of_student, training)
+            save_model(out / STUDENT, trainer.student, name=name_of_student, training=training, card=card)
 
     def batches() -> Iterator[tuple[int, Portion]]:
         for epoch, indices in iter_steps(len(corpus), batch_size, seed=config.seed, start=step):
@@ -588,7 +627,8 @@ def pretrain(
             rate = learning_rate(progress, peak=config.learning_rate, warmup=config.warmup)
             rate = rewarmed(rate, step=step, rewarm_from=rewarm_from, total_steps=clock.total_steps)
             momentum = cosine(progress, config.momentum, 1.0)
-            figures = trainer.update(portion, rate=rate, momentum=momentum)
+            is_contrasted = progress >= config.contrast_start
+            figures = trainer.update(portion, rate=rate, momentum=momentum, is_contrasted=is_contrasted)
             step += 1
             n_bases += portion.n_bases
             clock.tick(step)

@@ -119,7 +119,8 @@ def test_views_change_places_but_for_the_mask():
     codes = np.random.default_rng(1).integers(0, 4, size=50, dtype=np.uint8)
     settings = {"model": MODEL, "reverse_probability": 1.0}
     usual, swapped = (
-        augment.make_views([codes, codes], rngs(2), PretrainConfig(student_view=view, **settings)) for view in "uv"
+        augment.make_views([codes, codes], rngs(2), PretrainConfig(**settings, **views))
+        for views in ({}, {"student_augment": "MNR", "teacher_augment": "DIT"})
     )
     assert np.array_equal(swapped.masked, usual.masked)
     assert np.array_equal(swapped.targets, usual.teacher.codes[usual.masked])
@@ -132,6 +133,43 @@ def test_views_change_places_but_for_the_mask():
     is_seen[swapped.masked] = False
     assert np.array_equal(swapped.noise[is_seen], usual.noise[is_seen])
     assert usual.noise[usual.masked].any()
+
+
+@pytest.mark.parametrize(("student", "teacher"), [("M", ""), ("M", "DIT"), ("MDT", "DIT"), ("MDIT", "NR")])
+def test_each_view_has_the_augmentations_that_are_asked_for(student, teacher):
+    codes = np.random.default_rng(1).integers(0, 4, size=50, dtype=np.uint8)
+    config = PretrainConfig(
+        model=MODEL, student_augment=student, teacher_augment=teacher, reverse_probability=1.0, max_indel=10
+    )
+    views = augment.make_views([codes], rngs(1), config)
+    unmasked = views.student.codes.copy()
+    unmasked[views.masked] = views.targets
+    assert len(views.masked) == 15
+    assert np.array_equal(unmasked[:50], codes) == (student == "M")
+    assert np.array_equal(views.teacher.codes[:50], codes) == (teacher == "")
+    assert np.array_equal(views.teacher.codes[:50], reverse_complement(codes)) == (teacher == "NR")
+    assert views.noise.any() == ("N" in teacher)
+    if student == "MDT":
+        assert not np.array_equal(unmasked, views.teacher.codes)  # each view has draws of its own
+
+
+def test_the_dissimilarity_of_two_views_is_equation_10_by_hand():
+    config = PretrainConfig(model=MODEL, student_augment="M", teacher_augment="")
+    views = augment.make_views([np.zeros(10, dtype=np.uint8)], rngs(1), config)
+    one_hot = np.exp([1, 0, 0, 0, 0]) / (np.e + 4)  # softmax of a base
+    expected = 0.3 * sum(0.2 * np.log(0.2 / p) for p in one_hot)  # a masked row is uniform; others are alike
+    assert augment.dissimilarity(views, config) == pytest.approx(expected, rel=1e-6)
+
+
+def test_dissimilarity_of_the_pairs_is_that_of_the_paper():
+    codes = np.random.default_rng(1).integers(0, 4, size=(40, 300), dtype=np.uint8)
+    found = []
+    for student, teacher in (("M", ""), ("M", "DIT"), ("MDT", "DIT"), ("MDIT", "NR")):
+        config = PretrainConfig(model=MODEL, student_augment=student, teacher_augment=teacher)
+        found.append(augment.dissimilarity(augment.make_views(list(codes), rngs(40), config), config))
+    assert found[0] == pytest.approx(0.025, abs=0.005)  # section 4.7
+    assert found[3] == pytest.approx(0.175, abs=0.01)
+    assert found[0] < min(found[1:3]) <= max(found[1:3]) < found[3]
 
 
 def test_teacher_sees_the_sequence_or_its_reverse_complement_and_the_noise_turns_with_it():

@@ -161,7 +161,8 @@ def test_the_losses_and_gradients_of_portions_add_up_to_the_batch(reduction):
     def learn(size):
         portions = [portion_of(corpus, range(7), epoch=3, config=config, rank=rank, size=size) for rank in range(size)]
         assert sum(len(portion.views.targets) for portion in portions) == portions[0].n_masked
-        trainer.optimizer.zero_grad()
+        for optimizer in trainer.optimizers:
+            optimizer.zero_grad()
         total = 0.0
         for portion in portions:
             part = len(portion.views.student.rings) - 1

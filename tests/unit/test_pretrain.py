@@ -148,10 +148,12 @@ def test_without_distillation_the_student_is_the_model(tmp_path):
     [
         {"mixer": "transformer"},
         {"contrast": "features"},
-        {"student_view": "v"},
+        {"student_augment": "MNR", "teacher_augment": "DIT"},
+        {"optimizer": "muon"},
+        {"contrast_start": 0.5, "projection": 5},
         {"mask_span": 4.0},
         {"projection": 5},
-        {"n_class_tokens": 1, "student_view": "v", "alpha": 1.0},
+        {"n_class_tokens": 1, "student_augment": "MNR", "alpha": 1.0, "teacher_augment": ""},
     ],
     ids=str,
 )
@@ -173,11 +175,51 @@ def test_a_run_from_before_a_setting_existed_goes_on_with_its_default(tmp_path):
     run(tmp_path / "parts", should_stop=stop_at(5))
     path = next((tmp_path / "parts" / "checkpoints").glob("*.json"))
     state = json.loads(path.read_text())
-    for name in ("mask_span", "contrast", "student_view"):
-        del state["fingerprint"]["config"][name]
+    stored = state["fingerprint"]["config"]
+    for name in ("mask_span", "contrast", "student_augment", "teacher_augment", "optimizer", "contrast_start"):
+        del stored[name]
+    stored["student_view"] = "u"  # what said the same before
     path.write_text(json.dumps(state))
     run(tmp_path / "parts", resume=True)
     assert state_of(tmp_path / "parts")[3] == state_of(tmp_path / "whole")[3]
+
+
+def test_views_that_were_exchanged_under_another_name_are_exchanged():
+    stored = {**dataclasses.asdict(CONFIG), "model": CONFIG.model.to_dict(), "student_view": "v"}
+    del stored["student_augment"], stored["teacher_augment"]
+    config = PretrainConfig.from_dict(stored)
+    assert (config.student_augment, config.teacher_augment) == ("MNR", "DIT")
+
+
+def test_the_contrast_enters_where_it_is_asked_to_and_the_teacher_follows_before(tmp_path):
+    run(tmp_path / "run", dataclasses.replace(CONFIG, steps=6, contrast_start=0.5))
+    contrasts = [row["contrastive_loss"] for row in read_log(tmp_path / "run" / "log.csv")]
+    assert contrasts[:3] == [0, 0, 0]
+    assert all(value > 0 for value in contrasts[3:])
+    trainer = Trainer(CONFIG, device=torch.device("cpu"), precision=FP32)
+    before = trainer.teacher.stem.weight.clone()
+    portion = portion_of(TRAIN, range(3), epoch=0, config=CONFIG)
+    trainer.update(portion, rate=1e-2, momentum=0.9, is_contrasted=False)
+    assert not torch.equal(trainer.teacher.stem.weight, before)
+    assert not trainer.center.any()
+
+
+def test_muon_takes_the_blocks_matrices_and_adamw_the_rest():
+    config = dataclasses.replace(CONFIG, optimizer="muon")
+    trainer = Trainer(config, device=torch.device("cpu"), precision=FP32)
+    with_muon = {name for name, moments in trainer.moments.items() if "momentum_buffer" in moments}
+    assert with_muon == {
+        name for name, value in trainer.student.named_parameters() if name.startswith("blocks.") and value.ndim == 2
+    }
+    assert 0 < len(with_muon) < len(trainer.moments)
+
+
+def test_the_student_of_a_distillation_is_a_model_of_its_own(tmp_path):
+    run(tmp_path / "run", dataclasses.replace(CONFIG, steps=6))
+    tensors, _ = load_checkpoint(tmp_path / "run" / "checkpoints")
+    student = load_model(str(tmp_path / "run" / "student"))
+    assert torch.equal(student.network.stem.weight, tensors["student.stem.weight"].bfloat16().float())
+    assert student.sha256 != load_model(str(tmp_path / "run")).sha256
 
 
 def test_a_student_that_sees_v_sees_its_noise_and_the_teacher_none():
@@ -185,8 +227,8 @@ def test_a_student_that_sees_v_sees_its_noise_and_the_teacher_none():
     base = dataclasses.replace(CONFIG, max_indel=0, mask_fraction=0.0, alpha=0.0, reverse_probability=0.0)
     sequences = [TRAIN[index] for index in range(3)]
     found = {}
-    for view in "uv":
-        config = dataclasses.replace(base, student_view=view)
+    for view, student, teacher in (("u", "MDIT", "NR"), ("v", "MNR", "DIT")):
+        config = dataclasses.replace(base, student_augment=student, teacher_augment=teacher)
         views = make_views(sequences, [np.random.default_rng(i) for i in range(3)], config)
         losses = Trainer(config, device=torch.device("cpu"), precision=FP32).losses(views)
         found[view] = losses.student_tokens, losses.teacher_tokens

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from findna.benchmark.run import Stopped
 from findna.benchmark.study import LOG, StudyConfig, compare, read_log, read_variants, run_study, study_table
 from findna.benchmark.suites import find_tasks
 from findna.benchmark.vectors import ReadOut
-from findna.config import ModelConfig, PretrainConfig
+from findna.config import PRESETS, ModelConfig, PretrainConfig
 from findna.data.datasets import corpus_of
 from findna.errors import ConfigError, ModelError, TableError
 from findna.models.store import load_model
@@ -134,6 +135,27 @@ def test_a_variant_may_be_read_in_another_way(tmp_path, tasks):
     assert own[1]["scores"] == wide["scores"] != own[0]["scores"]
 
 
+def test_the_student_is_read_from_the_run_of_its_teacher(tmp_path, tasks):
+    text = '[teacher]\nlearning_rate = 0.05\n[student]\nlearning_rate = 0.05\nread = "student"\n'
+    (tmp_path / "variants.toml").write_text(text)
+    teacher, student = study(read_variants(tmp_path / "variants.toml", BASE), tasks, tmp_path / "study", seeds=1)
+    (folder,) = (tmp_path / "study" / "runs").iterdir()  # one training for both
+    assert folder.name.startswith("teacher.")
+    assert student["scores"] != teacher["scores"]
+    assert student["seconds"] == teacher["seconds"]
+    assert teacher["dissimilarity"] > 0
+
+
+def test_the_variants_of_the_paper_s_ablations_are_recipes_of_every_preset():
+    path = Path(__file__).resolve().parents[2] / "docs/results/ablations/variants.toml"
+    for preset in ("tiny", "small"):
+        variants = {variant.name: variant for variant in read_variants(path, PRESETS[preset])}
+        assert variants["student"].read == "student"
+        assert variants["student"].config == variants["MDIT+NR"].config
+        assert variants["M+NoAug"].config.teacher_augment == ""
+        assert variants["FinDNA-T"].config.model.mixer == "transformer"
+
+
 def test_other_data_or_settings_are_another_run(tmp_path, variants, tasks):
     out = tmp_path / "study"
     study(variants[1:2], tasks, out, seeds=1)
@@ -164,6 +186,8 @@ def test_a_teacher_that_is_there_is_measured_once_and_scores_as_the_run_that_mad
         ('[a]\npool = "mode"', ConfigError, r"\[a\]: .*mode"),
         ("[a]\nmodel = 3", ConfigError, r"\[a\]: model is a name or folder"),
         ('[a]\nmodel = "no-such-model"', ModelError, "no-such-model"),
+        ("[a]\nread = 1", ConfigError, r"\[a\]: read must be teacher or student, not 1"),
+        ('[a]\nalpha = 1.0\nread = "student"', ConfigError, r"\[a\]: there is no student beside the teacher"),
         ("[a]\nalhpa = 1", ConfigError, r"variants.toml, \[a\]: unknown settings alhpa"),
         ("[a]\nalpha = 2.0", ConfigError, r"\[a\]: alpha must lie in 0 to 1, not 2"),
         ('[a]\nalpha = "x"', ConfigError, r"\[a\]: "),
@@ -238,9 +262,9 @@ def test_one_seed_a_variant_says_nothing_of_the_noise():
 
 def test_the_table_names_what_changed_and_stars_what_is_beyond_the_noise():
     lines = study_table(RUNS).splitlines()
-    assert lines[2] == "| a |  | 2 | 0.7100 |  | 0.7100 | 0.3500 | 25.0 | 15 | 1.00 |"
-    assert lines[3] == "| b | alpha 1.0 | 2 | 0.7300 | +0.0200 | 0.7300 |  |  |  |  |"
-    assert lines[4] == "| c | alpha 1.0 | 1 | 0.8000 | +0.0900 * | 0.8000 |  |  |  |  |"
+    assert lines[2] == "| a |  | 2 | 0.7100 |  | 0.7100 | 0.3500 | 25.0 |  | 15 | 1.00 |"
+    assert lines[3] == "| b | alpha 1.0 | 2 | 0.7300 | +0.0200 | 0.7300 |  |  |  |  |  |"
+    assert lines[4] == "| c | alpha 1.0 | 1 | 0.8000 | +0.0900 * | 0.8000 |  |  |  |  |  |"
     assert lines.count("    findna x") == 1
 
 
