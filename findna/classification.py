@@ -74,7 +74,7 @@ class Classifier:
     """
 
     def __init__(self, task: TaskModel, config: ClassifyConfig, *, device: torch.device, precision: Precision) -> None:
-        config = config.for_task(task.settings.objective, task.settings.n_outputs)
+        config = config.for_task(task.settings.objective, task.settings.n_outputs, task.settings.strand)
         self.settings = task.settings
         self.config = dataclasses.replace(config, batch_bases=pick_batch_bases(config.batch_bases, device))
         self.head = task.head.to(device)

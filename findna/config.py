@@ -562,6 +562,9 @@ class EmbedConfig:
 
 OBJECTIVES = ("classification", "multilabel", "regression")
 
+RATE_OF_TINY = 3e-3
+"""Default learning rate of a fine-tuning for the width of the preset `tiny`; see docs/finetune.md."""
+
 
 @dataclass(frozen=True)
 class FinetuneConfig:
@@ -582,14 +585,19 @@ class FinetuneConfig:
         mixer_dropout: Share that is dropped in each block, in its MLP and in the update that is rotated.
         epochs: Most passes over the training sequences.
         batch_size: Windows in an update.
-        learning_rate: Peak, after the warm-up.
+        learning_rate: Peak, after the warm-up; 0 is 0.003 x sqrt(44 / channels of the teacher).
+        head_rate: Learning rate of a head that begins as a probe, as a share of that of the encoder.
+        layer_decay: Learning rate of a block, as a share of that of the block after it.
         weight_decay: Of AdamW; with a frozen linear head the penalty is chosen on the validation split instead.
         warmup: Share of the steps in which the learning rate rises.
         warmup_steps: Fewest steps in which it rises, however short the run.
         clip: Largest norm of the gradient; 0 leaves it alone.
-        patience: Epochs without a better validation loss before it stops; 0 never stops early.
+        select: Which figure of the validation split chooses the epoch, and the penalty of a probe: "auroc" (the mean
+            over classes or labels), or "loss". A regression always takes the loss.
+        patience: Epochs without a better figure before it stops; 0 never stops early.
         class_weights: "balanced" weighs each class by the inverse of its frequency; "none" does not.
         reverse_complement: How often a training sequence is turned to its other strand.
+        strand: What the task model reads: "bed", each sequence as it is given, or "both", the mean of the two strands.
         seed: Of the head's weights, the order, the augmentation and the split.
 
     Raises:
@@ -608,27 +616,35 @@ class FinetuneConfig:
     mixer_dropout: float = 0.0
     epochs: int = 10
     batch_size: int = 32
-    learning_rate: float = 2e-5
+    learning_rate: float = 0.0
+    head_rate: float = 0.1
+    layer_decay: float = 1.0
     weight_decay: float = 0.01
     warmup: float = 0.1
     warmup_steps: int = 20
     clip: float = 1.0
+    select: Literal["auroc", "loss"] = "auroc"
     patience: int = 3
     class_weights: Literal["none", "balanced"] = "none"
     reverse_complement: float = 0.0
+    strand: Literal["bed", "both"] = "bed"
     seed: int = 0
 
     def __post_init__(self) -> None:
         _require(wrong_types(self))
-        positive = ("hidden", "epochs", "batch_size", "learning_rate")
+        positive = ("hidden", "epochs", "batch_size", "head_rate", "layer_decay")
         shares = ("dropout", "mixer_dropout", "warmup", "reverse_complement")
-        bounded = ("learning_rate", "weight_decay")
-        natural = ("window", "extend", "weight_decay", "warmup_steps", "clip", "patience", "seed")
+        bounded = ("learning_rate", "weight_decay", "layer_decay")
+        natural = ("window", "extend", "learning_rate", "weight_decay", "warmup_steps", "clip", "patience", "seed")
         problems = _out_of_range(self, positive=positive, shares=shares, bounded=bounded, natural=natural)
         if self.head not in ("linear", "mlp"):
             problems.append(f"head must be linear or mlp, not {self.head!r}")
         if self.class_weights not in ("none", "balanced"):
             problems.append(f"class_weights must be none or balanced, not {self.class_weights!r}")
+        if self.select not in ("auroc", "loss"):
+            problems.append(f"select must be auroc or loss, not {self.select!r}")
+        if self.strand not in ("bed", "both"):
+            problems.append(f"strand must be bed or both, not {self.strand!r}")
         _require(problems)
         if "cls" in self.pools and not self.class_tokens:
             raise ConfigError("pool cls needs class tokens: it does not go with --no-class-tokens")
@@ -639,42 +655,33 @@ class FinetuneConfig:
         """The pools that are joined, in order; the mean where nothing is named."""
         return parse_pools(self.pool or _POOL)
 
+    def rate_for(self, channels: int) -> float:
+        """The peak of the learning rate for a teacher of so many channels.
+
+        >>> FinetuneConfig().rate_for(44), FinetuneConfig(learning_rate=1e-4).rate_for(44)
+        (0.003, 0.0001)
+        """
+        return self.learning_rate or RATE_OF_TINY * math.sqrt(SIZES["tiny"].channels / channels)
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The config that `dataclasses.asdict` wrote; an unknown name is a ConfigError."""
-        return cls(**_fields_of(cls, values))
+        """The config that `dataclasses.asdict` wrote; an unknown name is a ConfigError.
+
+        A setting that is not in it gets the value that stands for what was done before the setting existed.
+        """
+        return cls(**{"select": "loss", "head_rate": 1.0, **_fields_of(cls, values)})
 
 
-_GENOMIC_BENCHMARKS = FinetuneConfig(
-    pool="mean",
-    batch_size=1024,
-    learning_rate=0.01,
-    weight_decay=0.1,
-    epochs=50,
-    warmup=0.3,
-    warmup_steps=0,
-    patience=0,
-)
+_PAPER = FinetuneConfig(pool="mean", warmup=0.3, warmup_steps=0, head_rate=1.0, patience=0)
+"""What the paper's recipes share."""
+_GENOMIC_BENCHMARKS = dataclasses.replace(_PAPER, batch_size=1024, learning_rate=0.01, weight_decay=0.1, epochs=50)
 """Section 4.3 of the paper; tables 1 (with --frozen) and 2."""
-_EMP = FinetuneConfig(
-    pool="mean", batch_size=32, learning_rate=5e-4, epochs=20, warmup=0.3, warmup_steps=0, mixer_dropout=0.1, patience=0
-)
-"""Section 4.4; table 3, MCC. Weight decay is not stated."""
-_COVID = FinetuneConfig(
-    pool="mean",
-    batch_size=256,
-    learning_rate=1e-3,
-    epochs=100,
-    warmup=0.3,
-    warmup_steps=0,
-    mixer_dropout=0.1,
-    patience=0,
-)
-"""Section 4.4; table 3, F1. Weight decay is not stated."""
-_MTCDNA = FinetuneConfig(
-    pool="mean", batch_size=32, learning_rate=5e-4, epochs=20, warmup=0.3, warmup_steps=0, patience=0
-)
+_MTCDNA = dataclasses.replace(_PAPER, batch_size=32, learning_rate=5e-4, epochs=20)
 """Section 4.5; table 5. No hyper-parameter is stated: those of EMP, without dropout in the blocks."""
+_EMP = dataclasses.replace(_MTCDNA, mixer_dropout=0.1)
+"""Section 4.4; table 3, MCC. Weight decay is not stated."""
+_COVID = dataclasses.replace(_EMP, batch_size=256, learning_rate=1e-3, epochs=100)
+"""Section 4.4; table 3, F1. Weight decay is not stated."""
 
 FINETUNE_PRESETS: dict[str, FinetuneConfig] = {
     "default": FinetuneConfig(),
@@ -720,7 +727,7 @@ class ClassifyConfig:
 
     Args:
         strand: "bed" takes each record as it is given, "+" and "-" that strand, "both" the mean of the two strands'
-            log-probabilities.
+            log-probabilities; "" is what the task model was chosen with.
         windows: Whether each window of a record gets a row of its own.
         abstain: Rows with a margin below it get the label `unknown`; 0 never.
         top: How many classes, the most probable ones, a row names with their probabilities; 0 is all, in order.
@@ -730,7 +737,7 @@ class ClassifyConfig:
         ConfigError: A setting is out of range.
     """
 
-    strand: str = "bed"
+    strand: str = ""
     windows: bool = False
     abstain: float = 0.0
     top: int = 0
@@ -738,7 +745,7 @@ class ClassifyConfig:
 
     def __post_init__(self) -> None:
         problems = []
-        if self.strand not in STRANDS:
+        if self.strand not in ("", *STRANDS):
             problems.append(f"strand must be one of {', '.join(STRANDS)}, not {self.strand!r}")
         if not 0 <= self.abstain <= 1:
             problems.append(f"--abstain {self.abstain} must lie in 0 to 1: it is a difference of two probabilities")
@@ -748,15 +755,15 @@ class ClassifyConfig:
             problems.append(f"batch_bases must not be negative: {self.batch_bases}")
         _require(problems)
 
-    def for_task(self, objective: str, n_classes: int) -> Self:
-        """The same checked against a task; `top` is at most its number of classes.
+    def for_task(self, objective: str, n_classes: int, strand: str) -> Self:
+        """The same checked against a task, its strand filled in; `top` is at most its number of classes.
 
         Raises:
             ConfigError: The task is a regression, which has neither margin nor classes.
         """
         if objective == "regression" and (self.abstain or self.top):
             raise ConfigError("a regression gives a value: it has no margin for --abstain and no classes for --top")
-        return dataclasses.replace(self, top=min(self.top, n_classes))
+        return dataclasses.replace(self, top=min(self.top, n_classes), strand=self.strand or strand)
 
 
 @dataclass(frozen=True)

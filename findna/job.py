@@ -282,7 +282,7 @@ class ClassifyJob(Job):
 
     def _problems(self) -> list[str]:
         problems = []
-        if self.config.strand != self.options.strand:
+        if self.config.strand not in ("", self.options.strand):
             problems.append(f"strand {self.config.strand} of the task and {self.options.strand} of the inputs differ")
         if self.output_format != "tsv":
             problems.append(f"predictions are a TSV, not {self.output_format}")

@@ -53,7 +53,10 @@ def run(
         typer.Option("--task", help="A data set, as tf/0; repeat the flag for more. Default: all.", show_default=False),
     ] = None,
     mode: Annotated[
-        str, typer.Option("--mode", help="probe, finetune, baseline (kmer,random,cnn), separated by commas.")
+        str,
+        typer.Option(
+            "--mode", help="probe, finetune, random-finetune, baseline (kmer,random,cnn), separated by commas."
+        ),
     ] = "probe,baseline",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds for methods that use one.")] = 5,
     model: ModelName = "",

@@ -30,7 +30,6 @@ from findna_cli.options import (
     Resume,
     Size,
     Split,
-    Strand,
     Threads,
     Workers,
     parse_flags,
@@ -60,7 +59,14 @@ def classify(
         int, typer.Option("--top", min=0, help="Write only the K most probable classes, best first; 0: all.")
     ] = 0,
     windows: Annotated[bool, typer.Option("--windows", help="One row per window of the task's length.")] = False,
-    strand: Strand = "bed",
+    strand: Annotated[
+        str,
+        typer.Option(
+            "--strand",
+            help="bed (each record's own), +, -, or both (their mean). Default: the task's own.",
+            show_default=False,
+        ),
+    ] = "",
     in_format: InFormat = "",
     split: Split = False,
     size: Size = 0,
@@ -107,7 +113,7 @@ def classify(
             size=size or None,
             center=center,
             max_n=max_n,
-            strand=strand,
+            strand=strand or "bed",
             region=region or None,
             min_mapq=min_mapq,
             exclude_flags=parse_flags(exclude_flags),

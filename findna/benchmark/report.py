@@ -19,6 +19,7 @@ TITLES = {
     "kmer": "6-mers",
     "random": "random weights",
     "cnn": "CNN",
+    "random-finetune": "random weights, fine-tuned",
 }
 _METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "mcc": "MCC", "auroc": "AUROC"}
 _DEFAULT = "auroc"

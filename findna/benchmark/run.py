@@ -36,10 +36,11 @@ from findna.train.finetune import evaluate_task, finetune
 
 SCHEMA = "findna-benchmark/1"
 BASELINES = ("kmer", "random", "cnn")
-MODES = ("probe", "finetune", *BASELINES)
-"""probe: logistic regression on frozen vectors; random: the same on a network of random weights."""
+MODES = ("probe", "finetune", *BASELINES, "random-finetune")
+"""probe: logistic regression on frozen vectors; finetune: all weights. random and random-finetune are the same two of a
+network of random weights."""
 
-_OF_TEACHER = ("probe", "finetune", "random")
+_OF_TEACHER = ("probe", "finetune", "random", "random-finetune")
 _RANDOM_SEED = 1000
 _LIBRARIES = ("torch", "numpy", "scikit-learn")
 
@@ -93,7 +94,7 @@ class Progress:
 
 
 def parse_modes(text: str) -> tuple[str, ...]:
-    """The modes of a comma list; "baseline" is all three of them.
+    """The modes of a comma list; "baseline" is kmer, random and cnn.
 
     Raises:
         ConfigError: One is not known.
@@ -217,7 +218,7 @@ class _Bench:
 
     def is_seeded(self, mode: str) -> bool:
         """Whether a figure depends on the seed: random weights, an order, or a validation split that is drawn."""
-        return mode in ("finetune", "random", "cnn") or self.splits.valid is None
+        return mode not in ("probe", "kmer") or self.splits.valid is None
 
     def fingerprint(self, mode: str) -> dict[str, Any]:
         """All that decides the figures of a mode, the seed apart."""
@@ -232,10 +233,11 @@ class _Bench:
             facts["recipe"] = RECIPES[mode]
         if mode in ("probe", "random"):
             facts |= asdict(config.read_out)
+        if mode in ("probe", "random", "random-finetune"):
             facts["model"] = asdict(self.teacher.config)
         if mode in ("probe", "finetune"):
             facts["model_sha256"] = self.teacher.sha256
-        if mode == "finetune":
+        if mode in ("finetune", "random-finetune"):
             facts["finetune"] = asdict(config.finetune) | {"seed": None}
         return facts
 
@@ -249,8 +251,8 @@ class _Bench:
             found = fit_words(train, valid, test, n_classes=n_classes)
         elif mode == "cnn":
             found = fit_cnn(train, valid, test, n_classes=n_classes, seed=seed, device=self.device)
-        elif mode == "finetune":
-            found = self._finetune(seed, train, valid)
+        elif mode in ("finetune", "random-finetune"):
+            found = self._finetune(mode, seed, train, valid)
         else:
             vectors = self._vectors if mode == "probe" else self._embed(_random(self.teacher, seed))
             found = fit_vectors(*self._data(vectors, train, valid), n_classes=n_classes)
@@ -330,9 +332,12 @@ class _Bench:
         own, held = (Data(vectors["train"][[int(id) for id in split.ids]], split.labels) for split in (train, valid))
         return own, held, test
 
-    def _finetune(self, seed: int, train: LabelledSet, valid: LabelledSet) -> Prediction:
-        name = result_name(self.task, "finetune", self.teacher.name).removesuffix(".json")
-        digest = hashlib.sha256(json.dumps(self.fingerprint("finetune"), sort_keys=True).encode()).hexdigest()[:8]
+    def _finetune(self, mode: str, seed: int, train: LabelledSet, valid: LabelledSet) -> Prediction:
+        name = result_name(self.task, mode, self.teacher.name).removesuffix(".json")
+        digest = hashlib.sha256(json.dumps(self.fingerprint(mode), sort_keys=True).encode()).hexdigest()[:8]
+        teacher = self.teacher
+        if mode == "random-finetune":
+            teacher = replace(teacher, network=_random(teacher, seed), sha256=f"random weights, seed {seed}")
         folder = self.out / "runs" / f"{name}.{digest}.seed{seed}"
         if not (folder / "config.json").is_file():
             outcome = finetune(
@@ -340,7 +345,7 @@ class _Bench:
                 train,
                 valid,
                 folder,
-                teacher=self.teacher,
+                teacher=teacher,
                 name=self.task.name.replace("/", "-"),
                 device=self.device,
                 precision=self.precision,

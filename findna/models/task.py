@@ -51,6 +51,7 @@ class TaskSettings:
         temperature: Divides the scores of a sequence before they become probabilities; 1 is uncalibrated.
         joined_temperature: The same for a sequence of more than one window; None: as `temperature`.
         blocks: After how many blocks the hidden states are read, rising; (): after all.
+        strand: "bed" reads a sequence as it is given, "both" averages the scores of its two strands.
     """
 
     objective: str
@@ -62,6 +63,7 @@ class TaskSettings:
     temperature: float = 1.0
     joined_temperature: float | None = None
     blocks: tuple[int, ...] = ()
+    strand: str = "bed"
 
     def __post_init__(self) -> None:
         if problems := wrong_types(self) or self._out_of_range():

@@ -77,9 +77,9 @@ def _temperature(value: float) -> float | str:
 
 def _idle(config: Mapping[str, Any]) -> set[str]:
     """Settings that a run never came to use."""
-    idle = {"hidden"} if config["head"] == "linear" else set()
+    idle = {"hidden"} if config["head"] == "linear" else {"head_rate"}
     if config["frozen"]:
-        idle.add("mixer_dropout")
+        idle |= {"mixer_dropout", "head_rate", "layer_decay"}
         if config["head"] == "linear":  # fitted to the end, not by AdamW
             idle |= {
                 "dropout",

@@ -211,13 +211,31 @@ def score(
     precision: Precision,
     on_done: Callable[[int], None] = lambda n_windows: None,
 ) -> NDArray[np.float64]:
-    """Scores of all sequences of a corpus, shape (n, n_outputs), before calibration. Neither module is changed."""
+    """Scores of all sequences of a corpus, shape (n, n_outputs), before calibration. Neither module is changed.
+
+    They are the mean of the two strands' where the settings say so.
+    """
     windows = cut(corpus, window=settings.window, stride=settings.stride)
     encoder = network.for_inference(device=device, precision=precision)
-    features = embed_windows(
-        encoder, corpus, windows, settings=settings, device=device, precision=precision, on_done=on_done
-    )
-    return join_scores(head, features, windows, n=len(corpus), objective=settings.objective)
+    strands = []
+    for is_turned in strands_of(settings):
+        features = embed_windows(
+            encoder,
+            corpus,
+            windows,
+            settings=settings,
+            device=device,
+            precision=precision,
+            is_turned=is_turned,
+            on_done=on_done,
+        )
+        strands.append(join_scores(head, features, windows, n=len(corpus), objective=settings.objective))
+    return np.asarray(np.mean(strands, axis=0))
+
+
+def strands_of(settings: TaskSettings) -> tuple[bool, ...]:
+    """Of each strand that an answer is made of, whether it is the other one."""
+    return (False, True) if settings.strand == "both" else (False,)
 
 
 def is_joined(windows: Windows, n: int) -> NDArray[np.bool_]:

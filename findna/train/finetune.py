@@ -28,8 +28,7 @@ from findna.train.card import draw_curve, task_card
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.features import score
 from findna.train.log import Log
-from findna.train.objectives import balanced_weights, figures_by_kind, fit_temperatures
-from findna.train.probe import fit_probe
+from findna.train.objectives import balanced_weights, figures_by_kind, fit_temperatures, quality
 from findna.train.schedule import learning_rate
 from findna.train.tuner import Split, Tuner, check_teacher
 
@@ -45,6 +44,7 @@ COLUMNS = (
     "penalty",
     "valid_loss",
     "valid_accuracy",
+    "valid_auroc",
 )
 
 
@@ -116,8 +116,8 @@ def finetune(
 
     With a frozen encoder the vectors are computed once. A linear head on them is then fitted to the end for each of
     several penalties (`findna.train.probe`); any other head, and all weights, are trained by AdamW, and the epoch with
-    the smallest validation loss is what is kept; epoch 0 is the probe that a linear head begins as. The temperature of
-    the probabilities is fitted on the validation split; the test split is read once, after everything is chosen.
+    the best figure on the validation split is kept; epoch 0 is the probe that a linear head begins as. The temperature
+    of the probabilities is fitted on the validation split; the test split is read once, after everything is chosen.
 
     Args:
         config: The recipe.
@@ -147,6 +147,7 @@ def finetune(
     if config.class_weights == "balanced":
         balanced_weights(train)  # before anything is made
     config = teacher.readout.finetune_config(config)
+    config = dataclasses.replace(config, learning_rate=config.rate_for(teacher.config.channels))
     check_teacher(config, teacher.network)
     _open_folder(out, resume=resume)
     facts = _facts(config, splits, teacher=teacher, precision=precision)
@@ -188,11 +189,10 @@ class _Run:
         )
         self.should_stop, self.on_report = should_stop, on_report
         self.folder = out / "checkpoints"
-        self.step, self.n_bases, self.n_worse, self.best_loss, self.best_epoch = 0, 0, 0, math.inf, -1
+        self.step, self.n_bases, self.n_worse, self.best_epoch = 0, 0, 0, -1
+        self.best: dict[str, float] = {}  # its figures on the validation split
         self.is_stopped_early = False
         self._spent = 0.0
-        self.fits: list[dict[str, float]] = []
-        self.penalty = math.nan
         if resume and any(self.folder.glob("step-*.json")):  # else nothing was saved yet: it begins again
             self._load()
         self._began = time.monotonic() - self._spent
@@ -211,7 +211,7 @@ class _Run:
         tensors, state = load_checkpoint(self.folder)
         self.tuner.load(tensors)
         self.step, self.n_bases, self.n_worse = state["step"], state["n_bases"], state["n_worse"]
-        self.best_loss = math.inf if state["best_loss"] is None else state["best_loss"]
+        self.best = {name: math.nan if value is None else value for name, value in state["best"].items()}
         self.best_epoch, self._spent, self.is_stopped_early = state["best_epoch"], state["seconds"], state["is_done"]
 
     def save(self) -> None:
@@ -219,7 +219,7 @@ class _Run:
         state = {
             "n_bases": self.n_bases,
             "n_worse": self.n_worse,
-            "best_loss": self.best_loss if math.isfinite(self.best_loss) else None,
+            "best": {name: value if math.isfinite(value) else None for name, value in self.best.items()},
             "best_epoch": self.best_epoch,
             "is_done": self.is_stopped_early,
             "seconds": self.seconds,
@@ -245,26 +245,13 @@ class _Run:
         tuner = self.tuner
         if not self._prepare():
             return False
-        p = tuner.config.reverse_complement
-        strands = [weight for weight in (1 - p, p) if weight]
-        shares = torch.from_numpy(tuner.train.windows.share).float()
-        fits = fit_probe(
-            tuner.head,
-            torch.cat(tuner.train.features),
-            tuner.train.window_targets.repeat(len(strands), *[1] * (tuner.train.targets.ndim - 1)),
-            weights=torch.cat([shares * weight for weight in strands]),
-            objective=tuner.settings.objective,
-            measure=lambda head: tuner.validate(head)["valid_loss"],
-            class_weights=None if tuner.class_weights is None else tuner.class_weights.cpu(),
-        )
-        best = min(fits, key=lambda fit: fit.valid_loss)
+        best = max(tuner.fits, key=lambda fit: quality(fit._asdict(), tuner.config.select))
         log = Log(self.out, step=0, columns=COLUMNS)
-        for self.step, fit in enumerate(fits, start=1):
+        for self.step, fit in enumerate(tuner.fits, start=1):
             row = {"step": self.step, "epoch": self.step, "n_bases": len(tuner.train.corpus.codes), **fit._asdict()}
             log.write({**row, "seconds": self.seconds})
         log.close()
-        self.best_loss, self.best_epoch = best.valid_loss, fits.index(best) + 1
-        self.fits, self.penalty = [dict(fit._asdict()) for fit in fits], best.penalty
+        self.best, self.best_epoch = best._asdict(), tuner.fits.index(best) + 1
         tuner.best = tuner.weights()
         return True
 
@@ -278,6 +265,7 @@ class _Run:
             row: dict[str, float] = {"step": 0, "epoch": 0, "n_bases": 0, **self._end_epoch(0)}
             log.write({**row, "seconds": self.seconds})
             self.on_report(Report("train", 0, self.total_steps, row))
+            tuner.begin()
         warmup = max(config.warmup, config.warmup_steps / self.total_steps)
         stream = ahead(tuner.batches(self.step, self.total_steps))
         lengths = tuner.train.windows.lengths
@@ -286,7 +274,7 @@ class _Run:
             while self.step < self.total_steps and not self.is_stopped_early:
                 batch = next(stream)
                 progress = (self.step + 0.5) / self.total_steps
-                rate = learning_rate(progress, peak=config.learning_rate, warmup=warmup)
+                rate = learning_rate(progress, peak=tuner.peak_rate, warmup=warmup)
                 figures = tuner.update(batch, step=self.step, rate=rate)
                 self.step += 1
                 self.n_bases += int(lengths[batch.indices].sum())
@@ -318,8 +306,9 @@ class _Run:
 
     def _end_epoch(self, epoch: int) -> dict[str, float]:
         figures = self.tuner.validate()
-        if figures["valid_loss"] < self.best_loss:
-            self.best_loss, self.best_epoch, self.n_worse = figures["valid_loss"], epoch, 0
+        select = self.tuner.config.select
+        if not self.best or quality(figures, select) > quality(self.best, select):
+            self.best, self.best_epoch, self.n_worse = figures, epoch, 0
             self.tuner.best = self.tuner.weights()
         else:
             self.n_worse += 1
@@ -345,10 +334,10 @@ class _Run:
         summary = {
             "steps": self.step,
             "best_epoch": self.best_epoch,
-            "best_valid_loss": self.best_loss,
+            **{f"best_{name}": self.best[name] for name in ("valid_loss", "valid_auroc")},
             "stopped_early": self.is_stopped_early,
             "seconds": round(self.seconds, 1),
-        } | ({"penalty": self.penalty, "fits": self.fits} if self.fits else {})
+        } | self._facts_of_probe()
         training = {**self.facts, "device": tuner.device.type, **self.kernels.facts(), "summary": summary}
         card = task_card(name, settings, training, metrics)
         save_task(
@@ -364,6 +353,12 @@ class _Run:
         )
         draw_curve(self.out, name)
         return metrics
+
+    def _facts_of_probe(self) -> dict[str, Any]:
+        """What the summary says of a probe that is all there is to train."""
+        if "penalty" not in self.best:
+            return {}
+        return {"penalty": self.best["penalty"], "fits": [fit._asdict() for fit in self.tuner.fits]}
 
 
 def _check(splits: Mapping[str, LabelledSet]) -> None:

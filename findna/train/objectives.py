@@ -1,5 +1,6 @@
 """What a task model is trained on and measured by: losses of the three objectives, calibration, figures."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,6 +64,39 @@ def simple_accuracy(scores: NDArray[Any], labels: NDArray[Any], objective: str) 
     if objective == "multilabel":
         return float(((scores > 0) == (labels > 0.5)).mean())
     return float((scores.argmax(1) == labels).mean())
+
+
+def quality(figures: Mapping[str, float], select: str) -> tuple[float, float]:
+    """What a selection maximises: validation AUROC, then the loss negated; with `select` "loss", the loss alone.
+
+    >>> figures = {"valid_loss": 0.5, "valid_auroc": 0.9}
+    >>> quality(figures, "auroc"), quality(figures, "loss")
+    ((0.9, -0.5), (0.0, -0.5))
+    """
+    auroc = figures["valid_auroc"]
+    return (auroc if select == "auroc" and math.isfinite(auroc) else 0.0), -figures["valid_loss"]
+
+
+def ranking(scores: NDArray[Any], labels: NDArray[Any], objective: str) -> float:
+    """AUROC, the mean over classes or labels that have both outcomes; NaN for a regression, or where none has.
+
+    >>> ranking(np.array([[0.0, 0.1], [0.0, 0.4], [0.0, 0.4], [0.0, 0.8]]), np.array([0, 0, 1, 1]), "classification")
+    0.875
+    """
+    if objective == "regression":
+        return float("nan")
+    truth = labels > 0.5 if objective == "multilabel" else labels[:, None] == np.arange(scores.shape[1])
+    if objective == "classification" and scores.shape[1] == 2:  # the two classes have the same AUROC
+        truth, scores = truth[:, 1:], scores[:, 1:] - scores[:, :1]
+    found = [_auroc(truth[:, k], scores[:, k]) for k in range(truth.shape[1]) if 0 < truth[:, k].sum() < len(truth)]
+    return float(np.mean(found)) if found else float("nan")
+
+
+def _auroc(is_class: NDArray[np.bool_], scores: NDArray[Any]) -> float:
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2  # ties share their mean rank, from 1 on
+    n = int(is_class.sum())
+    return float((ranks[place][is_class].sum() - n * (n + 1) / 2) / (n * (len(is_class) - n)))
 
 
 def fit_temperature(scores: NDArray[Any], labels: NDArray[Any], objective: str) -> float:

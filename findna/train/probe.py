@@ -1,20 +1,21 @@
 """The linear probe: a convex fit to the end, by L-BFGS, with the penalty that the validation split likes best."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from findna.nn.heads import Head
-from findna.train.objectives import loss_of
+from findna.train.objectives import loss_of, quality
 
 PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """Factors of half the squared weights beside the mean loss, strongest first: in scikit-learn's words 1 / (C n)."""
 
 MAX_ITERATIONS = 200
 WORSE = 2
-"""So many penalties in a row without a better validation loss end the search."""
+"""So many penalties in a row without a better validation figure end the search."""
 
 
 class Fit(NamedTuple):
@@ -23,12 +24,14 @@ class Fit(NamedTuple):
     Args:
         penalty: Factor of half the squared weights.
         loss: Mean training loss, without the penalty.
-        valid_loss: What the caller's measure said.
+        valid_loss: Of the validation split.
+        valid_auroc: Of the validation split; NaN for a regression.
     """
 
     penalty: float
     loss: float
     valid_loss: float
+    valid_auroc: float
 
 
 def fit_probe(
@@ -38,7 +41,8 @@ def fit_probe(
     *,
     weights: Tensor,
     objective: str,
-    measure: Callable[[Head], float],
+    measure: Callable[[Head], Mapping[str, float]],
+    select: str = "loss",
     class_weights: Tensor | None = None,
     penalties: Sequence[float] = PENALTIES,
 ) -> list[Fit]:
@@ -50,7 +54,8 @@ def fit_probe(
         labels: As for `loss_of`.
         weights: Of the rows, shape (n,).
         objective: One of `findna.config.OBJECTIVES`.
-        measure: The validation loss of a head.
+        measure: The `valid_loss` and `valid_auroc` of a head.
+        select: Which of them chooses the penalty, see `findna.train.objectives.quality`.
         class_weights: As for `loss_of`.
         penalties: To try.
     """
@@ -61,7 +66,7 @@ def fit_probe(
     weight, bias = torch.zeros((head.n_outputs, head.n_features)), torch.zeros(head.n_outputs)  # along the axes
     fits: list[Fit] = []
     best: tuple[Tensor, Tensor] | None = None
-    n_worse = 0
+    highest, n_worse = (-math.inf, -math.inf), 0
     for penalty in penalties:
         # Along the principal axes, scaled by the root of the expected curvature, the problem is almost a sphere.
         curvature = (spread / 4 + penalty).sqrt()
@@ -69,9 +74,10 @@ def fit_probe(
         loss = _minimise(rows / curvature, labels, shares, *start, 1 / curvature, penalty, objective, class_weights)
         weight, bias = (start[0] / curvature).detach(), start[1].detach()
         _fill(head, weight @ axes.T, bias)
-        fits.append(Fit(penalty, loss, measure(head)))
-        if best is None or fits[-1].valid_loss < min(fit.valid_loss for fit in fits[:-1]):
-            best, n_worse = (weight @ axes.T, bias), 0
+        figures = measure(head)
+        fits.append(Fit(penalty, loss, figures["valid_loss"], figures["valid_auroc"]))
+        if best is None or quality(figures, select) > highest:
+            best, highest, n_worse = (weight @ axes.T, bias), quality(figures, select), 0
         else:
             n_worse += 1
             if n_worse >= WORSE:

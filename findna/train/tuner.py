@@ -4,7 +4,7 @@ import contextlib
 import copy
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,15 +31,16 @@ from findna.train.features import (
     join_scores,
     pack_windows,
     score,
+    strands_of,
 )
-from findna.train.objectives import balanced_weights, loss_of, simple_accuracy
-from findna.train.probe import fit_probe
+from findna.train.objectives import balanced_weights, loss_of, ranking, simple_accuracy
+from findna.train.probe import PENALTIES, Fit, fit_probe
 
 MICRO_BASES = {"cpu": 16384, "cuda": 131072}
 """Bases that go through the network at a time; the gradients of a batch that has more are added up."""
 
-STANDARD_WINDOWS = 4096
-"""So many training windows give the center and scale of the features when all weights are trained."""
+PROBE_WINDOWS = 32768
+"""Most training windows that a fine-tuning of all weights embeds first: for the scale of its features and its probe."""
 
 
 def window_of(config: FinetuneConfig, model: ModelConfig) -> int:
@@ -89,6 +90,7 @@ def settings_of(config: FinetuneConfig, model: ModelConfig, labelled: LabelledSe
         n_class_tokens=model.n_class_tokens if config.class_tokens else 0,
         window=window,
         stride=window,
+        strand=config.strand,
     )
 
 
@@ -122,8 +124,21 @@ def make_head(config: FinetuneConfig, model: ModelConfig, settings: TaskSettings
     return head
 
 
+def _begins_as_probe(config: FinetuneConfig) -> bool:
+    return not config.frozen and config.head == "linear"
+
+
+def _rate_share(name: str, config: FinetuneConfig, *, depth: int) -> float:
+    """Learning rate of a parameter, as a share of that of the last block."""
+    part, *rest = name.split(".")
+    if part == "head":
+        return config.head_rate if _begins_as_probe(config) else 1.0
+    n_after = depth - 1 - int(rest[1]) if rest[0] == "blocks" else depth
+    return config.layer_decay**n_after
+
+
 START_PENALTY = 0.1
-"""Of the probe that a linear head begins as."""
+"""Of the probe whose weights the head starts from when all weights are trained."""
 
 
 class Targets:
@@ -143,7 +158,7 @@ class Targets:
 
 
 class Split:
-    """A labelled split: its windows, targets, and, where the encoder is frozen, their features."""
+    """A labelled split: its windows, targets, and, where the encoder is frozen, the features of its strands."""
 
     def __init__(self, labelled: LabelledSet, settings: TaskSettings, targets: Targets) -> None:
         self.corpus, self.labels = labelled.corpus, labelled.labels
@@ -212,12 +227,17 @@ class Tuner:
             for name, parameter in module.named_parameters()
             if parameter.requires_grad
         }
-        matrices = [parameter for parameter in named.values() if parameter.ndim > 1]
-        vectors = [parameter for parameter in named.values() if parameter.ndim == 1]
         self.parameters = named
+        self.peak_rate = config.rate_for(network.config.channels)
         self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
-            lr=config.learning_rate,
+            [
+                {
+                    "params": [parameter],
+                    "weight_decay": config.weight_decay if parameter.ndim > 1 else 0.0,
+                    "share": _rate_share(name, config, depth=len(network.blocks)),
+                }
+                for name, parameter in named.items()
+            ]
         )
         for parameter in named.values():  # so that a checkpoint can be read before the first step
             self.optimizer.state[parameter] = {
@@ -226,11 +246,13 @@ class Tuner:
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
         self.best = self.weights()
+        self.fits: list[Fit] = []
+        self._start: dict[str, Tensor] = {}
 
     @property
     def begins_as_probe(self) -> bool:
         """Whether `prepare` fits the head, so that there is something to lose before the first update."""
-        return not self.config.frozen and self.head.fc1 is None
+        return _begins_as_probe(self.config)
 
     @property
     def n_windows(self) -> int:
@@ -243,46 +265,62 @@ class Tuner:
         return -(-self.n_windows // self.config.batch_size)
 
     def prepare(self, on_done: Callable[[int, int], None]) -> None:
-        """Center and scale of the features; for a frozen encoder the features of both splits.
+        """Embed both splits, standardise the features, and fit a linear head as the probe of them.
 
-        When all weights are trained, a linear head begins as the probe of the features that it is standardised by:
-        from zero, its first noisy gradients would spoil the encoder (Kumar et al. 2022, arXiv:2202.10054).
+        When all weights are trained, a linear head is the best probe until `begin`: from zero, its first noisy
+        gradients would spoil the encoder (Kumar et al. 2022, arXiv:2202.10054), and the large weights of a probe with
+        a weak penalty do so too. The features are kept where the encoder is frozen.
 
         Args:
             on_done: Called with the number of windows so far, and of all.
         """
         encoder = self.network.for_inference(device=self.device, precision=self.precision)
+        chosen = np.arange(self.n_windows)
         if not self.config.frozen:
             rng = np.random.default_rng((self.config.seed, self.n_windows))
-            chosen = rng.permutation(self.n_windows)[:STANDARD_WINDOWS]
-            windows = self.train.windows._replace(
-                **{name: values[chosen] for name, values in self.train.windows._asdict().items()}
-            )
-            features = self._embed(encoder, self.train, windows, lambda n: on_done(n, windows.n))
-            shares = torch.from_numpy(windows.share)
-            self.head.standardise(features, shares)
-            if self.begins_as_probe:
-                fit_probe(
-                    self.head,
-                    features,
-                    self.train.window_targets[torch.from_numpy(chosen)],
-                    weights=shares,
-                    objective=self.settings.objective,
-                    measure=lambda head: 0.0,
-                    class_weights=None if self.class_weights is None else self.class_weights.cpu(),
-                    penalties=(START_PENALTY,),
-                )
-            return
+            chosen = np.sort(rng.permutation(self.n_windows)[:PROBE_WINDOWS])
+        windows = self.train.windows._replace(
+            **{name: values[chosen] for name, values in self.train.windows._asdict().items()}
+        )
         p = self.config.reverse_complement
-        todo = [(self.train, is_turned) for is_turned in (False, True) if (p if is_turned else 1 - p)]
-        todo.append((self.valid, False))
-        total, n_before = sum(split.windows.n for split, _ in todo), 0
-        for split, is_turned in todo:
+        todo = [(self.train, windows, is_turned) for is_turned in (False, True) if (p if is_turned else 1 - p)]
+        todo += [(self.valid, self.valid.windows, is_turned) for is_turned in strands_of(self.settings)]
+        total, n_before = sum(part.n for _, part, _ in todo), 0
+        for split, part, is_turned in todo:
             show = functools.partial(_add_to, on_done, n_before, total)
-            split.features.append(self._embed(encoder, split, split.windows, show, is_turned))
-            n_before += split.windows.n
-        shares = torch.from_numpy(self.train.windows.share)
+            split.features.append(self._embed(encoder, split, part, show, is_turned))
+            n_before += part.n
+        shares = torch.from_numpy(windows.share)
         self.head.standardise(torch.cat(self.train.features), shares.repeat(len(self.train.features)))
+        if self.begins_as_probe:
+            self._fit_probe(torch.from_numpy(chosen), (START_PENALTY,))
+            self._start = {name: value.clone() for name, value in self.head.state_dict().items()}
+        if self.head.fc1 is None:
+            self.fits = self._fit_probe(torch.from_numpy(chosen), PENALTIES)
+        if not self.config.frozen:
+            self.train.features, self.valid.features = [], []
+
+    def begin(self) -> None:
+        """Let the head be the soft probe that the training of all weights starts from, instead of the best one."""
+        self.head.load_state_dict(self._start)
+
+    def _fit_probe(self, chosen: Tensor, penalties: Sequence[float]) -> list[Fit]:
+        """Fit the head on the features of these training windows; what was tried, in order."""
+        p = self.config.reverse_complement
+        weights = [weight for weight in (1 - p, p) if weight]
+        shares = torch.from_numpy(self.train.windows.share).float()[chosen]
+        targets = self.train.window_targets[chosen]
+        return fit_probe(
+            self.head,
+            torch.cat(self.train.features),
+            targets.repeat(len(weights), *[1] * (targets.ndim - 1)),
+            weights=torch.cat([shares * weight for weight in weights]),
+            objective=self.settings.objective,
+            measure=self.validate,
+            select=self.config.select,
+            class_weights=None if self.class_weights is None else self.class_weights.cpu(),
+            penalties=penalties,
+        )
 
     def _embed(
         self,
@@ -348,7 +386,7 @@ class Tuner:
             TrainingError: The loss or its gradient is not finite; nothing was updated.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         self.optimizer.zero_grad(set_to_none=True)
         share = torch.from_numpy(self.train.windows.share).float()
         total = float(share[torch.from_numpy(batch.indices)].sum())
@@ -386,7 +424,7 @@ class Tuner:
         return self.head(features)  # type: ignore[no-any-return]
 
     def validate(self, head: Head | None = None) -> dict[str, float]:
-        """Loss, with the class weights of the training, and accuracy of the validation split, windows joined."""
+        """Loss, with the class weights of the training, accuracy and AUROC of the validation split, windows joined."""
         scores = self.scores(self.valid, self.network, head or self.head)
         weights = None if self.class_weights is None else self.class_weights.cpu().double()
         targets = self.valid.targets if self.valid.targets.dtype == torch.int64 else self.valid.targets.double()
@@ -397,14 +435,20 @@ class Tuner:
             loss = float(losses.mean())
         if not math.isfinite(loss):
             raise TrainingError(f"diverged: the validation loss is {loss}; lower --learning-rate and start again")
-        accuracy = simple_accuracy(scores, self.valid.labels, self.settings.objective)
-        return {"valid_loss": loss, "valid_accuracy": accuracy}
+        labels, objective = self.valid.labels, self.settings.objective
+        return {
+            "valid_loss": loss,
+            "valid_accuracy": simple_accuracy(scores, labels, objective),
+            "valid_auroc": ranking(scores, labels, objective),
+        }
 
     def scores(self, split: Split, network: Encoder, head: Head) -> NDArray[np.float64]:
         """Joined scores of a split, from its features where they are known."""
         objective = self.settings.objective
         if split.features:
-            return join_scores(head, split.features[0], split.windows, n=len(split.labels), objective=objective)
+            n = len(split.labels)
+            strands = [join_scores(head, part, split.windows, n=n, objective=objective) for part in split.features]
+            return np.asarray(np.mean(strands, axis=0))
         return score(network, head, split.corpus, settings=self.settings, device=self.device, precision=self.precision)
 
     def weights(self) -> dict[str, Tensor]:

@@ -57,7 +57,7 @@ def measure(folder: Path, teacher: Model, config: BenchmarkConfig, **options: ob
 
 
 ALL = BenchmarkConfig(
-    modes=parse_modes("finetune,probe,baseline"),
+    modes=parse_modes("finetune,probe,baseline,random-finetune"),
     seeds=2,
     finetune=FinetuneConfig(epochs=1, batch_size=16),
     command="findna x",
@@ -76,6 +76,8 @@ def test_every_mode_is_measured_once_a_seed(folder: Path, teacher: Model) -> Non
         ("random", 1),
         ("cnn", 0),
         ("cnn", 1),
+        ("random-finetune", 0),
+        ("random-finetune", 1),
     ]
     assert all(step.is_new for step in steps)
     results = folder.parent / "results"
@@ -85,6 +87,7 @@ def test_every_mode_is_measured_once_a_seed(folder: Path, teacher: Model) -> Non
         "gue.tf-0.finetune.little.json",
         "gue.tf-0.kmer.json",
         "gue.tf-0.probe.little.json",
+        "gue.tf-0.random-finetune.little.json",
         "gue.tf-0.random.little.json",
     ]
     for path in results.glob("*.json"):

@@ -108,6 +108,9 @@ def test_both_strands_are_averaged_as_log_probabilities():
     assert [row[f"p_{name}"] for name in CLASSES] == pytest.approx(expected.tolist(), rel=1e-4)
     turned = only(model, record(LONG)._replace(codes=reverse_complement(codes)), strand="both")
     assert turned["p_a"] == pytest.approx(row["p_a"], rel=1e-5)
+    both = task(strand="both")  # a task that was chosen so
+    assert only(both, record(LONG)) == row
+    assert only(both, record(LONG), strand="bed") == only(model, record(LONG))
 
 
 def test_a_small_margin_abstains_and_the_probabilities_stay():

@@ -22,7 +22,15 @@ from findna.train.checkpoint import load_checkpoint
 from findna.train.features import cut, embed_windows, is_joined, join
 from findna.train.finetune import evaluate_task, finetune
 from findna.train.log import read_log
-from findna.train.objectives import figures_of, fit_temperature, fit_temperatures, loss_of, mean_loss
+from findna.train.objectives import (
+    figures_of,
+    fit_temperature,
+    fit_temperatures,
+    loss_of,
+    mean_loss,
+    quality,
+    ranking,
+)
 from findna.train.probe import PENALTIES, fit_probe
 from findna.train.tuner import Tuner, settings_of
 
@@ -199,23 +207,29 @@ def test_another_run_is_not_resumed(tmp_path, teacher):
 
 
 def test_a_run_from_before_a_setting_existed_goes_on_with_its_default(tmp_path, teacher):
-    run(tmp_path / "run", teacher, should_stop=stop_at(3))
+    run(tmp_path / "run", teacher, dataclasses.replace(CONFIG, select="loss", head_rate=1.0), should_stop=stop_at(3))
     path = tmp_path / "run" / "finetune.json"
     stored = json.loads(path.read_text())
-    del stored["config"]["blocks"]
+    for name in ("blocks", "select", "strand", "head_rate", "layer_decay"):
+        del stored["config"][name]
     path.write_text(json.dumps(stored))
-    assert run(tmp_path / "run", teacher, resume=True).finished
+    assert run(
+        tmp_path / "run", teacher, dataclasses.replace(CONFIG, select="loss", head_rate=1.0), resume=True
+    ).finished
 
 
-def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path, teacher):
+@pytest.mark.parametrize("select", ["loss", "auroc"])
+def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path, teacher, select):
     config = dataclasses.replace(CONFIG, learning_rate=0.3, epochs=30, patience=2, warmup=0.0, dropout=0.0)
+    config = dataclasses.replace(config, select=select)
     run(tmp_path / "run", teacher, config)
     rows = [row for row in read_log(tmp_path / "run" / "log.csv") if not math.isnan(row["valid_loss"])]
-    losses = [row["valid_loss"] for row in rows]
+    best = max(rows, key=lambda row: quality(row, select))
     training = load_task(tmp_path / "run").training["summary"]
     assert [row["epoch"] for row in rows] == list(range(len(rows)))  # 0 is the probe, before the first update
-    assert training["best_epoch"] == int(np.argmin(losses))
-    assert training["best_valid_loss"] == pytest.approx(min(losses), rel=1e-5)
+    assert training["best_epoch"] == best["epoch"]
+    assert training["best_valid_loss"] == pytest.approx(best["valid_loss"], rel=1e-5)
+    assert training["best_valid_auroc"] == pytest.approx(best["valid_auroc"], rel=1e-5)
     assert training["stopped_early"] == (len(rows) < 31)
     if len(rows) < 31:
         assert len(rows) == training["best_epoch"] + 3
@@ -226,7 +240,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path, teacher):
 
 
 def test_a_run_that_only_gets_worse_ends_as_the_probe_that_it_began_as(tmp_path, teacher):
-    config = dataclasses.replace(CONFIG, warmup=0.0, warmup_steps=0, dropout=0.0, patience=0)
+    config = dataclasses.replace(CONFIG, warmup=0.0, warmup_steps=0, dropout=0.0, patience=0, select="loss")
     wrong = dataclasses.replace(VALID, labels=1 - VALID.labels)
     outcome = run(tmp_path / "run", teacher, config, valid=wrong)
     first, *rest = (row for row in read_log(tmp_path / "run" / "log.csv") if not math.isnan(row["valid_loss"]))
@@ -239,6 +253,64 @@ def test_a_run_that_only_gets_worse_ends_as_the_probe_that_it_began_as(tmp_path,
         torch.equal(value, task.network.state_dict()[name]) for name, value in teacher.network.state_dict().items()
     )
     assert "| best_epoch | 0 (the probe that it began as) |" in (tmp_path / "run" / "CARD.md").read_text()
+
+
+@pytest.mark.parametrize("config", [CONFIG, dataclasses.replace(CONFIG, strand="both", reverse_complement=0.5)])
+def test_a_fine_tuning_begins_as_the_frozen_probe_and_does_not_end_below_it(tmp_path, teacher, config):
+    run(tmp_path / "probe", teacher, dataclasses.replace(config, frozen=True))
+    run(tmp_path / "whole", teacher, config)
+    first = next(iter(read_log(tmp_path / "whole" / "log.csv")))
+    probe, whole = (load_task(tmp_path / name).training["summary"] for name in ("probe", "whole"))
+    assert (first["step"], first["valid_auroc"]) == (0, pytest.approx(probe["best_valid_auroc"], rel=1e-4))
+    assert first["valid_loss"] == pytest.approx(probe["best_valid_loss"], rel=1e-4)
+    assert whole["best_valid_auroc"] >= first["valid_auroc"] - 1e-6
+
+
+def test_a_task_of_both_strands_answers_with_their_mean(tmp_path, teacher):
+    run(tmp_path / "run", teacher, dataclasses.replace(CONFIG, strand="both", window=40, epochs=1))
+    task = load_task(tmp_path / "run")
+    turned = dataclasses.replace(TEST, corpus=corpus_of(reverse_complement(TEST.corpus[i]) for i in range(len(TEST))))
+
+    def scores(settings, labelled):
+        return evaluate_task(dataclasses.replace(task, settings=settings), labelled, device=CPU, precision=FP32)
+
+    one = dataclasses.replace(task.settings, strand="bed")
+    plus, both = scores(one, TEST), scores(task.settings, TEST)
+    assert task.settings.strand == "both"
+    assert not np.allclose(plus, both, atol=1e-4)
+    single = np.diff(TEST.corpus.offsets) <= 40  # of one window, whose bases own the same on both strands
+    assert single.any()
+    np.testing.assert_allclose(both[single], (plus + scores(one, turned))[single] / 2, atol=1e-5)
+
+
+def test_rates_of_head_and_blocks_are_shares_of_that_of_the_last_block(teacher):
+    config = dataclasses.replace(CONFIG, head_rate=3.0, layer_decay=0.5, learning_rate=0.0)
+    tuner = Tuner(config, teacher.network, train=TRAIN, valid=VALID, device=CPU, precision=FP32)
+    tuner.update(next(iter(tuner.batches(0, 1))), step=0, rate=1e-3)
+    rates = dict(zip(tuner.parameters, (group["lr"] for group in tuner.optimizer.param_groups), strict=True))
+    depth = len(teacher.network.blocks)
+    assert rates["head.out.weight"] == pytest.approx(3e-3)
+    assert rates[f"network.blocks.{depth - 1}.fc1.weight"] == pytest.approx(1e-3)
+    assert rates["network.blocks.0.fc2.bias"] == pytest.approx(1e-3 * 0.5 ** (depth - 1))
+    assert rates["network.stem.weight"] == pytest.approx(1e-3 * 0.5**depth)
+    assert tuner.peak_rate == config.rate_for(teacher.network.config.channels)
+    assert config.rate_for(44) > config.rate_for(308) > 0
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_auroc_of_the_selection_is_scikit_learn_s(n_classes):
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    labels, scores = rng.integers(0, n_classes, 90), rng.integers(0, 9, (90, n_classes)).astype(float)  # with ties
+    columns = scores if n_classes > 2 else np.stack([scores[:, 0] - scores[:, 1], scores[:, 1] - scores[:, 0]], 1)
+    expected = np.mean([metrics.roc_auc_score(labels == k, columns[:, k]) for k in range(n_classes)])
+    assert ranking(scores, labels, "classification") == pytest.approx(expected, abs=1e-12)
+    presence = np.eye(n_classes)[labels]
+    presence[:, 0] = 1  # a label that all have says nothing
+    expected = np.mean([metrics.roc_auc_score(presence[:, k], scores[:, k]) for k in range(1, n_classes)])
+    assert ranking(scores, presence, "multilabel") == pytest.approx(expected, abs=1e-12)
+    assert math.isnan(ranking(scores, labels * 0.5, "regression"))
+    assert math.isnan(ranking(scores, np.zeros(90, dtype=np.int64), "classification"))
 
 
 def test_the_probe_is_logged_once_and_kept_over_a_resume(tmp_path, teacher):
@@ -370,7 +442,7 @@ def test_a_probe_comes_to_where_scikit_learn_s_logistic_regression_does():
             torch.from_numpy(y),
             weights=torch.ones(400),
             objective="classification",
-            measure=lambda head: 0.0,
+            measure=lambda head: {"valid_loss": 0.0, "valid_auroc": math.nan},
             penalties=(penalty,),
         )
         z = (x - head.center.numpy()) / head.scale.numpy()
@@ -392,10 +464,10 @@ def test_the_penalty_is_the_one_that_validation_likes_best():
 
     @torch.no_grad()
     def measure(head):
-        return float(loss_of(head(valid_x), valid_y, "classification").mean())
+        return {"valid_loss": float(loss_of(head(valid_x), valid_y, "classification").mean()), "valid_auroc": math.nan}
 
     fits = fit_probe(head, x, y, weights=torch.ones(40), objective="classification", measure=measure)
-    assert measure(head) == min(fit.valid_loss for fit in fits)
+    assert measure(head)["valid_loss"] == min(fit.valid_loss for fit in fits)
     assert fits[0].valid_loss < fits[-1].valid_loss  # labels are noise: the strongest penalty is best
     assert [fit.loss for fit in fits] == sorted((fit.loss for fit in fits), reverse=True)
 
@@ -412,7 +484,7 @@ def test_of_penalties_that_validation_likes_alike_the_strongest_is_kept():
             y,
             weights=torch.ones(40),
             objective="classification",
-            measure=lambda head: 0.5,
+            measure=lambda head: {"valid_loss": 0.5, "valid_auroc": 0.5},
             penalties=penalties,
         )
         weights.append(head.out.weight)
