@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -16,9 +17,11 @@ from findna import __version__
 from findna.errors import ConfigError, TableError
 from findna.io.files import storable
 from findna.io.hdf5 import Format, refuse_existing, tokens_path, write_output
+from findna.io.layout import naming
 from findna.io.reader import EmbeddingReader, TokensReader
 from findna.io.rows import BLOCK, OBS_COLUMNS, Block, Kind, Rows
 from findna.io.spool import differences
+from findna.limits import shown
 
 _MOST_NAMED = 10
 Reader = TypeVar("Reader", bound=AbstractContextManager[Any])
@@ -175,11 +178,9 @@ def merge(
 
 
 def _read_part(path: Path) -> Part:
-    with _telling(path), EmbeddingReader(path) as reader:
+    with naming(path), EmbeddingReader(path) as reader:
         meta, kinds = reader.meta, reader.kinds
-        shard = meta.get("shard")
-        if shard is None:
-            raise TableError("is a whole run, no part of one: --shard makes parts", path=path)
+        shard = _shard_of(meta, path)
         part = Part(
             path,
             shard,
@@ -199,9 +200,21 @@ def _read_part(path: Path) -> Part:
     return part
 
 
+def _shard_of(meta: Mapping[str, Any], path: Path) -> Mapping[str, int]:
+    """Which part of a run a file is; see `findna.shard.Part.to_dict`."""
+    shard = meta.get("shard")
+    if shard is None:
+        raise TableError("is a whole run, no part of one: --shard makes parts", path=path)
+    names = ("number", "n", "first", "n_records", "n_total")
+    is_whole = isinstance(shard, dict) and all(type(shard.get(name)) is int and shard[name] >= 0 for name in names)
+    if not is_whole or not 1 <= shard["number"] <= shard["n"]:
+        raise TableError(f"is damaged: its shard is {shown(shard)}", path=path)
+    return {name: int(shard[name]) for name in names}
+
+
 def _read_tokens_shape(reader: EmbeddingReader) -> tuple[int, int]:
     path = tokens_path(reader.path)
-    with _telling(path), TokensReader(path) as tokens:
+    with naming(path), TokensReader(path) as tokens:
         if len(tokens.id) != len(reader):
             raise TableError(f"has {len(tokens.id):,} sequences, {reader.path.name} {len(reader):,}", path=path)
         for start in range(0, len(reader), BLOCK):
@@ -227,9 +240,10 @@ def _in_order(parts: Sequence[Part]) -> list[Part]:
             raise TableError(f"is shard {number}/{n}, and so is {by_number[number].path}", path=part.path)
         by_number[number] = part
     n = parts[0].shard["n"]
-    if missing := [number for number in range(1, n + 1) if number not in by_number]:
-        named = ", ".join(map(str, missing[:_MOST_NAMED])) + (", ..." if len(missing) > _MOST_NAMED else "")
-        raise TableError(f"{len(missing):,} of {n:,} shards are missing: {named}")
+    if n_missing := n - len(by_number):
+        missing = (str(number) for number in range(1, n + 1) if number not in by_number)
+        named = ", ".join(islice(missing, _MOST_NAMED)) + (", ..." if n_missing > _MOST_NAMED else "")
+        raise TableError(f"{n_missing:,} of {n:,} shards are missing: {named}")
     ordered = [by_number[number] for number in range(1, n + 1)]
     end = 0
     for part in ordered:
@@ -244,7 +258,8 @@ def _in_order(parts: Sequence[Part]) -> list[Part]:
 
 
 def _refuse_stranger(part: Part, first: Part) -> None:
-    differing = differences(_identity(first), _identity(part))
+    with naming(part.path):
+        differing = differences(_identity(first), _identity(part))
     if not differing and part.n_rows and first.n_rows and part.columns != first.columns:
         differing = [("obs", " ".join(first.columns), " ".join(part.columns))]
     if differing:
@@ -293,7 +308,7 @@ class _Opened(Generic[Reader]):
 
     @contextmanager
     def reading(self, index: int) -> Iterator[Any]:
-        with _telling(self._parts[index].path):
+        with naming(self._parts[index].path):
             if index != self._index:
                 self._stack.close()
                 self._reader = self._stack.enter_context(self._open(self._parts[index]))
@@ -305,15 +320,6 @@ class _Opened(Generic[Reader]):
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-
-
-@contextmanager
-def _telling(path: Path) -> Iterator[None]:
-    """Name the file in what h5py makes of a damaged one."""
-    try:
-        yield
-    except (OSError, KeyError) as error:
-        raise TableError(f"is damaged: {error}", path=path) from error
 
 
 def _slices(counts: Sequence[int]) -> Iterator[list[tuple[int, slice]]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from findna.errors import TableError
 from findna.io.h5ad import SCHEMA, TOKENS_SCHEMA
+from findna.io.layout import check_layout, naming
 from findna.io.rows import Kind
 
 Selection = slice | NDArray[np.integer[Any]]
@@ -62,9 +63,12 @@ class EmbeddingReader:
         self.path = path
         self._file = _open(path)
         try:
-            self._check()
-            self.x = self._file["X"]
-            self.cls = self._file.get("obsm/X_cls")
+            with naming(path):
+                check_layout(self._file, path)
+                self._check()
+                self.x = self._file["X"]
+                self.cls = self._file.get("obsm/X_cls")
+                self._check_shapes()
         except BaseException:
             self._file.close()
             raise
@@ -135,6 +139,22 @@ class EmbeddingReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _check_shapes(self) -> None:
+        """Refuse arrays of other shapes than their rows and features have."""
+        n_rows, n_features = len(self), _length(self._file["var"])
+        cls_shape = (n_rows, 1, 1) if self.cls is None else self.cls.shape
+        if self.x.shape != (n_rows, n_features) or self.x.dtype.kind != "f":
+            raise TableError(f"is damaged: X is {self.x.dtype} of shape {self.x.shape}", path=self.path)
+        if len(cls_shape) != 3 or cls_shape[0] != n_rows:
+            raise TableError(f"is damaged: obsm/X_cls has shape {cls_shape}", path=self.path)
+        for name, group, n in (
+            ("obs", self._file["obs"], n_rows),
+            ("skipped", self._file["uns/findna/skipped"], self.n_skipped),
+        ):
+            lengths = {str(column): _n_values(group[column]) for column in group.attrs["column-order"]}
+            if odd := [f"{column} has {length:,}" for column, length in lengths.items() if length != n]:
+                raise TableError(f"is damaged: {name} has {n:,} rows, and its column {odd[0]}", path=self.path)
+
     def _check(self) -> None:
         file = self._file
         schema = file.get("uns/findna/schema")
@@ -177,6 +197,8 @@ class TokensReader:
         self.path = path
         self._file = _open(path)
         try:
+            with naming(path):
+                check_layout(self._file, path)
             if self._file.attrs.get("findna_schema") != TOKENS_SCHEMA or not self._file.attrs.get("complete"):
                 raise TableError(f"is not a complete {TOKENS_SCHEMA} file", path=path)
             self.x, self.indptr, self.id = self._file["X"], self._file["indptr"], self._file["id"].asstr()
@@ -208,7 +230,7 @@ def read_embeddings(path: Path | str, rows: Selection | None = None) -> Embeddin
     Raises:
         TableError: As in `EmbeddingReader`.
     """
-    with EmbeddingReader(Path(path)) as reader:
+    with naming(Path(path)), EmbeddingReader(Path(path)) as reader:
         x = reader.x[slice(None) if rows is None else rows]
         return Embeddings(x, reader.read_obs(rows), reader.features, reader.skipped, reader.meta)
 
@@ -223,6 +245,8 @@ def is_tokens_file(path: Path) -> bool:
 
 
 def _open(path: Path) -> h5py.File:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise TableError("is not a regular file", path=path)
     try:
         return h5py.File(path, "r", locking="best-effort")
     except FileNotFoundError as error:
@@ -263,5 +287,11 @@ def _read_column(element: Any, rows: Selection) -> NDArray[Any]:
 
 
 def _length(group: h5py.Group) -> int:
-    element = group[group.attrs["_index"]]
-    return len(element["values"] if isinstance(element, Mapping) else element)
+    return _n_values(group[group.attrs["_index"]])
+
+
+def _n_values(element: Any) -> int:
+    """Values of a column, of any of the kinds that `_read_column` reads."""
+    if isinstance(element, Mapping):
+        return len(element["codes" if "codes" in element else "values"])
+    return len(element)

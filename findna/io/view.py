@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from findna.io.layout import naming
 from findna.io.reader import EmbeddingReader
 from findna.io.rows import BLOCK, printable
 
@@ -14,8 +15,8 @@ def describe(path: Path, *, n_skipped: int = 10) -> dict[str, Any]:
     Raises:
         TableError: It is no embedding file, or an incomplete one.
     """
-    with EmbeddingReader(path) as reader:
-        skipped = {name: values[:n_skipped].tolist() for name, values in reader.skipped.items()}
+    with naming(path), EmbeddingReader(path) as reader:
+        skipped = {name: values.tolist() for name, values in reader.read_skipped(slice(n_skipped)).items()}
         meta = dict(reader.meta)
         return {
             "path": str(path),
@@ -23,7 +24,7 @@ def describe(path: Path, *, n_skipped: int = 10) -> dict[str, Any]:
             "complete": meta.pop("complete"),
             "n_expected": meta.pop("n_expected"),
             "n_rows": len(reader),
-            "n_skipped": len(reader.skipped["id"]),
+            "n_skipped": reader.n_skipped,
             "n_features": len(reader.features),
             "features": _ends(reader.features),
             "dtype": reader.x.dtype.name,
@@ -41,7 +42,7 @@ def iter_rows(path: Path, start: int = 0, stop: int | None = None, *, n_features
     Raises:
         TableError: As in `describe`.
     """
-    with EmbeddingReader(path) as reader:
+    with naming(path), EmbeddingReader(path) as reader:
         yield [*reader.columns, *reader.features[:n_features]]
         start, stop, _ = slice(start, stop).indices(len(reader))
         for begin in range(start, stop, BLOCK):
