@@ -294,6 +294,63 @@ def _figure(value: float | None) -> str:
 
 
 @app.command()
+def variants(
+    table: Annotated[Path, typer.Argument(help="TSV with chrom, pos, ref, alt (single bases) and a label.")],
+    genome: Annotated[Path, typer.Option("--genome", "-g", help="FASTA or .2bit of the variants.")],
+    label: Annotated[str, typer.Option("--label", help="Column of the label.")] = "label",
+    positive: Annotated[str, typer.Option("--positive", help="Label of damaging variants.")] = "LOF",
+    negative: Annotated[str, typer.Option("--negative", help="Label of the others; other rows are left out.")] = "FUNC",
+    columns: Annotated[
+        str, typer.Option("--columns", help="Columns to measure as scores, comma-separated; higher is more damaging.")
+    ] = "",
+    window: Annotated[int, typer.Option("--window", min=0, help="Bases in a window; 0 is the model's own.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Most variants of each label, drawn; 0 is all.")] = 0,
+    seeds: Annotated[int, typer.Option("--seeds", min=0, help="Networks with random weights.")] = 1,
+    model: ModelName = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the result as JSON.", show_default=False)
+    ] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Measure how well the scores of `findna score` separate variants with known effects: AUROC of each score.
+
+    Random weights, a 7-mer table of the genome, transversions and CpG transitions stand beside the model.
+    """
+    from findna.benchmark.variants import VariantSetConfig, measure_variants, table_of
+    from findna.io.genome import Genome as OpenGenome
+    from findna.models.store import DEFAULT, load_model
+    from findna.nn.device import pick_device, pick_precision
+    from findna.variants import ScoreConfig
+
+    set_threads(threads)
+    place = pick_device(device)
+    config = VariantSetConfig(
+        label=label,
+        positive=positive,
+        negative=negative,
+        columns=split_names(columns),
+        score=ScoreConfig(window=window),
+        limit=limit,
+        seeds=seeds,
+    )
+    with OpenGenome(genome) as opened:
+        result = measure_variants(
+            table,
+            opened,
+            load_model(model or DEFAULT),
+            config,
+            device=place,
+            precision=pick_precision(precision, place),
+            on_done=lambda name: say(f"measured {name}", quiet=quiet),
+        )
+    show(table_of(result))
+    write_report(out, result | {"command": command_line()})
+
+
+@app.command()
 def speed(
     sizes: Annotated[str, typer.Option("--size", help="base, small, tiny, separated by commas.")] = "small",
     precisions: Annotated[

@@ -1,0 +1,254 @@
+"""Variants with known effects: how well scores of a model and of baselines separate the damaging ones."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from findna import __version__
+from findna.errors import TableError
+from findna.io.genome import Genome
+from findna.io.vcf import Site, VariantReader
+from findna.models.store import Model
+from findna.nn.device import Precision
+from findna.nn.encoder import initialise
+from findna.nn.mixers import make_encoder
+from findna.region import Region
+from findna.sequence import Codes, N, encode, reverse_complement
+from findna.variants import CHUNK, ScoreConfig, VariantScorer
+
+SCHEMA = "findna-variants/1"
+
+FLANK = 3
+"""Bases on each side of the middle one in the table of 7-mers."""
+
+_PSEUDOCOUNT = 1.0
+_BLOCK = 1 << 20
+_HIGHER_IS_DAMAGING = {"llr": -1.0}
+
+
+@dataclass(frozen=True)
+class VariantSetConfig:
+    """Which variants are compared, and how they are scored.
+
+    Args:
+        label: Column of the label.
+        positive: Label of damaging variants.
+        negative: Label of the others; a row with neither is left out.
+        columns: Numeric columns of the table that are measured as scores, higher is more damaging.
+        score: What is computed of a variant.
+        limit: Most variants of each label, drawn with the seed; 0 is all.
+        seeds: Networks with random weights.
+        seed: Of the draw and of the random weights.
+    """
+
+    label: str = "label"
+    positive: str = "LOF"
+    negative: str = "FUNC"
+    columns: tuple[str, ...] = ()
+    score: ScoreConfig = dataclasses.field(default_factory=ScoreConfig)
+    limit: int = 0
+    seeds: int = 1
+    seed: int = 0
+
+
+def measure_variants(
+    table: Path,
+    genome: Genome,
+    model: Model,
+    config: VariantSetConfig,
+    *,
+    device: torch.device,
+    precision: Precision,
+    on_done: Callable[[str], None] = lambda name: None,
+) -> dict[str, Any]:
+    """The AUROC of each score, of the model, of random weights and of baselines.
+
+    Args:
+        table: A TSV with chrom, pos, ref, alt (single bases), and the label.
+        genome: Its genome, open.
+        model: The teacher.
+        config: What is compared.
+        device: Where it runs.
+        precision: Of the network.
+        on_done: Told the name of each model once it is measured.
+
+    Raises:
+        VariantError: The table is damaged, or a variant does not fit the genome.
+        TableError: A column or a label is not found.
+    """
+    began = time.monotonic()
+    sites, is_positive, columns = _read(table, config)
+    rows = []
+
+    def add(source: str, name: str, values: NDArray[np.float64]) -> None:
+        rows.append({"source": source, "score": name, **_figures(is_positive, values)})
+
+    for source, one in _models(model, config):
+        scorer = VariantScorer(one, genome, config.score, source=str(table), device=device, precision=precision)
+        values = _scores(scorer, sites)
+        for field, column in zip(scorer.fields, values.T, strict=True):
+            add(source, field.name, _HIGHER_IS_DAMAGING.get(field.name, 1.0) * column)
+        on_done(source)
+    add("7-mer table of the genome", "llr", -kmer_llr(genome, sites))
+    add("baseline", "transversion", np.array([not _is_transition(site) for site in sites], np.float64))
+    add("baseline", "not a CpG transition", np.array([not _is_cpg(genome, site) for site in sites], np.float64))
+    for name, column in columns.items():
+        add("column", name, column)
+    return {
+        "schema": SCHEMA,
+        "findna": __version__,
+        "table": table.name,
+        "genome": genome.path.name,
+        "n_positive": int(is_positive.sum()),
+        "n_negative": int((~is_positive).sum()),
+        "positive": config.positive,
+        "negative": config.negative,
+        "model": {"name": model.name, "sha256": model.sha256},
+        "window": config.score.window or model.config.window,
+        "limit": config.limit,
+        "precision": precision.name,
+        "seconds": round(time.monotonic() - began, 1),
+        "rows": rows,
+    }
+
+
+def table_of(result: dict[str, Any]) -> str:
+    """The result as a Markdown table."""
+    lines = ["| model | score | AUROC | 95 % interval |", "|---|---|---|---|"]
+    lines += [
+        f"| {row['source']} | {row['score']} | {row['auroc']:.3f} | {row['low']:.3f} to {row['high']:.3f} |"
+        for row in result["rows"]
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def kmer_llr(genome: Genome, sites: Sequence[Site]) -> NDArray[np.float64]:
+    """Log-ratio of ALT to REF between the three bases on each side, counted in the genome on both strands.
+
+    The site itself does not count.
+    """
+    counts = np.full((4**FLANK, 4, 4**FLANK), _PSEUDOCOUNT)
+    for chrom, length in genome.contigs.items():
+        for start in range(0, length, _BLOCK):
+            region = Region(chrom, max(0, start - FLANK), min(length, start + _BLOCK + FLANK))
+            codes = genome.fetch(region)[0]
+            for strand in (codes, reverse_complement(codes)):
+                left, middle, right = _contexts(strand)
+                np.add.at(counts, (left, middle, right), 1.0)
+    found = []
+    for site in sites:
+        codes = _around(genome, site, FLANK)
+        context = [int(part[0]) for part in _contexts(codes) if len(part)]
+        if not context:
+            found.append(0.0)
+            continue
+        seen = counts[context[0], :, context[2]].copy()
+        seen[context[1]] -= 1
+        alt = int(encode(site.alts[0])[0][0])
+        found.append(float(np.log(seen[alt] / seen[context[1]])))
+    return np.array(found)
+
+
+def _contexts(codes: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The bases to the left as one number, the base, those to the right; of every base with known neighbours."""
+    n = len(codes) - 2 * FLANK
+    if n < 1:
+        nothing = np.empty(0, np.int64)
+        return nothing, nothing, nothing
+    columns = np.array([codes[offset : offset + n] for offset in range(2 * FLANK + 1)], np.int64)
+    columns = columns[:, (columns < N).all(axis=0)]
+    weights = 4 ** np.arange(FLANK)[::-1]
+    return weights @ columns[:FLANK], columns[FLANK], weights @ columns[FLANK + 1 :]
+
+
+def _around(genome: Genome, site: Site, reach: int) -> Codes:
+    length = genome.contigs[site.chrom]
+    return genome.fetch(Region(site.chrom, max(0, site.start - reach), min(length, site.start + reach + 1)))[0]
+
+
+def _is_transition(site: Site) -> bool:
+    return {site.ref.upper(), site.alts[0].upper()} in ({"A", "G"}, {"C", "T"})
+
+
+def _is_cpg(genome: Genome, site: Site) -> bool:
+    """Whether it turns CG into TG or CA."""
+    left, middle, right = _around(genome, site, 1).tolist()
+    alt = site.alts[0].upper()
+    return (middle, right, alt) == (1, 2, "T") or (left, middle, alt) == (1, 2, "A")
+
+
+def _models(model: Model, config: VariantSetConfig) -> Iterator[tuple[str, Model]]:
+    yield model.name, model
+    for seed in range(config.seed, config.seed + config.seeds):
+        network = initialise(make_encoder(model.config), seed).requires_grad_(False).eval()
+        name = "random weights" if config.seeds == 1 else f"random weights, seed {seed}"
+        yield name, dataclasses.replace(model, network=network)
+
+
+def _scores(scorer: VariantScorer, sites: Sequence[Site]) -> NDArray[np.float64]:
+    values = []
+    for first in range(0, len(sites), CHUNK):
+        chunk = sites[first : first + CHUNK]
+        for site, scored in zip(chunk, scorer.score(chunk), strict=True):
+            if scored.fault is not None:
+                raise scored.fault
+            if scored.outcomes[0].values is None:
+                raise TableError(f"variant {site} has no score: {scored.outcomes[0].reason}")
+            values.append(scored.outcomes[0].values)
+    return np.array(values, np.float64)
+
+
+def _read(
+    table: Path, config: VariantSetConfig
+) -> tuple[list[Site], NDArray[np.bool_], dict[str, NDArray[np.float64]]]:
+    """The variants with one of both labels, whether they are positive, and the columns that are scores."""
+    with VariantReader(table) as reader:
+        names = reader.columns
+        for name in (config.label, *config.columns):
+            if name not in names:
+                raise TableError(f"column {name!r} not found; it has {', '.join(names)}", path=table)
+        wanted = (config.positive, config.negative)
+        place = names.index(config.label)
+        sites = [site for site in reader if len(site.fields) > place and site.fields[place] in wanted]
+    labels = np.array([site.fields[place] for site in sites])
+    for name in wanted:
+        if not (labels == name).any():
+            raise TableError(f"no row has the label {name!r} in column {config.label!r}", path=table)
+    chosen = _drawn(labels, config)
+    sites = [sites[index] for index in chosen]
+    if wrong := [site for site in sites if len(site.ref) != 1 or len(site.alts) != 1 or len(site.alts[0]) != 1]:
+        raise TableError(f"{wrong[0]} is not the change of a single base", path=table, line=wrong[0].line)
+    try:
+        columns = {n: np.array([float(site.fields[names.index(n)]) for site in sites]) for n in config.columns}
+    except (ValueError, IndexError) as error:
+        raise TableError(f"a column of scores holds what is not a number: {error}", path=table) from error
+    return sites, labels[chosen] == config.positive, columns
+
+
+def _drawn(labels: NDArray[np.str_], config: VariantSetConfig) -> NDArray[np.int64]:
+    """The rows that are kept, in their order."""
+    rng = np.random.default_rng(config.seed)
+    kept = []
+    for name in (config.positive, config.negative):
+        rows = np.flatnonzero(labels == name)
+        kept.append(rng.permutation(rows)[: config.limit or None])
+    return np.sort(np.concatenate(kept))
+
+
+def _figures(is_positive: NDArray[np.bool_], values: NDArray[np.float64]) -> dict[str, float]:
+    """AUROC and its 95 % interval by the variance of DeLong et al. 1988; ties count one half."""
+    positive, negative = values[is_positive][:, None], values[~is_positive]
+    wins = (positive > negative) + 0.5 * (positive == negative)
+    figure = float(wins.mean())
+    variance = sum(
+        float(part.var(ddof=1)) / len(part) for part in (wins.mean(axis=1), wins.mean(axis=0)) if len(part) > 1
+    )
+    reach = 1.96 * variance**0.5
+    return {"auroc": figure, "low": max(0.0, figure - reach), "high": min(1.0, figure + reach)}
