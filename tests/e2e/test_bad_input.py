@@ -95,7 +95,7 @@ def bam_without_end(_: str) -> bytes:
 FILES = {
     "empty": ("in.bed", lambda text: b"", "in.bed: the file is empty"),
     "only comments": ("in.bed", lambda text: b"# nothing\n\n", "in.bed: it holds no records"),
-    "cut gzip": ("in.fa.gz", lambda text: gzip.compress(text.encode())[:-30], "the file is cut: its gzip stream"),
+    "cut gzip": ("in.fa.gz", lambda text: gzip.compress(text.encode())[:-30], "truncated: the gzip stream"),
     "cut bgzf": ("in.fa.gz", bgzf_without_end, "in.fa.gz: truncated: BGZF EOF marker missing"),
     "cut bam": ("in.bam", bam_without_end, "in.bam: truncated: BGZF EOF marker missing"),
     "damaged bam": ("in.bam", lambda text: bam_without_end(text)[:-60] + b"\0" * 60, "in.bam: "),

@@ -178,7 +178,7 @@ def test_a_bam_may_come_through_a_pipe_and_is_checked_at_its_end(
     stdin = SimpleNamespace(buffer=io.BytesIO(data[: len(data) - n_cut]))
     monkeypatch.setattr("sys.stdin", stdin)
     if n_cut:
-        with pytest.raises(BamError, match="stdin: the file is cut"):
+        with pytest.raises(BamError, match="stdin: truncated"):
             list(read_bam("-"))
     else:
         assert len(records("-")) == 7
@@ -199,7 +199,7 @@ def test_a_cram_needs_its_reference_and_its_end(bam: Path, genome_path: Path, mo
         list(read_bam(cram))
     assert "REF_PATH" not in os.environ
     cram.write_bytes(cut)
-    with Genome(genome_path.with_name("moved.fa")) as genome, pytest.raises(BamError, match="CRAM end-of-file"):
+    with Genome(genome_path.with_name("moved.fa")) as genome, pytest.raises(BamError, match="CRAM EOF"):
         list(read_bam(cram, genome=genome))
 
 

@@ -35,7 +35,7 @@ def test_bed_rows_come_in_order_without_headers(write: Write, how: str) -> None:
         ("chr1\t-5\t5", "start -5 and end 5 must satisfy"),
         ("chr1\t1e3\t5000", "start '1e3' is not a whole number"),
         ("chr1\t1,000\t5000", "start '1,000' is not a whole number"),
-        ("chr1\t1_000\t5000", "no whole number"),
+        ("chr1\t1_000\t5000", "not a whole number"),
         ("chr1\t\t5000", "start '' is not a whole number"),
         ("chrom\tstart\tend", "a header line must begin with '#'"),
         ("\t1\t2", "contig name is empty"),
@@ -59,7 +59,7 @@ def test_a_narrowpeak_summit_is_a_position_on_the_contig(write: Write) -> None:
     assert isinstance(found[1], Region)
     assert [found[0].summit, found[1].summit] == [107, -1]
     assert "outside the 100 bases" in str(found[2])
-    assert "no whole number" in str(found[3])
+    assert "not a whole number" in str(found[3])
 
 
 BED12 = "chr1\t100\t200\tt\t0\t-\t100\t200\t0\t{}\t{}\t{}\n"

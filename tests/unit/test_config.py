@@ -155,7 +155,7 @@ def test_layer_window_and_stride_come_from_the_model():
         ({"layer": -2}, "layer -2 must lie in 0 to 2"),
         ({"window": 1001}, "a window of 1001 bases must lie in 1 to the teacher's 1000"),
         ({"window": -5}, "a window of -5 bases"),
-        ({"window": 100, "stride": 101}, "a stride of 101 must lie in 1 to the window of 100: else bases"),
+        ({"window": 100, "stride": 101}, "a stride of 101 must lie in 1 to the window of 100: otherwise bases"),
         ({"stride": -1}, "a stride of -1"),
     ],
 )

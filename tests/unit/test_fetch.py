@@ -255,5 +255,5 @@ def test_without_a_network_it_says_so(serve: Callable[[], Server], monkeypatch: 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden"])
 def test_a_name_is_no_path(name: str) -> None:
-    with pytest.raises(ConfigError, match="no name of a genome"):
+    with pytest.raises(ConfigError, match="not a genome name"):
         fetch_genome(name)

@@ -198,7 +198,7 @@ def test_an_interrupted_run_is_resumed_to_the_same_bytes(tmp_path: Path) -> None
         write_batches(writer, 2 * BATCH, full=True)
         writer.write_tokens(vectors([0], 2))  # not committed
     assert not (tmp_path / "out.h5").exists()
-    with pytest.raises(OutputError, match="a partial run is here"):
+    with pytest.raises(OutputError, match="a partial run exists"):
         write_all(tmp_path / "out.h5", full=True)
     with pytest.raises(OutputError, match="seed was 1, is 2"):
         write_all(tmp_path / "out.h5", full=True, resume=True, fingerprint={"seed": 2})

@@ -79,7 +79,7 @@ def test_what_is_not_a_variant_is_an_error_with_its_line(text, write):
 def test_a_truncated_file_is_an_error(write):
     path = write("a.vcf.gz", f"{META}{COLUMNS}" + "chr1\t7\t.\tA\tC\t.\t.\t.\n" * 500, "bgzf")
     path.write_bytes(path.read_bytes()[:-28])
-    with pytest.raises(VariantError, match=r"end-of-file block|EOF"):
+    with pytest.raises(VariantError, match=r"EOF"):
         read(path)
 
 

@@ -55,7 +55,7 @@ def items(n):
 
 def broken(n):
     yield from items(n)
-    raise InputError("the file is cut", path="a.fa")
+    raise InputError("truncated", path="a.fa")
 
 
 def test_cells_tokens_and_faults_come_as_from_one_process_and_whole_ones_before_a_fault_of_the_file(job):
@@ -64,7 +64,7 @@ def test_cells_tokens_and_faults_come_as_from_one_process_and_whole_ones_before_
     one, several, found = Sink(), Sink(), []
     try:
         expected = list(_load_cells(job, "fp32")(items(500), one))
-        with workers(job, job) as two, pytest.raises(InputError, match=r"a\.fa: the file is cut"):
+        with workers(job, job) as two, pytest.raises(InputError, match=r"a\.fa: truncated"):
             found.extend(two.cells(broken(500), several))
     finally:
         torch.set_num_threads(n_threads)
