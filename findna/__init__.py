@@ -23,6 +23,7 @@ from findna.errors import (
     RegionError,
     TableError,
     TrainingError,
+    VariantError,
     WorkerError,
 )
 from findna.region import Region
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from findna.api import Predictions, Report, classify, embed, embed_file, embed_regions, hidden_states, predict_bases
+    from findna.effects import Scores, mutagenesis, score_variants
     from findna.io.genome import Genome
     from findna.io.reader import EmbeddingReader, Embeddings, read_embeddings
     from findna.models.store import Model, load_model
@@ -47,6 +49,7 @@ _LAZY = {
         "hidden_states",
         "predict_bases",
     ),
+    "findna.effects": ("Scores", "mutagenesis", "score_variants"),
     "findna.io.genome": ("Genome",),
     "findna.io.reader": ("EmbeddingReader", "Embeddings", "read_embeddings"),
     "findna.models.store": ("Model", "load_model"),
@@ -75,9 +78,11 @@ __all__ = [
     "Region",
     "RegionError",
     "Report",
+    "Scores",
     "TableError",
     "TaskModel",
     "TrainingError",
+    "VariantError",
     "WorkerError",
     "__version__",
     "classify",
@@ -87,8 +92,10 @@ __all__ = [
     "hidden_states",
     "load_model",
     "load_task",
+    "mutagenesis",
     "predict_bases",
     "read_embeddings",
+    "score_variants",
 ]
 
 

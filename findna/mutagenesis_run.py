@@ -17,9 +17,9 @@ from findna.io.options import InputOptions
 from findna.io.records import read_records
 from findna.models.store import DEFAULT, load_model
 from findna.models.task import load_task
-from findna.mutagenesis import BaseMutagenesis, Mutagenesis, TaskMutagenesis
 from findna.nn.device import pick_device, pick_precision
 from findna.record import Record
+from findna.saturation import BaseMutagenesis, Mutagenesis, TaskMutagenesis
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from findna.alleles import SPAN, Allele, Pair, likelihood_terms, pair_alleles
+from findna.config import EmbedConfig
 from findna.errors import ConfigError, VariantError
 from findna.io.genome import Genome
 from findna.io.vcf import Field, Outcome, Site
@@ -275,17 +276,18 @@ class _TeacherSaid(_Said):
         self.fields = [field for score in SCORES if score in config.scores for field in _FIELDS[score]]
         self.window = model.config.window
         self._model = model
+        self._readout = model.readout.embed_config(EmbedConfig(), model.config)
 
     def reader(self, batch_bases: int, device: torch.device, precision: Precision) -> WindowReader:
         n_class_tokens = self._model.config.n_class_tokens
 
         def read(hidden: Tensor, rings: NDArray[np.int64], own: Sequence[tuple[int, int]]) -> Tensor:
-            return pool_features(hidden, rings, own, pools=("mean",), n_class_tokens=n_class_tokens)
+            return pool_features(hidden, rings, own, pools=self._readout.pools, n_class_tokens=n_class_tokens)
 
         return WindowReader(
             self._model.network,
             read,
-            blocks=(),
+            blocks=self._readout.depths(self._model.config),
             batch_bases=batch_bases,
             n_class_tokens=n_class_tokens,
             with_log_p="influence" in self.scores,
@@ -312,9 +314,11 @@ class _TeacherSaid(_Said):
         return values
 
     def _vector(self, alleles: Sequence[Allele], readings: Mapping[bytes, Reading]) -> NDArray[np.float64]:
-        """The mean of both strands."""
-        strands = [readings[allele.codes.tobytes()].features for allele in alleles]
-        vector: NDArray[np.float64] = np.mean(np.array(strands, np.float64), axis=0)
+        """The mean of both strands, standardised as the model's own read-out is."""
+        strands = np.array([readings[allele.codes.tobytes()].features for allele in alleles])
+        if not self._readout.raw:
+            strands = self._model.readout.standardise(strands)
+        vector: NDArray[np.float64] = np.mean(strands, axis=0, dtype=np.float64)
         return vector
 
 

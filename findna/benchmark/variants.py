@@ -15,6 +15,7 @@ from findna import __version__
 from findna.errors import TableError
 from findna.io.genome import Genome
 from findna.io.vcf import Site, VariantReader
+from findna.models.readout import ModelReadout
 from findna.models.store import Model
 from findna.nn.device import Precision
 from findna.nn.encoder import initialise
@@ -189,7 +190,8 @@ def _models(model: Model, config: VariantSetConfig) -> Iterator[tuple[str, Model
     for seed in range(config.seed, config.seed + config.seeds):
         network = initialise(make_encoder(model.config), seed).requires_grad_(False).eval()
         name = "random weights" if config.seeds == 1 else f"random weights, seed {seed}"
-        yield name, dataclasses.replace(model, network=network)
+        readout = ModelReadout(model.readout.pool, model.readout.blocks)
+        yield name, dataclasses.replace(model, network=network, readout=readout)
 
 
 def _scores(scorer: VariantScorer, sites: Sequence[Site]) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """What holds for all variants: a score is a variant's own, the same on both strands, and what its definition says."""
 
+import dataclasses
 import random
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import findna
 from findna.alleles import PASSES, SPAN, pair_alleles
 from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.io.genome import Genome
 from findna.io.vcf import Site
+from findna.models.readout import ModelReadout
 from findna.models.store import Model
 from findna.models.task import TaskModel, TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
@@ -203,3 +206,30 @@ def test_the_answer_of_a_task_is_the_difference_of_its_probabilities(bases, geno
     assert abs(row[0::2].sum()) <= 1e-6  # probabilities of classes add up to 1
     assert (np.sign(row[0::2]) == np.sign(row[1::2])).all()
     assert log_odds(np.array([0.0, 1.0])).tolist() == [-log_odds(np.array([1.0]))[0], log_odds(np.array([1.0]))[0]]
+
+
+def test_the_python_function_gives_the_values_of_the_scorer(bases, genomes):
+    place = next(i for i in range(100, 300) if bases["long"][i] == "A")
+    variants = [("long", place + 1, "A", "C"), ("long", place + 1, "A", "<DEL>")]
+    found = findna.score_variants(variants, genomes[0], model=teacher(), max_length=LONGEST, precision="fp32")
+    assert found.names == ("llr", "cosine", "euclidean", "influence")
+    assert found.reasons == ("", "symbolic")
+    assert_close(found.values[:1], values(scorer(genomes[0]), [Site("long", place, "A", ("C",))]))
+    assert np.isnan(found.values[1]).all()
+    with pytest.raises(findna.VariantError, match=r"REF is C, but plus\.fa has A there"):
+        findna.score_variants([("long", place + 1, "C", "A")], genomes[0], model=teacher(), max_length=LONGEST)
+
+
+def test_distances_are_those_of_the_models_own_standardised_vectors(bases, genomes):
+    rng = np.random.default_rng(1)
+    center = rng.normal(size=2 * MODEL.channels).astype(np.float32)
+    readout = ModelReadout("mean", "7,14", center, np.exp(center))
+    model = dataclasses.replace(teacher(), readout=readout)
+    place = next(i for i in range(100, 300) if bases["long"][i] == "A")
+    (row,) = values(scorer(genomes[0], model, scores=("distance",)), [Site("long", place, "A", ("C",))])
+    codes = [encode(part)[0] for part in (bases["long"][:place], "A", "C", bases["long"][place + 1 :])]
+    pairs = pair_alleles(*codes, size=WINDOW)
+    texts = [[decode(pair[side].codes) for pair in pairs] for side in (0, 1)]
+    x = [findna.embed(two, model=model, precision="fp32").mean(axis=0, dtype=np.float64) for two in texts]
+    cosine = 1 - x[0] @ x[1] / np.linalg.norm(x[0]) / np.linalg.norm(x[1])
+    np.testing.assert_allclose(row, [cosine, np.linalg.norm(x[0] - x[1])], rtol=1e-3)

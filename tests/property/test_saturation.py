@@ -13,11 +13,11 @@ from findna.config import ClassifyConfig, ModelConfig
 from findna.data.batch import pack
 from findna.models.store import Model
 from findna.models.task import TaskModel, TaskSettings
-from findna.mutagenesis import BaseMutagenesis, TaskMutagenesis
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import FP32
 from findna.nn.heads import Head
 from findna.record import Record
+from findna.saturation import BaseMutagenesis, TaskMutagenesis
 from findna.sequence import BLANK, encode, reverse_complement
 from findna.variants import log_odds
 

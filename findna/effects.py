@@ -1,0 +1,131 @@
+"""What `import findna` offers of effects: scores of variants, and mutagenesis of a sequence."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.io.genome import Genome
+from findna.io.memory import Bases, read_sequences
+from findna.io.vcf import Site
+from findna.models.store import DEFAULT, Model, load_model
+from findna.models.task import TaskModel, load_task
+from findna.nn.device import pick_device, pick_precision
+from findna.saturation import BaseMutagenesis, TaskMutagenesis
+from findna.variants import CHUNK, SCORES, ScoreConfig, VariantScorer
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of n variants.
+
+    Args:
+        names: Names of the k scores.
+        values: Shape (n, k), float64; NaN where a variant has no score.
+        reasons: Why, "" where it has one.
+    """
+
+    names: tuple[str, ...]
+    values: NDArray[np.float64]
+    reasons: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def score_variants(
+    variants: Iterable[tuple[str, int, str, str]],
+    genome: str | Path | Genome,
+    *,
+    model: str | Path | Model = DEFAULT,
+    task: str | Path | TaskModel | None = None,
+    scores: Sequence[str] = SCORES,
+    window: int = 0,
+    max_length: int = 50,
+    batch_bases: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Scores:
+    """Score variants: how the predictions of a model change from REF to ALT, as `findna score` does.
+
+    Args:
+        variants: (chrom, pos, ref, alt) of each, pos 1-based as in VCF.
+        genome: FASTA or .2bit that they were called on, or an open genome.
+        model: A teacher: a shipped model's name, a model folder, or a loaded model.
+        task: A task model instead: the change of its probabilities.
+        scores: Of llr, distance and influence; without meaning for a task.
+        window: Bases in a window; 0 is the model's own.
+        max_length: Longest allele in bases; a variant with a longer one has no score.
+        batch_bases: Bases in a batch; 0 is what suits the device.
+        device: auto, cpu, cuda, ...
+        precision: auto, fp32, bf16 or bf16-stream.
+
+    Raises:
+        VariantError: A variant does not fit the genome.
+        ModelError: The model is not found or damaged.
+        ConfigError: A setting is out of range.
+    """
+    place = pick_device(device)
+    config = ScoreConfig(tuple(scores), window, max_length, batch_bases)
+    sites = [Site(chrom, pos - 1, ref, (alt,), row) for row, (chrom, pos, ref, alt) in enumerate(variants)]
+    with Genome(genome) if isinstance(genome, str | Path) else nullcontext(genome) as opened:
+        one = _model(model) if task is None else _task(task)
+        scorer = VariantScorer(one, opened, config, device=place, precision=pick_precision(precision, place))
+        scored = [each for i in range(0, len(sites), CHUNK) for each in scorer.score(sites[i : i + CHUNK])]
+    names = tuple(field.name for field in scorer.fields)
+    values = np.full((len(sites), len(names)), np.nan)
+    for row, each in enumerate(scored):
+        if each.fault is not None:
+            raise each.fault
+        if (found := each.outcomes[0].values) is not None:
+            values[row] = found
+    return Scores(names, values, tuple(each.outcomes[0].reason for each in scored))
+
+
+def mutagenesis(
+    sequence: Bases,
+    *,
+    model: str | Path | Model = DEFAULT,
+    task: str | Path | TaskModel | None = None,
+    label: str = "",
+    batch_bases: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+) -> NDArray[np.float32]:
+    """The effect of A, C, G and T at each position of a sequence, shape (L, 4); both strands are averaged.
+
+    0 for the base that is there, NaN where that is N. Of a teacher: the log-probability of the base minus that of the
+    masked reference base. Of a task: the log-odds of a class minus those of the reference.
+
+    Args:
+        sequence: Text, or codes.
+        model: As for `score_variants`; so are the arguments that follow `label`.
+        task: A task model instead.
+        label: Its class; "" is the second one of two.
+        batch_bases: As for `score_variants`.
+        device: As for `score_variants`.
+        precision: As for `score_variants`.
+
+    Raises:
+        InputError: The sequence is empty or not DNA.
+        ConfigError: The task has no such class.
+    """
+    place = pick_device(device)
+    kind = pick_precision(precision, place)
+    (record,) = read_sequences([sequence])
+    if task is None:
+        teacher = BaseMutagenesis(_model(model), batch_bases=batch_bases, device=place, precision=kind)
+        return teacher.effects(record.codes)
+    judge = TaskMutagenesis(_task(task), label=label, batch_bases=batch_bases, device=place, precision=kind)
+    return judge.effects(record.codes)
+
+
+def _model(model: str | Path | Model) -> Model:
+    return model if isinstance(model, Model) else load_model(str(model))
+
+
+def _task(task: str | Path | TaskModel) -> TaskModel:
+    return task if isinstance(task, TaskModel) else load_task(task)
