@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import platform
 import resource
 import sys
@@ -24,16 +25,17 @@ from findna.classification import PREDICTIONS, Classifier, column_order, predict
 from findna.config import ClassifyConfig, EmbedConfig
 from findna.data.windows import count_windows
 from findna.embedding import Embedder, feature_columns, feature_names, obs_columns, width_of
-from findna.errors import BedError, ConfigError, FastaError, InputError, RegionError
+from findna.errors import BedError, ConfigError, FastaError, InputError, OutputError, RegionError
 from findna.forward import Cell, Item, write_rows
 from findna.io.check import InputSummary, check_inputs
 from findna.io.compressed import STDIN
 from findna.io.files import sha256, storable
 from findna.io.genome import Genome
-from findna.io.hdf5 import EmbeddingWriter, Format, TokenSink, refuse_existing
+from findna.io.hdf5 import EmbeddingWriter, Format, TokenSink, finished_meta, refuse_existing
 from findna.io.options import InputOptions
 from findna.io.records import TooManyN, read_records
 from findna.io.rows import Kind
+from findna.io.spool import differences
 from findna.io.tables import TsvStream
 from findna.io.watch import Watch
 from findna.limits import MAX_PROCESSES
@@ -388,6 +390,8 @@ def run(job: Job, *, on_progress: Callable[[int, int | None], None] = lambda don
         facts = {"inputs": inputs, "genome": _genome_facts(genome), "params": _params(job, engine)}
         if part:
             facts["shard"] = part.to_dict()
+        if job.resume and (found := finished_meta(job.out, job.output_format)):
+            return _finished(job, found, {"model": engine.facts, **facts})
         writer = _open_writer(job, engine, facts, extra)
         stack.enter_context(writer)
         n_resumed = writer.n_records_done
@@ -406,6 +410,9 @@ def run(job: Job, *, on_progress: Callable[[int, int | None], None] = lambda don
             if isinstance(error, torch.OutOfMemoryError):
                 raise ConfigError(f"{engine.device} has too little memory for a batch: lower --batch-bases") from error
             raise
+        if counted.first_fault and not writer.n_rows and not part:
+            writer.discard()
+            raise InputError(f"all {writer.n_skipped:,} records were skipped; the first: {counted.first_fault}")
         seconds = time.monotonic() - began
         uns = {"provenance": _provenance(job, engine, started), "model": engine.facts, **facts}
         if engine.schema:
@@ -424,6 +431,31 @@ def run(job: Job, *, on_progress: Callable[[int, int | None], None] = lambda don
         "records_per_second": round((counted.n - n_resumed) / max(seconds, 1e-9), 3),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         **uns,
+    }
+
+
+def _finished(job: Job, found: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, Any]:
+    """The account of a run that is already finished.
+
+    Raises:
+        OutputError: The output is of another run.
+    """
+    expected = json.loads(json.dumps(expected))
+    if differing := differences({name: found.get(name) for name in expected}, expected):
+        changes = "; ".join(f"{key} was {before}, is {now}" for key, before, now in differing)
+        raise OutputError(f"{job.out}: is finished, and of another run: {changes}")
+    n_rows, n_skipped = found["n_rows"], found["n_skipped"]
+    return {
+        "findna": __version__,
+        "outputs": [str(job.out)],
+        "n_records": n_rows + n_skipped,
+        "n_rows": n_rows,
+        "n_skipped": n_skipped,
+        "n_resumed": n_rows + n_skipped,
+        "n_mostly_n": 0,
+        "n_bases": 0,
+        "seconds": 0.0,
+        **expected,
     }
 
 
@@ -485,6 +517,7 @@ class _Counted(Iterator[Record | InputError]):
     def __init__(self, items: Iterator[Record | InputError], *, n_resumed: int) -> None:
         self._items, self._n_resumed, self.n, self.n_bases = items, n_resumed, 0, 0
         self.n_mostly_n = 0
+        self.first_fault: InputError | None = None
 
     def __next__(self) -> Record | InputError:
         item = next(self._items)
@@ -492,6 +525,8 @@ class _Counted(Iterator[Record | InputError]):
         if isinstance(item, Record):
             self.n_mostly_n += is_mostly_n(item.codes)
             self.n_bases += len(item.codes) * (self.n > self._n_resumed)
+        else:
+            self.first_fault = self.first_fault or item
         return item
 
 

@@ -59,7 +59,7 @@ def run(
         ),
     ] = "probe,baseline",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds for methods that use one.")] = 5,
-    model: ModelName = "",
+    model: ModelName = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
     limit: Annotated[
         int, typer.Option("--limit", min=0, help="Maximum number of training sequences per set; 0: all.")
@@ -211,7 +211,7 @@ def teacher(
             "--holdout", help="Contigs, or one of the files, that the model was not trained on, e.g. chr8,chr20."
         ),
     ] = "",
-    model: ModelName = "",
+    model: ModelName = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")] = Path("teacher"),
     n_windows: Annotated[
         int, typer.Option("--n-windows", min=1, help="Number of training windows for the counting models.")

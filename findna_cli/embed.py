@@ -50,7 +50,7 @@ def embed(
         ),
     ] = "",
     genome: Genome = None,
-    model: ModelName = "",
+    model: ModelName = None,
     in_format: InFormat = "",
     output_format: Annotated[
         str,

@@ -34,7 +34,7 @@ def mutagenesis(
         typer.Option("--out", "-o", help="Output, .h5 or .tsv. Default: NAME.mutagenesis.h5.", show_default=False),
     ] = "",
     genome: Genome = None,
-    model: ModelName = "",
+    model: ModelName = None,
     task: Annotated[
         str,
         typer.Option(

@@ -48,7 +48,7 @@ def score(
     scores: Annotated[
         str, typer.Option("--scores", help="Scores of the model, separated by commas: llr, distance, influence.")
     ] = "llr,distance,influence",
-    model: ModelName = "",
+    model: ModelName = None,
     task: Annotated[
         str,
         typer.Option(

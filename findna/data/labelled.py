@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -26,6 +27,9 @@ SEPARATOR = ";"
 """Between the labels of a sequence that has several; none at all is an empty cell."""
 
 _N_NAMES = 8
+_MISSING = ("nan", "na", "n/a", "#n/a", "null", "<na>")
+_MANY = 20
+_MATE = re.compile(r"(?<![A-Za-z0-9])R?[12](?![A-Za-z0-9])")
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,8 @@ def read_labelled(
     if objective not in ("", *OBJECTIVES):
         raise ConfigError(f"objective must be one of {', '.join(OBJECTIVES)}, not {objective!r}")
     is_records = [holds_records(path) for path in files]
+    if is_records[0] and (mates := _mates(files)):
+        raise ConfigError(f"{mates[0]} and {mates[1]} are the mates of one set of reads, not two classes")
     if any(is_records) and not all(is_records):
         raise ConfigError("tables and FASTA or BED files do not go together: give one or the other")
     rows: list[LabelledRow] = []
@@ -120,7 +126,8 @@ def read_labelled(
     kind = objective or _objective_of([row.label for row in rows])
     if is_records[0] and kind != "classification":
         raise ConfigError(f"one FASTA or BED file per class is a classification, not {kind}")
-    labels, found, names = _labels_of(rows, kind, classes=classes, class_names=class_names)
+    is_asked = bool(objective or class_names or classes)
+    labels, found, names = _labels_of(rows, kind, classes=classes, class_names=class_names, is_asked=is_asked)
     return LabelledSet(
         corpus=corpus_of(row.codes for row in rows),
         labels=labels,
@@ -241,12 +248,14 @@ def _labels_of(
     *,
     classes: Sequence[str] | None,
     class_names: Mapping[str, str] | Sequence[str] | None,
+    is_asked: bool,
 ) -> tuple[NDArray[Any], tuple[str, ...], Mapping[str, str]]:
     if objective == "regression":
         return _values(rows), (), {}
     is_multilabel = objective == "multilabel"
     sets = [_split(row.label) if is_multilabel else (row.label,) for row in rows]
     found = sort_labels({label for labels in sets for label in labels if label})
+    _refuse_doubtful(rows, found, is_asked=is_asked)
     names = _names(found, class_names)
     if classes is None:
         n_needed = 1 if is_multilabel else 2
@@ -263,7 +272,9 @@ def _labels_of(
     by_file = {path: Problems(path) for path in dict.fromkeys(row.path for row in rows)}
     for row, labels in zip(rows, sets, strict=True):
         unknown = [label for label in labels if names.get(label, label) not in index]
-        if unknown == [""]:
+        if any(label.lower() in _MISSING for label in labels):
+            by_file[row.path].add(row.line, f"the label is missing ({row.label})")
+        elif unknown == [""]:
             by_file[row.path].add(row.line, "the label is empty")
         elif unknown:
             known = ", ".join(order[:_N_NAMES]) + (", ..." if len(order) > _N_NAMES else "")
@@ -277,6 +288,41 @@ def _labels_of(
     for number, labels_of_row in enumerate(encoded):
         table[number, labels_of_row] = 1
     return table, order, names
+
+
+def _refuse_doubtful(rows: list[LabelledRow], found: list[str], *, is_asked: bool) -> None:
+    """Raise where labels are numbers and can hardly be classes.
+
+    Raises:
+        TableError: Two are one number, as 0 and 0.0; or there are many, they have gaps, and nobody asked for classes.
+    """
+    numbers: dict[float, str] = {}
+    for label in found:
+        value = _number(label)
+        if math.isfinite(value) and numbers.setdefault(value, label) != label:
+            raise TableError(
+                f"the labels {numbers[value]} and {label} are one number: write it one way", path=_path_of(rows)
+            )
+    has_gaps = bool(numbers) and max(numbers) - min(numbers) >= len(numbers)
+    if not is_asked and len(found) > _MANY and len(numbers) == len(found) and has_gaps:
+        reason = f"{len(found):,} different numbers as labels: name the objective, regression or classification"
+        raise TableError(reason, path=_path_of(rows))
+
+
+def _mates(files: Sequence[str]) -> tuple[str, str] | None:
+    """Two files whose names differ only in R1 and R2, or 1 and 2, and end as FASTQ.
+
+    >>> _mates(["a_R1.fastq.gz", "a_R2.fastq.gz"]), _mates(["class1.fa", "class2.fa"])
+    (('a_R1.fastq.gz', 'a_R2.fastq.gz'), None)
+    """
+    seen: dict[str, str] = {}
+    for path in files:
+        bare = path.lower().removesuffix(".gz").removesuffix(".bgz")
+        if bare.endswith((".fq", ".fastq")):
+            first = seen.setdefault(_MATE.sub("", Path(path).name.replace("_", " ")), path)
+            if first != path:
+                return first, path
+    return None
 
 
 def sort_labels(labels: Iterable[str]) -> list[str]:

@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from findna.errors import BedError, InputError
+from findna.errors import BedError, ConfigError, InputError
 from findna.io.compressed import STDIN
 from findna.io.genome import Genome
 from findna.io.options import InputOptions
@@ -88,11 +88,13 @@ def check_inputs(
     summary = InputSummary()
     with ExitStack() as stack:
         reader = Reader(options, stack, genome)
+        kinds: set[str] = set()
         for text in inputs:
-            if text == STDIN or not _is_rereadable(text):
+            if is_read_once(text):
                 summary.unchecked.append(text)
                 continue
             with closing(reader.open(text)) as source:
+                kinds.add(source.kind)
                 needs_bases = on_record is not None and options.max_n < 1
                 if source.kind in REGIONS and not needs_bases:
                     found: Iterable[Record | Region | InputError] = (row.region for row in reader.rows(source))
@@ -108,12 +110,16 @@ def check_inputs(
                         on_record(n_bases)
                 if summary.n_records == n_before:
                     raise source.nothing()
+    needs_genome = kinds - {"fasta", "fastq"} - ({"bam"} if not options.reference_bases else set())
+    if options.genome and kinds and not needs_genome and not any(map(is_read_once, inputs)):
+        raise ConfigError(f"the genome {options.genome} is not used: no input has regions; leave the genome out")
     return summary
 
 
-def _is_rereadable(text: str) -> bool:
+def is_read_once(text: str) -> bool:
+    """Whether an input is stdin or a pipe."""
     path = Path(text)
-    return not path.exists() or path.is_file() or path.is_dir()
+    return text == STDIN or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def _count(summary: InputSummary, found: Record | Region | InputError, n_windows: Callable[[int], int] | None) -> int:

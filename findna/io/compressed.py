@@ -26,6 +26,7 @@ _BARE_CR = re.compile(rb"\r(?!\n)")
 _HEAD = 1 << 16
 _CHUNK = 1 << 17
 _TAIL = 64
+_STEP = 256
 
 
 def is_bgzf(head: bytes) -> bool:
@@ -86,10 +87,8 @@ class ByteStream:
         """The beginning of the content, decompressed, at least 64 KiB of it where there is so much."""
         raw, text = self.raw_head, b""
         while raw[:2] == GZIP_MAGIC and len(text) < _HEAD:
-            inflater = zlib.decompressobj(wbits=31)
-            with suppress(zlib.error):
-                text += inflater.decompress(raw, _HEAD)
-            raw = inflater.unused_data
+            piece, raw = _inflate(raw)
+            text += piece
         return text if self.raw_head[:2] == GZIP_MAGIC else self.raw_head
 
     @property
@@ -173,6 +172,21 @@ class ByteStream:
             InputError: Always.
         """
         raise self.error(reason, path=self.name, line=line, record=record) from cause
+
+
+def _inflate(raw: bytes) -> tuple[bytes, bytes]:
+    """The text of a gzip member up to the first damage or `_HEAD` bytes, and what follows a whole one."""
+    inflater, text = zlib.decompressobj(wbits=31), b""
+    for start in range(0, len(raw), _STEP):
+        try:
+            text += inflater.decompress(raw[start : start + _STEP])
+        except zlib.error:
+            break
+        if inflater.eof:
+            return text, inflater.unused_data + raw[start + _STEP :]
+        if len(text) >= _HEAD:
+            break
+    return text, b""
 
 
 class _Tap(io.RawIOBase):

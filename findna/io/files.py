@@ -6,7 +6,9 @@ import hashlib
 import io
 import os
 import shutil
+import socket
 import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +18,14 @@ from findna.errors import OutputError
 
 _ATTEMPTS = 100
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+HELD = ".held"
+"""What the name of a lock gets where the file system has no locks."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class _NoLocksError(Exception):
+    """The file system has no locks."""
 
 
 def publish(temp: Path, final: Path) -> None:
@@ -162,11 +171,45 @@ def locked(path: Path, *, what: Path) -> Iterator[None]:
     Raises:
         OutputError: Another process holds it, or it cannot be made.
     """
-    descriptor = _acquire(path, what)
+    try:
+        descriptor = _acquire(path, what)
+    except _NoLocksError:
+        with _held(path.with_name(f"{path.name}{HELD}"), what=what):
+            yield
+        return
     try:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _held(path: Path, *, what: Path) -> Iterator[None]:
+    """Hold a file that only one process can make, where the file system has no locks.
+
+    A file that a dead process of this host left is taken over.
+    """
+    me = f"{socket.gethostname()} {os.getpid()}"
+    try:
+        _make_alone(path, me)
+    except FileExistsError as error:
+        host, _, pid = path.read_text(errors="replace").partition(" ")
+        if host != socket.gethostname() or not pid.isdigit() or Path(f"/proc/{pid}").exists():
+            who = f"process {pid} on {host}" if pid.isdigit() else "another process"
+            hint = f"this file system has no locks; if that process is dead, delete {path}"
+            raise OutputError(f"{what}: in use, {who} is writing it ({hint})") from error
+        path.unlink(missing_ok=True)
+        _make_alone(path, me)
+    warnings.warn(f"{what}: this file system has no locks; {path.name} guards it instead", RuntimeWarning, stacklevel=4)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _make_alone(path: Path, content: str) -> None:
+    with path.open("x") as file:
+        file.write(content)
 
 
 def raise_output_error(error: OSError, path: Path, *, hint: str = "") -> NoReturn:
@@ -200,6 +243,8 @@ def _acquire(path: Path, what: Path) -> int:
             raise OutputError(f"{what}: in use, another process is writing it") from error
         except OSError as error:
             os.close(descriptor)
+            if error.errno in _NO_LOCKS:
+                raise _NoLocksError from error
             raise_output_error(error, path)
         if _is_open_at(descriptor, path):
             return descriptor

@@ -1,5 +1,6 @@
 """EmbeddingWriter puts rows down safely and in order; EmbeddingReader gives them back."""
 
+import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -364,6 +365,27 @@ def refuse_existing(path: Path, output_format: Format, *, is_allowed: bool) -> N
             raise OutputError(f"{file}: would be replaced, and does not belong to {path.name}: choose another name")
     if existing and not is_allowed:
         raise OutputError(f"{[*existing.values()][-1]}: exists already; --force replaces it")
+
+
+def finished_meta(path: Path, output_format: Format) -> dict[str, Any] | None:
+    """Metadata of an output that is finished, with `n_rows` and `n_skipped`; None if there is none, or a partial run.
+
+    Raises:
+        TableError: It is damaged or not ours.
+    """
+    if not path.is_file() or path.with_name(f"{path.name}.partial").exists():
+        return None
+    if output_format == "h5":
+        with EmbeddingReader(path) as reader:
+            return {**reader.meta, "n_rows": len(reader), "n_skipped": reader.n_skipped}
+    if output_format == "parquet":
+        meta = json.loads(tables.require_pyarrow().parquet.read_schema(path).metadata[b"findna"])
+    else:
+        beside = _outputs(path, output_format, with_tokens=False)["meta"]
+        if not beside.is_file() or not _is_sidecar_of(path, beside, "meta"):
+            return None
+        meta = json.loads(beside.read_text(encoding="utf-8"))
+    return {**meta, "n_rows": meta["n_expected"] - len(meta["skipped"]), "n_skipped": len(meta["skipped"])}
 
 
 def _is_sidecar_of(path: Path, file: Path, name: str) -> bool:

@@ -4,7 +4,7 @@ import re
 from typing import Literal, get_args
 
 from findna.io.bed import is_bed_header
-from findna.io.compressed import GZIP_MAGIC, ByteStream
+from findna.io.compressed import ByteStream
 
 Kind = Literal["fasta", "fastq", "bed", "narrowpeak", "bam", "cram", "region"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -61,8 +61,9 @@ def sniff(stream: ByteStream) -> Kind:
     if head[:4] == b"BAM\1":
         return "bam"
     if not head.strip():
-        is_damaged = stream.raw_head[:2] == GZIP_MAGIC and len(stream.raw_head) < 20
-        stream.fail("truncated: the gzip stream has no end" if is_damaged else "the file is empty")
+        for _ in stream.chunks():  # what is damaged or truncated says so
+            pass
+        stream.fail("the file is empty")
     for magic, what in _FOREIGN.items():
         if head.startswith(magic):
             stream.fail(f"this is {what}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from findna.errors import OutputError
-from findna.io.files import locked, raise_output_error, sync_folder
+from findna.io.files import HELD, locked, raise_output_error, sync_folder
 
 _JOURNAL, _LOCK, _MARKER = "journal", "lock", "findna.txt"
 _MARK = b"The rows of an unfinished run of findna. The run can be resumed as long as this folder is here.\n"
@@ -108,6 +108,7 @@ class Spool:
         self._wipe()
         self.path(_MARKER).unlink(missing_ok=True)
         self.path(_LOCK).unlink(missing_ok=True)
+        self.path(f"{_LOCK}{HELD}").unlink(missing_ok=True)
         with suppress(OSError):  # another process took the lock meanwhile, or something of the user's is here
             self.folder.rmdir()
         sync_folder(self.folder.parent)
@@ -216,7 +217,7 @@ def _refuse_foreign(folder: Path) -> None:
         return
     names = {path.name for path in folder.iterdir()}
     # A kill leaves an empty folder, or the lock alone. The first version wrote no marker.
-    if names - {_LOCK} and _MARKER not in names and not list(_read_journal(folder / _JOURNAL)):
+    if names - {_LOCK, f"{_LOCK}{HELD}"} and _MARKER not in names and not list(_read_journal(folder / _JOURNAL)):
         raise OutputError(f"{folder}: holds files that findna did not write: move the folder, or rename it")
 
 

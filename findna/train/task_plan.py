@@ -8,7 +8,7 @@ from typing import Any
 
 from findna.config import FINETUNE_PRESETS, FinetuneConfig
 from findna.data.labelled import LabelledSet, read_class_names, read_labelled, split_off
-from findna.errors import ConfigError, TrainingError
+from findna.errors import ConfigError, InputError, TrainingError
 from findna.io.structured import read_json
 from findna.models.store import DEFAULT
 from findna.models.task import PLAN
@@ -132,6 +132,21 @@ def load_splits(plan: TaskPlan) -> tuple[LabelledSet, LabelledSet, LabelledSet |
     train = read_labelled(plan.inputs, objective=plan.objective, class_names=names, **common)
     common |= {"objective": train.objective, "classes": train.classes, "class_names": train.names or None}
     test = read_labelled(plan.test, **common) if plan.test else None
-    if plan.valid:
-        return train, read_labelled(plan.valid, **common), test
+    valid = read_labelled(plan.valid, **common) if plan.valid else None
+    for split in (valid, test):
+        _refuse_shared(train, split)
+    if valid:
+        return train, valid, test
     return *split_off(train, fraction=plan.valid_fraction, seed=plan.config.seed), test
+
+
+def _refuse_shared(train: LabelledSet, other: LabelledSet | None) -> None:
+    """Raise if a file of another split has the content of a training file.
+
+    Raises:
+        InputError: It has: its figures would be those of sequences that were trained on.
+    """
+    of_training = {digest: path for path, digest in train.sources.items()}
+    for path, digest in (other.sources if other else {}).items():
+        if digest in of_training:
+            raise InputError(f"has the same content as the training file {of_training[digest]}", path=path)

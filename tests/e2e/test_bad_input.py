@@ -29,7 +29,6 @@ ROWS = {
     "negative": ("chr1\t-5\t9\n", r"line 1: start -5 and end 9 must satisfy"),
     "no number": ("chr1\t5\t9\nchr1\tx9\t20\n", r"line 2: start 'x9' is not a whole number"),
     "a fraction": ("chr1\t5\t9.5\n", r"line 1: end '9\.5' is not a whole number"),
-    "a header": ("chrom\tstart\tend\nchr1\t5\t9\n", r"line 1: this is a table with a header: BED has none"),
     "too few columns": ("chr1\t5\t9\n#x\n\nchr1\t5\n", r"line 4: 2 columns, but chrom, start and end needs 3"),
     "strand": ("chr1\t5\t9\tx\t0\t*\n", r"line 1: strand \(column 6\) is '\*', not '\+', '-' or '\.'"),
 }  # fmt: skip

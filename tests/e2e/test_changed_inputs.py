@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import fasta, left_behind, read
+from command import call, fasta, left_behind, read
 
 from findna.errors import InputError
 from findna.io.options import InputOptions
@@ -69,3 +69,28 @@ def test_a_file_that_was_only_touched_has_not_changed(model: Path) -> None:
     path.write_text(fasta({f"s{i}": "ACGTTGCA" * 5 for i in range(N)}))
     _run(model, [path], os.utime, path)
     assert len(read(Path("out.h5")).x) == N
+
+
+@pytest.mark.parametrize("name", ["o.h5", "o.tsv", "o.npy", "o.parquet"])
+def test_a_finished_output_needs_no_resume_and_one_of_another_run_is_named(model: Path, name: str) -> None:
+    Path("s.fa").write_text(fasta({f"s{i}": "ACGTTGCA" * 5 for i in range(5)}))
+    args = ("embed", "s.fa", "--model", model, "-o", name, "--precision", "fp32", "--device", "cpu")
+    assert call(*args).code == 0
+    before = Path(name).read_bytes()
+    again = call(*args, "--resume", "--json", "r.json")
+    assert (again.code, Path(name).read_bytes()) == (0, before), again.err
+    other = call(*args, "--strand", "both", "--resume")
+    assert other.code == 1
+    assert 'params.strand was "bed", is "both"' in other.err
+    assert Path(name).read_bytes() == before
+
+
+def test_what_is_ignored_or_gives_nothing_is_an_error(model: Path, genome: Path) -> None:
+    Path("n.fa").write_text(">a\nNNNN\n>b\nNN\n")
+    every = call("embed", "n.fa", "--model", model, "-o", "n.h5", "--max-n", "0.1")
+    assert (every.code, left_behind("n.h5")) == (1, [])
+    assert "all 2 records were skipped; the first: " in every.err
+    unused = call("embed", "n.fa", "-g", genome, "--model", model, "-o", "n.h5")
+    assert unused.code == 2
+    assert "is not used: no input has regions" in unused.err
+    assert call("embed", "n.fa", "-m", "", "-o", "n.h5").code == 2

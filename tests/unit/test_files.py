@@ -1,16 +1,19 @@
 import errno
 import hashlib
 import os
+import socket
 import stat
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from outputs import write_all
 
 from findna.errors import OutputError
 from findna.io import files
-from findna.io.files import publish, replacing, write_atomic
+from findna.io.files import locked, publish, replacing, write_atomic
 
 
 def test_publish_replaces_the_old_file_and_leaves_no_temporary_one(tmp_path: Path) -> None:
@@ -144,3 +147,37 @@ def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "fsync", refuse)
     write_atomic(tmp_path / "file", "text")
     assert (tmp_path / "file").read_text() == "text"
+
+
+def test_without_locks_a_file_that_one_process_can_make_guards_an_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    lock = tmp_path / "o.partial" / "lock"
+    with ExitStack() as stack:
+        with pytest.warns(RuntimeWarning, match="has no locks"):
+            stack.enter_context(locked(lock, what=tmp_path / "o"))
+        with pytest.raises(OutputError, match=r"in use, process .* delete .*lock\.held"):
+            stack.enter_context(locked(lock, what=tmp_path / "o"))
+    assert not (lock.parent / "lock.held").exists()
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (lock.parent / "lock.held").write_text(f"{socket.gethostname()} {dead.pid}")
+    with pytest.warns(RuntimeWarning), locked(lock, what=tmp_path / "o"):
+        pass
+    (lock.parent / "lock.held").write_text("another-host 1")
+    with pytest.raises(OutputError, match="process 1 on another-host"), locked(lock, what=tmp_path / "o"):
+        pytest.fail("another host may hold it")
+
+
+def test_an_output_can_be_written_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.warns(RuntimeWarning, match="has no locks"):
+        write_all(tmp_path / "out.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]

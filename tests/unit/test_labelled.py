@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from findna.config import FinetuneConfig
 from findna.data import labelled, labelled_rows
 from findna.data.labelled import read_class_names, read_labelled, split_off
 from findna.errors import ConfigError, FastaError, InputError, TableError
 from findna.sequence import decode, encode, reverse_complement
+from findna.train.task_plan import TaskPlan, load_splits
 
 
 def texts(labelled):
@@ -155,8 +157,8 @@ def test_a_word_among_measured_values_does_not_make_them_classes(write, other):
     path = write("t.csv", f"sequence,label\nA,0.5\nC,{other}\nG,0.25\nT,1\n")
     with pytest.raises(TableError, match=rf"line 3: label '{other}' is not a finite number, as a regression needs;"):
         read_labelled([path])
-    if other:
-        assert read_labelled([path], objective="classification").classes == ("0.25", "0.5", "1", other)
+    with pytest.raises(TableError, match=r"line 3: the label is (missing|empty)"):
+        read_labelled([path], objective="classification")
 
 
 def test_a_number_among_names_is_a_class(write):
@@ -259,3 +261,46 @@ def test_a_table_that_changes_while_it_is_read_is_an_error(tmp_path: Path, monke
     monkeypatch.setattr(labelled, "read_table", read_and_change)
     with pytest.raises(InputError, match=r"t\.csv: changed while it was read \(it had 29 bytes and has 36\)"):
         labelled.read_labelled([path])
+
+
+def _table(tmp_path: Path, labels: list[str]) -> Path:
+    path = tmp_path / "t.csv"
+    path.write_text("sequence,label\n" + "".join(f"ACGT{'ACGT' * i},{label}\n" for i, label in enumerate(labels)))
+    return path
+
+
+@pytest.mark.parametrize("missing", ["nan", "NaN", "NA", "null"])
+def test_a_missing_label_is_no_class(tmp_path: Path, missing: str) -> None:
+    with pytest.raises(TableError, match=rf"line 4: the label is missing \({missing}\) \(1 of 3 rows"):
+        read_labelled([_table(tmp_path, ["a", "b", missing])])
+
+
+def test_two_ways_to_write_one_number_are_no_two_classes(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"the labels 0 and 0\.0 are one number"):
+        read_labelled([_table(tmp_path, ["0", "1", "0.0"])])
+
+
+def test_many_numbers_with_gaps_are_classes_only_if_asked_for(tmp_path: Path) -> None:
+    path = _table(tmp_path, [str(7 * i) for i in range(30)])
+    with pytest.raises(TableError, match="30 different numbers as labels: name the objective"):
+        read_labelled([path])
+    assert len(read_labelled([path], objective="classification").classes) == 30
+    assert read_labelled([path], objective="regression").objective == "regression"
+    assert len(read_labelled([_table(tmp_path, [str(i) for i in range(30)])]).classes) == 30
+
+
+def test_two_mates_are_no_classes(tmp_path: Path) -> None:
+    mates = [tmp_path / f"s_R{i}.fastq" for i in (1, 2)]
+    for mate in mates:
+        mate.write_text("@r\nACGT\n+\nIIII\n")
+    with pytest.raises(ConfigError, match=r"s_R1\.fastq and .*s_R2\.fastq are the mates"):
+        read_labelled(mates)
+
+
+def test_a_split_that_is_the_training_split_too_is_refused(tmp_path: Path) -> None:
+    path = _table(tmp_path, ["a", "b", "a", "b"])
+    copy = tmp_path / "copy.csv"
+    copy.write_bytes(path.read_bytes())
+    for splits in ({"valid": (str(copy),)}, {"test": (str(copy),)}):
+        with pytest.raises(InputError, match=r"copy\.csv: has the same content as the training file .*t\.csv"):
+            load_splits(TaskPlan(FinetuneConfig(), inputs=(str(path),), **splits))

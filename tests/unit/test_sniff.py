@@ -102,3 +102,19 @@ def test_what_only_looks_like_bed_is_named(write: Write, text: str, reason: str,
 def test_what_is_none_of_those_is_read(write: Write, text: str) -> None:
     with ByteStream(write("input", text)) as stream:
         assert sniff(stream) in ("fasta", "fastq", "bed")
+
+
+@pytest.mark.parametrize("where", [12, -6])
+def test_a_gzip_with_a_flipped_bit_is_damaged_and_not_empty(write: Write, where: int) -> None:
+    data = bytearray(gzip.compress(b">a\nACGT\n>b\nGGCC\n" * 3))
+    data[where] ^= 0x10
+    with ByteStream(write("a.fa.gz", bytes(data))) as stream, pytest.raises(InputError, match="damaged after line"):
+        [sniff(stream), *stream.lines()]
+
+
+def test_an_empty_gzip_is_empty(write: Write) -> None:
+    with (
+        ByteStream(write("a.fa.gz", gzip.compress(b""))) as stream,
+        pytest.raises(InputError, match="the file is empty"),
+    ):
+        sniff(stream)
