@@ -585,7 +585,7 @@ class FinetuneConfig:
         mixer_dropout: Share that is dropped in each block, in its MLP and in the update that is rotated.
         epochs: Most passes over the training sequences.
         batch_size: Windows in an update.
-        learning_rate: Peak, after the warm-up; 0 is 0.003 x sqrt(44 / channels of the teacher).
+        learning_rate: Peak, after the warm-up; 0 is 0.003 x 44 / channels of the teacher.
         head_rate: Learning rate of a head that begins as a probe, as a share of that of the encoder.
         layer_decay: Learning rate of a block, as a share of that of the block after it.
         weight_decay: Of AdamW; with a frozen linear head the penalty is chosen on the validation split instead.
@@ -596,8 +596,9 @@ class FinetuneConfig:
             over classes or labels), or "loss". A regression always takes the loss.
         patience: Epochs without a better figure before it stops; 0 never stops early.
         class_weights: "balanced" weighs each class by the inverse of its frequency; "none" does not.
-        reverse_complement: How often a training sequence is turned to its other strand.
-        strand: What the task model reads: "bed", each sequence as it is given, or "both", the mean of the two strands.
+        reverse_complement: How often a training sequence is turned to its other strand; with strand both, 0 is 0.5.
+        strand: What the task model reads: "bed", each sequence as it is given, "both", the mean of the two strands, or
+            "auto": that of the two whose probe has the better figure on the validation split.
         seed: Of the head's weights, the order, the augmentation and the split.
 
     Raises:
@@ -624,10 +625,10 @@ class FinetuneConfig:
     warmup_steps: int = 20
     clip: float = 1.0
     select: Literal["auroc", "loss"] = "auroc"
-    patience: int = 3
+    patience: int = 5
     class_weights: Literal["none", "balanced"] = "none"
     reverse_complement: float = 0.0
-    strand: Literal["bed", "both"] = "bed"
+    strand: Literal["auto", "bed", "both"] = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -643,8 +644,8 @@ class FinetuneConfig:
             problems.append(f"class_weights must be none or balanced, not {self.class_weights!r}")
         if self.select not in ("auroc", "loss"):
             problems.append(f"select must be auroc or loss, not {self.select!r}")
-        if self.strand not in ("bed", "both"):
-            problems.append(f"strand must be bed or both, not {self.strand!r}")
+        if self.strand not in ("auto", "bed", "both"):
+            problems.append(f"strand must be auto, bed or both, not {self.strand!r}")
         _require(problems)
         if "cls" in self.pools and not self.class_tokens:
             raise ConfigError("pool cls needs class tokens: it does not go with --no-class-tokens")
@@ -661,7 +662,7 @@ class FinetuneConfig:
         >>> FinetuneConfig().rate_for(44), FinetuneConfig(learning_rate=1e-4).rate_for(44)
         (0.003, 0.0001)
         """
-        return self.learning_rate or RATE_OF_TINY * math.sqrt(SIZES["tiny"].channels / channels)
+        return self.learning_rate or RATE_OF_TINY * SIZES["tiny"].channels / channels
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -669,10 +670,10 @@ class FinetuneConfig:
 
         A setting that is not in it gets the value that stands for what was done before the setting existed.
         """
-        return cls(**{"select": "loss", "head_rate": 1.0, **_fields_of(cls, values)})
+        return cls(**{"select": "loss", "head_rate": 1.0, "strand": "bed", **_fields_of(cls, values)})
 
 
-_PAPER = FinetuneConfig(pool="mean", warmup=0.3, warmup_steps=0, head_rate=1.0, patience=0)
+_PAPER = FinetuneConfig(pool="mean", warmup=0.3, warmup_steps=0, head_rate=1.0, strand="bed", patience=0)
 """What the paper's recipes share."""
 _GENOMIC_BENCHMARKS = dataclasses.replace(_PAPER, batch_size=1024, learning_rate=0.01, weight_decay=0.1, epochs=50)
 """Section 4.3 of the paper; tables 1 (with --frozen) and 2."""

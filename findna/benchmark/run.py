@@ -140,7 +140,8 @@ def run_task(
         Stopped: It was asked to stop.
     """
     own = teacher.readout
-    config = replace(config, read_out=config.read_out.of_model(own), finetune=own.finetune_config(config.finetune))
+    recipe = own.finetune_config(config.finetune, teacher.config)
+    config = replace(config, read_out=config.read_out.of_model(own), finetune=recipe)
     splits = task.load().limited(config.limit, config.limit_test)
     bench = _Bench(
         task,

@@ -109,14 +109,20 @@ class ModelReadout:
         config = dataclasses.replace(config, pool=",".join(config.pools)).for_model(model)
         return dataclasses.replace(config, raw=config.raw or not self.has_statistics_of(config, model))
 
-    def finetune_config(self, config: FinetuneConfig) -> FinetuneConfig:
-        """The recipe with its pool filled in.
+    def finetune_config(self, config: FinetuneConfig, model: ModelConfig) -> FinetuneConfig:
+        """The recipe with pools and blocks filled in.
 
-        A frozen encoder has the model's own read-out unless the recipe names a pool or blocks; else the pool is the
-        mean. Blocks that `extend` adds have no place in the model's own.
+        A recipe that names neither takes the model's own read-out, as its frozen probe does. If the model has none, a
+        fine-tuning of all weights takes mean and maximum after four blocks. Blocks that `extend` adds have no place in
+        a read-out.
         """
-        is_own = config.frozen and not (config.pool or config.blocks or config.extend)
-        pool, blocks = (self.pool, self.blocks) if is_own else (",".join(config.pools), config.blocks)
+        if config.pool or config.blocks or config.extend:
+            pool, blocks = ",".join(config.pools), config.blocks
+        elif self.center is None and not config.frozen:
+            places = {max(1, round(model.depth * share)) for share in (0.4, 0.6, 0.8, 1)}
+            pool, blocks = "mean,max", ",".join(map(str, sorted(places)))
+        else:
+            pool, blocks = self.pool, self.blocks
         return dataclasses.replace(config, pool=pool, blocks=blocks)
 
     def has_statistics_of(self, config: EmbedConfig, model: ModelConfig) -> bool:

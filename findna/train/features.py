@@ -218,7 +218,7 @@ def score(
     windows = cut(corpus, window=settings.window, stride=settings.stride)
     encoder = network.for_inference(device=device, precision=precision)
     strands = []
-    for is_turned in strands_of(settings):
+    for is_turned in strands_of(settings.strand):
         features = embed_windows(
             encoder,
             corpus,
@@ -233,9 +233,9 @@ def score(
     return np.asarray(np.mean(strands, axis=0))
 
 
-def strands_of(settings: TaskSettings) -> tuple[bool, ...]:
+def strands_of(strand: str) -> tuple[bool, ...]:
     """Of each strand that an answer is made of, whether it is the other one."""
-    return (False, True) if settings.strand == "both" else (False,)
+    return (False, True) if strand == "both" else (False,)
 
 
 def is_joined(windows: Windows, n: int) -> NDArray[np.bool_]:

@@ -146,7 +146,7 @@ def finetune(
     _check(splits)
     if config.class_weights == "balanced":
         balanced_weights(train)  # before anything is made
-    config = teacher.readout.finetune_config(config)
+    config = teacher.readout.finetune_config(config, teacher.config)
     config = dataclasses.replace(config, learning_rate=config.rate_for(teacher.config.channels))
     check_teacher(config, teacher.network)
     _open_folder(out, resume=resume)
@@ -210,6 +210,7 @@ class _Run:
     def _load(self) -> None:
         tensors, state = load_checkpoint(self.folder)
         self.tuner.load(tensors)
+        self.tuner.settings = dataclasses.replace(self.tuner.settings, strand=state.get("strand", "bed"))
         self.step, self.n_bases, self.n_worse = state["step"], state["n_bases"], state["n_worse"]
         self.best = {name: math.nan if value is None else value for name, value in state["best"].items()}
         self.best_epoch, self._spent, self.is_stopped_early = state["best_epoch"], state["seconds"], state["is_done"]
@@ -222,6 +223,7 @@ class _Run:
             "best": {name: value if math.isfinite(value) else None for name, value in self.best.items()},
             "best_epoch": self.best_epoch,
             "is_done": self.is_stopped_early,
+            "strand": self.tuner.settings.strand,
             "seconds": self.seconds,
         }
         save_checkpoint(self.folder, self.step, self.tuner.tensors(), state)
@@ -334,6 +336,7 @@ class _Run:
         summary = {
             "steps": self.step,
             "best_epoch": self.best_epoch,
+            "strand": tuner.settings.strand,
             **{f"best_{name}": self.best[name] for name in ("valid_loss", "valid_auroc")},
             "stopped_early": self.is_stopped_early,
             "seconds": round(self.seconds, 1),

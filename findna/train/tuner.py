@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ from findna.train.features import (
     score,
     strands_of,
 )
-from findna.train.objectives import balanced_weights, loss_of, ranking, simple_accuracy
+from findna.train.objectives import balanced_weights, loss_of, quality, ranking, simple_accuracy
 from findna.train.probe import PENALTIES, Fit, fit_probe
 
 MICRO_BASES = {"cpu": 16384, "cuda": 131072}
@@ -90,7 +91,7 @@ def settings_of(config: FinetuneConfig, model: ModelConfig, labelled: LabelledSe
         n_class_tokens=model.n_class_tokens if config.class_tokens else 0,
         window=window,
         stride=window,
-        strand=config.strand,
+        strand="both" if config.strand == "both" else "bed",
     )
 
 
@@ -282,23 +283,62 @@ class Tuner:
         windows = self.train.windows._replace(
             **{name: values[chosen] for name, values in self.train.windows._asdict().items()}
         )
-        p = self.config.reverse_complement
-        todo = [(self.train, windows, is_turned) for is_turned in (False, True) if (p if is_turned else 1 - p)]
-        todo += [(self.valid, self.valid.windows, is_turned) for is_turned in strands_of(self.settings)]
+        options = self._strand_options()
+        shares = [share for option in options for share in self._turned_shares(option)]
+        todo = [(self.train, windows, is_turned) for is_turned in (False, True) if any(shares[is_turned::2])]
+        turned = {is_turned for option in options for is_turned in strands_of(option)}
+        todo += [(self.valid, self.valid.windows, is_turned) for is_turned in sorted(turned)]
         total, n_before = sum(part.n for _, part, _ in todo), 0
+        features: dict[tuple[Split, bool], Tensor] = {}
         for split, part, is_turned in todo:
             show = functools.partial(_add_to, on_done, n_before, total)
-            split.features.append(self._embed(encoder, split, part, show, is_turned))
+            features[split, is_turned] = self._embed(encoder, split, part, show, is_turned)
             n_before += part.n
-        shares = torch.from_numpy(windows.share)
-        self.head.standardise(torch.cat(self.train.features), shares.repeat(len(self.train.features)))
+        if len(options) > 1:
+            options = [max(options, key=lambda option: self._quality_of(option, features, chosen))]
+        self._fit(options[0], features, chosen, PENALTIES)
         if self.begins_as_probe:
-            self._fit_probe(torch.from_numpy(chosen), (START_PENALTY,))
+            best = self.weights()
+            self._fit(options[0], features, chosen, (START_PENALTY,))
             self._start = {name: value.clone() for name, value in self.head.state_dict().items()}
-        if self.head.fc1 is None:
-            self.fits = self._fit_probe(torch.from_numpy(chosen), PENALTIES)
+            self._fill(best)
         if not self.config.frozen:
             self.train.features, self.valid.features = [], []
+
+    def _strand_options(self) -> list[str]:
+        """What the strand may be; a head that is no probe cannot choose before it is trained."""
+        if self.config.strand != "auto":
+            return [self.config.strand]
+        return ["bed", "both"] if self.config.head == "linear" else ["bed"]
+
+    def _turned_shares(self, strand: str) -> tuple[float, float]:
+        """How often a training sequence is read as it is given, and on its other strand."""
+        p = self.config.reverse_complement or (0.5 if strand == "both" else 0.0)
+        return 1 - p, p
+
+    def _quality_of(
+        self, strand: str, features: Mapping[tuple[Split, bool], Tensor], chosen: NDArray[np.int64]
+    ) -> tuple[float, float]:
+        """The quality of the best probe that reads a sequence so."""
+        self._fit(strand, features, chosen, PENALTIES)
+        return max(quality(fit._asdict(), self.config.select) for fit in self.fits)
+
+    def _fit(
+        self,
+        strand: str,
+        features: Mapping[tuple[Split, bool], Tensor],
+        chosen: NDArray[np.int64],
+        penalties: Sequence[float],
+    ) -> None:
+        """Read sequences so, standardise the features of these training windows, and fit a linear head to them."""
+        self.settings = dataclasses.replace(self.settings, strand=strand)
+        shares = self._turned_shares(strand)
+        self.train.features = [features[self.train, is_turned] for is_turned in (False, True) if shares[is_turned]]
+        self.valid.features = [features[self.valid, is_turned] for is_turned in strands_of(strand)]
+        share = torch.from_numpy(self.train.windows.share)[torch.from_numpy(chosen)]
+        self.head.standardise(torch.cat(self.train.features), share.repeat(len(self.train.features)))
+        if self.head.fc1 is None:
+            self.fits = self._fit_probe(torch.from_numpy(chosen), penalties)
 
     def begin(self) -> None:
         """Let the head be the soft probe that the training of all weights starts from, instead of the best one."""
@@ -306,8 +346,7 @@ class Tuner:
 
     def _fit_probe(self, chosen: Tensor, penalties: Sequence[float]) -> list[Fit]:
         """Fit the head on the features of these training windows; what was tried, in order."""
-        p = self.config.reverse_complement
-        weights = [weight for weight in (1 - p, p) if weight]
+        weights = [weight for weight in self._turned_shares(self.settings.strand) if weight]
         shares = torch.from_numpy(self.train.windows.share).float()[chosen]
         targets = self.train.window_targets[chosen]
         return fit_probe(
@@ -352,7 +391,7 @@ class Tuner:
         for epoch in range(start // self.steps_per_epoch, -(-total // self.steps_per_epoch)):
             order = np.random.default_rng((config.seed, epoch)).permutation(self.n_windows)
             draws = np.random.default_rng((config.seed, epoch, 1)).random(self.n_windows)
-            is_turned = draws < config.reverse_complement
+            is_turned = draws < self._turned_shares(self.settings.strand)[True]
             first = epoch * self.steps_per_epoch
             for step in range(max(start, first), min(total, first + self.steps_per_epoch)):
                 place = (step - first) * config.batch_size

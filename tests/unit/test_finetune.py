@@ -35,7 +35,16 @@ from findna.train.probe import PENALTIES, fit_probe
 from findna.train.tuner import Tuner, settings_of
 
 MODEL = ModelConfig(channels=12, hidden=16, track_width=2, n_layers=1, max_len=64, n_class_tokens=2)
-CONFIG = FinetuneConfig(epochs=3, batch_size=8, learning_rate=1e-2, dropout=0.2, mixer_dropout=0.1, warmup=0.2)
+CONFIG = FinetuneConfig(
+    pool="mean",
+    epochs=3,
+    batch_size=8,
+    learning_rate=1e-2,
+    dropout=0.2,
+    mixer_dropout=0.1,
+    warmup=0.2,
+    strand="bed",
+)
 CPU = torch.device("cpu")
 TIMES = ("seconds", "bases_per_second")
 
@@ -264,6 +273,32 @@ def test_a_fine_tuning_begins_as_the_frozen_probe_and_does_not_end_below_it(tmp_
     assert (first["step"], first["valid_auroc"]) == (0, pytest.approx(probe["best_valid_auroc"], rel=1e-4))
     assert first["valid_loss"] == pytest.approx(probe["best_valid_loss"], rel=1e-4)
     assert whole["best_valid_auroc"] >= first["valid_auroc"] - 1e-6
+
+
+@pytest.mark.parametrize("is_oriented", [True, False])
+def test_the_strand_is_that_whose_probe_is_better_on_the_validation_split(tmp_path, teacher, is_oriented):
+    def of(n, seed):
+        """Poly-A against its reverse complement, or sequences of another composition on both strands."""
+        rng = np.random.default_rng(seed)
+        labels = np.arange(n) % 2
+        rows = [rng.choice(4, 40, p=[0.4, 0.25, 0.25, 0.1]).astype(np.uint8) for _ in labels]
+        if is_oriented:
+            rows = [reverse_complement(row) if label else row for row, label in zip(rows, labels, strict=True)]
+        return dataclasses.replace(labelled(n, seed=seed, lengths=(40, 41)), corpus=corpus_of(rows), labels=labels)
+
+    sets = {"train": of(40, 1), "valid": of(30, 2)} if is_oriented else {}
+    run(tmp_path / "run", teacher, dataclasses.replace(CONFIG, strand="auto", epochs=1), **sets)
+    task, summary = load_task(tmp_path / "run"), load_task(tmp_path / "run").training["summary"]
+    assert task.settings.strand == summary["strand"]
+    found = {}
+    for strand in ("bed", "both"):
+        probe = dataclasses.replace(CONFIG, strand=strand, frozen=True)
+        run(tmp_path / strand, teacher, probe, **sets)
+        best = load_task(tmp_path / strand).training["summary"]
+        found[strand] = best["best_valid_auroc"], -best["best_valid_loss"]
+    assert summary["strand"] == max(found, key=found.__getitem__)
+    if is_oriented:
+        assert summary["strand"] == "bed"  # the mean of both strands knows nothing of it
 
 
 def test_a_task_of_both_strands_answers_with_their_mean(tmp_path, teacher):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from findna.config import EmbedConfig, FinetuneConfig, ModelConfig
+from findna.config import EmbedConfig, FinetuneConfig, ModelConfig, parse_blocks
 from findna.embedding import Embedder, feature_columns, feature_names
 from findna.errors import ConfigError, FastaError, InputError, ModelError
 from findna.models.manifest import config_text
@@ -126,18 +126,21 @@ def test_columns_say_of_each_feature_where_it_is_read(folder):
     assert all(math.isnan(value) for value in (*other["mean"], *other["sd"]))
 
 
-def test_a_frozen_encoder_is_fine_tuned_on_the_own_read_out(folder):
+def test_a_fine_tuning_takes_the_own_read_out(folder):
     readout = measured(folder).readout
     for config, pool, blocks in (
         (FinetuneConfig(frozen=True), "mean,sd", "4,10"),
-        (FinetuneConfig(), "mean", ""),
+        (FinetuneConfig(), "mean,sd", "4,10"),
         (FinetuneConfig(frozen=True, pool="max"), "max", ""),
         (FinetuneConfig(frozen=True, blocks="3"), "mean", "3"),
         (FinetuneConfig(frozen=True, extend=100), "mean", ""),
     ):
-        found = readout.finetune_config(config)
+        found = readout.finetune_config(config, MODEL)
         assert (found.pool, found.blocks) == (pool, blocks)
-    assert ModelReadout().finetune_config(FinetuneConfig(frozen=True)).pool == "mean"
+    assert ModelReadout().finetune_config(FinetuneConfig(frozen=True), MODEL).pool == "mean"
+    found = ModelReadout().finetune_config(FinetuneConfig(), MODEL)
+    assert (found.pool, len(found.blocks.split(","))) == ("mean,max", 4)
+    assert parse_blocks(found.blocks, MODEL.depth)
 
 
 def test_too_many_columns_are_refused_unless_asked_for(folder):
