@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import pysam
 
 from findna.errors import BamError, InputError
+from findna.io.bam_index import is_index_of
 from findna.io.compressed import BGZF_EOF, ByteStream
 from findna.io.genome import Genome, iter_batches
 from findna.io.ids import IdSet
@@ -50,8 +51,8 @@ def read_bam(
     Args:
         source: Path, "-" for stdin, or an open stream.
         genome: For CRAM and for `reference_bases`.
-        region: A region string; only reads whose alignment overlaps it. Uses an index that is not
-            older than the file, and otherwise reads through.
+        region: A region string; only reads whose alignment overlaps it. Uses an index whose places
+            are those of the file, and otherwise reads through.
         min_mapq: Smallest mapping quality.
         exclude_flags: A read with any of these SAM flags is left out.
         reference_bases: See above.
@@ -177,18 +178,21 @@ def _selected(stream: ByteStream, file: Any, region: str | None, *, min_mapq: in
 
 
 def _fetched(stream: ByteStream, file: Any, wanted: Region | None) -> Iterator[Any]:
-    if wanted is not None and stream.is_rereadable and _has_fresh_index(file, Path(stream.source)):
+    if wanted is not None and stream.is_rereadable and _has_own_index(file, Path(stream.source)):
         return iter(file.fetch(wanted.chrom, wanted.start, wanted.end))
     return iter(file.fetch(until_eof=True))
 
 
-def _has_fresh_index(file: Any, path: Path) -> bool:
-    names = [path.with_name(path.name + suffix) for suffix in (".csi", ".bai", ".crai")]
-    names += [path.with_suffix(suffix) for suffix in (".csi", ".bai", ".crai")]
+def _has_own_index(file: Any, path: Path) -> bool:
+    """Whether there are indexes and all are of this file; of a CRAM's only the date is looked at."""
+    suffixes = (".crai",) if file.is_cram else (".csi", ".bai")
+    names = [path.with_name(path.name + suffix) for suffix in suffixes] + [path.with_suffix(s) for s in suffixes]
     indexes = [name for name in names if name.exists()]
-    written = path.stat().st_mtime
-    is_fresh = bool(indexes) and all(index.stat().st_mtime >= written for index in indexes)
-    return is_fresh and bool(file.has_index())
+    if not indexes or not file.has_index():
+        return False
+    if file.is_cram:
+        return all(index.stat().st_mtime >= path.stat().st_mtime for index in indexes)
+    return all(is_index_of(index, path) for index in indexes)
 
 
 def _overlaps(read: Any, wanted: Region) -> bool:

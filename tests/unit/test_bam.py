@@ -11,6 +11,7 @@ import pytest
 
 from findna.errors import BamError, RegionError
 from findna.io.bam import read_bam
+from findna.io.bam_index import is_index_of
 from findna.io.genome import Genome
 from findna.record import Record
 from findna.sequence import decode, encode
@@ -254,3 +255,21 @@ def test_real_spliced_reads_have_the_genomes_exons(shared: Path) -> None:
         n_spliced += "N" in fields[5]
         assert decode(record.codes) == (complement(expected) if int(fields[1]) & 16 else expected)
     assert n_spliced > 100
+
+
+@pytest.mark.parametrize("kind", ["bai", "csi"])
+def test_a_foreign_index_loses_no_read_though_it_is_newer(write: Write, kind: str) -> None:
+    def indexed(name: str, n_reads: int) -> Path:
+        path = to_bam(write(name, sam([(f"r{i}", 0, 10 + 40 * i, 60, "4M", "ACGT") for i in range(n_reads)])))
+        pysam.index(*(["-c"] if kind == "csi" else []), str(path))
+        return path
+
+    path, other = indexed("a.sam", 60), indexed("b.sam", 5)
+    index = Path(f"{path}.{kind}")
+    assert is_index_of(index, path)
+    assert len(records(path, region="chr1")) == 60
+    for foreign in (Path(f"{other}.{kind}").read_bytes(), index.read_bytes()[:-9], b"", b"BAI\1"):
+        index.write_bytes(foreign)
+        os.utime(index, (4e9, 4e9))
+        assert not is_index_of(index, path)
+        assert len(records(path, region="chr1")) == 60
