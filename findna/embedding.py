@@ -19,7 +19,7 @@ from findna.io.rows import OBS_COLUMNS, Kind
 from findna.models.readout import ModelReadout, n_columns
 from findna.nn.device import Precision, pick_batch_bases
 from findna.nn.encoder import Encoder
-from findna.nn.pooling import class_tokens, over_windows
+from findna.nn.pooling import gather
 from findna.record import Record
 
 
@@ -97,10 +97,10 @@ class Embedder:
         config = self._readout.embed_config(config, network.config)
         self.config = config = dataclasses.replace(config, batch_bases=pick_batch_bases(config.batch_bases, device))
         self.device, self.precision = device, precision
-        kinds = [*config.pools, *(["cls"] if config.with_cls else [])]
+        self._kinds = [*config.pools, *(["cls"] if config.with_cls else [])]
         self._forward = Forward(
             network,
-            Readout(kinds, self._read),
+            Readout(self._kinds, self._read),
             window=config.window,
             stride=config.stride,
             both_strands=config.strand == "both",
@@ -135,12 +135,8 @@ class Embedder:
         return np.concatenate([bases.float().cpu().numpy() for bases in parts])
 
     def _read(self, hidden: Tensor, rings: NDArray[np.int64], own: Spans) -> list[Tensor]:
-        config = self.config
-        values = [*over_windows(hidden, own, [pool for pool in config.pools if pool != "cls"]).values()]
-        if config.pool == "cls" or config.with_cls:
-            tokens = class_tokens(hidden, rings, self.network.config.n_class_tokens)  # (B, K, C)
-            values.append(tokens.flatten(1) if config.pool == "cls" else tokens)
-        return values
+        n_class_tokens = self.network.config.n_class_tokens
+        return gather(hidden, rings, own, pools=self._kinds, n_class_tokens=n_class_tokens)
 
     def _rows(
         self, slots: list[Joined]

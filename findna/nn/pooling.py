@@ -1,6 +1,7 @@
 """From hidden states to vectors: class tokens, features, and how the windows of a sequence are joined."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from findna.nn.device import put
+
+Values = NDArray[np.float64]
 
 _LEAST_VARIANCE = 1e-12
 """Below this a square root's gradient is of no use."""
@@ -20,12 +23,78 @@ def class_tokens(hidden: Tensor, rings: NDArray[np.int64], n_class_tokens: int) 
     return hidden[ends[:, None] + offsets]
 
 
-_OVER_BASES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "mean": lambda states: states.mean(0),
-    "sd": lambda states: torch.stack([states.mean(0), states.var(0, correction=0)]),
-    "max": lambda states: states.amax(0),
-    "min": lambda states: states.amin(0),
+@dataclass(frozen=True)
+class Pooling:
+    """How the vector of a sequence is made of the hidden states of its bases.
+
+    Args:
+        over: Of the states (n, C) of the bases that a window owns: what is gathered, (C,) or (k, C); differentiable.
+            None: its class tokens are gathered, (K * C,).
+        by_segments: The same of every stretch of states (positions, C) with these sizes, in a few calls: a GPU waits for
+            each call. Not for training: torch's gradient of an extreme that stands there twice is another than that of
+            `amax`. What an empty stretch gives means nothing.
+        add: What is gathered of windows so far (None: of none), of the next one, and the bases that it owns: their sum.
+        finish: The vector of a sum over so many bases.
+        feature: Of what was gathered of single windows (B, ...): their vectors (B, values); differentiable.
+    """
+
+    over: Callable[[Tensor], Tensor] | None
+    by_segments: Callable[[Tensor, Tensor], Tensor]
+    add: Callable[[Values | None, Values, int], Values]
+    finish: Callable[[Values, int], Values]
+    feature: Callable[[Tensor], Tensor] = lambda gathered: gathered
+
+    def width(self, n_class_tokens: int) -> int:
+        """Values for each channel."""
+        return n_class_tokens if self.over is None else 1
+
+
+def _reduced(kind: str) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda states, sizes: torch.segment_reduce(states, kind, lengths=sizes, unsafe=True)
+
+
+def _mean_and_variance(states: Tensor, sizes: Tensor) -> Tensor:
+    means = torch.segment_reduce(states, "mean", lengths=sizes, unsafe=True)
+    centred = states - means.repeat_interleave(sizes, dim=0, output_size=len(states))
+    return torch.stack([means, torch.segment_reduce(centred.square(), "mean", lengths=sizes, unsafe=True)], dim=1)
+
+
+def _weighted(total: Values | None, part: Values, n_bases: int) -> Values:
+    return part * n_bases if total is None else total + part * n_bases
+
+
+def _moments(total: Values | None, part: Values, n_bases: int) -> Values:
+    return _weighted(total, np.stack([part[0], part[1] + part[0] ** 2]), n_bases)
+
+
+def _extreme(choose: Callable[[Values, Values], Values]) -> Callable[[Values | None, Values, int], Values]:
+    return lambda total, part, n_bases: part if total is None else choose(total, part)
+
+
+def _per_base(total: Values, n_bases: int) -> Values:
+    return total / n_bases
+
+
+def _spread(total: Values, n_bases: int) -> Values:
+    mean, square = total / n_bases
+    return np.sqrt(np.maximum(square - mean**2, 0))
+
+
+POOLINGS: Mapping[str, Pooling] = {
+    "mean": Pooling(lambda states: states.mean(0), _reduced("mean"), _weighted, _per_base),
+    "cls": Pooling(None, _reduced("mean"), _weighted, _per_base),
+    "max": Pooling(lambda states: states.amax(0), _reduced("max"), _extreme(np.maximum), lambda total, n_bases: total),
+    "min": Pooling(lambda states: states.amin(0), _reduced("min"), _extreme(np.minimum), lambda total, n_bases: total),
+    "sd": Pooling(
+        lambda states: torch.stack([states.mean(0), states.var(0, correction=0)]),
+        _mean_and_variance,
+        _moments,
+        _spread,
+        lambda gathered: gathered[:, 1].clamp_min(_LEAST_VARIANCE).sqrt(),
+    ),
 }
+"""The pools of `findna.config.POOLS`: standard deviations are those of the population. A new pool is one entry here
+and its name there."""
 
 
 def pool_features(
@@ -42,16 +111,11 @@ def pool_features(
         hidden: Hidden states of a batch, shape (positions, C).
         batch_rings: Where each ring begins, and the end; shape (B + 1,).
         own: Of each ring, the positions [start, end) of the bases it owns; they count from the batch's first.
-        pools: Of "mean", "sd" (standard deviation, of the population), "max", "min", all over the bases that a ring
-            owns, and "cls".
+        pools: Names of `POOLINGS`; all but cls are over the bases that a ring owns.
         n_class_tokens: K.
     """
-    parts = over_windows(hidden, own, [pool for pool in pools if pool != "cls"])
-    if "sd" in parts:
-        parts["sd"] = parts["sd"][:, 1].clamp_min(_LEAST_VARIANCE).sqrt()
-    if "cls" in pools:
-        parts["cls"] = class_tokens(hidden, batch_rings, n_class_tokens).flatten(1)
-    return torch.cat([parts[pool] for pool in pools], dim=1)
+    gathered = gather(hidden, batch_rings, own, pools=pools, n_class_tokens=n_class_tokens)
+    return torch.cat([POOLINGS[pool].feature(part) for pool, part in zip(pools, gathered, strict=True)], dim=1)
 
 
 def n_features(pools: Sequence[str], *, channels: int, n_class_tokens: int) -> int:
@@ -60,85 +124,69 @@ def n_features(pools: Sequence[str], *, channels: int, n_class_tokens: int) -> i
     >>> n_features(("mean", "cls"), channels=4, n_class_tokens=3)
     16
     """
-    return sum(channels * (n_class_tokens if pool == "cls" else 1) for pool in pools)
+    return sum(channels * POOLINGS[pool].width(n_class_tokens) for pool in pools)
 
 
-def over_windows(hidden: Tensor, own: Sequence[tuple[int, int]], pools: Sequence[str]) -> dict[str, Tensor]:
-    """What a `Pool` of each kind gathers of each window, differentiable: (B, C), for sd (B, 2, C), mean and variance.
+def gather(
+    hidden: Tensor,
+    rings: NDArray[np.int64],
+    own: Sequence[tuple[int, int]],
+    *,
+    pools: Sequence[str],
+    n_class_tokens: int,
+) -> list[Tensor]:
+    """What a `Pool` of each kind gathers of each window, differentiable: (B, C), for sd (B, 2, C), for cls (B, K * C).
 
     Args:
         hidden: Hidden states of a batch, shape (positions, C).
+        rings: Where each window begins, and the end; shape (B + 1,).
         own: Of each window, the positions [start, end) of the bases it owns; they rise.
-        pools: Of "mean", "max", "min" and "sd".
+        pools: Names of `POOLINGS`.
+        n_class_tokens: K.
     """
     sizes, position = [], 0
     for start, end in own:
         sizes += [start - position, end - start]
         position = end
     sizes.append(len(hidden) - position)
-    if hidden.device.type == "cuda" and not hidden.requires_grad:
-        lengths = put(np.array(sizes), hidden.device)
-        return {pool: by_segments(hidden, lengths, pool)[1::2] for pool in pools}
+    is_whole = hidden.device.type == "cuda" and not hidden.requires_grad
+    lengths = put(np.array(sizes), hidden.device) if is_whole else None
     # One split: its gradient is one concatenation, where that of a slice is as large as the batch.
-    bases = torch.split(hidden, sizes)[1::2]
-    return {pool: torch.stack([_OVER_BASES[pool](states) for states in bases]) for pool in pools}
-
-
-def by_segments(states: Tensor, sizes: Tensor, pool: str) -> Tensor:
-    """The pool of each stretch of the states, in a few calls for all of them: a GPU waits for each call.
-
-    Not for training: torch's gradient of an extreme that stands there twice is another than that of `amax`.
-
-    Args:
-        states: Shape (positions, C).
-        sizes: Positions of each stretch; they add up to all. What an empty one gives means nothing.
-        pool: One of those of `over_windows`.
-    """
-    if pool != "sd":
-        return torch.segment_reduce(states, pool, lengths=sizes, unsafe=True)
-    means = torch.segment_reduce(states, "mean", lengths=sizes, unsafe=True)
-    centred = states - means.repeat_interleave(sizes, dim=0, output_size=len(states))
-    return torch.stack([means, torch.segment_reduce(centred.square(), "mean", lengths=sizes, unsafe=True)], dim=1)
+    windows = torch.split(hidden, sizes)[1::2] if lengths is None else ()
+    found = []
+    for pooling in (POOLINGS[pool] for pool in pools):
+        if pooling.over is None:
+            found.append(class_tokens(hidden, rings, n_class_tokens).flatten(1))
+        elif lengths is None:
+            found.append(torch.stack([pooling.over(states) for states in windows]))
+        else:
+            found.append(pooling.by_segments(hidden, lengths)[1::2])
+    return found
 
 
 class Pool:
     """The vector of one sequence, gathered window by window; windows weigh by the bases they own.
 
     Args:
-        kind: "mean", "max", "min" or "sd" (standard deviation, of the population) over bases, or "cls": the K class
-            tokens, averaged over windows.
+        kind: A name of `POOLINGS`.
     """
 
     def __init__(self, kind: str) -> None:
-        self._extreme = {"max": np.maximum, "min": np.minimum}.get(kind)
-        self._is_sd = kind == "sd"
-        self._total: NDArray[np.float64] | None = None
+        self._pooling = POOLINGS[kind]
+        self._total: Values | None = None
         self._n_bases = 0
 
     def add(self, values: NDArray[np.float32], n_bases: int) -> None:
-        """Add a window: what `over_windows` gives of the bases it owns, or its class tokens."""
-        part = values.astype(np.float64)
-        if self._is_sd:
-            part[1] += part[0] ** 2
-        if not self._extreme:
-            part *= n_bases
-        if self._total is None:
-            self._total = part
-        elif self._extreme:
-            self._extreme(self._total, part, out=self._total)
-        else:
-            self._total += part
+        """Add a window: what `gather` gives of it, and the bases it owns."""
+        self._total = self._pooling.add(self._total, values.astype(np.float64), n_bases)
         self._n_bases += n_bases
 
     def vector(self) -> NDArray[np.float32]:
-        """The vector of all windows added, in their shape.
+        """The vector of all windows added.
 
         Raises:
             ValueError: None was.
         """
         if self._total is None:
             raise ValueError("a sequence without windows has no vector")
-        values = self._total if self._extreme else self._total / self._n_bases
-        if self._is_sd:
-            values = np.sqrt(np.maximum(values[1] - values[0] ** 2, 0))
-        return values.astype(np.float32)
+        return self._pooling.finish(self._total, self._n_bases).astype(np.float32)

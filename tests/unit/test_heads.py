@@ -6,9 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from findna.config import POOLS
 from findna.data.batch import pack
 from findna.nn.heads import Head
-from findna.nn.pooling import by_segments, n_features, over_windows, pool_features
+from findna.nn.pooling import POOLINGS, gather, n_features, pool_features
 
 
 def test_a_linear_head_is_its_formula():
@@ -91,5 +92,10 @@ def test_a_gpu_s_way_to_pool_gives_what_a_window_after_the_other_does(pool, size
         position += n_before + n_own
     hidden = torch.from_numpy(np.random.default_rng(seed).normal(size=(position + seed % 2, 3)))
     flat = torch.tensor([size for pair in sizes for size in pair] + [seed % 2])
-    found, expected = by_segments(hidden, flat, pool)[1::2], over_windows(hidden, own, [pool])[pool]
+    found = POOLINGS[pool].by_segments(hidden, flat)[1::2]
+    (expected,) = gather(hidden, np.array([0, len(hidden)]), own, pools=[pool], n_class_tokens=0)
     torch.testing.assert_close(found, expected)
+
+
+def test_every_pool_of_the_config_is_in_the_table():
+    assert tuple(POOLINGS) == POOLS
