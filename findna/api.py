@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from findna.cells import Cell, Item
 from findna.classification import Classifier
 from findna.config import ClassifyConfig, EmbedConfig, parse_pools
 from findna.embedding import Embedder, feature_names, obs_columns
 from findna.errors import ConfigError, InputError
-from findna.forward import Cell, Item
 from findna.io.bam import SECONDARY_OR_SUPPLEMENTARY
 from findna.io.formats import Format, infer_format
 from findna.io.genome import Genome

@@ -9,16 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from findna.cells import Cell, Item
 from findna.config import ClassifyConfig
 from findna.data.windows import iter_windows
+from findna.encode import Spans
 from findna.errors import InputError
-from findna.forward import Cell, Forward, Item, Joined, Readout, Spans
 from findna.io.rows import OBS_COLUMNS, Kind
 from findna.models.task import TaskModel, TaskSettings, log_scores, probabilities
 from findna.nn.device import Precision, pick_batch_bases
 from findna.nn.pooling import pool_features
 from findna.record import Record
 from findna.sequence import MOSTLY_N
+from findna.stream import Forward, Joined, Readout
 
 PREDICTIONS = "findna-predictions/1"
 """Schema of what stands beside the TSV."""

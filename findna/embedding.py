@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from findna.cells import Cell, Item
 from findna.config import EmbedConfig, ModelConfig
-from findna.forward import Cell, Forward, Item, Joined, Readout, Spans
+from findna.encode import Spans
 from findna.io.hdf5 import TokenSink
 from findna.io.rows import OBS_COLUMNS, Kind
 from findna.models.readout import ModelReadout, n_columns
@@ -21,6 +22,7 @@ from findna.nn.device import Precision, pick_batch_bases
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import gather
 from findna.record import Record
+from findna.stream import Forward, Joined, Readout
 
 
 def obs_columns(config: EmbedConfig, extra: Iterable[str] = ()) -> dict[str, Kind]:

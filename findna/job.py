@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 from findna import __version__
+from findna.cells import Cell, Item, write_rows
 from findna.classification import PREDICTIONS, Classifier, column_order, prediction_columns, split_windows, value_names
 from findna.config import ClassifyConfig, EmbedConfig
 from findna.data.windows import count_windows
 from findna.embedding import Embedder, feature_columns, feature_names, obs_columns, width_of
 from findna.errors import BedError, ConfigError, FastaError, InputError, OutputError, RegionError
-from findna.forward import Cell, Item, write_rows
 from findna.io.check import InputSummary, check_inputs
 from findna.io.compressed import STDIN
 from findna.io.files import sha256, storable

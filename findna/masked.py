@@ -11,11 +11,11 @@ from torch import Tensor
 
 from findna.data.windows import iter_windows
 from findna.errors import ConfigError
-from findna.forward import Forward, Readout
 from findna.nn.device import Precision, pick_batch_bases
 from findna.nn.encoder import Encoder
 from findna.record import Record
 from findna.sequence import ALPHABET, BLANK, Codes, N
+from findna.stream import Forward, Readout
 
 BASES = ALPHABET[:N]
 """The columns of predicted probabilities, in order."""

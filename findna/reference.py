@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from findna.cells import Item
 from findna.config import EmbedConfig
 from findna.embedding import Embedder
 from findna.errors import ConfigError, InputError
-from findna.forward import Item
 from findna.models.readout import ModelReadout, n_columns
 from findna.models.store import Model
 from findna.nn.device import Precision

@@ -6,8 +6,8 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
+from findna.cells import Grid
 from findna.errors import ConfigError
-from findna.forward import Grid
 
 
 class Shard(NamedTuple):

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from findna.cells import Cell, Grid, Item, count_item
 from findna.data.ahead import ahead
 from findna.errors import InputError, WorkerError
-from findna.forward import Cell, Grid, Item, count_item
 from findna.io.hdf5 import TokenSink
 
 DEPTH = 3

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from findna.config import parse_blocks, parse_pools
 from findna.data.datasets import Corpus
+from findna.data.windows import cut, join
+from findna.encode import embed_windows
 from findna.errors import ConfigError
 from findna.models.readout import ModelReadout
 from findna.models.task import TaskSettings
 from findna.nn.device import Precision
 from findna.nn.encoder import Encoder
-from findna.train.features import cut, embed_windows, join
 
 
 @dataclass(frozen=True)

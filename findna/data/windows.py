@@ -1,8 +1,12 @@
-"""A sequence longer than the teacher's window becomes windows that cover it, none of its bases twice."""
+"""A sequence longer than the teacher's window becomes windows that cover it; each of its bases belongs to one."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.data.datasets import Corpus
 from findna.errors import ConfigError
 
 
@@ -41,3 +45,55 @@ def count_windows(length: int, *, size: int, stride: int) -> int:
     3
     """
     return 1 + max(0, -(-(length - size) // stride))
+
+
+class Windows(NamedTuple):
+    """All windows of a corpus, in its order; every array has shape (m,), int64.
+
+    Args:
+        sequence: Index of the sequence.
+        start: First base of the window.
+        end: One past its last.
+        own_start: First of the bases that no window before it has.
+        share: What part of its sequence's bases it owns, float64; a sequence's windows add up to 1.
+    """
+
+    sequence: NDArray[np.int64]
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    own_start: NDArray[np.int64]
+    share: NDArray[np.float64]
+
+    @property
+    def n(self) -> int:
+        """How many there are."""
+        return len(self.sequence)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Bases in each."""
+        return self.end - self.start
+
+
+def cut(corpus: Corpus, *, window: int, stride: int) -> Windows:
+    """The windows of all sequences."""
+    rows = [
+        (index, *piece)
+        for index, length in enumerate(np.diff(corpus.offsets).tolist())
+        for piece in iter_windows(length, size=window, stride=stride)
+    ]
+    table = np.array(rows, dtype=np.int64).reshape(-1, 4).T
+    sequence, start, end, own_start = table
+    return Windows(sequence, start, end, own_start, (end - own_start) / np.diff(corpus.offsets)[sequence])
+
+
+def join(values: NDArray[Any], windows: Windows, n: int) -> NDArray[np.float64]:
+    """Values of windows (m, k) averaged to one row a sequence (n, k), weighted by the bases that each owns."""
+    joined = np.zeros((n, values.shape[1]))
+    np.add.at(joined, windows.sequence, values.astype(np.float64) * windows.share[:, None])
+    return joined
+
+
+def is_joined(windows: Windows, n: int) -> NDArray[np.bool_]:
+    """Which of n sequences have more than one window; shape (n,)."""
+    return np.asarray(np.bincount(windows.sequence, minlength=n) > 1)

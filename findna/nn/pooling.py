@@ -30,9 +30,9 @@ class Pooling:
     Args:
         over: Of the states (n, C) of the bases that a window owns: what is gathered, (C,) or (k, C); differentiable.
             None: its class tokens are gathered, (K * C,).
-        by_segments: The same of every stretch of states (positions, C) with these sizes, in a few calls: a GPU waits for
-            each call. Not for training: torch's gradient of an extreme that stands there twice is another than that of
-            `amax`. What an empty stretch gives means nothing.
+        by_segments: The same of every stretch of states (positions, C) with these sizes, in a few calls, because a GPU
+            waits for each call. Not for training: torch's gradient of an extreme that occurs twice differs from that of
+            `amax`. The result of an empty stretch has no meaning.
         add: What is gathered of windows so far (None: of none), of the next one, and the bases that it owns: their sum.
         finish: The vector of a sum over so many bases.
         feature: Of what was gathered of single windows (B, ...): their vectors (B, values); differentiable.
@@ -77,7 +77,8 @@ def _per_base(total: Values, n_bases: int) -> Values:
 
 def _spread(total: Values, n_bases: int) -> Values:
     mean, square = total / n_bases
-    return np.sqrt(np.maximum(square - mean**2, 0))
+    spread: Values = np.sqrt(np.maximum(square - mean**2, 0))
+    return spread
 
 
 POOLINGS: Mapping[str, Pooling] = {

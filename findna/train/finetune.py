@@ -26,10 +26,10 @@ from findna.nn.device import Precision
 from findna.nn.kernels import choose
 from findna.train.card import draw_curve, task_card
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
-from findna.train.features import score
 from findna.train.log import Log
 from findna.train.objectives import balanced_weights, figures_by_kind, fit_temperatures, quality
 from findna.train.schedule import learning_rate
+from findna.train.scoring import score
 from findna.train.tuner import Split, Tuner, check_teacher
 
 COLUMNS = (

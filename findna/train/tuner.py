@@ -15,6 +15,8 @@ from torch import Tensor
 
 from findna.config import FinetuneConfig, ModelConfig, parse_blocks
 from findna.data.labelled import LabelledSet
+from findna.data.windows import Windows, cut, is_joined
+from findna.encode import Work, embed_windows, features_of, pack_windows
 from findna.errors import ConfigError, TrainingError
 from findna.models.task import TaskSettings
 from findna.nn.chordmixer import ChordMixer, extended
@@ -22,20 +24,9 @@ from findna.nn.device import Precision
 from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
 from findna.train.checkpoint import check_same_shapes
-from findna.train.features import (
-    Windows,
-    Work,
-    cut,
-    embed_windows,
-    features_of,
-    is_joined,
-    join_scores,
-    pack_windows,
-    score,
-    strands_of,
-)
 from findna.train.objectives import balanced_weights, loss_of, quality, ranking, simple_accuracy
 from findna.train.probe import PENALTIES, Fit, fit_probe
+from findna.train.scoring import join_scores, score, strands_of
 
 MICRO_BASES = {"cpu": 16384, "cuda": 131072}
 """Bases that go through the network at a time; the gradients of a batch that has more are added up."""

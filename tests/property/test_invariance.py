@@ -8,12 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from findna.cells import GRID
 from findna.config import EmbedConfig, ModelConfig, PretrainConfig
 from findna.data import augment
 from findna.data.datasets import corpus_of, iter_steps
 from findna.data.windows import count_windows, iter_windows
 from findna.embedding import Embedder
-from findna.forward import GRID
 from findna.models.store import Model
 from findna.nn import chordmixer
 from findna.nn.chordmixer import ChordMixer, initialise

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 from findna.config import ModelConfig
 from findna.data.datasets import corpus_of
 from findna.data.labelled import LabelledSet, split_off
+from findna.data.windows import cut, join
+from findna.encode import embed_windows, pack_windows
 from findna.errors import InputError
 from findna.models.task import TaskSettings, probabilities
 from findna.nn.chordmixer import ChordMixer, extended, initialise
 from findna.nn.device import FP32
 from findna.sequence import reverse_complement
-from findna.train.features import cut, embed_windows, join, pack_windows
 
 MODEL = ModelConfig(channels=12, hidden=8, track_width=2, n_layers=2, max_len=22, n_class_tokens=2)
 NETWORK = initialise(ChordMixer(MODEL), 1)

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from findna.cells import GRID, write_rows
 from findna.config import EmbedConfig, ModelConfig
 from findna.data.batch import pack
 from findna.embedding import Embedder, feature_names, obs_columns
 from findna.errors import BedError, ConfigError, FindnaWarning
-from findna.forward import GRID, one_behind, write_rows
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import BF16, FP32
 from findna.record import Record
 from findna.sequence import encode, reverse_complement
+from findna.stream import one_behind
 
 MODEL = ModelConfig(channels=6, hidden=5, track_width=2, n_layers=2, max_len=23, n_class_tokens=3)  # 20 bases
 CPU = torch.device("cpu")

@@ -11,6 +11,8 @@ import torch
 from findna.config import FINETUNE_PRESETS, FinetuneConfig, ModelConfig
 from findna.data.datasets import corpus_of
 from findna.data.labelled import LabelledSet
+from findna.data.windows import cut, is_joined, join
+from findna.encode import embed_windows
 from findna.errors import ConfigError, InputError, ModelError, OutputError, TrainingError
 from findna.models.store import Model
 from findna.models.task import load_task, probabilities
@@ -19,7 +21,6 @@ from findna.nn.device import FP32
 from findna.nn.heads import Head
 from findna.sequence import reverse_complement
 from findna.train.checkpoint import load_checkpoint
-from findna.train.features import cut, embed_windows, is_joined, join
 from findna.train.finetune import evaluate_task, finetune
 from findna.train.log import read_log
 from findna.train.objectives import (

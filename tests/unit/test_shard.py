@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from findna.cells import CELL_BATCHES, GRID
 from findna.config import EmbedConfig
 from findna.errors import ConfigError, InputError
-from findna.forward import CELL_BATCHES, GRID
 from findna.io.check import check_inputs
 from findna.io.options import InputOptions
 from findna.io.records import read_records

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from findna.cells import GRID
 from findna.config import EmbedConfig, ModelConfig
 from findna.errors import BedError, ConfigError, InputError, ModelError
-from findna.forward import GRID
 from findna.job import EmbedJob, _load_cells
 from findna.models.store import save_model
 from findna.nn.chordmixer import ChordMixer, initialise

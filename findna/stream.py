@@ -1,4 +1,4 @@
-"""Records through a network, in order: windows, packed batches, cells; what is read of the windows, joined a record."""
+"""Records through the network in their order: what is read of the windows, joined to one row per record."""
 
 import itertools
 import warnings
@@ -12,72 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from findna.cells import Grid, Item, count_item
 from findna.data.ahead import ahead
-from findna.data.batch import Batch, pack
-from findna.data.windows import Window, count_windows, iter_windows
+from findna.data.windows import count_windows, iter_windows
+from findna.encode import Packed, Piece, Spans, hidden_of, in_batches, pack_pieces
 from findna.errors import FindnaWarning, InputError
-from findna.io.compressed import STDIN
-from findna.io.hdf5 import Writer
-from findna.nn.device import Precision, put
+from findna.nn.device import Precision
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import Pool
 from findna.record import Record
-from findna.sequence import Codes, N, reverse_complement
+from findna.sequence import N, reverse_complement
 
-GRID = 128
-"""Most records of a cell, of batches of its square of bases or less, and in proportion of larger ones.
-
-Batches never cross the end of a cell, rows are written there, and a resume can begin there.
-"""
-
-CELL_BATCHES = 4
-"""A cell ends, too, with the record that fills so many batches. Where cells end depends on the records alone."""
-
-Spans = Sequence[tuple[int, int]]
-Item = Record | InputError
 One = TypeVar("One")
-
-
-class Grid:
-    """Where cells end, told record by record.
-
-    Args:
-        batch_bases: Bases in a batch.
-    """
-
-    def __init__(self, batch_bases: int) -> None:
-        self._most_bases, self._most_records = CELL_BATCHES * batch_bases, max(GRID, batch_bases // GRID)
-        self._n_records = self._n_bases = 0
-
-    def ends(self, n_bases: int) -> bool:
-        """Take in a record of so many bases, 0 for one that has no row: whether a cell ends with it."""
-        self._n_records += 1
-        self._n_bases += n_bases
-        is_end = self._n_records == self._most_records or self._n_bases >= self._most_bases
-        if is_end:
-            self._n_records = self._n_bases = 0
-        return is_end
-
-
-def count_item(item: Item) -> int:
-    """Bases of a record; 0 of a fault."""
-    return 0 if isinstance(item, InputError) else len(item.codes)
-
-
-class Cell(NamedTuple):
-    """Finished rows and skipped records of one cell.
-
-    Args:
-        x: Values, shape (B, D), float32.
-        obs: Their columns.
-        cls: Class tokens, shape (B, K, C), where they were asked for.
-        skipped: Records that have no row, in their order.
-    """
-
-    x: NDArray[np.float32]
-    obs: list[dict[str, Any]]
-    cls: NDArray[np.float32] | None
-    skipped: list[InputError]
 
 
 class Readout(NamedTuple):
@@ -105,18 +51,19 @@ class Joined:
         return [np.concatenate([pools[kind].vector() for kind in kinds]) for pools in self.pools]
 
 
-class _Piece(NamedTuple):
+class _Part(NamedTuple):
+    """A window, and the record and strand that it is of."""
+
     slot: Joined
     strand: int
-    window: Window
-    codes: Codes
+    piece: Piece
 
 
 class _Work(NamedTuple):
     """A batch, or the end of a cell: all that has passed in it."""
 
-    pieces: list[_Piece]
-    batch: Batch | None
+    parts: list[_Part]
+    packed: Packed | None
     done: list[Joined | InputError]
 
 
@@ -170,9 +117,9 @@ class Forward:
             on_own: Takes the hidden states of every batch, those of each window's own bases.
         """
         with closing(ahead(self._works(items))) as works:  # type: ignore[type-var]
-            launched = ((work, self._launch(work.pieces, work.batch, on_own)) for work in works)
+            launched = ((work, self._launch(work.parts, work.packed, on_own)) for work in works)
             for work, values in one_behind(launched) if self.device.type == "cuda" else launched:
-                if work.batch is not None:
+                if work.packed is not None:
                     for part in values:
                         part.take()
                     continue
@@ -183,23 +130,13 @@ class Forward:
         stream = iter(items)
         for first in stream:
             done: list[Joined | InputError] = []
-            pieces: list[_Piece] = []
-            n_bases = 0
-            for piece in self._pieces(self._cell(itertools.chain([first], stream)), done):
-                if pieces and n_bases + len(piece.codes) > self._batch_bases:
-                    yield self._packed(pieces)
-                    pieces, n_bases = [], 0
-                pieces.append(piece)
-                n_bases += len(piece.codes)
-            if pieces:
-                yield self._packed(pieces)
+            parts = self._parts(self._cell(itertools.chain([first], stream)), done)
+            for batch in in_batches(parts, n_bases=_n_bases, most=self._batch_bases):
+                yield _Work(batch, self._packed(batch), [])
             yield _Work([], None, done)
 
-    def _packed(self, pieces: list[_Piece]) -> _Work:
-        return _Work(pieces, self._pack(pieces), [])
-
-    def _pack(self, pieces: list[_Piece]) -> Batch:
-        return pack([piece.codes for piece in pieces], n_class_tokens=self._n_class_tokens)
+    def _packed(self, parts: Sequence[_Part]) -> Packed:
+        return pack_pieces([part.piece for part in parts], n_class_tokens=self._n_class_tokens)
 
     def _cell(self, items: Iterable[Item]) -> Iterator[Item]:
         grid = Grid(self._batch_bases)
@@ -208,7 +145,7 @@ class Forward:
             if grid.ends(count_item(item)):
                 return
 
-    def _pieces(self, items: Iterable[Item], done: list[Joined | InputError]) -> Iterator[_Piece]:
+    def _parts(self, items: Iterable[Item], done: list[Joined | InputError]) -> Iterator[_Part]:
         for item in items:
             if isinstance(item, InputError):
                 done.append(item)
@@ -219,8 +156,8 @@ class Forward:
             slot = Joined(self._obs(item), [[Pool(kind) for kind in self._readout.kinds] for _ in strands])
             done.append(slot)
             for strand, codes in enumerate(strands):
-                for window in iter_windows(len(codes), size=self._window, stride=self._stride):
-                    yield _Piece(slot, strand, window, codes[window.start : window.end])
+                for start, end, own_start in iter_windows(len(codes), size=self._window, stride=self._stride):
+                    yield _Part(slot, strand, Piece(codes[start:end], own_start - start, end - start))
 
     def _obs(self, record: Record) -> dict[str, Any]:
         n_bases = len(record.codes)
@@ -241,21 +178,21 @@ class Forward:
         }
 
     def _launch(
-        self, pieces: list[_Piece], batch: Batch | None, on_own: Callable[[list[Tensor]], None] | None
+        self, parts: list[_Part], packed: Packed | None, on_own: Callable[[list[Tensor]], None] | None
     ) -> "list[_Values]":
         """What is read of a batch, which a GPU may still compute: in halves where the device has too little memory.
 
         Raises:
             torch.OutOfMemoryError: A single window does not fit.
         """
-        if batch is None:
+        if packed is None:
             return []
-        n_bases = sum(len(piece.codes) for piece in pieces)
-        if n_bases <= self._most_bases or len(pieces) == 1:
+        n_bases = sum(map(_n_bases, parts))
+        if n_bases <= self._most_bases or len(parts) == 1:
             try:
-                return [self._values(pieces, batch, on_own)]
+                return [self._values(parts, packed, on_own)]
             except torch.OutOfMemoryError:
-                if len(pieces) == 1:
+                if len(parts) == 1:
                     raise
             if self._most_bases == self._batch_bases:
                 warnings.warn(
@@ -265,29 +202,30 @@ class Forward:
                     stacklevel=2,
                 )
             self._most_bases = n_bases // 2
-        middle = len(pieces) // 2
-        halves = pieces[:middle], pieces[middle:]
-        return [values for half in halves for values in self._launch(half, self._pack(half), on_own)]
+        middle = len(parts) // 2
+        halves = parts[:middle], parts[middle:]
+        return [values for half in halves for values in self._launch(half, self._packed(half), on_own)]
 
     @torch.inference_mode()
-    def _values(self, pieces: list[_Piece], batch: Batch, on_own: Callable[[list[Tensor]], None] | None) -> "_Values":
-        rings = batch.rings
-        hidden = self.network(put(batch.codes, self.device), rings, blocks=self._blocks, precision=self.precision)
-        own = [
-            (start + piece.window.own_start - piece.window.start, start + len(piece.codes))
-            for start, piece in zip(rings[:-1].tolist(), pieces, strict=True)
-        ]
-        tensors = [tensor.to("cpu", non_blocking=hidden.is_cuda) for tensor in self._readout.read(hidden, rings, own)]
+    def _values(self, parts: list[_Part], packed: Packed, on_own: Callable[[list[Tensor]], None] | None) -> "_Values":
+        batch, own = packed
+        hidden = hidden_of(self.network, batch, blocks=self._blocks, device=self.device, precision=self.precision)
+        read = self._readout.read(hidden, batch.rings, own)
+        tensors = [tensor.to("cpu", non_blocking=hidden.is_cuda) for tensor in read]
         if on_own is not None:
             on_own([hidden[start:end] for start, end in own])
         event = torch.cuda.current_stream(self.device).record_event() if hidden.is_cuda else None
-        return _Values(pieces, tensors, event)
+        return _Values(parts, tensors, event)
+
+
+def _n_bases(part: _Part) -> int:
+    return len(part.piece.codes)
 
 
 class _Values(NamedTuple):
     """What was read of a batch's windows, on the host once the event has passed."""
 
-    pieces: list[_Piece]
+    parts: list[_Part]
     tensors: list[Tensor]
     event: torch.cuda.Event | None
 
@@ -296,9 +234,9 @@ class _Values(NamedTuple):
         if self.event is not None:
             self.event.synchronize()
         arrays = [tensor.numpy() for tensor in self.tensors]
-        for index, piece in enumerate(self.pieces):
-            n_own = piece.window.end - piece.window.own_start
-            for pool, values in zip(piece.slot.pools[piece.strand], arrays, strict=True):
+        for index, part in enumerate(self.parts):
+            n_own = part.piece.own_end - part.piece.own_start
+            for pool, values in zip(part.slot.pools[part.strand], arrays, strict=True):
                 pool.add(values[index], n_own)
 
 
@@ -319,44 +257,3 @@ def one_behind(items: Iterable[One]) -> Iterator[One]:
     yield from last
     if fault is not None:
         raise fault
-
-
-def write_rows(
-    cells: Callable[[Iterable[Item]], Iterator[Cell]], items: Iterable[Item], writer: Writer, *, fatal: bool = True
-) -> Iterator[int]:
-    """Write the rows of records, and yield after each cell how many records of this call are written or skipped.
-
-    Args:
-        cells: What makes cells of records.
-        items: All records of the input, in order; those that the writer has already are passed over.
-        writer: An `EmbeddingWriter` or `TsvStream`.
-        fatal: Whether one record's fault ends the run.
-
-    Raises:
-        InputError: A record's fault, unless `fatal` is False; one that always skips (`TooManyN`) never.
-    """
-    n_done = 0
-    todo = itertools.islice(_stop_at_fault(items, fatal=fatal), writer.n_records_done, None)
-    for rows in cells(todo):
-        if rows.obs:
-            writer.write(rows.x, rows.obs, rows.cls)
-        for fault in rows.skipped:
-            writer.skip(
-                fault.record,
-                row=fault.row,
-                line=fault.line,
-                source=STDIN if fault.path == "stdin" else str(fault.path or ""),
-                reason=fault.reason,
-            )
-        writer.commit()
-        n_done += len(rows.obs) + len(rows.skipped)
-        yield n_done
-
-
-def _stop_at_fault(items: Iterable[Item], *, fatal: bool) -> Iterator[Item]:
-    for number, item in enumerate(items):
-        if fatal and isinstance(item, InputError) and item.is_fatal:
-            is_single = number > 0 and not item.is_systematic
-            reason = f"{item.reason}{'; --on-error skip leaves it out' if is_single else ''}"
-            raise type(item)(reason, path=item.path, line=item.line, record=item.record, row=item.row)
-        yield item

@@ -1,0 +1,107 @@
+"""Cells: so many records whose rows are made, written and resumed together, and where they end."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.errors import InputError
+from findna.io.compressed import STDIN
+from findna.io.hdf5 import Writer
+from findna.record import Record
+
+GRID = 128
+"""Most records of a cell, of batches of its square of bases or less, and in proportion of larger ones.
+
+Batches never cross the end of a cell, rows are written there, and a resume can begin there.
+"""
+
+CELL_BATCHES = 4
+"""A cell ends, too, with the record that fills so many batches. Where cells end depends on the records alone."""
+
+Item = Record | InputError
+
+
+class Grid:
+    """Where cells end, told record by record.
+
+    Args:
+        batch_bases: Bases in a batch.
+    """
+
+    def __init__(self, batch_bases: int) -> None:
+        self._most_bases, self._most_records = CELL_BATCHES * batch_bases, max(GRID, batch_bases // GRID)
+        self._n_records = self._n_bases = 0
+
+    def ends(self, n_bases: int) -> bool:
+        """Take in a record of so many bases, 0 for one that has no row: whether a cell ends with it."""
+        self._n_records += 1
+        self._n_bases += n_bases
+        is_end = self._n_records == self._most_records or self._n_bases >= self._most_bases
+        if is_end:
+            self._n_records = self._n_bases = 0
+        return is_end
+
+
+def count_item(item: Item) -> int:
+    """Bases of a record; 0 of a fault."""
+    return 0 if isinstance(item, InputError) else len(item.codes)
+
+
+class Cell(NamedTuple):
+    """Finished rows and skipped records of one cell.
+
+    Args:
+        x: Values, shape (B, D), float32.
+        obs: Their columns.
+        cls: Class tokens, shape (B, K, C), where they were asked for.
+        skipped: Records that have no row, in their order.
+    """
+
+    x: NDArray[np.float32]
+    obs: list[dict[str, Any]]
+    cls: NDArray[np.float32] | None
+    skipped: list[InputError]
+
+
+def write_rows(
+    cells: Callable[[Iterable[Item]], Iterator[Cell]], items: Iterable[Item], writer: Writer, *, fatal: bool = True
+) -> Iterator[int]:
+    """Write the rows of records, and yield after each cell how many records of this call are written or skipped.
+
+    Args:
+        cells: What makes cells of records.
+        items: All records of the input, in order; those that the writer has already are passed over.
+        writer: An `EmbeddingWriter` or `TsvStream`.
+        fatal: Whether one record's fault ends the run.
+
+    Raises:
+        InputError: A record's fault, unless `fatal` is False; one that always skips (`TooManyN`) never.
+    """
+    n_done = 0
+    todo = itertools.islice(_stop_at_fault(items, fatal=fatal), writer.n_records_done, None)
+    for rows in cells(todo):
+        if rows.obs:
+            writer.write(rows.x, rows.obs, rows.cls)
+        for fault in rows.skipped:
+            writer.skip(
+                fault.record,
+                row=fault.row,
+                line=fault.line,
+                source=STDIN if fault.path == "stdin" else str(fault.path or ""),
+                reason=fault.reason,
+            )
+        writer.commit()
+        n_done += len(rows.obs) + len(rows.skipped)
+        yield n_done
+
+
+def _stop_at_fault(items: Iterable[Item], *, fatal: bool) -> Iterator[Item]:
+    for number, item in enumerate(items):
+        if fatal and isinstance(item, InputError) and item.is_fatal:
+            is_single = number > 0 and not item.is_systematic
+            reason = f"{item.reason}{'; --on-error skip leaves it out' if is_single else ''}"
+            raise type(item)(reason, path=item.path, line=item.line, record=item.record, row=item.row)
+        yield item

@@ -1,0 +1,63 @@
+"""Scores of labelled sequences: the head on the features of their windows, joined to one row a sequence."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from findna.data.datasets import Corpus
+from findna.data.windows import Windows, cut, join
+from findna.encode import embed_windows
+from findna.models.task import TaskSettings, log_scores
+from findna.nn.device import Precision
+from findna.nn.encoder import Encoder
+from findna.nn.heads import Head
+
+
+@torch.inference_mode()
+def join_scores(head: Head, features: Tensor, windows: Windows, *, n: int, objective: str) -> NDArray[np.float64]:
+    """Scores of n sequences (n, n_outputs) from the features of their windows (m, F): see `task.log_scores`."""
+    was_training, device = head.training, head.out.weight.device
+    head.eval()
+    parts = [log_scores(head(part.to(device)), objective).cpu() for part in torch.split(features, 65536)]
+    head.train(was_training)
+    return join(torch.cat(parts).numpy(), windows, n)
+
+
+def score(
+    network: Encoder,
+    head: Head,
+    corpus: Corpus,
+    *,
+    settings: TaskSettings,
+    device: torch.device,
+    precision: Precision,
+    on_done: Callable[[int], None] = lambda n_windows: None,
+) -> NDArray[np.float64]:
+    """Scores of all sequences of a corpus, shape (n, n_outputs), before calibration. Neither module is changed.
+
+    They are the mean of the two strands' where the settings say so.
+    """
+    windows = cut(corpus, window=settings.window, stride=settings.stride)
+    encoder = network.for_inference(device=device, precision=precision)
+    strands = []
+    for is_turned in strands_of(settings.strand):
+        features = embed_windows(
+            encoder,
+            corpus,
+            windows,
+            settings=settings,
+            device=device,
+            precision=precision,
+            is_turned=is_turned,
+            on_done=on_done,
+        )
+        strands.append(join_scores(head, features, windows, n=len(corpus), objective=settings.objective))
+    return np.asarray(np.mean(strands, axis=0))
+
+
+def strands_of(strand: str) -> tuple[bool, ...]:
+    """Of each strand that an answer is made of, whether it is the other one."""
+    return (False, True) if strand == "both" else (False,)
