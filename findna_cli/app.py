@@ -21,6 +21,7 @@ from findna_cli import (
     merge,
     model,
     mutagenesis,
+    predict_bases,
     pretrain,
     score,
     task,
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command(name="embed")(embed.embed)
 app.command(name="classify")(classify.classify)
 app.command(name="score")(score.score)
+app.command(name="predict-bases")(predict_bases.predict_bases)
 app.command(name="mutagenesis")(mutagenesis.mutagenesis)
 app.command(name="pretrain")(pretrain.pretrain)
 app.command(name="finetune")(finetune.finetune)

@@ -1,0 +1,104 @@
+"""`findna predict-bases`: the probabilities of A, C, G and T at each base."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from findna.errors import ConfigError
+from findna_cli.console import progress, say, write_report
+from findna_cli.job import command_line, default_output
+from findna_cli.options import (
+    BatchBases,
+    Device,
+    Force,
+    Genome,
+    InFormat,
+    Inputs,
+    Json,
+    ModelName,
+    Precision,
+    Quiet,
+    Size,
+    Threads,
+    set_threads,
+)
+
+_ENDINGS = {
+    ".h5": "h5",
+    ".hdf5": "h5",
+    ".bedgraph": "bedgraph",
+    ".bg": "bedgraph",
+    ".bw": "bigwig",
+    ".bigwig": "bigwig",
+}
+
+
+def predict_bases(
+    inputs: Inputs,
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Output: .h5, .bedgraph[.gz] or .bw. Default: NAME.bases.h5.",
+            show_default=False,
+        ),
+    ] = "",
+    genome: Genome = None,
+    model: ModelName = "",
+    passes: Annotated[
+        int,
+        typer.Option("--passes", min=0, help="Passes per window; each masks every N-th base. 0: each base by itself."),
+    ] = 8,
+    value: Annotated[
+        str, typer.Option("--value", help="Value of a bedGraph or bigWig: log_p of the base that is there, or entropy.")
+    ] = "log_p",
+    in_format: InFormat = "",
+    size: Size = 0,
+    force: Force = False,
+    batch_bases: BatchBases = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = 0,
+    json_file: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Predict each base from the others: the probabilities of A, C, G and T, their entropy, and the base's own.
+
+    A base is masked when it is predicted. HDF5 has all of it; a bedGraph or bigWig shows one value per base.
+
+    Examples: `findna predict-bases regions.bed -g hg38.fa -o bases.h5`;
+    `findna predict-bases chr20:10,000,001-10,002,000 -g hg19.fa --value entropy -o entropy.bw`
+    """
+    from findna.bases_run import BasesJob, predict_bases_of
+    from findna.io.options import InputOptions
+    from findna.models.store import DEFAULT
+
+    name = out.removesuffix(".gz")
+    kind = _ENDINGS.get(Path(name).suffix.lower(), "" if out else "h5")
+    if not kind or (name != out and kind != "bedgraph"):
+        raise ConfigError(f"-o {out}: cannot infer the format from the file name: .h5, .bedgraph, .bedgraph.gz or .bw")
+    job = BasesJob(
+        inputs,
+        Path(out or default_output(inputs, "bases.h5")),
+        options=InputOptions(in_format=in_format or None, genome=genome, size=size or None),
+        model=model or DEFAULT,
+        passes=passes,
+        output_format=kind,
+        value=value,
+        batch_bases=batch_bases,
+        device=device,
+        precision=precision,
+        force=force,
+        command=command_line(),
+    )
+    set_threads(threads)
+    with progress("predict-bases", total=None, quiet=quiet) as advance:
+        report = predict_bases_of(job, on_progress=lambda n: advance(n))
+    write_report(json_file, report)
+    say(
+        f"{', '.join(report['outputs'])}: {report['n_records']:,} records, {report['n_bases']:,} bases in "
+        f"{report['seconds']:,.1f} s ({report['model']['name']})",
+        quiet=quiet,
+    )

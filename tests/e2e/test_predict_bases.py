@@ -1,0 +1,62 @@
+"""`findna predict-bases`: HDF5, bedGraph and bigWig."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from command import call, left_behind
+
+import findna
+
+Write = Callable[..., Path]
+
+
+def test_hdf5_and_tracks_hold_what_the_python_function_gives(
+    write: Write, bases: dict[str, str], genome: Path, model: Path
+) -> None:
+    pybigtools = pytest.importorskip("pybigtools")
+    bed = write("in.bed", "chr1\t500\t570\tx\t0\t+\nchr2\t30\t37\ty\t0\t-\n")
+    flags = ("-g", genome, "-m", model, "--precision", "fp32", "--threads", 1, "--passes", 4)
+    for name in ("out.h5", "out.bedgraph", "out.bw"):
+        result = call("predict-bases", bed, *flags, "-o", name)
+        assert result.code == 0, result.err
+    assert left_behind() == ["out.bedgraph", "out.bw", "out.h5"]
+    with h5py.File("out.h5") as file:
+        found = {name: file[name][()] for name in ("probabilities", "entropy", "log_p", "offsets")}
+        texts = file["sequence"].asstr()[()].tolist()
+    assert found["offsets"].tolist() == [0, 70, 77]
+    expected = np.concatenate(findna.predict_bases(texts, model=model, passes=4, precision="fp32"))
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
+    p = expected.astype(np.float64)
+    np.testing.assert_allclose(found["entropy"], -(p * np.log2(p)).sum(1), atol=1e-4)
+    own = np.log(p[np.arange(77), ["ACGT".index(base) for base in "".join(texts)]])
+    np.testing.assert_allclose(found["log_p"], own, atol=1e-4)
+    rows = [line.split("\t") for line in Path("out.bedgraph").read_text().splitlines()]
+    places = [*(("chr1", i) for i in range(500, 570)), *(("chr2", i) for i in range(30, 37))]
+    assert [(row[0], int(row[1])) for row in rows] == places
+    np.testing.assert_allclose([float(row[3]) for row in rows], [*own[:70], *own[70:][::-1]], atol=1e-4)
+    track = pybigtools.open("out.bw")
+    np.testing.assert_allclose(track.values("chr2", 30, 37, fillna=None), own[70:][::-1], atol=1e-4)
+    track.close()
+
+
+BAD = {
+    ("in.fa", "-o", "out.bedgraph"): (1, "record a: has no place on a genome"),
+    ("in.bed", "-o", "out.bw"): (1, "a bigWig needs sorted regions without overlaps"),
+    ("in.bed", "-o", "out.txt"): (2, "cannot infer the format"),
+    ("in.bed", "-o", "out.bw", "--value", "x"): (2, "a track shows one of entropy, log_p"),
+}
+
+
+@pytest.mark.parametrize("args", BAD, ids=" ".join)
+def test_what_cannot_be_written_is_an_error_and_leaves_nothing(
+    args: tuple[str, ...], write: Write, genome: Path, model: Path
+) -> None:
+    pytest.importorskip("pybigtools")
+    write("in.fa", ">a\nACGTACGT\n")
+    write("in.bed", "chr1\t500\t510\nchr1\t505\t515\n")
+    result = call("predict-bases", *args, "-g", genome, "-m", model)
+    assert (result.code, BAD[args][1] in result.err) == (BAD[args][0], True), result.err
+    assert left_behind() == []
