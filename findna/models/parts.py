@@ -1,6 +1,7 @@
 """Parts of a model folder, which may come from anywhere: each is checked before memory is taken for it."""
 
 import hashlib
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def load_tensors(content: bytes, module: torch.nn.Module) -> None:
             raise ValueError(f"not of floating-point numbers: {', '.join(strange)}")
         module.load_state_dict(tensors)
     except (SafetensorError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(textwrap.shorten(str(error), 400, placeholder=" ...")) from error  # torch names every tensor
 
 
 def read_card(folder: Path) -> str:

@@ -73,7 +73,8 @@ class TaskSettings:
         joined = self.temperature if self.joined_temperature is None else self.joined_temperature
         rules = {
             f"objective must be one of {', '.join(OBJECTIVES)}": self.objective in OBJECTIVES,
-            f"classes must be at most {MAX_CLASSES:,} printable texts": _are_classes(self.classes),
+            f"classes must be 1 to {MAX_CLASSES:,} printable texts": _are_classes(self.classes)
+            and bool(self.classes or self.objective == "regression"),
             f"pools must be some of {', '.join(POOLS)}": bool(self.pools) and set(map(str, self.pools)) <= set(POOLS),
             f"n_class_tokens must lie in 0 to {MAX_CLASS_TOKENS:,}": 0 <= self.n_class_tokens <= MAX_CLASS_TOKENS,
             f"window must lie in 1 to {MAX_WINDOW:,}": 1 <= self.window <= MAX_WINDOW,
