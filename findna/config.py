@@ -673,7 +673,7 @@ class FinetuneConfig:
         return cls(**{"select": "loss", "head_rate": 1.0, "strand": "bed", **_fields_of(cls, values)})
 
 
-_PAPER = FinetuneConfig(pool="mean", warmup=0.3, warmup_steps=0, head_rate=1.0, strand="bed", patience=0)
+_PAPER = FinetuneConfig(pool="mean", warmup=0.3, warmup_steps=0, head_rate=1.0, strand="bed", select="loss", patience=0)
 """What the paper's recipes share."""
 _GENOMIC_BENCHMARKS = dataclasses.replace(_PAPER, batch_size=1024, learning_rate=0.01, weight_decay=0.1, epochs=50)
 """Section 4.3 of the paper; tables 1 (with --frozen) and 2."""
