@@ -278,36 +278,36 @@ class PretrainConfig:
     Args:
         model: Size of student and teacher.
         epochs: Passes over the windows.
-        steps: Updates in all; 0 takes them from `epochs`.
-        n_windows: Windows sampled from a source of long sequences.
-        min_length: Shortest crop of a window, in bases; 0 feeds whole windows. Lengths are uniform up to the window.
-        batch_size: Sequences in an update; our presets have 64 (tiny: 128) for each GPU that trains.
-        alpha: Weight of masked nucleotide modelling, equation 1; 1 is CM-MNM, without distillation.
-        contrast_start: Share of the run after which the contrast enters the loss.
-        reduction: "sum" adds as in equations 2 and 7; "mean" averages over masked bases and over features.
-        contrast: What the softmax of equations 4 and 5 is over: the K "tokens" of a feature, or, as in the published
-            code, the "features" of a token.
-        projection: Width of what is contrasted, an MLP's output on the class tokens that is left out of the model; 0
-            contrasts the class tokens themselves.
-        student_augment: What makes the student's view: letters of MDITNR in this order, for mask, deletion, insertion,
-            translocation, noise and reverse complement. It must have M.
-        teacher_augment: What makes the teacher's view: letters of DITNR; "" leaves the sequence as it is. Only one of
-            the two views may have N.
-        mask_fraction: Share of the student's bases that are masked.
-        mask_span: Mean length of the masked stretches, in bases; 1 draws each masked base by itself.
-        max_indel: Longest deletion and insertion, in bases.
+        steps: Number of training steps; 0: computed from `epochs`.
+        n_windows: Number of windows sampled from long sequences.
+        min_length: Minimum length of a training crop, in bases; lengths are uniform up to the window. 0: whole windows.
+        batch_size: Sequences per training step.
+        alpha: Weight of masked nucleotide modelling (equation 1); 1: no distillation (CM-MNM).
+        contrast_start: Fraction of the run after which the contrast enters the loss.
+        reduction: "sum": sums as in equations 2 and 7; "mean": averages over masked bases and over features.
+        contrast: Softmax of equations 4 and 5 over the K "tokens" of a feature, or over the "features" of a token, as
+            in the published code.
+        projection: Width of an MLP on the class tokens before the contrast, which is not part of the saved model; 0:
+            none.
+        student_augment: Augmentations of the student's view: letters of MDITNR in this order, for mask, deletion,
+            insertion, translocation, noise and reverse complement. M is required.
+        teacher_augment: Augmentations of the teacher's view: letters of DITNR; "": none. Only one of the two views may
+            have N.
+        mask_fraction: Fraction of the student's bases that are masked.
+        mask_span: Mean length of masked spans, in bases; 1: each base is masked independently.
+        max_indel: Maximum length of a deletion or insertion, in bases.
         noise_sd: Standard deviation of the Gaussian noise on one-hot rows.
-        reverse_probability: How often the view that has R is the reverse complement.
+        reverse_probability: Probability that the view with R is reverse complemented.
         student_temp: Temperature of equation 4.
         teacher_temp: Temperature of equation 5.
         center_momentum: Beta of equation 6.
-        momentum: Lambda of equation 9 at the start; it goes to 1 on a cosine.
-        optimizer: "adamw", or "muon": Muon for the matrices of the blocks, AdamW for all else.
-        learning_rate: Peak, after the warm-up.
-        warmup: Share of the steps in which the learning rate rises.
-        weight_decay: Of the optimizer.
-        clip: Largest norm of the gradient; 0 leaves it alone.
-        seed: Of weights, sampling and augmentation.
+        momentum: Lambda of equation 9 at the start; it rises to 1 on a cosine.
+        optimizer: "adamw", or "muon": Muon for the matrices of the blocks, AdamW for the other weights.
+        learning_rate: Peak learning rate, after the warm-up.
+        warmup: Fraction of the steps in which the learning rate rises.
+        weight_decay: Weight decay of the optimizer.
+        clip: Maximum norm of the gradient; 0: no limit.
+        seed: Random seed of weights, sampling and augmentation.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -458,7 +458,7 @@ def parse_blocks(text: str, most: int | None = None) -> tuple[int, ...]:
         most: Blocks of the network; None if it is not known yet.
 
     Raises:
-        ConfigError: One is not a whole number, or not above the one before it, or the network has no such block.
+        ConfigError: A number is not whole or not rising, or the network has no such block.
 
     >>> parse_blocks("5,10,20")
     (5, 10, 20)
@@ -571,35 +571,35 @@ class FinetuneConfig:
     """Recipe of a fine-tuning; see docs/finetune.md for what was measured.
 
     Args:
-        pool: What the features are: mean, sd (standard deviation), max, min (of the bases), cls (the class tokens), or
-            several of them, as in mean,cls; else, if frozen, the model's own read-out, and the mean otherwise.
-        blocks: After how many blocks the hidden states are read, as in 5,10,15,20: several stand side by side; else,
-            if frozen, the model's own read-out, and after all blocks otherwise.
+        pool: Features: mean, sd (standard deviation), max, min (over bases), cls (class tokens), or several, as
+            mean,cls.
+        blocks: Blocks whose hidden states are read, side by side, as 5,10,15,20; otherwise the last block.
         head: "linear", or "mlp" with one hidden layer.
-        hidden: Width of the mlp's hidden layer.
-        frozen: Train the head alone, on vectors that are embedded once.
-        class_tokens: Whether class tokens stand at the end of each sequence.
-        window: Longest piece of a sequence, in bases; 0 is the teacher's own.
-        extend: Longest sequence, in bases, that is to be one ring: adds blocks to each layer; 0 adds none.
-        dropout: Share of the features, and of the mlp's hidden layer, that is dropped in training.
-        mixer_dropout: Share that is dropped in each block, in its MLP and in the update that is rotated.
-        epochs: Most passes over the training sequences.
-        batch_size: Windows in an update.
-        learning_rate: Peak, after the warm-up; 0 is 0.003 x 44 / channels of the teacher.
-        head_rate: Learning rate of a head that begins as a probe, as a share of that of the encoder.
-        layer_decay: Learning rate of a block, as a share of that of the block after it.
-        weight_decay: Of AdamW; with a frozen linear head the penalty is chosen on the validation split instead.
-        warmup: Share of the steps in which the learning rate rises.
-        warmup_steps: Fewest steps in which it rises, however short the run.
-        clip: Largest norm of the gradient; 0 leaves it alone.
-        select: Which figure of the validation split chooses the epoch, and the penalty of a probe: "auroc" (the mean
-            over classes or labels), or "loss". A regression always takes the loss.
-        patience: Epochs without a better figure before it stops; 0 never stops early.
-        class_weights: "balanced" weighs each class by the inverse of its frequency; "none" does not.
-        reverse_complement: How often a training sequence is turned to its other strand; with strand both, 0 is 0.5.
-        strand: What the task model reads: "bed", each sequence as it is given, "both", the mean of the two strands, or
-            "auto": that of the two whose probe has the better figure on the validation split.
-        seed: Of the head's weights, the order, the augmentation and the split.
+        hidden: Width of the MLP's hidden layer.
+        frozen: Train only the head, on vectors that are computed once.
+        class_tokens: Whether class tokens are appended to each sequence.
+        window: Maximum length of a window, in bases; 0: the model's window.
+        extend: Maximum length of a sequence that is one ring, in bases: adds blocks to each layer; 0: none.
+        dropout: Dropout probability of the features and of the MLP's hidden layer.
+        mixer_dropout: Dropout probability in each block, in its MLP and in the rotated update.
+        epochs: Maximum number of passes over the training sequences.
+        batch_size: Windows per training step.
+        learning_rate: Peak learning rate, after the warm-up; 0: 0.003 x 44 / channels of the pretrained model.
+        head_rate: Learning rate of a head that starts as a probe, as a fraction of that of the encoder.
+        layer_decay: Learning rate of a block, as a fraction of that of the next block.
+        weight_decay: Weight decay of AdamW; a frozen linear head uses the penalty with the best validation metric
+            instead.
+        warmup: Fraction of the steps in which the learning rate rises.
+        warmup_steps: Minimum number of warm-up steps, also in a short run.
+        clip: Maximum norm of the gradient; 0: no limit.
+        select: Validation metric that selects the epoch, and the penalty of a probe: "auroc" (mean over classes or
+            labels) or "loss". A regression always uses the loss.
+        patience: Stop after this many epochs without a better validation metric; 0: never.
+        class_weights: "balanced": weight each class by the inverse of its frequency; "none": equal weights.
+        reverse_complement: Probability that a training sequence is reverse complemented; with strand both, 0 means 0.5.
+        strand: Input of the task model: "bed" (each sequence as given), "both" (mean of the two strands), or "auto"
+            (the one whose probe has the better validation metric).
+        seed: Random seed of the head's weights, the order, the augmentation and the split.
 
     Raises:
         ConfigError: A setting is out of range or contradicts another; all problems at once.

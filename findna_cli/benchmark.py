@@ -299,7 +299,7 @@ def variants(
     genome: Annotated[Path, typer.Option("--genome", "-g", help="FASTA or .2bit of the variants.")],
     label: Annotated[str, typer.Option("--label", help="Column of the label.")] = "label",
     positive: Annotated[str, typer.Option("--positive", help="Label of damaging variants.")] = "LOF",
-    negative: Annotated[str, typer.Option("--negative", help="Label of the others; other rows are left out.")] = "FUNC",
+    negative: Annotated[str, typer.Option("--negative", help="Label of the others; other rows are skipped.")] = "FUNC",
     columns: Annotated[
         str, typer.Option("--columns", help="Columns to measure as scores, comma-separated; higher is more damaging.")
     ] = "",
@@ -317,7 +317,7 @@ def variants(
 ) -> None:
     """Measure how well the scores of `findna score` separate variants with known effects: AUROC of each score.
 
-    Random weights, a 7-mer table of the genome, transversions and CpG transitions stand beside the model.
+    For comparison, it also scores random weights, a 7-mer table of the genome, transversions and CpG transitions.
     """
     from findna.benchmark.variants import VariantSetConfig, measure_variants, table_of
     from findna.io.genome import Genome as OpenGenome

@@ -52,7 +52,7 @@ def predict_bases(
         typer.Option("--passes", min=0, help="Passes per window; each masks every N-th base. 0: each base by itself."),
     ] = 8,
     value: Annotated[
-        str, typer.Option("--value", help="Value of a bedGraph or bigWig: log_p of the base that is there, or entropy.")
+        str, typer.Option("--value", help="Value of a bedGraph or bigWig: log_p of the observed base, or entropy.")
     ] = "log_p",
     in_format: InFormat = "",
     size: Size = 0,
