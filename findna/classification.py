@@ -1,5 +1,6 @@
 """From records to answers: a task model's scores, joined over windows and strands, calibrated, and given a label."""
 
+import copy
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -66,7 +67,7 @@ class Classifier:
     """A task model on its device.
 
     Args:
-        task: The task model; its network stays as it is.
+        task: The task model; its network and head stay as they are.
         config: What an answer is.
         device: Where it runs.
         precision: Of the encoder's matrix products and residual stream; the rest is float32.
@@ -79,7 +80,7 @@ class Classifier:
         config = config.for_task(task.settings.objective, task.settings.n_outputs, task.settings.strand)
         self.settings = task.settings
         self.config = dataclasses.replace(config, batch_bases=pick_batch_bases(config.batch_bases, device))
-        self.head = task.head.to(device)
+        self.head = copy.deepcopy(task.head).to(device)
         self._forward = Forward(
             task.network,
             Readout(["mean"], self._read),

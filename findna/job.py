@@ -429,7 +429,7 @@ def run(job: Job, *, on_progress: Callable[[int, int | None], None] = lambda don
         "n_bases": counted.n_bases,
         "seconds": round(seconds, 3),
         "records_per_second": round((counted.n - n_resumed) / max(seconds, 1e-9), 3),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak_memory_bytes(),
         **uns,
     }
 
@@ -640,6 +640,11 @@ def _provenance(job: Job, engine: Engine, started: datetime) -> Mapping[str, Any
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "working_directory": storable(Path.cwd()),
     }
+
+
+def peak_memory_bytes() -> int:
+    """Most memory that this process has held; Linux counts in kB, macOS in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _calibrate(engine: Engine) -> float:

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import platform
-import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +23,7 @@ from findna.io.genome import Genome
 from findna.io.scores import STDOUT, Format, format_of, writer_of
 from findna.io.vcf import Site, VariantReader, assembly_of
 from findna.io.watch import Watch
+from findna.job import peak_memory_bytes
 from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.nn.device import pick_device, pick_precision
@@ -147,7 +147,7 @@ def run_scores(
         "n_windows": n_windows,
         "seconds": round(seconds, 3),
         "windows_per_second": round(n_windows / max(seconds, 1e-9), 3),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak_memory_bytes(),
         "scores": [score.name for score in scorer.fields],
         "model": {"name": model.name, "sha256": model.sha256},
         "genome": {"path": str(genome.path), "n_contigs": len(genome.contigs), "digest": genome.digest},

@@ -216,7 +216,7 @@ def config_flags(config: type, *, without: tuple[str, ...] = ()) -> Callable[[Co
             name = field.name.replace("_", "-")
             flag = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
             callback = not_empty if kind is str else None
-            option = typer.Option(flag, help=texts[field.name], show_default=False, callback=callback)
+            option = typer.Option(flag, help=texts.get(field.name), show_default=False, callback=callback)
             hint = operator.getitem(Annotated, (kind | None, option))
             flags.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint))
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + flags
@@ -228,7 +228,7 @@ def config_flags(config: type, *, without: tuple[str, ...] = ()) -> Callable[[Co
 
 
 def argument_texts(config: type) -> dict[str, str]:
-    """The `Args:` section of a config's docstring: field name to its text on one line."""
+    """The `Args:` section of a config's docstring: field name to its text on one line; none under `python -OO`."""
     section = inspect.cleandoc(config.__doc__ or "").partition("Args:\n")[2].partition("\n\n")[0]
     entries = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", section, re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}

@@ -46,6 +46,13 @@ def test_no_help_page_loads_a_heavy_library() -> None:
         assert "--help" in page
 
 
+def test_help_is_shown_without_docstrings() -> None:
+    command = [sys.executable, "-OO", "-m", "findna_cli", "pretrain", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--learning-rate" in done.stdout
+
+
 def test_the_version_is_that_of_the_package() -> None:
     result = spawn("--version")
     assert result == (0, f"findna {findna.__version__}\n", "")

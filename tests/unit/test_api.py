@@ -11,7 +11,10 @@ from Bio.Seq import Seq
 from Bio.SeqRecord import SeqRecord
 
 import findna
+from findna.classification import Classifier
+from findna.config import ClassifyConfig
 from findna.data.batch import pack
+from findna.nn.device import FP32 as FP32_KIND
 from findna.sequence import BLANK, encode
 
 SEQUENCES = ["ACGTACGTTTRRN", "ttgacc", "ACGU" * 300]  # the last is longer than a window
@@ -205,6 +208,14 @@ def test_classify_gives_labels_and_calibrated_probabilities():
     assert findna.classify([], task).probabilities.shape == (0, 2)
     with pytest.raises(findna.FindnaError, match="promoter-tat"):
         findna.classify(["ACGT"], "promoter-tat")
+
+
+def test_classifying_leaves_the_task_model_as_it_is():
+    task = findna.load_task("promoter-tata")
+    config = ClassifyConfig()
+    for device in ("cpu", "meta"):
+        Classifier(task, config, device=torch.device(device), precision=FP32_KIND)
+    assert {weight.device.type for weight in task.head.parameters()} == {"cpu"}
 
 
 def test_a_file_is_embedded_with_progress_or_only_planned(tmp_path: Path):
