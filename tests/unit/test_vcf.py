@@ -1,9 +1,14 @@
 """VCF, BCF and TSV records as sites, and the same records with scores."""
 
+from pathlib import Path
+
 import pytest
 
 from findna.errors import VariantError
+from findna.io.genome import Genome
 from findna.io.vcf import Field, Outcome, Site, VariantReader, assembly_of, vcf_header, vcf_line
+from findna.region import Region
+from findna.sequence import decode
 
 META = (
     "##fileformat=VCFv4.2\n##reference=file:///data/hg19.fa\n##contig=<ID=chr1,length=3210>\n"
@@ -107,3 +112,12 @@ def test_a_record_of_a_tsv_becomes_one_of_a_vcf(write):
 def test_a_record_without_scores_has_no_empty_info():
     site = Site("chr1", 6, "A", (), fields=["chr1", "7", ".", "A", ".", ".", ".", "."])
     assert vcf_line(site, FIELDS, [Outcome(None, "no_alt")]).endswith("\tFINDNA_SKIPPED=no_alt\n")
+
+
+def test_the_demo_variants_are_on_the_demo_genome():
+    demo = Path(__file__).parents[2] / "docs" / "demo"
+    _, sites = read(demo / "na12878.vcf")
+    with Genome(demo / "genome.fa.gz") as genome:
+        found = genome.fetch_many([Region(site.chrom, site.start, site.start + len(site.ref)) for site in sites])
+    assert len(sites) == 15
+    assert [decode(codes) for codes, _ in found] == [site.ref.upper() for site in sites]
