@@ -88,6 +88,14 @@ def is_index_of(index: Faidx, file: RandomAccess) -> bool:
     return 0 <= rest < _MOST_HEADER and not file.read_at(position, rest).strip()
 
 
+def is_contig_of(name: str, contig: Contig, file: RandomAccess) -> bool:
+    """Whether one record begins and ends where the index says; nothing is known of the others."""
+    first = max(0, contig.offset - _MOST_HEADER)
+    header = file.read_at(first, contig.offset - first).removesuffix(b"\n").rpartition(b"\n")[2]
+    words = header.split(None, 1)
+    return bool(words) and words[0] == b">" + name.encode() and _lines_fit(contig, file)
+
+
 def _lines_fit(contig: Contig, file: RandomAccess) -> bool:
     n_full = (contig.length - 1) // contig.line_bases if contig.length else 0
     for line in {0, n_full // 2, n_full - 1} if n_full else ():

@@ -9,7 +9,11 @@ from findna.errors import GenomeError
 from findna.io.bgzf import BgzfFile, PlainFile, RandomAccess, read_gzi, write_gzi
 from findna.io.cache import cache_dir
 from findna.io.compressed import ByteStream
-from findna.io.faidx import Faidx, build_fai, format_fai, is_index_of, parse_fai
+from findna.io.faidx import Faidx, build_fai, format_fai, is_contig_of, is_index_of, parse_fai
+from findna.io.watch import Stamp
+
+_MANY = 1000
+"""From so many contigs on, a stamp in the cache directory saves checking all of them in every run."""
 
 
 class IndexedFasta:
@@ -29,6 +33,7 @@ class IndexedFasta:
         key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
         self._bases = [path, cache_dir() / "genomes" / key / path.name]
         self._indexed: Path | None = None
+        self._unchecked: set[str] = set()
         self._index, self._file = self._find() or self._build()
         self.contigs = {name: contig.length for name, contig in self._index.items()}
 
@@ -39,6 +44,8 @@ class IndexedFasta:
     def bases(self, chrom: str, start: int, end: int) -> bytes:
         """The letters of [start, end), line ends among them."""
         contig = self._index[chrom]
+        if chrom in self._unchecked:
+            self._check(chrom)
         first = contig.byte(start)
         n_bytes = contig.byte(end - 1) + 1 - first
         return self._file.read_at(first, n_bytes)
@@ -63,8 +70,10 @@ class IndexedFasta:
     def _find(self) -> tuple[Faidx, RandomAccess] | None:
         for base in self._bases:
             try:
-                index = parse_fai(_beside(base, ".fai").read_text())
-                blocks = read_gzi(_beside(base, ".gzi").read_bytes()) if self._is_compressed else None
+                fai = _beside(base, ".fai").read_bytes()
+                gzi = _beside(base, ".gzi").read_bytes() if self._is_compressed else b""
+                index = parse_fai(fai.decode())
+                blocks = read_gzi(gzi) if self._is_compressed else None
             except (OSError, UnicodeDecodeError):
                 continue
             if index is None or (self._is_compressed and blocks is None):
@@ -74,11 +83,36 @@ class IndexedFasta:
             except GenomeError:
                 continue
             with suppress(GenomeError):
-                if is_index_of(index, file):
+                if self._is_trusted(index, file, fai + gzi):
                     self._indexed = base
                     return index, file
             file.close()
         return None
+
+    def _is_trusted(self, index: Faidx, file: RandomAccess, content: bytes) -> bool:
+        """Whether an index fits; one of many contigs that was found to fit before is checked contig by contig."""
+        if len(index) < _MANY:
+            return is_index_of(index, file)
+        stamp = f"{Stamp.of(self._path)} {hashlib.sha256(content).hexdigest()}\n"
+        path = _beside(self._bases[1], ".stamp")
+        with suppress(OSError):
+            if path.read_text() == stamp:
+                self._unchecked = set(index)
+                return True
+        if not is_index_of(index, file):
+            return False
+        with suppress(OSError):  # a stamp that can be kept nowhere costs the next run the same time
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _publish(path, stamp.encode())
+        return True
+
+    def _check(self, chrom: str) -> None:
+        if not is_contig_of(chrom, self._index[chrom], self._file):
+            with suppress(OSError):
+                _beside(self._bases[1], ".stamp").unlink()
+            reason = "the index does not fit any more: the file has changed and kept its date; run again"
+            raise GenomeError(reason, path=self._path, record=chrom)
+        self._unchecked.discard(chrom)
 
     def _build(self) -> tuple[Faidx, RandomAccess]:
         with ByteStream(self._path, error=GenomeError) as stream:

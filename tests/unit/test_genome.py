@@ -9,6 +9,7 @@ import pysam
 import pytest
 
 from findna.errors import GenomeError, RegionError
+from findna.io import indexed
 from findna.io.bgzf import BgzfFile
 from findna.io.faidx import build_fai
 from findna.io.genome import Genome
@@ -400,3 +401,29 @@ def test_one_line_of_any_length_is_checked_like_any_other(text: str, message: st
     with pytest.raises(GenomeError) as error:
         build_fai((content[i : i + 100_001] for i in range(0, len(content), 100_001)), path="g.fa")
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("how", ["plain", "bgzf"])
+def test_of_many_contigs_only_those_used_are_checked_again(
+    write: Write, how: str, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = fasta({f"c{i}": "ACGT" * 5 for i in range(1000)})
+    path = write("g.fa", text, how)
+    for _ in range(2):
+        with Genome(path) as genome:
+            assert fetched(genome, "c999", 2, 6) == "GTAC"
+    (stamp,) = own_cache.rglob("*.stamp")
+    with monkeypatch.context() as patch:
+        patch.setattr(indexed, "is_index_of", lambda *_: pytest.fail("all contigs are checked again"))
+        with Genome(path) as genome:
+            assert fetched(genome, "c7", 2, 6) == "GTAC"
+    before = path.stat()
+    write("g.fa", text.replace(">c7 x\nACGT", ">cX x\nTTTT"), how)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    stamp.write_text(stamp.read_text().replace(f"size={before.st_size}", f"size={path.stat().st_size}"))
+    stamp.write_text(stamp.read_text().replace(f"inode={before.st_ino}", f"inode={path.stat().st_ino}"))
+    with Genome(path) as genome, pytest.raises(GenomeError, match=r"record c7: the index does not fit any more"):
+        fetched(genome, "c7", 2, 6)
+    assert not stamp.exists()
+    with Genome(path) as genome:
+        assert "c7" not in genome.contigs
