@@ -33,12 +33,13 @@ from findna.io.files import sha256, storable
 from findna.io.genome import Genome
 from findna.io.hdf5 import EmbeddingWriter, Format, TokenSink, finished_meta, refuse_existing
 from findna.io.options import InputOptions
-from findna.io.records import TooManyN, read_records
+from findna.io.records import Begin, TooManyN, read_records
 from findna.io.rows import Kind
 from findna.io.spool import differences
 from findna.io.tables import TsvStream
 from findna.io.watch import Watch
 from findna.limits import MAX_PROCESSES
+from findna.manifest import read_manifest
 from findna.models.manifest import digest_of
 from findna.models.store import DEFAULT, load_model
 from findna.models.task import load_task
@@ -46,7 +47,7 @@ from findna.nn.device import Precision, pick_batch_bases, pick_device, pick_prec
 from findna.nn.kernels import choose
 from findna.record import Record
 from findna.sequence import is_mostly_n
-from findna.shard import Cuts, Shard
+from findna.shard import Cuts, Part, Shard
 from findna.workers import MakeCells, Workers
 
 STDOUT = Path("-")
@@ -74,6 +75,7 @@ class Job(ABC):
         force: Replace an existing output.
         command: The command line, for the provenance.
         shard: The part of the records that is to be done; None is all.
+        plan: What `findna.manifest.split` wrote of the inputs: the shard then reads and checks only its own records.
         workers: Processes that embed; on the CPU each has its share of the threads.
         gpus: GPUs with a process each; 0 is as `device` says.
 
@@ -92,6 +94,7 @@ class Job(ABC):
     force: bool = False
     command: str = ""
     shard: Shard | None = None
+    plan: Path | None = None
     workers: int = 1
     gpus: int = 0
 
@@ -117,6 +120,8 @@ class Job(ABC):
             problems.append("stdout cannot be resumed: -o FILE")
         if self.shard and self.output_format != "h5":
             problems.append(f"--shard writes HDF5, of which findna merge makes {self.output_format}")
+        if self.plan and not self.shard:
+            problems.append(f"the plan {self.plan} needs a shard, i/n")
         if self.read_once and (self.shard or len(self.devices) > 1):
             flag = "--shard" if self.shard else "more than one process"
             problems.append(f"{'stdin' if STDIN in self.inputs else self.read_once[0]} does not go with {flag}: a file")
@@ -379,13 +384,10 @@ def run(job: Job, *, on_progress: Callable[[int, int | None], None] = lambda don
         genome = stack.enter_context(Genome(job.options.genome)) if job.options.genome else None
         if job.out != STDOUT:  # before the work, not after it
             refuse_existing(job.out, job.output_format, is_allowed=job.force or job.resume)
-        cuts = Cuts(job.batch_bases)
-        summary = check(job, genome, on_record=cuts.add if job.shard else None)
-        part = cuts.part(job.shard) if job.shard else None
-        inputs = _input_facts(job.inputs)
+        n_records, inputs, part, begin = _scope(job, genome)
         engine = job.load()
-        total = None if summary.unchecked or engine.split else part.n_records if part else summary.n_records
-        items = read_records(job.inputs, job.options, genome=genome, wanted=part and part.records)
+        total = None if engine.split else part.n_records if part else n_records
+        items = read_records(job.inputs, job.options, genome=genome, wanted=part and part.records, begin=begin)
         first, extra = _peek(items)
         facts = {"inputs": inputs, "genome": _genome_facts(genome), "params": _params(job, engine)}
         if part:
@@ -457,6 +459,18 @@ def _finished(job: Job, found: Mapping[str, Any], expected: Mapping[str, Any]) -
         "seconds": 0.0,
         **expected,
     }
+
+
+def _scope(job: Job, genome: Genome | None) -> tuple[int | None, list[dict[str, Any]], Part | None, Begin | None]:
+    """Records of all inputs if they are known, facts of the inputs, the part to do, and where it begins."""
+    if job.plan and job.shard:
+        manifest = read_manifest(job.plan)
+        manifest.check(job.options, genome, batch_bases=job.batch_bases, is_fatal=job.is_fatal)
+        return manifest.n_records, manifest.facts(job.inputs), *manifest.of(job.shard)
+    cuts = Cuts(job.batch_bases)
+    summary = check(job, genome, on_record=cuts.add if job.shard else None)
+    n_records = None if summary.unchecked else summary.n_records
+    return n_records, _input_facts(job.inputs), cuts.part(job.shard) if job.shard else None, None
 
 
 def plan(job: Job) -> dict[str, Any]:

@@ -98,13 +98,24 @@ class Cuts:
         self._n_records = self._n_bases = 0
         self._records, self._bases = array("q", [0]), array("q", [0])  # where cells end; the last may be open
 
-    def add(self, n_bases: int) -> None:
-        """Take in a record; 0 bases for one that has no row."""
+    def add(self, n_bases: int) -> bool:
+        """Take in a record, 0 bases for one that has no row; whether a cell ends with it."""
         self._n_records += 1
         self._n_bases += n_bases
-        if self._grid.ends(n_bases):
+        is_end = self._grid.ends(n_bases)
+        if is_end:
             self._records.append(self._n_records)
             self._bases.append(self._n_bases)
+        return is_end
+
+    @property
+    def n_bases(self) -> int:
+        """Bases so far."""
+        return self._n_bases
+
+    def cell_of(self, first: int) -> int:
+        """The number, from 0, of the cell that begins with that record."""
+        return bisect_left(self._records, first)
 
     def part(self, shard: Shard) -> Part:
         """The records of a shard; those of all shards follow each other without a gap."""

@@ -24,6 +24,7 @@ from findna_cli import (
     predict_bases,
     pretrain,
     score,
+    split,
     task,
     view,
 )
@@ -48,6 +49,7 @@ app.add_typer(benchmark.app, name="benchmark")
 app.add_typer(data.app, name="data")
 app.add_typer(model.app, name="model")
 app.add_typer(task.app, name="task")
+app.command(name="split")(split.split)
 app.command(name="merge")(merge.merge)
 app.command(name="view")(view.view)
 app.command(name="doctor")(doctor.doctor)

@@ -24,6 +24,7 @@ from findna_cli.options import (
     MinMapq,
     ModelName,
     OnError,
+    PlanFile,
     Precision,
     Quiet,
     ReadsRegion,
@@ -104,6 +105,7 @@ def embed(
     workers: Workers = 1,
     gpus: Gpus = 0,
     shard: ShardOf = "",
+    plan: PlanFile = None,
     deterministic: Deterministic = False,
     json_file: Json = None,
     quiet: Quiet = False,
@@ -121,11 +123,14 @@ def embed(
     from findna.io.formats import FORMATS, infer_format
     from findna.io.options import InputOptions
     from findna.job import EmbedJob
+    from findna.manifest import read_manifest
     from findna.models.store import DEFAULT
     from findna.shard import Shard
 
     pools = () if pool is None else parse_pools(pool, also=("tokens",))
     in_vector = [name for name in pools if name not in ("cls", "tokens")]
+    if plan and not batch_bases:
+        batch_bases = read_manifest(plan).batch_bases
     config = EmbedConfig(
         pool=",".join(in_vector) or ("cls" if "cls" in pools else "mean" if pools else ""),
         raw=raw,
@@ -173,6 +178,7 @@ def embed(
         force=force,
         command=command_line(),
         shard=part,
+        plan=plan,
         workers=workers,
         gpus=gpus,
     )

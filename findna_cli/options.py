@@ -115,6 +115,14 @@ ShardOf = Annotated[
         show_default=False,
     ),
 ]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--plan",
+        help="Plan of findna split, for --shard: the shard reads and checks only its own records.",
+        show_default=False,
+    ),
+]
 Holdout = Annotated[
     str,
     typer.Option("--holdout", help="Held-out contigs or FASTA files, e.g. chr8,chr20.", show_default=False),

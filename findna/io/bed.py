@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from findna.errors import BedError, InputError
-from findna.io.compressed import ByteStream
+from findna.io.compressed import ByteStream, Mark
 from findna.region import Region
 
 STRANDS = ("+", "-", ".")
@@ -45,9 +45,9 @@ def read_bed(
     """
     stream = source if isinstance(source, ByteStream) else ByteStream(source, error=BedError)
     stream.error = BedError
-    row = 0
+    row = stream.begin.row
     with stream:
-        for line, raw in enumerate(stream.lines(), start=1):
+        for line, raw in stream.numbered():
             text = raw.decode(errors="backslashreplace").strip(" \r\v\f")
             if is_bed_header(text):
                 continue
@@ -56,6 +56,7 @@ def read_bed(
                 region = _region(_columns(text), is_narrowpeak=is_narrowpeak, with_blocks=with_blocks)
             except ValueError as problem:
                 region = BedError(str(problem), path=stream.name, line=line, row=row)
+            stream.mark = Mark(stream.offset, line - 1, row)
             yield BedRow(row, line, region)
             row += 1
 

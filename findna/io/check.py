@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from findna.errors import BedError, ConfigError, InputError
-from findna.io.compressed import STDIN
+from findna.io.compressed import STDIN, Mark
 from findna.io.genome import Genome
 from findna.io.options import InputOptions
-from findna.io.records import REGIONS, MissingContig, Reader, count_bases, limit_n
+from findna.io.records import READS, REGIONS, MissingContig, Reader, count_bases, limit_n
 from findna.record import Record
 from findna.region import Region
+
+OnItem = Callable[[int, Mark | None, Record | Region | InputError], object]
 
 _N_EXAMPLES = 10
 _MOST_CONTIGS = 1000
@@ -68,6 +70,7 @@ def check_inputs(
     n_windows: Callable[[int], int] | None = None,
     is_full: bool = False,
     on_record: Callable[[int], object] | None = None,
+    on_item: OnItem | None = None,
 ) -> InputSummary:
     """Count what the inputs hold and what is wrong with it, in constant memory.
 
@@ -80,6 +83,8 @@ def check_inputs(
         n_windows: How many windows a record of so many bases has.
         is_full: Read FASTA, FASTQ, BAM and CRAM too; otherwise they are left out.
         on_record: Told the bases of every record in order, 0 of one that will have no row; reads whatever that takes.
+        on_item: Told, before `on_record`, the index of the input, where in it the record begins (None where that is
+            not known: reads, and regions whose bases are counted), and what was found.
 
     Raises:
         InputError: An input is missing, empty, cut or damaged.
@@ -89,7 +94,7 @@ def check_inputs(
     with ExitStack() as stack:
         reader = Reader(options, stack, genome)
         kinds: set[str] = set()
-        for text in inputs:
+        for index, text in enumerate(inputs):
             if is_read_once(text):
                 summary.unchecked.append(text)
                 continue
@@ -104,7 +109,11 @@ def check_inputs(
                     summary.unchecked.append(text)
                     continue
                 n_before = summary.n_records
+                is_in_step = source.kind not in READS and not (source.kind in REGIONS and needs_bases)
                 for record in found:
+                    if on_item is not None:
+                        mark = source.stream.mark if source.stream is not None else Mark()
+                        on_item(index, mark if is_in_step else None, record)
                     n_bases = _count(summary, record, n_windows)
                     if on_record is not None:
                         on_record(n_bases)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
-from typing import BinaryIO, NoReturn, Self
+from typing import BinaryIO, NamedTuple, NoReturn, Self
 
 from findna.errors import InputError
 
@@ -34,6 +34,20 @@ def is_bgzf(head: bytes) -> bool:
     return head[:4] == b"\x1f\x8b\x08\x04" and head[12:16] == b"BC\x02\x00"
 
 
+class Mark(NamedTuple):
+    """Where a record begins.
+
+    Args:
+        offset: Bytes of the decompressed text before it.
+        line: Lines before it.
+        row: Records of the file before it.
+    """
+
+    offset: int = 0
+    line: int = 0
+    row: int = 0
+
+
 class ByteStream:
     """A file or stdin ("-"), read once from beginning to end; a context manager.
 
@@ -47,6 +61,9 @@ class ByteStream:
     Attributes:
         name: What to call it in a message.
         error: See above; may be set once the kind of file is known.
+        begin: Where reading begins; to be set before it does. Compressed text before it is inflated and dropped.
+        offset: Where the line begins that `numbered` has yielded last.
+        mark: Where the record begins that a reader has yielded last.
 
     Raises:
         InputError: The file cannot be opened.
@@ -54,6 +71,8 @@ class ByteStream:
 
     def __init__(self, source: str | Path, *, error: type[InputError] = InputError) -> None:
         self.source, self.error = str(source), error
+        self.begin = self.mark = Mark()
+        self.offset = 0
         self.name = "stdin" if self.source == STDIN else self.source
         if self.source == STDIN and sys.stdin is None:
             self.fail("is closed")
@@ -105,9 +124,14 @@ class ByteStream:
         plain = io.BufferedReader(self._tap, _CHUNK)
         is_gzip = self.raw_head[:2] == GZIP_MAGIC
         text = gzip.GzipFile(fileobj=plain, mode="rb") if is_gzip else plain
-        n_lines, held = 0, b""
+        n_lines, held, to_skip = self.begin.line, b"", self.begin.offset
         while True:
             try:
+                if to_skip and is_gzip:
+                    text.seek(to_skip)
+                elif to_skip:
+                    self._tap.skip_to(to_skip)
+                to_skip = 0
                 chunk = text.read(_CHUNK)
             except EOFError as problem:
                 self.fail(f"truncated: the gzip stream ends after line {n_lines}", cause=problem)
@@ -134,12 +158,22 @@ class ByteStream:
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines without their line ends; see `chunks` for what is an error."""
+        return (text for _, text in self.numbered())
+
+    def numbered(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the number, from 1, and the text of each line from `begin` on; see `lines`."""
+        line, end = self.begin.line, self.begin.offset
+        for raw in self._raw_lines():
+            line, self.offset, end = line + 1, end, end + len(raw) + 1
+            if self.offset == 0:
+                raw = raw.removeprefix(b"\xef\xbb\xbf")
+            yield line, raw.removesuffix(b"\r")
+
+    def _raw_lines(self) -> Iterator[bytes]:
+        """Yield the lines with a CR before their LF, without the LF."""
         pieces = [b""]
-        is_first = True
         for chunk in self.chunks():
-            if is_first:
-                chunk, is_first = chunk.removeprefix(b"\xef\xbb\xbf"), False
-            first, *others = chunk.replace(b"\r\n", b"\n").split(b"\n")
+            first, *others = chunk.split(b"\n")
             pieces.append(first)
             if others:
                 yield b"".join(pieces)
@@ -198,6 +232,11 @@ class _Tap(io.RawIOBase):
         while len(self.head) < _HEAD and (piece := file.read(_HEAD - len(self.head))):
             self.head += piece
         self._pending = memoryview(self.head)
+
+    def skip_to(self, offset: int) -> None:
+        """Go on at a byte of the file."""
+        self._file.seek(offset)
+        self._pending = memoryview(b"")
 
     def readable(self) -> bool:
         return True

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from findna.errors import FastaError
-from findna.io.compressed import ByteStream
+from findna.io.compressed import ByteStream, Mark
 from findna.io.ids import IdSet
 from findna.io.rows import printable
 from findna.record import Record
@@ -30,17 +30,20 @@ def read_fasta(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> 
     """
     with _opened(source) as stream:
         used = IdSet() if ids is None else ids
-        row, line, header, bases = -1, 0, b"", bytearray()
-        for number, text in enumerate(stream.lines(), start=1):
+        first = stream.begin.row
+        row, line, offset, header, bases = first - 1, 0, 0, b"", bytearray()
+        for number, text in stream.numbered():
             if text.startswith(b">"):
-                if row >= 0:
+                if row >= first:
+                    stream.mark = Mark(offset, line - 1, row)
                     yield _record(stream, header, bytes(bases), row=row, line=line, used=used)
-                row, line, header, bases = row + 1, number, text[1:], bytearray()
-            elif row >= 0:
+                row, line, offset, header, bases = row + 1, number, stream.offset, text[1:], bytearray()
+            elif row >= first:
                 bases += text
             elif text.strip():
                 stream.fail("text before the first '>' header", line=number)
-        if row >= 0:
+        if row >= first:
+            stream.mark = Mark(offset, line - 1, row)
             yield _record(stream, header, bytes(bases), row=row, line=line, used=used)
 
 
@@ -57,11 +60,12 @@ def read_fastq(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> 
     """
     with _opened(source) as stream:
         used = IdSet() if ids is None else ids
-        row = -1
-        numbered = enumerate(stream.lines(), start=1)
+        row = stream.begin.row - 1
+        numbered = stream.numbered()
         for line, header in numbered:
             if not header.strip():
                 continue
+            offset = stream.offset
             name = _name(header)
             if not header.startswith(b"@"):
                 stream.fail("a record must begin with '@'", line=line)
@@ -83,6 +87,7 @@ def read_fastq(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> 
             if n_quality != len(sequence):
                 reason = f"{n_quality} quality values for {len(sequence)} bases"
                 stream.fail(reason, line=line, record=name)
+            stream.mark = Mark(offset, line - 1, row)
             yield _record(stream, header[1:], sequence, row=row, line=line, used=used, is_read=True)
 
 

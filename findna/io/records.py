@@ -10,7 +10,7 @@ import numpy as np
 from findna.errors import BedError, ConfigError, InputError, RegionError
 from findna.io.bam import read_bam
 from findna.io.bed import BedRow, read_bed
-from findna.io.compressed import STDIN, ByteStream
+from findna.io.compressed import STDIN, ByteStream, Mark
 from findna.io.fasta import read_fasta, read_fastq
 from findna.io.genome import Genome, iter_batches
 from findna.io.ids import IdSet
@@ -42,8 +42,29 @@ class MissingContig(BedError):
     contig = ""
 
 
+class Begin(NamedTuple):
+    """Where reading can begin, so that nothing before it is read.
+
+    Args:
+        source: Index of the input.
+        n_before: Records of the inputs before that one.
+        mark: The place in it.
+        taken: Ids that records before the place have and that a record after it asks for.
+    """
+
+    source: int
+    n_before: int
+    mark: Mark
+    taken: tuple[str, ...]
+
+
 def read_records(
-    inputs: Sequence[str], options: InputOptions, *, genome: Genome | None = None, wanted: range | None = None
+    inputs: Sequence[str],
+    options: InputOptions,
+    *,
+    genome: Genome | None = None,
+    wanted: range | None = None,
+    begin: Begin | None = None,
 ) -> Iterator[Record | InputError]:
     """Yield every record of the inputs in order; one that cannot be used as its error.
 
@@ -54,19 +75,24 @@ def read_records(
         options: How to read them.
         genome: An open genome, in place of `options.genome`.
         wanted: Only these records, counted from 0 over all inputs; what comes after them is not read.
+        begin: A place before the first of them.
 
     Raises:
         InputError: An input is missing, empty, cut or damaged: what concerns a whole file.
         ConfigError: An input cannot be read with these options.
     """
     with ExitStack() as stack:
-        reader = Reader(options, stack, genome)
-        n_before = 0
-        for text in inputs:
+        reader = Reader(options, stack, genome, taken=begin.taken if begin else ())
+        n_before = begin.n_before if begin else 0
+        for text in inputs[begin.source if begin else 0 :]:
             if wanted is not None and n_before >= wanted.stop:
                 return
             with closing(reader.open(text)) as source:
                 n_records = 0
+                if begin is not None:
+                    if source.stream is not None:
+                        source.stream.begin = begin.mark
+                    n_records, begin = begin.mark.row, None
                 part = None if wanted is None else range(wanted.start - n_before, wanted.stop - n_before)
                 for record in reader.records(source, wanted=part):
                     if part is None or n_records in part:
@@ -125,9 +151,13 @@ class Source(NamedTuple):
 class Reader:
     """Opens inputs, and the genome when one first needs it."""
 
-    def __init__(self, options: InputOptions, stack: ExitStack, genome: Genome | None) -> None:
+    def __init__(
+        self, options: InputOptions, stack: ExitStack, genome: Genome | None, *, taken: Iterable[str] = ()
+    ) -> None:
         self._options, self._stack, self._genome = options, stack, genome
         self._ids = IdSet()
+        for id in taken:
+            self._ids.add(id)
         self._is_stdin_used = False
         self._first: Source | None = None
 

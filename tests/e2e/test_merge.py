@@ -47,6 +47,24 @@ def test_regions_divided_and_merged_are_those_of_one_run(write: Write, genome: P
     assert max(n_bases) - min(n_bases) < 2 * (4 * 512 + 90)
 
 
+def test_parts_of_a_plan_are_those_of_shards_without_one(write: Write, genome: Path, model: Path) -> None:
+    bed = write("many.bed", 2 * rows(400))
+    flags = [bed, "-g", genome, "--on-error", "skip"]
+    result = call("split", *flags, "-n", 2, "--batch-bases", 512, "-o", "plan.json")
+    assert (result.code, result.err) == (0, "plan.json: 2 shards, 800 records, " + result.err.rpartition(", ")[2])
+    run = [*flags, "-m", model, "--batch-bases", 512, "--shard", "2/2"]
+    embedded(*run, "-o", "a.h5")
+    embedded(*run, "--plan", "plan.json", "-o", "b.h5")
+    found, expected = read(Path("b.h5")), read(Path("a.h5"))
+    same(found, expected)
+    assert any(id.endswith("_2") for id in found.obs["id"])
+    assert found.meta["inputs"] == expected.meta["inputs"]
+    bed.write_text(bed.read_text().replace("chr", "CHR", 1))
+    result = call("embed", *run, "--plan", "plan.json", "-o", "c.h5")
+    assert (result.code, "changed since the plan was made: run findna split again" in result.err) == (1, True)
+    assert call("split", *flags, "-n", 2, "-o", "plan.json").code == 1  # exists
+
+
 def test_sequences_and_tokens_divided_and_merged_are_those_of_one_run(write: Write, model: Path) -> None:
     texts = [f">s{i}\n{('ACGTTGCA' * 30)[i % 7 : 20 + i % 97 + 100 * (i == 3)]}\n" for i in range(400)]
     one, two = write("a.fa", "".join(texts[:250]), "gz"), write("b.fa", "".join(texts[250:]))

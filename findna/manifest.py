@@ -1,0 +1,274 @@
+"""The plan of a sharded run: a JSON file with the place where each shard begins, made and checked once."""
+
+import dataclasses
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from findna.errors import ConfigError, FastaError, InputError
+from findna.io.check import InputSummary, OnItem, check_inputs
+from findna.io.compressed import Mark
+from findna.io.files import sha256, write_atomic
+from findna.io.genome import Genome
+from findna.io.ids import IdSet
+from findna.io.options import InputOptions
+from findna.io.records import Begin, TooManyN
+from findna.record import Record
+from findna.region import Region
+from findna.shard import Cuts, Part, Shard
+
+SCHEMA = "findna-plan/1"
+Found = Record | Region | InputError
+Pass = Callable[[OnItem, Callable[[int], object]], InputSummary]
+
+
+class Manifest(NamedTuple):
+    """What `findna split` found out, once, for all shards.
+
+    Args:
+        batch_bases: Bases per batch; shards are cut where its cells end.
+        options: How inputs become records, without the genome.
+        inputs: Path, size, time of change and sha256 of each input.
+        genome: Digest of the genome; "" without one.
+        n_records: Records of all inputs.
+        n_bases: Their bases.
+        n_problems: Records that cannot be used.
+        shards: Each shard's records, and where they begin; None reads the inputs from their beginning.
+    """
+
+    batch_bases: int
+    options: dict[str, Any]
+    inputs: list[dict[str, Any]]
+    genome: str
+    n_records: int
+    n_bases: int
+    n_problems: int
+    shards: list[tuple[Part, Begin | None]]
+
+    def of(self, shard: Shard) -> tuple[Part, Begin | None]:
+        """The records of a shard, and where they begin.
+
+        Raises:
+            ConfigError: The plan has another number of shards.
+        """
+        if shard.n != len(self.shards):
+            raise ConfigError(f"shard {shard}: the plan has {len(self.shards):,} shards")
+        return self.shards[shard.number - 1]
+
+    def facts(self, inputs: Sequence[str]) -> list[dict[str, Any]]:
+        """Path, size and sha256 of inputs that are still those of the plan; a file with another time is read again.
+
+        Raises:
+            ConfigError: Their number differs.
+            InputError: One was changed.
+        """
+        if len(inputs) != len(self.inputs):
+            raise ConfigError(f"the plan was made of {len(self.inputs)} inputs, and this run has {len(inputs)}")
+        facts: list[dict[str, Any]] = []
+        for text, planned in zip(inputs, self.inputs, strict=True):
+            found: dict[str, Any] = {"path": text}
+            path = Path(text)
+            if path.is_file():
+                size, modified = path.stat().st_size, path.stat().st_mtime_ns
+                is_same = (size, modified) == (planned.get("bytes"), planned.get("modified_ns"))
+                found |= {"bytes": size, "sha256": planned.get("sha256") if is_same else sha256(path)}
+                if found["sha256"] != planned.get("sha256"):
+                    raise InputError("changed since the plan was made: run findna split again", path=text)
+            elif text != planned["path"]:
+                raise InputError(f"not found; the plan was made of {planned['path']}", path=text)
+            facts.append(found)
+        return facts
+
+    def check(self, options: InputOptions, genome: Genome | None, *, batch_bases: int, is_fatal: bool) -> None:
+        """Refuse a run whose records or batches differ from those of the plan.
+
+        Raises:
+            ConfigError: One setting differs, or the plan has problems that end a run.
+        """
+        theirs, ours = {**self.options, "genome": self.genome}, {**_stored(options), "genome": _digest(genome)}
+        differing = [name for name in ours if ours[name] != theirs.get(name)]
+        if batch_bases != self.batch_bases:
+            differing.append(f"batch_bases ({batch_bases:,}, in the plan {self.batch_bases:,})")
+        if differing:
+            raise ConfigError(f"the run and its plan differ in {', '.join(differing)}")
+        if is_fatal and self.n_problems:
+            raise ConfigError(f"the plan has {self.n_problems:,} records that cannot be used: skip them, as it did")
+
+    def write(self, path: Path) -> None:
+        """Write the JSON file; its name appears once, whole."""
+        shards = [
+            {
+                **part.to_dict(),
+                **({} if begin is None else {**begin._asdict(), "mark": begin.mark._asdict()}),
+            }
+            for part, begin in self.shards
+        ]
+        write_atomic(path, json.dumps({"schema": SCHEMA, **self._asdict(), "shards": shards}) + "\n")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The plan in a file.
+
+    Raises:
+        InputError: It is not found, damaged, or not a plan.
+    """
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored.pop("schema") != SCHEMA:
+            raise InputError(f"not a plan of this version ({SCHEMA})", path=str(path))
+        shards = [(_part(each), _begin(each)) for each in stored.pop("shards")]
+        return Manifest(**stored, shards=shards)
+    except OSError as error:
+        raise InputError((error.strerror or str(error)).lower(), path=str(path)) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError("not a plan of findna split, or damaged", path=str(path)) from error
+
+
+def split(
+    inputs: Sequence[str],
+    options: InputOptions,
+    *,
+    n_shards: int,
+    batch_bases: int,
+    genome: Genome | None = None,
+    is_fatal: bool = True,
+) -> Manifest:
+    """Check the inputs and cut them into shards of about as many bases, in one pass.
+
+    If ids repeat there is a second pass: a shard must know which of its ids are taken. Memory is 8 to 13 bytes per
+    record and 40 per cell.
+
+    Args:
+        inputs: As for `read_records`; files and region strings.
+        options: As for `read_records`.
+        n_shards: How many.
+        batch_bases: Bases per batch of the runs.
+        genome: As for `read_records`.
+        is_fatal: Whether a record that cannot be used is an error.
+
+    Raises:
+        InputError: An input is wrong, or a record is and `is_fatal` is set.
+        ConfigError: There is an input that can be read only once, or fewer than one shard.
+    """
+    if n_shards < 1:
+        raise ConfigError(f"{n_shards} shards: there must be at least one")
+    cuts, scout = Cuts(batch_bases), _Scout()
+
+    def one_pass(on_item: OnItem, on_record: Callable[[int], object]) -> InputSummary:
+        return check_inputs(inputs, options, genome=genome, is_full=True, on_record=on_record, on_item=on_item)
+
+    facts = [_facts(text) for text in inputs]
+    summary = one_pass(scout.see, lambda n_bases: scout.count(is_end=cuts.add(n_bases)))
+    problem = summary.error()
+    if is_fatal and problem is not None:
+        raise problem
+    if summary.unchecked:
+        raise ConfigError(f"{summary.unchecked[0]} can be read only once: a plan needs files")
+    parts = [cuts.part(Shard(number, n_shards)) for number in range(1, n_shards + 1)]
+    taken = _taken(one_pass, scout.repeats, parts) if scout.repeats else {}
+    shards = [(part, scout.begin(part, cuts, tuple(taken.get(part.shard.number, ())))) for part in parts]
+    n_problems = summary.n_problems
+    stored = _stored(options)
+    return Manifest(batch_bases, stored, facts, _digest(genome), summary.n_records, cuts.n_bases, n_problems, shards)
+
+
+class _Scout:
+    """Notes where cells begin, and which ids repeat."""
+
+    def __init__(self) -> None:
+        self.repeats: list[tuple[int, str]] = []  # index of a record, and its id that was taken
+        self._cells: list[tuple[int, int, Mark | None]] = []  # input, records of earlier inputs, place
+        self._ids = IdSet()
+        self._n_records = self._n_before = 0
+        self._source, self._is_new = 0, True
+
+    def see(self, source: int, mark: Mark | None, found: Found) -> None:
+        if source != self._source:
+            self._source, self._n_before = source, self._n_records
+        if self._is_new:
+            self._cells.append((source, self._n_before, mark))
+            self._is_new = False
+        id, given = _take_id(self._ids, found)
+        if id != given:
+            self.repeats.append((self._n_records, id))
+
+    def count(self, *, is_end: bool) -> None:
+        self._n_records += 1
+        self._is_new = is_end
+
+    def begin(self, part: Part, cuts: Cuts, taken: tuple[str, ...]) -> Begin | None:
+        """Where a shard begins; None where that is not known."""
+        cell = cuts.cell_of(part.first)
+        if not part.n_records or cell >= len(self._cells):
+            return None
+        source, n_before, mark = self._cells[cell]
+        return None if mark is None else Begin(source, n_before, mark, taken)
+
+
+def _taken(one_pass: Pass, repeats: Sequence[tuple[int, str]], parts: Sequence[Part]) -> dict[int, list[str]]:
+    """By shard, the ids before it that an id in it meets: the same one, and those with _2, _3 ... behind it."""
+    sought = {id for _, id in repeats}
+    known = IdSet()
+    by_base: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    n_records = 0
+
+    def see(source: int, mark: Mark | None, found: Found) -> None:
+        nonlocal n_records
+        id = _id_of(found)
+        if {id, id.rpartition("_")[0]} & sought:
+            _, given = _take_id(known, found)
+            for base in {given, given.rpartition("_")[0]} & sought:
+                by_base[base].append((n_records, given))
+        n_records += 1
+
+    one_pass(see, lambda n_bases: None)
+    taken: dict[int, list[str]] = {}
+    for part in parts:
+        asked = {id for index, id in repeats if index in part.records}
+        ids = {id for base in asked for index, id in by_base[base] if index < part.first}
+        if ids:
+            taken[part.shard.number] = sorted(ids)
+    return taken
+
+
+def _id_of(found: Found) -> str:
+    return found.record if isinstance(found, InputError) else found.id
+
+
+def _take_id(ids: IdSet, found: Found) -> tuple[str, str]:
+    """The id that a record asks for, and the one that it gets: of a region another one, of a sequence none ("")."""
+    if isinstance(found, Region):
+        return found.id, ids.unique(found.id)
+    if isinstance(found, InputError) and not isinstance(found, FastaError | TooManyN):
+        return "", ""  # a region that does not fit the genome
+    id = _id_of(found)
+    return id, id if not id or ids.add(id) else ""
+
+
+def _facts(text: str) -> dict[str, Any]:
+    path = Path(text)
+    if not path.is_file():
+        return {"path": text}
+    found = path.stat()
+    return {"path": text, "bytes": found.st_size, "modified_ns": found.st_mtime_ns, "sha256": sha256(path)}
+
+
+def _stored(options: InputOptions) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(options).items() if name != "genome"}
+
+
+def _digest(genome: Genome | None) -> str:
+    return "" if genome is None else genome.digest
+
+
+def _part(stored: Mapping[str, Any]) -> Part:
+    shard = Shard(stored["number"], stored["n"])
+    return Part(shard, stored["first"], stored["n_records"], stored["n_bases"], stored["n_total"])
+
+
+def _begin(stored: Mapping[str, Any]) -> Begin | None:
+    if "mark" not in stored:
+        return None
+    return Begin(stored["source"], stored["n_before"], Mark(**stored["mark"]), tuple(stored["taken"]))
