@@ -63,7 +63,7 @@ def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, valu
     below.set_xticks(range(0, n_bases, step), [f"{first + place:,}" for place in range(0, n_bases, step)])
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
-    figure.colorbar(image, ax=below, label=_wrapped(value), pad=0.01)
+    figure.colorbar(image, ax=below, pad=0.01).set_label(_wrapped(value), fontsize=7)
     _save(figure, path)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Self
 import pysam
 
 from findna.errors import VariantError
-from findna.io.compressed import STDIN, ByteStream
+from findna.io.compressed import BGZF_EOF, STDIN, ByteStream, is_bgzf
 
 Kind = Literal["vcf", "tsv"]
 
@@ -183,6 +183,8 @@ class VariantReader:
                 n_records += 1
         except OSError as problem:
             self._stream.fail(f"truncated or damaged after {n_records:,} records", cause=problem)
+        if not self._stream.tail.endswith(BGZF_EOF) and is_bgzf(self._stream.raw_head):
+            self._stream.fail(f"truncated after {n_records:,} records: BGZF EOF marker missing")
 
 
 def assembly_of(reader: VariantReader) -> str:

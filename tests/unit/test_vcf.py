@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pysam
 import pytest
 
 from findna.errors import VariantError
@@ -34,20 +35,27 @@ def test_a_vcf_is_read_record_by_record_with_its_lines(how, write):
     assert [site[:6] for site in sites] == [("chr1", 6, "a", ("C", "<DEL>"), 0, 6), ("chr1", 8, "G", (), 1, 7)]
 
 
-def test_a_bcf_is_read_through_pysam(write, tmp_path):
-    import pysam
-
+@pytest.fixture
+def bcf(write, tmp_path):
     path = write("a.vcf", f"{META}{COLUMNS}chr1\t7\trs1\tA\tC\t30\tPASS\tAF=0.5\n")
-    with (
-        pysam.VariantFile(str(path)) as source,
-        pysam.VariantFile(tmp_path / "a.bcf", "wb", header=source.header) as out,
-    ):
+    out = tmp_path / "a.bcf"
+    with pysam.VariantFile(str(path)) as source, pysam.VariantFile(str(out), "wb", header=source.header) as file:
         for record in source:
-            out.write(record)
-    reader, (site,) = read(tmp_path / "a.bcf")
+            file.write(record)
+    return out
+
+
+def test_a_bcf_is_read_through_pysam(bcf):
+    reader, (site,) = read(bcf)
     assert reader.kind == "vcf"
     assert site[:5] == ("chr1", 6, "A", ("C",), 0)
     assert "\t".join(site.fields) == "chr1\t7\trs1\tA\tC\t30\tPASS\tAF=0.5"
+
+
+def test_a_truncated_bcf_is_an_error(bcf):
+    bcf.write_bytes(bcf.read_bytes()[:-28])
+    with pytest.raises(VariantError, match="truncated after 1 records: BGZF EOF marker missing"):
+        read(bcf)
 
 
 def test_a_tsv_may_have_other_columns_in_any_order(write):
