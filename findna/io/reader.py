@@ -59,8 +59,8 @@ class EmbeddingReader:
         TableError: It is absent, damaged, of another kind, or incomplete.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
         self._file = _open(path)
         try:
             with naming(path):
