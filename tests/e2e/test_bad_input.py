@@ -43,6 +43,8 @@ def test_a_bad_row_ends_the_run_or_is_skipped_and_listed(what: str, write: Write
     assert result.err.startswith("findna: BED file bad.bed, line ")
     assert re.search(pattern, result.err), result.err
     assert left_behind() == []
+    text += "chr1\t20\t40\n"  # a run that skips every row is an error
+    bed = write("bad.bed", text)
     embedded(bed, "-g", genome, "-m", model, "-o", "out.h5", "--on-error", "skip")
     table = read(Path("out.h5"))  # n_in = n_out + n_skipped, and no row of zeros
     n_rows = len([line for line in text.splitlines() if line and line[0] != "#"])
