@@ -146,11 +146,12 @@ def pack_windows(
 
 
 def _piece_of(corpus: Corpus, windows: Windows, index: int, is_turned: NDArray[np.bool_] | None) -> Piece:
+    """A window; of a turned sequence the one that begins as far from that strand's own first base."""
     start, end = int(windows.start[index]), int(windows.end[index])
-    codes, n_before = corpus[int(windows.sequence[index])][start:end], int(windows.own_start[index]) - start
+    codes, n_before = corpus[int(windows.sequence[index])], int(windows.own_start[index]) - start
     if is_turned is not None and is_turned[index]:
-        return Piece(reverse_complement(codes), 0, len(codes) - n_before)
-    return Piece(codes, n_before, len(codes))
+        return Piece(reverse_complement(codes[len(codes) - end : len(codes) - start]), n_before, end - start)
+    return Piece(codes[start:end], n_before, end - start)
 
 
 def features_of(

@@ -119,7 +119,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
     if issubclass(category, FindnaWarning):
         say(f"findna: warning: {message}")
     else:
-        sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
+        say(warnings.formatwarning(message, category, *where[:2]).rstrip())
 
 
 def _usage(error: Any) -> str:

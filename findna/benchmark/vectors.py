@@ -70,7 +70,7 @@ class ReadOut:
         """
         model = encoder.config
         settings = TaskSettings(
-            objective="classification",
+            objective="regression",  # has no classes
             classes=(),
             pools=parse_pools(self.pool or "mean"),
             blocks=parse_blocks(self.blocks, model.depth),

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import anndata
 import pysam
 import pytest
 import torch
@@ -346,11 +345,9 @@ def test_a_fault_late_in_a_file_leaves_nothing_that_is_in_the_way(write: Write, 
     assert len(read(Path("out.h5")).x) == 100
 
 
-def test_all_records_skipped_is_an_empty_table_that_says_so(write: Write, genome: Path, model: Path) -> None:
+def test_an_input_whose_records_are_all_skipped_is_an_error(write: Write, genome: Path, model: Path) -> None:
     bed = write("a.bed", "chr7\t0\t9\nchr8\t0\t9\n")
-    result = embedded(bed, "-g", genome, "-m", model, "--on-error", "skip")
-    assert "a.h5: 0 rows, 2 skipped" in result.err
-    table = read(Path("a.h5"))
-    assert table.x.shape == (0, 12)
-    assert table.skipped["id"] == ["chr7:0-9(.)", "chr8:0-9(.)"]
-    assert anndata.read_h5ad("a.h5").shape == (0, 12)
+    result = call("embed", bed, "-g", genome, "-m", model, "--on-error", "skip")
+    assert result.code == 1
+    assert "all 2 records were skipped; the first: BED file a.bed, line 1: contig 'chr7' is not in" in result.err
+    assert not Path("a.h5").exists()

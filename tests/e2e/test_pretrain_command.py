@@ -213,7 +213,7 @@ def test_a_transformer_is_trained_verified_and_embedded_with(windows: Path) -> N
     assert (stored["mixer"], stored["n_class_tokens"], stored["n_layers"]) == ("transformer", 3, 2)
     resumed = call("pretrain", "--resume", "--mixer", "chordmixer", "-o", "runs/t")
     assert resumed.code == 2
-    assert "--mixer: chordmixer differs from transformer of the run" in resumed.err
+    assert "--mixer: chordmixer differs from transformer of the resumed run" in resumed.err
     assert call("model", "verify", "runs/t").code == 0
     result = call("embed", windows, "--model", "runs/t", "--precision", "fp32", "-o", "t.h5")
     assert result.code == 0, result.err

@@ -124,7 +124,7 @@ def test_splits_are_read_with_labels_as_they_are_written(tmp_path: Path) -> None
     table, fasta = read_splits([tmp_path / "a.csv", tmp_path / "b.fa"])
     assert (list(table.labels), table.lines.tolist()) == (["x", "x"], [2, 3])
     assert (list(fasta.labels), len(fasta.corpus)) == ([""], 1)
-    with pytest.raises(ConfigError, match="twice"):
+    with pytest.raises(ConfigError, match="duplicate file"):
         read_splits([tmp_path / "a.csv", tmp_path / "a.csv"])
     (tmp_path / "c.csv").write_text("sequence,label\nACGT,x\nAC!T,x\n")
     with pytest.raises(TableError, match="line 3"):

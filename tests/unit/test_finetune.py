@@ -386,7 +386,11 @@ def test_longer_rings_see_a_sequence_in_one_piece(tmp_path, teacher):
     config = dataclasses.replace(CONFIG, extend=150, epochs=1)
     run(tmp_path / "run", teacher, config, train=long[0], valid=long[1])
     task = load_task(tmp_path / "run")
-    assert (task.settings.window, task.network.config.extended_len, task.network.config.n_added) == (150, 152, 2)
+    assert (task.settings.window, task.network.config.extended_len, task.network.config.n_added) == (
+        149,
+        152,
+        2,
+    )  # the longest training sequence
     assert not is_joined(cut(long[0].corpus, window=150, stride=150), 24).any()
     with pytest.raises(ConfigError, match="--window 100: the teacher's rings hold 62 bases; --extend 100"):
         settings_of(dataclasses.replace(CONFIG, window=100), MODEL, TRAIN)

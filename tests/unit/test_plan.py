@@ -44,7 +44,7 @@ def test_the_network_s_own_settings_are_followed_too(tmp_path):
     }
     (tmp_path / "pretrain.json").write_text(json.dumps(content))
     assert resume_plan(tmp_path, given) == plan
-    with pytest.raises(ConfigError, match="--mixer: chordmixer differs from transformer of the run"):
+    with pytest.raises(ConfigError, match="--mixer: chordmixer differs from transformer of the resumed run"):
         resume_plan(tmp_path, {"mixer": "chordmixer"})
 
 
@@ -56,7 +56,7 @@ def test_sources_may_have_moved(tmp_path, stored):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"batch_size": 4}, "--batch-size: 4 differs from 3 of the run"),
+        ({"batch_size": 4}, "--batch-size: 4 differs from 3 of the resumed run"),
         ({"learning_rate": 1e-5}, r"--learning-rate: 1e-05 differs from 0\.004"),
         ({"preset": "small"}, "--preset: small differs from tiny"),
         ({"holdout": ("chr8", "chr9")}, "--holdout: chr8,chr9 differs from chr8 of"),
