@@ -400,7 +400,14 @@ class PretrainConfig:
 
 
 _MEASURED = PretrainConfig(
-    reduction="mean", min_length=100, batch_size=4, alpha=0.95, learning_rate=2e-3, momentum=0.99, clip=1.0
+    reduction="mean",
+    min_length=100,
+    batch_size=8,
+    alpha=0.999,
+    learning_rate=2e-3,
+    warmup=0.05,
+    momentum=0.99,
+    clip=1.0,
 )
 """What measurement changed at every size: see docs/reproducing.md, one line a choice."""
 
