@@ -8,6 +8,7 @@ import numpy as np
 
 from findna.benchmark.report import as_markdown, make_report
 from findna.benchmark.run import read_result
+from findna.benchmark.study import compare, read_log
 from findna.benchmark.teacher_page import TITLES, read_teacher, teacher_markdown
 from findna.io.files import write_atomic
 
@@ -21,10 +22,7 @@ SETS = (
     "tf/1",
     "tf/3",
 )
-SEQUENCE = (
-    "runs of GRCh38 of at least 1 kb. No labelled set was trained on; the reference sequence around items of labelled "
-    "human sets was not excluded, so some of it was seen, without labels"
-)
+SEQUENCE = "runs of GRCh38 of at least 1 kb. No label was trained on"
 FETCH = "findna data fetch hg38"
 PAPER_BASES = 5e9
 LICENCE = "Weights, code and documentation: MIT. Sequence: public reference genomes (Genome Reference Consortium and its forerunners), free to use."
@@ -47,25 +45,18 @@ def card(config: Json, folder: Path) -> str:
 def describe(config: Json, folder: Path) -> str:
     """Data, command, cost, figures and limits of the teacher."""
     summary, size = config["training"]["summary"], config["model"]
-    rows = probes(folder)
-    n_better = sum(model > max(random) for _, model, random in rows)
-    n_random = len(rows[0][2]) if rows else 0
     return f"""\
-`{config["name"]}`: {size["channels"]} channels, {size["hidden"]} hidden, {size["n_layers"]} layers; window {config["window"]}; weights in bf16,
-sha256 `{config["sha256"]}`.
+`{config["name"]}`: {size["channels"]} channels, {size["hidden"]} hidden units, {size["n_layers"]} layers, shift layout `{size.get("shift_layout", "published")}`; window {config["window"]:,} bases;
+weights in bf16, sha256 `{config["sha256"]}`.
 
 {made_of(config, folder)}
 
-**At the end, held out.** Loss {summary["valid_loss"]:.4f} (masked nucleotides {summary["valid_mnm_loss"]:.4f} nats, contrast {summary["valid_contrastive_loss"]:.4f});
-masked bases right {summary["valid_accuracy"]:.4f}, a 7-mer table {summary["kmer_accuracy"]:.4f}; effective rank of the class tokens {summary["effective_rank"]:.1f};
-agreement of student and teacher {summary["agreement"]:.3f}.
+**Held-out windows at the end of the run.** Masked-base loss {summary["valid_mnm_loss"]:.4f} nats; masked-base accuracy {summary["valid_accuracy"]:.4f}, of a 7-mer table {summary["kmer_accuracy"]:.4f};
+effective rank of the class tokens {summary["effective_rank"]:.1f}.
 
-**Masked bases of other held-out windows.** {masked(folder)}
+**Masked-base accuracy on other held-out windows.** {masked(folder)}
 
-**Frozen vectors.** AUROC on the test split of logistic regression on mean vectors of both strands, C chosen on dev, at most 3,000 training and 1,000 dev and test
-rows a set (mean over {n_random} random networks of the same size and initialisation). Above all of them on {n_better} of {len(rows)} sets.
-
-{probe_table(rows)}
+**Frozen vectors, validation splits.** {validation(folder)}
 
 {limits(summary)}
 """
@@ -79,7 +70,7 @@ def made_of(config: Json, folder: Path) -> str:
     held_out = ", ".join(Path(name).name for name in sources["holdout"]) or "the last hundredth"
     return f"""\
 **Data.** {sources["n_windows"]:,} windows of up to {config["window"]:,} bases of {named}: {sequence(folder, how)}.
-Held out: {held_out}; {sources["n_held_out"]} windows of that were measured during the run.
+Held out: {held_out}; {sources["n_held_out"]} of these windows were measured during the run.
 
 **Command.** `{how["command"]}` (seed {training["config"]["seed"]}). {how["note"]}
 
@@ -94,17 +85,20 @@ def sequence(folder: Path, how: Json) -> str:
     windows, settings = manifest["windows"], manifest["settings"]
     names = {one["name"]: Path(one["path"]).name for one in manifest["sources"]}
     parts = ", ".join(f"{n:,} of {names[name]}" for name, n in windows["by_source"].items())
-    excluded = ""
+    left_out = windows["n_left_out"]
+    reasons = []
+    if manifest.get("cut"):
+        n_cut = sum(one["n_bases_cut"] for one in manifest["sources"])
+        reasons.append(f"The sequences and regions of {len(manifest['cut'])} files were cut out ({n_cut:,} bases).")
     if manifest["exclude"]:
-        excluded = (
-            f" that share {settings['exclude_words']} or more 31-mers with {len(manifest['exclude'])} files of validation and test "
-            f"splits ({windows['n_left_out']['excluded']:,}),"
+        reasons.append(
+            f"Windows that share {settings['exclude_words']} or more 31-mers with {len(manifest['exclude'])} files were excluded ({left_out['excluded']:,})."
         )
+    reasons.append(f"Of {windows['n_drawn']:,} drawn windows, {left_out['repeated']:,} duplicates were dropped.")
     return (
-        f"drawn by `findna data windows` ({parts}; the manifest is docs/models/{folder.name}/windows.json), with {', '.join(manifest['holdout']) or 'nothing'} held out. "
-        f"Of {windows['n_drawn']:,} drawn were left out those{excluded} that were there already "
-        f"({windows['n_left_out']['repeated']:,}), and those of whose 31-mers more than {settings['max_shared']:.0%} were in others "
-        f"({windows['n_left_out']['overlapping']:,}). No label was trained on"
+        f"drawn by `findna data windows` ({parts}; manifest: docs/models/{folder.name}/windows.json), with {', '.join(manifest['holdout']) or 'nothing'} held out. "
+        + " ".join(reasons)
+        + " No label was trained on"
     )
 
 
@@ -120,28 +114,31 @@ def limits(summary: Json) -> str:
     seen = summary["n_bases"]
     share = f"; the paper's teacher saw {PAPER_BASES / seen:,.0f} times as much" if seen < PAPER_BASES / 2 else ""
     return f"""\
-**Limits.** Trained on {seen / 1e6:,.0f} Mbp{share}. What it knows of sequence is in the figures above: where the difference from random weights is negative, those do
-as well or better. It knows the sequence named under Data and no other species. The two strands of a sequence get different vectors (`--strand both` averages them).
-Not for clinical use."""
+**Limits.** Trained on {seen / 1e6:,.0f} Mbp{share}. It knows the sequence named under Data and no other species. The two strands of a sequence get different vectors;
+`--strand both` averages them. Not for clinical use."""
 
 
-def probes(folder: Path) -> list[tuple[str, float, list[float]]]:
-    """Set, AUROC of the teacher, AUROC of each network with random weights."""
-    rows = []
-    for path in sorted((folder / "probe").glob("*.random.*.json")):
-        random, teacher = read_result(path), read_result(path.with_name(path.name.replace(".random.", ".probe.")))
-        scores = [one["test"]["auroc"] for one in random["runs"]]
-        rows.append((random["task"], teacher["runs"][0]["test"]["auroc"], scores))
-    return rows
+def validation(folder: Path) -> str:
+    """Mean validation AUROC of frozen probes, beside networks of the same size with random weights."""
+    comparisons, _ = compare(list(read_log(folder / "validation/study.json").values()))
+    random, own = comparisons
+    sets = own.runs[0]["scores"]
+    ahead = [
+        own.runs[0]["scores"][name] - float(np.mean([run["scores"][name] for run in random.runs])) for name in sets
+    ]
+    table = "\n".join(
+        f"| {name} | {own.runs[0]['scores'][name]:.3f} | {own.runs[0]['scores'][name] - difference:.3f} | {difference:+.3f} |"
+        for name, difference in zip(sets, ahead, strict=True)
+    )
+    return f"""\
+Mean AUROC over {len(sets)} sets {own.score:.3f}; {len(random.runs)} networks with random weights and the same read-out {random.score:.3f} ({own.difference:+.3f}).
+Logistic regression on at most {max(n for n, _ in own.runs[0]["n"].values()):,} training sequences per set; the penalty is chosen on the validation split.
 
+| set | this model | random weights | difference |
+|---|---|---|---|
+{table}
 
-def probe_table(rows: list[tuple[str, float, list[float]]]) -> str:
-    """The probes in Markdown."""
-    lines = ["| set | this teacher | random weights | difference |", "|---|---|---|---|"]
-    for task, model, scores in rows:
-        random = float(np.mean(scores))
-        lines.append(f"| {task} | {model:.3f} | {random:.3f} | {model - random:+.3f} |")
-    return "\n".join(lines)
+Command: `{own.runs[0]["command"]}`."""
 
 
 def counts(results: Path) -> str:
@@ -188,15 +185,13 @@ What each setting is: `findna pretrain --help`; where it departs from the paper 
 ## What it has learned
 
 {found.replace("](", f"]({name}/")}
-The classes are those of [elements.csv.gz](../demo/README.md): 200 bases each, none with a 31-mer in common with the runs of GRCh38 that were trained on; promoters (GUE prom_300_all, the middle),
+The classes are those of [elements.csv.gz](../demo/README.md): 200 bases each. None shares a 31-mer with the training windows. Promoters (GUE prom_300_all, the middle),
 enhancers (GenomicBenchmarks human_enhancers_ensembl, the middle), and pieces of chr20 that RepeatMasker and Tandem Repeats Finder mark wholly or not at all. No
 coding sequence with coordinates was at hand, so there is none among them. Repeats are of families; the neighbours of one are copies of its own family.
 
 ## Frozen probes
 
-Plain mean vectors (what `findna embed` writes, `--strand both`), at most 3,000 training and 1,000 test rows, AUROC:
-
-{probe_table(probes(folder))}
+{validation(folder)}
 
 {gue_table(results)}
 

@@ -8,7 +8,7 @@ already, of the same weights, is not measured again. The parts, in their order, 
     weights    weights, settings and golden vectors into the package; the run's log, and the manifest of its windows,
                into docs/models/NAME
     figure     the README's figure
-    probe      AUROC of plain mean vectors beside random weights, some rows of each set
+    validation AUROC of frozen probes on validation splits, beside three networks with random weights
     teacher    findna benchmark teacher: masked bases, vectors, neighbours, curves
     gue        the complete GUE sets beside baselines and quoted models, docs/results/gue
     pages      CARD.md, docs/model.md, docs/models/NAME.md, docs/benchmark.md: from the JSON files alone
@@ -25,7 +25,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,8 +41,9 @@ from findna.train.log import read_log
 
 DOCS = Path(__file__).resolve().parent
 FOLDER = DOCS / "models" / DEFAULT
-PROBE = ["--pool", "mean", "--mode", "probe,random", "--seeds", "2", "--limit", "3000", "--limit-test", "1000"]
-GUE = ["--pool", "mean,sd", "--blocks", "5,10,15,20", "--strand", "bed", "--seeds", "3"]
+VALIDATION = ["--preset", "small", "--steps", "1", "--seeds", "3", "--strand", "bed", "--limit", "2000"]
+READ_OUT = ["--pool", "mean,sd", "--blocks", "5,10,15,20"]
+GUE = [*READ_OUT, "--strand", "bed", "--seeds", "3"]
 MOST_ROWS = 1000
 """Rows of the log that are kept, evenly, beside those with held-out figures."""
 
@@ -83,6 +83,8 @@ def weights(args: argparse.Namespace) -> None:
     shipped.mkdir(parents=True, exist_ok=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
     if args.run.resolve() != shipped:
+        run("-m", "findna_cli", "model", "readout", args.run, args.sources[-1], *READ_OUT)
+        config = json.loads((args.run / "config.json").read_text())
         for name in ("model.safetensors", "golden.json"):
             shutil.copyfile(args.run / name, shipped / name)
     if args.command:
@@ -118,10 +120,7 @@ def thin_log(source: Path, target: Path) -> None:
 
 def figure(args: argparse.Namespace) -> None:
     """The README's figure."""
-    with tempfile.TemporaryDirectory() as folder:
-        vectors = Path(folder) / "promoters.h5"
-        findna("embed", DOCS / "demo/promoters.fa.gz", "--strand", "both", "-o", vectors, "-q", args=args)
-        run(DOCS / "demo/figure.py", vectors, DOCS / "demo/promoters.png")
+    run(DOCS / "demo/figure.py", DOCS / "demo/promoters.png")
 
 
 def sets(args: argparse.Namespace) -> list[str]:
@@ -129,10 +128,16 @@ def sets(args: argparse.Namespace) -> list[str]:
     return [word for name in pages.SETS for word in ("--task", name) if (args.data / "gue" / name).is_dir()]
 
 
-def probe(args: argparse.Namespace) -> None:
-    """AUROC of mean vectors beside random weights, on the sets of the card."""
-    out = f"docs/models/{DEFAULT}/probe"
-    findna("benchmark", "run", "gue", "--data", "gue", *sets(args), *PROBE, "--out", out, args=args)
+def validation(args: argparse.Namespace) -> None:
+    """Frozen probes of the teacher and of random weights on validation splits."""
+    out = f"docs/models/{DEFAULT}/validation"
+    shutil.rmtree(DOCS.parent / out, ignore_errors=True)
+    variants = args.work / "validation.toml"
+    variants.write_text(f'["untrained"]\n\n["{DEFAULT}"]\nmodel = "{DEFAULT}"\n')
+    windows = [path.name for path in args.sources]
+    held = ["--holdout", windows[-1]] if len(windows) > 1 else []
+    words = [variants.name, *windows, *held, "--data", "gue", *sets(args), *VALIDATION, *READ_OUT, "--out", out]
+    findna("benchmark", "study", *words, args=args)
 
 
 def teacher(args: argparse.Namespace) -> None:
@@ -196,7 +201,7 @@ def write_pages(args: argparse.Namespace) -> None:
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "weights": weights,
     "figure": figure,
-    "probe": probe,
+    "validation": validation,
     "teacher": teacher,
     "gue": gue,
     "pages": write_pages,

@@ -1,6 +1,6 @@
 """Sequences of 200 bases that are promoters, enhancers, repeats or unique: for the nearest neighbours of a teacher.
 
-    python docs/demo/elements.py --enhancers human_enhancers_ensembl.tsv.gz --training hg38_contig_ge1kb.fa.gz \\
+    python docs/demo/elements.py --enhancers human_enhancers_ensembl.tsv.gz --training windows.fa.gz \\
         --holdout chr8,chr20 docs/demo/elements.csv.gz
 
 Promoters are the middles of `promoters.fa.gz` (GUE), enhancers the middles of GenomicBenchmarks'

@@ -117,8 +117,15 @@ class Oracle:
         size = json.loads((folder / "config.json").read_text())["model"]
         self.n_tokens, self.width, self.n_layers = size["n_class_tokens"], size["track_width"], size["n_layers"]
         self.window = size["max_len"] - self.n_tokens
+        self.layout = size.get("shift_layout", "published")
         self.n_blocks = math.ceil(math.log2(size["max_len"]))
         self.weights = _read_bf16(folder / "model.safetensors")
+
+    def shift(self, track: int) -> int:
+        """How far a track rotates: powers of two, or the distances of the two-sided layout."""
+        if self.layout == "two-sided" and track:
+            return (1, 2, 4, 8, 32)[(track - 1) // 2] * (1 if track % 2 else -1)
+        return 2 ** (track - 1) if track else 0
 
     def hidden(self, bases: str, layer: int = -1) -> tuple[NDArray[Any], NDArray[Any]]:
         """States of the bases and of the class tokens, (n, C) and (K, C)."""
@@ -136,7 +143,7 @@ class Oracle:
             z = inner @ w[f"{name}fc2.weight"].T + w[f"{name}fc2.bias"]
             for channel in range(n_channels):
                 track = channel // self.width
-                shift = 2 ** (track - 1) if track else 0
+                shift = self.shift(track)
                 for t in range(n):
                     h[t, channel] += z[(t + shift) % n, channel]
         return h[: len(bases)], h[len(bases) :]

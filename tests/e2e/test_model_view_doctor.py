@@ -79,7 +79,7 @@ def test_a_checkpoint_of_the_published_code_becomes_a_model(write: Write) -> Non
     write("text.pt", "hello")
     for name, message in {
         "part.pt": "checkpoint part.pt: its tensors are not those of the network; missing: head.bias",
-        "text.pt": "checkpoint text.pt: no checkpoint of tensors alone",
+        "text.pt": "checkpoint text.pt: not a checkpoint of torch.save",
         "absent.pt": "checkpoint absent.pt: cannot be read: no such file or directory",
     }.items():
         result = call("model", "convert", name, "--out", "bad")
@@ -167,10 +167,10 @@ def test_the_shipped_model_is_whole_and_the_default(default: Path) -> None:
 
 
 def test_the_default_model_needs_no_flag(default: Path, write: Write, genome: Path, bases: dict[str, str]) -> None:
-    embedded(write("a.bed", "chr1\t100\t112\tx\t0\t-\n"), "-g", genome)
+    embedded(write("a.bed", "chr1\t100\t112\tx\t0\t-\n"), "-g", genome, "--pool", "mean")
     table = read(Path("a.h5"))
     assert table.meta["model"]["name"] == DEFAULT
-    embedded("chr1:101-112", "-g", genome, "--strand", "-", "-o", "b.h5")
+    embedded("chr1:101-112", "-g", genome, "--strand", "-", "--pool", "mean", "-o", "b.h5")
     assert np.array_equal(read(Path("b.h5")).x, table.x)
     oracle = Oracle(default)
     turned = bases["chr1"][100:112].upper().translate(str.maketrans("ACGT", "TGCA"))[::-1]

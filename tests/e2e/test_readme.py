@@ -50,7 +50,7 @@ def test_the_commands_of_the_readme_run_and_its_examples_read_what_they_wrote(
         exec(example, names)
     n_regions = len((ROOT / "docs/demo/regions.bed").read_text().splitlines())
     x, ids = names["x"], names["ids"]
-    assert x.shape == (n_regions, 154)  # type: ignore[attr-defined]
+    assert x.shape == (n_regions, 1232)  # type: ignore[attr-defined]
     assert ids[0] == "chr20:10000846-10002407(.)"  # type: ignore[index]
 
 

@@ -47,8 +47,10 @@ def test_the_figures_are_of_the_weights_that_ship() -> None:
     sha256 = json.loads((SHIPPED / DEFAULT / "config.json").read_text())["sha256"]
     folder = DOCS / "models" / DEFAULT
     assert json.loads((folder / "teacher.json").read_text())["model"]["sha256"] == sha256
-    for path in (*folder.glob("probe/*.probe.*.json"), *(DOCS / "results/gue").glob("*.probe.*.json")):
+    for path in (DOCS / "results/gue").glob("*.probe.*.json"):
         assert json.loads(path.read_text())["fingerprint"]["model_sha256"] == sha256, path
+    runs = json.loads((folder / "validation/study.json").read_text())["runs"].values()
+    assert [run["model"] for run in runs if run["variant"] == DEFAULT] == [sha256]
 
 
 def test_a_part_of_a_page_is_replaced_and_no_more(ship: ModuleType, tmp_path: Path) -> None:
@@ -64,7 +66,11 @@ def test_windows_are_described_by_their_manifest(ship: ModuleType, tmp_path: Pat
     manifest = {
         "settings": {"exclude_words": 20, "max_shared": 0.95},
         "holdout": ["chr8", "chr20"],
-        "sources": [{"name": "human", "path": "data/hg38.fa.gz"}, {"name": "mouse", "path": "data/mm10.2bit"}],
+        "sources": [
+            {"name": "human", "path": "data/hg38.fa.gz", "n_bases_cut": 4000},
+            {"name": "mouse", "path": "data/mm10.2bit", "n_bases_cut": 321},
+        ],
+        "cut": [{"path": "brca1.bed"}],
         "exclude": [{"path": "gue/tf/0/test.csv"}] * 3,
         "windows": {
             "n_drawn": 5000,
@@ -79,6 +85,7 @@ def test_windows_are_described_by_their_manifest(ship: ModuleType, tmp_path: Pat
         "chr8, chr20 held out",
         "20 or more 31-mers with 3 files",
         "1,234",
+        "regions of 1 files were cut out (4,321 bases)",
     ):
         assert part in text
     (tmp_path / "windows.json").write_text(json.dumps(manifest | {"exclude": []}))
