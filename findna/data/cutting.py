@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from findna.data.kmers import LONGEST, canonical_words
 from findna.data.labelled_rows import holds_records, read_sequences
 from findna.data.origins import Origin, Stretch
+from findna.data.overlap import hashed
 from findna.errors import InputError
 from findna.io.bed import read_bed
 from findna.io.compressed import ByteStream
@@ -20,7 +20,6 @@ from findna.sequence import Codes, reverse_complement
 
 _CHUNK = 1 << 22
 _N_BITS = 26
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Cuts(NamedTuple):
@@ -59,13 +58,13 @@ class SequenceIndex:
         self._keys = np.array([key for key, _ in found], dtype=np.uint64)
         self._codes = [codes for _, codes in found]
         self._may_have = np.zeros(1 << _N_BITS, dtype=np.bool_)
-        self._may_have[_hash(self._keys)] = True
+        self._may_have[hashed(self._keys, _N_BITS)] = True
         self.longest = max(map(len, self._codes), default=0)
 
     def places_in(self, codes: Codes) -> Iterator[tuple[int, int]]:
         """Yield (start, end) of every place at which one of the sequences stands, by start."""
         words, is_known = canonical_words(codes, LONGEST)
-        candidates = np.flatnonzero(is_known & self._may_have[_hash(words)])
+        candidates = np.flatnonzero(is_known & self._may_have[hashed(words, _N_BITS)])
         lows = np.searchsorted(self._keys, words[candidates], side="left").tolist()
         highs = np.searchsorted(self._keys, words[candidates], side="right").tolist()
         for start, low, high in zip(candidates.tolist(), lows, highs, strict=True):
@@ -140,7 +139,3 @@ def _first_kmer(codes: Codes) -> int | None:
     """The canonical 31-mer at a sequence's start; None where there is none without N."""
     words, is_known = canonical_words(codes[:LONGEST], LONGEST)
     return int(words[0]) if len(words) and is_known[0] else None
-
-
-def _hash(words: NDArray[np.uint64]) -> NDArray[np.int64]:
-    return (words * _MIX >> np.uint64(64 - _N_BITS)).astype(np.int64)

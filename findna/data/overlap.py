@@ -24,6 +24,11 @@ _CHUNK = 1 << 20
 Verdict = Literal["", "repeated", "overlapping"]
 
 
+def hashed(words: Words, n_bits: int) -> Words:
+    """A hash of each k-mer, below 2^n_bits: the place in a table that tells of most k-mers that they are absent."""
+    return words * _MIX >> np.uint64(64 - n_bits)
+
+
 class WordSet:
     """The words of both strands of sequences, eight bytes each.
 
@@ -41,9 +46,8 @@ class WordSet:
         self._words = self._words[:n]
         self._words.sort()  # in place: there may be a hundred million
         # A table of hashes tells of most words at once that they are not here.
-        n_bits = min(_MOST_BITS, (4 * n).bit_length())
-        self._shift = np.uint64(64 - n_bits)
-        self._may_have = np.zeros(1 << n_bits, dtype=np.bool_)
+        self._n_bits = min(_MOST_BITS, (4 * n).bit_length())
+        self._may_have = np.zeros(1 << self._n_bits, dtype=np.bool_)
         for start in range(0, n, _CHUNK):
             self._may_have[self._hash(self._words[start : start + _CHUNK])] = True
 
@@ -63,7 +67,7 @@ class WordSet:
         return n_shared
 
     def _hash(self, words: Words) -> Words:
-        return words * _MIX >> self._shift
+        return hashed(words, self._n_bits)
 
 
 class Novelty:

@@ -88,7 +88,7 @@ def cut(corpus: Corpus, *, window: int, stride: int) -> Windows:
 
 
 def join(values: NDArray[Any], windows: Windows, n: int) -> NDArray[np.float64]:
-    """Values of windows (m, k) averaged to one row a sequence (n, k), weighted by the bases that each owns."""
+    """Values of windows (m, k) averaged to one row per sequence (n, k), weighted by the bases that each owns."""
     joined = np.zeros((n, values.shape[1]))
     np.add.at(joined, windows.sequence, values.astype(np.float64) * windows.share[:, None])
     return joined

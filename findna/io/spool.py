@@ -39,7 +39,7 @@ class Spool:
 
     Raises:
         OutputError: In use by another process; holds a run that is not to be continued or was made with other
-            settings; is no spool; cannot be written.
+            settings; is not a spool; cannot be written.
     """
 
     def __init__(
@@ -206,7 +206,7 @@ class Spool:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise if there is such a folder, and it is no spool.
+    """Raise if there is such a folder that is not a spool.
 
     Raises:
         OutputError: It is a file or a symbolic link, or holds files and not our marker.

@@ -5,19 +5,22 @@ Inside, on a CPU, the stream is channels first, (C, positions); outside, hidden 
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from findna.config import ModelConfig
+from findna.config import ModelConfig, Tracks
 from findna.nn import kernels
 from findna.nn.device import FP32, Precision
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixing import Rotation, Weights, mix
 from findna.sequence import ALPHABET
+
+Made = TypeVar("Made")
 
 GROUP = 4096
 """Positions that a CPU takes through all blocks at a time, so that they stay in its caches."""
@@ -104,17 +107,16 @@ class ChordMixer(Encoder):
         dropout: float = 0.0,
     ) -> Tensor:
         """What `forward` gives after these numbers of blocks, as a GPU computes it."""
-        tracks = [self.config.tracks(block) for block in range(depths[-1])]
-        turns = {
-            each: kernels.Turn(rings, shifts=each.shifts, track_width=each.width, device=codes.device)
-            for each in dict.fromkeys(tracks)
-        }
+
+        def turn(tracks: Tracks) -> kernels.Turn:
+            return kernels.Turn(rings, shifts=tracks.shifts, track_width=tracks.width, device=codes.device)
+
         return kernels.hidden_states(
             self.stem,
             [tuple(block.parameters()) for block in self.blocks[: depths[-1]]],
             codes,
             depths=depths,
-            turns=[turns[each] for each in tracks],
+            turns=self._by_tracks(turn, n_blocks=depths[-1]),
             noise=noise,
             precision=precision,
             way=way,
@@ -122,15 +124,19 @@ class ChordMixer(Encoder):
         )
 
     def _rotations(self, rings: NDArray[np.int64], device: torch.device, *, n_blocks: int) -> list[Rotation]:
-        """The rotation of each of the first blocks; blocks with the same tracks share one."""
+        """The rotation of each of the first blocks."""
+        channels = self.config.channels
+
+        def rotation(tracks: Tracks) -> Rotation:
+            return Rotation(rings, channels=channels, shifts=tracks.shifts, track_width=tracks.width, device=device)
+
+        return self._by_tracks(rotation, n_blocks=n_blocks)
+
+    def _by_tracks(self, make: Callable[[Tracks], Made], *, n_blocks: int) -> list[Made]:
+        """What `make` gives for each of the first blocks; blocks with the same tracks share it."""
         tracks = [self.config.tracks(block) for block in range(n_blocks)]
-        rotations = {
-            each: Rotation(
-                rings, channels=self.config.channels, shifts=each.shifts, track_width=each.width, device=device
-            )
-            for each in dict.fromkeys(tracks)
-        }
-        return [rotations[each] for each in tracks]
+        made = {each: make(each) for each in dict.fromkeys(tracks)}
+        return [made[each] for each in tracks]
 
     def _groups(self, device: torch.device, rings: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         """Yield (first, last) of the rings that go through the blocks together: [first, last)."""

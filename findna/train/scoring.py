@@ -1,4 +1,4 @@
-"""Scores of labelled sequences: the head on the features of their windows, joined to one row a sequence."""
+"""Scores of labelled sequences: the head on the features of their windows, joined to one row per sequence."""
 
 from collections.abc import Callable
 

@@ -198,7 +198,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 
 
 def hostile_files() -> dict[str, bytes]:
-    """What is no checkpoint, by what it is."""
+    """Files that are not checkpoints, by what they are."""
     import io
     import zipfile
 
