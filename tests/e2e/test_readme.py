@@ -55,13 +55,13 @@ def test_the_commands_of_the_readme_run_and_its_examples_read_what_they_wrote(
 
 
 def test_the_command_line_page_is_what_the_command_says() -> None:
-    spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs/make_cli.py")
+    spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs/tools/make_cli.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     written = (ROOT / "docs/cli.md").read_text()
-    assert module.reference() == written, "run `python docs/make_cli.py > docs/cli.md`"
+    assert module.reference() == written, "run `python docs/tools/make_cli.py > docs/cli.md`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,4 +1,4 @@
-"""What is written of the shipped teacher is what its JSON files say; what `docs/ship.py` does to pages and logs."""
+"""What is written of the shipped teacher is what its JSON files say; what docs/tools/ship.py does to pages and logs."""
 
 import json
 import subprocess
@@ -20,9 +20,9 @@ pytest.importorskip("sklearn")
 
 @pytest.fixture(scope="module")
 def ship() -> Iterator[ModuleType]:
-    """`docs/ship.py` as a module."""
+    """`docs/tools/ship.py` as a module."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(DOCS))
+        patch.syspath_prepend(str(DOCS / "tools"))
         import ship
 
         yield ship
@@ -35,7 +35,7 @@ def between(page: Path, name: str) -> str:
 def test_every_page_of_the_teacher_is_what_its_json_files_say(ship: ModuleType) -> None:
     pages, folder = ship.pages, DOCS / "models" / DEFAULT
     config = json.loads((SHIPPED / DEFAULT / "config.json").read_text())
-    remade = "run `python docs/ship.py ... --only pages`"
+    remade = "run `python docs/tools/ship.py ... --only pages`"
     assert (SHIPPED / DEFAULT / "CARD.md").read_text() == pages.card(config, folder), remade
     assert between(DOCS / "model.md", "teacher") == pages.describe(config, folder).strip(), remade
     assert between(DOCS / "benchmark.md", "gue") == pages.counts(DOCS / "results/gue"), remade
@@ -98,7 +98,7 @@ def test_a_page_is_followed_command_by_command(tmp_path: Path) -> None:
         "Text\n\n    echo one > a.txt\n    cat \\\n        a.txt\n\n```text\n    no\n```\n\n    findna --version\n"
     )
     done = subprocess.run(
-        [sys.executable, DOCS / "follow.py", page, tmp_path / "f"], capture_output=True, text=True, check=False
+        [sys.executable, DOCS / "tools/follow.py", page, tmp_path / "f"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["echo one > a.txt", "cat a.txt", "findna --version"]
@@ -107,7 +107,7 @@ def test_a_page_is_followed_command_by_command(tmp_path: Path) -> None:
     assert "findna 0." in transcript
     page.write_text("    false\n    touch never\n")
     failed = subprocess.run(
-        [sys.executable, DOCS / "follow.py", page, tmp_path / "g"], capture_output=True, check=False
+        [sys.executable, DOCS / "tools/follow.py", page, tmp_path / "g"], capture_output=True, check=False
     )
     assert failed.returncode != 0
     assert not (tmp_path / "g/never").exists()

@@ -1,4 +1,4 @@
-"""Measure the scores of variants on BRCA1 and write docs/results/variants.md: `python docs/brca1.py DATA [LIMIT]`.
+"""Measure the scores of variants on BRCA1 and write docs/results/variants.md: `python docs/tools/brca1.py DATA [LIMIT]`.
 
 DATA holds brca1_findlay2018.tsv.gz (columns chrom, pos_hg38, ref, alt, class, consequence and transcript_variant; Findlay
 et al. 2018, supplementary table 1) and chr17_brca1_hg38.fa.gz (GRCh38 chr17:42424999-43600000). LIMIT is the most variants
@@ -22,7 +22,7 @@ from findna.variants import ScoreConfig
 
 RECORD, OFFSET = "chr17:42424999-43600000", 42_424_999
 WINDOW = 128
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 
 PAGE = """# Scores of variants on BRCA1
 
@@ -32,7 +32,7 @@ PAGE = """# Scores of variants on BRCA1
 
 {table}
 The column `splice_proximity` is how near a variant is to an exon boundary. Remake this page with
-`python docs/brca1.py DATA{limit}`; it took {seconds:,.0f} s of wall time on one core of a busy machine.
+`python docs/tools/brca1.py DATA{limit}`; it took {seconds:,.0f} s of wall time on one core of a busy machine.
 """
 
 

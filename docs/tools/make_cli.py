@@ -1,4 +1,4 @@
-"""Write docs/cli.md from the command itself: `python docs/make_cli.py > docs/cli.md`; a test compares the two."""
+"""Write docs/cli.md from the command itself: `python docs/tools/make_cli.py > docs/cli.md`; a test compares the two."""
 
 import sys
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from findna_cli.app import app
 INTRODUCTION = """\
 # Command line
 
-Made from the command itself by `python docs/make_cli.py > docs/cli.md`.
+Made from the command itself by `python docs/tools/make_cli.py > docs/cli.md`.
 
 Data goes to the output file or to stdout. Messages go to stderr. Progress is shown only on a terminal and counts written records. Exit codes:
 

@@ -1,8 +1,8 @@
 """Make a run directory the shipped default teacher, and remake everything that depends on it.
 
-    python docs/ship.py runs/findna-small --data DIR --sources hg38_contig_ge1kb.fa.gz --command "findna pretrain ..."
+    python docs/tools/ship.py runs/findna-small --data DIR --sources hg38_contig_ge1kb.fa.gz --command "findna pretrain ..."
 
-DIR holds the labelled sets as `docs/make_heads.py` wants them: `gue/`, `genomic_benchmarks/`, `covid/`. What is measured
+DIR holds the labelled sets as `docs/tools/make_heads.py` wants them: `gue/`, `genomic_benchmarks/`, `covid/`. What is measured
 already, of the same weights, is not measured again. The parts, in their order, each by itself with --only:
 
     weights    weights, settings and golden vectors into the package; the run's log, and the manifest of its windows,
@@ -39,7 +39,9 @@ from findna.models.store import DEFAULT, SHIPPED
 from findna.tasks.catalog import HEADS, read_task, task_names
 from findna.train.log import read_log
 
-DOCS = Path(__file__).resolve().parent
+
+TOOLS = Path(__file__).resolve().parent
+DOCS = TOOLS.parent
 FOLDER = DOCS / "models" / DEFAULT
 VALIDATION = ["--preset", "small", "--steps", "1", "--seeds", "3", "--strand", "bed", "--limit", "2000"]
 READ_OUT = ["--pool", "mean,sd", "--blocks", "5,10,15,20"]
@@ -120,7 +122,7 @@ def thin_log(source: Path, target: Path) -> None:
 
 def figure(args: argparse.Namespace) -> None:
     """The README's figure."""
-    run(DOCS / "demo/figure.py", DOCS / "demo/promoters.png")
+    run(TOOLS / "demo_figure.py", DOCS / "demo/promoters.png")
 
 
 def sets(args: argparse.Namespace) -> list[str]:
@@ -169,7 +171,7 @@ def heads(args: argparse.Namespace) -> None:
     """The tasks that use this teacher; those with a teacher of their own stay as they are."""
     sha = shipped_config()["sha256"]
     names = [name for name in task_names() if not read_task(name).teacher]
-    run(DOCS / "make_heads.py", "--data", args.data, "--work", args.work / f"heads-{sha[:8]}", "--tasks", *names)
+    run(TOOLS / "make_heads.py", "--data", args.data, "--work", args.work / f"heads-{sha[:8]}", "--tasks", *names)
     of_teacher = {
         name: json.loads((HEADS / name / "config.json").read_text())["teacher"]["sha256"]
         for name in names
@@ -183,7 +185,7 @@ def tutorial(args: argparse.Namespace) -> None:
     """Follow the tutorial, and take over its figures."""
     folder = args.work / f"tutorial-{shipped_config()['sha256'][:8]}"
     shutil.rmtree(folder, ignore_errors=True)
-    run(DOCS / "follow.py", DOCS / "tutorial.md", folder)
+    run(TOOLS / "follow.py", DOCS / "tutorial.md", folder)
     for name in ("confusion.png", "roc.png", "calibration.png", "runs/repeats/curve.png"):
         shutil.copyfile(folder / name, DOCS / "figures" / Path(name).name)
 

@@ -166,7 +166,7 @@ def report(config: Json, folder: Path, results: Path) -> str:
     return f"""\
 # {name}: how it was made, and what it has learned
 
-The teacher that is in the package. Made by `python docs/ship.py` from the JSON files in [{name}/]({name}/) and in
+The teacher that is in the package. Made by `python docs/tools/ship.py` from the JSON files in [{name}/]({name}/) and in
 [../results/gue](../results/gue); every figure below is in one of them, with its command.
 
 ## Data, command, cost
@@ -229,7 +229,7 @@ On a CPU:
 
     {how["prepare"]}
     {how["command"]}
-    python docs/ship.py runs/{name} --data DIR --sources {" ".join(Path(file).name for file in training["sources"]["files"])} --command "..."
+    python docs/tools/ship.py runs/{name} --data DIR --sources {" ".join(Path(file).name for file in training["sources"]["files"])} --command "..."
 
 {again(how)}A run with a time budget follows the clock: the teacher will be like this one, not the same bits.
 
@@ -237,7 +237,7 @@ On a CPU:
 
     findna data windows hg38=$(findna data fetch hg38) --n 100000 --min-length 1000 --holdout chr8,chr20 --out windows.fa.gz
     findna pretrain windows.fa.gz windows.held-out.fa.gz --holdout windows.held-out.fa.gz --preset base --device cuda --out runs/base
-    python docs/ship.py runs/base --data DIR --sources windows.fa.gz windows.held-out.fa.gz --command "findna pretrain windows.fa.gz ..."
+    python docs/tools/ship.py runs/base --data DIR --sources windows.fa.gz windows.held-out.fa.gz --command "findna pretrain windows.fa.gz ..."
 
 It ships under the name that `DEFAULT` in `findna/models/store.py` says.
 """

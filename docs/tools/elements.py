@@ -1,6 +1,6 @@
 """Sequences of 200 bases that are promoters, enhancers, repeats or unique: for the nearest neighbours of a teacher.
 
-    python docs/demo/elements.py --enhancers human_enhancers_ensembl.tsv.gz --training windows.fa.gz \\
+    python docs/tools/elements.py --enhancers human_enhancers_ensembl.tsv.gz --training windows.fa.gz \\
         --holdout chr8,chr20 docs/demo/elements.csv.gz
 
 Promoters are the middles of `promoters.fa.gz` (GUE), enhancers the middles of GenomicBenchmarks'
@@ -25,7 +25,7 @@ from findna.errors import InputError
 from findna.io.fasta import read_fasta
 from findna.sequence import Codes, N, decode, encode
 
-DEMO = Path(__file__).parent
+DEMO = Path(__file__).parents[1] / "demo"
 LENGTH, MOST = 200, 250
 
 

@@ -1,6 +1,6 @@
 """Run the commands of a page, as somebody would who follows it, and write down what they print.
 
-    python docs/follow.py docs/tutorial.md runs/tutorial
+    python docs/tools/follow.py docs/tutorial.md runs/tutorial
 
 The folder, which must be new, gets `docs`, a link, the files that the commands make, and `transcript.txt`.
 """
@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-DOCS = Path(__file__).resolve().parent
+DOCS = Path(__file__).resolve().parents[1]
 
 
 def commands(page: str) -> list[str]:

@@ -1,6 +1,6 @@
 """The README's figure: what the vectors do that random weights and 6-mer counts do not.
 
-    python docs/demo/figure.py docs/demo/promoters.png
+    python docs/tools/demo_figure.py docs/demo/promoters.png
 
 Left: AUROC of logistic regression that tells promoters from other sequence, by the number of labelled sequences; mean
 and standard deviation over 20 draws, measured on all sequences that were not drawn. Right: of the ten sequences nearest
@@ -31,7 +31,7 @@ from findna.nn.encoder import initialise
 from findna.nn.mixers import make_encoder
 from findna.sequence import decode, encode
 
-DEMO = Path(__file__).parent
+DEMO = Path(__file__).parents[1] / "demo"
 COLOURS = {"findna": "#c2410c", "6-mer counts": "#475569", "random weights": "#cbd5e1"}
 N_LABELLED = (10, 20, 50, 100, 200, 400)
 N_DRAWS = 20

@@ -1,6 +1,6 @@
 """Train the built-in tasks whose data lies in DIR, and put their heads into the package, with the table of docs/tasks.md.
 
-    python docs/make_heads.py --data DIR [--tasks covid tf-0] [--work runs/heads]
+    python docs/tools/make_heads.py --data DIR [--tasks covid tf-0] [--work runs/heads]
 
 Run it again whenever the default teacher changes. DIR holds the GUE sets, `covid/` and `genomic_benchmarks/` (tables
 `DATASET.*.tsv.gz` with the columns split, label, sequence). A task whose files are not there keeps what it has. Each
@@ -23,7 +23,7 @@ from findna.models.store import load_model
 from findna.models.task import load_task, save_task
 from findna.tasks.catalog import HEADS, Task, read_task, task_names
 
-PAGE = Path(__file__).parent / "tasks.md"
+PAGE = Path(__file__).parents[1] / "tasks.md"
 MARKS = ("<!-- heads -->", "<!-- /heads -->")
 FIGURES = ("accuracy", "macro_f1", "mcc", "auroc")
 

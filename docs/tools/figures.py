@@ -1,7 +1,7 @@
 """The tutorial's figures, from the predictions of a test split whose BED files are named for their classes.
 
     findna classify docs/demo/repeats/test/*.bed --genome docs/demo/genome.fa.gz --task runs/repeats -o test.tsv
-    python docs/figures/make.py test.tsv docs/figures
+    python docs/tools/figures.py test.tsv docs/figures
 
 The true class of a row is the name of the file that it came from. Needs `findna[bench]`.
 """

@@ -1,6 +1,6 @@
 """The tutorial's BED files: pieces of a soft-masked genome that are all repeat, or all unique.
 
-    python docs/demo/repeats/make.py docs/demo/genome.fa.gz docs/demo/repeats
+    python docs/tools/repeats.py docs/demo/genome.fa.gz docs/demo/repeats
 
 UCSC writes in lower case what RepeatMasker and Tandem Repeats Finder mark. The genome is cut on a grid of 200 bases; a
 piece of which less than 1 % is masked is `unique`, one of which more than 99 % is masked is `repeat`, and what lies between
