@@ -39,7 +39,6 @@ from findna.models.store import DEFAULT, SHIPPED
 from findna.tasks.catalog import HEADS, read_task, task_names
 from findna.train.log import read_log
 
-
 TOOLS = Path(__file__).resolve().parent
 DOCS = TOOLS.parent
 FOLDER = DOCS / "models" / DEFAULT
