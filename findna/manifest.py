@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,16 +11,19 @@ from typing import Any, NamedTuple
 from findna.errors import ConfigError, FastaError, InputError
 from findna.io.check import InputSummary, OnItem, check_inputs
 from findna.io.compressed import Mark
-from findna.io.files import sha256, write_atomic
+from findna.io.files import open_regular, sha256, write_atomic
 from findna.io.genome import Genome
 from findna.io.ids import IdSet
 from findna.io.options import InputOptions
 from findna.io.records import Begin, TooManyN
+from findna.io.structured import parse_json
+from findna.models.manifest import DIGEST, digest_of
 from findna.record import Record
 from findna.region import Region
 from findna.shard import Cuts, Part, Shard
 
 SCHEMA = "findna-plan/1"
+_REPEATED = re.compile(r"(.+)_\d+")
 Found = Record | Region | InputError
 Pass = Callable[[OnItem, Callable[[int], object]], InputSummary]
 
@@ -105,19 +109,23 @@ class Manifest(NamedTuple):
             }
             for part, begin in self.shards
         ]
-        write_atomic(path, json.dumps({"schema": SCHEMA, **self._asdict(), "shards": shards}) + "\n")
+        content = {"schema": SCHEMA, **self._asdict(), "shards": shards}
+        write_atomic(path, json.dumps({**content, DIGEST: digest_of(content)}) + "\n")
 
 
 def read_manifest(path: Path) -> Manifest:
     """The plan in a file.
 
     Raises:
-        InputError: It is not found, damaged, or not a plan.
+        InputError: It is not found, damaged, was edited, or is not a plan.
     """
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            stored = parse_json(file.read())
         if stored.pop("schema") != SCHEMA:
             raise InputError(f"not a plan of this version ({SCHEMA})", path=str(path))
+        if stored.pop(DIGEST) != digest_of({"schema": SCHEMA, **stored}):
+            raise InputError("the plan is damaged or was edited: run findna split again", path=str(path))
         shards = [(_part(each), _begin(each)) for each in stored.pop("shards")]
         return Manifest(**stored, shards=shards)
     except OSError as error:
@@ -238,13 +246,17 @@ def _id_of(found: Found) -> str:
 
 
 def _take_id(ids: IdSet, found: Found) -> tuple[str, str]:
-    """The id that a record asks for, and the one that it gets: of a region another one, of a sequence none ("")."""
+    """The id that a record asks for, and the one that it gets: another one, or of a FASTA record none ("")."""
     if isinstance(found, Region):
         return found.id, ids.unique(found.id)
     if isinstance(found, InputError) and not isinstance(found, FastaError | TooManyN):
         return "", ""  # a region that does not fit the genome
     id = _id_of(found)
-    return id, id if not id or ids.add(id) else ""
+    if not id or not ids.add(id):
+        return id, ""
+    # A read that repeats an id comes with _2, _3 ... behind it.
+    repeated = _REPEATED.fullmatch(id)
+    return (repeated[1] if repeated and repeated[1] in ids else id), id
 
 
 def _facts(text: str) -> dict[str, Any]:

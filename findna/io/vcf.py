@@ -169,9 +169,9 @@ class VariantReader:
         pipe = self._stack.enter_context(self._stream.as_pipe())
         try:
             file = self._stack.enter_context(pysam.VariantFile(pipe))
-        except (OSError, ValueError) as problem:
+            *self.header, columns = str(file.header).rstrip("\n").split("\n")
+        except (OSError, ValueError) as problem:  # of a text that is not UTF-8 too
             self._stream.fail(f"damaged: {problem}", cause=problem)
-        *self.header, columns = str(file.header).rstrip("\n").split("\n")
         self.columns = columns.split("\t")
         self._lines = self._bcf_records(file)
 
@@ -181,7 +181,7 @@ class VariantReader:
             for record in file:
                 yield 0, str(record).rstrip("\n")
                 n_records += 1
-        except OSError as problem:
+        except (OSError, ValueError) as problem:
             self._stream.fail(f"truncated or damaged after {n_records:,} records", cause=problem)
         if not self._stream.tail.endswith(BGZF_EOF) and is_bgzf(self._stream.raw_head):
             self._stream.fail(f"truncated after {n_records:,} records: BGZF EOF marker missing")

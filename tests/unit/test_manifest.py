@@ -40,8 +40,8 @@ def fasta(n, width=9):
     )
 
 
-def fastq(n):
-    return "".join(f"@q{i}\n{'ACGTN' * (3 + i % 3)}\n+\n{'IIIII' * (3 + i % 3)}\n" for i in range(n))
+def fastq(n, n_ids=10**9):
+    return "".join(f"@q{i % n_ids}\n{'ACGTN' * (3 + i % 3)}\n+\n{'IIIII' * (3 + i % 3)}\n" for i in range(n))
 
 
 @pytest.fixture
@@ -54,13 +54,24 @@ def inputs(write):
         "gz": write("a.fa.gz", fasta(150), "gz"),
         "bgzf": write("b.bed.gz", bed(200), "bgzf"),
         "fastq": write("a.fq", fastq(100)),
+        "again": write("b.fq", fastq(200, n_ids=3)),
     }
     return {name: str(path) for name, path in files.items()}
 
 
 @pytest.mark.parametrize(
     "names",
-    [["bed"], ["repeats"], ["fasta"], ["bom"], ["gz"], ["bgzf"], ["fastq"], ["bed", "fasta", "repeats", "fastq"]],
+    [
+        ["bed"],
+        ["repeats"],
+        ["fasta"],
+        ["bom"],
+        ["gz"],
+        ["bgzf"],
+        ["fastq"],
+        ["again", "fastq", "again"],
+        ["bed", "fasta", "repeats", "fastq"],
+    ],
     ids="+".join,
 )
 @pytest.mark.parametrize("n_shards", [1, 3, 7])
@@ -129,7 +140,17 @@ def test_a_run_that_does_not_fit_its_plan_is_refused(write, tmp_path):
         manifest.facts([str(path), str(path)])
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "findna-plan/1"}', '{"schema": "other"}'])
+def test_a_plan_that_was_edited_is_refused(write, tmp_path):
+    split([str(write("a.fa", fasta(60)))], InputOptions(), n_shards=2, batch_bases=BASES).write(tmp_path / "p.json")
+    text = (tmp_path / "p.json").read_text()
+    (tmp_path / "p.json").write_text(text.replace('"n_records": 60', '"n_records": 61'))
+    with pytest.raises(InputError, match="damaged or was edited: run findna split again"):
+        read_manifest(tmp_path / "p.json")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"schema": "findna-plan/1"}', '{"schema": "other"}', pytest.param("[" * 10**5, id="deep")]
+)
 def test_a_file_that_is_not_a_plan_is_named(text, tmp_path):
     (tmp_path / "p.json").write_text(text)
     with pytest.raises(InputError, match=r"p\.json: not a plan"):

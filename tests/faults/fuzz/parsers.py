@@ -1,19 +1,37 @@
 """The parsers as functions of bytes: each must end with a result or a FindnaError, and two readers must agree."""
 
+import gzip
+import hashlib
 import os
 import tempfile
+import zlib
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from functools import cache
 from pathlib import Path
+
+import pysam
 
 from findna.config import ModelConfig
 from findna.data.labelled import read_labelled
 from findna.errors import FindnaError, InputError
+from findna.io.bam import read_bam
 from findna.io.bed import read_bed
+from findna.io.compressed import ByteStream
 from findna.io.fasta import read_fasta, read_fastq
 from findna.io.genome import Genome
+from findna.io.options import InputOptions
+from findna.io.records import REGIONS, read_records
+from findna.io.sniff import sniff
 from findna.io.structured import parse_json
+from findna.io.vcf import Field, Outcome, VariantReader, vcf_line
+from findna.manifest import read_manifest, split
+from findna.models.manifest import config_text
+from findna.models.store import load_model
+from findna.models.task import load_task
+from findna.record import Record
 from findna.region import Region, parse_region
+from findna.shard import Shard
 
 PLACE = Path(tempfile.mkdtemp(prefix="findna-fuzz-"))
 os.environ["FINDNA_CACHE"] = str(PLACE / "cache")
@@ -23,6 +41,17 @@ def _file(name: str, content: bytes) -> Path:
     path = PLACE / name
     path.write_bytes(content)
     return path
+
+
+def _bgzf(name: str, content: bytes) -> Path:
+    with pysam.BGZFile(str(PLACE / name), "wb") as file:
+        file.write(content)
+    return PLACE / name
+
+
+@cache
+def _genome() -> str:
+    return str(_file("g.fa", b">chr1\n" + b"ACGTTGCAGN\n" * 20 + b">2\nACG\n"))
 
 
 def fasta(content: bytes) -> None:
@@ -63,6 +92,113 @@ def twobit(content: bytes) -> None:
                 genome.fetch(Region(name, 0, length))
 
 
+def gzi(content: bytes) -> None:
+    """A genome in BGZF with a block table that may lie: the bases are those without it."""
+    text, _, table = content.partition(b"\xff")
+    path = _file("z.fa.gz", b"")
+    with pysam.BGZFile(str(path), "wb") as file:
+        for start in range(0, len(text), 40):  # many small blocks
+            file.write(text[start : start + 40])
+            file.flush()
+    _file("z.fa.gz.gzi", table)
+    with Genome(path) as genome:
+        for record in read_fasta(path):
+            if not isinstance(record, InputError) and genome.contigs.get(record.id):
+                codes, _ = genome.fetch(Region(record.id, 0, genome.contigs[record.id]))
+                assert (codes == record.codes).all(), record.id
+
+
+def compressed(content: bytes) -> None:
+    """Gzip and BGZF: the text is that of Python's gzip, or an error."""
+    with ByteStream(_file("x.gz", b"\x1f\x8b" + content)) as stream:
+        found = b"".join(stream.chunks())
+    try:
+        assert found == gzip.decompress(b"\x1f\x8b" + content)
+    except (OSError, EOFError, zlib.error) as problem:
+        raise AssertionError("read without an error") from problem
+
+
+def variants(content: bytes) -> None:
+    """Records of a VCF or TSV: their columns come back unchanged."""
+    with VariantReader(_file("x.vcf", content)) as reader:
+        for site in reader:
+            assert site.start >= -1
+            if reader.kind == "vcf":
+                written = vcf_line(site, [Field("llr", "")], [Outcome([0.5])] * max(1, len(site.alts)))
+                assert written.split("\t")[:7] == list(site.fields[:7])
+
+
+def bcf(content: bytes) -> None:
+    """Records of a BCF, of which the blocks are whole."""
+    with VariantReader(_bgzf("x.bcf", b"BCF\x02\x02" + content)) as reader:
+        for site in reader:
+            assert site.start >= -1
+
+
+def bam(content: bytes) -> None:
+    """Records of a BAM, of which the blocks are whole."""
+    for record in read_bam(_bgzf("x.bam", b"BAM\x01" + content)):
+        assert isinstance(record, InputError) or len(record.codes)
+
+
+def records(content: bytes) -> None:
+    """Any input, its kind told from its content: the shards of its plan hold its records, in order."""
+    paths = [str(_file("x", content))]
+    with ByteStream(paths[0]) as stream:
+        genome_path = _genome() if sniff(stream) in REGIONS else None
+    options = InputOptions(genome=genome_path)
+    whole = [_facts(record) for record in read_records(paths, options)]
+    with nullcontext() if genome_path is None else Genome(genome_path) as genome:
+        found = split(paths, options, n_shards=3, batch_bases=1, genome=genome, is_fatal=False)
+    assert found.n_records == len(whole)
+    for part, begin in found.shards:
+        shard = read_records(paths, options, wanted=part.records, begin=begin)
+        assert [_facts(record) for record in shard] == whole[part.first : part.first + part.n_records]
+
+
+def _facts(record: Record | InputError) -> tuple[object, ...]:
+    if isinstance(record, InputError):
+        return (record.record, record.row, str(record))
+    return (record.id, record.row, record.codes.tobytes())
+
+
+def plan(content: bytes) -> None:
+    """The plan of a sharded run."""
+    found = read_manifest(_file("x.plan", content))
+    found.check(InputOptions(), None, batch_bases=1 << 14, is_fatal=True)
+    found.of(Shard(1, len(found.shards)))
+    found.facts([_genome()])
+
+
+def model(content: bytes) -> None:
+    """A model folder: config.json and weights, which get the right sha256."""
+    assert load_model(str(_model("model", content))).network.config.window <= 1 << 20
+
+
+def task(content: bytes) -> None:
+    """A task folder: config.json and the weights of encoder and head, which get the right sha256."""
+    load_task(_model("task", content))
+
+
+def _model(name: str, content: bytes) -> Path:
+    folder = PLACE / name
+    folder.mkdir(exist_ok=True)
+    text, _, rest = content.partition(b"\xff")
+    n_encoder = int.from_bytes(rest[:2], "little")
+    parts = {"encoder": rest[2 : 2 + n_encoder], "head": rest[2 + n_encoder :]}
+    (folder / "model.safetensors").write_bytes(parts["encoder"])
+    (folder / "head.safetensors").write_bytes(parts["head"])
+    (folder / "metrics.json").write_text("{}")
+    with suppress(ValueError, TypeError, AttributeError, KeyError):
+        config = parse_json(text)
+        config["sha256"] = hashlib.sha256(parts["encoder"]).hexdigest()
+        for part, weights in parts.items() if name == "task" else ():
+            config[part]["sha256"] = hashlib.sha256(weights).hexdigest()
+        text = config_text(config).encode()
+    (folder / "config.json").write_bytes(text)
+    return folder
+
+
 def fastq(content: bytes) -> None:
     """Records of a FASTQ file."""
     list(read_fastq(_file("x.fq", content)))
@@ -98,7 +234,11 @@ def config(content: bytes) -> None:
 
 
 PARSERS: dict[str, Callable[[bytes], None]] = {
-    parse.__name__: parse for parse in (fasta, index, twobit, fastq, bed, table, region, config)
+    parse.__name__: parse
+    for parse in (
+        *(fasta, fastq, bed, table, region, records, compressed, index, gzi, twobit),
+        *(variants, bcf, bam, plan, config, model, task),
+    )
 }
 
 
