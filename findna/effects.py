@@ -69,11 +69,12 @@ def score_variants(
         ConfigError: A setting is out of range.
     """
     place = pick_device(device)
-    config = ScoreConfig(tuple(scores), window, max_length, batch_bases)
+    config = ScoreConfig(tuple(scores), window, max_length)
     sites = [Site(chrom, pos - 1, ref, (alt,), row) for row, (chrom, pos, ref, alt) in enumerate(variants)]
     with Genome(genome) if isinstance(genome, str | Path) else nullcontext(genome) as opened:
         one = _model(model) if task is None else _task(task)
-        scorer = VariantScorer(one, opened, config, device=place, precision=pick_precision(precision, place))
+        kind = pick_precision(precision, place)
+        scorer = VariantScorer(one, opened, config, batch_bases=batch_bases, device=place, precision=kind)
         scored = [each for i in range(0, len(sites), CHUNK) for each in scorer.score(sites[i : i + CHUNK])]
     names = tuple(field.name for field in scorer.fields)
     values = np.full((len(sites), len(names)), np.nan)

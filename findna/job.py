@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import json
 import platform
-import resource
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -27,9 +26,10 @@ from findna.config import ClassifyConfig, EmbedConfig
 from findna.data.windows import count_windows
 from findna.embedding import Embedder, feature_columns, feature_names, obs_columns, width_of
 from findna.errors import BedError, ConfigError, FastaError, InputError, OutputError, RegionError
+from findna.frame import genome_facts, input_facts, peak_memory_bytes
 from findna.io.check import InputSummary, check_inputs
 from findna.io.compressed import STDIN
-from findna.io.files import sha256, storable
+from findna.io.files import storable
 from findna.io.genome import Genome
 from findna.io.hdf5 import EmbeddingWriter, Format, TokenSink, finished_meta, refuse_existing
 from findna.io.options import InputOptions
@@ -389,7 +389,7 @@ def run(job: Job, *, on_progress: Callable[[int, int | None], None] = lambda don
         total = None if engine.split else part.n_records if part else n_records
         items = read_records(job.inputs, job.options, genome=genome, wanted=part and part.records, begin=begin)
         first, extra = _peek(items)
-        facts = {"inputs": inputs, "genome": _genome_facts(genome), "params": _params(job, engine)}
+        facts = {"inputs": inputs, "genome": genome_facts(genome), "params": _params(job, engine)}
         if part:
             facts["shard"] = part.to_dict()
         if job.resume and (found := finished_meta(job.out, job.output_format)):
@@ -470,7 +470,7 @@ def _scope(job: Job, genome: Genome | None) -> tuple[int | None, list[dict[str, 
     cuts = Cuts(job.batch_bases)
     summary = check(job, genome, on_record=cuts.add if job.shard else None)
     n_records = None if summary.unchecked else summary.n_records
-    return n_records, _input_facts(job.inputs), cuts.part(job.shard) if job.shard else None, None
+    return n_records, input_facts(job.inputs), cuts.part(job.shard) if job.shard else None, None
 
 
 def plan(job: Job) -> dict[str, Any]:
@@ -612,30 +612,8 @@ def _params(job: Job, engine: Engine) -> dict[str, Any]:
     }
 
 
-def _input_facts(inputs: Sequence[str]) -> list[dict[str, Any]]:
-    """Path, size and sha256 of each input that is a file."""
-    facts: list[dict[str, Any]] = []
-    for text in inputs:
-        path = Path(text)
-        is_file = text != STDIN and path.is_file()
-        facts.append({"path": text} | ({"bytes": path.stat().st_size, "sha256": sha256(path)} if is_file else {}))
-    return facts
-
-
 def _digests(facts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {one["path"]: one["sha256"] for one in facts if "sha256" in one}
-
-
-def _genome_facts(genome: Genome | None) -> dict[str, Any]:
-    if genome is None:
-        return {}
-    return {
-        "path": str(genome.path),
-        "bytes": genome.path.stat().st_size,
-        "modified_ns": genome.path.stat().st_mtime_ns,
-        "n_contigs": len(genome.contigs),
-        "digest": genome.digest,
-    }
 
 
 def _provenance(job: Job, engine: Engine, started: datetime) -> Mapping[str, Any]:
@@ -654,11 +632,6 @@ def _provenance(job: Job, engine: Engine, started: datetime) -> Mapping[str, Any
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "working_directory": storable(Path.cwd()),
     }
-
-
-def peak_memory_bytes() -> int:
-    """Most memory that this process has held; Linux counts in kB, macOS in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _calibrate(engine: Engine) -> float:

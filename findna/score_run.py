@@ -2,89 +2,59 @@
 
 import dataclasses
 import itertools
-import platform
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from findna import __version__
-from findna.errors import ConfigError, OutputError, VariantError
-from findna.io.compressed import STDIN
-from findna.io.files import sha256
-from findna.io.genome import Genome
+from findna.errors import OutputError, VariantError
+from findna.frame import Frame, RunJob
 from findna.io.scores import STDOUT, Format, format_of, writer_of
 from findna.io.vcf import Site, VariantReader, assembly_of
-from findna.io.watch import Watch
-from findna.job import peak_memory_bytes
 from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
-from findna.nn.device import pick_device, pick_precision
 from findna.shard import Shard
 from findna.variants import CHUNK, ScoreConfig, Scored, VariantScorer
 
-_LIBRARIES = ("torch", "numpy", "pysam")
-
 
 @dataclass(frozen=True)
-class ScoreJob:
-    """All that decides the scores, and where they go.
+class ScoreJob(RunJob):
+    """All that decides the scores, and where they go; its input is a VCF, BCF or TSV file, or "-" for stdin.
 
     Args:
-        source: A VCF, BCF or TSV file, or "-" for stdin.
-        out: The output; "-" is stdout.
-        genome: FASTA or .2bit that the variants were called on.
         config: What is computed.
         model: A shipped model's name or a model folder.
         task: A built-in task's name or a run directory, instead of the model; "" without.
         output_format: vcf, tsv or parquet.
-        device: auto, cpu, cuda, ...
-        precision: auto, or of `findna.nn.device.PRECISIONS`.
-        on_error: "fail" ends the run at a record that does not fit the genome, "skip" lists it as skipped.
-        force: Replace an existing output.
-        command: The command line, for the provenance.
         shard: The part of the records to score; None is all.
-
-    Raises:
-        ConfigError: Two of them contradict each other.
     """
 
-    source: str
-    out: Path
-    genome: Path
     config: ScoreConfig = field(default_factory=ScoreConfig)
     model: str = DEFAULT
     task: str = ""
     output_format: Format = "vcf"
-    device: str = "auto"
-    precision: str = "auto"
-    on_error: str = "fail"
-    force: bool = False
-    command: str = ""
     shard: Shard | None = None
 
-    def __post_init__(self) -> None:
+    def _problems(self) -> list[str]:
         problems = []
-        if self.on_error not in ("fail", "skip"):
-            problems.append(f"on_error must be fail or skip, not {self.on_error!r}")
+        if len(self.inputs) != 1:
+            problems.append(f"variants come from one file, not from {len(self.inputs)}")
+        if self.options.genome is None:
+            problems.append("variants need their genome")
         if self.out == STDOUT and self.output_format == "parquet":
             problems.append("parquet cannot be streamed to stdout: choose tsv or vcf, or a file")
         if self.out != STDOUT and format_of(self.out.name) not in (None, self.output_format):
             problems.append(f"format {self.output_format} contradicts the name {self.out}")
         if self.shard and not Path(self.source).is_file():
             problems.append("a shard needs an input that can be read twice: a file")
-        for path in (Path(self.source), self.genome):
-            if self.out.is_file() and path.is_file() and self.out.samefile(path):
-                problems.append(f"{self.out} is an input and would be replaced: choose another output")
-        if problems:
-            raise ConfigError("; ".join(problems))
+        return problems
+
+    @property
+    def source(self) -> str:
+        """The file of the variants."""
+        return self.inputs[0]
 
 
 def run_scores(
@@ -99,7 +69,7 @@ def run_scores(
         on_progress: Told how many records are written, and how many there are if that is known.
 
     Returns:
-        The report: counts, throughput, memory, versions, outputs.
+        The report: counts, time, memory, versions, outputs.
 
     Raises:
         VariantError: The input is damaged, or a record does not fit the genome.
@@ -107,20 +77,25 @@ def run_scores(
         OutputError: The output exists or cannot be written.
         ModelError: The model is damaged.
     """
-    started, began = datetime.now(UTC), time.monotonic()
-    watch = Watch([job.source, job.genome])
-    with ExitStack() as stack:
-        genome = stack.enter_context(Genome(job.genome))
+    model: Model | TaskModel = load_task(job.task) if job.task else load_model(job.model)
+    with Frame(job) as frame, VariantReader(job.source) as reader, ExitStack() as stack:
+        if frame.genome is None:
+            raise ValueError("a job of scores has a genome")
         part = _part(job)
-        reader = stack.enter_context(VariantReader(job.source))
-        device = pick_device(job.device)
-        precision = pick_precision(job.precision, device)
-        model: Model | TaskModel = load_task(job.task) if job.task else load_model(job.model)
-        scorer = VariantScorer(model, genome, job.config, source=reader.name, device=device, precision=precision)
-        params = {**_params(job, scorer), "device": device.type, "precision": precision.name}
-        facts = _facts(job, model, genome, params, started)
+        scorer = VariantScorer(
+            model,
+            frame.genome,
+            job.config,
+            source=reader.name,
+            batch_bases=job.batch_bases,
+            device=frame.device,
+            precision=frame.precision,
+        )
+        facts = frame.facts(model, _params(job, scorer))
         writer = stack.enter_context(
-            writer_of(job.output_format)(job.out, reader, scorer.fields, facts, genome.contigs, force=job.force)
+            writer_of(job.output_format)(
+                job.out, reader, scorer.fields, _lines(job, facts), frame.genome.contigs, force=job.force
+            )
         )
         skipped: Counter[str] = Counter()
         n_variants = 0
@@ -132,34 +107,18 @@ def run_scores(
                 on_progress(writer.n_records, None if part is None else len(part))
         if part is not None and writer.n_records != len(part):
             raise OutputError(f"{len(part):,} records came in, {writer.n_records:,} came out")
-        watch.check()
-        outputs = writer.finish()
-        seconds = time.monotonic() - began
-        n_windows = scorer.reader.n_windows
-    return {
-        "findna": __version__,
-        "outputs": [str(path) for path in outputs],
-        "n_records": writer.n_records,
-        "n_variants": n_variants,
-        "n_scored": n_variants - sum(skipped.values()),
-        "n_skipped": sum(skipped.values()),
-        "skipped": dict(skipped),
-        "n_windows": n_windows,
-        "seconds": round(seconds, 3),
-        "windows_per_second": round(n_windows / max(seconds, 1e-9), 3),
-        "peak_memory_bytes": peak_memory_bytes(),
-        "scores": [score.name for score in scorer.fields],
-        "model": {"name": model.name, "sha256": model.sha256},
-        "genome": {"path": str(genome.path), "n_contigs": len(genome.contigs), "digest": genome.digest},
-        "inputs": [{"path": job.source}],
-        "params": params,
-        "provenance": {
-            "command": job.command,
-            "versions": {"findna": __version__, "python": platform.python_version()}
-            | {name: version(name) for name in _LIBRARIES},
-            "started": started.isoformat(timespec="seconds"),
-        },
-    }
+        frame.check()
+        return frame.report(
+            facts,
+            writer.finish(),
+            n_records=writer.n_records,
+            n_variants=n_variants,
+            n_scored=n_variants - skipped.total(),
+            n_skipped=skipped.total(),
+            skipped=dict(skipped),
+            n_windows=scorer.reader.n_windows,
+            scores=[score.name for score in scorer.fields],
+        )
 
 
 def _scored(
@@ -200,18 +159,16 @@ def _params(job: ScoreJob, scorer: VariantScorer) -> dict[str, Any]:
     return params | ({"shard": str(job.shard)} if job.shard else {})
 
 
-def _facts(
-    job: ScoreJob, model: Model | TaskModel, genome: Genome, params: Mapping[str, Any], started: datetime
-) -> dict[str, str]:
-    """What the header of the output says of the run."""
-    is_file = job.source != STDIN and Path(job.source).is_file()
+def _lines(job: ScoreJob, facts: Mapping[str, Any]) -> dict[str, str]:
+    """What the header of the output says of the run, a line each."""
+    origin, source = facts["provenance"], facts["inputs"][0]
+    versions = origin["versions"]
+    params = {name: ",".join(v) if isinstance(v, tuple) else v for name, v in facts["params"].items()}
     return {
-        "Version": f"{__version__}+torch-{torch.__version__}+pysam-{version('pysam')}",
-        "Command": f"{job.command or 'findna score'}; Date={started.isoformat(timespec='seconds')}",
-        "Model": f"{'task ' if job.task else ''}{model.name}; sha256={model.sha256}",
-        "Genome": f"{job.genome}; digest={genome.digest}",
-        "Input": f"{job.source}" + (f"; sha256={sha256(Path(job.source))}" if is_file else ""),
-        "Parameters": "; ".join(
-            f"{name}={','.join(value) if isinstance(value, tuple) else value}" for name, value in params.items()
-        ),
+        "Version": f"{versions['findna']}+torch-{versions['torch']}+pysam-{versions['pysam']}",
+        "Command": f"{job.command or 'findna score'}; Date={origin['started']}",
+        "Model": f"{'task ' if job.task else ''}{facts['model']['name']}; sha256={facts['model']['sha256']}",
+        "Genome": f"{facts['genome']['path']}; digest={facts['genome']['digest']}",
+        "Input": f"{source['path']}" + (f"; sha256={source['sha256']}" if "sha256" in source else ""),
+        "Parameters": "; ".join(f"{name}={value}" for name, value in params.items()),
     }

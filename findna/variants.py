@@ -51,7 +51,6 @@ class ScoreConfig:
         scores: Of llr, distance and influence; without meaning for a task.
         window: Bases in a window; 0 is the model's own.
         max_length: Longest allele in bases; an ALT with a longer one is skipped.
-        batch_bases: Bases in a batch; 0 as for embeddings.
 
     Raises:
         ConfigError: A score is unknown, or a number is out of range.
@@ -60,15 +59,14 @@ class ScoreConfig:
     scores: tuple[str, ...] = SCORES
     window: int = 0
     max_length: int = 50
-    batch_bases: int = 0
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.scores if name not in SCORES]:
             raise ConfigError(f"score {unknown[0]!r} is unknown; known are {', '.join(SCORES)}")
         if not self.scores:
             raise ConfigError(f"at least one score is needed; known are {', '.join(SCORES)}")
-        if self.max_length < 1 or self.window < 0 or self.batch_bases < 0:
-            raise ConfigError("max_length must be at least 1, window and batch_bases at least 0")
+        if self.max_length < 1 or self.window < 0:
+            raise ConfigError("max_length must be at least 1, window at least 0")
 
 
 class Scored(NamedTuple):
@@ -91,6 +89,7 @@ class VariantScorer:
         genome: The genome of the variants, open.
         config: What is computed.
         source: What to call the file of the variants in a message.
+        batch_bases: Bases in a batch; 0 is what suits the device.
         device: Where it runs.
         precision: Of the matrix products and the residual stream; the rest is float32.
 
@@ -110,6 +109,7 @@ class VariantScorer:
         config: ScoreConfig,
         *,
         source: str = "",
+        batch_bases: int = 0,
         device: torch.device,
         precision: Precision,
     ) -> None:
@@ -124,7 +124,7 @@ class VariantScorer:
                 f"alleles of up to {config.max_length} bases need a window of at least {least} bases, "
                 f"not {self.window}: lower the longest allele"
             )
-        self.reader = self._said.reader(config.batch_bases, device, precision)
+        self.reader = self._said.reader(batch_bases, device, precision)
 
     def score(self, sites: Sequence[Site]) -> list[Scored]:
         """What becomes of each record, in their order.

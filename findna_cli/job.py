@@ -1,17 +1,21 @@
-"""What `embed` and `classify` share: the output's name, the run with its progress, the summary."""
+"""What the commands that read records share: the output's name, the run with its progress, the summary."""
 
 import re
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from findna.errors import ConfigError
 from findna_cli.console import progress, say, show, write_report
 
+_MOST_REASONS = 8
+
 if TYPE_CHECKING:
+    from findna.frame import RunJob
     from findna.job import Job
 
 
@@ -66,3 +70,35 @@ def default_output(inputs: list[str], kind: str) -> str:
     name = re.sub(r"\.(gz|bgz)$", "", Path(inputs[0]).name)
     stem = re.sub(r"\.[A-Za-z][A-Za-z0-9]*$", "", name) or name
     return re.sub(r"[^\w.+-]", "", stem.replace(":", "_").replace(",", "")) + f".{kind}"
+
+
+def run_framed(
+    title: str,
+    run: Callable[..., dict[str, Any]],
+    job: "RunJob",
+    *,
+    json_file: Path | None,
+    quiet: bool,
+    counts: Sequence[str],
+) -> None:
+    """Run a job with its progress, write its report, and say in a line what came of it.
+
+    Args:
+        title: Beside the progress bar.
+        run: Does the job and gives its report.
+        job: The job.
+        json_file: Where the report goes.
+        quiet: No progress and no line.
+        counts: What the line says: names of counts without their `n_`.
+    """
+    with progress(title, total=None, quiet=quiet) as advance:
+        report = run(job, on_progress=lambda done, total=None: advance(done, f"of {total:,}" if total else ""))
+    write_report(json_file, report)
+    found = [f"{report[f'n_{name}']:,} {name}" for name in counts]
+    if reasons := [f"{n:,} {word}" for word, n in report["skipped"].items()]:
+        found[-1] += f" ({', '.join(reasons[:_MOST_REASONS])}{', ...' if len(reasons) > _MOST_REASONS else ''})"
+    say(
+        f"{', '.join(report['outputs']) or 'stdout'}: {', '.join(found)} in {report['seconds']:,.1f} s "
+        f"({report['model']['name']}, {report['params']['precision']} on {report['params']['device']})",
+        quiet=quiet,
+    )

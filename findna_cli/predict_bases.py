@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from findna.errors import ConfigError
-from findna_cli.console import progress, say, write_report
-from findna_cli.job import command_line, default_output
+from findna_cli.job import command_line, default_output, run_framed
 from findna_cli.options import (
     BatchBases,
     Device,
@@ -17,6 +16,7 @@ from findna_cli.options import (
     Inputs,
     Json,
     ModelName,
+    OnError,
     Precision,
     Quiet,
     Size,
@@ -56,6 +56,7 @@ def predict_bases(
     ] = "log_p",
     in_format: InFormat = "",
     size: Size = 0,
+    on_error: OnError = "fail",
     force: Force = False,
     batch_bases: BatchBases = 0,
     device: Device = "auto",
@@ -90,15 +91,10 @@ def predict_bases(
         batch_bases=batch_bases,
         device=device,
         precision=precision,
+        on_error=on_error,
         force=force,
         command=command_line(),
     )
     set_threads(threads)
-    with progress("predict-bases", total=None, quiet=quiet) as advance:
-        report = predict_bases_of(job, on_progress=lambda n: advance(n))
-    write_report(json_file, report)
-    say(
-        f"{', '.join(report['outputs'])}: {report['n_records']:,} records, {report['n_bases']:,} bases in "
-        f"{report['seconds']:,.1f} s ({report['model']['name']})",
-        quiet=quiet,
-    )
+    counts = ("records", "bases", "skipped")
+    run_framed("predict-bases", predict_bases_of, job, json_file=json_file, quiet=quiet, counts=counts)

@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from findna.errors import ConfigError
-from findna_cli.console import progress, say, write_report
-from findna_cli.job import command_line, default_output
+from findna_cli.job import command_line, default_output, run_framed
 from findna_cli.options import (
     BatchBases,
     Deterministic,
@@ -86,6 +85,7 @@ def score(
     """
     import os
 
+    from findna.io.options import InputOptions
     from findna.io.scores import format_of
     from findna.models.store import DEFAULT
     from findna.score_run import ScoreJob, run_scores
@@ -102,13 +102,14 @@ def score(
         stem, dot, suffix = path.name.partition(".")
         path = path.with_name(f"{stem}.{part.name}{dot}{suffix}")
     job = ScoreJob(
-        variants,
+        [variants],
         path,
-        genome,
-        config=ScoreConfig(split_names(scores), window, max_length, batch_bases),
+        options=InputOptions(genome=genome),
+        config=ScoreConfig(split_names(scores), window, max_length),
         model=model or DEFAULT,
         task=task,
         output_format=kind,  # type: ignore[arg-type]
+        batch_bases=batch_bases,
         device=device,
         precision=precision,
         on_error=on_error,
@@ -117,16 +118,8 @@ def score(
         shard=part,
     )
     set_threads(threads, deterministic=deterministic)
-    with progress("score", total=None, quiet=quiet) as advance:
-        report = run_scores(job, on_progress=lambda done, total: advance(done, f"of {total:,}" if total else ""))
-    write_report(json_file, report)
-    reasons = "".join(f", {n:,} {word}" for word, n in report["skipped"].items())
-    say(
-        f"{', '.join(report['outputs']) or 'stdout'}: {report['n_records']:,} records, {report['n_scored']:,} variants "
-        f"scored, {report['n_skipped']:,} skipped{reasons}; {report['seconds']:,.1f} s ({report['model']['name']}, "
-        f"{report['params']['precision']} on {report['params']['device']})",
-        quiet=quiet,
-    )
+    counts = ("records", "variants", "scored", "skipped")
+    run_framed("score", run_scores, job, json_file=json_file, quiet=quiet, counts=counts)
 
 
 def _default_format(variants: str) -> str:

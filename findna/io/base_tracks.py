@@ -1,7 +1,6 @@
 """Predictions of bases on their way out: HDF5, bedGraph or bigWig, whole or not at all."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -10,10 +9,11 @@ import numpy as np
 import pysam
 from numpy.typing import NDArray
 
-from findna.errors import InputError, MissingExtraError, OutputError
+from findna.errors import InputError, MissingExtraError
+from findna.io.arrays import skipped_lines, write_facts, write_records
 from findna.io.files import replacing
 from findna.record import Record
-from findna.sequence import ALPHABET, N, decode
+from findna.sequence import N
 
 SCHEMA = "findna-bases/1"
 
@@ -47,23 +47,13 @@ class BaseRow(NamedTuple):
         return np.where(codes < N, np.log(np.maximum(found, np.finfo(np.float32).tiny)), np.nan).astype(np.float32)
 
 
-def require_absent(path: Path, *, force: bool) -> None:
-    """Raise if an output is in the way.
-
-    Raises:
-        OutputError: It exists and is not to be replaced, or is no regular file.
-    """
-    if path.exists() and not path.is_file():
-        raise OutputError(f"{path}: is not a regular file")
-    if path.exists() and not force:
-        raise OutputError(f"{path}: exists already; --force replaces it")
-
-
-def write_hdf5(path: Path, rows: Iterator[BaseRow], facts: Mapping[str, Any]) -> None:
+def write_hdf5(
+    path: Path, rows: Iterator[BaseRow], facts: Mapping[str, Any], *, skipped: Sequence[InputError] = ()
+) -> None:
     """Write all bases end to end: `probabilities` (M, 4), `entropy` and `log_p` (M,), and `offsets` (N + 1,).
 
     Record i has the bases from offsets[i] to offsets[i + 1]; `id`, `chrom`, `start`, `end`, `strand` and `sequence` say
-    what it is.
+    what it is. `skipped` may grow as long as rows come.
     """
     records: list[Record] = []
     offsets = [0]
@@ -77,18 +67,12 @@ def write_hdf5(path: Path, rows: Iterator[BaseRow], facts: Mapping[str, Any]) ->
                 file[name].resize(offsets[-1], axis=0)
                 file[name][offsets[-2] :] = getattr(row, name)
             records.append(row.record)
-        text = h5py.string_dtype()
-        for name in ("id", "chrom", "strand"):
-            file.create_dataset(name, data=[getattr(r, name) for r in records], dtype=text)
-        file.create_dataset("sequence", data=[decode(r.codes) for r in records], dtype=text)
-        for name in ("start", "end"):
-            file.create_dataset(name, data=np.array([getattr(r, name) for r in records], np.int64))
         file.create_dataset("offsets", data=np.array(offsets, np.int64))
-        attributes = {"findna_schema": SCHEMA, "bases": ALPHABET[:N], "complete": True}
-        file.attrs.update(attributes | {name: json.dumps(value) for name, value in facts.items()})
+        write_records(file, records, skipped)
+        write_facts(file, SCHEMA, facts)
 
 
-def write_bedgraph(path: Path, rows: Iterator[BaseRow], value: str) -> None:
+def write_bedgraph(path: Path, rows: Iterator[BaseRow], value: str, *, skipped: Sequence[InputError] = ()) -> None:
     """Write one line per base, `chrom start end value`; BGZF for a name that ends in .gz.
 
     Raises:
@@ -102,6 +86,7 @@ def write_bedgraph(path: Path, rows: Iterator[BaseRow], value: str) -> None:
                     f"{chrom}\t{start}\t{end}\t{number:.6g}\n" for chrom, start, end, number in _places(row, value)
                 )
                 file.write("".join(lines).encode())
+            file.write(skipped_lines(skipped).encode())
 
 
 def write_bigwig(path: Path, rows: Iterator[BaseRow], value: str, contigs: Mapping[str, int]) -> None:

@@ -1,7 +1,7 @@
 """Effects of mutagenesis on their way out: HDF5 or TSV, whole or not at all."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from findna.errors import OutputError
+from findna.errors import InputError
+from findna.io.arrays import require_absent, skipped_lines, write_facts, write_records
 from findna.io.files import replacing
 from findna.record import Record
 from findna.sequence import ALPHABET, N, decode
@@ -44,18 +45,24 @@ class EffectsWriter:
         path: The output.
         kind: "h5" or "tsv".
         facts: What the output says of the run; JSON values.
+        skipped: What was wrong with records that are skipped; it may grow until the block ends.
         force: Replace an existing output.
 
     Raises:
         OutputError: The output exists or cannot be written.
     """
 
-    def __init__(self, path: Path, kind: str, facts: Mapping[str, Any], *, force: bool = False) -> None:
-        if path.exists() and not path.is_file():
-            raise OutputError(f"{path}: is not a regular file")
-        if path.exists() and not force:
-            raise OutputError(f"{path}: exists already; --force replaces it")
-        self._path, self._is_hdf5, self._facts = path, kind == "h5", facts
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        facts: Mapping[str, Any],
+        *,
+        skipped: Sequence[InputError] = (),
+        force: bool = False,
+    ) -> None:
+        require_absent(path, force=force)
+        self._path, self._is_hdf5, self._facts, self._skipped = path, kind == "h5", facts, skipped
         self._records: list[Record] = []
 
     def __enter__(self) -> Self:
@@ -69,7 +76,7 @@ class EffectsWriter:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        if self._is_hdf5 and error[0] is None:
+        if error[0] is None:
             self._finish()
         self._stack.__exit__(*error)
 
@@ -95,14 +102,11 @@ class EffectsWriter:
         dataset[(row, *map(slice, shape))] = values
 
     def _finish(self) -> None:
-        text = h5py.string_dtype()
-        for name in ("id", "chrom", "strand"):
-            self._file.create_dataset(name, data=[getattr(r, name) for r in self._records], dtype=text)
-        for name in ("start", "end"):
-            self._file.create_dataset(name, data=np.array([getattr(r, name) for r in self._records], np.int64))
-        self._file.create_dataset("sequence", data=[decode(r.codes) for r in self._records], dtype=text)
-        attributes = {"findna_schema": SCHEMA, "bases": _BASES, "complete": True}
-        self._file.attrs.update(attributes | {name: json.dumps(value) for name, value in self._facts.items()})
+        if not self._is_hdf5:
+            self._text.write(skipped_lines(self._skipped))
+            return
+        write_records(self._file, self._records, self._skipped)
+        write_facts(self._file, SCHEMA, self._facts)
 
 
 def _lines(effects: Effects) -> list[str]:

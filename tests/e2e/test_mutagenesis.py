@@ -1,5 +1,6 @@
 """`findna mutagenesis`: HDF5, TSV and figures."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +44,34 @@ def test_a_figure_is_drawn(write: Write, model: Path) -> None:
     assert call("mutagenesis", fasta, "-m", model, "-o", "out.h5", "--plot", "out.png", "--pairs").code == 0
     assert left_behind() == ["out.h5", "out.pairs.png", "out.png"]
     assert Path("out.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_records_that_cannot_be_used_end_the_run_or_are_listed(write: Write, genome: Path, model: Path) -> None:
+    bed = write("in.bed", "chr1\t500\t504\nchr9\t1\t5\nchr2\t298\t302\nchr2\t30\t33\n")
+    result = call("mutagenesis", bed, "-g", genome, "-m", model, "-o", "out.h5")
+    assert (result.code, left_behind()) == (1, [])
+    assert "line 2" in result.err
+    flags = ("-g", genome, "-m", model, "--on-error", "skip")
+    for name in ("out.h5", "out.tsv"):
+        result = call("mutagenesis", bed, *flags, "-o", name, "--json", "report.json")
+        assert result.code == 0, result.err
+        report = json.loads(Path("report.json").read_text())
+        assert (report["n_records"], report["n_skipped"]) == (4, 2)
+    with h5py.File("out.h5") as file:
+        assert file["effects"].shape == (2, 4, 4)
+        reasons = file["skipped/reason"].asstr()[()]
+    assert ["contig 'chr9' is not in" in reasons[0], "past the end" in reasons[1]] == [True, True]
+    lines = Path("out.tsv").read_text().splitlines()
+    assert [line.partition(" BED")[0] for line in lines[-2:]] == ["# skipped:"] * 2
+    result = call("predict-bases", bed, *flags, "-o", "out.bedgraph")
+    assert result.code == 0, result.err
+    lines = Path("out.bedgraph").read_text().splitlines()
+    assert [line.partition(" BED")[0] for line in lines[-2:]] == ["# skipped:"] * 2
+    assert len(lines) == 4 + 3 + 2
+    nothing = write("none.bed", "chr9\t1\t5\n")
+    result = call("predict-bases", nothing, *flags, "-o", "none.h5")
+    assert (result.code, "all 1 records were skipped" in result.err) == (1, True)
+    assert left_behind("none") == ["none.bed"]
 
 
 COMMANDS = {

@@ -64,9 +64,9 @@ def task(objective="classification"):
     return TaskModel("t", Path("t"), NETWORK, Head(48, chosen.n_outputs).eval(), chosen, {}, "", {})
 
 
-def scorer(genome, model=None, **config):
+def scorer(genome, model=None, batch_bases=0, **config):
     config = ScoreConfig(max_length=LONGEST, **config)
-    return VariantScorer(model or teacher(), genome, config, device=CPU, precision=FP32)
+    return VariantScorer(model or teacher(), genome, config, batch_bases=batch_bases, device=CPU, precision=FP32)
 
 
 def values(scorer, sites):
