@@ -71,7 +71,7 @@ def read_bam(
     with stream, _alignments(stream, genome) as file:
         _check_genome(stream, file, genome)
         reads = _selected(stream, file, region, min_mapq=min_mapq, exclude_flags=exclude_flags)
-        placed = ((row, read, _region(read)) for row, read in enumerate(reads))
+        placed = _placed(stream, reads)
         if reference_bases and genome is not None:
             yield from _from_genome(stream, placed, genome, strand=strand, used=used)
             return
@@ -200,6 +200,18 @@ def _overlaps(read: Any, wanted: Region) -> bool:
         return False
     end = read.reference_end or read.reference_start + 1
     return bool(read.reference_start < wanted.end and end > wanted.start)
+
+
+def _placed(stream: ByteStream, reads: Iterable[Any]) -> Iterator[tuple[int, Any, Region | None]]:
+    """The number of each read, the read, and where it is aligned."""
+    for row, read in enumerate(reads):
+        try:
+            is_named, place = bool(read.query_name), _region(read)
+        except UnicodeDecodeError as problem:
+            stream.fail(f"damaged: the name of read {row + 1:,} is not text", cause=problem)
+        if not is_named:
+            stream.fail(f"damaged: read {row + 1:,} has no name")
+        yield row, read, place
 
 
 def _region(read: Any) -> Region | None:

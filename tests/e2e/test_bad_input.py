@@ -223,6 +223,11 @@ def test_an_output_that_cannot_be_written(write: Write, model: Path, monkeypatch
         "are needed and 0.0 MB are free; every row is kept: --resume finishes the run once there is room" in result.err
     )
     assert left_behind("full") == ["full.h5.partial"]
+    os.mkfifo("node")
+    for flags in ([], ["--force"]):
+        result = call("embed", seqs, "-m", model, "-o", "node", "--format", "tsv", *flags)
+        assert (result.code, "not a file" in result.err) == (1, True)
+    assert not Path("node").is_file()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
@@ -279,7 +284,12 @@ MISTAKES = {
     "stdout resume": (("-o", "-", "--resume"), "stdout cannot be resumed"),
     "stdout tokens": (("-o", "-", "--pool", "sd,tokens"), "tokens, and cls beside another pool, need a file"),
     "in-format": (("--in-format", "vcf"), "--in-format vcf: there are fasta"),
-    "device": (("--device", "tpu"), "tpu"),
+    "device": (("--device", "tpu"), "auto, cpu, cuda"),
+    "format against name": (("-o", "x.parquet", "--format", "npy"), "contradicts"),
+    "no format of a csv": (("-o", "x.csv"), "cannot infer the format from the file name; give h5, tsv, parquet or npy"),
+    "no format of an h5.gz": (("-o", "x.h5.gz"), "cannot infer the format from the file name"),
+    "no format of a gz": (("-o", "x.gz"), "cannot infer the format from the file name"),
+    "two inputs": (("b.fa",), "-o FILE"),
     "precision": (("--precision", "fp8"), "fp8"),
     "on-error": (("--on-error", "ask"), "--on-error must be fail or skip"),
     "flags": (("--exclude-flags", "dup"), "--exclude-flags dup: no number"),
@@ -301,6 +311,7 @@ def test_a_mistake_on_the_command_line_is_exit_2(what: str, write: Write, model:
     assert message in result.err
     assert result.err.count("\n") == 1
     assert left_behind("a") == ["a.fa"]
+    assert left_behind("x") == []
 
 
 def test_a_pasted_sequence_is_no_file(model: Path) -> None:

@@ -205,6 +205,13 @@ def test_records_with_too_many_n_are_left_out_and_listed(write: Write, genome: P
     assert "3 rows, 1 skipped" in result.err
 
 
+def test_skipped_records_and_rows_name_their_source_alike(model: Path) -> None:
+    text = b">a\nACGT\n>b\nNNNN\n>c\n\n"
+    embedded("-", "-m", model, "-o", "out.h5", "--max-n", "0.5", "--on-error", "skip", stdin=text)
+    table = read(Path("out.h5"))
+    assert set(table.obs["source"]) == set(table.skipped["source"]) == {"-"}
+
+
 @pytest.mark.parametrize("strand", ["+", "-"])
 def test_a_strand_for_all(
     strand: str, write: Write, genome: Path, model: Path, bases: dict[str, str], oracle: Oracle

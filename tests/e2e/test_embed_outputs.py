@@ -1,6 +1,7 @@
 """`findna embed`: outputs that exist, runs that end early, and what --resume makes of them."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -104,9 +105,21 @@ def test_an_existing_output_is_replaced_only_by_force_and_only_by_a_whole_one(
     assert left_behind("a") == ["a.bed", "a.h5"]
 
 
-def test_stdin_cannot_be_resumed(genome: Path, model: Path) -> None:
+def test_tokens_of_a_replaced_output_go(write: Write, model: Path) -> None:
+    seqs = write("a.fa", ">s\nACGTTGCA\n")
+    embedded(seqs, "-m", model, "-o", "k.h5", "--pool", "tokens")
+    assert left_behind("k") == ["k.h5", "k.tokens.h5"]
+    assert call("embed", seqs, "-m", model, "-o", "k.h5").code == 1
+    embedded(seqs, "-m", model, "-o", "k.h5", "--force")
+    assert left_behind("k") == ["k.h5"]
+
+
+def test_stdin_and_a_pipe_cannot_be_resumed(genome: Path, model: Path) -> None:
     result = call("embed", "-", "-g", genome, "-m", model, "-o", "out.h5", "--resume", stdin=b"chr1\t0\t9\n")
     assert (result.code, result.err) == (2, "findna: stdin cannot be read again: --resume needs a file\n")
+    os.mkfifo("pipe")
+    result = call("embed", "pipe", "-m", model, "-o", "out.h5", "--resume")
+    assert (result.code, result.err) == (2, "findna: pipe cannot be read again: --resume needs a file\n")
 
 
 def test_a_reader_that_has_seen_enough_ends_the_run_quietly(write: Write, genome: Path, model: Path) -> None:

@@ -172,6 +172,22 @@ def test_a_dry_run_counts_and_writes_nothing(write: Write, genome: Path, model: 
     assert call(*flags, "--on-error", "skip").code == 0
 
 
+def test_a_dry_run_plans_for_its_flags(write: Write, model: Path) -> None:
+    seqs = write("a.fa", ">long\n" + "ACGTTGCA" * 500 + "\n" + "".join(f">s{i}\nACGT\n" for i in range(3000)))
+
+    def plan(*flags: object) -> dict[str, float]:
+        result = call("embed", seqs, "-m", model, "--dry-run", "-t", 1, "--json", "plan.json", *flags)
+        assert result.code == 0, result.err
+        return json.loads(Path("plan.json").read_text())
+
+    apart, close = plan(), plan("--stride", 5, "--format", "tsv")
+    assert close["n_windows"] - 3000 > 9 * (apart["n_windows"] - 3000)
+    seconds = [each["estimated_seconds"] * each["bases_per_second"] for each in (apart, close)]
+    assert seconds[1] > 2 * seconds[0]  # ten times the work for the long one; the seconds shown are rounded
+    assert close["output_bytes"] > apart["output_bytes"]  # text is larger than HDF5
+    assert plan("--pool", "tokens")["n_records"] == plan("--strand", "both")["n_records"] == 3001
+
+
 def test_the_rows_are_the_same_in_any_batch_on_any_number_of_threads(write: Write, genome: Path, model: Path) -> None:
     rows = "".join(f"chr1\t{3 * i}\t{3 * i + 1 + i % 90}\n" for i in range(300))
     bed = write("a.bed", rows)

@@ -49,6 +49,8 @@ def test_verify_measures_and_refuses(model: Path) -> None:
     result = call("model", "verify", "other")
     assert result.code == 1
     assert "model.safetensors has sha256 " in result.err
+    result = call("model", "info", "other")
+    assert (result.code, "sha256" in result.err) == (1, True)
     assert call("model", "verify", "nowhere").code == 1
 
 
@@ -130,6 +132,9 @@ def test_view_refuses_what_is_not_ours_or_not_whole(output: Path, write: Write) 
         assert name in result.err
         assert result.err.startswith("findna: file ")
         assert result.err.count("\n") == 1
+    Path("run.h5.partial").mkdir()
+    assert "unfinished run" in call("view", "run.h5.partial").err
+    assert call("view", ".").err == "findna: file .: is a folder\n"
 
 
 def test_doctor_tells_the_machine_and_checks_a_model(model: Path) -> None:

@@ -72,6 +72,12 @@ def test_what_findna_does_not_read_is_named(write: Write, data: bytes, reason: s
         sniff(stream)
 
 
+def test_closed_stdin_is_no_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(InputError, match="stdin: is closed"):
+        ByteStream("-")
+
+
 def test_a_directory_is_no_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a directory"):
         ByteStream(tmp_path)
