@@ -16,6 +16,10 @@ from findna.nn.pooling import n_features
 LEAST_SPREAD = 1e-3
 """A feature whose sd is below this share of its mean is constant: it is centred, and its scale is 1."""
 
+SPREAD = 0.1
+"""The sd of a standardised feature. The default penalties of stock tools, such as scikit-learn's logistic regression,
+suit a thousand columns of this sd; with an sd of 1 they overfit (docs/model.md)."""
+
 _LEAST_SD = 1e-6
 _DIGITS = 5
 
@@ -86,7 +90,7 @@ class ModelReadout:
             return {}
         stored = self.to_dict()
         kept = {name: stored[name] for name in ("pools", "blocks", "reference")}
-        return {**kept, "n_features": len(self.center), "sha256": digest_of(stored)}
+        return {**kept, "n_features": len(self.center), "spread": SPREAD, "sha256": digest_of(stored)}
 
     def __str__(self) -> str:
         where = f"blocks {self.blocks}" if self.blocks else "the last block"
@@ -133,10 +137,10 @@ class ModelReadout:
         return (own.pools, own.depths(model)) == (config.pools, config.depths(model))
 
     def standardise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(x - center) / scale of raw vectors, shape (..., F)."""
+        """`SPREAD` * (x - center) / scale of raw vectors, shape (..., F)."""
         if self.center is None or self.scale is None:
             raise ValueError("the read-out has no statistics")
-        return (x - self.center) / self.scale
+        return (x - self.center) / (self.scale / np.float32(SPREAD))
 
 
 def n_columns(config: EmbedConfig, model: ModelConfig) -> int:
