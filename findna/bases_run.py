@@ -63,7 +63,7 @@ def predict_bases_of(job: BasesJob, *, on_progress: Callable[[int], None] = lamb
             device=frame.device,
             precision=frame.precision,
         )
-        facts = frame.facts(model, {"passes": job.passes})
+        facts = frame.facts(model, {"passes": job.passes, **job.options.facts()})
         waiting: deque[Record] = deque()
         n_bases = 0
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 from findna import __version__
 from findna.errors import ConfigError, InputError
 from findna.io.compressed import STDIN
-from findna.io.files import sha256
+from findna.io.files import sha256, storable
 from findna.io.genome import Genome
 from findna.io.options import InputOptions
 from findna.io.records import read_records
@@ -155,6 +155,7 @@ class Frame:
                 "versions": {"findna": __version__, "python": platform.python_version()}
                 | {name: version(name) for name in LIBRARIES},
                 "started": self._started.isoformat(timespec="seconds"),
+                "working_directory": storable(Path.cwd()),
             },
         }
 

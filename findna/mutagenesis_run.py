@@ -59,7 +59,7 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: Callable[[int], None] =
     model: Model | TaskModel = load_task(job.task) if job.task else load_model(job.model)
     with Frame(job) as frame:
         engine = _engine(job, model, frame)
-        facts = frame.facts(model, {"value": engine.value})
+        facts = frame.facts(model, {"value": engine.value, **job.options.facts()})
         outputs, n_bases = [job.out], 0
         with EffectsWriter(job.out, job.output_format, facts, skipped=frame.skipped, force=job.force) as writer:
             for record in frame.records():

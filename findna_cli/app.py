@@ -26,6 +26,7 @@ from findna_cli import (
     score,
     split,
     task,
+    verify,
     view,
 )
 from findna_cli.console import say, show, visible
@@ -52,6 +53,7 @@ app.add_typer(task.app, name="task")
 app.command(name="split")(split.split)
 app.command(name="merge")(merge.merge)
 app.command(name="view")(view.view)
+app.command(name="verify")(verify.verify)
 app.command(name="doctor")(doctor.doctor)
 
 _LONGEST_REASON = 300

@@ -306,7 +306,7 @@ def variants(
     window: Annotated[int, typer.Option("--window", min=0, help="Bases in a window; 0 is the model's own.")] = 0,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Most variants of each label, drawn; 0 is all.")] = 0,
     seeds: Annotated[int, typer.Option("--seeds", min=0, help="Networks with random weights.")] = 1,
-    model: ModelName = "",
+    model: ModelName = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the result as JSON.", show_default=False)
     ] = None,

@@ -1,10 +1,8 @@
 """`findna doctor`: what is installed, what the machine can do, and what is missing."""
 
-from typing import Annotated
-
 import typer
 
-from findna_cli.options import Json, Quiet, n_cpus
+from findna_cli.options import Json, ModelName, Quiet, n_cpus
 
 _OPTIONAL = {
     "pyarrow": "parquet",
@@ -20,7 +18,7 @@ _OPTIONAL = {
 def doctor(
     json_file: Json = None,
     quiet: Quiet = False,
-    model: Annotated[str, typer.Option("--model", "-m", help="Model to verify.")] = "",
+    model: ModelName = None,
 ) -> None:
     """Check versions, devices and the default model.
 
@@ -33,7 +31,7 @@ def doctor(
     if not quiet:
         for name, value in facts.items():
             show(f"{name:16} {value}")
-    name, checks = verify_report(model, device="auto", precision="auto")
+    name, checks = verify_report(model or "", device="auto", precision="auto")
     if not quiet:
         print_checks(name, checks)
     write_report(json_file, {"machine": facts, "model": name, "checks": checks})

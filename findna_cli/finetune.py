@@ -12,6 +12,7 @@ from findna_cli.options import (
     Device,
     Genome,
     Json,
+    ModelName,
     Precision,
     Quiet,
     ResumeRun,
@@ -52,15 +53,7 @@ def finetune(
         ),
     ] = None,
     genome: Genome = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Pretrained model: a name or a folder. Default: the shipped model.",
-            show_default=False,
-        ),
-    ] = "",
+    model: ModelName = None,
     preset: Annotated[
         str,
         typer.Option("--preset", help=f"Recipe: {', '.join(FINETUNE_PRESETS)}. Default: default.", show_default=False),
@@ -127,7 +120,7 @@ def finetune(
         "valid_fraction": valid_fraction,
         "test": tuple(test or ()) or None,
         "genome": str(genome) if genome else None,
-        "model": model or None,
+        "model": model,
         "objective": objective or None,
         "sequence_column": sequence_column or None,
         "label_column": label_column or None,

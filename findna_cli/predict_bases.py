@@ -46,7 +46,7 @@ def predict_bases(
         ),
     ] = "",
     genome: Genome = None,
-    model: ModelName = "",
+    model: ModelName = None,
     passes: Annotated[
         int,
         typer.Option("--passes", min=0, help="Passes per window; each masks every N-th base. 0: each base by itself."),

@@ -1,6 +1,7 @@
 """What files of results per base have in common: no unasked replacement; their records, skipped ones, and run."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ import h5py
 import numpy as np
 
 from findna.errors import InputError, OutputError
+from findna.io.rows import Checksums
 from findna.record import Record
 from findna.sequence import ALPHABET, N, decode
+
+_BLOCK_BYTES = 1 << 24
 
 
 def require_absent(path: Path, *, force: bool) -> None:
@@ -38,9 +42,27 @@ def write_records(file: h5py.File, records: Sequence[Record], skipped: Sequence[
 
 
 def write_facts(file: h5py.File, schema: str, facts: Mapping[str, Any]) -> None:
-    """Say in the attributes what the file is, what the run was (JSON), and that it is complete."""
-    attributes = {"findna_schema": schema, "bases": ALPHABET[:N], "complete": True}
+    """Say in the attributes what the file is, what the run was (JSON), its checksum, and that it is complete."""
+    attributes = {"findna_schema": schema, "bases": ALPHABET[:N], "checksum": content_checksum(file), "complete": True}
     file.attrs.update(attributes | {name: json.dumps(value) for name, value in facts.items()})
+
+
+def content_checksum(file: h5py.File) -> str:
+    """sha256 of the values of all datasets of a file."""
+    checksums = Checksums()
+
+    def add(name: str, item: Any) -> None:
+        if not isinstance(item, h5py.Dataset):
+            return
+        checksums.add("content", f"{name} {item.shape}\n".encode())
+        n_rows = max(1, _BLOCK_BYTES // max(1, item.dtype.itemsize * math.prod(item.shape[1:])))
+        for start in range(0, item.shape[0], n_rows):
+            values = item[start : start + n_rows]
+            is_text = values.dtype == object
+            checksums.add("content", b"\n".join(values.tolist()) if is_text else np.ascontiguousarray(values).tobytes())
+
+    file.visititems(add)
+    return checksums.hex().get("content", "")
 
 
 def skipped_lines(skipped: Sequence[InputError]) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import h5py
 import numpy as np
 import pysam
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from findna.errors import InputError, MissingExtraError
 from findna.io.arrays import skipped_lines, write_facts, write_records
 from findna.io.files import replacing
+from findna.io.h5ad import created
 from findna.record import Record
 from findna.sequence import N
 
@@ -57,11 +57,12 @@ def write_hdf5(
     """
     records: list[Record] = []
     offsets = [0]
-    with replacing(path) as temp, h5py.File(temp, "w") as file:
+    with replacing(path) as temp, created(temp) as (file, sink):
         file.create_dataset("probabilities", (0, N), np.float32, maxshape=(None, N), chunks=(4096, N))
         for name in VALUES:
             file.create_dataset(name, (0,), np.float32, maxshape=(None,), chunks=(4096,))
         for row in rows:
+            sink.check()
             offsets.append(offsets[-1] + len(row.probabilities))
             for name in ("probabilities", *VALUES):
                 file[name].resize(offsets[-1], axis=0)

@@ -6,13 +6,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from findna.errors import InputError
 from findna.io.arrays import require_absent, skipped_lines, write_facts, write_records
 from findna.io.files import replacing
+from findna.io.h5ad import created
 from findna.record import Record
 from findna.sequence import ALPHABET, N, decode
 
@@ -69,7 +69,7 @@ class EffectsWriter:
         self._stack = ExitStack()
         temp = self._stack.enter_context(replacing(self._path))
         if self._is_hdf5:
-            self._file = self._stack.enter_context(h5py.File(temp, "w"))
+            self._file = self._stack.enter_context(created(temp))[0]
         else:
             self._text = self._stack.enter_context(temp.open("w", encoding="utf-8"))
             self._text.write(f"## {json.dumps(self._facts)}\nid\tchrom\tpos\tposition\tref\talt\teffect\n")

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from findna.errors import OutputError
-from findna.io.rows import BLOCK, SKIPPED_COLUMNS, VAR_COLUMNS, Kind, Rows
+from findna.io.rows import BLOCK, SKIPPED_COLUMNS, VAR_COLUMNS, Checksums, Kind, Rows
 
 SCHEMA = "findna-embedding/1"
 TOKENS_SCHEMA = "findna-tokens/1"
@@ -39,7 +39,7 @@ Put = Callable[[slice, Sequence[Any]], None]
 
 def write_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int) -> None:
     """Write the embedding file of a finished run; `uns` are its JSON values by name."""
-    with _created(path) as (file, sink):
+    with created(path) as (file, sink):
         _encode(file, "anndata")
         file.attrs.update(findna_schema=SCHEMA, complete=True, n_expected=np.int64(n_expected))
         for name in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
@@ -47,24 +47,27 @@ def write_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expect
         _write_features(file, rows)
         x = _array(file, "X", (rows.n_rows, len(rows.features)), rows.dtype)
         cls = _array(file["obsm"], "X_cls", (rows.n_rows, *rows.cls_shape), rows.dtype) if rows.cls_shape else None
+        checksums = Checksums()
         with _Frame(file, "obs", rows.columns, rows.n_rows) as obs:
             for block in rows.blocks():
                 sink.check()
+                checksums.add_block(block)
                 x[block.rows] = block.x
                 if cls is not None:
                     cls[block.rows] = block.cls
                 obs.put(block.rows, block.obs)
-        _write_findna(file["uns"], rows, uns, n_expected)
+        _write_findna(file["uns"], rows, uns, n_expected, checksums)
 
 
 def write_tokens(path: Path, rows: Rows) -> None:
     """Write the token file of a finished run: /X (sum of lengths, C), /indptr (N + 1,), /id."""
-    with _created(path) as (file, sink):
+    with created(path) as (file, sink):
         file.attrs.update(findna_schema=TOKENS_SCHEMA, complete=True)
         x = _array(file, "X", (rows.n_tokens, rows.tokens_dim or 0), np.dtype("<f2"))
-        start = 0
+        start, checksums = 0, Checksums()
         for block in rows.tokens():
             sink.check()
+            checksums.add("X", block.tobytes())
             x[start : start + len(block)] = block
             start += len(block)
         indptr = _array(file, "indptr", (rows.n_rows + 1,), np.dtype("<i8"), compression="gzip")
@@ -76,6 +79,8 @@ def write_tokens(path: Path, rows: Rows) -> None:
             indptr[rows_of.start + 1 : rows_of.start + 1 + len(ends)] = ends
             end = int(ends[-1])
             put_id(rows_of, ids)
+            checksums.add_columns("id", {"id": ids, "length": lengths})
+        file.attrs["checksums"] = json.dumps(checksums.hex())
 
 
 def n_bytes_needed(rows: Rows) -> int:
@@ -132,7 +137,9 @@ def _write_features(file: h5py.File, rows: Rows) -> None:
         var.put(slice(0, n), {"id": rows.features, **rows.var})
 
 
-def _write_findna(parent: h5py.Group, rows: Rows, uns: Mapping[str, Any], n_expected: int) -> None:
+def _write_findna(
+    parent: h5py.Group, rows: Rows, uns: Mapping[str, Any], n_expected: int, checksums: Checksums
+) -> None:
     group = parent.create_group("findna")
     _encode(group, "dict")
     _scalar(group, "schema", SCHEMA)
@@ -145,7 +152,9 @@ def _write_findna(parent: h5py.Group, rows: Rows, uns: Mapping[str, Any], n_expe
         for columns in rows.skipped():
             stop = start + len(columns["id"])
             frame.put(slice(start, stop), columns)
+            checksums.add_columns("skipped", columns)
             start = stop
+    _scalar(group, "checksums", json.dumps(checksums.hex()))
 
 
 class _Sink(io.RawIOBase):
@@ -195,8 +204,8 @@ class _Sink(io.RawIOBase):
 
 
 @contextmanager
-def _created(path: Path) -> Iterator[tuple[h5py.File, _Sink]]:
-    """A new HDF5 file and its sink; what it is made of is found again once it is closed.
+def created(path: Path) -> Iterator[tuple[h5py.File, _Sink]]:
+    """A new HDF5 file and its sink, whose `check` raises a failed write. At the end, all parts are found again.
 
     Raises:
         OSError: A write failed.

@@ -323,8 +323,6 @@ def _assemble(
     if "tokens" in temps:
         h5ad.write_tokens(temps["tokens"], rows)
         check_tokens(temps["tokens"], rows)
-    if "meta" in temps:
-        tables.write_meta(temps["meta"], rows, uns, n_expected=n_expected, file_name=file_name)
     main = temps["main"]
     if output_format == "h5":
         h5ad.write_embeddings(main, rows, uns, n_expected=n_expected)
@@ -336,6 +334,10 @@ def _assemble(
         tables.write_npy(main, rows)
     else:
         tables.write_parquet(main, rows, uns, n_expected=n_expected)
+    if "meta" in temps:
+        names = _outputs(Path(file_name), output_format, with_tokens=False)
+        files = {names[part].name: temps[part] for part in ("main", "obs") if part in temps}
+        tables.write_meta(temps["meta"], rows, uns, n_expected=n_expected, file_name=file_name, files=files)
 
 
 def _publish(path: Path, output_format: Format, temps: Mapping[str, Path]) -> list[Path]:

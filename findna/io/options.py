@@ -1,7 +1,8 @@
 """How inputs become records: the options that travel together."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from findna.config import STRANDS
 from findna.errors import ConfigError
@@ -61,3 +62,7 @@ class InputOptions:
             problems.append(f"--strand {self.strand} must be one of {', '.join(STRANDS)}")
         if problems:
             raise ConfigError("; ".join(problems))
+
+    def facts(self) -> dict[str, Any]:
+        """What an output says of them; the genome is a fact of its own."""
+        return {name: value for name, value in asdict(self).items() if name != "genome"}

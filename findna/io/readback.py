@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from findna.errors import OutputError, TableError
 from findna.io.reader import EmbeddingReader, TokensReader
-from findna.io.rows import Rows
+from findna.io.rows import Checksums, Rows
 
 
 def check_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int) -> None:
@@ -28,8 +28,9 @@ def check_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expect
         _compare("n_expected", reader.meta["n_expected"], n_expected)
         for name, value in uns.items():
             _compare(name, json.dumps(reader.meta.get(name)), json.dumps(value))
-        n_rows = 0
+        n_rows, checksums = 0, Checksums()
         for block in rows.blocks():
+            checksums.add_block(block)
             _compare("X", reader.x[block.rows], block.x, at=block.start)
             if block.cls is not None:
                 _compare("X_cls", reader.cls[block.rows], block.cls, at=block.start)
@@ -37,7 +38,8 @@ def check_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expect
                 _compare(f"obs/{name}", values.tolist(), block.obs[name], at=block.start)
             n_rows += len(block.x)
         _compare("the number of rows", [n_rows, len(reader)], [rows.n_rows, rows.n_rows])
-        _compare("the number of skipped records", reader.n_skipped, _check_skipped(reader, rows))
+        _compare("the number of skipped records", reader.n_skipped, _check_skipped(reader, rows, checksums))
+        _compare("checksums", reader.meta["checksums"], checksums.hex())
 
 
 def check_tokens(path: Path, rows: Rows) -> None:
@@ -60,10 +62,11 @@ def check_tokens(path: Path, rows: Rows) -> None:
         _compare("the number of rows", len(reader.id), rows.n_rows)
 
 
-def _check_skipped(reader: EmbeddingReader, rows: Rows) -> int:
+def _check_skipped(reader: EmbeddingReader, rows: Rows, checksums: Checksums) -> int:
     """Compare the list of skipped records; how many the spool has."""
     start = 0
     for columns in rows.skipped():
+        checksums.add_columns("skipped", columns)
         stop = start + len(columns["id"])
         for name, values in reader.read_skipped(slice(start, stop)).items():
             _compare(f"skipped/{name}", values.tolist(), columns[name], at=start)

@@ -61,7 +61,7 @@ class EmbeddingReader:
 
     def __init__(self, path: Path | str) -> None:
         self.path = path = Path(path)
-        self._file = _open(path)
+        self._file = open_hdf5(path)
         try:
             with naming(path):
                 check_layout(self._file, path)
@@ -188,6 +188,7 @@ class TokensReader:
         x: The tokens, an h5py dataset of shape (sum of lengths, C).
         indptr: Where each sequence begins, and the end of the last; an h5py dataset of shape (N + 1,).
         id: The ids, an h5py dataset of shape (N,).
+        checksums: sha256 of its parts.
 
     Raises:
         TableError: It is absent, damaged, of another kind, or incomplete.
@@ -195,13 +196,14 @@ class TokensReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = _open(path)
+        self._file = open_hdf5(path)
         try:
             with naming(path):
                 check_layout(self._file, path)
             if self._file.attrs.get("findna_schema") != TOKENS_SCHEMA or not self._file.attrs.get("complete"):
                 raise TableError(f"is not a complete {TOKENS_SCHEMA} file", path=path)
             self.x, self.indptr, self.id = self._file["X"], self._file["indptr"], self._file["id"].asstr()
+            self.checksums: dict[str, str] = json.loads(self._file.attrs.get("checksums", "{}"))
             if len(self.indptr) != len(self.id) + 1 or self.indptr[-1] != len(self.x):
                 raise TableError("is damaged: its parts have different lengths", path=path)
         except KeyError as error:
@@ -244,7 +246,12 @@ def is_tokens_file(path: Path) -> bool:
         return False
 
 
-def _open(path: Path) -> h5py.File:
+def open_hdf5(path: Path) -> h5py.File:
+    """An HDF5 file to read.
+
+    Raises:
+        TableError: It is absent, no regular file, or not HDF5.
+    """
     if path.exists() and not path.is_file() and not path.is_dir():
         raise TableError("is not a regular file", path=path)
     try:

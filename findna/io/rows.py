@@ -1,5 +1,6 @@
 """What a row of an output holds, and how rows stand in a spool: fixed-size vectors and JSON lines."""
 
+import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -136,6 +137,32 @@ class Rows:
         with (self.folder / name).open("rb") as file:
             while content := file.read(n_bytes):
                 yield np.frombuffer(content, dtype).reshape(-1, *shape)
+
+
+class Checksums:
+    """sha256 of what an output holds, by part; however the rows are divided, and whatever the file's format."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Any] = {}
+
+    def add(self, part: str, content: bytes) -> None:
+        """Take in the next bytes of a part."""
+        self._parts.setdefault(part, hashlib.sha256()).update(content)
+
+    def add_columns(self, part: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Take in the next rows of a table."""
+        self.add(part, "".join([_dumps(row) + "\n" for row in zip(*columns.values(), strict=True)]).encode())
+
+    def add_block(self, block: Block) -> None:
+        """Take in the next rows."""
+        self.add("X", np.ascontiguousarray(block.x).tobytes())
+        self.add_columns("obs", block.obs)
+        if block.cls is not None:
+            self.add("X_cls", np.ascontiguousarray(block.cls).tobytes())
+
+    def hex(self) -> dict[str, str]:
+        """The checksums so far."""
+        return {part: digest.hexdigest() for part, digest in self._parts.items()}
 
 
 def obs_lines(columns: Mapping[str, Kind], obs: Sequence[Mapping[str, Any]]) -> bytes:

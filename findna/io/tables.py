@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.errors import MissingExtraError, OutputError
-from findna.io.files import raise_output_error
+from findna.io.files import raise_output_error, sha256
 from findna.io.h5ad import SCHEMA
-from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, printable
+from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Checksums, Kind, Rows, checked, printable
 
 _FIRST = ("id", "chrom", "start", "end", "strand", "length", "frac_n")
 _ROW_GROUP_BYTES = 16 << 20
@@ -59,14 +59,23 @@ def write_npy(path: Path, rows: Rows) -> None:
             file.write(block.x.tobytes())
 
 
-def write_meta(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int, file_name: str) -> None:
+def write_meta(
+    path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int, file_name: str, files: Mapping[str, Path]
+) -> None:
     """Write what an HDF5 output holds in uns/findna as JSON, the skipped records as a list of objects.
 
-    `file` is the name of the output that it belongs to.
+    Args:
+        path: The file.
+        rows: What the output holds.
+        uns: As for `write_parquet`.
+        n_expected: Records of the input.
+        file_name: Of the output that it belongs to.
+        files: The output's other files, whose sha256 it holds by name.
     """
     head = (
         {"schema": SCHEMA, "file": file_name}
         | _meta(uns, n_expected)
+        | {"checksums": {name: sha256(file) for name, file in files.items()}}
         | {"columns": list(rows.columns), **_features(rows)}
     )
     with path.open("w", encoding="utf-8") as file:
@@ -110,12 +119,14 @@ def write_parquet(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected:
     vector = arrow.list_(arrow.from_numpy_dtype(rows.dtype), len(rows.features))
     skipped = [dict(zip(b, values, strict=True)) for b in rows.skipped() for values in zip(*b.values(), strict=True)]
     meta = _meta(uns, n_expected) | _features(rows) | {"skipped": skipped}
+    checksums = Checksums()
     schema = arrow.schema(
         [*types.items(), ("embedding", vector)], metadata={"findna": json.dumps(meta, ensure_ascii=False)}
     )
     with arrow.parquet.ParquetWriter(path, schema, use_dictionary=_categorical(rows.columns)) as writer:
         group: list[Any] = []
         for block in rows.blocks():
+            checksums.add_block(block)
             columns = [arrow.array(block.obs[name], types[name]) for name in rows.columns]
             columns.append(arrow.FixedSizeListArray.from_arrays(arrow.array(block.x.reshape(-1)), type=vector))
             group.append(arrow.Table.from_arrays(columns, schema=schema))
@@ -124,6 +135,7 @@ def write_parquet(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected:
                 group = []
         if group or not rows.n_rows:
             writer.write_table(arrow.concat_tables(group) if group else schema.empty_table())
+        writer.add_key_value_metadata({"findna_checksums": json.dumps(checksums.hex())})
 
 
 class TsvStream:

@@ -1,0 +1,394 @@
+"""Outputs of every kind as they lie on disk: what they say of their run, their rows, whether they are whole."""
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.errors import TableError
+from findna.io.arrays import content_checksum
+from findna.io.base_tracks import SCHEMA as BASES
+from findna.io.compressed import ByteStream
+from findna.io.effects import SCHEMA as MUTAGENESIS
+from findna.io.files import sha256
+from findna.io.hdf5 import Format, finished_meta, tokens_path
+from findna.io.layout import check_layout
+from findna.io.reader import EmbeddingReader, TokensReader, is_tokens_file, open_hdf5
+from findna.io.rows import BLOCK, Block, Checksums
+from findna.io.tables import require_pyarrow
+from findna.io.vcf import SKIPPED, Site, VariantReader
+from findna.sequence import ALPHABET, N
+
+_MAGIC: Mapping[bytes, Format] = {b"\x89HDF": "h5", b"PAR1": "parquet", b"\x93NUM": "npy"}
+_FACT = "findna_score"
+_ENDINGS = (".h5", ".h5ad", ".hdf5", ".tsv", ".tsv.gz", ".parquet", ".npy")
+
+
+class Row(NamedTuple):
+    """A row of an output: its id, its columns, and its values."""
+
+    id: str
+    obs: Mapping[str, Any]
+    x: NDArray[Any]
+
+
+class Written(ABC):
+    """An output.
+
+    Attributes:
+        path: The file.
+        family: "vectors" (and predictions), "bases" (values of each base) or "scores".
+        kind: Its schema, or what it is.
+        meta: What it says of its run: model, genome, inputs, params, provenance.
+        n_rows: Its rows.
+    """
+
+    family = "vectors"
+    path: Path
+    kind: str
+    meta: Mapping[str, Any]
+    n_rows: int
+
+    @abstractmethod
+    def check(self) -> str:
+        """Read everything once; what was compared, "" where the output has no checksum.
+
+        Raises:
+            TableError: The content is not what was written.
+        """
+
+    @abstractmethod
+    def rows(self) -> Iterator[Row]:
+        """The rows in order."""
+
+    def more(self, index: int) -> list[NDArray[Any]]:
+        """Further values of a row: its class tokens, its tokens."""
+        return []
+
+    def fail(self, reason: str) -> TableError:
+        """An error of this file."""
+        return TableError(reason, path=self.path)
+
+    def compare(self, found: Mapping[str, str], stored: Mapping[str, str]) -> str:
+        """Compare checksums by name; what was compared."""
+        if bad := [name for name, value in found.items() if stored.get(name, value) != value]:
+            raise self.fail(f"checksum of {', '.join(bad)} differs: the content is not what was written")
+        known = [name for name in found if name in stored]
+        return f"checksums of {', '.join(known)} agree" if known else ""
+
+
+def open_written(path: Path) -> Written:
+    """What a file is, by its content.
+
+    Raises:
+        TableError: It is absent, unfinished, damaged, or not an output that says how it was made.
+    """
+    if not path.is_file():
+        raise TableError("is a folder" if path.is_dir() else "not found, or not a regular file", path=path)
+    with path.open("rb") as file:
+        kind = _MAGIC.get(file.read(4))
+    if kind == "h5":
+        if is_tokens_file(path):
+            return open_written(_main_of(path))
+        with open_hdf5(path) as hdf5:
+            schema = hdf5.attrs.get("findna_schema")
+        return _Sequences(path) if schema in (BASES, MUTAGENESIS) else _Vectors(path, "h5")
+    if kind == "parquet":
+        metadata = require_pyarrow().parquet.read_schema(path).metadata or {}
+        return _Scores(path) if f"{_FACT}Model".encode() in metadata else _Vectors(path, kind)
+    if kind:
+        return _Vectors(path, kind)
+    with ByteStream(path, error=TableError) as stream:
+        head = stream.head
+    if head.startswith(b"## {"):
+        return _EffectsTable(path)
+    if head.startswith(b"id\t"):
+        return _Vectors(path, "tsv")
+    if head.startswith((b"##fileformat=VCF", f"##{_FACT}".encode())):
+        return _Scores(path)
+    raise TableError("holds nothing that says how findna made it (bedGraph and bigWig do not): no check", path=path)
+
+
+def _main_of(path: Path) -> Path:
+    stem = path.name.removesuffix(".tokens.h5")
+    found = [path.with_name(stem + ending) for ending in _ENDINGS if path.with_name(stem + ending).is_file()]
+    if not found:
+        raise TableError("holds tokens, and the output that they belong to is not beside it", path=path)
+    return found[0]
+
+
+class _Vectors(Written):
+    """Vectors or predictions: HDF5, Parquet, TSV or npy."""
+
+    def __init__(self, path: Path, output_format: Format) -> None:
+        meta = finished_meta(path, output_format)
+        if meta is None:
+            raise TableError("is unfinished, or its NAME.meta.json is missing or of another file", path=path)
+        self.path, self.meta, self._format = path, meta, output_format
+        self.kind, self.n_rows = str(meta["schema"]), int(meta["n_rows"])
+        self._has_tokens = bool(meta["params"].get("with_tokens"))
+
+    def check(self) -> str:
+        checksums, n_rows = Checksums(), 0
+        stored: Mapping[str, str] = self.meta.get("checksums") or {}
+        found = {}
+        if self._format in ("tsv", "npy"):
+            found = {name: sha256(self.path.with_name(Path(name).name)) for name in stored}
+            self.compare(found, stored)
+        for block in self._blocks():
+            n_rows += len(block.x)
+            if self._format in ("h5", "parquet"):
+                checksums.add_block(block)
+        if n_rows != self.n_rows:
+            raise self.fail(f"has {n_rows:,} rows, and its metadata says {self.n_rows:,}")
+        if self._format == "h5":
+            with EmbeddingReader(self.path) as reader:
+                for start in range(0, reader.n_skipped, BLOCK):
+                    columns = reader.read_skipped(slice(start, start + BLOCK))
+                    checksums.add_columns("skipped", {name: values.tolist() for name, values in columns.items()})
+            found = checksums.hex()
+        elif self._format == "parquet":
+            text = require_pyarrow().parquet.ParquetFile(self.path).metadata.metadata.get(b"findna_checksums", b"{}")
+            stored, found = json.loads(text), checksums.hex()
+        return "; ".join(filter(None, [self.compare(found, stored), self._check_tokens()]))
+
+    def rows(self) -> Iterator[Row]:
+        for block in self._blocks():
+            for i, x in enumerate(block.x):
+                obs = {name: values[i] for name, values in block.obs.items()}
+                yield Row(str(obs["id"]), obs, x)
+
+    def more(self, index: int) -> list[NDArray[Any]]:
+        found = []
+        if self._format == "h5":
+            with EmbeddingReader(self.path) as reader:
+                found += [reader.cls[index]] if reader.cls is not None else []
+        if self._has_tokens:
+            with TokensReader(tokens_path(self.path)) as tokens:
+                start, stop = tokens.indptr[index : index + 2].tolist()
+                found.append(tokens.x[start:stop].astype(np.float32))
+        return found
+
+    def _check_tokens(self) -> str:
+        if not self._has_tokens:
+            return ""
+        checksums, path = Checksums(), tokens_path(self.path)
+        with TokensReader(path) as tokens:
+            for start in range(0, len(tokens.x), BLOCK):
+                checksums.add("X", tokens.x[start : start + BLOCK].tobytes())
+            row = 0
+            for block in self._blocks():
+                rows = slice(row, row := row + len(block.x))
+                ids, lengths = tokens.id[rows].tolist(), np.diff(tokens.indptr[rows.start : rows.stop + 1]).tolist()
+                if ids != block.obs["id"] or lengths != [int(length) for length in block.obs["length"]]:
+                    raise TableError(f"has other sequences than {self.path.name}", path=path)
+                checksums.add_columns("id", {"id": ids, "length": lengths})
+            stored = tokens.checksums
+        found = {f"tokens {name}": value for name, value in checksums.hex().items()}
+        return self.compare(found, {f"tokens {name}": value for name, value in stored.items()})
+
+    def _blocks(self) -> Iterator[Block]:
+        if self._format == "h5":
+            with EmbeddingReader(self.path) as reader:
+                for start in range(0, len(reader), BLOCK):
+                    rows = slice(start, start + BLOCK)
+                    obs = {name: values.tolist() for name, values in reader.read_obs(rows).items()}
+                    yield Block(start, reader.x[rows], obs, None if reader.cls is None else reader.cls[rows])
+        elif self._format == "parquet":
+            with require_pyarrow().parquet.ParquetFile(self.path) as file:
+                for batch in file.iter_batches(BLOCK):
+                    x = np.asarray(batch["embedding"].flatten()).reshape(len(batch), -1)
+                    names = [name for name in batch.schema.names if name != "embedding"]
+                    yield Block(0, x, {name: batch[name].to_pylist() for name in names}, None)
+        elif self._format == "npy":
+            x, beside = np.load(self.path, mmap_mode="r", allow_pickle=False), self.path
+            beside = self.path.with_name(next(n for n in self.meta["checksums"] if n.endswith(".obs.tsv")))
+            n_rows = 0
+            for names, lines in _table(beside):
+                yield Block(0, x[n_rows : n_rows + len(lines)], _columns(names, lines), None)
+                n_rows += len(lines)
+            if n_rows != len(x):
+                raise self.fail(f"has {len(x):,} vectors, and {beside.name} {n_rows:,} rows")
+        else:
+            for names, lines in _table(self.path):
+                values = (
+                    self.meta["features"] if self.meta["features"][0] in names else names[-len(self.meta["features"]) :]
+                )
+                places = [names.index(name) for name in values]
+                x = np.array([[float(line[place]) for place in places] for line in lines], np.float32)
+                yield Block(0, x, _columns(names, lines, but=places), None)
+
+
+class _Sequences(Written):
+    """Predictions per base, or effects of changes, as HDF5."""
+
+    family = "bases"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with open_hdf5(path) as file:
+            check_layout(file, path)
+            attributes = dict(file.attrs)
+            self.kind, self.n_rows = str(attributes["findna_schema"]), len(file["id"])
+            is_complete = bool(attributes.get("complete"))
+            self._checksum = str(attributes.pop("checksum", ""))
+        if not is_complete:
+            raise self.fail("is incomplete")
+        self.meta = {name: _json(value) for name, value in attributes.items() if isinstance(value, str)}
+
+    def check(self) -> str:
+        with open_hdf5(self.path) as file:
+            for row, length in enumerate(map(len, file["sequence"].asstr())):
+                if self.kind == BASES and int(np.diff(file["offsets"][row : row + 2])[0]) != length:
+                    raise self.fail(f"row {row:,} has values of another number of bases than its sequence")
+            if self.kind == BASES and not len(file["probabilities"]) == len(file["log_p"]) == file["offsets"][-1]:
+                raise self.fail("its parts have different lengths")
+            if any(len(file[name]) != self.n_rows for name in ("sequence", "chrom", "start", "end", "strand")):
+                raise self.fail("its columns have different lengths")
+            stored = {"content": self._checksum} if self._checksum else {}
+            return self.compare({"content": content_checksum(file)}, stored)
+
+    def rows(self) -> Iterator[Row]:
+        with open_hdf5(self.path) as file:
+            for row, (name, sequence) in enumerate(zip(file["id"].asstr(), file["sequence"].asstr(), strict=True)):
+                if self.kind == BASES:
+                    start, stop = file["offsets"][row : row + 2].tolist()
+                    values = file["probabilities"][start:stop]
+                else:
+                    values = file["effects"][row, : len(sequence)]
+                yield Row(name, {"sequence": sequence}, values)
+
+
+class _EffectsTable(Written):
+    """Effects of changes as TSV; a base that is N has no line, so one at a record's end is not seen."""
+
+    family, kind = "bases", f"{MUTAGENESIS} (TSV)"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with ByteStream(path, error=TableError) as stream:
+            self.meta = json.loads(next(stream.lines()).removeprefix(b"## "))
+        self.n_rows = sum(1 for _ in self.rows())
+
+    def check(self) -> str:
+        return ""
+
+    def rows(self) -> Iterator[Row]:
+        with ByteStream(self.path, error=TableError) as stream:
+            lines = (line.decode().split("\t") for line in stream.lines() if not line.startswith((b"#", b"id\t")))
+            for name, group in groupby(lines, key=lambda fields: fields[0]):
+                fields = [(int(f[3]) - 1, f[4], f[5], float(f[6])) for f in group]
+                length = fields[-1][0] + 1
+                x = np.full((length, N), np.nan, np.float32)
+                bases = ["N"] * length
+                for place, ref, alt, effect in fields:
+                    x[place, ALPHABET.index(alt)], x[place, ALPHABET.index(ref)], bases[place] = effect, 0, ref
+                if np.isnan(x).any(axis=1).sum() != bases.count("N"):
+                    raise self.fail(f"record {name} lacks changes")
+                yield Row(name, {"sequence": "".join(bases)}, x)
+
+
+class _Scores(Written):
+    """Scored variants; a row is an ALT."""
+
+    family = "scores"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        facts = _score_facts(path)
+        if "Model" not in facts:
+            raise self.fail("is a VCF that findna did not score")
+        self.kind = f"scored {'.'.join(path.name.split('.')[1:]) or 'variants'}"
+        self.meta = _parsed(facts)
+        self.n_rows = sum(1 for _ in self.rows())
+
+    def check(self) -> str:
+        return "BGZF checksums agree" if self.path.suffix == ".gz" else ""
+
+    def rows(self) -> Iterator[Row]:
+        if self.path.suffix == ".parquet":
+            with require_pyarrow().parquet.ParquetFile(self.path) as file:
+                for batch in file.iter_batches(BLOCK):
+                    for obs in batch.to_pylist():
+                        lower = {name.lower(): value for name, value in obs.items()}
+                        alts = (lower["alt"],) if lower["alt"] != "." else ()
+                        yield _site_row(Site(lower["chrom"], int(lower["pos"]) - 1, lower["ref"], alts), obs)
+            return
+        with VariantReader(self.path) as reader:
+            for site in reader:
+                if reader.kind == "tsv":
+                    yield _site_row(site, dict(zip(reader.columns, site.fields, strict=False)))
+                    continue
+                info = dict(entry.partition("=")[::2] for entry in site.fields[7].split(";"))
+                own = {key: value.split(",") for key, value in info.items() if key.startswith("FINDNA_")}
+                for i, alt in enumerate(site.alts or (".",)):
+                    alts = (alt,) if site.alts else ()
+                    obs = {key: values[i] for key, values in own.items()}
+                    reason = obs.get(SKIPPED, ".")
+                    yield _site_row(site._replace(alts=alts), {**obs, "status": "ok" if reason == "." else reason})
+
+
+def _site_row(site: Site, obs: Mapping[str, Any]) -> Row:
+    return Row(str(site), {**obs, "site": site}, np.empty(0))
+
+
+def _score_facts(path: Path) -> dict[str, str]:
+    if path.suffix == ".parquet":
+        metadata = require_pyarrow().parquet.read_schema(path).metadata
+        pairs = {name.decode(): text.decode() for name, text in metadata.items()}
+        return {name.removeprefix(_FACT): text for name, text in pairs.items() if name.startswith(_FACT)}
+    facts = {}
+    with ByteStream(path, error=TableError) as stream:
+        for line in stream.lines():
+            if not line.startswith(b"##"):
+                break
+            if match := re.match(rf"##{_FACT}(\w+)=(.*)", line.decode(errors="surrogateescape")):
+                facts[match[1]] = match[2]
+    return facts
+
+
+def _parsed(facts: Mapping[str, str]) -> dict[str, Any]:
+    """The facts of a scored file in the form that other outputs have."""
+    name, _, digest = facts["Model"].removeprefix("task ").partition("; sha256=")
+    genome, _, genome_digest = facts["Genome"].partition("; digest=")
+    source, _, source_digest = facts["Input"].partition("; sha256=")
+    params = dict(entry.partition("=")[::2] for entry in facts["Parameters"].split("; "))
+    return {
+        "model": {"name": name, "sha256": digest, **({"task": {}} if facts["Model"].startswith("task ") else {})},
+        "genome": {"path": genome, "digest": genome_digest},
+        "inputs": [{"path": source, **({"sha256": source_digest} if source_digest else {})}],
+        "params": params,
+    }
+
+
+def _table(path: Path) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """The header of a TSV, and its rows, some thousand at a time.
+
+    Raises:
+        TableError: A row has another number of columns.
+    """
+    with ByteStream(path, error=TableError) as stream:
+        rows = stream.numbered()
+        names = next(rows)[1].decode().split("\t")
+        while lines := [(number, text.decode().split("\t")) for number, text in islice(rows, BLOCK)]:
+            if odd := [number for number, fields in lines if len(fields) != len(names)]:
+                raise TableError(f"does not have the {len(names):,} columns of its header", path=path, line=odd[0])
+            yield names, [fields for _, fields in lines]
+        yield names, []
+
+
+def _columns(names: Sequence[str], lines: Sequence[Sequence[str]], *, but: Sequence[int] = ()) -> dict[str, list[Any]]:
+    return {name: [line[i] for line in lines] for i, name in enumerate(names) if i not in but}
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

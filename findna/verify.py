@@ -1,0 +1,391 @@
+"""Whether an output is whole, and is what its model makes of its inputs: what `findna verify` runs."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.classification import split_windows
+from findna.config import ClassifyConfig, EmbedConfig
+from findna.errors import ConfigError, FindnaError, ModelError
+from findna.io.compressed import STDIN
+from findna.io.effects import SCHEMA as MUTAGENESIS
+from findna.io.files import sha256
+from findna.io.genome import Genome
+from findna.io.layout import naming
+from findna.io.options import InputOptions
+from findna.io.records import read_records
+from findna.io.rows import printable
+from findna.io.vcf import Site, VariantReader
+from findna.io.written import Row, Written, open_written
+from findna.job import ClassifyJob, EmbedJob, Engine
+from findna.masked import MaskedBases
+from findna.models.store import Model, load_model
+from findna.models.task import TaskModel, load_task
+from findna.nn.device import pick_device, pick_precision
+from findna.record import Record
+from findna.saturation import BaseMutagenesis, TaskMutagenesis
+from findna.sequence import encode
+from findna.variants import SCORES, ScoreConfig, VariantScorer
+
+TOLERANCES = {"fp32": 1e-3, "bf16": 0.05, "bf16-stream": 0.1}
+"""Largest difference of a value that was computed again, by precision, in units of the row's largest value or of 1."""
+
+_SEED = 0
+
+
+class _Unchecked(Exception):
+    """What a check needs is not there."""
+
+
+@dataclass
+class Verification:
+    """What was found of an output.
+
+    Args:
+        path: The file.
+        kind: What it holds.
+        n_rows: Its rows.
+        checks: Of each check its name, `ok`, `failed` or `not checked`, and what was found.
+        n_computed: Rows that were computed again.
+        max_difference: The largest difference of their values, None if there were none.
+        tolerance: The largest difference that is accepted.
+    """
+
+    path: str
+    kind: str = ""
+    n_rows: int = 0
+    checks: list[tuple[str, str, str]] = field(default_factory=list)
+    n_computed: int = 0
+    max_difference: float | None = None
+    tolerance: float | None = None
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether no check failed."""
+        return all(status != "failed" for _, status, _ in self.checks)
+
+    @contextmanager
+    def check(self, name: str) -> Iterator[list[str]]:
+        """Note the end of a check; what its block appends says what was found."""
+        found: list[str] = []
+        status = "ok"
+        try:
+            with naming(Path(self.path)):
+                yield found
+        except _Unchecked as reason:
+            status, found = "not checked", [str(reason)]
+        except FindnaError as error:
+            status, found = "failed", [str(error)]
+        self.checks.append((name, status, "; ".join(found)))
+
+
+def verify(path: Path | str, *, model: str = "", genome: Path | str | None = None, n: int = 20) -> Verification:
+    """Check an output: its structure and checksums, its model, genome and inputs, and a sample of its rows.
+
+    Inputs and genome are looked for where they were. What is not found is not checked.
+
+    Args:
+        path: What `embed`, `classify`, `score`, `predict-bases`, `mutagenesis` or `merge` wrote.
+        model: Model or task that must have made it; "" is the one that it names.
+        genome: Genome that it must be of; None is the one that it names.
+        n: Rows to compute again, drawn with a fixed seed; 0 is none.
+    """
+    path = Path(path)
+    found = Verification(str(path))
+    written: Written | None = None
+    with found.check("content") as said:
+        written = open_written(path)
+        found.kind, found.n_rows = written.kind, written.n_rows
+        said.append(f"{written.kind}, {written.n_rows:,} rows")
+        said.append(written.check() or "no checksum to compare")
+    if written is None:
+        return found
+    loaded: Model | TaskModel | None = None
+    with found.check("model") as said:
+        loaded = _load(written, model)
+        said.append(f"{loaded.name}, sha256 {loaded.sha256[:12]}")
+    with found.check("genome") as said:
+        said.append(_check_genome(written, genome))
+    with found.check("inputs") as said:
+        said.append(_check_inputs(written))
+    with found.check("rows") as said:
+        if loaded is None or not found.is_valid:
+            raise _Unchecked("the model is not found" if found.is_valid else "a check before this one failed")
+        said.append(_check_rows(written, model or str(written.meta["model"]["name"]), loaded, genome, n, found))
+    return found
+
+
+def _load(written: Written, name: str) -> Model | TaskModel:
+    """The model or task that made an output.
+
+    Raises:
+        TableError: It is another one.
+    """
+    facts = written.meta["model"]
+    value = str(_params(written).get("value", ""))  # of mutagenesis, in words
+    is_task = "task" in facts or value.startswith(("log-odds of ", "prediction "))
+    try:
+        loaded = (load_task if is_task else load_model)(name or str(facts["name"]))
+    except (ModelError, ConfigError) as error:
+        if name:
+            raise
+        raise _Unchecked(f"{error}; name it with --model") from error
+    if loaded.sha256 != facts["sha256"]:
+        raise written.fail(
+            f"was made by {facts['name']}, sha256 {facts['sha256'][:12]}; {loaded.name} has {loaded.sha256[:12]}"
+        )
+    return loaded
+
+
+def _located(written: Written, text: str) -> Path:
+    """Where a file that an output names lies now."""
+    folder = written.meta.get("provenance", {}).get("working_directory", "")
+    places = [Path(text), Path(folder) / text]
+    for place in places:
+        if place.is_file():
+            return place
+    raise _Unchecked(f"{text} not found")
+
+
+def _genome_of(written: Written, genome: Path | str | None) -> Path | None:
+    facts = written.meta.get("genome") or {}
+    if genome is None and facts:
+        return _located(written, str(facts["path"]))
+    return None if genome is None else Path(genome)
+
+
+def _check_genome(written: Written, genome: Path | str | None) -> str:
+    facts = written.meta.get("genome") or {}
+    path = _genome_of(written, genome)
+    if path is None or not facts:
+        raise _Unchecked("the output names no genome")
+    with Genome(path) as opened:
+        if opened.digest != facts["digest"]:
+            raise written.fail(
+                f"is of genome {facts['path']}, digest {facts['digest'][:12]}; {path} has {opened.digest[:12]}"
+            )
+    return f"{path}, digest {facts['digest'][:12]}"
+
+
+def _check_inputs(written: Written) -> str:
+    """Compare the inputs with their sha256."""
+    inputs = written.meta.get("inputs") or []
+    for facts in inputs:
+        if facts["path"] == STDIN:
+            raise _Unchecked("stdin cannot be read again")
+        if "sha256" in facts and sha256(_located(written, facts["path"])) != facts["sha256"]:
+            raise written.fail(f"input {facts['path']} is not what it was: its sha256 differs")
+    if not inputs:
+        raise _Unchecked("the output names no inputs")
+    return ", ".join(facts["path"] for facts in inputs)
+
+
+def _check_rows(
+    written: Written, model: str, loaded: Model | TaskModel, genome: Path | str | None, n: int, found: Verification
+) -> str:
+    """Compare every row with the record that it is of, and compute some again."""
+    path, inputs = _genome_of(written, genome), _inputs_of(written)
+    n_chosen = -(-n // 20) if written.kind.startswith(MUTAGENESIS) else n
+    chosen = set(np.random.default_rng(_SEED).permutation(written.n_rows)[:n_chosen].tolist())
+    with Genome(path) if path else nullcontext() as opened:
+        sample = list(_sample(written, _records(written, inputs, opened), chosen))
+        compute = {"vectors": _vectors, "bases": _bases, "scores": _scores}[written.family]
+        precision = str(_params(written).get("precision", "fp32"))
+        found.n_computed, found.tolerance = len(sample), TOLERANCES.get(precision, TOLERANCES["fp32"])
+        for one, now in zip(sample, compute(written, model, loaded, opened, sample), strict=True):
+            stored = [*now.stored, *written.more(one.number)]
+            difference = max((_difference(a, b) for a, b in zip(stored, now.values, strict=True)), default=0.0)
+            found.max_difference = max(found.max_difference or 0.0, difference)
+            if difference > found.tolerance:
+                reason = f"computed again, its values differ by {difference:.3g}, more than {found.tolerance:g}"
+                raise written.fail(f"row {one.number:,} ({one.row.id}): {reason}")
+    largest = "" if found.max_difference is None else f", largest difference {found.max_difference:.2g}"
+    return f"{len(sample):,} computed again{largest}"
+
+
+class _Sampled(NamedTuple):
+    """A row, its number, and the record or variant that it is of; None where the inputs are not there."""
+
+    number: int
+    row: Row
+    item: Any
+
+
+class _Again(NamedTuple):
+    """The values of a row as they are stored, and as they come out now; `Written.more` follows the stored ones."""
+
+    stored: list[NDArray[Any]]
+    values: list[NDArray[Any]]
+
+
+def _sample(written: Written, records: Iterator[Any] | None, chosen: set[int]) -> Iterator[_Sampled]:
+    """The chosen rows. Every row must have the id of its record.
+
+    Raises:
+        TableError: One has not, or there are more of the one than of the other.
+    """
+    pairs = itertools.zip_longest(written.rows(), records) if records else ((row, None) for row in written.rows())
+    for index, (row, item) in enumerate(pairs):
+        if row is None or (records and item is None):
+            raise written.fail(f"has {'fewer' if row is None else 'more'} rows than its inputs have records")
+        name = row.id if item is None else item.id if isinstance(item, Record) else str(item)
+        if printable(name) != printable(row.id):
+            raise written.fail(f"row {index:,} has the id {row.id}; the record there of the inputs is {name}")
+        if index in chosen:
+            yield _Sampled(index, row, item)
+
+
+def _inputs_of(written: Written) -> list[str] | None:
+    """The inputs where they lie now; None if one is missing."""
+    try:
+        return [
+            str(_located(written, one["path"])) if "sha256" in one else one["path"] for one in written.meta["inputs"]
+        ]
+    except (_Unchecked, KeyError):
+        return None
+
+
+def _records(written: Written, inputs: list[str] | None, genome: Genome | None) -> Iterator[Any] | None:
+    """What has a row each, from the inputs; None if they cannot be read again."""
+    if inputs is None or STDIN in inputs:
+        return None
+    if written.family == "scores":
+        return _alts(written, inputs[0])
+    shard = written.meta.get("shard")
+    wanted = range(shard["first"], shard["first"] + shard["n_records"]) if shard else None
+    items: Iterator[Any] = read_records(inputs, _options(written, genome), genome=genome, wanted=wanted)
+    params = _params(written)
+    if params.get("windows"):
+        settings = written.meta["model"]["task"]
+        items = split_windows(items, size=settings["window"], stride=settings["stride"])
+    return (item for item in items if isinstance(item, Record))
+
+
+def _alts(written: Written, source: str) -> Iterator[Site]:
+    """The ALTs of a file of variants, of a shard its own."""
+    with VariantReader(source) as reader:
+        sites: Iterable[Site] = reader
+        if "shard" in _params(written):
+            number, n = map(int, _params(written)["shard"].split("/"))
+            every = list(reader)
+            sites = every[len(every) * (number - 1) // n : len(every) * number // n]
+        for site in sites:
+            yield from (site._replace(alts=(alt,)) for alt in site.alts) if site.alts else [site]
+
+
+def _params(written: Written) -> Mapping[str, Any]:
+    return {**written.meta, **written.meta.get("params", {})}
+
+
+def _made(kind: type[Any], params: Mapping[str, Any], **others: Any) -> Any:
+    """A config from what an output says of it."""
+    names = [each.name for each in fields(kind)]
+    return kind(**{name: params[name] for name in names if name in params} | others)
+
+
+def _options(written: Written, genome: Genome | None) -> InputOptions:
+    made: InputOptions = _made(InputOptions, written.meta["params"], genome=genome and genome.path)
+    return made
+
+
+def _vectors(
+    written: Written, model: str, loaded: Model | TaskModel, genome: Genome | None, sample: Sequence[_Sampled]
+) -> Iterator[_Again]:
+    if any(one.item is None for one in sample):
+        raise _Unchecked("an input is not found or cannot be read again")
+    params = _params(written)
+    options, precision = _options(written, genome), str(params["precision"])
+    engine: Engine
+    if isinstance(loaded, TaskModel):
+        config = _made(ClassifyConfig, params)
+        engine = ClassifyJob(["-"], written.path, options, precision=precision, config=config, task=model).load()
+    else:
+        embedding = _made(EmbedConfig, params)
+        job = EmbedJob(["-"], written.path, options, precision=precision, config=embedding, model=model)
+        engine = job.load()
+    tokens = _Tokens()
+    done = iter(sample)
+    for cell in engine.cells([one.item for one in sample], tokens if engine.tokens_dim else None):
+        for i, x in enumerate(cell.x):
+            one, now = next(done), [x]
+            for name in ("chrom", "start", "end", "strand", "length", "n_windows"):
+                if str(one.row.obs[name]) != str(cell.obs[i][name]):
+                    reason = f"{name} is {one.row.obs[name]}, and of its record {cell.obs[i][name]}"
+                    raise written.fail(f"row {one.number:,} ({one.row.id}): {reason}")
+            now += [cell.cls[i]] if cell.cls is not None else []
+            now += [tokens.take(len(one.item.codes))] if engine.tokens_dim else []
+            yield _Again([one.row.x], now)
+
+
+class _Tokens:
+    """Takes the tokens of records, and gives them back record by record."""
+
+    def __init__(self) -> None:
+        self._tokens = np.empty((0, 0), np.float32)
+
+    def write_tokens(self, tokens: NDArray[Any]) -> None:
+        """Take the next ones."""
+        self._tokens = np.concatenate([self._tokens.reshape(-1, tokens.shape[1]), tokens.astype(np.float32)])
+
+    def take(self, n: int) -> NDArray[Any]:
+        """The first of those that are left."""
+        taken, self._tokens = self._tokens[:n], self._tokens[n:]
+        return taken
+
+
+def _bases(
+    written: Written, model: str, loaded: Model | TaskModel, genome: Genome | None, sample: Sequence[_Sampled]
+) -> Iterator[_Again]:
+    params, device = _params(written), pick_device("auto")
+    precision = pick_precision(str(params["precision"]), device)
+    for one in sample:
+        codes = encode(one.row.obs["sequence"])[0]
+        if one.item is not None and not np.array_equal(codes, one.item.codes[: len(codes)]):
+            raise written.fail(f"row {one.number:,} ({one.row.id}) has other bases than its record")
+        if one.item is not None:
+            codes = one.item.codes
+        if isinstance(loaded, TaskModel):
+            label = str(params["value"]).removeprefix("log-odds of ").partition(" minus ")[0]
+            label = label if label in loaded.settings.classes else ""
+            values = TaskMutagenesis(loaded, label=label, device=device, precision=precision).effects(codes)
+        elif written.kind.startswith(MUTAGENESIS):
+            values = BaseMutagenesis(loaded, device=device, precision=precision).effects(codes)
+        else:
+            masked = MaskedBases(loaded.network, passes=int(params["passes"]), device=device, precision=precision)
+            values = next(masked.predict([codes]))
+        yield _Again([one.row.x], [values[: len(one.row.x)]])
+
+
+def _scores(
+    written: Written, model: str, loaded: Model | TaskModel, genome: Genome | None, sample: Sequence[_Sampled]
+) -> Iterator[_Again]:
+    if genome is None:
+        raise _Unchecked("the genome is not found")
+    params, device = _params(written), pick_device("auto")
+    names = tuple(params["scores"].split(",")) if "scores" in params else SCORES
+    config = ScoreConfig(names, int(params["window"]), int(params["max_length"]))
+    precision = pick_precision(str(params["precision"]), device)
+    scorer = VariantScorer(loaded, genome, config, device=device, precision=precision)
+    for one, scored in zip(sample, scorer.score([one.row.obs["site"] for one in sample]), strict=True):
+        outcome, obs = scored.outcomes[0], one.row.obs
+        if obs["status"] != (outcome.reason or "ok"):
+            raise written.fail(f"{one.row.id}: its status is {obs['status']}, and now {outcome.reason or 'ok'}")
+        if outcome.values is None:
+            yield _Again([], [])
+            continue
+        stored = [float(obs[field.key if field.key in obs else field.name]) for field in scorer.fields]
+        yield _Again([np.array(stored)], [np.array(outcome.values)])
+
+
+def _difference(stored: NDArray[Any], now: NDArray[Any]) -> float:
+    """The largest difference, in units of the largest value or of 1; infinite where only one of them is NaN."""
+    if stored.shape != now.shape or (np.isnan(stored) != np.isnan(now)).any():
+        return float("inf")
+    stored, now = np.nan_to_num(stored.astype(np.float64)), np.nan_to_num(now.astype(np.float64))
+    return float(np.abs(stored - now).max(initial=0) / max(1.0, np.abs(now).max(initial=0)))

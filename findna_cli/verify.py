@@ -1,0 +1,48 @@
+"""`findna verify`: whether an output is whole, and is what its model makes of its inputs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from findna.errors import TableError
+from findna_cli.console import say, show, write_report
+from findna_cli.options import Genome, Json, Quiet, Threads, not_empty, set_threads
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(help="Output of embed, classify, score, predict-bases, mutagenesis, merge.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model or task that must have made it. Default: the one that the output names.",
+            show_default=False,
+            callback=not_empty,
+        ),
+    ] = None,
+    genome: Genome = None,
+    n: Annotated[int, typer.Option("--n", min=0, help="Rows to compute again, drawn with a fixed seed.")] = 20,
+    threads: Threads = 0,
+    json_file: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Check an output: content, model, genome, inputs, and a sample of rows.
+
+    It compares counts and checksums, the sha256 of the model and the inputs, and the digest of the genome. It reads the
+    inputs again, compares the id of every row, and computes a sample of rows. A check whose files are not found is
+    listed as not checked. The exit code is 1 if a check fails.
+    """
+    import dataclasses
+
+    from findna.verify import verify as verify_output
+
+    set_threads(threads)
+    found = verify_output(path, model=model or "", genome=genome, n=n)
+    for name, status, detail in found.checks if not quiet else ():
+        show(f"{name:8} {status:12} {detail}")
+    write_report(json_file, {**dataclasses.asdict(found), "is_valid": found.is_valid})
+    if failed := [f"{name}: {detail}" for name, status, detail in found.checks if status == "failed"]:
+        raise TableError("; ".join(failed).replace(f"file {path}: ", ""), path=path)
+    say(f"{path}: valid", quiet=quiet)
