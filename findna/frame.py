@@ -130,6 +130,11 @@ class Frame:
             raise InputError(f"all {self.n_records:,} records were skipped; the first: {self.skipped[0]}")
         self.check()
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether an input or the genome changed since the run began."""
+        return self._watch.change() is not None
+
     def check(self) -> None:
         """Raise if an input or the genome changed since the run began.
 

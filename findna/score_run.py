@@ -2,21 +2,32 @@
 
 import dataclasses
 import itertools
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from findna import __version__
+from findna.config import EmbedConfig
+from findna.embedding import feature_columns, feature_names
 from findna.errors import OutputError, VariantError
 from findna.frame import Frame, RunJob
-from findna.io.scores import STDOUT, Format, format_of, writer_of
-from findna.io.vcf import Site, VariantReader, assembly_of
+from findna.io.hdf5 import refuse_existing
+from findna.io.rows import Rows
+from findna.io.score_files import FILES, STDOUT, Format, format_of
+from findna.io.score_spool import COLUMNS, ScoreSpool
+from findna.io.scores import ROWS
+from findna.io.vcf import Outcome, Site, VariantReader, assembly_of
+from findna.merge_scores import ScorePart, finished
 from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.shard import Shard
-from findna.variants import CHUNK, ScoreConfig, Scored, VariantScorer
+from findna.variants import CHUNK, ScoreConfig, VariantScorer
 
 
 @dataclass(frozen=True)
@@ -27,7 +38,9 @@ class ScoreJob(RunJob):
         config: What is computed.
         model: A shipped model's name or a model folder.
         task: A built-in task's name or a run directory, instead of the model; "" without.
-        output_format: vcf, tsv or parquet.
+        output_format: vcf, bcf, tsv or parquet.
+        embeddings: HDF5 file of the vectors of REF and ALT, too; None without.
+        resume: Continue a partial run.
         shard: The part of the records to score; None is all.
     """
 
@@ -35,20 +48,31 @@ class ScoreJob(RunJob):
     model: str = DEFAULT
     task: str = ""
     output_format: Format = "vcf"
+    embeddings: Path | None = None
+    resume: bool = False
     shard: Shard | None = None
 
     def _problems(self) -> list[str]:
         problems = []
+        is_file = Path(self.source).is_file()
         if len(self.inputs) != 1:
             problems.append(f"variants come from one file, not from {len(self.inputs)}")
         if self.options.genome is None:
             problems.append("variants need their genome")
-        if self.out == STDOUT and self.output_format == "parquet":
-            problems.append("parquet cannot be streamed to stdout: choose tsv or vcf, or a file")
+        if self.out == STDOUT and self.output_format in ("bcf", "parquet"):
+            problems.append(f"{self.output_format} cannot be streamed to stdout: choose tsv or vcf, or a file")
+        if self.out == STDOUT and (self.resume or self.embeddings):
+            problems.append(f"{'--resume' if self.resume else '--embeddings'} needs a file for the scores, not stdout")
         if self.out != STDOUT and format_of(self.out.name) not in (None, self.output_format):
             problems.append(f"format {self.output_format} contradicts the name {self.out}")
-        if self.shard and not Path(self.source).is_file():
+        if self.embeddings and self.task:
+            problems.append("--embeddings needs a model: a task has no vectors")
+        if self.embeddings == self.out:
+            problems.append(f"{self.out} cannot hold both scores and vectors")
+        if self.shard and not is_file:
             problems.append("a shard needs an input that can be read twice: a file")
+        if self.resume and not is_file:
+            problems.append(f"{self.source} cannot be read again: --resume needs a file")
         return problems
 
     @property
@@ -62,7 +86,8 @@ def run_scores(
 ) -> dict[str, Any]:
     """Score all records of a job and give the account of it.
 
-    Memory is a few hundred records, however many there are.
+    Memory is a few hundred records, however many there are. What is scored is kept beside the output until that is
+    whole; a resumed run computes only what is missing.
 
     Args:
         job: What to do.
@@ -78,61 +103,112 @@ def run_scores(
         ModelError: The model is damaged.
     """
     model: Model | TaskModel = load_task(job.task) if job.task else load_model(job.model)
+    part = _part(job)
     with Frame(job) as frame, VariantReader(job.source) as reader, ExitStack() as stack:
-        if frame.genome is None:
-            raise ValueError("a job of scores has a genome")
-        part = _part(job)
-        scorer = VariantScorer(
-            model,
-            frame.genome,
-            job.config,
-            source=reader.name,
-            batch_bases=job.batch_bases,
-            device=frame.device,
-            precision=frame.precision,
-        )
-        facts = frame.facts(model, _params(job, scorer))
-        writer = stack.enter_context(
-            writer_of(job.output_format)(
-                job.out, reader, scorer.fields, _lines(job, facts), frame.genome.contigs, force=job.force
-            )
-        )
-        skipped: Counter[str] = Counter()
-        n_variants = 0
-        for site, scored in _scored(job, scorer, reader, part):
-            writer.write(site, scored.outcomes)
-            n_variants += len(scored.outcomes)
-            skipped.update(outcome.reason for outcome in scored.outcomes if outcome.reason)
-            if writer.n_records % CHUNK == 0:
-                on_progress(writer.n_records, None if part is None else len(part))
-        if part is not None and writer.n_records != len(part):
-            raise OutputError(f"{len(part):,} records came in, {writer.n_records:,} came out")
-        frame.check()
-        return frame.report(
-            facts,
-            writer.finish(),
-            n_records=writer.n_records,
-            n_variants=n_variants,
-            n_scored=n_variants - skipped.total(),
-            n_skipped=skipped.total(),
-            skipped=dict(skipped),
-            n_windows=scorer.reader.n_windows,
-            scores=[score.name for score in scorer.fields],
-        )
+        scorer = _scorer(job, model, frame, reader)
+        facts = frame.facts(model, _params(job, scorer)) | ({"shard": part.to_dict()} if part else {})
+        contigs = scorer.genome.contigs
+        rows = ROWS[job.output_format](reader, scorer.fields, _lines(job, facts, part), contigs)
+        if job.resume and (counts := finished(job.out, job.output_format, rows.facts)):
+            return frame.report(facts, [job.out], **counts)
+        if job.embeddings:
+            refuse_existing(job.embeddings, "h5", is_allowed=job.force or job.resume)
+        longest = max(contigs.values(), default=0)
+        new = FILES[job.output_format](job.out, rows.head, source=reader.name, longest=longest, force=job.force)
+        file = stack.enter_context(new)
+        spool = stack.enter_context(_spool(job, model, facts, reader.name))
+        reasons: Counter[str] = Counter()
+        with _kept(spool, job, frame):
+            for site, outcomes in _outcomes(job, scorer, reader, part, spool):
+                file.write(site, rows.of(site, outcomes))
+                reasons.update(outcome.reason for outcome in outcomes)
+                if file.n_records % CHUNK == 0:
+                    on_progress(file.n_records, part.n_records if part else None)
+            frame.check()
+        n_variants, n_scored = reasons.total(), reasons.pop("", 0)
+        if part and (file.n_records, n_variants) != (part.n_records, part.n_rows):
+            raise OutputError(f"{part.n_records:,} records came in, {file.n_records:,} came out")
+        beside = []
+        if spool and job.embeddings:
+            meta = facts | ({"shard": part.of_vectors()} if part else {})
+            beside = spool.write_vectors(job.embeddings, meta, force=job.force or job.resume)
+        outputs = [*file.finish(), *beside]
+        if spool:
+            spool.remove()
+    return frame.report(
+        facts,
+        outputs,
+        n_records=file.n_records,
+        n_resumed=spool.n_done if spool else 0,
+        n_variants=n_variants,
+        n_scored=n_scored,
+        n_skipped=n_variants - n_scored,
+        skipped=dict(reasons),
+        n_windows=scorer.reader.n_windows,
+        scores=[score.name for score in scorer.fields],
+    )
 
 
-def _scored(
-    job: ScoreJob, scorer: VariantScorer, reader: VariantReader, part: range | None
-) -> Iterator[tuple[Site, Scored]]:
-    """Each record of the part with what became of it, in order."""
+def _scorer(job: ScoreJob, model: Model | TaskModel, frame: Frame, reader: VariantReader) -> VariantScorer:
+    if frame.genome is None:
+        raise ValueError("a job of scores has a genome")
+    return VariantScorer(
+        model,
+        frame.genome,
+        job.config,
+        source=reader.name,
+        batch_bases=job.batch_bases,
+        with_vectors=job.embeddings is not None,
+        device=frame.device,
+        precision=frame.precision,
+    )
+
+
+def _spool(
+    job: ScoreJob, model: Model | TaskModel, facts: Mapping[str, Any], source: str
+) -> AbstractContextManager[ScoreSpool | None]:
+    """Where outcomes are kept until the output is whole; nowhere of a stream."""
+    if job.out == STDOUT:
+        return nullcontext()
+    folder = job.out.with_name(f"{job.out.name}.partial")
+    rows = None
+    if job.embeddings and isinstance(model, Model):
+        config = model.readout.embed_config(EmbedConfig(), model.config)
+        names, var = feature_names(config, model.config), feature_columns(config, model.config, model.readout)
+        rows = Rows(folder, COLUMNS, names, np.dtype(np.float32), None, None, var=var)
+    fingerprint = {name: value for name, value in facts.items() if name != "provenance"}
+    fingerprint |= {"findna": __version__, "embeddings": job.embeddings is not None}
+    return ScoreSpool(folder, rows, source, fingerprint, resume=job.resume, force=job.force)
+
+
+@contextmanager
+def _kept(spool: ScoreSpool | None, job: ScoreJob, frame: Frame) -> Iterator[None]:
+    """Throw the spool away after an error where nobody can continue it: of a stream, of an input that changed."""
+    try:
+        yield
+    except BaseException:
+        if spool and (not Path(job.source).is_file() or frame.is_changed):
+            spool.remove()
+        raise
+
+
+def _outcomes(
+    job: ScoreJob, scorer: VariantScorer, reader: VariantReader, part: ScorePart | None, spool: ScoreSpool | None
+) -> Iterator[tuple[Site, Sequence[Outcome]]]:
+    """Each record of the part with what became of it, in order; what the spool has is not computed again."""
     sites = iter(reader)
     if part is not None:
-        sites = itertools.islice(sites, part.start, part.stop)
+        sites = itertools.islice(sites, part.first, part.first + part.n_records)
+    if spool:
+        yield from zip(itertools.islice(sites, spool.n_done), spool.outcomes(), strict=True)
     while chunk := list(itertools.islice(sites, CHUNK)):
-        for site, scored in zip(chunk, scorer.score(chunk), strict=True):
-            if scored.fault is not None and job.on_error == "fail":
-                raise _with_assembly(scored.fault, reader)
-            yield site, scored
+        scored = scorer.score(chunk)
+        for one in scored:
+            if one.fault is not None and job.on_error == "fail":
+                raise _with_assembly(one.fault, reader)
+        if spool:
+            spool.add(chunk, [one.outcomes for one in scored])
+        yield from zip(chunk, (one.outcomes for one in scored), strict=True)
 
 
 def _with_assembly(fault: VariantError, reader: VariantReader) -> VariantError:
@@ -142,24 +218,34 @@ def _with_assembly(fault: VariantError, reader: VariantReader) -> VariantError:
     return VariantError(reason, path=fault.path, line=fault.line, record=fault.record, row=fault.row)
 
 
-def _part(job: ScoreJob) -> range | None:
-    """The records of the shard, by index: parts follow each other, so that joined end to end they are the whole."""
+def _part(job: ScoreJob) -> ScorePart | None:
+    """The records of the shard. It ends where records that are scored together end, so that no score depends on it."""
     if job.shard is None:
         return None
+    ends, n_records, n_rows = array("q", [0]), 0, 0  # the rows before every CHUNK-th record
     with VariantReader(job.source) as reader:
-        n_records = sum(1 for _ in reader)
+        for site in reader:
+            n_records += 1
+            n_rows += max(1, len(site.alts))
+            if n_records % CHUNK == 0:
+                ends.append(n_rows)
+    if n_records % CHUNK:
+        ends.append(n_rows)
     number, n = job.shard
-    return range(n_records * (number - 1) // n, n_records * number // n)
+    n_chunks = len(ends) - 1
+    begin, end = n_chunks * (number - 1) // n, n_chunks * number // n
+    first, last = CHUNK * begin, min(CHUNK * end, n_records)
+    return ScorePart(job.shard, first, last - first, n_records, ends[begin], ends[end] - ends[begin], n_rows)
 
 
 def _params(job: ScoreJob, scorer: VariantScorer) -> dict[str, Any]:
-    params = dataclasses.asdict(job.config) | {"window": scorer.window}
+    params = dataclasses.asdict(job.config) | {"window": scorer.window, "on_error": job.on_error}
     if job.task:
         params.pop("scores")
-    return params | ({"shard": str(job.shard)} if job.shard else {})
+    return params
 
 
-def _lines(job: ScoreJob, facts: Mapping[str, Any]) -> dict[str, str]:
+def _lines(job: ScoreJob, facts: Mapping[str, Any], part: ScorePart | None) -> dict[str, str]:
     """What the header of the output says of the run, a line each."""
     origin, source = facts["provenance"], facts["inputs"][0]
     versions = origin["versions"]
@@ -171,4 +257,5 @@ def _lines(job: ScoreJob, facts: Mapping[str, Any]) -> dict[str, str]:
         "Genome": f"{facts['genome']['path']}; digest={facts['genome']['digest']}",
         "Input": f"{source['path']}" + (f"; sha256={source['sha256']}" if "sha256" in source else ""),
         "Parameters": "; ".join(f"{name}={value}" for name, value in params.items()),
+        **({"Shard": str(part)} if part else {}),
     }

@@ -14,14 +14,14 @@ from findna.alleles import SPAN, Allele, Pair, likelihood_terms, pair_alleles
 from findna.config import EmbedConfig
 from findna.errors import ConfigError, VariantError
 from findna.io.genome import Genome
-from findna.io.vcf import Field, Outcome, Site
+from findna.io.vcf import Field, Outcome, Site, Vectors
 from findna.models.store import Model
 from findna.models.task import TaskModel, probabilities
 from findna.nn.device import Precision
 from findna.nn.pooling import pool_features
 from findna.readings import Reading, WindowReader, task_reader
 from findna.region import Region
-from findna.sequence import Codes, decode, encode
+from findna.sequence import Codes, N, decode, encode
 
 SCORES = ("llr", "distance", "influence")
 """What a teacher can say of a variant."""
@@ -90,6 +90,7 @@ class VariantScorer:
         config: What is computed.
         source: What to call the file of the variants in a message.
         batch_bases: Bases in a batch; 0 is what suits the device.
+        with_vectors: Whether outcomes have the vectors of both alleles; only of a teacher.
         device: Where it runs.
         precision: Of the matrix products and the residual stream; the rest is float32.
 
@@ -110,11 +111,14 @@ class VariantScorer:
         *,
         source: str = "",
         batch_bases: int = 0,
+        with_vectors: bool = False,
         device: torch.device,
         precision: Precision,
     ) -> None:
         self.genome, self.config, self._source = genome, config, source
-        self._said: _Said = _TaskSaid(model) if isinstance(model, TaskModel) else _TeacherSaid(model, config)
+        self._said: _Said = (
+            _TaskSaid(model) if isinstance(model, TaskModel) else _TeacherSaid(model, config, with_vectors=with_vectors)
+        )
         self.fields = self._said.fields
         self.window = config.window or self._said.window
         if self.window > self._said.window:
@@ -136,7 +140,7 @@ class VariantScorer:
         wanted = (codes for job in jobs for pair in job.pairs for codes in self._said.windows(pair))
         readings = self.reader.read(wanted)
         for job in jobs:
-            scored[job.site].outcomes[job.alt] = Outcome(self._said.values(job.pairs, readings))
+            scored[job.site].outcomes[job.alt] = self._said.outcome(job.pairs, readings)
         return scored
 
     def _prepared(self, sites: Sequence[Site]) -> tuple[list[Scored], list["_Job"]]:
@@ -266,13 +270,13 @@ class _Said(ABC):
         """The windows of a pair."""
 
     @abstractmethod
-    def values(self, pairs: Sequence[Pair], readings: Mapping[bytes, Reading]) -> list[float]:
+    def outcome(self, pairs: Sequence[Pair], readings: Mapping[bytes, Reading]) -> Outcome:
         """The scores in the order of `fields`, both strands averaged."""
 
 
 class _TeacherSaid(_Said):
-    def __init__(self, model: Model, config: ScoreConfig) -> None:
-        self.scores = config.scores
+    def __init__(self, model: Model, config: ScoreConfig, *, with_vectors: bool) -> None:
+        self.scores, self._with_vectors = config.scores, with_vectors
         self.fields = [field for score in SCORES if score in config.scores for field in _FIELDS[score]]
         self.window = model.config.window
         self._model = model
@@ -298,10 +302,10 @@ class _TeacherSaid(_Said):
     def windows(self, pair: Pair) -> Iterator[Codes]:
         if "llr" in self.scores:
             yield from (term.window for term in likelihood_terms(pair))
-        if "distance" in self.scores or "influence" in self.scores:
+        if "distance" in self.scores or "influence" in self.scores or self._with_vectors:
             yield from (pair.ref.codes, pair.alt.codes)
 
-    def values(self, pairs: Sequence[Pair], readings: Mapping[bytes, Reading]) -> list[float]:
+    def outcome(self, pairs: Sequence[Pair], readings: Mapping[bytes, Reading]) -> Outcome:
         values: list[float] = []
         if "llr" in self.scores:
             values.append(float(np.mean([log_likelihood_ratio(pair, readings) for pair in pairs])))
@@ -311,7 +315,12 @@ class _TeacherSaid(_Said):
             values += [1 - float(ref @ alt) / norms, float(np.linalg.norm(ref - alt))]
         if "influence" in self.scores:
             values.append(float(np.mean([influence(pair, readings) for pair in pairs])))
-        return values
+        return Outcome(values, vectors=self._vectors(pairs, readings) if self._with_vectors else None)
+
+    def _vectors(self, pairs: Sequence[Pair], readings: Mapping[bytes, Reading]) -> Vectors:
+        x = np.array([self._vector([pair[side] for pair in pairs], readings) for side in (0, 1)], np.float32)
+        ref, alt = (float((allele.codes >= N).mean()) for allele in pairs[0])
+        return Vectors(x, len(pairs[0].ref.codes), (ref, alt))
 
     def _vector(self, alleles: Sequence[Allele], readings: Mapping[bytes, Reading]) -> NDArray[np.float64]:
         """The mean of both strands, standardised as the model's own read-out is."""
@@ -342,14 +351,14 @@ class _TaskSaid(_Said):
     def windows(self, pair: Pair) -> Iterator[Codes]:
         yield from (pair.ref.codes, pair.alt.codes)
 
-    def values(self, pairs: Sequence[Pair], readings: Mapping[bytes, Reading]) -> list[float]:
+    def outcome(self, pairs: Sequence[Pair], readings: Mapping[bytes, Reading]) -> Outcome:
         scores = [[readings[pair[side].codes.tobytes()].features for pair in pairs] for side in (0, 1)]
         answers = probabilities(np.mean(scores, axis=1), self.settings, is_joined=False)
         delta = answers[1] - answers[0]
         if self.settings.objective == "regression":
-            return [float(delta[0])]
+            return Outcome([float(delta[0])])
         ref, alt = log_odds(answers)
-        return np.stack([delta, alt - ref], axis=1).ravel().tolist()
+        return Outcome(np.stack([delta, alt - ref], axis=1).ravel().tolist())
 
 
 def log_odds(p: NDArray[np.float64]) -> NDArray[np.float64]:

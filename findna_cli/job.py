@@ -3,7 +3,8 @@
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +32,8 @@ def run_job(job: "Job", title: str, *, dry_run: bool, json_file: Path | None, qu
         if report["n_problems"] and job.is_fatal:
             raise typer.Exit(1)
         return
-    try:
-        with progress(title, total=None, quiet=quiet) as advance:
-            report = run(job, on_progress=lambda done, total: advance(done, f"of {total:,}" if total else ""))
-    except (KeyboardInterrupt, SystemExit):
-        is_kept = Path(f"{job.out}.partial").exists()
-        say(f"{job.out}.partial is kept: the same command with --resume continues it" if is_kept else "nothing is kept")
-        raise
+    with _saying_what_is_kept(job.out), progress(title, total=None, quiet=quiet) as advance:
+        report = run(job, on_progress=lambda done, total: advance(done, f"of {total:,}" if total else ""))
     write_report(json_file, report)
     if report["n_mostly_n"]:
         say(f"{report['n_mostly_n']:,} of {report['n_records']:,} records are mostly N", quiet=quiet)
@@ -47,6 +43,17 @@ def run_job(job: "Job", title: str, *, dry_run: bool, json_file: Path | None, qu
         f"{report['params']['precision']} on {report['params']['device']})",
         quiet=quiet,
     )
+
+
+@contextmanager
+def _saying_what_is_kept(out: Path) -> Iterator[None]:
+    """Say of a run that is interrupted whether it can be resumed."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        is_kept = Path(f"{out}.partial").exists()
+        say(f"{out}.partial is kept: the same command with --resume continues it" if is_kept else "nothing is kept")
+        raise
 
 
 def command_line() -> str:
@@ -91,9 +98,12 @@ def run_framed(
         quiet: No progress and no line.
         counts: What the line says: names of counts without their `n_`.
     """
-    with progress(title, total=None, quiet=quiet) as advance:
+    with _saying_what_is_kept(job.out), progress(title, total=None, quiet=quiet) as advance:
         report = run(job, on_progress=lambda done, total=None: advance(done, f"of {total:,}" if total else ""))
     write_report(json_file, report)
+    if report.get("nothing_to_do"):
+        say(f"{', '.join(report['outputs'])}: is complete; nothing to do", quiet=quiet)
+        return
     found = [f"{report[f'n_{name}']:,} {name}" for name in counts]
     if reasons := [f"{n:,} {word}" for word, n in report["skipped"].items()]:
         found[-1] += f" ({', '.join(reasons[:_MOST_REASONS])}{', ...' if len(reasons) > _MOST_REASONS else ''})"

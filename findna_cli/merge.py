@@ -1,4 +1,4 @@
-"""`findna merge`: the parts that `findna embed --shard` wrote become one output."""
+"""`findna merge`: the parts that `--shard` wrote become one output."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +12,14 @@ from findna_cli.options import Force, Json, Quiet
 
 
 def merge(
-    parts: Annotated[list[Path], typer.Argument(help="Parts of all shards (HDF5), in any order.")],
+    parts: Annotated[
+        list[Path], typer.Argument(help="Parts of all shards, in any order: HDF5, or outputs of findna score.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Output file.", show_default=False)],
     output_format: Annotated[
         str,
         typer.Option(
-            "--format", help="h5, tsv, parquet or npy. Default: inferred from the output's name.", show_default=False
+            "--format", help="Of vectors: h5, tsv, parquet or npy. Default: by the output's name.", show_default=False
         ),
     ] = "",
     force: Force = False,
@@ -27,11 +29,19 @@ def merge(
     """Join the parts of a sharded run into one output.
 
     The output equals that of a single run. A part that is missing, duplicate, incomplete, or from another input, model
-    or setting is an error. Token files next to the parts are joined too.
+    or setting is an error. Token files next to the parts are joined too. Scores keep the format of their parts.
     """
     from findna.io.formats import infer_format
+    from findna.io.score_files import format_of
     from findna.merge import merge as merge_parts
+    from findna.merge_scores import merge_scores
 
+    if format_of(parts[0].name):
+        report = merge_scores(parts, out, force=force, command=command_line())
+        write_report(json_file, report)
+        found = f"{report['n_records']:,} records of {report['n_parts']:,} parts"
+        say(f"{', '.join(report['outputs'])}: {found}", quiet=quiet)
+        return
     kind = output_format or infer_format(out)
     if kind not in ("h5", "tsv", "parquet", "npy"):
         raise ConfigError(f"--format {kind}: there are h5, tsv, parquet and npy")

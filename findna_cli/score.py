@@ -16,6 +16,7 @@ from findna_cli.options import (
     ModelName,
     Precision,
     Quiet,
+    Resume,
     ShardOf,
     Threads,
     set_threads,
@@ -33,7 +34,7 @@ def score(
         typer.Option(
             "--out",
             "-o",
-            help="Output: .vcf, .vcf.gz (with an index), .tsv, .tsv.gz or .parquet; '-' is stdout. "
+            help="Output: .vcf, .vcf.gz or .bcf (with an index), .tsv, .tsv.gz or .parquet; '-' is stdout. "
             "Default: NAME.scored.vcf.gz, for a TSV NAME.scored.tsv.",
             show_default=False,
         ),
@@ -41,7 +42,7 @@ def score(
     output_format: Annotated[
         str,
         typer.Option(
-            "--format", help="vcf, tsv or parquet. Default: inferred from the output's name.", show_default=False
+            "--format", help="vcf, bcf, tsv or parquet. Default: inferred from the output's name.", show_default=False
         ),
     ] = "",
     scores: Annotated[
@@ -56,6 +57,12 @@ def score(
             show_default=False,
         ),
     ] = "",
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            "--embeddings", help="Also write the vectors of REF and ALT to this HDF5 file.", show_default=False
+        ),
+    ] = None,
     window: Annotated[int, typer.Option("--window", min=0, help="Bases per window; 0: the model's window.")] = 0,
     max_length: Annotated[
         int, typer.Option("--max-length", min=1, help="Skip ALTs with an allele of more bases than this.")
@@ -65,6 +72,7 @@ def score(
         typer.Option("--on-error", help="fail, or skip: list records that do not match the genome as skipped."),
     ] = "fail",
     shard: ShardOf = "",
+    resume: Resume = False,
     force: Force = False,
     batch_bases: BatchBases = 0,
     device: Device = "auto",
@@ -86,7 +94,7 @@ def score(
     import os
 
     from findna.io.options import InputOptions
-    from findna.io.scores import format_of
+    from findna.io.score_files import format_of
     from findna.models.store import DEFAULT
     from findna.score_run import ScoreJob, run_scores
     from findna.shard import Shard
@@ -99,8 +107,8 @@ def score(
     ending = {"vcf": "scored.vcf.gz"}.get(kind, f"scored.{kind}")
     path = Path(out or default_output([variants], ending))
     if part and (not out or shard == "auto") and out != "-":
-        stem, dot, suffix = path.name.partition(".")
-        path = path.with_name(f"{stem}.{part.name}{dot}{suffix}")
+        path = _named(path, part.name)
+        embeddings = embeddings and _named(embeddings, part.name)
     job = ScoreJob(
         [variants],
         path,
@@ -115,11 +123,19 @@ def score(
         on_error=on_error,
         force=force,
         command=command_line(),
+        embeddings=embeddings,
+        resume=resume,
         shard=part,
     )
     set_threads(threads, deterministic=deterministic)
     counts = ("records", "variants", "scored", "skipped")
     run_framed("score", run_scores, job, json_file=json_file, quiet=quiet, counts=counts)
+
+
+def _named(path: Path, part: str) -> Path:
+    """The name of a part of an output."""
+    stem, dot, suffix = path.name.partition(".")
+    return path.with_name(f"{stem}.{part}{dot}{suffix}")
 
 
 def _default_format(variants: str) -> str:

@@ -6,7 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
+import numpy as np
 import pysam
+from numpy.typing import NDArray
 
 from findna.errors import VariantError
 from findna.io.compressed import BGZF_EOF, STDIN, ByteStream, is_bgzf
@@ -59,7 +61,7 @@ class VariantReader:
     Attributes:
         name: What to call it in a message.
         kind: "vcf" (BCF too) or "tsv".
-        header: Of a VCF the lines before `#CHROM`.
+        header: The lines that begin with ##.
         columns: Column names: of a VCF those of the `#CHROM` line.
 
     Raises:
@@ -154,7 +156,7 @@ class VariantReader:
         self.columns = line.split("\t")
 
     def _take_tsv_columns(self, number: int, line: str) -> None:
-        self.kind, self.header = "tsv", []
+        self.kind = "tsv"
         self.columns = line.removeprefix("#").split("\t")
         names = [name.lower() for name in self.columns]
         if absent := [name for name in COLUMNS if name not in names]:
@@ -216,11 +218,36 @@ SKIPPED = "FINDNA_SKIPPED"
 """INFO key of why an ALT has no score."""
 
 
+SHARD = "##findna_scoreShard="
+"""How the line of a header begins that says which part of a run a file is."""
+
+
+class Vectors(NamedTuple):
+    """The vectors of both alleles: REF, ALT.
+
+    Args:
+        x: Shape (2, F), float32.
+        length: Bases of a window.
+        frac_n: Share of N in each window.
+    """
+
+    x: NDArray[np.float32]
+    length: int
+    frac_n: tuple[float, float]
+
+
 class Outcome(NamedTuple):
-    """What became of one ALT: its scores in the order of the fields, or why it has none."""
+    """What became of one ALT.
+
+    Args:
+        values: Its scores in the order of the fields, None without.
+        reason: Why it has none.
+        vectors: Those of its alleles, if they were asked for.
+    """
 
     values: Sequence[float] | None
     reason: str = ""
+    vectors: Vectors | None = None
 
 
 def vcf_header(
@@ -235,7 +262,7 @@ def vcf_header(
         contigs: Names and lengths, written where the file itself names none.
     """
     own = {SKIPPED, *(field.key for field in fields)}
-    lines = [line for line in reader.header if _info_id(line) not in own]
+    lines = [line for line in reader.header if _info_id(line) not in own and not line.startswith(SHARD)]
     if reader.kind == "tsv":
         lines = ["##fileformat=VCFv4.3"]
     if not any(line.startswith("##contig=") for line in lines):

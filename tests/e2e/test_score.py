@@ -1,5 +1,6 @@
 """`findna score`: VCF in, VCF out, what bcftools and pysam make of it, and bad input."""
 
+import gzip
 import json
 import random
 import re
@@ -8,10 +9,17 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet
 import pysam
 import pytest
-from command import Result, call, left_behind, spawn
+from command import Result, assert_close, call, embedded, left_behind, read, spawn
+
+from findna.io.genome import Genome
+from findna.io.vcf import Site
+from findna.region import Region
+from findna.sequence import decode, encode
+from findna.variants import Scored, VariantScorer
 
 Write = Callable[..., Path]
 META = '##fileformat=VCFv4.2\n##INFO=<ID=AF,Number=A,Type=Float,Description="x">\n'
@@ -124,11 +132,141 @@ def test_a_tsv_keeps_its_columns(write: Write, bases: dict[str, str], genome: Pa
     ]
 
 
-def test_shards_joined_are_the_whole(vcf: Path, genome: Path, model: Path) -> None:
-    score(vcf, genome, model, "-o", "out.vcf")
-    for part in "123":
-        score(vcf, genome, model, "-o", f"part{part}.vcf", "--shard", f"{part}/3")
-    assert [row for part in "123" for row in rows(f"part{part}.vcf")] == rows("out.vcf")
+@pytest.fixture
+def many(write: Write, bases: dict[str, str]) -> Path:
+    """700 records on chr1: one in ten is an SNV or a small deletion, the others have no score."""
+    lines = []
+    for pos in range(1, 1401, 2):
+        is_indel, is_scored = pos % 60 == 1, pos % 20 == 1
+        alt = "ACGT".replace(bases["chr1"][pos - 1].upper(), "")[0] if is_scored else "<DEL>,*"
+        lines.append(record(bases, "chr1", pos, bases["chr1"][pos - 1] if is_indel else alt, 1 + 2 * is_indel))
+    return write("many.vcf", HEAD + "".join(lines))
+
+
+def same_run(path: str, other: str) -> bool:
+    """Whether two files are equal but for the command and the shard that they name."""
+
+    def content(name: str) -> object:
+        if name.endswith(".parquet"):
+            table = pyarrow.parquet.ParquetFile(name)
+            facts = {key: text for key, text in table.schema_arrow.metadata.items() if b"Command" not in key}
+            return table.read().to_pylist(), table.num_row_groups, facts
+        text = subprocess.run(["bcftools", "view", "--no-version", name], capture_output=True, check=True).stdout
+        content = gzip.decompress(Path(name).read_bytes()) if name.endswith(".gz") else Path(name).read_bytes()
+        lines = (text if name.endswith(".bcf") else content).splitlines()
+        return [line for line in lines if not line.startswith(b"##findna_scoreCommand")]
+
+    return content(path) == content(other)
+
+
+NAMES = ("out.vcf", "out.vcf.gz", "out.bcf", "out.tsv", "out.parquet")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_merged_parts_are_the_output_of_one_run(name: str, many: Path, genome: Path, model: Path) -> None:
+    flags = ("--scores", "llr", "--on-error", "skip")
+    score(many, genome, model, "-o", name, *flags)
+    parts = [name.replace("out", f"part{number}") for number in (1, 2, 3)]
+    for number, part in enumerate(parts, 1):
+        score(many, genome, model, "-o", part, "--shard", f"{number}/3", *flags)
+    result = call("merge", *reversed(parts), "-o", name.replace("out", "merged"), "--json", "r.json")
+    assert result.code == 0, result.err
+    assert same_run(name, name.replace("out", "merged"))
+    report = json.loads(Path("r.json").read_text())
+    assert (report["n_records"], report["n_parts"]) == (700, 3)
+    assert left_behind("merged") == [path.replace("out", "merged") for path in left_behind()]
+
+
+def test_parts_that_are_not_those_of_one_run_are_refused(many: Path, genome: Path, model: Path) -> None:
+    flags = ("--scores", "llr", "--on-error", "skip")
+    score(many, genome, model, "-o", "whole.vcf", *flags)
+    for number in (1, 2):
+        score(many, genome, model, "-o", f"part{number}.vcf", "--shard", f"{number}/2", *flags)
+    score(many, genome, model, "-o", "other.vcf", "--shard", "2/2", "--scores", "distance", "--on-error", "skip")
+    short = Path("part2.vcf").read_text().splitlines(keepends=True)
+    Path("short.vcf").write_text("".join(short[:-1]))
+    wrong = {
+        ("part1.vcf",): (1, "1 of 2 shards are missing: 2"),
+        ("part1.vcf", "part1.vcf"): (1, "is shard 1/2, and so is part1.vcf"),
+        ("part1.vcf", "whole.vcf"): (1, "is a whole run, no part of one"),
+        ("part1.vcf", "other.vcf"): (1, "does not belong to part1.vcf"),
+        ("part1.vcf", "short.vcf"): (1, "holds 443 records, but its shard has 444"),
+        ("part1.vcf", "many.vcf"): (1, "is not an output of findna score"),
+        ("part1.vcf", "x.tsv"): (2, "parts and output have the same format"),
+    }
+    for parts, (code, text) in wrong.items():
+        result = call("merge", *parts, "-o", "out.vcf")
+        assert (result.code, text in result.err) == (code, True), result.err
+    assert left_behind() == []
+
+
+@pytest.mark.parametrize("name", ["out.vcf.gz", "out.parquet"])
+def test_an_interrupted_run_resumes_where_it_was(
+    name: str, many: Path, genome: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--scores", "llr", "--on-error", "skip", "--json", "r.json", "--embeddings", "out.h5")
+    score(many, genome, model, "-o", name.replace("out", "whole"), *flags[:-1], "whole.h5")
+    n_windows = json.loads(Path("r.json").read_text())["n_windows"]
+    monkeypatch.setattr("findna.io.score_spool._EVERY", 0)
+    real, n_calls = VariantScorer.score, 0
+
+    def stop_at_third(self: VariantScorer, sites: list[Site]) -> list[Scored]:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 3:
+            raise KeyboardInterrupt
+        return real(self, sites)
+
+    monkeypatch.setattr(VariantScorer, "score", stop_at_third)
+    args = ("score", many, "-g", genome, "-m", model, "--max-length", 8, "--precision", "fp32", "-o", name, *flags)
+    result = call(*args)
+    assert (result.code, "the same command with --resume continues it" in result.err) == (130, True), result.err
+    assert left_behind() == [f"{name}.partial"]
+    assert "a partial run exists" in call(*args).err
+    assert "the partial run has other settings" in call(*args, "--max-length", 7, "--resume").err
+    result = call(*args, "--resume")
+    assert result.code == 0, result.err
+    report = json.loads(Path("r.json").read_text())
+    assert report["n_resumed"] == 512
+    assert 0 < report["n_windows"] < n_windows / 2
+    assert same_run(name, name.replace("out", "whole"))
+    whole, resumed = read(Path("whole.h5")), read(Path("out.h5"))
+    assert np.array_equal(whole.x, resumed.x)
+    assert (whole.obs, whole.skipped) == (resumed.obs, resumed.skipped)
+    assert f"{name}.partial" not in left_behind()
+    result = call(*args, "--resume")  # nothing is left to do
+    assert (result.code, "is complete; nothing to do" in result.err) == (0, True), result.err
+    n_rows = report["n_variants" if name.endswith(".parquet") else "n_records"]
+    assert json.loads(Path("r.json").read_text())["n_resumed"] == n_rows
+    assert "is finished, and of another run" in call(*args, "--max-length", 7, "--resume").err
+
+
+def test_vectors_of_both_alleles_are_those_of_embed(vcf: Path, genome: Path, model: Path, write: Write) -> None:
+    flags = ("--scores", "llr", "--embeddings", "out.h5")
+    score(vcf, genome, model, "-o", "out.vcf", *flags)
+    table = read(Path("out.h5"))
+    assert table.obs["allele"] == ["ref", "alt"] * 9
+    assert len(table.skipped["id"]) == 2 * 6
+    assert table.obs["variant"][0] == table.obs["variant"][1]
+    snv = table.obs["id"].index(next(name for name in table.obs["id"] if name.startswith("1:chr1:120:")))
+    strands = []
+    for strand, start in (("+", 95), ("-", 94)):  # 24 bases before position 120, in the direction of the strand
+        with Genome(genome) as opened:
+            codes = opened.fetch(Region("chr1", start, start + 50))[0]
+        alt = codes.copy()
+        alt[119 - start] = encode(table.obs["variant"][snv][-1])[0][0]
+        write("both.fa", f">ref\n{decode(codes)}\n>alt\n{decode(alt)}\n")
+        embedded("both.fa", "-m", model, "--strand", strand, "-o", "embedded.h5", "--force")
+        strands.append(read(Path("embedded.h5")).x)
+    assert_close(table.x[snv : snv + 2], np.mean(strands, axis=0))
+    for number in (1, 2):
+        part = ("-o", f"part{number}.vcf", "--shard", f"{number}/2", *flags[:3], f"part{number}.h5")
+        score(vcf, genome, model, *part)
+    result = call("merge", "part1.h5", "part2.h5", "-o", "merged.h5")
+    assert result.code == 0, result.err
+    merged = read(Path("merged.h5"))
+    assert np.array_equal(merged.x, table.x)
+    assert (merged.obs, merged.skipped) == (table.obs, table.skipped)
 
 
 def test_stdin_gives_the_rows_of_the_file(vcf: Path, genome: Path, model: Path) -> None:
@@ -196,7 +334,8 @@ def test_a_deletion_of_100_kb_is_skipped_and_an_output_is_replaced_only_when_ask
 COMMANDS = {
     ("--max-length", "30"): "alleles of up to 30 bases need a window of at least 76 bases, not 50",
     ("--scores", "llr,magic"): "score 'magic' is unknown; known are llr, distance, influence",
-    ("-o", "out.bcf"): "BCF is not written",
+    ("-o", "-", "--resume"): "--resume needs a file for the scores",
+    ("--embeddings", "out.vcf"): "cannot hold both scores and vectors",
     ("-o", "-", "--format", "parquet"): "parquet cannot be streamed to stdout",
     ("-o", "x.tsv", "--format", "vcf"): "format vcf contradicts the name x.tsv",
     ("--shard", "0/3"): "there is no shard 0 of 3",

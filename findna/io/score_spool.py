@@ -1,0 +1,135 @@
+"""What an unfinished run of scores keeps across a crash: the outcomes of records in order, and vectors of alleles."""
+
+import dataclasses
+import itertools
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from findna.io.hdf5 import write_output
+from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, obs_lines
+from findna.io.spool import Spool
+from findna.io.vcf import Outcome, Site
+
+ALLELES = ("ref", "alt")
+COLUMNS: Mapping[str, Kind] = {**OBS_COLUMNS, "variant": "string", "allele": "categorical"}
+"""Columns of the vectors of alleles: what `findna embed` writes, the variant, and which allele of it."""
+
+_EVERY = 1.0
+"""Seconds between two commits."""
+
+
+class ScoreSpool:
+    """Outcomes of records on disk; a context manager. Where nothing is certain at an error, nothing is left.
+
+    Each ALT has two rows of vectors, or is skipped twice: REF, then ALT.
+
+    Args:
+        folder: The spool's folder.
+        rows: Says what the vectors are, None without vectors; its folder is the spool's.
+        source: What the vectors call the input.
+        fingerprint: What must be the same for a run to be resumed; JSON values.
+        resume: Continue what is there.
+        force: Throw away what is there.
+
+    Raises:
+        OutputError: As for `findna.io.spool.Spool`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        rows: Rows | None,
+        source: str,
+        fingerprint: Mapping[str, Any],
+        *,
+        resume: bool,
+        force: bool,
+    ) -> None:
+        names = ["scores", *(["x", "obs", "skipped"] if rows else [])]
+        self._rows, self._source = rows, source
+        self._spool = Spool(folder, names, fingerprint, resume=resume, discard=force and not resume)
+        self._counts = {"records": 0, "rows": 0, "skipped": 0} | self._spool.state
+        self.n_done = self._counts["records"]
+        self._committed_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not self._spool.state and self._spool.folder.exists():
+            self.remove()
+        self._spool.close()
+
+    def outcomes(self) -> Iterator[list[Outcome]]:
+        """Yield the outcomes of the records of the run that is resumed."""
+        with self._spool.path("scores").open("rb") as file:
+            for line in itertools.islice(file, self.n_done):
+                yield [Outcome(None, one) if isinstance(one, str) else Outcome(one) for one in json.loads(line)]
+
+    def add(self, sites: Sequence[Site], outcomes: Sequence[Sequence[Outcome]]) -> None:
+        """Take in records that were scored together, and make them certain if the last time is long enough ago."""
+        lines = [[o.reason if o.values is None else list(o.values) for o in each] for each in outcomes]
+        self._spool.append("scores", "".join(json.dumps(line) + "\n" for line in lines).encode())
+        self._counts["records"] += len(sites)
+        for site, each in zip(sites, outcomes, strict=True) if self._rows else ():
+            self._add_vectors(site, each)
+        if time.monotonic() - self._committed_at >= _EVERY:
+            self._commit()
+
+    def write_vectors(self, path: Path, facts: Mapping[str, Any], *, force: bool) -> list[Path]:
+        """Write the vectors of all alleles as an HDF5 file of `findna embed`.
+
+        Raises:
+            OutputError: The output exists or cannot be written.
+        """
+        if self._rows is None:
+            raise ValueError("the spool has no vectors")
+        self._commit()
+        n_rows, n_skipped = self._counts["rows"], self._counts["skipped"]
+        rows = dataclasses.replace(self._rows, n_rows=n_rows, n_skipped=n_skipped)
+        return write_output(path, rows, facts, n_expected=n_rows + n_skipped, force=force)
+
+    def remove(self) -> None:
+        """Delete the spool."""
+        self._spool.remove()
+
+    def _commit(self) -> None:
+        self._spool.commit(self._counts)
+        self._committed_at = time.monotonic()
+
+    def _add_vectors(self, site: Site, outcomes: Sequence[Outcome]) -> None:
+        for alt, outcome in zip(site.alts or (".",), outcomes, strict=True):
+            variant = f"{site.chrom}:{site.start + 1}:{site.ref}>{alt}"
+            ids = [f"{site.row}:{variant}:{allele}" for allele in ALLELES]
+            if outcome.vectors is None:
+                line = -1 if site.line is None else site.line
+                values = {"source": self._source, "row": site.row, "line": line, "reason": outcome.reason}
+                self._spool.append("skipped", obs_lines(SKIPPED_COLUMNS, [{"id": one, **values} for one in ids]))
+                self._counts["skipped"] += 2
+                continue
+            (x, length, frac_n), kind = outcome.vectors, np.dtype(np.float32)
+            common = {
+                "name": "" if len(site.fields) < 3 else site.fields[2],
+                "chrom": site.chrom,
+                "start": site.start,
+                "end": site.start + len(site.ref),
+                "strand": ".",
+                "source": self._source,
+                "row": site.row,
+                "length": length,
+                "n_windows": 1,
+                "n_iupac": 0,
+                "variant": variant,
+            }
+            obs = [
+                {**common, "id": one, "allele": allele, "frac_n": share}
+                for one, allele, share in zip(ids, ALLELES, frac_n, strict=True)
+            ]
+            self._spool.append("x", checked(x, kind, x.shape, ids=ids).tobytes())
+            self._spool.append("obs", obs_lines(COLUMNS, obs))
+            self._counts["rows"] += 2

@@ -1,0 +1,253 @@
+"""Parts of a run of `findna score` become the output of one run; what a scored file says of its run."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from findna.errors import ConfigError, OutputError, TableError
+from findna.io.score_files import FILES, Format, format_of
+from findna.io.scores import FACT, TableHead
+from findna.io.spool import differences
+from findna.io.tables import require_pyarrow
+from findna.io.vcf import Site, VariantReader
+from findna.shard import Shard
+
+_SHARD = re.compile(r"(\d+)/(\d+); records=(\d+)\+(\d+) of (\d+); rows=(\d+)\+(\d+) of (\d+)")
+_LENGTH = re.compile(r"##contig=<.*\blength=(\d+)")
+_NOT_SHARED = ("Command", "Shard")
+_WITH_PATH = ("Genome", "Input")  # a path, which may differ between parts, and then what identifies the file
+
+
+class ScorePart(NamedTuple):
+    """The records of a shard, and their rows, one per ALT.
+
+    Args:
+        shard: Which one.
+        first: Index of its first record.
+        n_records: How many it has.
+        n_total: Records of all shards.
+        first_row: Rows before it.
+        n_rows: Its rows.
+        n_total_rows: Rows of all shards.
+    """
+
+    shard: Shard
+    first: int
+    n_records: int
+    n_total: int
+    first_row: int
+    n_rows: int
+    n_total_rows: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.shard}; records={self.first}+{self.n_records} of {self.n_total}; "
+            f"rows={self.first_row}+{self.n_rows} of {self.n_total_rows}"
+        )
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """What the text of a part says, None where it is none.
+
+        >>> str(ScorePart.parse("1/2; records=0+256 of 300; rows=0+260 of 310"))
+        '1/2; records=0+256 of 300; rows=0+260 of 310'
+        """
+        match = _SHARD.fullmatch(text)
+        if not match:
+            return None
+        number, n, *counts = map(int, match.groups())
+        return cls(Shard(number, n), *counts)
+
+    def to_dict(self) -> dict[str, int]:
+        """As JSON values, of the scores."""
+        return {
+            "number": self.shard.number,
+            "n": self.shard.n,
+            "first": self.first,
+            "n_records": self.n_records,
+            "n_total": self.n_total,
+        }
+
+    def of_vectors(self) -> dict[str, int]:
+        """The same of the vectors, two for each ALT; see `findna.shard.Part.to_dict`."""
+        counts = {"first": 2 * self.first_row, "n_records": 2 * self.n_rows, "n_total": 2 * self.n_total_rows}
+        return {"number": self.shard.number, "n": self.shard.n, "n_bases": 0, **counts}
+
+
+class ScoredFile:
+    """A file that `findna score` wrote, open to be read; a context manager.
+
+    Args:
+        path: The file.
+        kind: Its format.
+
+    Attributes:
+        facts: What its head says of the run, by name.
+
+    Raises:
+        TableError: It is not such a file.
+        VariantError: It is damaged.
+    """
+
+    def __init__(self, path: Path, kind: Format) -> None:
+        self.path, self._kind = path, kind
+        self._stack = ExitStack()
+        if kind == "parquet":
+            self._table = self._stack.enter_context(require_pyarrow().parquet.ParquetFile(path))
+            stored = self._table.schema_arrow.metadata or {}
+            pairs = [(name.decode(), text.decode()) for name, text in stored.items()]
+            prefix = FACT.lstrip("#")
+        else:
+            self._reader = self._stack.enter_context(VariantReader(path))
+            pairs = [(name, text) for name, _, text in (line.partition("=") for line in self._reader.header)]
+            prefix = FACT
+        self.facts = {name.removeprefix(prefix): text for name, text in pairs if name.startswith(prefix)}
+        if "Version" not in self.facts:
+            self._stack.close()
+            raise TableError("is not an output of findna score", path=path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def head(self, facts: Mapping[str, str]) -> Any:
+        """Its head with other facts in the place of its own."""
+        if self._kind == "parquet":
+            kinds = [(field.name, str(field.type)) for field in self._table.schema_arrow]
+            return TableHead(kinds, {f"{FACT.lstrip('#')}{name}": text for name, text in facts.items()})
+        lines = []
+        for line in self._reader.header:
+            name = line.partition("=")[0].removeprefix(FACT)
+            if not line.startswith(FACT) or line != f"{FACT}{name}={self.facts[name]}":
+                lines.append(line)
+            elif name in facts:
+                lines.append(f"{FACT}{name}={facts[name]}")
+        return "\n".join([*lines, "\t".join(self._reader.columns)]) + "\n"
+
+    @property
+    def longest(self) -> int:
+        """Bases of the longest contig that its header names."""
+        if self._kind == "parquet":
+            return 0
+        return max((int(m[1]) for m in map(_LENGTH.match, self._reader.header) if m), default=0)
+
+    def records(self) -> Iterator[tuple[Site, Any]]:
+        """Yield what it holds as it is: of a VCF a line per record, of a table one per ALT."""
+        if self._kind != "parquet":
+            for site in self._reader:
+                yield site, "\t".join(site.fields) + "\n"
+            return
+        nowhere = Site("", 0, "", ())
+        for batch in self._table.iter_batches():
+            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                yield nowhere, [list(row)]
+
+
+def finished(path: Path, kind: Format, facts: Mapping[str, str]) -> dict[str, Any]:
+    """What a report says of an output that is there and whole, {} where there is none, or a partial run.
+
+    Args:
+        path: The output.
+        kind: Its format.
+        facts: What it must say of its run.
+
+    Raises:
+        OutputError: It is of another run.
+    """
+    if not path.is_file() or path.with_name(f"{path.name}.partial").exists():
+        return {}
+    with ScoredFile(path, kind) as file:
+        if differing := differences(_shared(file.facts), _shared(facts)):
+            changes = "; ".join(f"{name} was {before}, is {now}" for name, before, now in differing)
+            raise OutputError(f"{path}: is finished, and of another run: {changes}")
+        return {"n_resumed": sum(1 for _ in file.records()), "n_windows": 0, "nothing_to_do": True}
+
+
+def merge_scores(paths: Sequence[Path], out: Path, *, force: bool = False, command: str = "") -> dict[str, Any]:
+    """Write the output that one run would have written, from the parts of its shards.
+
+    The parts may come in any order. Memory is that of one run.
+
+    Args:
+        paths: The parts, all of the format of the output.
+        out: The output.
+        force: Replace an existing output.
+        command: The command line, for the provenance.
+
+    Returns:
+        The report that `--json` writes.
+
+    Raises:
+        TableError: A part is incomplete, missing, there twice, or does not belong to the others.
+        VariantError: A part is damaged.
+        OutputError: The output exists or cannot be written.
+        ConfigError: A part has another format than the output, or the output is a part.
+    """
+    kind = format_of(out.name)
+    if kind is None:
+        raise ConfigError(f"{out}: parts of scores become .vcf, .vcf.gz, .bcf, .tsv, .tsv.gz or .parquet")
+    for path in paths:
+        if format_of(path.name) != kind:
+            raise ConfigError(f"{path} cannot become {out}: parts and output have the same format")
+        if out.exists() and path.exists() and out.samefile(path):
+            raise ConfigError(f"{out} is a part and would be replaced: choose another -o")
+    ordered = _in_order(paths, kind)
+    (first, _), (_, last) = ordered[0], ordered[-1]
+    with ExitStack() as stack:
+        with ScoredFile(first, kind) as file:
+            facts = {**_shared(file.facts), "Command": command or "findna merge"}
+            head, longest = file.head({name: facts[name] for name in file.facts if name in facts}), file.longest
+        merged = stack.enter_context(FILES[kind](out, head, source=str(first), longest=longest, force=force))
+        for path, part in ordered:
+            n_before = merged.n_records
+            with ScoredFile(path, kind) as file:
+                for site, content in file.records():
+                    merged.write(site, content)
+            n, expected = merged.n_records - n_before, part.n_records if kind in ("vcf", "bcf") else part.n_rows
+            if n != expected:
+                raise TableError(f"holds {n:,} records, but its shard has {expected:,}", path=path)
+        outputs = merged.finish()
+    return {
+        "outputs": [str(path) for path in outputs],
+        "n_parts": len(ordered),
+        "n_records": last.n_total,
+        "n_rows": last.n_total_rows,
+    }
+
+
+def _shared(facts: Mapping[str, str]) -> dict[str, str]:
+    """What the parts of one run have in common."""
+    return {name: text for name, text in facts.items() if name not in _NOT_SHARED}
+
+
+def _in_order(paths: Sequence[Path], kind: Format) -> list[tuple[Path, ScorePart]]:
+    """The parts by the number of their shard.
+
+    Raises:
+        TableError: They do not belong together, or are not all there.
+    """
+    found: dict[int, tuple[Path, ScorePart]] = {}
+    identity: dict[str, str] = {}
+    for path in paths:
+        with ScoredFile(path, kind) as file:
+            part = ScorePart.parse(file.facts.get("Shard", ""))
+            mine = _shared(file.facts)
+        mine |= {name: mine.get(name, "").rpartition("; ")[2] for name in _WITH_PATH}
+        if part is None:
+            raise TableError("is a whole run, no part of one: --shard makes parts", path=path)
+        mine |= {"shards": f"{part.shard.n} of {part.n_total} records"}
+        if differing := differences(identity or mine, mine):
+            what = "; ".join(f"{name} is {here}, there {there}" for name, there, here in differing)
+            raise TableError(f"does not belong to {paths[0]}: {what}", path=path)
+        identity = mine
+        if other := found.get(part.shard.number):
+            raise TableError(f"is shard {part.shard}, and so is {other[0]}", path=path)
+        found[part.shard.number] = (path, part)
+    n = next(iter(found.values()))[1].shard.n
+    if missing := [str(number) for number in range(1, n + 1) if number not in found]:
+        raise TableError(f"{len(missing):,} of {n:,} shards are missing: {', '.join(missing[:10])}")
+    return [found[number] for number in range(1, n + 1)]
