@@ -130,7 +130,8 @@ def run_scores(
             raise OutputError(f"{part.n_records:,} records came in, {file.n_records:,} came out")
         beside = []
         if spool and job.embeddings:
-            meta = facts | ({"shard": part.of_vectors()} if part else {})
+            meta = facts | {"params": {**facts["params"], "alleles": True}}
+            meta |= {"shard": part.of_vectors()} if part else {}
             beside = spool.write_vectors(job.embeddings, meta, force=job.force or job.resume)
         outputs = [*file.finish(), *beside]
         if spool:

@@ -25,6 +25,7 @@ from findna.io.vcf import Site, VariantReader
 from findna.io.written import Row, Written, open_written
 from findna.job import ClassifyJob, EmbedJob, Engine
 from findna.masked import MaskedBases
+from findna.merge_scores import ScorePart
 from findna.models.store import Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.nn.device import pick_device, pick_precision
@@ -253,7 +254,7 @@ def _inputs_of(written: Written) -> list[str] | None:
 
 def _records(written: Written, inputs: list[str] | None, genome: Genome | None) -> Iterator[Any] | None:
     """What has a row each, from the inputs; None if they cannot be read again."""
-    if inputs is None or STDIN in inputs:
+    if inputs is None or STDIN in inputs or _params(written).get("alleles"):
         return None
     if written.family == "scores":
         return _alts(written, inputs[0])
@@ -271,10 +272,8 @@ def _alts(written: Written, source: str) -> Iterator[Site]:
     """The ALTs of a file of variants, of a shard its own."""
     with VariantReader(source) as reader:
         sites: Iterable[Site] = reader
-        if "shard" in _params(written):
-            number, n = map(int, _params(written)["shard"].split("/"))
-            every = list(reader)
-            sites = every[len(every) * (number - 1) // n : len(every) * number // n]
+        if part := ScorePart.parse(written.meta["shard"]):
+            sites = itertools.islice(reader, part.first, part.first + part.n_records)
         for site in sites:
             yield from (site._replace(alts=(alt,)) for alt in site.alts) if site.alts else [site]
 
@@ -297,6 +296,8 @@ def _options(written: Written, genome: Genome | None) -> InputOptions:
 def _vectors(
     written: Written, model: str, loaded: Model | TaskModel, genome: Genome | None, sample: Sequence[_Sampled]
 ) -> Iterator[_Again]:
+    if _params(written).get("alleles"):
+        raise _Unchecked("vectors of alleles are not computed again; verify the scores that came with them")
     if any(one.item is None for one in sample):
         raise _Unchecked("an input is not found or cannot be read again")
     params = _params(written)

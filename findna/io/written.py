@@ -21,12 +21,13 @@ from findna.io.hdf5 import Format, finished_meta, tokens_path
 from findna.io.layout import check_layout
 from findna.io.reader import EmbeddingReader, TokensReader, is_tokens_file, open_hdf5
 from findna.io.rows import BLOCK, Block, Checksums
+from findna.io.scores import FACT
 from findna.io.tables import require_pyarrow
 from findna.io.vcf import SKIPPED, Site, VariantReader
 from findna.sequence import ALPHABET, N
 
 _MAGIC: Mapping[bytes, Format] = {b"\x89HDF": "h5", b"PAR1": "parquet", b"\x93NUM": "npy"}
-_FACT = "findna_score"
+_FACT = FACT.lstrip("#")
 _ENDINGS = (".h5", ".h5ad", ".hdf5", ".tsv", ".tsv.gz", ".parquet", ".npy")
 
 
@@ -364,6 +365,7 @@ def _parsed(facts: Mapping[str, str]) -> dict[str, Any]:
         "genome": {"path": genome, "digest": genome_digest},
         "inputs": [{"path": source, **({"sha256": source_digest} if source_digest else {})}],
         "params": params,
+        "shard": facts.get("Shard", ""),
     }
 
 

@@ -100,6 +100,12 @@ def test_parts_and_what_is_merged_of_them_are_valid(make: Callable[[str], Path],
     assert call("merge", *parts, "-o", "all.h5").code == 0
     for path in (*parts, "all.h5"):
         assert verified(path, "-m", model)["rows"][0] == "ok"
+    score = ("score", "in.vcf", "-g", genome, "-m", model, "--window", 50, "--max-length", 5, *FAST)
+    result = call(*score, "-o", "part2.tsv", "--shard", "2/2", "--embeddings", "alleles.h5")
+    assert result.code == 0, result.err
+    assert verified("part2.tsv", "-m", model)["rows"][0] == "ok"
+    found = verified("alleles.h5", "-m", model)
+    assert [found[check][0] for check in ("content", "inputs", "rows")] == ["ok", "ok", "not checked"]
     shutil.move("in.bed", "gone.bed")
     found = verified("all.h5", "-m", model)
     assert [found[check][0] for check in ("content", "inputs", "rows")] == ["ok", "not checked", "not checked"]
