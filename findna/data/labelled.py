@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import math
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from findna.config import OBJECTIVES
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled_rows import LABEL_COLUMNS, LabelledRow, Problems, holds_records, read_class, read_table
-from findna.errors import ConfigError, InputError, TableError
+from findna.errors import ConfigError, FindnaWarning, InputError, TableError
 from findna.io.compressed import ByteStream
 from findna.io.files import sha256
 from findna.io.watch import unchanged
@@ -128,6 +129,8 @@ def read_labelled(
         raise ConfigError(f"one FASTA or BED file per class is a classification, not {kind}")
     is_asked = bool(objective or class_names or classes)
     labels, found, names = _labels_of(rows, kind, classes=classes, class_names=class_names, is_asked=is_asked)
+    if kind != "regression":
+        _warn_of_two_labels(rows)
     return LabelledSet(
         corpus=corpus_of(row.codes for row in rows),
         labels=labels,
@@ -138,6 +141,19 @@ def read_labelled(
         sources=sources,
         names=names,
     )
+
+
+def warn_of_shared(train: LabelledSet, other: LabelledSet) -> None:
+    """Warn, with their number, of sequences of another split that are in the training split."""
+    known = {_digest(train.corpus[index]) for index in range(len(train))}
+    n_shared = sum(_digest(other.corpus[index]) in known for index in range(len(other)))
+    if n_shared:
+        warnings.warn(
+            f"{' '.join(other.sources)}: {n_shared:,} of {len(other):,} sequences are in the training split, too, so "
+            "its figures are too good (findna data audit lists them)",
+            FindnaWarning,
+            stacklevel=2,
+        )
 
 
 def split_off(labelled: LabelledSet, *, fraction: float, seed: int) -> tuple[LabelledSet, LabelledSet]:
@@ -307,6 +323,25 @@ def _refuse_doubtful(rows: list[LabelledRow], found: list[str], *, is_asked: boo
     if not is_asked and len(found) > _MANY and len(numbers) == len(found) and has_gaps:
         reason = f"{len(found):,} different numbers as labels: name the objective, regression or classification"
         raise TableError(reason, path=_path_of(rows))
+
+
+def _warn_of_two_labels(rows: list[LabelledRow]) -> None:
+    """Warn, with their number, of sequences that have one label in one row and another in another."""
+    labels: dict[bytes, dict[str, int]] = {}
+    for row in rows:
+        labels.setdefault(_digest(row.codes), {}).setdefault(row.label, row.line)
+    if doubtful := [found for found in labels.values() if len(found) > 1]:
+        (one, at), (other, there), *_ = doubtful[0].items()
+        warnings.warn(
+            f"{_path_of(rows)}: {len(doubtful):,} of {len(labels):,} different sequences have more than one label; the "
+            f"first: {one} in line {at}, {other} in line {there}",
+            FindnaWarning,
+            stacklevel=3,
+        )
+
+
+def _digest(codes: NDArray[np.uint8]) -> bytes:
+    return hashlib.blake2b(codes.tobytes(), digest_size=16).digest()
 
 
 def _mates(files: Sequence[str]) -> tuple[str, str] | None:

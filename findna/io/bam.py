@@ -184,14 +184,12 @@ def _fetched(stream: ByteStream, file: Any, wanted: Region | None) -> Iterator[A
 
 
 def _has_own_index(file: Any, path: Path) -> bool:
-    """Whether there are indexes and all are of this file; of a CRAM's only the date is looked at."""
+    """Whether there are indexes and all are of this file."""
     suffixes = (".crai",) if file.is_cram else (".csi", ".bai")
     names = [path.with_name(path.name + suffix) for suffix in suffixes] + [path.with_suffix(s) for s in suffixes]
     indexes = [name for name in names if name.exists()]
     if not indexes or not file.has_index():
         return False
-    if file.is_cram:
-        return all(index.stat().st_mtime >= path.stat().st_mtime for index in indexes)
     return all(is_index_of(index, path) for index in indexes)
 
 

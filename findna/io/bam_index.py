@@ -1,28 +1,36 @@
-"""Whether the index beside a BAM file is of this file: its places of each contig are looked up in the BAM."""
+"""Whether the index beside a BAM or CRAM file is of this file: its places are looked up in the file."""
 
 import gzip
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pysam
 
 Spans = dict[int, tuple[int, int]]
 """By the number of a contig, the virtual offsets of its first record and after its last."""
 
+_CRAM_HEAD = 26
+_SEVERAL = -2
+"""What a CRAM container with reads of several contigs has in place of one."""
 
-def is_index_of(index: Path, bam: Path) -> bool:
-    """Whether a .bai or .csi fits a BAM file; one without the places of whole contigs counts as no.
 
-    The contigs' records must follow each other without a gap from the first record on, begin with a record of that
-    contig, and end with the end of the placed records. Dates do not count.
+def is_index_of(index: Path, path: Path) -> bool:
+    """Whether a .bai, .csi or .crai fits a BAM or CRAM file. Dates do not count.
+
+    BAM: the contigs' records must follow each other without a gap from the first record on, begin with a record of that
+    contig, and end with the end of the placed records. An index without the places of whole contigs counts as no.
+    CRAM: the index must list every slice of every container, with the contig of the container.
     """
     try:
+        if index.suffix == ".crai":
+            return _fits_cram(index, path)
         n_contigs, spans = _read(index)
-        with pysam.AlignmentFile(str(bam), "rb", check_sq=False) as file:
+        with pysam.AlignmentFile(str(path), "rb", check_sq=False) as file:
             return n_contigs == file.nreferences and _fits(file, spans)
-    except (OSError, ValueError, IndexError, struct.error, EOFError):
+    except (OSError, ValueError, IndexError, struct.error, EOFError, zlib.error):
         return False
 
 
@@ -74,3 +82,53 @@ def _spans(
             at += 4 + 8 * struct.unpack_from("<i", data, at)[0]
     if at > len(data):
         raise ValueError("truncated")
+
+
+def _fits_cram(index: Path, path: Path) -> bool:
+    """Whether a .crai lists the slices of all containers, and with the contig of those that have one."""
+    data = index.read_bytes()
+    text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("ascii")
+    listed: dict[tuple[int, int], set[int]] = {}
+    for line in text.splitlines():
+        contig, _, _, container, slice_, _ = map(int, line.split("\t"))
+        listed.setdefault((container, slice_), set()).add(contig)
+    there = dict(_slices(path))
+    return listed.keys() == there.keys() and all(
+        contig == _SEVERAL or listed[place] == {contig} for place, contig in there.items()
+    )
+
+
+def _slices(path: Path) -> Iterator[tuple[tuple[int, int], int]]:
+    """Of each slice of a CRAM file the offsets of its container and in it, and the contig of the container."""
+    with path.open("rb") as file:
+        head = file.read(_CRAM_HEAD)
+        if head[:4] != b"CRAM" or head[4] not in (2, 3):
+            raise ValueError("not CRAM 2 or 3")
+        n_bytes = path.stat().st_size
+        is_first = True
+        while (offset := file.tell()) < n_bytes:
+            (length,) = struct.unpack("<i", file.read(4))
+            contig, _, _, n_records, *_ = (_number(file, 32) for _ in range(4))
+            _number(file, 64 if head[4] == 3 else 32)
+            _number(file, 64)
+            _number(file, 32)
+            landmarks = [_number(file, 32) for _ in range(_number(file, 32))]
+            if length < 0 or len(landmarks) > length:
+                raise ValueError("damaged")
+            if not is_first and n_records:  # the first has the header, the last nothing
+                yield from (((offset, place), contig) for place in landmarks)
+            is_first = False
+            file.seek(length + 4 * (head[4] == 3), 1)
+
+
+def _number(file: BinaryIO, n_bits: int) -> int:
+    """A signed ITF8 (32 bits) or LTF8 (64 bits) number of CRAM: its leading ones count its further bytes."""
+    first = file.read(1)[0]
+    n_more = min(8 - (first ^ 0xFF).bit_length(), n_bits // 8 if n_bits == 64 else 4)
+    more = int.from_bytes(file.read(n_more), "big")
+    if n_bits == 32 and n_more == 4:
+        value = (first & 0x0F) << 28 | more >> 8 << 4 | more & 0x0F
+    else:
+        value = (first & (0x7F >> n_more)) << 8 * n_more | more
+    value &= (1 << n_bits) - 1
+    return value - (1 << n_bits) if value >> (n_bits - 1) else value

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from findna.config import FINETUNE_PRESETS, FinetuneConfig
-from findna.data.labelled import LabelledSet, read_class_names, read_labelled, split_off
+from findna.data.labelled import LabelledSet, read_class_names, read_labelled, split_off, warn_of_shared
 from findna.errors import ConfigError, InputError, TrainingError
 from findna.io.structured import read_json
 from findna.models.store import DEFAULT
@@ -141,7 +141,7 @@ def load_splits(plan: TaskPlan) -> tuple[LabelledSet, LabelledSet, LabelledSet |
 
 
 def _refuse_shared(train: LabelledSet, other: LabelledSet | None) -> None:
-    """Raise if a file of another split has the content of a training file.
+    """Raise if a file of another split has the content of a training file, and warn of single sequences.
 
     Raises:
         InputError: It has: its figures would be those of sequences that were trained on.
@@ -150,3 +150,5 @@ def _refuse_shared(train: LabelledSet, other: LabelledSet | None) -> None:
     for path, digest in (other.sources if other else {}).items():
         if digest in of_training:
             raise InputError(f"has the same content as the training file {of_training[digest]}", path=path)
+    if other:
+        warn_of_shared(train, other)

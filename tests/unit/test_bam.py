@@ -266,10 +266,14 @@ def test_real_spliced_reads_have_the_genomes_exons(shared: Path) -> None:
     assert n_spliced > 100
 
 
-@pytest.mark.parametrize("kind", ["bai", "csi"])
+@pytest.mark.parametrize("kind", ["bai", "csi", "crai"])
 def test_a_foreign_index_loses_no_read_though_it_is_newer(write: Write, kind: str) -> None:
     def indexed(name: str, n_reads: int) -> Path:
         path = to_bam(write(name, sam([(f"r{i}", 0, 10 + 40 * i, 60, "4M", "ACGT") for i in range(n_reads)])))
+        if kind == "crai":
+            bam, path = path, path.with_suffix(".cram")
+            few = ["--output-fmt-option", "no_ref=1", "--output-fmt-option", "seqs_per_slice=9"]
+            pysam.view("-C", *few, "-o", str(path), str(bam), catch_stdout=False)
         pysam.index(*(["-c"] if kind == "csi" else []), str(path))
         return path
 

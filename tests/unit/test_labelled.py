@@ -8,7 +8,7 @@ import pytest
 from findna.config import FinetuneConfig
 from findna.data import labelled, labelled_rows
 from findna.data.labelled import read_class_names, read_labelled, split_off
-from findna.errors import ConfigError, FastaError, InputError, TableError
+from findna.errors import ConfigError, FastaError, FindnaWarning, InputError, TableError
 from findna.sequence import decode, encode, reverse_complement
 from findna.train.task_plan import TaskPlan, load_splits
 
@@ -304,3 +304,18 @@ def test_a_split_that_is_the_training_split_too_is_refused(tmp_path: Path) -> No
     for splits in ({"valid": (str(copy),)}, {"test": (str(copy),)}):
         with pytest.raises(InputError, match=r"copy\.csv: has the same content as the training file .*t\.csv"):
             load_splits(TaskPlan(FinetuneConfig(), inputs=(str(path),), **splits))
+
+
+def test_a_sequence_with_two_labels_is_a_warning_with_its_number(write):
+    path = write("t.csv", "sequence,label\nACGT,a\nGGCC,b\nacgt,b\nGGCC,b\nTTTT,a\nACGT,a\n")
+    with pytest.warns(FindnaWarning, match=r"1 of 3 different sequences .*: a in line 2, b in line 4"):
+        assert len(read_labelled([path])) == 6
+    assert read_labelled([write("r.csv", "sequence,label\nACGT,1.5\nACGT,2.5\n")]).objective == "regression"
+
+
+def test_a_sequence_of_two_splits_is_a_warning_with_its_number(write):
+    train = write("t.csv", "sequence,label\nACGT,a\nGGCC,b\nTTTT,a\n")
+    valid = write("v.csv", "sequence,label\nACGT,a\nGCGC,b\nTTTT,a\n")
+    plan = TaskPlan(FinetuneConfig(), inputs=(str(train),), valid=(str(valid),))
+    with pytest.warns(FindnaWarning, match=r"v.csv: 2 of 3 sequences are in the training split, too"):
+        load_splits(plan)
