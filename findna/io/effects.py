@@ -69,22 +69,25 @@ class EffectsWriter:
         self._stack = ExitStack()
         temp = self._stack.enter_context(replacing(self._path))
         if self._is_hdf5:
-            self._file = self._stack.enter_context(created(temp))[0]
+            self._file, self._sink = self._stack.enter_context(created(temp))
         else:
             self._text = self._stack.enter_context(temp.open("w", encoding="utf-8"))
             self._text.write(f"## {json.dumps(self._facts)}\nid\tchrom\tpos\tposition\tref\talt\teffect\n")
         return self
 
     def __exit__(self, *error: Any) -> None:
-        if error[0] is None:
+        if error[0] is not None:
+            self._stack.__exit__(*error)
+            return
+        with self._stack:
             self._finish()
-        self._stack.__exit__(*error)
 
     def write(self, effects: Effects) -> None:
         """Write what came of a record."""
         if not self._is_hdf5:
             self._text.writelines(_lines(effects))
             return
+        self._sink.check()
         self._append("effects", effects.values)
         if effects.pairs is not None:
             self._append("pairs", effects.pairs)

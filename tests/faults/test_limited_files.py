@@ -1,0 +1,74 @@
+"""A file that must not grow (RLIMIT_FSIZE: the kernel refuses the write): no damaged output, and one line says why."""
+
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "e2e"))
+from command import call
+
+from findna.config import ModelConfig
+from findna.models.store import save_model
+from findna.nn.chordmixer import ChordMixer, initialise
+
+GENOME = ">c\n" + "ACGTTGCAGGCATTACGGAT" * 30 + "\n"
+VCF = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+VCF += "".join(f"c\t{20 * i + 1}\t.\tA\tC\t.\t.\t.\n" for i in range(5, 25))
+OUTPUTS = {
+    "b.h5": ("predict-bases", "in.bed"),
+    "b.bedgraph": ("predict-bases", "in.bed"),
+    "m.h5": ("mutagenesis", "in.bed"),
+    "m.tsv": ("mutagenesis", "in.bed"),
+    "v.h5": ("embed", "in.bed"),
+    "v.tsv": ("embed", "in.bed"),
+    "v.npy": ("embed", "in.bed"),
+    "v.parquet": ("embed", "in.bed"),
+    "s.vcf": ("score", "in.vcf", "--window", "50", "--max-length", "5"),
+    "s.vcf.gz": ("score", "in.vcf", "--window", "50", "--max-length", "5"),
+    "s.tsv": ("score", "in.vcf", "--window", "50", "--max-length", "5"),
+    "s.parquet": ("score", "in.vcf", "--window", "50", "--max-length", "5"),
+}
+
+
+@contextmanager
+def at_most(n_bytes: int) -> Iterator[None]:
+    """No file of this process can become longer."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_write_that_fails_leaves_no_output(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FINDNA_CACHE", str(tmp_path / "cache"))
+    size = ModelConfig(channels=12, hidden=8, track_width=2, n_layers=2, max_len=53, n_class_tokens=3)
+    save_model(Path("m"), initialise(ChordMixer(size), 5), name="m", training={}, card="# m\n")
+    Path("g.fa").write_text(GENOME)
+    Path("in.bed").write_text("c\t100\t160\nc\t200\t290\n")
+    Path("in.vcf").write_text(VCF)
+    command, *flags = OUTPUTS[name]
+    run = [command, *flags, "-m", "m", "-g", "g.fa", "--precision", "fp32", "--threads", 1, "-o", name]
+    result = call(*run)
+    assert result.code == 0, result.err
+    expected = Path(name).read_bytes()
+    Path(name).unlink()
+    for n_bytes in (len(expected) - 1, len(expected) // 2, 100):
+        with at_most(n_bytes):
+            result = call(*run, "--force")
+        assert result.code == 1, (n_bytes, result.err)
+        assert result.err.count("\n") == 1
+        assert name in result.err
+        assert "internal error" not in result.err
+        assert not Path(name).exists()
+        assert not [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
