@@ -196,7 +196,7 @@ def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title
         "effective rank": {"effective_rank": "class tokens"},
         "": {"agreement": "agreement (cosine)", "teacher_entropy": "teacher entropy (nats)"},
     }
-    figure, grid = _panels(8.4, 5.6, n_rows=2, n_columns=2)
+    figure, grid = panels(8.4, 5.6, n_rows=2, n_columns=2)
     for axes, (label, columns) in zip(grid, panels.items(), strict=True):
         for (column, name), color in zip(columns.items(), (_BLUE, _ORANGE), strict=False):
             points = [(row["n_bases"] / 1e6, row[column]) for row in rows if not np.isnan(row.get(column, np.nan))]
@@ -210,15 +210,20 @@ def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title
 
 
 def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
-    figure, grid = _panels(width, height)
+    figure, grid = panels(width, height)
     return figure, grid[0]
 
 
-def _panels(width: float, height: float, *, n_rows: int = 1, n_columns: int = 1) -> "tuple[Figure, list[Axes]]":
+def panels(width: float, height: float, *, n_rows: int = 1, n_columns: int = 1) -> "tuple[Figure, list[Axes]]":
+    """An empty figure, its size in inches, and its axes.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingExtraError("matplotlib", extra="bench", purpose="a figure") from error
+        raise MissingExtraError("matplotlib", extra="plot", purpose="a figure") from error
     figure = Figure(figsize=(width, height), layout="constrained")
     grid = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     for axes in grid:

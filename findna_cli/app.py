@@ -21,6 +21,7 @@ from findna_cli import (
     merge,
     model,
     mutagenesis,
+    plot,
     predict_bases,
     pretrain,
     score,
@@ -54,6 +55,7 @@ app.command(name="split")(split.split)
 app.command(name="merge")(merge.merge)
 app.command(name="view")(view.view)
 app.command(name="verify")(verify.verify)
+app.command(name="plot")(plot.plot)
 app.command(name="doctor")(doctor.doctor)
 
 _LONGEST_REASON = 300

@@ -1,0 +1,340 @@
+"""A map of an embedding file: its vectors in two dimensions, coloured by a column, as a figure and as a page."""
+
+import csv
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from findna import __version__
+from findna.errors import ConfigError, MissingExtraError, TableError
+from findna.io.compressed import ByteStream
+from findna.io.files import replacing
+from findna.io.reader import EmbeddingReader
+from findna.plots import panels
+
+FORMATS = (".png", ".svg", ".pdf")
+NO_LABEL = "no label"
+
+_PAGE = Path(__file__).with_name("map.html")
+_BLOCK = 4096
+_TSNE_COMPONENTS = 50
+_MIN_ROWS = 3
+_MOST_CLASSES = 11
+_HEADER_NAMES = ("id", "name")
+_COLOURS = (  # distinguishable with every kind of colour vision (Okabe and Ito), then lighter tints of the same hues
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
+    "#6f4e7c", "#8c8c00", "#8b4513", "#7fc8a9", "#f2a68a",
+)  # fmt: skip
+_OTHER = "#b8bcc2"
+
+
+@dataclass(frozen=True)
+class Map:
+    """Rows of an embedding file in two dimensions.
+
+    Args:
+        points: Shape (n, 2).
+        axes: Names of the two axes.
+        columns: The columns of the rows, n values each, `id` first.
+        color: The column that colours the points; "" for none.
+        n_rows: Rows of the file; more than n if the map shows a sample.
+        source: Name of the file.
+        model: Name of the model.
+    """
+
+    points: NDArray[np.float32]
+    axes: tuple[str, str]
+    columns: dict[str, NDArray[Any]]
+    color: str
+    n_rows: int
+    source: str
+    model: str
+
+    @property
+    def title(self) -> str:
+        """File, model and number of sequences."""
+        n = len(self.points)
+        shown = f"{n:,} sequences" if n == self.n_rows else f"{n:,} of {self.n_rows:,} sequences"
+        return f"{self.source}: {shown}, {self.model}"
+
+
+def make_map(
+    path: Path,
+    *,
+    method: Literal["pca", "tsne"] = "pca",
+    color: str = "",
+    labels: Path | None = None,
+    max_points: int = 20_000,
+    seed: int = 0,
+) -> Map:
+    """The map of an embedding file.
+
+    Args:
+        path: A file of `findna embed`.
+        method: Principal components, or t-SNE of the first 50 of them.
+        color: A column of the file or of `labels`. "": the labels, else the source or contig if there are several.
+        labels: A TSV or CSV of ids (or names) and labels; see `read_labels`.
+        max_points: A random sample of this size is shown if the file has more rows; PCA uses all rows.
+        seed: Of the sample and of t-SNE.
+
+    Raises:
+        TableError: The file or the labels cannot be read, or no id is in both.
+        ConfigError: The column is not found, or there are fewer than three rows.
+        MissingExtraError: t-SNE is asked for and scikit-learn is not installed.
+    """
+    with EmbeddingReader(path) as file:
+        n_rows = len(file)
+        if n_rows < _MIN_ROWS:
+            raise ConfigError(f"{path}: {n_rows} rows; a map needs at least {_MIN_ROWS}")
+        rows = np.arange(n_rows)
+        if n_rows > max_points:
+            rows = np.sort(np.random.default_rng(seed).choice(n_rows, max_points, replace=False))
+        columns = file.read_obs(rows)
+        added = match_labels(columns, labels) if labels else {}
+        columns |= added
+        color = color or _default_color(columns, added)
+        if color and color not in columns:
+            raise ConfigError(f"--color {color}: no such column; there are {', '.join(columns)}")
+        n_components = min(2 if method == "pca" else _TSNE_COMPONENTS, file.x.shape[1], n_rows - 1)
+        scores, shares = principal_components(file.x, rows, n_components)
+        model = str(file.meta.get("model", {}).get("name", ""))
+    if method == "pca":
+        points, axes = scores, tuple(f"PC{k + 1} ({share:.1%} of the variance)" for k, share in enumerate(shares[:2]))
+    else:
+        points, axes = tsne(scores, seed=seed), ("t-SNE 1", "t-SNE 2")
+    return Map(points.astype(np.float32), (axes[0], axes[1]), columns, color, n_rows, path.name, model)
+
+
+def principal_components(x: Any, rows: NDArray[np.intp], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores of some rows on the first principal components of all rows, and the share of variance of each.
+
+    Args:
+        x: Shape (N, D), an array or an h5py dataset; it is read in blocks.
+        rows: Ascending indices of the m rows to score.
+        n: Number of components, at most D.
+
+    Returns:
+        Shape (m, n), and shape (n,). The largest loading of a component is positive.
+    """
+    first = x[:1].astype(np.float64)  # (1, D); sums of differences to a row lose no digits
+    total, gram = np.zeros(x.shape[1]), np.zeros((x.shape[1],) * 2)
+    for start in range(0, len(x), _BLOCK):
+        block = x[start : start + _BLOCK].astype(np.float64) - first
+        total += block.sum(0)
+        gram += block.T @ block
+    mean = total / len(x)
+    variances, axes = np.linalg.eigh(gram / len(x) - np.outer(mean, mean))
+    variances, axes = variances[::-1].clip(0), axes[:, ::-1][:, :n]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(0), np.arange(n)])
+    parts = [x[part].astype(np.float64) - first - mean for part in np.array_split(rows, -(-len(rows) // _BLOCK))]
+    return np.concatenate([part @ axes for part in parts]), variances[:n] / max(variances.sum(), 1e-300)
+
+
+def tsne(scores: NDArray[np.float64], *, seed: int) -> NDArray[np.float64]:
+    """t-SNE of principal components, shape (n, 2); it starts from the first two, so that a seed changes little."""
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise MissingExtraError("scikit-learn", extra="plot", purpose="--method tsne") from error
+    perplexity = min(30.0, (len(scores) - 1) / 3)
+    found: NDArray[np.float64] = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(scores)
+    return found
+
+
+def read_labels(path: Path) -> dict[str, dict[str, str]]:
+    """The columns of a table of labels: column name to id to label.
+
+    The table is a TSV or CSV. With a header that has a column `id` or `name`, it may have any columns, such as the
+    output of `findna classify`. Without one, the columns are id and label.
+
+    Raises:
+        TableError: A row has another number of columns than the first, or an id is duplicate.
+    """
+    with ByteStream(path, error=TableError) as stream:
+        lines = [raw.decode(errors="replace") for raw in stream.lines()]
+        lines = [line for line in lines if line.strip()]
+        if not lines:
+            stream.fail("the file is empty")
+        table = list(csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ","))
+        if len(table[0]) < 2:
+            stream.fail("expected two columns, id and label, separated by a tab or a comma", line=1)
+        header = [cell.strip() for cell in table[0]]
+        key = next((header.index(name) for name in _HEADER_NAMES if name in header), None)
+        if key is None:
+            key, header = 0, ["id", "label", *(f"label{k}" for k in range(2, len(header)))]
+        else:
+            table = table[1:]
+        columns: dict[str, dict[str, str]] = {name: {} for k, name in enumerate(header) if k != key}
+        seen: set[str] = set()
+        for number, cells in enumerate(table, start=1):
+            if len(cells) != len(header):
+                stream.fail(f"row {number} has {len(cells)} columns, the first row has {len(header)}")
+            if (id := cells[key].strip()) in seen:
+                stream.fail(f"row {number}: duplicate id {id!r}")
+            seen.add(id)
+            for name, cell in zip(header, cells, strict=True):
+                if name in columns:
+                    columns[name][id] = cell.strip()
+    return columns
+
+
+def match_labels(columns: dict[str, NDArray[Any]], path: Path) -> dict[str, NDArray[Any]]:
+    """The columns of a table of labels that the file does not have, in the order of the rows.
+
+    Rows are matched by id, or by name if no id matches. A row without a label has `NO_LABEL`.
+
+    Raises:
+        TableError: No row of the table is in the file.
+    """
+    tables = read_labels(path)
+    ids = next(iter(tables.values()))
+    key = next((name for name in _HEADER_NAMES if any(id in ids for id in columns.get(name, ()))), None)
+    if key is None:
+        reason = f"no id of it is in the embedding file: it has {next(iter(ids), '')!r}, the file {columns['id'][0]!r}"
+        raise TableError(reason, path=path)
+    return {
+        name: _as_numbers([table.get(id, NO_LABEL) for id in columns[key]])
+        for name, table in tables.items()
+        if name not in columns
+    }
+
+
+def _as_numbers(texts: list[str]) -> NDArray[Any]:
+    """Numbers if all texts are and there are too many for classes, else the texts."""
+    known = [text for text in texts if text != NO_LABEL]
+    try:
+        numbers = [float(text) for text in known]
+    except ValueError:
+        return np.array(texts, dtype=object)
+    if len(set(numbers)) <= _MOST_CLASSES:
+        return np.array(texts, dtype=object)
+    return np.array([np.nan if text == NO_LABEL else float(text) for text in texts])
+
+
+def _default_color(columns: dict[str, NDArray[Any]], added: dict[str, NDArray[Any]]) -> str:
+    if added:
+        return "label" if "label" in added else next(iter(added))
+    return next((name for name in ("source", "chrom") if len(set(columns[name].tolist())) > 1), "")
+
+
+def is_numeric(values: NDArray[Any]) -> bool:
+    """Whether a column is coloured on a scale rather than by class."""
+    return values.dtype.kind in "fiu"
+
+
+def class_colours(values: NDArray[Any]) -> dict[str, str]:
+    """The colour of each class, the most frequent first. Beyond eleven they are grey, as are rows without a label."""
+    counts = Counter(map(str, values.tolist()))
+    names = sorted(counts, key=lambda name: (name == NO_LABEL, -counts[name], name))
+    n_coloured = sum(name != NO_LABEL for name in names[:_MOST_CLASSES])
+    return {name: _COLOURS[k] if k < n_coloured else _OTHER for k, name in enumerate(names)}
+
+
+def check_figure(path: Path) -> None:
+    """Raise unless a figure of this name can be drawn.
+
+    Raises:
+        ConfigError: The ending is not of `FORMATS`.
+        MissingExtraError: matplotlib is not installed.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"-o {path}: a figure is one of {', '.join(FORMATS)}; --html writes a page")
+    panels(1, 1)
+
+
+def draw_map(found: Map, path: Path, *, title: str | None = None) -> None:
+    """Draw a map; its legend has the number of sequences of each class.
+
+    Args:
+        found: The map.
+        path: A name that `check_figure` takes.
+        title: Above the figure; None: `Map.title`.
+    """
+    figure, (axes,) = panels(6.4, 4.8)
+    n = len(found.points)
+    style: dict[str, Any] = {"s": float(np.clip(4000 / n, 3, 28)), "linewidths": 0, "rasterized": n > 2000}
+    x, y = found.points.T
+    if not found.color:
+        axes.scatter(x, y, color=_COLOURS[0], alpha=0.8, **style)
+    elif is_numeric(values := found.columns[found.color]):
+        is_known = np.isfinite(values.astype(float))
+        axes.scatter(x[~is_known], y[~is_known], color=_OTHER, **style)
+        drawn = axes.scatter(x[is_known], y[is_known], c=values[is_known], cmap="viridis", **style)
+        figure.colorbar(drawn, ax=axes, label=found.color, fraction=0.046, pad=0.02)
+    else:
+        colours = class_colours(values)
+        names = np.array([*map(str, values.tolist())])
+        groups: dict[str, list[str]] = {}
+        for name, colour in colours.items():
+            groups.setdefault(colour if colour == _OTHER and name != NO_LABEL else name, []).append(name)
+        for group in reversed(groups.values()):  # the rare ones below
+            is_one = np.isin(names, group)
+            label = group[0] if len(group) == 1 else f"{len(group)} others"
+            text = f"{label if len(label) <= 28 else label[:27] + '…'} ({is_one.sum():,})"
+            axes.scatter(x[is_one], y[is_one], color=colours[group[0]], alpha=0.8, label=text, **style)
+        handles, texts = axes.get_legend_handles_labels()
+        axes.legend(
+            handles[::-1],
+            texts[::-1],
+            title=found.color,
+            markerscale=max(1, (20 / style["s"]) ** 0.5),
+            loc="upper left",
+            bbox_to_anchor=(1.01, 1),
+            borderaxespad=0,
+            frameon=False,
+            fontsize=8,
+            title_fontsize=9,
+            alignment="left",
+        )
+    axes.set(xlabel=found.axes[0], ylabel=found.axes[1])
+    axes.set_title(found.title if title is None else title, fontsize=9, loc="left")
+    axes.tick_params(labelsize=8)
+    with replacing(path) as temp:
+        figure.savefig(temp, format=path.suffix[1:].lower(), dpi=200, metadata=None if path.suffix == ".png" else {})
+
+
+def write_page(found: Map, path: Path, *, title: str | None = None) -> None:
+    """Write a map as one HTML page with search, a table and details of each point; it needs no network.
+
+    Args:
+        found: The map.
+        path: The page.
+        title: Heading; None: `Map.title`.
+    """
+    content = {
+        "title": found.title if title is None else title,
+        "version": __version__,
+        "axes": found.axes,
+        "x": [float(f"{v:.5g}") for v in found.points[:, 0].tolist()],
+        "y": [float(f"{v:.5g}") for v in found.points[:, 1].tolist()],
+        "color": found.color,
+        "other": _OTHER,
+        "columns": [_column(name, values) for name, values in found.columns.items() if not _is_unset(values)],
+    }
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    with replacing(path) as temp:
+        temp.write_text(_PAGE.read_text(encoding="utf-8").replace("/*DATA*/null", text), encoding="utf-8")
+
+
+def _is_unset(values: NDArray[Any]) -> bool:
+    """Whether no row has a value, as the coordinates of sequences without any."""
+    return set(values.tolist()) in ({""}, {"."}, {-1})
+
+
+def _column(name: str, values: NDArray[Any]) -> dict[str, Any]:
+    if is_numeric(values):
+        numbers = [float(f"{v:.6g}") if isinstance(v, float) else v for v in values.tolist()]
+        return {"name": name, "numbers": [v if np.isfinite(v) else None for v in numbers]}
+    colours = class_colours(values)
+    places = {text: k for k, text in enumerate(colours)}
+    return {
+        "name": name,
+        "classes": list(colours),
+        "colours": [colour for colour in colours.values() if colour != _OTHER],
+        "codes": [places[str(text)] for text in values.tolist()],
+    }

@@ -1,0 +1,76 @@
+"""`findna plot`: a map of the vectors of an embedding file."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from findna.errors import ConfigError, OutputError
+from findna_cli.console import say
+from findna_cli.options import Force, Quiet
+
+
+def plot(
+    path: Annotated[Path, typer.Argument(help="A file of findna embed.", metavar="FILE.h5")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Figure: .png, .svg or .pdf. Default: NAME.png.", show_default=False),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write a page with search, a table and details of each point.", show_default=False),
+    ] = None,
+    color: Annotated[
+        str,
+        typer.Option(
+            "--color",
+            help="Column that colours the points, of the file or of --labels. Default: the labels, else the source.",
+            show_default=False,
+        ),
+    ] = "",
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            help="TSV or CSV with ids (or BED names) and labels, such as the output of findna classify.",
+            show_default=False,
+        ),
+    ] = None,
+    method: Annotated[
+        Literal["pca", "tsne"], typer.Option("--method", help="Principal components, or t-SNE of the first 50 of them.")
+    ] = "pca",
+    title: Annotated[
+        str | None,
+        typer.Option("--title", help="Title. Default: file, number of sequences and model.", show_default=False),
+    ] = None,
+    max_points: Annotated[
+        int, typer.Option("--max-points", min=3, help="Show a random sample of this size if there are more sequences.")
+    ] = 20_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the sample and of t-SNE.")] = 0,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw a map of the vectors: each point is a sequence, and similar sequences are close.
+
+    With --html and without --out, only the page is written. The page contains its data and needs no network.
+
+    Examples: `findna plot vectors.h5 --color chrom`; `findna plot vectors.h5 --labels classes.tsv --html map.html`
+    """
+    from findna import maps
+
+    figure = out or (None if html else Path(path.name).with_suffix(".png"))
+    if figure:
+        maps.check_figure(figure)
+    if html and html.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"--html {html}: a page is .html")
+    for target in (figure, html):
+        if target and target.exists() and not force:
+            raise OutputError(f"{target}: exists already; --force replaces it")
+    found = maps.make_map(path, method=method, color=color, labels=labels, max_points=max_points, seed=seed)
+    if figure:
+        maps.draw_map(found, figure, title=title)
+    if html:
+        maps.write_page(found, html, title=title)
+    made = ", ".join(str(target) for target in (figure, html) if target)
+    n_labelled = f", coloured by {found.color}" if found.color else ""
+    say(f"{made}: {len(found.points):,} of {found.n_rows:,} sequences{n_labelled}", quiet=quiet)

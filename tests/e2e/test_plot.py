@@ -1,0 +1,128 @@
+"""`findna plot`: figures, the page in a real browser, and what is refused."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import call, embedded, fasta, left_behind
+
+Write = Callable[..., Path]
+N = 60
+
+
+@pytest.fixture
+def vectors(write: Write, model: Path, bases: dict[str, str]) -> Path:
+    """An embedding file of sixty sequences, one of them with a hostile name, and labels of fifty of them."""
+    names = [f"s{k}" for k in range(N)]
+    names[1] = "<img/src=x/onerror=document.title='hacked'></script>"
+    write("in.fa", fasta({name: bases["chr1"][k * 30 : k * 30 + 40] for k, name in enumerate(names)}))
+    write("labels.tsv", "".join(f"{name}\t{'even' if k % 2 == 0 else 'odd'}\n" for k, name in enumerate(names[:50])))
+    embedded("in.fa", "-m", model, "-o", "v.h5")
+    return Path("v.h5")
+
+
+def data_of(page: Path) -> Any:
+    return json.loads(re.search(r"const DATA = (.+);\n", page.read_text())[1])  # type: ignore[index]
+
+
+def test_a_file_becomes_a_figure_and_a_page(vectors: Path) -> None:
+    result = call("plot", vectors, "--labels", "labels.tsv", "-o", "map.svg", "--html", "map.html")
+    assert (result.code, result.err) == (0, "map.svg, map.html: 60 of 60 sequences, coloured by label\n")
+    assert "even" not in Path("map.svg").read_text()[:50]
+    assert Path("map.svg").read_text().startswith("<?xml")
+    data = data_of(Path("map.html"))
+    (label,) = (column for column in data["columns"] if column["name"] == "label")
+    assert label["classes"] == ["even", "odd", "no label"]
+    assert [label["codes"].count(k) for k in range(3)] == [25, 25, 10]
+    assert len(data["x"]) == len(data["y"]) == N
+    again = call("plot", vectors, "-o", "map.svg")
+    assert (again.code, "map.svg: exists already" in again.err) == (1, True)
+
+
+def test_png_and_pdf_and_a_sample_by_default_name(vectors: Path) -> None:
+    assert call("plot", vectors, "--max-points", 10, "--color", "length").err == (
+        "v.png: 10 of 60 sequences, coloured by length\n"
+    )
+    assert Path("v.png").read_bytes()[:4] == b"\x89PNG"
+    assert call("plot", vectors, "-o", "v.pdf", "--method", "tsne", "--max-points", 20, "-q").err == ""
+    assert Path("v.pdf").read_bytes()[:4] == b"%PDF"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said", "code"),
+    [
+        (("--color", "colour"), "no such column; there are id, name", 2),
+        (("-o", "map.jpg"), "a figure is one of .png, .svg, .pdf", 2),
+        (("--html", "map.png"), "a page is .html", 2),
+        (("--method", "umap"), "'umap' is not one of 'pca', 'tsne'", 2),
+        (("--labels", "absent.tsv"), "absent.tsv", 1),
+    ],
+)
+def test_a_wrong_flag_writes_nothing(vectors: Path, flags: tuple[str, ...], said: str, code: int) -> None:
+    before = left_behind()
+    result = call("plot", vectors, *flags)
+    assert (result.code, said in result.err) == (code, True), result.err
+    assert left_behind() == before
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    api = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium is installed")
+    with api.sync_playwright() as tool:
+        started = tool.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+def test_the_page_works_in_a_browser_without_network(vectors: Path, browser: Any) -> None:
+    assert call("plot", vectors, "--labels", "labels.tsv", "--html", "map.html", "--title", "A <b>map</b>").code == 0
+    page = browser.new_page(viewport={"width": 1100, "height": 900})
+    problems: list[str] = []
+    requests: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(Path("map.html").resolve().as_uri())
+    assert page.title() == "A <b>map</b>"
+    assert page.inner_text("#title") == "A <b>map</b>"
+    assert page.inner_text("#count") == "60 sequences"
+    assert "even (25)" in page.inner_text("#legend")
+    assert page.locator("tbody tr").count() == 50
+    # Point at a dot: its details are shown.
+    x, y = page.evaluate("place(7)")
+    box = page.locator("canvas").bounding_box()
+    page.mouse.move(box["x"] + x, box["y"] + y)
+    at = f"{{clientX: {box['x'] + x}, clientY: {box['y'] + y}}}"
+    shown = page.evaluate(f"text(DATA.columns[0], nearest({at}))")
+    assert page.inner_text("#tip b") == shown
+    assert "label: " in page.inner_text("#tip")
+    # Search, sort, hide a class.
+    page.fill("#search", "s1")
+    assert page.inner_text("#count") == "10 of 60 sequences"  # s10 to s19
+    page.fill("#search", "")
+    page.locator("th", has_text="row").click()
+    page.locator("th", has_text="row").click()
+    assert page.locator("tbody tr").first.inner_text().startswith("s59")
+    page.locator("#legend label", has_text="odd").locator("input").uncheck()
+    assert page.inner_text("#count") == "35 of 60 sequences"
+    page.select_option("#color", label="length")
+    assert page.locator("#scale").count() == 1
+    page.locator("tbody tr").nth(2).click()
+    assert page.locator("tr.on").count() == 1
+    page.mouse.move(box["x"] + 300, box["y"] + 200)
+    width = page.evaluate("view.w")
+    page.mouse.wheel(0, -300)
+    page.wait_for_function(f"view.w < {width}")
+    page.click("#reset")
+    assert page.evaluate("view.w") == pytest.approx(width)
+    assert page.evaluate("document.querySelectorAll('img').length") == 0  # the hostile name is text
+    assert problems == []
+    assert [url for url in requests if not url.startswith("file:")] == []
