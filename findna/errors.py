@@ -38,6 +38,7 @@ class InputError(FindnaError):
         line: 1-based line of a text file.
         record: Name or id of the record.
         row: 0-based index of the record in its input, where it is known.
+        kind: What to call the input; "": what this class calls it.
 
     >>> print(BedError("start 900 and end 850 must satisfy 0 <= start < end", path="peaks.bed", line=7))
     BED file peaks.bed, line 7: start 900 and end 850 must satisfy 0 <= start < end
@@ -57,7 +58,9 @@ class InputError(FindnaError):
         line: int | None = None,
         record: str = "",
         row: int = -1,
+        kind: str = "",
     ) -> None:
+        self.kind = kind or self.kind
         self.reason, self.path, self.line, self.record, self.row = reason, path, line, record, row
         place = [f"{self.kind} {path}"] if path is not None else []
         place += [f"line {line}"] if line is not None else []

@@ -57,9 +57,16 @@ def encode(bases: bytes | str) -> tuple[Codes, int]:
     if codes.max() == _INVALID:
         position = int(np.argmax(codes == _INVALID))
         letter = chr(raw.translate(None, WHITE)[position])
+        if letter in "-.":
+            raise ValueError(f"{letter!r} at base {position + 1:,} is an alignment gap: remove gaps with seqkit seq -g")
         raise ValueError(f"{letter!r} at base {position + 1:,} is not a nucleotide code")
     is_iupac = codes == _IUPAC
     return np.where(is_iupac, np.uint8(N), codes), int(is_iupac.sum())
+
+
+def protein_hint(problem: ValueError) -> str:
+    """The text of an error of `encode`, with the question whether the sequence is protein, unless it is aligned."""
+    return str(problem) if "alignment gap" in str(problem) else f"{problem} (is it protein?)"
 
 
 def decode(codes: Codes) -> str:

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from findna.errors import ConfigError, GenomeError, InputError, MissingExtraError
 from findna.io.cache import cache_dir
 from findna.io.files import locked, raise_output_error, require_space, sha256, write_atomic
-from findna.io.genome import Genome
+from findna.io.genome import GENOME_ENDINGS, Genome
 from findna.io.structured import read_json
 
 MIRRORS = (
@@ -29,9 +29,6 @@ CHECKSUMS = {
     "mm10": "md5:fcfcc276799031793a513e2e9c07adad",
 }
 """Of UCSC's .2bit files. Those of other assemblies are read from the md5sum.txt beside them."""
-
-ENDINGS = (".2bit", ".fa", ".fasta", ".fna", ".fa.gz", ".fasta.gz", ".fna.gz")
-"""Of genomes; what `findna pretrain` looks for in the cache directory."""
 
 _LISTS = (("md5sum.txt", "md5"), ("md5sums.txt", "md5"), ("SHA256SUMS", "sha256"))
 _HEX = {"md5": 32, "sha256": 64}
@@ -154,7 +151,7 @@ def _places(name: str, urls: Sequence[str], folder: str | Path | None) -> list[s
             if urlsplit(url).scheme not in ("http", "https", "file"):
                 raise ConfigError(f"--url {url}: must begin with https://, http:// or file://")
         return list(urls) or [mirror.format(name=name) for mirror in MIRRORS]
-    found = [path for ending in ENDINGS if (path := Path(folder) / f"{name}{ending}").is_file()]
+    found = [path for ending in GENOME_ENDINGS if (path := Path(folder) / f"{name}{ending}").is_file()]
     if not found:
         raise InputError(f"the folder holds no {name}.2bit, {name}.fa or {name}.fa.gz", path=folder)
     return [found[0].resolve().as_uri()]
@@ -162,10 +159,10 @@ def _places(name: str, urls: Sequence[str], folder: str | Path | None) -> list[s
 
 def _ending(url: str) -> str:
     path = unquote(urlsplit(url).path)
-    for ending in ENDINGS:
+    for ending in GENOME_ENDINGS:
         if path.endswith(ending):
             return ending
-    raise ConfigError(f"{url}: the name of a genome ends in {', '.join(ENDINGS)}")
+    raise ConfigError(f"{url}: the name of a genome ends in {', '.join(GENOME_ENDINGS)}")
 
 
 def _checked(checksum: str) -> str:

@@ -1,8 +1,6 @@
 """Rows of labelled files: a sequence, its label as it is written, its line; all faults of a file at once."""
 
-import csv
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,15 +8,13 @@ from findna.errors import InputError, TableError
 from findna.io.compressed import ByteStream
 from findna.io.options import InputOptions
 from findna.io.records import read_records
-from findna.sequence import Codes, encode
+from findna.io.sequence_table import ID_COLUMNS, SEQUENCE_COLUMNS, encode_cell, find_column, ragged, table_rows
+from findna.sequence import Codes
 
-SEQUENCE_COLUMNS = ("sequence", "seq", "dna")
 LABEL_COLUMNS = ("label", "labels", "class", "target")
-ID_COLUMNS = ("id", "name")
-"""Columns that are found by themselves, whatever their case; the first that is there is taken."""
+"""Columns that are found by themselves, whatever their case; the first that exists is taken."""
 
 _N_EXAMPLES = 10
-_MIN_PROTEIN = 10
 _SHAPES = (".fa", ".fasta", ".fna", ".bed", ".narrowpeak")
 
 
@@ -77,7 +73,9 @@ def read_class(path: str, genome: str | Path | None = None) -> list[LabelledRow]
         first, *others = faults
         lines = [f"{first.reason} ({len(faults):,} of {len(faults) + len(rows):,} records cannot be used)"]
         lines += [f"  {other}" for other in others[: _N_EXAMPLES - 1]]
-        raise type(first)("\n".join(lines), path=first.path, line=first.line, record=first.record, row=first.row)
+        raise type(first)(
+            "\n".join(lines), path=first.path, line=first.line, record=first.record, row=first.row, kind=first.kind
+        )
     return rows
 
 
@@ -100,21 +98,21 @@ def read_table(path: str, sequence_column: str = "", label_column: str | None = 
     """
     with ByteStream(path, error=TableError) as stream:
         lines = (raw.decode(errors="backslashreplace") for raw in stream.lines())
-        numbered = _rows(stream, lines)
+        numbered = table_rows(stream, lines)
         line, header = next(numbered, (1, []))
         if not header:
             stream.fail("no header: every cell is empty")
         columns = [name.strip() for name in header]
         sequence, label = _find_columns(stream, columns, line, sequence_column, label_column)
-        id_column = _find(columns, ID_COLUMNS)
+        id_column = find_column(columns, ID_COLUMNS)
         rows: list[LabelledRow] = []
         problems = Problems(path)
         for line, cells in numbered:
             if len(cells) != len(columns):
-                problems.add(line, _ragged(cells, columns, path))
+                problems.add(line, ragged(cells, columns))
                 continue
             try:
-                codes = _encoded(cells[sequence])
+                codes, _ = encode_cell(cells[sequence])
             except ValueError as problem:
                 problems.add(line, f"column {columns[sequence]}: {problem}")
                 continue
@@ -150,33 +148,11 @@ class Problems:
         raise TableError("\n".join(lines), path=self.path, line=line)
 
 
-def _rows(stream: ByteStream, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line, cells), the header first; blank lines are left out."""
-    head: list[str] = []
-    for text in lines:
-        head.append(text)
-        if text.strip():
-            break
-    first = head[-1] if head else ""
-    delimiter = "\t" if "\t" in first else ","
-    if delimiter not in first:
-        hint = " (columns are separated by a comma or a tab)" if ";" in first or " " in first.strip() else ""
-        stream.fail(f"one column only: a table needs a header and columns for sequence and label{hint}", line=len(head))
-    csv.field_size_limit(2**31 - 1)  # else a sequence of 131,072 bases is "damaged"
-    reader = csv.reader(chain(head, lines), delimiter=delimiter)
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield reader.line_num, cells
-    except csv.Error as problem:
-        stream.fail(f"damaged: {problem}", line=reader.line_num)
-
-
 def _find_columns(
     stream: ByteStream, columns: list[str], line: int, sequence_column: str, label_column: str | None
 ) -> tuple[int, int | None]:
     def place(wanted: str, known: Iterable[str], flag: str) -> int:
-        index = _find(columns, (wanted,) if wanted else known)
+        index = find_column(columns, (wanted,) if wanted else known)
         if index is None:
             if any(_is_dna(cell) for cell in columns):
                 stream.fail("no header: this line holds a sequence; add one such as sequence,label", line=line)
@@ -191,32 +167,5 @@ def _find_columns(
     return sequence, label
 
 
-def _find(columns: Iterable[str], names: Iterable[str]) -> int | None:
-    lower = [column.lower() for column in columns]
-    return next((lower.index(name.lower()) for name in names if name.lower() in lower), None)
-
-
 def _is_dna(text: str) -> bool:
     return len(text) > len("sequence") and set(text.upper()) <= set("ACGTUN")
-
-
-def _ragged(cells: list[str], columns: list[str], path: str) -> str:
-    other = ";" if len(cells) > 1 else next((mark for mark in "\t,;" if mark in cells[0]), "")
-    mixed = len(cells) == 1 and other and len(cells[0].split(other)) == len(columns)
-    name = {"\t": "tabs", ",": "commas", ";": "semicolons"}.get(other, "")
-    hint = f": this row is separated by {name}, the header is not" if mixed else ""
-    return f"{len(cells)} columns where the header has {len(columns)}{hint}"
-
-
-def _encoded(text: str) -> Codes:
-    bases = text.strip()
-    if not bases:
-        raise ValueError("the sequence is empty")
-    try:
-        codes, n_iupac = encode(bases)
-    except ValueError as problem:
-        raise ValueError(f"{problem} (is it protein?)") from problem
-    n_unknown = n_iupac - bases.count("X") - bases.count("x")
-    if len(codes) >= _MIN_PROTEIN and 2 * n_unknown > len(codes):
-        raise ValueError("most letters are neither A, C, G, T nor N (is it protein?)")
-    return codes

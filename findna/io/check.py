@@ -5,17 +5,19 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from findna import phases
 from findna.errors import BedError, ConfigError, InputError
 from findna.io.compressed import STDIN, Mark
 from findna.io.genome import Genome
 from findna.io.options import InputOptions
-from findna.io.records import READS, REGIONS, MissingContig, Reader, count_bases, limit_n
+from findna.io.records import READS, REGIONS, SEQUENCES, MissingContig, Reader, count_bases, limit_n
 from findna.record import Record
 from findna.region import Region
 
 OnItem = Callable[[int, Mark | None, Record | Region | InputError], object]
 
 _N_EXAMPLES = 10
+_PHASE_EVERY = 10_000
 _MOST_CONTIGS = 1000
 
 
@@ -59,7 +61,7 @@ class InputSummary:
         lines = [reason, *(f"  {_in_short(other, first)}" for other in others)]
         if self.n_problems > len(self.examples):
             lines.append(f"  and {self.n_problems - len(self.examples):,} more")
-        return type(first)("\n".join(lines), path=first.path, line=first.line, row=first.row)
+        return type(first)("\n".join(lines), path=first.path, line=first.line, row=first.row, kind=first.kind)
 
 
 def check_inputs(
@@ -111,6 +113,9 @@ def check_inputs(
                 n_before = summary.n_records
                 is_in_step = source.kind not in READS and not (source.kind in REGIONS and needs_bases)
                 for record in found:
+                    n_checked = summary.n_records - n_before
+                    if n_checked % _PHASE_EVERY == 0:
+                        phases.enter(f"checking {text}: {n_checked:,} records")
                     if on_item is not None:
                         mark = source.stream.mark if source.stream is not None else Mark()
                         on_item(index, mark if is_in_step else None, record)
@@ -119,7 +124,7 @@ def check_inputs(
                         on_record(n_bases)
                 if summary.n_records == n_before:
                     raise source.nothing()
-    needs_genome = kinds - {"fasta", "fastq"} - ({"bam"} if not options.reference_bases else set())
+    needs_genome = kinds - {*SEQUENCES} - ({"bam"} if not options.reference_bases else set())
     if options.genome and kinds and not needs_genome and not any(map(is_read_once, inputs)):
         raise ConfigError(f"the genome {options.genome} is not used: no input has regions; leave the genome out")
     return summary

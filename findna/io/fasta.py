@@ -9,7 +9,7 @@ from findna.io.compressed import ByteStream, Mark
 from findna.io.ids import IdSet
 from findna.io.rows import printable
 from findna.record import Record
-from findna.sequence import WHITE, encode
+from findna.sequence import WHITE, encode, protein_hint
 
 _MIN_PROTEIN = 10
 _MATE = re.compile(r"([12]):[YN]:\d+:")
@@ -127,7 +127,7 @@ def _record(
     try:
         codes, n_iupac = encode(bases)
     except ValueError as problem:
-        return fault(f"{problem} (is it protein?)", is_systematic=True)
+        return fault(protein_hint(problem), is_systematic=True)
     if len(codes) >= _MIN_PROTEIN and 2 * (n_iupac - bases.count(b"X") - bases.count(b"x")) > len(codes):
         return fault("most letters are neither A, C, G, T nor N (is it protein?)", is_systematic=True)
     return Record(id, codes, n_iupac, row, stream.source, name=description.strip().replace("\t", " "))

@@ -1,6 +1,7 @@
 """Genome: the bases of any region of a FASTA or .2bit file, as codes."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -8,6 +9,8 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from findna.errors import GenomeError, RegionError
+from findna.io.builds import build_of, builds_with
+from findna.io.cache import cache_dir
 from findna.io.compressed import GZIP_MAGIC, is_bgzf
 from findna.io.indexed import IndexedFasta
 from findna.io.twobit import TWOBIT_MAGICS, TwoBit
@@ -15,6 +18,9 @@ from findna.region import Region, missing_contig, parse_region
 from findna.sequence import Codes, encode, reverse_complement
 
 T = TypeVar("T")
+GENOME_ENDINGS = (".2bit", ".fa", ".fasta", ".fna", ".fa.gz", ".fasta.gz", ".fna.gz")
+"""File name endings of downloaded genomes, in the cache directory."""
+
 _MOST_REMEMBERED = 1000
 
 
@@ -35,7 +41,7 @@ class Genome:
     the file: beside the genome, or in the cache directory where that cannot be written.
 
     Args:
-        path: FASTA, plain or bgzip, or .2bit.
+        path: FASTA, plain or bgzip, or .2bit; or the name of a genome that `findna data fetch` downloaded, as "hg38".
 
     Attributes:
         path: The file.
@@ -47,7 +53,7 @@ class Genome:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = find_genome(path)
         self._source = _open(self.path)
         self.contigs = self._source.contigs
         self._missing: dict[str, str] = {}
@@ -86,7 +92,9 @@ class Genome:
         if region.start < 0:
             return f"start {region.start:,} is before the first base of {region.chrom}"
         if region.end > length:
-            return f"end {region.end:,} is past the end of {region.chrom} ({length:,} bases)"
+            others = builds_with(region.chrom, region.end, self.contigs)
+            hint = f"; the genome is {build_of(self.contigs)}, is this {' or '.join(others)}?" if others else ""
+            return f"end {region.end:,} is past the end of {region.chrom} ({length:,} bases{hint})"
         return None
 
     def fetch(self, region: Region) -> tuple[Codes, int]:
@@ -151,6 +159,23 @@ class Genome:
             if len(self._missing) < _MOST_REMEMBERED:
                 self._missing[chrom] = reason
         return reason
+
+
+def find_genome(path: str | Path) -> Path:
+    """The file of a genome: the path itself, or what `findna data fetch` downloaded by this name.
+
+    Raises:
+        GenomeError: It looks like the name of an assembly, and there is no such file.
+    """
+    path, name = Path(path), str(path)
+    if path.exists() or path.suffix or path.name != name:
+        return path
+    for ending in GENOME_ENDINGS:
+        if (found := cache_dir() / "genomes" / f"{name}{ending}").is_file():
+            return found
+    if re.fullmatch(r"[A-Za-z]+\d+", name):
+        raise GenomeError(f"no such file or downloaded genome: run `findna data fetch {name}` first", path=name)
+    return path
 
 
 def iter_batches(

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from findna import phases
 from findna.errors import ConfigError, OutputError
 from findna.io import h5ad, tables
 from findna.io.files import publish, raise_output_error, refuse_irregular, require_space
@@ -182,6 +183,7 @@ class EmbeddingWriter:
         Raises:
             OutputError: Rows and skipped records are not `n_expected`, or there is no space. The spool stays.
         """
+        phases.enter(f"writing {self.path.name}")
         if self.n_records_done != n_expected:
             raise OutputError(
                 f"{self.path}: {n_expected:,} records came in, {self.n_rows:,} rows and {self.n_skipped:,} "

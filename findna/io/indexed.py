@@ -5,6 +5,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from findna import phases
 from findna.errors import GenomeError
 from findna.io.bgzf import BgzfFile, PlainFile, RandomAccess, read_gzi, write_gzi
 from findna.io.cache import cache_dir
@@ -115,6 +116,7 @@ class IndexedFasta:
         self._unchecked.discard(chrom)
 
     def _build(self) -> tuple[Faidx, RandomAccess]:
+        phases.enter(f"indexing {self._path.name}")
         with ByteStream(self._path, error=GenomeError) as stream:
             index = build_fai(stream.chunks(), path=str(self._path))
         files = {".fai": format_fai(index).encode()}

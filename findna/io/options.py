@@ -7,6 +7,7 @@ from typing import Any
 from findna.config import STRANDS
 from findna.errors import ConfigError
 from findna.io.bam import SECONDARY_OR_SUPPLEMENTARY
+from findna.io.genome import find_genome
 from findna.io.sniff import KINDS
 
 
@@ -18,9 +19,13 @@ class InputOptions:
         in_format: The kind of all inputs, see `findna.io.sniff.KINDS`; None: by content.
         genome: FASTA or .2bit, for regions, CRAM and `reference_bases`.
         split: Join the blocks of BED12 rows.
+        feature: GTF and GFF: gene, transcript, tss (first base of a transcript), or a type of column 3.
         size: Recentre every region to so many bases.
         center: What stays in the middle then: "middle" or "summit" (narrowPeak).
         max_n: Largest fraction of N, IUPAC codes among them, in a record.
+        pad: Fill with N where a region reaches past the end of its contig; otherwise this is an error.
+        circular: Circular contigs: a region that reaches past one end continues at the other.
+        sequence_column: Tables: column with the sequence; "": sequence, seq or dna.
         strand: "bed": a region's own (a read as sequenced); "+", "-": of the genome (a FASTA
             record as it is, or reversed); "both": as "bed", for a caller who turns them himself.
         region: BAM: only reads that overlap this region string.
@@ -35,9 +40,13 @@ class InputOptions:
     in_format: str | None = None
     genome: str | Path | None = None
     split: bool = False
+    feature: str = ""
     size: int | None = None
     center: str = "middle"
     max_n: float = 1.0
+    pad: bool = False
+    circular: tuple[str, ...] = ()
+    sequence_column: str = ""
     strand: str = "bed"
     region: str | None = None
     min_mapq: int = 0
@@ -45,6 +54,8 @@ class InputOptions:
     reference_bases: bool = False
 
     def __post_init__(self) -> None:
+        if self.genome is not None:
+            object.__setattr__(self, "genome", find_genome(self.genome))
         problems = []
         if self.in_format is not None and self.in_format.lower() not in KINDS:
             problems.append(f"--in-format {self.in_format}: there are {', '.join(KINDS)}")

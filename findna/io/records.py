@@ -1,6 +1,6 @@
 """Records from any mixture of inputs, in order; a record that cannot be used comes as its error."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
@@ -12,17 +12,37 @@ from findna.io.bam import read_bam
 from findna.io.bed import BedRow, read_bed
 from findna.io.compressed import STDIN, ByteStream, Mark
 from findna.io.fasta import read_fasta, read_fastq
+from findna.io.features import TSS, read_bigbed, read_features, read_variant_places
 from findna.io.genome import Genome, iter_batches
 from findna.io.ids import IdSet
 from findna.io.options import InputOptions
+from findna.io.sequence_table import read_sequence_table
 from findna.io.sniff import Kind, check_kind, sniff
 from findna.record import Record
 from findna.region import Region, is_region_string
-from findna.sequence import N, reverse_complement
+from findna.sequence import Codes, N, reverse_complement
 
-REGIONS: tuple[Kind, ...] = ("bed", "narrowpeak", "region")
+ROWS: Mapping[Kind, Callable[[ByteStream, InputOptions], Iterator[BedRow]]] = {
+    "bed": lambda stream, options: read_bed(stream, with_blocks=options.split),
+    "narrowpeak": lambda stream, options: read_bed(stream, is_narrowpeak=True, with_blocks=options.split),
+    "gtf": lambda stream, options: read_features(stream, options.feature or "gene"),
+    "gff": lambda stream, options: read_features(stream, options.feature or "gene"),
+    "vcf": lambda stream, options: read_variant_places(stream),
+    "bigbed": lambda stream, options: read_bigbed(stream),
+}
+"""Readers of regions by kind of input."""
+
+SEQUENCES: Mapping[Kind, Callable[[ByteStream, InputOptions, IdSet], Iterator[Record | InputError]]] = {
+    "fasta": lambda stream, options, ids: read_fasta(stream, ids=ids),
+    "fastq": lambda stream, options, ids: read_fastq(stream, ids=ids),
+    "table": lambda stream, options, ids: read_sequence_table(stream, options.sequence_column, ids=ids),
+}
+"""Readers of sequences by kind of input."""
+
+REGIONS: tuple[Kind, ...] = (*ROWS, "region")
 READS: tuple[Kind, ...] = ("bam", "cram")
 _NO_BASES = np.empty(0, np.uint8)
+_MIN_SEQUENCE = 8
 
 
 class TooManyN(InputError):
@@ -130,8 +150,8 @@ class Source(NamedTuple):
     def fault(self, row: BedRow, region: Region, reason: str, genome: Genome) -> InputError:
         if self.stream is None:
             return RegionError(reason, path=self.text or str(region), row=row.row)
-        error = BedError if region.chrom in genome.contigs else MissingContig
-        problem = error(reason, path=self.stream.name, line=row.line, row=row.row)
+        error = self.stream.error if region.chrom in genome.contigs else MissingContig
+        problem = error(reason, path=self.stream.name, line=row.line, row=row.row, kind=self.stream.error.kind)
         # The line says where it is; the id is for the list of what was skipped.
         problem.record = region.id
         if isinstance(problem, MissingContig):
@@ -168,9 +188,15 @@ class Reader:
         if text == STDIN and self._is_stdin_used:
             raise ConfigError("stdin can be read only once")
         self._is_stdin_used |= text == STDIN
+        if _is_sequence(text):
+            short = text if len(text) <= 40 else f"{text[:37]}..."
+            raise ConfigError(
+                f"{short} is a sequence, not a file: write it to a FASTA file, or pass FASTA on stdin (-)"
+            )
         stream = ByteStream(text)
+        in_format = options.in_format or ("table" if options.sequence_column else None)
         try:
-            kind = sniff(stream) if options.in_format is None else check_kind(options.in_format)
+            kind = sniff(stream) if in_format is None else check_kind(in_format)
             if kind in READS and stream.head[:4] != b"BAM\1" and stream.raw_head[:4] != b"CRAM":
                 stream.fail("this is neither BAM nor CRAM")
             return self._checked(Source(text, kind, stream))
@@ -197,8 +223,7 @@ class Reader:
                 ids=self._ids,
             )
         else:
-            read = read_fastq if source.kind == "fastq" else read_fasta
-            for record in read(stream, ids=self._ids):
+            for record in SEQUENCES[source.kind](stream, options, self._ids):
                 yield _reversed(record) if strand == "-" and isinstance(record, Record) else record
 
     def rows(self, source: Source) -> Iterator[BedRow]:
@@ -214,11 +239,23 @@ class Reader:
                     region = region.resize(options.size, center=center)
                 if options.strand in ("+", "-"):
                     region = region._replace(strand=options.strand)
-                if reason := reason or genome.check(region):
+                if reason := reason or genome.check(self._inside(region, genome)):
                     row = row._replace(region=source.fault(row, region, reason, genome))
                 else:
                     row = row._replace(region=region)
             yield row
+
+    def _inside(self, region: Region, genome: Genome) -> Region:
+        """The part of a region to fetch: without padding; two blocks if it crosses the end of a circular contig."""
+        length = genome.contigs.get(region.chrom, 0)
+        if not (region.start < 0 or region.end > length) or region.end <= 0 or region.start >= length or region.blocks:
+            return region
+        if region.chrom in self._options.circular and region.end - region.start <= length:
+            start, end = region.start % length, region.end % length
+            return region._replace(start=0, end=length, blocks=((start, length), (0, end)))
+        if self._options.pad:
+            return region._replace(start=max(0, region.start), end=min(length, region.end))
+        return region
 
     @property
     def _has_genome(self) -> bool:
@@ -250,6 +287,11 @@ class Reader:
         if source.kind not in REGIONS and (options.size is not None or options.split):
             flag = "--split" if options.split else "--size"
             raise ConfigError(f"{flag} is for regions, but {source.text} is {source.kind.upper()}")
+        if options.feature and source.kind not in ("gtf", "gff"):
+            raise ConfigError(f"--feature is for GTF and GFF, but {source.text} is {source.kind.upper()}")
+        if options.size is None and (source.kind == "vcf" or options.feature == TSS):
+            what = "each variant of a VCF" if source.kind == "vcf" else "a transcription start site"
+            raise ConfigError(f"{source.text}: {what} needs --size, the number of bases around it, for instance 1000")
         is_for_reads = options.region is not None or options.min_mapq or options.reference_bases
         if source.kind not in READS and is_for_reads:
             raise ConfigError(
@@ -259,8 +301,7 @@ class Reader:
 
     def _raw_rows(self, source: Source, genome: Genome) -> Iterator[BedRow]:
         if source.stream is not None:
-            is_narrowpeak = source.kind == "narrowpeak"
-            return read_bed(source.stream, is_narrowpeak=is_narrowpeak, with_blocks=self._options.split)
+            return ROWS[source.kind](source.stream, self._options)
         if source.regions is not None:
             return (BedRow(row, 0, region) for row, region in enumerate(source.regions))
         region: Region | InputError
@@ -272,20 +313,22 @@ class Reader:
         return iter([BedRow(0, 0, region)])
 
     def _fetched(self, source: Source, wanted: range | None) -> Iterator[Record | InputError]:
-        genome = self._need_genome("regions")
+        genome, options = self._need_genome("regions"), self._options
 
         def is_wanted(row: BedRow) -> bool:
             return wanted is None or row.row in wanted
 
         for batch in iter_batches(self.rows(source), n_bases=lambda row: count_bases(row.region) * is_wanted(row)):
             regions = [row.region for row in batch if isinstance(row.region, Region) and is_wanted(row)]
-            fetched = iter(genome.fetch_many(regions))
+            fetched = iter(genome.fetch_many([self._inside(region, genome) for region in regions]))
             for row in batch:
                 if isinstance(row.region, InputError):
                     yield row.region
                     continue
                 region = row.region
                 codes, n_iupac = next(fetched) if is_wanted(row) else (_NO_BASES, 0)
+                if is_wanted(row) and options.pad:
+                    codes = _padded(codes, region, genome.contigs[region.chrom])
                 yield Record(
                     self._ids.unique(region.id),
                     codes,
@@ -305,6 +348,18 @@ def count_bases(region: Region | InputError) -> int:
     if not isinstance(region, Region):
         return 0
     return sum(end - start for start, end in region.blocks) or region.end - region.start
+
+
+def _padded(codes: Codes, region: Region, length: int) -> Codes:
+    """The bases of a region with N for each base before the first or after the last of its contig."""
+    before, after = max(0, -region.start), max(0, region.end - length)
+    if len(codes) == region.end - region.start or not (before or after):  # circular, or inside
+        return codes
+    return np.pad(codes, (after, before) if region.strand == "-" else (before, after), constant_values=N)
+
+
+def _is_sequence(text: str) -> bool:
+    return len(text) >= _MIN_SEQUENCE and not set(text.upper()) - set("ACGTUN") and not Path(text).exists()
 
 
 def _reversed(record: Record) -> Record:

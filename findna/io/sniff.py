@@ -1,12 +1,14 @@
 """Which kind of input something is, told from its content."""
 
 import re
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 from findna.io.bed import is_bed_header
 from findna.io.compressed import ByteStream
+from findna.io.sequence_table import SEQUENCE_COLUMNS
 
-Kind = Literal["fasta", "fastq", "bed", "narrowpeak", "bam", "cram", "region"]
+Kind = Literal["fasta", "fastq", "table", "bed", "narrowpeak", "gtf", "gff", "vcf", "bigbed", "bam", "cram", "region"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _FOREIGN = {
@@ -17,21 +19,22 @@ _FOREIGN = {
     b"\x89HDF": "HDF5, such as findna writes, not reads here",
     b"\x43\x27\x41\x1a": "a 2bit genome: give it with --genome and regions as the input",
     b"\x1a\x41\x27\x43": "a 2bit genome: give it with --genome and regions as the input",
-    b"\xeb\xf2\x89\x87": "bigBed: make it BED with bigBedToBed",
-    b"\x87\x89\xf2\xeb": "bigBed: make it BED with bigBedToBed",
     b"\x26\xfc\x8f\x88": "bigWig, which holds no regions",
     b"\x88\x8f\xfc\x26": "bigWig, which holds no regions",
-    b"BCF": "BCF: make BED of its variants first",
-    b"##fileformat=VCF": "VCF: make BED of its variants first",
-    b"##gff-version": "GFF: make BED of it first",
+    b"BCF": "BCF: make it VCF with bcftools view",
+}
+_MAGICS: Mapping[bytes, Kind] = {
+    b"BAM\1": "bam",
+    b"\xeb\xf2\x89\x87": "bigbed",
+    b"\x87\x89\xf2\xeb": "bigbed",
+    b"##fileformat=VCF": "vcf",
+    b"##gff-version": "gff",
 }
 _SAM_HEADERS = ("@HD\t", "@SQ\t", "@RG\t", "@PG\t", "@CO\t")
 _SIDES = ("+", "-", ".", "?")
 _CHROM_NAMES = {"chrom", "chr", "chromosome", "seqname", "seqnames", "contig", "#chrom"}
 _START_NAMES = {"start", "chromstart", "begin", "pos", "start_position"}
 _FOREIGN_TEXT = {
-    "gtf": "this is GTF, whose positions count from 1: make it BED, for instance with gtf2bed",
-    "gff": "this is GFF, whose positions count from 1: make it BED, for instance with gff2bed",
     "intervals": "this is an interval_list, whose positions count from 1: convert it with picard IntervalListToBed",
     "maf": "this is MAF (multiple alignments): make BED of its blocks first",
     "mutations": "this is MAF (mutations), whose positions count from 1: make BED of it first",
@@ -58,8 +61,9 @@ def sniff(stream: ByteStream) -> Kind:
     head = stream.head
     if stream.raw_head[:4] == b"CRAM":
         return "cram"
-    if head[:4] == b"BAM\1":
-        return "bam"
+    for magic, kind in _MAGICS.items():
+        if head.startswith(magic):
+            return kind
     if not head.strip():
         for _ in stream.chunks():  # what is damaged or truncated says so
             pass
@@ -70,32 +74,33 @@ def sniff(stream: ByteStream) -> Kind:
     text = head.removeprefix(b"\xef\xbb\xbf").decode(errors="replace")
     if foreign := _foreign_text(text):
         line, what = foreign
-        stream.fail(what, line=line)
+        if what in KINDS:
+            return check_kind(what)
+        stream.fail(_FOREIGN_TEXT[what], line=line)
     if _SAM.match(head):
         stream.fail("this is SAM text: make it BAM with samtools view -b")
-    kind = _sniff_text(stream.name, text)
-    if kind is None:
-        kinds = ", ".join(KINDS[:-1])
-        stream.fail(f"neither FASTA, FASTQ, BED, narrowPeak, BAM nor CRAM; --in-format takes {kinds}")
-    return kind
+    found = _sniff_text(stream.name, text)
+    if found is None:
+        stream.fail(f"cannot infer the format from the content; --in-format takes {', '.join(KINDS[:-1])}")
+    return found
 
 
 def _foreign_text(text: str) -> tuple[int, str] | None:
-    """The first row of a text and what it is, if it is of a kind that only looks like BED."""
+    """The first row of a text and what it is, of `KINDS` or `_FOREIGN_TEXT`, if it only looks like BED."""
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
         if line.startswith("##maf"):
-            return number, _FOREIGN_TEXT["maf"]
+            return number, "maf"
         if line.startswith(_SAM_HEADERS) or is_bed_header(line):
             continue
         if line[0] in ">@":
             return None
         kind = _foreign_row(line)
-        return (number, _FOREIGN_TEXT[kind]) if kind else None
+        return (number, kind) if kind else None
     return None
 
 
 def _foreign_row(line: str) -> str:
-    """Which kind of `_FOREIGN_TEXT` a row is; "" for none."""
+    """Which of `KINDS` or `_FOREIGN_TEXT` a row is, if it is not BED; else ""."""
     columns = [column.strip() for column in line.split("\t")]
     if len(columns) == 5 and _are_whole(columns[1:3]) and columns[3] in ("+", "-"):
         return "intervals"
@@ -107,7 +112,9 @@ def _foreign_row(line: str) -> str:
     if len(columns) == 1 and len(fields) >= 3 and _are_whole([field.strip() for field in fields[1:3]]):
         return "commas"
     words = columns if len(columns) > 1 else fields if len(fields) > 1 else line.split()
-    names = {word.lower() for word in words}
+    names = {word.strip().lower() for word in words}
+    if names & {*SEQUENCE_COLUMNS} and not any(map(_WHOLE.fullmatch, names)):
+        return "table"
     if names & _CHROM_NAMES and names & _START_NAMES:
         return "header"
     return ""

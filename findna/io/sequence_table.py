@@ -1,0 +1,115 @@
+"""Tables with a header, comma- or tab-separated: their rows, columns and sequences."""
+
+import csv
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from findna.errors import TableError
+from findna.io.compressed import ByteStream
+from findna.io.ids import IdSet
+from findna.record import Record
+from findna.sequence import Codes, encode, protein_hint
+
+SEQUENCE_COLUMNS = ("sequence", "seq", "dna")
+ID_COLUMNS = ("id", "name")
+"""Columns that are found by themselves, whatever their case; the first that exists is taken."""
+
+_MIN_PROTEIN = 10
+
+
+def read_sequence_table(stream: ByteStream, column: str = "", *, ids: IdSet) -> Iterator[Record | TableError]:
+    """Yield the sequence of each row as a record; its id is column `id` or `name`, else the number of its line.
+
+    Args:
+        stream: A CSV or TSV with a header.
+        column: Name of the column with the sequence; "": one of `SEQUENCE_COLUMNS`.
+        ids: Ids of earlier records; a duplicate is an error of its row.
+
+    Raises:
+        TableError: The table is damaged, or has no such column.
+    """
+    stream.error = TableError
+    with stream:
+        lines = (raw.decode(errors="backslashreplace") for raw in stream.lines())
+        numbered = table_rows(stream, lines)
+        line, header = next(numbered, (1, []))
+        columns = [name.strip() for name in header]
+        sequence = find_column(columns, (column,) if column else SEQUENCE_COLUMNS)
+        if sequence is None:
+            wanted = repr(column) if column else " or ".join(SEQUENCE_COLUMNS)
+            stream.fail(
+                f"no column {wanted}; there are {', '.join(columns)}; --sequence-column names another", line=line
+            )
+        id_column = find_column(columns, ID_COLUMNS)
+        for row, (line, cells) in enumerate(numbered):
+            id = cells[id_column].strip() if id_column is not None and id_column < len(cells) else ""
+            try:
+                if len(cells) != len(columns):
+                    raise ValueError(ragged(cells, columns))
+                codes, n_iupac = encode_cell(cells[sequence])
+                if not ids.add(id := id or str(line)):
+                    raise ValueError(f"duplicate id {id!r}; ids must be unique")
+            except ValueError as problem:
+                yield TableError(str(problem), path=stream.name, line=line, row=row)
+                continue
+            yield Record(id, codes, n_iupac, row, stream.source)
+
+
+def table_rows(stream: ByteStream, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line, cells), the header first; blank lines are skipped.
+
+    Raises:
+        TableError: The header has one column, or the table is damaged.
+    """
+    head: list[str] = []
+    for text in lines:
+        head.append(text)
+        if text.strip():
+            break
+    first = head[-1] if head else ""
+    delimiter = "\t" if "\t" in first else ","
+    if delimiter not in first:
+        hint = " (columns are separated by a comma or a tab)" if ";" in first or " " in first.strip() else ""
+        stream.fail(f"one column only: a table needs a header and columns for sequence and label{hint}", line=len(head))
+    csv.field_size_limit(2**31 - 1)  # else a sequence of 131,072 bases is "damaged"
+    reader = csv.reader(chain(head, lines), delimiter=delimiter)
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, cells
+    except csv.Error as problem:
+        stream.fail(f"damaged: {problem}", line=reader.line_num)
+
+
+def find_column(columns: Iterable[str], names: Iterable[str]) -> int | None:
+    """Index of the first of the names that a table has, whatever its case."""
+    lower = [column.strip().lower() for column in columns]
+    return next((lower.index(name.lower()) for name in names if name.lower() in lower), None)
+
+
+def ragged(cells: list[str], columns: list[str]) -> str:
+    """Why a row with another number of cells than the header cannot be read."""
+    other = ";" if len(cells) > 1 else next((mark for mark in "\t,;" if mark in cells[0]), "")
+    mixed = len(cells) == 1 and other and len(cells[0].split(other)) == len(columns)
+    name = {"\t": "tabs", ",": "commas", ";": "semicolons"}.get(other, "")
+    hint = f": this row is separated by {name}, the header is not" if mixed else ""
+    return f"{len(cells)} columns where the header has {len(columns)}{hint}"
+
+
+def encode_cell(text: str) -> tuple[Codes, int]:
+    """The codes of a cell, and how many IUPAC codes in it became N.
+
+    Raises:
+        ValueError: It is empty or not DNA.
+    """
+    bases = text.strip()
+    if not bases:
+        raise ValueError("the sequence is empty")
+    try:
+        codes, n_iupac = encode(bases)
+    except ValueError as problem:
+        raise ValueError(protein_hint(problem)) from problem
+    n_unknown = n_iupac - bases.count("X") - bases.count("x")
+    if len(codes) >= _MIN_PROTEIN and 2 * n_unknown > len(codes):
+        raise ValueError("most letters are neither A, C, G, T nor N (is it protein?)")
+    return codes, n_iupac
