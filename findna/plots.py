@@ -1,10 +1,10 @@
 """Figures as PNG files: training curve, confusion matrix, ROC, calibration; a pretraining and what came of it."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,31 +103,99 @@ def roc(
         MissingExtraError: matplotlib or scikit-learn is not installed.
         OutputError: The file cannot be written.
     """
-    figure, axes = _figure(4.4, 4.2)
+    _require_sklearn()
     from sklearn.metrics import auc, roc_curve
 
-    shown = [k for k in ([1] if len(classes) == 2 else range(len(classes))) if 0 < np.sum(labels == k) < len(labels)]
-    areas = []
-    for k in shown:
-        false, true, _ = roc_curve(labels == k, probabilities[:, k])
-        areas.append(float(auc(false, true)))
-        label = f"{_short(classes[k])}: {areas[-1]:.3f}" if len(shown) <= _MOST_CURVES else None
-        axes.plot(false, true, label=label, linewidth=1.4 if label else 0.6, color=_BLUE if len(shown) == 1 else None)
+    def curve(is_class: NDArray[np.bool_], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], float]:
+        false, true, _ = roc_curve(is_class, scores)
+        return false, true, float(auc(false, true))
+
+    figure, axes = _figure(4.4, 4.2)
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
-    axes.set(xlabel="false positive rate", ylabel="true positive rate", title=title, aspect="equal")
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    if shown:
-        mean = f"area (mean {np.mean(areas):.3f})" if len(shown) > 1 else "area"
-        axes.legend(frameon=False, loc="lower right", fontsize=8, title=mean, title_fontsize=8)
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", title=title)
+    _curves(axes, curve, labels, probabilities, classes=classes, value="AUROC", place="lower right")
     _save(figure, path)
 
 
-def calibration(labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *, title: str = "") -> None:
-    """Draw how often a prediction is right against how sure it is; on the diagonal the two agree.
+def precision_recall(
+    labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *, classes: Sequence[str], title: str = ""
+) -> None:
+    """Draw precision by recall of each class against the rest (of two classes, of the second).
+
+    The legend has the average precision and the number of sequences of each class. Arguments and errors are those of
+    `roc`.
+    """
+    _require_sklearn()
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
+    def curve(is_class: NDArray[np.bool_], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], float]:
+        precision, recall, _ = precision_recall_curve(is_class, scores)
+        return recall, precision, float(average_precision_score(is_class, scores))
+
+    figure, axes = _figure(4.4, 4.2)
+    axes.set(xlabel="recall", ylabel="precision", title=title)
+    _curves(axes, curve, labels, probabilities, classes=classes, value="average precision", place="lower left")
+    _save(figure, path)
+
+
+def _curves(
+    axes: "Axes",
+    curve: Callable[[NDArray[np.bool_], NDArray[Any]], tuple[NDArray[Any], NDArray[Any], float]],
+    labels: NDArray[Any],
+    probabilities: NDArray[Any],
+    *,
+    classes: Sequence[str],
+    value: str,
+    place: Literal["lower left", "lower right"],
+) -> None:
+    """One curve per class that has sequences and is not all there is; its legend has value and number of sequences."""
+    shown = [k for k in ([1] if len(classes) == 2 else range(len(classes))) if 0 < np.sum(labels == k) < len(labels)]
+    values = []
+    for k in shown:
+        x, y, found = curve(labels == k, probabilities[:, k])
+        values.append(found)
+        name = f"{_short(classes[k])}: {found:.3f} (n = {np.sum(labels == k):,})"
+        label = name if len(shown) <= _MOST_CURVES else None
+        axes.plot(x, y, label=label, linewidth=1.4 if label else 0.6, color=_BLUE if len(shown) == 1 else None)
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    if shown:
+        mean = f"{value} (mean {np.mean(values):.3f})" if len(shown) > 1 else value
+        axes.legend(frameon=False, loc=place, fontsize=8, title=mean, title_fontsize=8)
+
+
+def split_figures(
+    labels: NDArray[Any], probabilities: NDArray[Any], stem: Path, *, classes: Sequence[str], title: str
+) -> list[Path]:
+    """Draw ROC, precision-recall, confusion matrix and calibration of a split: STEM.roc.png and so on.
 
     Args:
         labels: Class index, shape (n,).
-        probabilities: Shape (n, n_classes); the largest of a row is how sure it is.
+        probabilities: Shape (n, n_classes).
+        stem: Path of the figures without their endings.
+        classes: Their names.
+        title: Above each figure, without the number of sequences.
+
+    Raises:
+        MissingExtraError: matplotlib or scikit-learn is not installed.
+        OutputError: A file cannot be written.
+    """
+    title = f"{title}, {len(labels):,} sequences"
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (labels, probabilities.argmax(1)), 1)
+    paths = [stem.with_name(f"{stem.name}.{kind}.png") for kind in ("roc", "pr", "confusion", "calibration")]
+    roc(labels, probabilities, paths[0], classes=classes, title=title)
+    precision_recall(labels, probabilities, paths[1], classes=classes, title=title)
+    confusion_matrix(confusion.tolist(), paths[2], classes=classes, title=title)
+    calibration(labels, probabilities, paths[3], title=title)
+    return paths
+
+
+def calibration(labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *, title: str = "") -> None:
+    """Draw accuracy by confidence, the probability of the predicted class; on the diagonal the two agree.
+
+    Args:
+        labels: Class index, shape (n,).
+        probabilities: Shape (n, n_classes).
         path: The PNG file.
         title: Above the figure.
 
@@ -135,20 +203,22 @@ def calibration(labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *
         MissingExtraError: matplotlib or scikit-learn is not installed.
         OutputError: The file cannot be written.
     """
-    figure, axes = _figure(4.4, 4.2)
+    _require_sklearn()
     from sklearn.calibration import calibration_curve
 
-    sureness = np.clip(probabilities.max(1), 0, 1)
+    figure, axes = _figure(4.4, 4.2)
+
+    confidence = np.clip(probabilities.max(1), 0, 1)
     is_right = probabilities.argmax(1) == labels
-    rate, mean = calibration_curve(is_right, sureness, n_bins=N_BINS)
+    rate, mean = calibration_curve(is_right, confidence, n_bins=N_BINS)
     edges = np.linspace(0, 1, N_BINS + 1)
-    counts, _ = np.histogram(sureness, edges)
+    counts, _ = np.histogram(confidence, edges)
     axes.bar(
         edges[:-1], counts / counts.sum(), width=1 / N_BINS, align="edge", color="#dddddd", label="share of predictions"
     )
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
-    axes.plot(mean, rate, "o-", color=_BLUE, markersize=4, label="right")
-    axes.set(xlabel="probability of the predicted class", ylabel="share that is right", title=title, aspect="equal")
+    axes.plot(mean, rate, "o-", color=_BLUE, markersize=4, label="accuracy")
+    axes.set(xlabel="probability of the predicted class", ylabel="accuracy", title=title, aspect="equal")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.legend(frameon=False, loc="upper left", fontsize=8)
     _save(figure, path)
@@ -157,7 +227,7 @@ def calibration(labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *
 def accuracy_by_position(
     starts: Sequence[int], shares: Mapping[str, Sequence[float]], path: Path, *, title: str = ""
 ) -> None:
-    """Draw the share of masked bases that models know along a window.
+    """Draw the masked-base accuracy of models along a window.
 
     Args:
         starts: First base of each bin.
@@ -173,7 +243,7 @@ def accuracy_by_position(
     styles = [(_BLUE, "-"), (_ORANGE, "-"), (_INK, "--"), (_GREY, "-"), (_GREY, ":")]
     for (name, values), (color, line) in zip(shares.items(), itertools.cycle(styles)):
         axes.plot(starts, values, color=color, linestyle=line, linewidth=1.2, label=name)
-    axes.set(xlabel="position in the window", ylabel="masked bases right", title=title)
+    axes.set(xlabel="position in the window", ylabel="masked-base accuracy", title=title)
     axes.legend(frameon=False, fontsize=8, ncols=2)
     _save(figure, path)
 
@@ -190,14 +260,14 @@ def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title
         MissingExtraError: matplotlib is not installed.
         OutputError: The file cannot be written.
     """
-    panels = {
+    curves = {
         "nats": {"valid_mnm_loss": "masked bases", "valid_contrastive_loss": "contrast"},
-        "masked bases right": {"valid_accuracy": "student", "kmer_accuracy": "7-mer table"},
+        "masked-base accuracy": {"valid_accuracy": "student", "kmer_accuracy": "7-mer table"},
         "effective rank": {"effective_rank": "class tokens"},
         "": {"agreement": "agreement (cosine)", "teacher_entropy": "teacher entropy (nats)"},
     }
     figure, grid = panels(8.4, 5.6, n_rows=2, n_columns=2)
-    for axes, (label, columns) in zip(grid, panels.items(), strict=True):
+    for axes, (label, columns) in zip(grid, curves.items(), strict=True):
         for (column, name), color in zip(columns.items(), (_BLUE, _ORANGE), strict=False):
             points = [(row["n_bases"] / 1e6, row[column]) for row in rows if not np.isnan(row.get(column, np.nan))]
             if points:
@@ -207,6 +277,13 @@ def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title
             axes.legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10)
     _save(figure, path)
+
+
+def _require_sklearn() -> None:
+    try:
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("scikit-learn", extra="plot", purpose="a figure") from error
 
 
 def _figure(width: float, height: float) -> "tuple[Figure, Axes]":

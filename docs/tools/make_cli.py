@@ -1,12 +1,11 @@
 """Write docs/cli.md from the command itself: `python docs/tools/make_cli.py > docs/cli.md`; a test compares the two."""
 
 import sys
-from collections.abc import Iterator
-from typing import Any
 
 import typer
 
 from findna_cli.app import app
+from findna_cli.help import EXAMPLES, commands
 
 INTRODUCTION = """\
 # Command line
@@ -37,15 +36,6 @@ BED is 0-based and half-open; a region string such as `chr1:1,001-2,000` is 1-ba
 """
 
 
-def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every command with its full name, groups left out."""
-    if hasattr(command, "commands"):
-        for name, inner in command.commands.items():
-            yield from commands(inner, f"{path} {name}")
-    else:
-        yield path, command
-
-
 def reference() -> str:
     """The whole page."""
     root = typer.main.get_command(app)
@@ -67,6 +57,8 @@ def reference() -> str:
                 names, default = f"`{parameter.name}`", ""
             rows.append(f"| {names} | {getattr(parameter, 'help', '') or ''}{default} |")
         parts.append("\n".join(rows) + "\n")
+        if examples := EXAMPLES.get(path.removeprefix("findna ")):
+            parts.append("\n".join(f"    {line}" for line in examples) + "\n")
     return "\n".join(parts)
 
 

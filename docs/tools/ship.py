@@ -185,8 +185,8 @@ def tutorial(args: argparse.Namespace) -> None:
     folder = args.work / f"tutorial-{shipped_config()['sha256'][:8]}"
     shutil.rmtree(folder, ignore_errors=True)
     run(TOOLS / "follow.py", DOCS / "tutorial.md", folder)
-    for name in ("confusion.png", "roc.png", "calibration.png", "runs/repeats/curve.png"):
-        shutil.copyfile(folder / name, DOCS / "figures" / Path(name).name)
+    for name in ("plots/test.confusion.png", "plots/test.roc.png", "plots/test.calibration.png", "curve.png"):
+        shutil.copyfile(folder / "runs/repeats" / name, DOCS / "figures" / Path(name).name.removeprefix("test."))
 
 
 def write_pages(args: argparse.Namespace) -> None:

@@ -378,11 +378,8 @@ class _Bench:
         folder = self.out / "plots"
         folder.mkdir(exist_ok=True)
         stem = result_name(self.task, mode, self.teacher.name).removesuffix(".json")
-        labels, title = self.splits.test.labels, f"{self.task.name}, {mode}, test split"
-        confusion = self._figures(self.splits.test, found.test)["confusion"]
-        plots.confusion_matrix(confusion, folder / f"{stem}.confusion.png", classes=self.classes, title=title)
-        plots.roc(labels, found.test, folder / f"{stem}.roc.png", classes=self.classes, title=title)
-        plots.calibration(labels, found.test, folder / f"{stem}.calibration.png", title=title)
+        title = f"{self.task.name}, {mode}, test split"
+        plots.split_figures(self.splits.test.labels, found.test, folder / stem, classes=self.classes, title=title)
 
 
 def _over(runs: Sequence[Mapping[str, Any]], summary: Callable[[list[float]], Any]) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from findna.errors import MissingExtraError
 from findna.models.task import TaskSettings
@@ -29,6 +30,29 @@ def draw_curve(out: Path, name: str) -> None:
         from findna.plots import training_curve
 
         training_curve(points, out / "curve.png", title=name)
+
+
+def draw_splits(
+    out: Path, name: str, answers: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], settings: TaskSettings
+) -> None:
+    """Draw the figures of each split into `plots/`, if it has classes and matplotlib and scikit-learn are installed.
+
+    Args:
+        out: The run directory.
+        name: Of the task model.
+        answers: Labels and probabilities of each split.
+        settings: Of the task model.
+    """
+    if settings.objective != "classification":
+        return
+    (out / "plots").mkdir(exist_ok=True)
+    with contextlib.suppress(MissingExtraError):
+        from findna.plots import split_figures
+
+        for split, (labels, found) in answers.items():
+            split_figures(
+                labels, found, out / "plots" / split, classes=settings.classes, title=f"{name}, {split} split"
+            )
 
 
 def task_card(

@@ -21,10 +21,10 @@ from findna.errors import ConfigError, InputError, OutputError, TrainingError
 from findna.io.files import raise_output_error, write_atomic
 from findna.io.structured import read_json
 from findna.models.store import Model
-from findna.models.task import PLAN, TaskModel, encode_parts, save_task
+from findna.models.task import PLAN, TaskModel, encode_parts, probabilities, save_task
 from findna.nn.device import Precision
 from findna.nn.kernels import choose
-from findna.train.card import draw_curve, task_card
+from findna.train.card import draw_curve, draw_splits, task_card
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.log import Log
 from findna.train.objectives import balanced_weights, figures_by_kind, fit_temperatures, quality
@@ -329,10 +329,12 @@ class _Run:
         one, several = fit_temperatures(scores, tuner.valid.labels, tuner.valid.is_joined, objective)
         settings = dataclasses.replace(tuner.settings, temperature=one, joined_temperature=several)
         metrics = figures_by_kind("valid", scores, tuner.valid.labels, tuner.valid.is_joined, settings)
+        answers = {"valid": (tuner.valid.labels, probabilities(scores, settings, tuner.valid.is_joined))}
         if test is not None:
             split = Split(test, settings, tuner.labels)
             scores = tuner.scores(split, network, head)
             metrics |= figures_by_kind("test", scores, test.labels, split.is_joined, settings)
+            answers["test"] = test.labels, probabilities(scores, settings, split.is_joined)
         summary = {
             "steps": self.step,
             "best_epoch": self.best_epoch,
@@ -355,6 +357,7 @@ class _Run:
             card=card,
         )
         draw_curve(self.out, name)
+        draw_splits(self.out, name, answers, settings)
         return metrics
 
     def _facts_of_probe(self) -> dict[str, Any]:

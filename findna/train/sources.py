@@ -6,6 +6,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from findna import phases
 from findna.data.datasets import Corpus, corpus_of, is_clear, is_held_out, sample_windows
 from findna.errors import InputError
 from findna.io.cache import cache_dir
@@ -83,6 +84,7 @@ def load_sources(
             raise InputError("must be a file, which can be read more than once", path=path)
         if paths.count(path) > 1:
             raise InputError("is named twice", path=path)
+    phases.enter("reading the sequences")
     watch = Watch(paths)
     with _genome(paths[0], holdout) if is_genome else nullcontext(_fasta(paths, holdout)) as source:
         training, n_left_out = _without_n(source.training, source.fetch, size=size)

@@ -114,8 +114,8 @@ def assert_printed(metrics: Path, splits: tuple[str, ...]) -> None:
 def test_the_figures_are_those_of_the_page(followed: tuple[Path, dict[str, Result]]) -> None:
     folder, _ = followed
     assert_printed(folder / "runs/repeats/metrics.json", ("valid", "test"))
-    for name in ("confusion.png", "roc.png", "calibration.png"):
-        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    for name in ("confusion", "roc", "pr", "calibration"):
+        assert (folder / f"runs/repeats/plots/test.{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

@@ -33,11 +33,12 @@ def test_every_figure_is_a_png(tmp_path: Path, predictions: tuple[np.ndarray, np
     plots.confusion_matrix([[3, 1], [0, 2]], tmp_path / "confusion.png", classes=["a", "b"])
     plots.roc(labels, probabilities, tmp_path / "roc.png", classes=["a", "b", "c"])
     plots.calibration(labels, probabilities, tmp_path / "calibration.png")
+    plots.precision_recall(labels, probabilities, tmp_path / "pr.png", classes=["a", "b", "c"])
     for path in tmp_path.iterdir():
         image = pixels(path)
         assert min(image.shape[:2]) > 200, path
         assert image.std() > 0.01, path
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_another_matrix_is_another_picture(tmp_path: Path) -> None:
