@@ -1,5 +1,6 @@
 """The Typer app, and `main`: the one place where errors become exit codes."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -31,13 +32,13 @@ from findna_cli import (
     view,
 )
 from findna_cli.console import say, show, visible
+from findna_cli.help import add_help, help_page
 
 app = typer.Typer(
     name="findna",
     help="DNA to vectors: embed, classify and score regions, sequences, reads and variants.",
     invoke_without_command=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(name="embed")(embed.embed)
@@ -57,6 +58,8 @@ app.command(name="view")(view.view)
 app.command(name="verify")(verify.verify)
 app.command(name="plot")(plot.plot)
 app.command(name="doctor")(doctor.doctor)
+add_help(app)
+app.command(name="help")(help_page)
 
 _LONGEST_REASON = 300
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # of a GPU, of the CPU's allocator
@@ -82,7 +85,8 @@ def root(
     if debug:
         os.environ["FINDNA_DEBUG"] = "1"
     if context.invoked_subcommand is None:
-        say(context.get_help())
+        with contextlib.redirect_stdout(sys.stderr):
+            context.get_help()  # Typer prints it
         raise typer.Exit(2)
 
 

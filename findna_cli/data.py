@@ -46,12 +46,15 @@ def fetch(
     """
     from findna.data.fetch import fetch_genome
 
-    with progress(f"fetch {name}", total=None, quiet=quiet) as advance:
-
-        def on_bytes(done: int, total: int) -> None:
-            advance(done, f"{done / 1e6:,.0f} MB" + (f" of {total / 1e6:,.0f} MB" if total else ""))
-
-        found = fetch_genome(name, urls=url or (), folder=folder, checksum=checksum, force=force, on_bytes=on_bytes)
+    with progress(f"fetching {name}", total=None, quiet=quiet, unit="bytes") as advance:
+        found = fetch_genome(
+            name,
+            urls=url or (),
+            folder=folder,
+            checksum=checksum,
+            force=force,
+            on_bytes=lambda done, total: advance(done, total=total),
+        )
     what = f"{found.n_contigs:,} contigs, {found.n_bases:,} bases; {found.checksum or 'not checked: ' + found.sha256}"
     say(f"{'fetched from ' + found.url if found.is_new else 'already there'}: {what}", quiet=quiet)
     show(found.path)
@@ -113,7 +116,7 @@ def windows(
     from findna.data.recipe import REASONS, make_windows
 
     config = WindowsConfig(**{name: value for name, value in settings.items() if value is not None})
-    with progress("windows", total=config.n, quiet=quiet) as advance:
+    with progress("drawing windows", total=config.n, quiet=quiet, unit="windows") as advance:
         outcome = make_windows(
             sources,
             out,

@@ -146,7 +146,7 @@ def finetune(
     )
     caught = catch_signals()
     is_time_for_a_line = Every(30)
-    with progress("finetune", total=None, quiet=quiet) as advance:
+    with progress("finetune", total=None, quiet=quiet, unit="steps") as advance:
 
         def show(report: Report) -> None:
             row = report.row
@@ -157,7 +157,7 @@ def finetune(
                 return
             else:
                 text = f"of {report.total:,} steps  loss {row['loss']:.4f}  {row['bases_per_second']:,.0f} bases/s"
-            advance(report.done, text)
+            advance(report.done, f"loss {row['loss']:.3f}" if report.stage == "train" else "embedding", report.total)
             if "valid_loss" in row:
                 say(f"epoch {row['epoch']:,}  loss {row['loss']:.4f}, valid: {summary_line(_valid(row))}", quiet=quiet)
             elif is_time_for_a_line():

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from findna.errors import ConfigError
-from findna_cli.console import progress, say, show, write_report
+from findna_cli.console import progress, say, write_report
+from findna_cli.screens import show_plan
 
 _MOST_REASONS = 8
 
@@ -26,14 +27,13 @@ def run_job(job: "Job", title: str, *, dry_run: bool, json_file: Path | None, qu
 
     if dry_run:
         report = plan(job)
-        for name, value in report.items():
-            show(f"{name:18} {value:,}" if isinstance(value, int | float) else f"{name:18} {value}")
+        show_plan(report, job.out)
         write_report(json_file, report)
         if report["n_problems"] and job.is_fatal:
             raise typer.Exit(1)
         return
     with _saying_what_is_kept(job.out), progress(title, total=None, quiet=quiet) as advance:
-        report = run(job, on_progress=lambda done, total: advance(done, f"of {total:,}" if total else ""))
+        report = run(job, on_progress=lambda done, total: advance(done, total=total))
     write_report(json_file, report)
     if report["n_mostly_n"]:
         say(f"{report['n_mostly_n']:,} of {report['n_records']:,} records are mostly N", quiet=quiet)
@@ -99,7 +99,7 @@ def run_framed(
         counts: What the line says: names of counts without their `n_`.
     """
     with _saying_what_is_kept(job.out), progress(title, total=None, quiet=quiet) as advance:
-        report = run(job, on_progress=lambda done, total=None: advance(done, f"of {total:,}" if total else ""))
+        report = run(job, on_progress=lambda done, total=None: advance(done, total=total))
     write_report(json_file, report)
     if report.get("nothing_to_do"):
         say(f"{', '.join(report['outputs'])}: is complete; nothing to do", quiet=quiet)

@@ -114,7 +114,7 @@ def readout(
         raise ModelError(f"model {folder}: not a model folder: config.json not found")
     set_threads(threads)
     place = pick_device(device)
-    with progress("windows", total=n_windows, quiet=quiet) as advance:
+    with progress("measuring", total=n_windows, quiet=quiet, unit="windows") as advance:
         found = measure_readout(
             load_model(str(folder)),
             read_fasta(windows),
@@ -125,7 +125,7 @@ def readout(
             sources={windows.name: sha256(windows)},
             device=place,
             precision=pick_precision(precision, place),
-            on_done=lambda n_done: advance(n_done, f"of at most {n_windows:,} windows"),
+            on_done=advance,
         )
     save_readout(folder, found)
     say(f"{folder}: {found}", quiet=quiet)

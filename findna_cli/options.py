@@ -33,7 +33,10 @@ def _no_stdout(path: Path | None) -> Path | None:
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(help="FASTA, FASTQ, BED, narrowPeak, BAM or CRAM files, chrom:start-end, or '-' for stdin."),
+    typer.Argument(
+        help="FASTA, FASTQ, CSV, TSV, BED, narrowPeak, GTF, GFF3, VCF, bigBed, BAM or CRAM files, chrom:start-end, "
+        "or '-' for stdin."
+    ),
 ]
 Genome = Annotated[
     Path | None,

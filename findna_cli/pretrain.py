@@ -213,12 +213,12 @@ def pretrain(
         say("started anew, after a process was lost", quiet=quiet)
     team = join(place, where)
     is_time_for_a_line = Every(30)
-    with team.together(), progress("pretrain", total=None, quiet=quiet) as advance:
+    with team.together(), progress("training", total=None, quiet=quiet, unit="steps") as advance:
 
         def show(report: Report) -> None:
             row = report.row
+            advance(report.step, f"loss {row['loss']:.3f}", report.total_steps)
             text = f"of {report.total_steps:,} steps  loss {row['loss']:.4f}  {row['bases_per_second']:,.0f} bases/s"
-            advance(report.step, text)
             if "valid_loss" in row:
                 say(
                     f"step {report.step:,} {text}  held out: loss {row['valid_loss']:.4f}, "

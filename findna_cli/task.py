@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from findna_cli.console import show, write_report
+from findna_cli.console import show, show_table, write_report
 from findna_cli.options import Json
 
 app = typer.Typer(help="List and describe the tasks of findna classify.", rich_markup_mode=None)
@@ -15,17 +15,15 @@ app = typer.Typer(help="List and describe the tasks of findna classify.", rich_m
 def list_tasks(json_file: Json = None) -> None:
     """Print the built-in tasks.
 
-    Each line has name, weights shipped or not, length, classes and source.
+    weights: yes if `findna classify --task NAME` works at once, otherwise `findna task info NAME` says how to train
+    it. bases: the length of its sequences.
     """
     from findna.tasks.catalog import read_task, task_names
 
     tasks = [read_task(name) for name in task_names()]
-    width = max(len(task.name) for task in tasks)
-    for task in tasks:
-        weights = "weights" if task.has_weights else "to train"
-        names = list(dict.fromkeys(task.classes.values()))
-        source = task.source.partition(",")[0].partition("(")[0].strip()
-        show(f"{task.name:{width}}  {weights}  {task.length:>5} bp  {', '.join(names)}  [{source}]")
+    ready_first = sorted(tasks, key=lambda task: not task.has_weights)
+    rows = [(task.name, "yes" if task.has_weights else "no", task.length, task.title) for task in ready_first]
+    show_table(("task", "weights", "bases", "description"), rows)
     write_report(json_file, {"tasks": [_facts(task.name) for task in tasks]})
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from findna_cli.console import show
+from findna_cli.console import show, show_table
 
 
 def view(
@@ -18,20 +18,25 @@ def view(
 ) -> None:
     """Print the contents of an embedding file.
 
-    It prints metadata, the first rows and the skipped records.
+    It prints what the file is and how it was made, the skipped records, and the first rows: aligned on a terminal,
+    tab-separated in a pipe or file.
     """
     import json
+    import sys
 
     from findna.io.view import describe, iter_rows
+    from findna_cli.screens import show_file
 
     summary = describe(path)
     if as_json:
         show(json.dumps(summary, indent=2))
         return
     if header:
-        for name, value in summary.items():
-            text = value if isinstance(value, str) else json.dumps(value)
-            show(f"# {name}: {text}")
-    if rows:
+        show_file(summary)
+        show("")
+    if rows and sys.stdout.isatty():
+        names, *table = iter_rows(path, start, start + rows, n_features=features)
+        show_table(names, table)
+    elif rows:
         for fields in iter_rows(path, start, start + rows, n_features=features):
             show("\t".join(fields))

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from findna import __version__
+from findna import __version__, phases
 from findna.config import WindowsConfig
 from findna.data.cutting import cut_out, read_cuts
 from findna.data.datasets import corpus_of
@@ -118,6 +118,7 @@ def make_windows(
             raise OutputError(f"{path}: exists; --force replaces it")
     named = [str(name).rpartition("=")[2] for name in inputs]
     watch = Watch([*inputs, *named, *exclude, *([genome] if genome else [])])
+    phases.enter("reading the sources")
     with ExitStack() as stack:
         origins = open_origins(inputs, genome=genome, holdout=holdout, stack=stack)
         cuts, n_cut = read_cuts(cut), []
@@ -125,6 +126,7 @@ def make_windows(
             origins[index], n_bases = cut_out(origin, cuts)
             n_cut.append(n_bases)
         factors = _factors(origins, weights or {})
+        phases.enter("reading the excluded sequences")
         excluded, exclude_summary = _excluded(exclude, genome)
         novelty, ids = Novelty(config.max_shared), IdSet()
         sifts = [Sift(origins, config, factors, excluded, novelty, is_held_out=i > 0) for i in range(len(paths))]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from findna import phases
 from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.errors import ConfigError, ModelError
@@ -135,6 +136,7 @@ def load_model(name: str = DEFAULT) -> Model:
     Raises:
         ModelError: It is not to be found, not ours, has the wrong sha256, or the wrong tensors.
     """
+    phases.enter(f"loading {name}")
     folder = find_model(name)
     config = read_config(folder)
     if config.get("alphabet") != ALPHABET:

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from findna import phases
 from findna.config import OBJECTIVES, POOLS, ModelConfig
 from findna.errors import ConfigError, ModelError
 from findna.io.files import raise_output_error, write_atomic
@@ -155,6 +156,7 @@ def load_task(name: str | Path) -> TaskModel:
         ModelError: It is not to be found, unfinished, a plain teacher, damaged, or its head does not fit its teacher.
         ConfigError: As in `find_task`.
     """
+    phases.enter(f"loading {name}")
     folder = find_task(str(name))
     config = _read_json(folder, "config.json")
     what = f"task {folder}"

@@ -101,9 +101,9 @@ FILES = {
     "damaged bam": ("in.bam", lambda text: bam_without_end(text)[:-60] + b"\0" * 60, "in.bam: "),
     "NUL": ("in.fa", lambda text: text.encode()[:600] + b"\0" + text.encode()[600:], "in.fa, line "),
     "cut fastq": ("in.fq", lambda text: b"@a\nACGT\n+\nIIII\n@b\nACGT\n+\nII", "line 5, record b: 2 quality values"),
-    "vcf": ("in.vcf", lambda text: b"##fileformat=VCFv4.2\n", "in.vcf: this is VCF: make BED of its variants first"),
+    "bcf": ("in.bcf", lambda text: b"BCF\2\2", "in.bcf: this is BCF: make it VCF with bcftools view"),
     "sam": ("in.sam", lambda text: b"@HD\tVN:1.6\n", "in.sam: this is SAM text: make it BAM"),
-    "noise": ("in.dat", lambda text: bytes(range(1, 200)), "in.dat: neither FASTA, FASTQ, BED"),
+    "noise": ("in.dat", lambda text: bytes(range(1, 200)), "in.dat: cannot infer the format from the content"),
 }  # fmt: skip
 
 
@@ -283,7 +283,7 @@ MISTAKES = {
     "stdout": (("-o", "-", "--format", "h5"), "h5 cannot be streamed to stdout"),
     "stdout resume": (("-o", "-", "--resume"), "stdout cannot be resumed"),
     "stdout tokens": (("-o", "-", "--pool", "sd,tokens"), "tokens, and cls beside another pool, need a file"),
-    "in-format": (("--in-format", "vcf"), "--in-format vcf: there are fasta"),
+    "in-format": (("--in-format", "sam"), "--in-format sam: there are fasta"),
     "device": (("--device", "tpu"), "auto, cpu, cuda"),
     "format against name": (("-o", "x.parquet", "--format", "npy"), "contradicts"),
     "no format of a csv": (("-o", "x.csv"), "cannot infer the format from the file name; give h5, tsv, parquet or npy"),

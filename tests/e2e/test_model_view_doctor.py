@@ -101,10 +101,11 @@ def output(write: Write, genome: Path, model: Path) -> Path:
 def test_view_shows_what_a_file_holds(output: Path) -> None:
     result = call("view", output)
     assert result.code == 0
-    head = [line for line in result.out.splitlines() if line.startswith("# ")]
-    header, *rows = (line.split("\t") for line in result.out.splitlines() if not line.startswith("# "))
-    assert "# n_rows: 9" in head
-    assert "# n_skipped: 1" in head
+    head, table = result.out.split("\n\n")
+    header, *rows = (line.split("\t") for line in table.splitlines())
+    assert "\nrows      9 of 10 records, 1 skipped\n" in head
+    assert "\nread-out  pool mean, layer -1, window 50, stride 50" in head
+    assert "\nskipped   chr7:1-2(.) (a.bed): contig 'chr7' is not in" in head
     assert header[0] == "id"
     assert header[-4:] == ["f000", "f001", "f002", "f003"]
     assert [row[0] for row in rows] == [f"chr1:{i}-{i + 20}(.)" for i in range(5)]

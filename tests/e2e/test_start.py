@@ -1,11 +1,15 @@
 """How the command starts: at once, with help and version, and with exit code 2 for what it does not know."""
 
+import shlex
 import subprocess
 import sys
 
+import typer
 from command import call, spawn
 
 import findna
+from findna_cli.app import app
+from findna_cli.help import EXAMPLES, commands
 
 PAGES = [
     "",
@@ -76,3 +80,32 @@ def test_what_is_not_known_is_exit_2() -> None:
         assert result.code == 2, args
         assert message in result.err
         assert "--help`" in result.err
+
+
+def test_every_command_has_two_examples_whose_flags_exist() -> None:
+    root = typer.main.get_command(app)
+    names = {path.strip() for path, _ in commands(root, "")} - {"help"}
+    assert names == set(EXAMPLES)
+    for name, lines in EXAMPLES.items():
+        assert len(lines) == 2 - (name == "model list"), name
+        for line in lines:
+            _, *words = shlex.split(line.partition(" | ")[0])
+            found = root
+            while hasattr(found, "commands"):
+                found = found.commands[words.pop(0)]
+            found.make_context("findna", words)  # raises where a flag or a value is unknown
+
+
+def test_help_names_a_command_and_close_matches_are_suggested() -> None:
+    assert "Usage: findna data fetch" in call("help", "data", "fetch").out
+    assert "Did you mean 'embed'?" in call("help", "embd").err
+    assert call("embd").err.startswith("findna: No such command 'embd'. Did you mean 'embed'?")
+    assert "--genome" in call("embed", "a.bed", "--genme", "x").err
+
+
+def test_a_help_page_has_panels_and_units() -> None:
+    page = call("embed", "--help").out
+    panels = [line.split("─ ")[1].split(" ─")[0] for line in page.splitlines() if line.startswith("╭─ ")]
+    assert panels == ["Arguments", "Input", "Output", "Model", "Compute"]
+    assert "BASES" in page
+    assert "fail|skip" in page

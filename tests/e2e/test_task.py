@@ -12,11 +12,14 @@ from findna.tasks.catalog import read_task, task_names
 def test_the_list_names_every_task_and_whether_it_has_weights() -> None:
     result = call("task", "list", "--json", "tasks.json")
     assert result.code == 0
-    lines = {line.split()[0]: line for line in result.out.splitlines()}
+    header, *rows = result.out.splitlines()
+    assert header.split() == ["task", "weights", "bases", "description"]
+    lines = {line.split()[0]: line for line in rows}
     assert set(lines) == set(task_names())
     for name, line in lines.items():
-        assert ("  weights  " in line) == read_task(name).has_weights
-        assert ", ".join(read_task(name).classes.values()) in line
+        assert line.split()[1] == ("yes" if read_task(name).has_weights else "no")
+        assert line.endswith(read_task(name).title)
+        assert line[header.index("description") :] == read_task(name).title
     assert [entry["name"] for entry in json.loads(Path("tasks.json").read_text())["tasks"]] == task_names()
 
 

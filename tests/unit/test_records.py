@@ -178,7 +178,7 @@ def test_a_region_string_that_does_not_fit_is_that_records_fault(
         {"center": "left", "size": 5},
         {"max_n": 1.5},
         {"strand": "x"},
-        {"in_format": "vcf"},
+        {"in_format": "sam"},
     ],
 )
 def test_options_that_contradict_are_refused(changes: dict[str, Any]) -> None:

@@ -1,0 +1,206 @@
+"""Help pages: the panel and the unit of each flag, and two examples of each command."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "embed": (
+        "findna embed peaks.bed --genome hg38.fa",
+        "findna embed chr20:10,000,001-10,010,000 --genome hg38.fa --stride 500 -o region.h5",
+    ),
+    "classify": (
+        "findna classify seqs.fa --task promoter-tata",
+        "findna classify peaks.bed --genome hg38.fa --task runs/enhancers -o labels.tsv",
+    ),
+    "score": (
+        "findna score calls.vcf.gz --genome hg38.fa -o scored.vcf.gz",
+        "findna score variants.tsv --genome hg38.fa --task promoter-tata -o scores.tsv",
+    ),
+    "predict-bases": (
+        "findna predict-bases peaks.bed --genome hg38.fa -o bases.h5",
+        "findna predict-bases chr20:10,000,001-10,005,000 --genome hg38.fa -o entropy.bw --value entropy",
+    ),
+    "mutagenesis": (
+        "findna mutagenesis chr20:10,000,001-10,000,400 --genome hg38.fa --task promoter-tata -o ism.h5 --plot ism.png",
+        "findna mutagenesis seqs.fa -o effects.tsv",
+    ),
+    "pretrain": (
+        "findna pretrain --genome hg38.fa --holdout chr8,chr20 --out runs/mine",
+        "findna pretrain --resume --out runs/mine",
+    ),
+    "finetune": (
+        "findna finetune train.csv --valid dev.csv --test test.csv --frozen --out runs/mine",
+        "findna finetune enhancer.bed background.bed --genome hg38.fa --out runs/enhancers",
+    ),
+    "split": (
+        "findna split peaks.bed --genome hg38.fa --n-shards 16 -o plan.json",
+        "findna embed peaks.bed --genome hg38.fa --shard 3/16 --plan plan.json",
+    ),
+    "merge": ("findna merge peaks.part*.h5 -o peaks.h5", "findna merge peaks.part*.h5 -o peaks.parquet"),
+    "view": ("findna view peaks.h5", "findna view peaks.h5 --no-header --rows 100 | cut -f 1,9"),
+    "plot": (
+        "findna plot peaks.h5 --color chrom",
+        "findna plot peaks.h5 --labels labels.tsv --html peaks.html",
+    ),
+    "verify": ("findna verify peaks.h5", "findna verify labels.tsv --model runs/mine --n 100"),
+    "doctor": ("findna doctor", "findna doctor --model runs/mine"),
+    "benchmark run": (
+        "findna benchmark run gue --data GUE --task tf/0",
+        "findna benchmark run gue --data GUE --mode probe,finetune --seeds 3 --out results",
+    ),
+    "benchmark report": (
+        "findna benchmark report results/*.json",
+        "findna benchmark report results/*.json -o report.html",
+    ),
+    "benchmark teacher": (
+        "findna benchmark teacher windows.fa held-out.fa --holdout held-out.fa",
+        "findna benchmark teacher --genome hg38.fa --holdout chr8,chr20 --model runs/mine",
+    ),
+    "benchmark variants": (
+        "findna benchmark variants brca1.tsv --genome hg38.fa --label class --positive LOF --negative FUNC",
+        "findna benchmark variants clinvar.tsv --genome hg38.fa --model runs/mine --out results",
+    ),
+    "benchmark speed": ("findna benchmark speed", "findna benchmark speed --size base --device cuda"),
+    "benchmark study": (
+        "findna benchmark study variants.toml windows.fa --data GUE",
+        "findna benchmark study variants.toml windows.fa --data GUE --seeds 3 --steps 2000",
+    ),
+    "data fetch": ("findna data fetch hg38", "findna data fetch mygenome --url https://example.org/mygenome.fa.gz"),
+    "data windows": (
+        "findna data windows hg38.2bit -o windows.fa.gz --holdout chr8,chr20",
+        "findna data windows human=hg38.2bit mouse=mm39.2bit --weight mouse=0.5 -o windows.fa.gz",
+    ),
+    "data audit": (
+        "findna data audit train.csv valid.csv test.csv",
+        "findna data audit train.csv test.csv --fail-on-leak --json audit.json",
+    ),
+    "model list": ("findna model list",),
+    "model info": ("findna model info findna-small", "findna model info runs/mine"),
+    "model verify": ("findna model verify", "findna model verify runs/mine"),
+    "model readout": (
+        "findna model readout runs/mine windows.fa",
+        "findna model readout runs/mine windows.fa --pool mean,sd --blocks 5,10,15,20",
+    ),
+    "model convert": (
+        "findna model convert checkpoint.pt --out models/published",
+        "findna model convert checkpoint.pt --student --out models/student",
+    ),
+    "model pull": ("findna model pull ORG/NAME", "findna model pull ORG/NAME --offline"),
+    "task list": ("findna task list", "findna task list --json tasks.json"),
+    "task info": ("findna task info promoter-tata", "findna task info runs/mine"),
+}
+"""Command lines of each command."""
+
+PANELS: Mapping[str, str] = {
+    "Input": "genome genomes in_format feature split size center pad circular max_n region min_mapq exclude_flags "
+    "reference_bases strand sequence_column label_column labels class_names valid valid_fraction test data holdout "
+    "exclude cut weight url folder checksum columns label positive negative neighbours log limit limit_test "
+    "limit_valid on_error start_from max_length min_length",
+    "Output": "out output_format dtype force resume dry_run json_file quiet html plot with_plots export top abstain "
+    "windows title color header as_json rows start features shard plan n_shards checkpoint_every n_reports value "
+    "scores",
+    "Model": "model task pool blocks layer raw window stride mixer n_class_tokens shift_layout initial preset head "
+    "hidden class_tokens frozen extend projection reduction mixer_dropout objective",
+    "Compute": "device precision precisions threads workers gpus processes batch_bases deterministic max_restarts "
+    "time_budget",
+}
+"""Names of settings by panel; the others are in the panel Settings."""
+
+UNITS: Mapping[str, str] = {
+    "BASES": "size window stride batch_bases n_bases max_length min_length max_indel mask_span",
+    "FILE": "out json_file genome genomes labels html plot export plan log valid test exclude cut neighbours",
+    "FOLDER": "folder start_from data",
+    "NAME": "model task initial label_column sequence_column color label feature pool preset head tasks positive "
+    "negative value scores columns mode suite",
+    "SEED": "seed",
+    "FRACTION": "max_n valid_fraction threshold mask_fraction dropout mixer_dropout abstain max_shared warmup",
+    "TIME": "time_budget checkpoint_every",
+    "CONTIGS": "holdout circular",
+    "NUMBERS": "blocks sizes precisions",
+    "NAME=W": "weight",
+    "REGION": "region",
+    "FLAGS": "exclude_flags",
+    "I/N": "shard",
+    "URL": "url checksum",
+    "TEXT": "title class_names",
+    "N": "min_mapq threads workers gpus processes rows start features max_points seeds steps epochs top limit "
+    "limit_test limit_valid n_windows n_held_out n_reports n_shards rounds batch_size patience max_restarts n "
+    "n_class_tokens layer warmup_steps passes most_columns hidden class_tokens exclude_words",
+    "X": "alpha center_momentum clip contrast contrast_start head_rate layer_decay learning_rate momentum noise_sd "
+    "reverse_probability student_temp teacher_temp weight_decay",
+    "bed|+|-|both": "strand",
+    "middle|summit": "center",
+    "fail|skip": "on_error",
+    "float32|float16": "dtype",
+    "auto|fp32|bf16|bf16-stream": "precision",
+    "auto|cpu|cuda|mps": "device",
+    "chordmixer|transformer": "mixer",
+    "FORMAT": "in_format output_format",
+}
+"""Names of settings by what the help page calls their value."""
+
+_PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names.split()}
+_UNIT_OF = {name: unit for unit, names in UNITS.items() for name in names.split()}
+
+
+class Command(TyperCommand):
+    """A command whose flags have a panel and a unit."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        for parameter in self.params:
+            if parameter.param_type_name == "option":
+                parameter.rich_help_panel = _PANEL_OF.get(parameter.name or "", "Settings")  # type: ignore[attr-defined]
+                if parameter.metavar is None:
+                    is_switch = getattr(parameter, "is_flag", False)
+                    parameter.metavar = "" if is_switch else _UNIT_OF.get(parameter.name or "")
+        order = [*PANELS, "Settings"]
+        self.params.sort(key=lambda one: order.index(getattr(one, "rich_help_panel", None) or order[0]))
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The flag --help, in the panel of the last flag."""
+        found = super().get_help_option(ctx)
+        if found is not None:
+            found.metavar = ""
+            found.rich_help_panel = getattr(self.params[-1], "rich_help_panel", None) if self.params else None
+        return found
+
+
+def add_help(app: typer.Typer, path: str = "") -> None:
+    """Give every command of an app its panels and examples."""
+    app.rich_markup_mode = "markdown"
+    for info in app.registered_commands:
+        name = info.name or (info.callback.__name__ if info.callback else "")
+        info.cls = Command
+        info.epilog = "\n\n".join(["Examples:", *(f"- `{line}`" for line in EXAMPLES.get(f"{path}{name}", ()))])
+    for group in app.registered_groups:
+        if group.typer_instance:
+            add_help(group.typer_instance, f"{path}{group.name} ")
+
+
+def help_page(
+    context: typer.Context,
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="COMMAND", help="A command, such as data fetch.")
+    ] = None,
+) -> None:
+    """Print the help page of a command."""
+    found: Any = context.find_root()
+    for name in command or []:
+        inner = found.command.resolve_command(found, [name])[1] if hasattr(found.command, "commands") else None
+        if inner is None:
+            raise typer.BadParameter(f"{' '.join(command or [])}: no such command")
+        found = inner.make_context(name, [], parent=found, resilient_parsing=True)
+    found.get_help()  # Typer prints it
+
+
+def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every command of a group with its full name."""
+    if hasattr(command, "commands"):
+        for name, inner in command.commands.items():
+            yield from commands(inner, f"{path} {name}")
+    else:
+        yield path, command
