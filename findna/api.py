@@ -81,7 +81,7 @@ def embed(
         model: A name or folder (see `load_model`), or a loaded model: load it once for repeated calls.
         strand: "bed" or "+": as given; "-": the reverse complement; "both": the mean of the two vectors.
         pool: mean, sd, max, min (over bases) or several, as in mean,sd; or cls, the class tokens. Without pool, layer
-            and blocks, the model's own read-out, standardised: 0.1 (value - mean) / sd of its reference windows.
+            and blocks, the model's own read-out, standardised: 0.08 (value - mean) / sd of its reference windows.
         raw: Leave the values of the model's own read-out as they are; all others are raw always.
         layer: After how many layers to read; 0 is the stem, -1 the last.
         blocks: After how many blocks to read instead of `layer`, as in 5,10,15,20; several stand side by side.

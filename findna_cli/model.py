@@ -100,7 +100,7 @@ def readout(
 ) -> None:
     """Set a model's read-out: the pools and blocks of its vectors, with mean and sd of each feature.
 
-    findna embed then reads these by default, standardised: 0.1 (value - mean) / sd. Example:
+    findna embed then reads these by default, standardised: 0.08 (value - mean) / sd. Example:
     findna model readout runs/t1 windows.fa --pool mean,sd --blocks 5,10,15,20
     """
     from findna.errors import ModelError

@@ -16,7 +16,7 @@ from findna.nn.pooling import n_features
 LEAST_SPREAD = 1e-3
 """A feature whose sd is below this share of its mean is constant: it is centred, and its scale is 1."""
 
-SPREAD = 0.1
+SPREAD = 0.08
 """The sd of a standardised feature. The default penalties of stock tools, such as scikit-learn's logistic regression,
 suit a thousand columns of this sd; with an sd of 1 they overfit (docs/model.md)."""
 

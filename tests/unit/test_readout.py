@@ -63,10 +63,10 @@ def test_the_default_is_the_own_read_out_less_the_mean_by_the_sd(folder, strand)
     x = embed(model, items, strand=strand)
     assert x.shape == (20, 24)
     assert np.array_equal(raw, embed(model, items, raw=True, strand=strand, **OWN))
-    np.testing.assert_allclose(x, 0.1 * (raw - model.readout.center) / model.readout.scale, atol=1e-6, rtol=1e-6)
+    np.testing.assert_allclose(x, 0.08 * (raw - model.readout.center) / model.readout.scale, atol=1e-6, rtol=1e-6)
     own = embed(model, records())
     np.testing.assert_allclose(own.mean(0), 0, atol=1e-3)
-    np.testing.assert_allclose(own.std(0), 0.1, atol=1e-3)
+    np.testing.assert_allclose(own.std(0), 0.08, atol=1e-3)
 
 
 def test_a_model_without_one_gives_the_mean_after_the_last_block_as_it_is(folder):
@@ -110,7 +110,7 @@ def test_a_constant_feature_is_centred_and_not_scaled():
     readout = ModelReadout.measured("mean", "", mean=np.array([0.0, 0.0, 2.0, 2.0]), sd=sd, reference={})
     assert readout.scale.tolist() == [1.0, 1.0, 1.0, 0.5]
     standardised = readout.standardise(np.float32([[0.25, 0, 2.5, 2.5]]))
-    np.testing.assert_allclose(standardised, [[0.025, 0.0, 0.05, 0.1]], rtol=1e-6)
+    np.testing.assert_allclose(standardised, [[0.02, 0.0, 0.04, 0.08]], rtol=1e-6)
 
 
 def test_columns_say_of_each_feature_where_it_is_read(folder):
