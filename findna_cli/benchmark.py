@@ -1,7 +1,7 @@
 """`findna benchmark`: a model measured on labelled sets beside baselines and published figures."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,9 @@ from findna_cli.options import (
     split_names,
 )
 from findna_cli.signals import catch_signals
+
+if TYPE_CHECKING:
+    from findna.benchmark.variants import VariantSetConfig
 
 app = typer.Typer(no_args_is_help=True, help="Measure, compare and time models on labelled sets.")
 
@@ -46,7 +49,9 @@ Strand = Annotated[str, typer.Option("--strand", help="both (mean of the two str
 
 @app.command()
 def run(
-    suite: Annotated[str, typer.Argument(help="gue, genomic-benchmarks, mtcdna, or csv (any folder of tables).")],
+    suite: Annotated[
+        str, typer.Argument(help="gue, genomic-benchmarks, mtcdna, variants, or csv (any folder of tables).")
+    ],
     data: Annotated[Path, typer.Option("--data", help="Folder of the suite's sets.")],
     tasks: Annotated[
         list[str] | None,
@@ -73,10 +78,12 @@ def run(
         typer.Option(
             "--genome",
             "-g",
-            help="genomic-benchmarks: [SPECIES=]FASTA or .2bit, with SPECIES as in mus_musculus.",
+            help="genomic-benchmarks: [SPECIES=]FASTA or .2bit, with SPECIES as in mus_musculus. variants: default is "
+            "the FASTA or .2bit in --data.",
             show_default=False,
         ),
     ] = None,
+    window: Annotated[int, typer.Option("--window", min=0, help="variants: bases per window; 0: the model's.")] = 0,
     pool: OwnPool = None,
     blocks: Blocks = None,
     strand: Strand = "both",
@@ -97,17 +104,32 @@ def run(
     Modes are frozen probe, fine-tuning and baselines. There is one result file per set and mode, written after every
     seed. The same command resumes an interrupted benchmark. It repeats results whose data, settings or model have
     changed.
+
+    The suite variants measures `findna score`: AUROC of each score on variants with known effects. Each .tsv in --data
+    has chrom, pos, ref, alt (single bases) and label (LOF and FUNC, or 1 and 0). --seeds is the number of networks
+    with random weights, --limit the maximum number of variants per label.
     """
     import dataclasses
 
     from findna.benchmark.run import BenchmarkConfig, Stopped, parse_modes, run_task
     from findna.benchmark.suites import find_tasks, parse_genomes
+    from findna.benchmark.variants import VariantSetConfig
     from findna.benchmark.vectors import ReadOut
     from findna.config import FINETUNE_PRESETS
     from findna.errors import ConfigError, InputError
     from findna.models.store import DEFAULT, load_model
     from findna.nn.device import pick_device, pick_precision
+    from findna.variants import ScoreConfig
 
+    if suite == "variants":
+        if len(genomes or ()) > 1:
+            raise ConfigError("--genome: the variants have one genome")
+        set_threads(threads, deterministic=deterministic)
+        variants = VariantSetConfig(score=ScoreConfig(window=window, max_length=1), limit=limit, seeds=seeds)
+        genome = Path(genomes[0]) if genomes else None
+        results = _variants(data, genome, variants, out, model=model or DEFAULT, place=(device, precision), quiet=quiet)
+        write_report(json_file, {"out": str(out), "results": results})
+        return
     if preset not in FINETUNE_PRESETS:
         raise ConfigError(f"--preset {preset}: must be one of {', '.join(FINETUNE_PRESETS)}")
     recipe = FINETUNE_PRESETS[preset]
@@ -160,6 +182,44 @@ def run(
     say(f"{out}: {len(measured):,} runs of {len(found) - len(faulty):,} sets", quiet=quiet)
     if faulty:
         raise typer.Exit(1)
+
+
+def _variants(
+    data: Path,
+    genome: Path | None,
+    config: "VariantSetConfig",
+    out: Path,
+    *,
+    model: str,
+    place: tuple[str, str],
+    quiet: bool,
+) -> list[dict[str, Any]]:
+    """Measure each table of variants, and write its result to the folder, as JSON."""
+    from findna.benchmark.variants import find_tables, measure_variants, table_of
+    from findna.io.genome import Genome as OpenGenome
+    from findna.models.store import load_model
+    from findna.nn.device import pick_device, pick_precision
+
+    tables, found = find_tables(data, genome)
+    device = pick_device(place[0])
+    results = []
+    with OpenGenome(found) as opened:
+        for table in tables:
+            result = measure_variants(
+                table,
+                opened,
+                load_model(model),
+                config,
+                device=device,
+                precision=pick_precision(place[1], device),
+                on_done=lambda name: say(f"measured {name}", quiet=quiet),
+            )
+            show(table_of(result))
+            out.mkdir(parents=True, exist_ok=True)
+            stem = table.name.removesuffix(".gz").removesuffix(".tsv")
+            write_report(out / f"variants.{stem}.json", result | {"command": command_line()})
+            results.append(result)
+    return results
 
 
 def stopped(out: Path, caught: list[int]) -> typer.Exit:
@@ -291,63 +351,6 @@ def teacher(
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-@app.command()
-def variants(
-    table: Annotated[Path, typer.Argument(help="TSV with chrom, pos, ref, alt (single bases) and a label.")],
-    genome: Annotated[Path, typer.Option("--genome", "-g", help="FASTA or .2bit of the variants.")],
-    label: Annotated[str, typer.Option("--label", help="Column of the label.")] = "label",
-    positive: Annotated[str, typer.Option("--positive", help="Label of damaging variants.")] = "LOF",
-    negative: Annotated[str, typer.Option("--negative", help="Label of the others; other rows are skipped.")] = "FUNC",
-    columns: Annotated[
-        str, typer.Option("--columns", help="Columns to measure as scores, comma-separated; higher is more damaging.")
-    ] = "",
-    window: Annotated[int, typer.Option("--window", min=0, help="Bases in a window; 0 is the model's own.")] = 0,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Most variants of each label, drawn; 0 is all.")] = 0,
-    seeds: Annotated[int, typer.Option("--seeds", min=0, help="Networks with random weights.")] = 1,
-    model: ModelName = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write the result as JSON.", show_default=False)
-    ] = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Threads = 0,
-    quiet: Quiet = False,
-) -> None:
-    """Measure how well the scores of `findna score` separate variants with known effects: AUROC of each score.
-
-    For comparison, it also scores random weights, a 7-mer table of the genome, transversions and CpG transitions.
-    """
-    from findna.benchmark.variants import VariantSetConfig, measure_variants, table_of
-    from findna.io.genome import Genome as OpenGenome
-    from findna.models.store import DEFAULT, load_model
-    from findna.nn.device import pick_device, pick_precision
-    from findna.variants import ScoreConfig
-
-    set_threads(threads)
-    place = pick_device(device)
-    config = VariantSetConfig(
-        label=label,
-        positive=positive,
-        negative=negative,
-        columns=split_names(columns),
-        score=ScoreConfig(window=window),
-        limit=limit,
-        seeds=seeds,
-    )
-    with OpenGenome(genome) as opened:
-        result = measure_variants(
-            table,
-            opened,
-            load_model(model or DEFAULT),
-            config,
-            device=place,
-            precision=pick_precision(precision, place),
-            on_done=lambda name: say(f"measured {name}", quiet=quiet),
-        )
-    show(table_of(result))
-    write_report(out, result | {"command": command_line()})
 
 
 @app.command()

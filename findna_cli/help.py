@@ -50,6 +50,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "benchmark run": (
         "findna benchmark run gue --data GUE --task tf/0",
         "findna benchmark run gue --data GUE --mode probe,finetune --seeds 3 --out results",
+        "findna benchmark run variants --data DIR --seeds 1",
     ),
     "benchmark report": (
         "findna benchmark report results/*.json",
@@ -58,10 +59,6 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "benchmark teacher": (
         "findna benchmark teacher windows.fa held-out.fa --holdout held-out.fa",
         "findna benchmark teacher --genome hg38.fa --holdout chr8,chr20 --model runs/mine",
-    ),
-    "benchmark variants": (
-        "findna benchmark variants brca1.tsv --genome hg38.fa --label class --positive LOF --negative FUNC",
-        "findna benchmark variants clinvar.tsv --genome hg38.fa --model runs/mine --out results",
     ),
     "benchmark speed": ("findna benchmark speed", "findna benchmark speed --size base --device cuda"),
     "benchmark study": (
@@ -97,9 +94,9 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
 PANELS: Mapping[str, str] = {
     "Input": "genome genomes in_format feature split size center pad circular max_n region min_mapq exclude_flags "
     "reference_bases strand sequence_column label_column labels class_names valid valid_fraction test data holdout "
-    "exclude cut weight url folder checksum columns label positive negative neighbours log limit limit_test "
+    "exclude cut weight url folder checksum label neighbours log limit limit_test "
     "limit_valid on_error start_from max_length min_length",
-    "Output": "out output_format dtype force resume dry_run json_file quiet html plot with_plots export top abstain "
+    "Output": "out embeddings output_format dtype force resume dry_run json_file quiet html plot with_plots export top abstain "
     "windows title color header as_json rows start features shard plan n_shards checkpoint_every n_reports value "
     "scores",
     "Model": "model task pool blocks layer raw window stride mixer n_class_tokens shift_layout initial preset head "
@@ -111,10 +108,10 @@ PANELS: Mapping[str, str] = {
 
 UNITS: Mapping[str, str] = {
     "BASES": "size window stride batch_bases n_bases max_length min_length max_indel mask_span",
-    "FILE": "out json_file genome genomes labels html plot export plan log valid test exclude cut neighbours",
+    "FILE": "out embeddings json_file genome genomes labels html plot export plan log valid test exclude cut neighbours",
     "FOLDER": "folder start_from data",
-    "NAME": "model task initial label_column sequence_column color label feature pool preset head tasks positive "
-    "negative value scores columns mode suite",
+    "NAME": "model task initial label_column sequence_column color label feature pool preset head tasks "
+    "value scores mode suite",
     "SEED": "seed",
     "FRACTION": "max_n valid_fraction threshold mask_fraction dropout mixer_dropout abstain max_shared warmup",
     "TIME": "time_budget checkpoint_every",

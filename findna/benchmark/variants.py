@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from findna import __version__
 from findna.errors import TableError
 from findna.io.genome import Genome
-from findna.io.vcf import Site, VariantReader
+from findna.io.vcf import COLUMNS, Site, VariantReader
 from findna.models.readout import ModelReadout
 from findna.models.store import Model
 from findna.nn.device import Precision
@@ -29,6 +30,10 @@ SCHEMA = "findna-variants/1"
 FLANK = 3
 """Bases on each side of the middle one in the table of 7-mers."""
 
+LABELS = (("LOF", "FUNC"), ("1", "0"))
+"""What damaging variants and the others are called in the column `label`; rows with another label are left out."""
+
+_GENOMES = (".fa", ".fasta", ".fna", ".fa.gz", ".fasta.gz", ".fna.gz", ".2bit")
 _PSEUDOCOUNT = 1.0
 _BLOCK = 1 << 20
 _HIGHER_IS_DAMAGING = {"llr": -1.0}
@@ -39,24 +44,32 @@ class VariantSetConfig:
     """Which variants are compared, and how they are scored.
 
     Args:
-        label: Column of the label.
-        positive: Label of damaging variants.
-        negative: Label of the others; a row with neither is left out.
-        columns: Numeric columns of the table that are measured as scores, higher is more damaging.
         score: What is computed of a variant.
         limit: Most variants of each label, drawn with the seed; 0 is all.
         seeds: Networks with random weights.
         seed: Of the draw and of the random weights.
     """
 
-    label: str = "label"
-    positive: str = "LOF"
-    negative: str = "FUNC"
-    columns: tuple[str, ...] = ()
     score: ScoreConfig = dataclasses.field(default_factory=ScoreConfig)
     limit: int = 0
     seeds: int = 1
     seed: int = 0
+
+
+def find_tables(folder: Path, genome: Path | None = None) -> tuple[list[Path], Path]:
+    """The tables of variants in a folder, and their genome: the one FASTA or .2bit beside them, or the one named.
+
+    Raises:
+        TableError: There is no table, or not one genome.
+    """
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    tables = [path for path in files if path.name.endswith((".tsv", ".tsv.gz"))]
+    if not tables:
+        raise TableError("has no table of variants (.tsv or .tsv.gz)", path=folder)
+    genomes = [genome] if genome else [path for path in files if path.name.endswith(_GENOMES)]
+    if len(genomes) != 1:
+        raise TableError(f"has {len(genomes)} genomes (FASTA or .2bit): put one there, or give --genome", path=folder)
+    return tables, genomes[0]
 
 
 def measure_variants(
@@ -72,7 +85,8 @@ def measure_variants(
     """The AUROC of each score, of the model, of random weights and of baselines.
 
     Args:
-        table: A TSV with chrom, pos, ref, alt (single bases), and the label.
+        table: A TSV with chrom, pos, ref, alt (single bases) and label (`LABELS`). Other columns of numbers are
+            measured as scores, higher is more damaging.
         genome: Its genome, open.
         model: The teacher.
         config: What is compared.
@@ -85,7 +99,7 @@ def measure_variants(
         TableError: A column or a label is not found.
     """
     began = time.monotonic()
-    sites, is_positive, columns = _read(table, config)
+    sites, is_positive, columns, names = _read(table, config)
     rows = []
 
     def add(source: str, name: str, values: NDArray[np.float64]) -> None:
@@ -109,8 +123,8 @@ def measure_variants(
         "genome": genome.path.name,
         "n_positive": int(is_positive.sum()),
         "n_negative": int((~is_positive).sum()),
-        "positive": config.positive,
-        "negative": config.negative,
+        "positive": names[0],
+        "negative": names[1],
         "model": {"name": model.name, "sha256": model.sha256},
         "window": config.score.window or model.config.window,
         "limit": config.limit,
@@ -209,36 +223,35 @@ def _scores(scorer: VariantScorer, sites: Sequence[Site]) -> NDArray[np.float64]
 
 def _read(
     table: Path, config: VariantSetConfig
-) -> tuple[list[Site], NDArray[np.bool_], dict[str, NDArray[np.float64]]]:
-    """The variants with one of both labels, whether they are positive, and the columns that are scores."""
+) -> tuple[list[Site], NDArray[np.bool_], dict[str, NDArray[np.float64]], tuple[str, str]]:
+    """The variants with one of both labels, whether they are positive, columns that are scores, and both labels."""
     with VariantReader(table) as reader:
         names = reader.columns
-        for name in (config.label, *config.columns):
-            if name not in names:
-                raise TableError(f"column {name!r} not found; it has {', '.join(names)}", path=table)
-        wanted = (config.positive, config.negative)
-        place = names.index(config.label)
-        sites = [site for site in reader if len(site.fields) > place and site.fields[place] in wanted]
-    labels = np.array([site.fields[place] for site in sites])
-    for name in wanted:
-        if not (labels == name).any():
-            raise TableError(f"no row has the label {name!r} in column {config.label!r}", path=table)
-    chosen = _drawn(labels, config)
+        if "label" not in names:
+            raise TableError(f"column 'label' not found; it has {', '.join(names)}", path=table)
+        place = names.index("label")
+        sites = [site for site in reader if len(site.fields) == len(names)]
+    texts = np.array([site.fields[place] for site in sites])
+    wanted = next((pair for pair in LABELS if set(pair) <= set(texts)), None)
+    if wanted is None:
+        raise TableError(f"column 'label' has neither {' nor '.join(map(' and '.join, LABELS))}", path=table)
+    chosen = _drawn(texts, wanted, config)
     sites = [sites[index] for index in chosen]
     if wrong := [site for site in sites if len(site.ref) != 1 or len(site.alts) != 1 or len(site.alts[0]) != 1]:
         raise TableError(f"{wrong[0]} is not the change of a single base", path=table, line=wrong[0].line)
-    try:
-        columns = {n: np.array([float(site.fields[names.index(n)]) for site in sites]) for n in config.columns}
-    except (ValueError, IndexError) as error:
-        raise TableError(f"a column of scores holds what is not a number: {error}", path=table) from error
-    return sites, labels[chosen] == config.positive, columns
+    columns = {}
+    for index, name in enumerate(names):
+        with suppress(ValueError):
+            if name.lower() not in (*COLUMNS, "label"):
+                columns[name] = np.array([float(site.fields[index]) for site in sites])
+    return sites, texts[chosen] == wanted[0], columns, wanted
 
 
-def _drawn(labels: NDArray[np.str_], config: VariantSetConfig) -> NDArray[np.int64]:
+def _drawn(labels: NDArray[np.str_], wanted: tuple[str, str], config: VariantSetConfig) -> NDArray[np.int64]:
     """The rows that are kept, in their order."""
     rng = np.random.default_rng(config.seed)
     kept = []
-    for name in (config.positive, config.negative):
+    for name in wanted:
         rows = np.flatnonzero(labels == name)
         kept.append(rng.permutation(rows)[: config.limit or None])
     return np.sort(np.concatenate(kept))

@@ -124,3 +124,22 @@ def test_a_teacher_is_reported_on(model: Path, genome: Path, bases: dict[str, st
     for name, said in (("no.csv", "cannot be read"), ("words.csv", "is not a log"), ("other.csv", "no effective_rank")):
         wrong = call(*args, "--log", name, "-o", "wrong")
         assert (wrong.code, said in wrong.err) == (1, True), wrong.err
+
+
+def test_tables_of_variants_are_measured(bases: dict[str, str], genome: Path, model: Path) -> None:
+    rows = ["chrom\tpos\tref\talt\tlabel\tdepth\n"]
+    for i, pos in enumerate(range(200, 400, 5)):
+        ref = bases["chr1"][pos - 1]
+        rows.append(f"chr1\t{pos}\t{ref}\t{'ACGT'.replace(ref, '')[0]}\t{i % 2}\t{i % 2}\n")
+    Path("set").mkdir()
+    Path("set/mine.tsv").write_text("".join(rows))
+    args = ("benchmark", "run", "variants", "--data", "set", "--model", model, "--threads", 1, "--seeds", 1)
+    result = call(*args)
+    assert (result.code, "has 0 genomes" in result.err) == (1, True)
+    genome.rename("set/g.fa")
+    result = call(*args, "--window", 40, "--limit", 10, "-o", "figures")
+    assert result.code == 0, result.err
+    stored = json.loads(Path("figures/variants.mine.json").read_text())
+    assert (stored["n_positive"], stored["n_negative"], stored["window"]) == (10, 10, 40)
+    assert stored["rows"][-1] | {"auroc": 1} == stored["rows"][-1]  # the column depth is the label
+    assert "| little | llr | 0." in result.out

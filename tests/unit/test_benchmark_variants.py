@@ -1,6 +1,7 @@
-"""Variants with known effects: the figures of `findna benchmark variants`."""
+"""Variants with known effects: the figures of `findna benchmark run variants`."""
 
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def table_with(tmp_path, text, labels):
 
 
 def measured(path, genome, **changes):
-    config = VariantSetConfig(score=ScoreConfig(max_length=2), columns=("depth",), **changes)
+    config = VariantSetConfig(score=ScoreConfig(max_length=2), **changes)
     model = Model("m", Path("m"), initialise(ChordMixer(SIZE), 1), "", {})
     return measure_variants(path, genome, model, config, device=torch.device("cpu"), precision=FP32)
 
@@ -82,12 +83,15 @@ def test_a_table_of_kmers_counts_both_strands_but_not_the_site(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("labels", "changes", "reason"),
+    ("change", "reason"),
     [
-        (["FUNC"], {}, "no row has the label 'LOF'"),
-        (["FUNC", "LOF"], {"label": "class"}, "column 'class' not found"),
+        (("FUNC", "INT"), "column 'label' has neither LOF and FUNC nor 1 and 0"),
+        (("label", "class"), "column 'label' not found; it has chrom, pos, ref, alt, class"),
+        ((r"\tA\t", r"\tAC\t"), "is not the change of a single base"),
     ],
 )
-def test_a_table_without_what_is_needed_is_an_error(labels, changes, reason, tmp_path, text, genome):
+def test_a_table_without_what_is_needed_is_an_error(change, reason, tmp_path, text, genome):
+    path = table_with(tmp_path, text, ["FUNC", "LOF"] * 4)
+    path.write_text(re.sub(*change, path.read_text()))
     with pytest.raises(TableError, match=reason):
-        measured(table_with(tmp_path, text, labels), genome, **changes)
+        measured(path, genome)
