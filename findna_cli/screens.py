@@ -91,4 +91,8 @@ def _settings(params: Mapping[str, Any]) -> list[str]:
         for name in ("pool", "blocks", "layer", "window", "stride", *list(_DEFAULTS)[1:])
         if values.get(name) is not None
     ]
-    return [f"{name} {values[name]:,}" if isinstance(values[name], int) else f"{name} {values[name]}" for name in shown]
+    return [name if values[name] is True else f"{name} {_number(values[name])}" for name in shown]
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -104,7 +104,8 @@ def test_view_shows_what_a_file_holds(output: Path) -> None:
     head, table = result.out.split("\n\n")
     header, *rows = (line.split("\t") for line in table.splitlines())
     assert "\nrows      9 of 10 records, 1 skipped\n" in head
-    assert "\nread-out  pool mean, layer -1, window 50, stride 50" in head
+    read_out = next(line for line in head.splitlines() if line.startswith("read-out"))
+    assert read_out == "read-out  pool mean, layer 2, window 50, stride 50, raw"
     assert "\nskipped   chr7:1-2(.) (a.bed): contig 'chr7' is not in" in head
     assert header[0] == "id"
     assert header[-4:] == ["f000", "f001", "f002", "f003"]
