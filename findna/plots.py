@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -222,6 +222,42 @@ def calibration(labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.legend(frameon=False, loc="upper left", fontsize=8)
     _save(figure, path)
+
+
+def comparison(
+    rows: Mapping[str, Sequence[float | None]], columns: Sequence[str], *, is_quoted: Sequence[bool], label: str
+) -> str:
+    """A figure of a table as SVG: a line per row, a dot per column; quoted values are hollow.
+
+    Args:
+        rows: Values by the name of the row, one per column; None where there is none.
+        columns: Names of the columns.
+        is_quoted: Whether the values of a column are quoted, not measured.
+        label: What the values are.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    figure, axes = _figure(8.4, 1.2 + 0.34 * len(rows) + 0.18 * len(columns) / 3)
+    names = list(rows)
+    places = np.arange(len(names))[::-1]
+    for k, (column, quoted) in enumerate(zip(columns, is_quoted, strict=True)):
+        points = [
+            (value, y) for y, value in zip(places, (rows[name][k] for name in names), strict=True) if value is not None
+        ]
+        if points:
+            color = f"C{k % 10}"
+            x, y = zip(*points, strict=True)
+            face = "none" if quoted else color
+            axes.scatter(x, y, label=column, edgecolors=color, facecolors=face, s=34, marker="D" if quoted else "o")
+    axes.set_yticks(places, names, fontsize=8)
+    axes.set(xlabel=label, ylim=(-0.6, len(names) - 0.4))
+    axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    text = StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def accuracy_by_position(

@@ -8,8 +8,9 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from findna.benchmark.run import MODES
-from findna.errors import InputError
+from findna.errors import InputError, MissingExtraError
 from findna.metrics import NAMES
+from findna.plots import comparison
 
 Result = Mapping[str, Any]
 
@@ -64,12 +65,14 @@ class Section:
         header: One cell a column.
         rows: Of the table.
         notes: Paragraphs beneath it.
+        value: What the cells between the first and the last column are, for a figure; "" for no figure.
     """
 
     title: str
     header: Sequence[Cell]
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str]
+    value: str = ""
 
 
 def published() -> dict[tuple[str, str, str, str], list[Quoted]]:
@@ -146,7 +149,7 @@ def _beside(
         *_counts(own, rows, metric),
         *dict.fromkeys(f"{r['task']}: {r['note']}." for r in own if r["note"]),
     ]
-    return Section(f"{suite}: {_METRICS[metric]}, quoted figures {setting}", header, table, notes)
+    return Section(f"{suite}: {_METRICS[metric]}, quoted figures {setting}", header, table, notes, _METRICS[metric])
 
 
 def _counts(own: Sequence[Result], rows: Mapping[str, Sequence[Quoted]], metric: str) -> list[str]:
@@ -185,7 +188,7 @@ def _apart(results: Sequence[Result]) -> Section:
     text = (
         "No published figure can stand beside these: other splits, a part of the training split, or a set of one's own."
     )
-    return Section(f"Apart: {_METRICS[_DEFAULT]}", header, rows, [text, *notes])
+    return Section(f"Apart: {_METRICS[_DEFAULT]}", header, rows, [text, *notes], _METRICS[_DEFAULT])
 
 
 def _limits(results: Sequence[Result]) -> list[str]:
@@ -276,23 +279,42 @@ _STYLE = (
     "table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}"
     "th,td{padding:.3rem .6rem;border-bottom:1px solid #ddd;text-align:left;white-space:nowrap}"
     "th{border-bottom:2px solid #888}.quoted{color:#777;font-style:italic}.best{font-weight:bold}"
-    "code{white-space:pre-wrap}"
+    "code{white-space:pre-wrap}figure{margin:1rem 0}svg{max-width:100%;height:auto}"
 )
 
 
 def as_html(sections: Sequence[Section]) -> str:
-    """One page of HTML that needs nothing else."""
+    """One page of HTML that needs nothing else; where matplotlib is installed, comparisons have a figure."""
     parts = []
     for section in sections:
         head = "".join(_html_cell(cell, "th") for cell in section.header)
         rows = "".join(f"<tr>{''.join(_html_cell(cell, 'td') for cell in row)}</tr>\n" for row in section.rows)
         notes = "".join(f"<p>{html.escape(note)}</p>\n" for note in section.notes)
         table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n"
-        parts.append(f"<h2>{html.escape(section.title)}</h2>\n{table}{notes}")
+        parts.append(f"<h2>{html.escape(section.title)}</h2>\n{_figure(section)}{table}{notes}")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>Benchmark</title>'
         f"<style>{_STYLE}</style></head>\n<body>\n<h1>Benchmark</h1>\n{''.join(parts)}</body>\n</html>\n"
     )
+
+
+def _figure(section: Section) -> str:
+    """The figure of a comparison as SVG; "" for other sections, and without matplotlib."""
+    if not section.value:
+        return ""
+    columns = section.header[1:-1]
+    rows = {row[0].text: [_number(cell.text) for cell in row[1:-1]] for row in section.rows}
+    try:
+        drawn = comparison(
+            rows, [cell.text for cell in columns], is_quoted=[cell.is_quoted for cell in columns], label=section.value
+        )
+    except MissingExtraError:
+        return ""
+    return f"<figure>{drawn}</figure>\n"
+
+
+def _number(text: str) -> float | None:
+    return None if text == "–" else float(text.split()[0])
 
 
 def _html_cell(cell: Cell, tag: str) -> str:

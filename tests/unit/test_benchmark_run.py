@@ -206,6 +206,7 @@ def test_a_report_marks_the_best_and_what_is_quoted(folder: Path, teacher: Model
     assert "2 of 24" in text
     page = as_html(make_report([read_result(path) for path in (folder.parent / "results").glob("*.json")]))
     assert page.count("<table>") == 3
+    assert page.count("<svg") == page.count("<figure>") == 1  # of the comparison only
     assert '<td class="quoted' in page
     assert "<code>findna benchmark run gue --seeds 5</code>" in page
 
