@@ -97,8 +97,8 @@ PANELS: Mapping[str, str] = {
     "exclude cut weight url folder checksum label neighbours log limit limit_test "
     "limit_valid on_error start_from max_length min_length",
     "Output": "out embeddings output_format dtype force resume dry_run json_file quiet html plot with_plots export top "
-    "abstain windows title color header as_json rows start features shard plan n_shards checkpoint_every n_reports value "
-    "scores",
+    "abstain windows title color header as_json rows start features shard plan n_shards checkpoint_every n_reports "
+    "value scores",
     "Model": "model task pool blocks layer raw window stride mixer n_class_tokens shift_layout initial preset head "
     "hidden class_tokens frozen extend projection reduction mixer_dropout objective",
     "Compute": "device precision precisions threads workers gpus processes batch_bases deterministic max_restarts "
