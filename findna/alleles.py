@@ -56,7 +56,7 @@ class Pair(NamedTuple):
 def pair_alleles(left: Codes, ref: Codes, alt: Codes, right: Codes, *, size: int) -> tuple[Pair, Pair]:
     """Both alleles in windows of one length, on the forward strand and on the reverse.
 
-    The reverse strand's windows are cut on that strand: a variant and its reverse complement give the same two pairs.
+    The reverse strand's windows are made on that strand: a variant and its reverse complement give the same two pairs.
     """
     size = min(size, len(left) + min(len(ref), len(alt)) + len(right))
 
@@ -73,7 +73,7 @@ class Term(NamedTuple):
     Args:
         window: Its codes, masked bases blank.
         places: Which of the masked positions, counted from the left.
-        bases: What is to stand there.
+        bases: The bases to put there.
         sign: 1 for ALT, -1 for REF.
     """
 

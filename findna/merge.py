@@ -136,7 +136,7 @@ def merge(
         The report that `--json` writes.
 
     Raises:
-        TableError: A part is incomplete, damaged, missing, there twice, or does not belong to the others.
+        TableError: A part is incomplete, damaged, missing, duplicate, or does not belong to the others.
         OutputError: The output exists, is in use, or cannot be written.
         ConfigError: The format cannot hold what is in the parts, or the output is a part.
     """

@@ -28,7 +28,7 @@ def training_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str 
     """Draw `loss` and `valid_loss` of a training's log by `epoch` (else `step`); the best `valid_loss` is marked.
 
     Args:
-        rows: Lines of log.csv; a value that is missing or "" is left out.
+        rows: Lines of log.csv; a value that is missing or "" is skipped.
         path: The PNG file.
         title: Above the figure.
 
@@ -288,7 +288,7 @@ def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title
     """Draw a pretraining on its held-out windows: losses, masked bases, effective rank, student and teacher.
 
     Args:
-        rows: Lines of log.csv; those without a held-out figure are left out.
+        rows: Lines of log.csv; those without a held-out figure are skipped.
         path: The PNG file.
         title: Above the figure.
 

@@ -124,7 +124,7 @@ def _split_positions(text: str) -> tuple[str, str]:
 
 
 def missing_contig(chrom: str, contigs: Iterable[str], *, where: str = "the genome") -> str:
-    """Why a contig cannot be used: that it is not there, and the name that may have been meant.
+    """Why a contig cannot be used: it is not found; with the name that may have been meant.
 
     >>> missing_contig("chr7", ["6", "7"], where="hg38.fa")
     "contig 'chr7' is not in hg38.fa (did you mean '7'?)"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, noted for a run to end where it can go on."""
+"""Ctrl-C and SIGTERM, noted so that a run ends where it can resume."""
 
 import signal
 

@@ -19,7 +19,7 @@ STRENGTHS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 
 _BASES = N  # the codes below N
 _LETTERS = N + 1
-"""A, C, G, T, and one for what is not known: masked, N, or outside of the window."""
+"""A, C, G, T, and one for unknown bases: masked, N, or outside of the window."""
 _BLOCK = 256
 _TUNED = 10
 """One training window in so many is kept back until order and strength are chosen."""
@@ -31,7 +31,7 @@ class Masked(NamedTuple):
     Args:
         window: Its index.
         codes: Its bases, masked ones blank; shape (n,).
-        positions: The masked bases that are known, that is no N; shape (m,).
+        positions: The masked bases that are known, that is not N; shape (m,).
         original: The window as it is; shape (n,).
     """
 

@@ -30,7 +30,7 @@ class Quoted(NamedTuple):
     """A published figure.
 
     Args:
-        model: Whose it is.
+        model: Its model.
         value: Within -1 to 1.
         sd: Over its runs; None where none is stated.
         source: Where it stands.
@@ -90,7 +90,7 @@ def make_report(results: Iterable[Result]) -> list[Section]:
     """The sections of a report: sets that compare with published figures, the others, all figures, the commands.
 
     Raises:
-        InputError: There is no result, or the same thing is there twice.
+        InputError: There is no result, or the same thing is a duplicate.
     """
     ordered = sorted(results, key=lambda r: (r["suite"], r["task"], MODES.index(r["mode"]), r["model"]))
     if not ordered:

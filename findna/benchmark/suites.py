@@ -64,7 +64,7 @@ class BenchmarkTask:
         suite: Name of the suite.
         name: Its folder, within the suite's.
         note: What a reader of its figures must know; "" where there is nothing.
-        is_comparable: Whether published figures may stand beside its own, with the note.
+        is_comparable: Whether published figures may be printed next to its own, with the note.
         load: Reads it.
     """
 
@@ -77,7 +77,7 @@ class BenchmarkTask:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A set that is there and cannot be used.
+    """An existing set that cannot be used.
 
     Args:
         name: Its folder.
@@ -363,7 +363,7 @@ def parse_genomes(texts: Iterable[str]) -> dict[str, Path]:
     """Genomes of the command line, `SPECIES=FILE`; a plain file is homo_sapiens.
 
     Raises:
-        ConfigError: A species is there twice.
+        ConfigError: A species is a duplicate.
 
     >>> parse_genomes(["hg38.fa", "mus_musculus=mm10.fa"])["mus_musculus"].name
     'mm10.fa'

@@ -78,7 +78,7 @@ def fetch_genome(
 ) -> Fetched:
     """Put a genome into the cache directory, where `findna pretrain` finds it; once there, nothing is fetched.
 
-    What is cut short is gone on with, by the next attempt, the next mirror or the next call. A file gets its name when
+    An interrupted download resumes, by the next attempt, the next mirror or the next call. A file gets its name when
     its checksum is right: the one that is given, else the one that we know, else the one that is published beside it.
 
     Args:
@@ -86,7 +86,7 @@ def fetch_genome(
         urls: Where to get it in place of UCSC, tried in turn.
         folder: A folder to copy it from, which holds NAME.2bit or NAME.fa.
         checksum: "md5:..." or "sha256:...".
-        force: Fetch it although it is there.
+        force: Download it even if it is cached.
         on_bytes: Told how many bytes there are, and of how many (0: not known).
 
     Raises:
@@ -173,7 +173,7 @@ def _checked(checksum: str) -> str:
 
 
 def _found(target: Path, checksum: str) -> Fetched:
-    """What lies in the cache directory already, held against what is known of it."""
+    """What lies in the cache directory already, compared with what is known of it."""
     own = sha256(target)
     record: dict[str, Any] = {}
     with suppress(OSError, ValueError):

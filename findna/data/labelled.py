@@ -106,7 +106,7 @@ def read_labelled(
 
     Raises:
         TableError: A table is damaged, has no such columns, or rows of it cannot be used.
-        InputError: A FASTA, BED or genome file is at fault.
+        InputError: A FASTA, BED or genome file is invalid.
         ConfigError: Files do not go together, or the objective is none.
     """
     files = [str(path) for path in paths]
@@ -207,10 +207,10 @@ def split_off(labelled: LabelledSet, *, fraction: float, seed: int) -> tuple[Lab
 def read_class_names(text: str) -> Mapping[str, str] | tuple[str, ...]:
     """Class names as the command line has them: a file of `label<TAB>name` lines, or a comma list in label order.
 
-    A first line `label<TAB>...` is a header; further columns are left out.
+    A first line `label<TAB>...` is a header; further columns are ignored.
 
     Raises:
-        TableError: A line has no name, or a label or name is there twice.
+        TableError: A line has no name, or a label or name is a duplicate.
         ConfigError: It is neither a file nor a list.
     """
     if not Path(text).is_file():
@@ -307,7 +307,7 @@ def _labels_of(
 
 
 def _refuse_doubtful(rows: list[LabelledRow], found: list[str], *, is_asked: bool) -> None:
-    """Raise where labels are numbers and can hardly be classes.
+    """Raise where labels are numbers and are unlikely to be classes.
 
     Raises:
         TableError: Two are one number, as 0 and 0.0; or there are many, they have gaps, and nobody asked for classes.

@@ -83,7 +83,7 @@ def read_sequences(path: str | Path, *, genome: str | Path | None = None) -> lis
     """The sequences of a table, whose labels do not matter, or of a FASTA or BED file; all its faults at once.
 
     Raises:
-        InputError: A file is at fault; see `read_labelled`.
+        InputError: A file is invalid; see `read_labelled`.
     """
     name = str(path)
     rows = read_class(name, genome) if holds_records(name) else read_table(name, label_column=None)

@@ -24,7 +24,7 @@ def iter_windows(length: int, *, size: int, stride: int) -> Iterator[Window]:
     Every base is owned by the first window that covers it. A sequence of at most `size` bases is one window.
 
     Raises:
-        ConfigError: `stride` is not within 1 to `size`: bases would be left out.
+        ConfigError: `stride` is not within 1 to `size`: bases would be skipped.
 
     >>> [tuple(window) for window in iter_windows(25, size=10, stride=10)]
     [(0, 10, 0), (10, 20, 10), (15, 25, 20)]

@@ -17,7 +17,7 @@ class BedRow(NamedTuple):
     """One row and where it stands.
 
     Args:
-        row: 0-based index among the rows, headers and comments left out.
+        row: 0-based index among the rows, without headers and comments.
         line: 1-based line of the file.
         region: The region, or why there is none.
     """
@@ -30,10 +30,10 @@ class BedRow(NamedTuple):
 def read_bed(
     source: str | Path | ByteStream, *, is_narrowpeak: bool = False, with_blocks: bool = False
 ) -> Iterator[BedRow]:
-    """Yield the rows of a BED file in file order; a row that is no region has its error in it.
+    """Yield the rows of a BED file in file order; a row that is not a region comes as its error.
 
     Columns are separated by tabs, or by spaces in a line without a tab. Comments (#), `track` and
-    `browser` lines and blank lines are left out.
+    `browser` lines and blank lines are skipped.
 
     Args:
         source: Path (plain, gzip or BGZF), "-" for stdin, or an open stream.
@@ -41,7 +41,7 @@ def read_bed(
         with_blocks: Columns 10 to 12 are BED12 blocks, in the rows that have them.
 
     Raises:
-        BedError: The file is cut or damaged.
+        BedError: The file is truncated or damaged.
     """
     stream = source if isinstance(source, ByteStream) else ByteStream(source, error=BedError)
     stream.error = BedError
@@ -62,7 +62,7 @@ def read_bed(
 
 
 def is_bed_header(text: str) -> bool:
-    """Whether a line of a BED file is no row: blank, comment, `track` or `browser`.
+    """Whether a line of a BED file is not a row: blank, comment, `track` or `browser`.
 
     >>> is_bed_header("track name=peaks"), is_bed_header("tracker 1 2")
     (True, False)

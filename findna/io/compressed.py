@@ -1,4 +1,4 @@
-"""The bytes of a file or of stdin, decompressed; what is cut or damaged is an error, never a short read."""
+"""The bytes of a file or of stdin, decompressed; truncated or damaged data is an error, never a short read."""
 
 import gzip
 import io
@@ -119,7 +119,7 @@ class ByteStream:
         """Yield the text in pieces of some 100 KB. A line ends with LF or CRLF, which one piece holds whole.
 
         Raises:
-            InputError: (`error`) It is cut, damaged, or holds a NUL byte or a CR without an LF.
+            InputError: (`error`) It is truncated, damaged, or holds a NUL byte or a CR without an LF.
         """
         plain = io.BufferedReader(self._tap, _CHUNK)
         is_gzip = self.raw_head[:2] == GZIP_MAGIC
@@ -234,7 +234,7 @@ class _Tap(io.RawIOBase):
         self._pending = memoryview(self.head)
 
     def skip_to(self, offset: int) -> None:
-        """Go on at a byte of the file."""
+        """Continue at a byte of the file."""
         self._file.seek(offset)
         self._pending = memoryview(b"")
 

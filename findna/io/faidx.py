@@ -118,7 +118,7 @@ def build_fai(chunks: Iterable[bytes], *, path: str) -> Faidx:
     """The index of a FASTA file, from its text in pieces.
 
     Raises:
-        GenomeError: It is no FASTA, a contig has no name or comes twice, or its lines have different lengths.
+        GenomeError: It is not FASTA, a contig has no name or comes twice, or its lines have different lengths.
     """
     builder = _Builder(path)
     for block in _whole_lines(chunks):

@@ -1,4 +1,4 @@
-"""FASTA and FASTQ records in file order, with every damage that a library would pass over in silence."""
+"""FASTA and FASTQ records in file order, with every damage that a library would not report."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _MATE = re.compile(r"([12]):[YN]:\d+:")
 def read_fasta(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> Iterator[Record | FastaError]:
     """Yield the records of a FASTA file; a record that cannot be used is yielded as its error.
 
-    A record's own fault is: no id, a duplicate id, no bases, letters that are no nucleotide
+    A record's own fault is: no id, a duplicate id, no bases, letters that are not nucleotide
     codes, or more IUPAC codes than bases (a protein whose letters all happen to be such codes).
 
     Args:
@@ -26,7 +26,7 @@ def read_fasta(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> 
         ids: The ids used so far, for files that are read as one.
 
     Raises:
-        FastaError: The file is cut or damaged, or has text before its first header.
+        FastaError: The file is truncated or damaged, or has text before its first header.
     """
     with _opened(source) as stream:
         used = IdSet() if ids is None else ids
@@ -55,7 +55,7 @@ def read_fastq(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> 
     `read_fasta`.
 
     Raises:
-        FastaError: The file is cut or damaged, a record has no '@' or '+' line, or its quality has
+        FastaError: The file is truncated or damaged, a record has no '@' or '+' line, or its quality has
             another length than its bases: what comes after cannot be trusted.
     """
     with _opened(source) as stream:

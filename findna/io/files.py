@@ -76,7 +76,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """A name beside a file to write to; what is there at the end becomes the file, and nothing does after an error.
 
     Raises:
-        OutputError: It cannot be written, or is no regular file.
+        OutputError: It cannot be written, or is not a regular file.
     """
     refuse_irregular(path)
     temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -48,7 +48,7 @@ class Genome:
         contigs: Name and length of every contig, in file order.
 
     Raises:
-        GenomeError: There is no such file, it is no genome, it is damaged, or it is compressed
+        GenomeError: There is no such file, it is not a genome, it is damaged, or it is compressed
             with gzip, which allows no random access.
     """
 
@@ -146,7 +146,7 @@ class Genome:
         """A path to this FASTA with its index beside it, for libraries that look for it there.
 
         Raises:
-            GenomeError: The genome is no FASTA, or no directory for an index can be written.
+            GenomeError: The genome is not FASTA, or no directory for an index can be written.
         """
         if not isinstance(self._source, IndexedFasta):
             raise GenomeError("must be FASTA here, not .2bit", path=self.path)

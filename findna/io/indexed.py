@@ -25,7 +25,7 @@ class IndexedFasta:
         is_compressed: It is BGZF.
 
     Raises:
-        GenomeError: The file is no FASTA, is cut or damaged.
+        GenomeError: The file is not FASTA, is truncated or damaged.
     """
 
     def __init__(self, path: Path, *, is_compressed: bool) -> None:

@@ -33,8 +33,8 @@ class ScoreSpool:
         rows: Says what the vectors are, None without vectors; its folder is the spool's.
         source: What the vectors call the input.
         fingerprint: What must be the same for a run to be resumed; JSON values.
-        resume: Continue what is there.
-        force: Throw away what is there.
+        resume: Continue an existing run.
+        force: Delete an existing run.
 
     Raises:
         OutputError: As for `findna.io.spool.Spool`.

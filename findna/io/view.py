@@ -13,7 +13,7 @@ def describe(path: Path, *, n_skipped: int = 10) -> dict[str, Any]:
     """What a file holds, as JSON values; of the skipped records the first `n_skipped` are listed.
 
     Raises:
-        TableError: It is no embedding file, or an incomplete one.
+        TableError: It is not an embedding file, or an incomplete one.
     """
     with naming(path), EmbeddingReader(path) as reader:
         skipped = {name: values.tolist() for name, values in reader.read_skipped(slice(n_skipped)).items()}

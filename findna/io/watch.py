@@ -34,7 +34,7 @@ class Watch:
     """Files that are about to be read. Begin before the first byte is read, and `check` after the last.
 
     Args:
-        paths: What is to be read; names that are no regular files are left out.
+        paths: What is to be read; names that are not regular files are ignored.
     """
 
     def __init__(self, paths: Iterable[str | Path]) -> None:

@@ -75,7 +75,8 @@ def convert(path: Path, out: Path, *, name: str, network: NetworkName = "teacher
         network: Which network of a training state to take. A checkpoint of one network holds the "teacher".
 
     Raises:
-        ModelError: The file is no such checkpoint, the text names missing and unexpected tensors; or it has no student.
+        ModelError: The file is not such a checkpoint (the text names missing and unexpected tensors), or has no
+            student.
         OutputError: `out` cannot be written.
     """
     tensors, config = read_checkpoint(path, network)
@@ -133,7 +134,7 @@ def _refuse_what_is_none(path: Path) -> None:
     """Refuse, before torch reads it, a file that is not a checkpoint or that unpacks to more than its size.
 
     Raises:
-        ModelError: It cannot be read, is not a regular file, or is no archive or pickle as torch writes them.
+        ModelError: It cannot be read, is not a regular file, or is not an archive or pickle as torch writes them.
     """
     try:
         with open_regular(path) as file:

@@ -27,7 +27,7 @@ def check_facts(config: Mapping[str, Any], what: str, *, objects: Sequence[str])
         objects: Names of its parts that must be objects; absent ones are another check's.
 
     Raises:
-        ModelError: A part is of another type, or the name is no printable text.
+        ModelError: A part is of another type, or the name is not printable text.
     """
     for name in objects:
         if not isinstance(config.get(name, {}), dict):

@@ -1,4 +1,4 @@
-"""Models pulled from a hub: how they are named, where they lie in the cache directory, and which are there."""
+"""Models pulled from a hub: how they are named, where they lie in the cache directory, and which of them exist."""
 
 import json
 import re
@@ -38,12 +38,12 @@ class Repo(NamedTuple):
 
     @property
     def home(self) -> Path:
-        """Its folder in the cache directory: one folder a commit, and `revisions.json`, which names them."""
+        """Its folder in the cache directory: one folder per commit, and `revisions.json`, which names them."""
         return cache_dir() / "models" / self.id.replace("/", "--")
 
 
 def parse_repo(text: str) -> Repo | None:
-    """The repository that a text names, `ORG/NAME` or `ORG/NAME@REVISION`; None if it is no such name."""
+    """The repository that a text names, `ORG/NAME` or `ORG/NAME@REVISION`; None if it is not such a name."""
     match = _NAME.fullmatch(text)
     return Repo(match["id"], match["revision"] or MAIN) if match else None
 

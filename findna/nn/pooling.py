@@ -34,7 +34,7 @@ class Pooling:
             waits for each call. Not for training: torch's gradient of an extreme that occurs twice differs from that of
             `amax`. The result of an empty stretch has no meaning.
         add: What is gathered of windows so far (None: of none), of the next one, and the bases that it owns: their sum.
-        finish: The vector of a sum over so many bases.
+        finish: The vector of a sum over n bases.
         feature: Of what was gathered of single windows (B, ...): their vectors (B, values); differentiable.
     """
 

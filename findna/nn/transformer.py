@@ -1,4 +1,4 @@
-"""The Transformer that may stand in a ChordMixer's place (FinDNA-T), on packed batches with own rings.
+"""The Transformer that may replace a ChordMixer (FinDNA-T), on packed batches with own rings.
 
 Pre-norm blocks with RMSNorm, full attention within each sequence, rotary positions that count from its first base,
 an MLP with exact GELU. The paper does not describe its Transformer: all of this is our choice.
@@ -87,7 +87,7 @@ class TransformerBlock(nn.Module):
 
 
 class Transformer(Encoder):
-    """Stem, N blocks, nucleotide head. Class tokens are zero rows, as of a ChordMixer, told apart by position."""
+    """Stem, N blocks, nucleotide head. Class tokens are zero rows, as of a ChordMixer, distinguished by position."""
 
     def __init__(self, config: ModelConfig) -> None:
         blocks = (TransformerBlock(config.channels, config.hidden, config.track_width) for _ in range(config.n_layers))

@@ -39,7 +39,7 @@ COLUMNS = [
 
 
 class Log:
-    """Append rows to `log.csv`; rows after `step`, from a run that went on past its checkpoint, are dropped."""
+    """Append rows to `log.csv`; rows after `step`, from a run that continued past its checkpoint, are dropped."""
 
     def __init__(self, folder: Path, *, step: int, columns: Sequence[str] = COLUMNS) -> None:
         self._folder = folder
@@ -146,7 +146,7 @@ def _tensorboard(folder: Path, step: int) -> Board | None:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """The rows of a `log.csv` as numbers; empty cells are NaN. A last line that a crash cut short is left out.
+    """The rows of a `log.csv` as numbers; empty cells are NaN. A last line that a crash truncated is skipped.
 
     Raises:
         TableError: It cannot be read, or holds something else than numbers.

@@ -1,4 +1,4 @@
-"""The linear probe: a convex fit to the end, by L-BFGS, with the penalty that the validation split likes best."""
+"""The linear probe: a convex fit to the end, by L-BFGS, with the penalty with the lowest validation loss."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
