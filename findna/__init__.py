@@ -31,7 +31,17 @@ from findna.region import Region
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from findna.api import Predictions, Report, classify, embed, embed_file, embed_regions, hidden_states, predict_bases
+    from findna.api import (
+        Predictions,
+        Report,
+        classify,
+        classify_file,
+        embed,
+        embed_file,
+        embed_regions,
+        hidden_states,
+        predict_bases,
+    )
     from findna.effects import Scores, mutagenesis, score_variants
     from findna.io.genome import Genome
     from findna.io.reader import EmbeddingReader, Embeddings, read_embeddings
@@ -43,6 +53,7 @@ _LAZY = {
         "Predictions",
         "Report",
         "classify",
+        "classify_file",
         "embed",
         "embed_file",
         "embed_regions",
@@ -86,6 +97,7 @@ __all__ = [
     "WorkerError",
     "__version__",
     "classify",
+    "classify_file",
     "embed",
     "embed_file",
     "embed_regions",

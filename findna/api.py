@@ -1,37 +1,59 @@
 """What `import findna` offers: sequences, regions and files to vectors, predictions and hidden states."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from findna.cells import Cell, Item
 from findna.classification import Classifier
-from findna.config import ClassifyConfig, EmbedConfig, parse_pools
-from findna.embedding import Embedder, feature_names, obs_columns
-from findna.errors import ConfigError, InputError
-from findna.io.bam import SECONDARY_OR_SUPPLEMENTARY
+from findna.config import (
+    ClassifyConfig,
+    ComputeConfig,
+    ComputeSettings,
+    EmbedConfig,
+    RunConfig,
+    RunSettings,
+    Strand,
+    VectorSettings,
+)
+from findna.embedding import RecordEmbedder, feature_columns, feature_names, obs_columns
+from findna.errors import InputError
 from findna.io.formats import Format, infer_format
 from findna.io.genome import Genome
 from findna.io.memory import Bases, Place, iter_regions, read_sequences
-from findna.io.options import InputOptions
+from findna.io.options import InputOptions, InputSettings
 from findna.io.reader import Embeddings
 from findna.io.records import read_records, read_regions
-from findna.io.rows import SKIPPED_COLUMNS, Kind
-from findna.job import EmbedJob, plan, run
+from findna.io.rows import SKIPPED_COLUMNS, VAR_COLUMNS, Kind
 from findna.masked import MaskedBases
 from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
-from findna.nn.device import pick_device, pick_precision
+from findna.nn.device import Compute
 from findna.region import Region
-from findna.shard import Shard
+from findna.runs import dry_run as dry
+from findna.runs.classify import ClassifyJob
+from findna.runs.embed import EmbedJob
+from findna.runs.job import parts_of
+from findna.runs.run import OnProgress, run
+from findna.settings import make, settings_of, with_settings
 
 Report = dict[str, Any]
-"""The account of a run: outputs, n_records, n_rows, n_skipped, n_bases, seconds, and what `--json` writes."""
+"""The account of a run: outputs, n_records, n_rows, n_skipped, n_bases, seconds and more; JSON values."""
+
+
+class FileSettings(InputSettings, RunSettings, ComputeSettings, total=False):
+    """Settings of a run over files."""
+
+
+class VectorFileSettings(InputSettings, RunSettings, VectorSettings, total=False):
+    """Settings of a run over files that writes vectors."""
+
+    dtype: Literal["float32", "float16"]
 
 
 @dataclass(frozen=True)
@@ -55,20 +77,9 @@ class Predictions:
         return max(len(self.labels), len(self.values))
 
 
+@with_settings(VectorSettings, EmbedConfig, ComputeConfig)
 def embed(
-    sequences: Iterable[Bases],
-    *,
-    model: str | Path | Model = DEFAULT,
-    strand: str = "bed",
-    pool: str = "",
-    raw: bool = False,
-    layer: int = -1,
-    blocks: str = "",
-    window: int = 0,
-    stride: int = 0,
-    batch_bases: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
+    sequences: Iterable[Bases], *, model: str | Path | Model = DEFAULT, **settings: Unpack[VectorSettings]
 ) -> NDArray[np.float32]:
     """The vectors of sequences, shape (n, D), float32, in their order: those that `findna embed` writes.
 
@@ -79,17 +90,7 @@ def embed(
         sequences: Text, bytes, Biopython sequences, or uint8 codes (0-4 = A C G T N), n of them. IUPAC codes become
             N, U becomes T, case is ignored.
         model: A name or folder (see `load_model`), or a loaded model: load it once for repeated calls.
-        strand: "bed" or "+": as given; "-": the reverse complement; "both": the mean of the two vectors.
-        pool: mean, sd, max, min (over bases) or several, as in mean,sd; or cls, the class tokens. Without pool, layer
-            and blocks, the model's own read-out, standardised: 0.08 (value - mean) / sd of its reference windows.
-        raw: Leave the values of the model's own read-out as they are; all others are raw always.
-        layer: After how many layers to read; 0 is the stem, -1 the last.
-        blocks: After how many blocks to read instead of `layer`, as in 5,10,15,20; several stand side by side.
-        window: Longest piece of a sequence, in bases; 0 is the model's own.
-        stride: Bases between two windows; 0 is the window.
-        batch_bases: Bases in a batch; 0 is what suits the device.
-        device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps.
-        precision: auto (bf16 where the device has it), fp32, bf16, bf16-stream.
+        settings: Of `findna.config.EmbedConfig` and `ComputeConfig`.
 
     Raises:
         InputError: A sequence is empty or not DNA; the text names its index.
@@ -100,42 +101,24 @@ def embed(
     >>> findna.embed(["ACGTACGTTT", "TTGACC"]).dtype
     dtype('float32')
     """
-    config = EmbedConfig(
-        pool=pool,
-        raw=raw,
-        layer=layer,
-        blocks=blocks,
-        window=window,
-        stride=stride,
-        strand=strand,
-        batch_bases=batch_bases,
-    )
-    engine = _embedder(model, config, device=device, precision=precision)[0]
+    engine = _embedder(model, settings)[0]
     width = len(feature_names(engine.config, engine.network.config))
-    cells = engine.embed(read_sequences(sequences, strand=strand))
+    cells = engine.embed(read_sequences(sequences, strand=engine.config.strand))
     return np.concatenate([np.empty((0, width), np.float32), *(cell.x for cell in cells)])
 
 
+@with_settings(VectorSettings, EmbedConfig, ComputeConfig)
 def embed_regions(
     regions: str | Path | Iterable[Region | Place | str],
     genome: str | Path | Genome,
     *,
     model: str | Path | Model = DEFAULT,
-    strand: str = "bed",
     size: int | None = None,
-    center: str = "middle",
+    center: Literal["middle", "summit"] = "middle",
     split: bool = False,
     max_n: float = 1.0,
     on_error: Literal["fail", "skip"] = "fail",
-    pool: str = "",
-    raw: bool = False,
-    layer: int = -1,
-    blocks: str = "",
-    window: int = 0,
-    stride: int = 0,
-    batch_bases: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
+    **settings: Unpack[VectorSettings],
 ) -> Embeddings:
     """The vectors of regions, with their coordinates, in memory; `embed_file` is for more than fit there.
 
@@ -144,129 +127,56 @@ def embed_regions(
             region strings, `Region`s or tuples (chrom, start, end[, name, strand]), 0-based and half-open.
         genome: FASTA (plain or bgzip) or .2bit, as a path or open.
         model: As for `embed`.
-        strand: "bed": each region's own; "+", "-"; "both": the mean of the two strands' vectors.
         size: Recentre every region to so many bases.
         center: What stays in the middle then: "middle" or "summit" (narrowPeak).
         split: Join the blocks of BED12 rows.
         max_n: Regions with a larger fraction of N are listed in `skipped`.
         on_error: "skip" lists a region that cannot be read in `skipped`; "fail" raises its error.
-        pool: As for `embed`; so are the arguments that follow.
-        raw: As for `embed`.
-        layer: As for `embed`.
-        blocks: As for `embed`.
-        window: As for `embed`.
-        stride: As for `embed`.
-        batch_bases: As for `embed`.
-        device: As for `embed`.
-        precision: As for `embed`.
+        settings: As for `embed`.
 
     Returns:
-        x (n, D) float32, obs with n values in each column, features, skipped, meta.
+        x (n, D) float32, obs with n values in each column, features, var with D values in each column, skipped, meta.
 
     Raises:
         InputError: A region does not fit the genome, or a file is missing or damaged.
         ModelError: The model is not found or damaged.
         ConfigError: A setting is out of range.
     """
-    config = EmbedConfig(
-        pool=pool,
-        raw=raw,
-        layer=layer,
-        blocks=blocks,
-        window=window,
-        stride=stride,
-        strand=strand,
-        batch_bases=batch_bases,
-    )
-    if on_error not in ("fail", "skip"):
-        raise ConfigError(f"on_error must be fail or skip, not {on_error!r}")
-    options = InputOptions(size=size, center=center, split=split, max_n=max_n, strand=strand)
-    engine, meta = _embedder(model, config, device=device, precision=precision)
+    RunConfig(on_error=on_error)  # is checked
+    options = InputOptions(size=size, center=center, split=split, max_n=max_n, strand=settings.get("strand", "bed"))
+    engine, loaded = _embedder(model, settings)
     with nullcontext(genome) if isinstance(genome, Genome) else Genome(genome) as opened:
         if isinstance(regions, str | Path):
             items = read_records([str(regions)], options, genome=opened)
         else:
             items = read_regions(iter_regions(regions, opened), options, genome=opened)
         cells = list(engine.embed(items if on_error == "skip" else _raise_faults(items)))
-    features, columns = feature_names(engine.config, engine.network.config), obs_columns(engine.config)
-    return _gathered(cells, features=features, columns=columns, meta=meta)
+    return _gathered(cells, engine, loaded)
 
 
+@with_settings(VectorFileSettings, EmbedConfig, InputOptions, RunConfig, ComputeConfig)
 def embed_file(
     inputs: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
-    genome: str | Path | None = None,
     model: str = DEFAULT,
     output_format: Format | None = None,
-    pool: str = "",
-    raw: bool = False,
-    layer: int = -1,
-    blocks: str = "",
-    window: int = 0,
-    stride: int = 0,
-    strand: str = "bed",
-    dtype: Literal["float32", "float16"] = "float32",
-    in_format: str | None = None,
-    split: bool = False,
-    size: int | None = None,
-    center: str = "middle",
-    max_n: float = 1.0,
-    region: str | None = None,
-    min_mapq: int = 0,
-    exclude_flags: int = SECONDARY_OR_SUPPLEMENTARY,
-    reference_bases: bool = False,
-    on_error: Literal["fail", "skip"] = "fail",
-    resume: bool = False,
-    force: bool = False,
     dry_run: bool = False,
-    batch_bases: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
-    workers: int = 1,
-    gpus: int = 0,
-    shard: Shard | str | None = None,
     command: str = "",
-    on_progress: Callable[[int, int | None], None] = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
+    **settings: Unpack[VectorFileSettings],
 ) -> Report:
     """Write the vectors of all records of files to a file, in constant memory: what `findna embed` runs.
 
     Args:
         inputs: FASTA, FASTQ, BED, narrowPeak, BAM or CRAM files, "-" for stdin, or region strings.
         out: The output; "-" is stdout (TSV).
-        genome: FASTA (plain or bgzip) or .2bit that regions are on.
         model: A shipped model's name, a model folder or a pulled ORG/NAME.
         output_format: h5, tsv, parquet or npy; None infers it from the name of `out`.
-        pool: As for `embed`; "tokens" adds every base's hidden state in a second file, and "cls" beside another pool
-            the class tokens in obsm/X_cls.
-        raw: As for `embed`.
-        layer: As for `embed`.
-        blocks: As for `embed`.
-        window: As for `embed`.
-        stride: As for `embed`.
-        strand: As for `embed_regions`.
-        dtype: Of the vectors in the output.
-        in_format: Format of all inputs; None infers it from their content.
-        split: As for `embed_regions`.
-        size: As for `embed_regions`.
-        center: As for `embed_regions`.
-        max_n: As for `embed_regions`.
-        region: BAM: only reads that overlap this region string.
-        min_mapq: BAM: minimum MAPQ.
-        exclude_flags: BAM: skip reads with any of these SAM flag bits.
-        reference_bases: BAM: the genome's bases under each alignment.
-        on_error: "fail" ends the run at a record's fault, "skip" lists the record as skipped.
-        resume: Continue a partial run.
-        force: Replace an existing output.
         dry_run: Write nothing; the report has counts, problems, sizes and a time estimate.
-        batch_bases: As for `embed`.
-        device: As for `embed`.
-        precision: As for `embed`.
-        workers: Processes on the CPU.
-        gpus: GPUs with a process each; 0 is one process.
-        shard: The part of the records to embed, as in "3/16"; None is all.
         command: The command line, for the provenance.
         on_progress: Told how many records are written or skipped, and how many there are (None: not known).
+        settings: Of `findna.config.EmbedConfig`, `RunConfig` and `ComputeConfig`, and `findna.io.options.InputOptions`.
 
     Returns:
         The report: outputs, n_records, n_rows, n_skipped, n_bases, seconds, peak_memory_bytes, model, params and more.
@@ -277,52 +187,63 @@ def embed_file(
         ModelError: The model is not found or damaged.
         ConfigError: A setting is out of range or contradicts another.
     """
-    pools = parse_pools(pool, also=("tokens",)) if pool else ()
-    in_vector = [name for name in pools if name not in ("cls", "tokens")]
-    config = EmbedConfig(
-        pool=",".join(in_vector) or ("cls" if "cls" in pools else "mean" if pools else ""),
-        raw=raw,
-        with_cls="cls" in pools and bool(in_vector),
-        with_tokens="tokens" in pools,
-        layer=layer,
-        blocks=blocks,
-        window=window,
-        stride=stride,
-        strand=strand,
-        batch_bases=batch_bases,
-        dtype=dtype,
-    )
-    options = InputOptions(
-        in_format=in_format,
-        genome=genome,
-        split=split,
-        size=size,
-        center=center,
-        max_n=max_n,
-        strand=strand,
-        region=region,
-        min_mapq=min_mapq,
-        exclude_flags=exclude_flags,
-        reference_bases=reference_bases,
-    )
     job = EmbedJob(
-        [str(inputs)] if isinstance(inputs, str | Path) else [str(text) for text in inputs],
+        _texts(inputs),
         Path(out),
-        options=options,
-        config=config,
+        output_format=infer_format(out, output_format or ""),
+        config=EmbedConfig.asked(**_own(EmbedConfig, settings)),
         model=model,
-        device=device,
-        precision=precision,
-        output_format=output_format or infer_format(out),
-        on_error=on_error,
-        resume=resume,
-        force=force,
         command=command,
-        shard=Shard.parse(shard, {}) if isinstance(shard, str) else shard,
-        workers=workers,
-        gpus=gpus,
+        **parts_of(settings),
     )
-    return plan(job) if dry_run else run(job, on_progress=on_progress)
+    return dry.dry_run(job) if dry_run else run(job, on_progress=on_progress)
+
+
+@with_settings(FileSettings, InputOptions, RunConfig, ComputeConfig)
+def classify_file(
+    inputs: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    task: str,
+    strand: Strand | Literal[""] = "",
+    windows: bool = False,
+    abstain: float = 0.0,
+    top: int = 0,
+    dry_run: bool = False,
+    command: str = "",
+    on_progress: OnProgress = lambda done, total: None,
+    **settings: Unpack[FileSettings],
+) -> Report:
+    """Write the answers of a task model for all records of files as a TSV: what `findna classify` runs.
+
+    Args:
+        inputs: As for `embed_file`.
+        out: The output; "-" is stdout.
+        task: A built-in task's name, or a run directory of a fine-tuning.
+        strand: As for `classify`; "" is the task's own.
+        windows: One row per window of the task's length.
+        abstain: As for `classify`.
+        top: Write only the most probable classes, best first; 0: all.
+        dry_run: As for `embed_file`.
+        command: As for `embed_file`.
+        on_progress: As for `embed_file`.
+        settings: Of `findna.config.RunConfig` and `ComputeConfig`, and `findna.io.options.InputOptions`.
+
+    Returns:
+        As for `embed_file`.
+
+    Raises:
+        InputError: As for `embed_file`; so are the others.
+    """
+    job = ClassifyJob(
+        _texts(inputs),
+        Path(out),
+        config=ClassifyConfig(strand, windows, abstain, top),
+        task=task,
+        command=command,
+        **parts_of({**settings, "strand": strand or "bed"}),
+    )
+    return dry.dry_run(job) if dry_run else run(job, on_progress=on_progress)
 
 
 def hidden_states(
@@ -356,7 +277,7 @@ def hidden_states(
         ConfigError: A setting is out of range.
     """
     config = EmbedConfig(pool="mean", layer=layer, blocks=blocks, window=window, stride=stride, with_tokens=True)
-    engine, _ = _embedder(model, config, device=device, precision=precision)
+    engine = RecordEmbedder(_model(model).network, config, compute=Compute.pick(device, precision))
     return engine.hidden_states(next(read_sequences([sequence])))
 
 
@@ -388,14 +309,8 @@ def predict_bases(
         ModelError: The model is not found or damaged.
         ConfigError: A setting is out of range.
     """
-    where = pick_device(device)
-    masked = MaskedBases(
-        _model(model).network,
-        passes=passes,
-        batch_bases=batch_bases,
-        device=where,
-        precision=pick_precision(precision, where),
-    )
+    compute = Compute.pick(device, precision, batch_bases=batch_bases)
+    masked = MaskedBases(_model(model).network, passes=passes, compute=compute)
     return list(masked.predict(record.codes for record in read_sequences(sequences)))
 
 
@@ -403,7 +318,7 @@ def classify(
     sequences: Iterable[Bases],
     task: str | Path | TaskModel,
     *,
-    strand: str = "bed",
+    strand: Strand = "bed",
     abstain: float = 0.0,
     batch_bases: int = 0,
     device: str = "auto",
@@ -426,9 +341,9 @@ def classify(
         ModelError: The task model is damaged.
         ConfigError: The task is not known, or a setting is out of range.
     """
-    loaded, where = task if isinstance(task, TaskModel) else load_task(task), pick_device(device)
-    config = ClassifyConfig(strand=strand, abstain=abstain, batch_bases=batch_bases)
-    engine = Classifier(loaded, config, device=where, precision=pick_precision(precision, where))
+    loaded = task if isinstance(task, TaskModel) else load_task(task)
+    compute = Compute.pick(device, precision, batch_bases=batch_bases)
+    engine = Classifier(loaded, ClassifyConfig(strand=strand, abstain=abstain), compute=compute)
     cells = list(engine.classify(read_sequences(sequences, strand=strand)))
     settings = loaded.settings
     is_regression = settings.objective == "regression"
@@ -447,15 +362,19 @@ def _model(model: str | Path | Model) -> Model:
     return model if isinstance(model, Model) else load_model(str(model))
 
 
-def _embedder(
-    model: str | Path | Model, config: EmbedConfig, *, device: str, precision: str
-) -> tuple[Embedder, dict[str, Any]]:
-    """The embedder, and what there is to know of it."""
-    loaded, where = _model(model), pick_device(device)
-    kind = pick_precision(precision, where)
-    embedder = Embedder(loaded.network, config, readout=loaded.readout, device=where, precision=kind)
-    params = {**asdict(embedder.config), "device": where.type, "precision": kind.name}
-    return embedder, {"model": {"name": loaded.name, "sha256": loaded.sha256}, "params": params}
+def _embedder(model: str | Path | Model, settings: VectorSettings) -> tuple[RecordEmbedder, Model]:
+    config, asked = make(EmbedConfig, settings), make(ComputeConfig, settings)
+    compute = Compute.pick(asked.device, asked.precision, batch_bases=asked.batch_bases)
+    loaded = _model(model)
+    return RecordEmbedder(loaded.network, config, readout=loaded.readout, compute=compute), loaded
+
+
+def _texts(inputs: str | Path | Sequence[str | Path]) -> list[str]:
+    return [str(inputs)] if isinstance(inputs, str | Path) else [str(text) for text in inputs]
+
+
+def _own(config: type, settings: Mapping[str, object]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name in settings_of(config)}
 
 
 def _raise_faults(items: Iterable[Item]) -> Iterator[Item]:
@@ -465,9 +384,8 @@ def _raise_faults(items: Iterable[Item]) -> Iterator[Item]:
         yield item
 
 
-def _gathered(
-    cells: Sequence[Cell], *, features: list[str], columns: Mapping[str, Kind], meta: dict[str, Any]
-) -> Embeddings:
+def _gathered(cells: Sequence[Cell], engine: RecordEmbedder, model: Model) -> Embeddings:
+    config, size, compute = engine.config, model.config, engine.compute
     rows = [row for cell in cells for row in cell.obs]
     skipped = [
         {"id": fault.record, "source": str(fault.path or ""), "row": fault.row, "line": -1, "reason": fault.reason}
@@ -475,12 +393,21 @@ def _gathered(
         for cell in cells
         for fault in cell.skipped
     ]
-    x = np.concatenate([np.empty((0, len(features)), np.float32), *(cell.x for cell in cells)])
-    return Embeddings(x, _arrays(rows, columns), features, _arrays(skipped, SKIPPED_COLUMNS), meta)
+    params = {**asdict(config), "batch_bases": compute.batch_bases, **compute.facts()}
+    features, columns = feature_names(config, size), feature_columns(config, size, model.readout)
+    return Embeddings(
+        x=np.concatenate([np.empty((0, len(features)), np.float32), *(cell.x for cell in cells)]),
+        obs=_arrays(rows, obs_columns(config)),
+        features=features,
+        var={name: _array(values, VAR_COLUMNS[name]) for name, values in columns.items()},
+        skipped=_arrays(skipped, SKIPPED_COLUMNS),
+        meta={"model": {"name": model.name, "sha256": model.sha256}, "params": params},
+    )
 
 
 def _arrays(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind]) -> dict[str, NDArray[Any]]:
-    return {
-        name: np.array([row[name] for row in rows], dtype=object if kind in ("string", "categorical") else kind)
-        for name, kind in columns.items()
-    }
+    return {name: _array([row[name] for row in rows], kind) for name, kind in columns.items()}
+
+
+def _array(values: Sequence[Any], kind: Kind) -> NDArray[Any]:
+    return np.array(values, dtype=object if kind in ("string", "categorical") else kind)

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from findna.frame import Frame, RunJob
 from findna.io.arrays import require_absent
 from findna.io.base_tracks import VALUES, BaseRow, require_pybigtools, write_bedgraph, write_bigwig, write_hdf5
 from findna.masked import MaskedBases
 from findna.models.store import DEFAULT, load_model
 from findna.record import Record
+from findna.runs.frame import Frame
+from findna.runs.job import RunJob
 from findna.sequence import Codes
 
 FORMATS = ("h5", "bedgraph", "bigwig")
@@ -53,16 +54,10 @@ def predict_bases_of(job: BasesJob, *, on_progress: Callable[[int], None] = lamb
         OutputError: The output exists or cannot be written.
         ModelError: The model is damaged.
     """
-    require_absent(job.out, force=job.force)
+    require_absent(job.out, force=job.run.force)
     model = load_model(job.model)
     with Frame(job) as frame:
-        masked = MaskedBases(
-            model.network,
-            passes=job.passes,
-            batch_bases=job.batch_bases,
-            device=frame.device,
-            precision=frame.precision,
-        )
+        masked = MaskedBases(model.network, passes=job.passes, compute=frame.compute)
         facts = frame.facts(model, {"passes": job.passes, **job.options.facts()})
         waiting: deque[Record] = deque()
         n_bases = 0

@@ -51,19 +51,25 @@ def count_item(item: Item) -> int:
 
 
 class Cell(NamedTuple):
-    """Finished rows and skipped records of one cell.
+    """Finished rows and skipped records of one cell, or the tokens of a batch in it.
+
+    Tokens come batch by batch, before the rows that they belong to: a long record has more of them than fit in memory.
 
     Args:
         x: Values, shape (B, D), float32.
         obs: Their columns.
         cls: Class tokens, shape (B, K, C), where they were asked for.
         skipped: Records that have no row, in their order.
+        tokens: Hidden states of bases of rows to come, shape (n, C), where they were asked for.
+        is_end: Whether the cell ends here; otherwise there are only tokens.
     """
 
     x: NDArray[np.float32]
     obs: list[dict[str, Any]]
     cls: NDArray[np.float32] | None
     skipped: list[InputError]
+    tokens: NDArray[np.float16] | None = None
+    is_end: bool = True
 
 
 def write_rows(
@@ -82,10 +88,14 @@ def write_rows(
     """
     n_done = 0
     todo = itertools.islice(_stop_at_fault(items, fatal=fatal), writer.n_records_done, None)
-    for rows in cells(todo):
-        if rows.obs:
-            writer.write(rows.x, rows.obs, rows.cls)
-        for fault in rows.skipped:
+    for cell in cells(todo):
+        if cell.tokens is not None:
+            writer.write_tokens(cell.tokens)
+        if not cell.is_end:
+            continue
+        if cell.obs:
+            writer.write(cell.x, cell.obs, cell.cls)
+        for fault in cell.skipped:
             writer.skip(
                 fault.record,
                 row=fault.row,
@@ -94,7 +104,7 @@ def write_rows(
                 reason=fault.reason,
             )
         writer.commit()
-        n_done += len(rows.obs) + len(rows.skipped)
+        n_done += len(cell.obs) + len(cell.skipped)
         yield n_done
 
 
@@ -102,6 +112,6 @@ def _stop_at_fault(items: Iterable[Item], *, fatal: bool) -> Iterator[Item]:
     for number, item in enumerate(items):
         if fatal and isinstance(item, InputError) and item.is_fatal:
             is_single = number > 0 and not item.is_systematic
-            reason = f"{item.reason}{'; --on-error skip leaves it out' if is_single else ''}"
-            raise type(item)(reason, path=item.path, line=item.line, record=item.record, row=item.row)
+            hint = "; on_error=skip leaves it out" if is_single else ""
+            raise type(item)(f"{item.reason}{hint}", path=item.path, line=item.line, record=item.record, row=item.row)
         yield item

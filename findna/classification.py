@@ -1,12 +1,10 @@
 """From records to answers: a task model's scores, joined over windows and strands, calibrated, and given a label."""
 
 import copy
-import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,7 +15,7 @@ from findna.encode import Spans
 from findna.errors import InputError
 from findna.io.rows import OBS_COLUMNS, Kind
 from findna.models.task import TaskModel, TaskSettings, log_scores, probabilities
-from findna.nn.device import Precision, pick_batch_bases
+from findna.nn.device import Compute
 from findna.nn.pooling import pool_features
 from findna.record import Record
 from findna.sequence import MOSTLY_N
@@ -48,9 +46,10 @@ def label_names(config: ClassifyConfig, settings: TaskSettings) -> list[str]:
     return ["label", *(f"label_{rank}" for rank in range(1, config.top + 1))]
 
 
-def prediction_columns(config: ClassifyConfig, settings: TaskSettings) -> dict[str, Kind]:
-    """Name and kind of the columns beside the numbers."""
-    return {**OBS_COLUMNS, **dict.fromkeys(label_names(config, settings), "string"), "status": "categorical"}
+def prediction_columns(config: ClassifyConfig, settings: TaskSettings, extra: Iterable[str] = ()) -> dict[str, Kind]:
+    """Name and kind of the columns beside the numbers; `extra` are those that the kind of input adds."""
+    labels: dict[str, Kind] = dict.fromkeys(label_names(config, settings), "string")
+    return {**OBS_COLUMNS, **labels, "status": "categorical", **dict.fromkeys(extra, "int32")}
 
 
 def column_order(config: ClassifyConfig, settings: TaskSettings, extra: Iterable[str] = ()) -> list[str]:
@@ -69,29 +68,25 @@ class Classifier:
     Args:
         task: The task model; its network and head stay as they are.
         config: What an answer is.
-        device: Where it runs.
-        precision: Of the encoder's matrix products and residual stream; the rest is float32.
+        compute: Where and how it runs; the head computes in float32.
 
     Raises:
         ConfigError: The task does not give such answers.
     """
 
-    def __init__(self, task: TaskModel, config: ClassifyConfig, *, device: torch.device, precision: Precision) -> None:
-        config = config.for_task(task.settings.objective, task.settings.n_outputs, task.settings.strand)
-        self.settings = task.settings
-        self.config = dataclasses.replace(config, batch_bases=pick_batch_bases(config.batch_bases, device))
-        self.head = copy.deepcopy(task.head).to(device)
+    def __init__(self, task: TaskModel, config: ClassifyConfig, *, compute: Compute) -> None:
+        self.config = config.for_task(task.settings.objective, task.settings.n_outputs, task.settings.strand)
+        self.settings, self.compute = task.settings, compute
+        self.head = copy.deepcopy(task.head).to(compute.device)
         self._forward = Forward(
             task.network,
             Readout(["mean"], self._read),
             window=self.settings.window,
             stride=self.settings.stride,
-            both_strands=config.strand == "both",
-            batch_bases=self.config.batch_bases,
+            both_strands=self.config.strand == "both",
             n_class_tokens=self.settings.n_class_tokens,
             blocks=self.settings.blocks,
-            device=device,
-            precision=precision,
+            compute=compute,
         )
 
     def classify(self, items: Iterable[Item]) -> Iterator[Cell]:
@@ -100,10 +95,10 @@ class Classifier:
         The windows' log-probabilities (multilabel: logits; regression: values) are averaged, weighted by the bases
         that each owns, then over both strands if asked, then calibrated.
         """
-        for slots, skipped in self._forward.run(items):
-            x, labels = self._answers(slots)
-            obs = [{**slot.obs, **columns} for slot, columns in zip(slots, labels, strict=True)]
-            yield Cell(x, obs, None, skipped)
+        for passed in self._forward.run(items):
+            x, labels = self._answers(passed.slots)
+            obs = [{**slot.obs, **columns} for slot, columns in zip(passed.slots, labels, strict=True)]
+            yield Cell(x, obs, None, passed.skipped)
 
     def _read(self, hidden: Tensor, rings: NDArray[np.int64], own: Spans) -> list[Tensor]:
         n_class_tokens = self.settings.n_class_tokens

@@ -5,10 +5,11 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, TypedDict, cast, get_args
 
 from findna.errors import ConfigError
-from findna.limits import MAX_DEPTH, MAX_SIZES, MAX_TRACKS, MAX_VALUES, shown, wrong_types
+from findna.limits import MAX_DEPTH, MAX_PROCESSES, MAX_SIZES, MAX_THREADS, MAX_TRACKS, MAX_VALUES, shown, wrong_types
+from findna.settings import problems_of, require, setting
 
 
 def _fields_of(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -18,27 +19,6 @@ def _fields_of(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := sorted(set(values) - known):
         raise ConfigError(f"unknown settings {', '.join(unknown)}; known are {', '.join(sorted(known))}")
     return dict(values)
-
-
-def _require(problems: list[str]) -> None:
-    if problems:
-        raise ConfigError("; ".join(problems))
-
-
-def _out_of_range(
-    config: object,
-    *,
-    positive: Sequence[str],
-    shares: Sequence[str],
-    bounded: Sequence[str],
-    natural: Sequence[str],
-) -> list[str]:
-    """What is wrong with fields that must be above 0, in 0 to 1, at most 1, or not below 0."""
-    values = vars(config)
-    problems = [f"{n} must be positive, not {values[n]}" for n in positive if not values[n] > 0]
-    problems += [f"{n} must lie in 0 to 1, not {values[n]}" for n in shares if not 0 <= values[n] <= 1]
-    problems += [f"{n} must be at most 1, not {values[n]}" for n in bounded if values[n] > 1]
-    return problems + [f"{n} must not be negative, not {values[n]}" for n in natural if not values[n] >= 0]
 
 
 Mixer = Literal["chordmixer", "transformer"]
@@ -94,7 +74,7 @@ class ModelConfig:
         n_layers: N, each of `n_blocks` blocks.
         max_len: Positions fed in, class tokens included; sets the number of blocks a layer.
         n_class_tokens: K, zero rows appended to a sequence.
-        extended_len: Positions of a ring after `findna finetune --extend`, class tokens included, for which each
+        extended_len: Positions of a ring after a fine-tuning with `extend`, class tokens included, for which each
             layer has more blocks at its end; 0 without.
         mixer: "chordmixer", or "transformer": FinDNA-T.
         shift_layout: How the tracks of a ChordMixer rotate. "published": 0, 1, 2, 4, ..., all to one side.
@@ -119,7 +99,7 @@ class ModelConfig:
     shift_layout: ShiftLayout = "published"
 
     def __post_init__(self) -> None:
-        _require(wrong_types(self))
+        require(wrong_types(self))
         sizes = {name: value for name, value in vars(self).items() if name in MAX_SIZES}
         problems = [f"{n} must be at least 1, not {v!r}" for n, v in sizes.items() if v < 1 and n != "extended_len"]
         problems += [
@@ -140,8 +120,8 @@ class ModelConfig:
                 problems.append("shift_layout is for a chordmixer: a transformer has no tracks")
             if self.extended_len:
                 problems.append("extended_len is for a chordmixer: a transformer's blocks reach any length")
-        _require(problems)
-        _require(self._too_large())
+        require(problems)
+        require(self._too_large())
 
     def _too_large(self) -> list[str]:
         """Sizes that are sane one by one and ask for too much together."""
@@ -256,8 +236,6 @@ SIZES: dict[str, ModelConfig] = {
 MODEL_SETTINGS = ("mixer", "n_class_tokens", "shift_layout", "channels", "hidden", "track_width", "n_layers")
 """Fields of a network's size that a recipe can change one by one."""
 
-_CHOICES = {"reduction": ("sum", "mean"), "contrast": ("tokens", "features"), "optimizer": ("adamw", "muon")}
-
 AUGMENTATIONS = "MDITNR"
 """Mask, deletion, insertion, translocation, noise, reverse complement; as table 4 of the paper abbreviates them."""
 
@@ -273,93 +251,96 @@ def _without_student_view(values: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Recipe of a pretraining; the defaults are the paper's (section 4.1), and where it is silent the published code's.
+    """Recipe of a pretraining; the defaults are the paper's (section 4.1), where it is silent the published code's.
 
-    Args:
-        model: Size of student and teacher.
-        epochs: Passes over the windows.
-        steps: Number of training steps; 0: computed from `epochs`.
-        n_windows: Number of windows sampled from long sequences.
-        min_length: Minimum length of a training crop, in bases; lengths are uniform up to the window. 0: whole windows.
-        batch_size: Sequences per training step.
-        alpha: Weight of masked nucleotide modelling (equation 1); 1: no distillation (CM-MNM).
-        contrast_start: Fraction of the run after which the contrast enters the loss.
-        reduction: "sum": sums as in equations 2 and 7; "mean": averages over masked bases and over features.
-        contrast: Softmax of equations 4 and 5 over the K "tokens" of a feature, or over the "features" of a token, as
-            in the published code.
-        projection: Width of an MLP on the class tokens before the contrast, which is not part of the saved model; 0:
-            none.
-        student_augment: Augmentations of the student's view: letters of MDITNR in this order, for mask, deletion,
-            insertion, translocation, noise and reverse complement. M is required.
-        teacher_augment: Augmentations of the teacher's view: letters of DITNR; "": none. Only one of the two views may
-            have N.
-        mask_fraction: Fraction of the student's bases that are masked.
-        mask_span: Mean length of masked spans, in bases; 1: each base is masked independently.
-        max_indel: Maximum length of a deletion or insertion, in bases.
-        noise_sd: Standard deviation of the Gaussian noise on one-hot rows.
-        reverse_probability: Probability that the view with R is reverse complemented.
-        student_temp: Temperature of equation 4.
-        teacher_temp: Temperature of equation 5.
-        center_momentum: Beta of equation 6.
-        momentum: Lambda of equation 9 at the start; it rises to 1 on a cosine.
-        optimizer: "adamw", or "muon": Muon for the matrices of the blocks, AdamW for the other weights.
-        learning_rate: Peak learning rate, after the warm-up.
-        warmup: Fraction of the steps in which the learning rate rises.
-        weight_decay: Weight decay of the optimizer.
-        clip: Maximum norm of the gradient; 0: no limit.
-        seed: Random seed of weights, sampling and augmentation.
+    Raises:
+        ConfigError: A setting is out of range or contradicts another.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    epochs: int = 50
-    steps: int = 0
-    n_windows: int = 100_000
-    min_length: int = 0
-    batch_size: int = 64
-    alpha: float = 0.5
-    contrast_start: float = 0.0
-    reduction: Literal["sum", "mean"] = "sum"
-    contrast: Literal["tokens", "features"] = "tokens"
-    projection: int = 0
-    student_augment: str = "MDIT"
-    teacher_augment: str = "NR"
-    mask_fraction: float = 0.3
-    mask_span: float = 1.0
-    max_indel: int = 20
-    noise_sd: float = 0.2
-    reverse_probability: float = 0.5
-    student_temp: float = 0.1
-    teacher_temp: float = 0.04
-    center_momentum: float = 0.996
-    momentum: float = 0.996
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = 3e-4
-    warmup: float = 0.3
-    weight_decay: float = 3e-4
-    clip: float = 0.5
-    seed: int = 0
+    epochs: int = setting(50, "Passes over the windows.", above=0)
+    steps: int = setting(0, "Number of training steps; 0: computed from `epochs`.", least=0)
+    n_windows: int = setting(100_000, "Number of windows sampled from long sequences.", above=0)
+    min_length: int = setting(
+        0,
+        "Minimum length of a training crop, in bases; lengths are uniform up to the window. 0: whole windows.",
+        least=0,
+    )
+    batch_size: int = setting(64, "Sequences per training step.", above=0)
+    alpha: float = setting(
+        0.5,
+        "Weight of masked nucleotide modelling (equation 1); 1: no distillation (CM-MNM).",
+        least=0,
+        most=1,
+    )
+    contrast_start: float = setting(
+        0.0,
+        "Fraction of the run after which the contrast enters the loss.",
+        least=0,
+        most=1,
+    )
+    reduction: Literal["sum", "mean"] = setting(
+        "sum",
+        '"sum": sums as in equations 2 and 7; "mean": averages over masked bases and over features.',
+    )
+    contrast: Literal["tokens", "features"] = setting(
+        "tokens",
+        'Softmax of equations 4 and 5 over the K "tokens" of a feature, or over the "features" of a token, as '
+        "in the published code.",
+    )
+    projection: int = setting(
+        0,
+        "Width of an MLP on the class tokens before the contrast, which is not part of the saved model; 0: none.",
+        least=0,
+    )
+    student_augment: str = setting(
+        "MDIT",
+        "Augmentations of the student's view: letters of MDITNR in this order, for mask, deletion, insertion, "
+        "translocation, noise and reverse complement. M is required.",
+    )
+    teacher_augment: str = setting(
+        "NR",
+        "Augmentations of the teacher's view: letters of DITNR; empty: none. Only one of the two views may have N.",
+    )
+    mask_fraction: float = setting(0.3, "Fraction of the student's bases that are masked.", least=0, most=1)
+    mask_span: float = setting(
+        1.0,
+        "Mean length of masked spans, in bases; 1: each base is masked independently.",
+        least=1,
+    )
+    max_indel: int = setting(20, "Maximum length of a deletion or insertion, in bases.", least=0)
+    noise_sd: float = setting(0.2, "Standard deviation of the Gaussian noise on one-hot rows.", least=0)
+    reverse_probability: float = setting(
+        0.5,
+        "Probability that the view with R is reverse complemented.",
+        least=0,
+        most=1,
+    )
+    student_temp: float = setting(0.1, "Temperature of equation 4.", above=0)
+    teacher_temp: float = setting(0.04, "Temperature of equation 5.", above=0)
+    center_momentum: float = setting(0.996, "Beta of equation 6.", least=0, most=1)
+    momentum: float = setting(0.996, "Lambda of equation 9 at the start; it rises to 1 on a cosine.", least=0, most=1)
+    optimizer: Literal["adamw", "muon"] = setting(
+        "adamw",
+        '"adamw", or "muon": Muon for the matrices of the blocks, AdamW for the other weights.',
+    )
+    learning_rate: float = setting(3e-4, "Peak learning rate, after the warm-up.", above=0, most=1)
+    warmup: float = setting(0.3, "Fraction of the steps in which the learning rate rises.", least=0, most=1)
+    weight_decay: float = setting(3e-4, "Weight decay of the optimizer.", least=0, most=1)
+    clip: float = setting(0.5, "Maximum norm of the gradient; 0: no limit.", least=0)
+    seed: int = setting(0, "Random seed of weights, sampling and augmentation.", least=0)
 
     def __post_init__(self) -> None:
-        _require(wrong_types(self))
-        positive = ("epochs", "n_windows", "batch_size", "student_temp", "teacher_temp", "learning_rate")
-        momenta = ("center_momentum", "momentum")
-        shares = ("alpha", "contrast_start", "mask_fraction", "reverse_probability", "warmup", *momenta)
-        bounded = ("learning_rate", "weight_decay")  # above 1 is a slip, and far above no float32
-        natural = ("steps", "min_length", "projection", "max_indel", "noise_sd", "weight_decay", "clip", "seed")
-        problems = _out_of_range(self, positive=positive, shares=shares, bounded=bounded, natural=natural)
+        require(problems_of(self))
+        problems = []
         if self.projection and self.alpha == 1:
             problems.append("projection serves the contrast, which alpha 1 omits")
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                problems.append(f"{name} must be {' or '.join(choices)}, not {getattr(self, name)!r}")
         problems += self._problems_of_views()
-        if not self.mask_span >= 1:
-            problems.append(f"mask_span must be at least 1, not {self.mask_span}")
         if self.alpha > 0 and self.mask_fraction == 0:
             problems.append("mask_fraction 0 leaves nothing to learn from masked bases: it goes with alpha 0")
         if self.min_length > self.model.window:
             problems.append(f"min_length {self.min_length} is above the window of {self.model.window}")
-        _require(problems)
+        require(problems)
 
     def _problems_of_views(self) -> list[str]:
         student, teacher = self.student_augment, self.teacher_augment
@@ -479,7 +460,42 @@ def parse_blocks(text: str, most: int | None = None) -> tuple[int, ...]:
     return tuple(blocks)
 
 
-STRANDS = ("bed", "+", "-", "both")
+Strand = Literal["bed", "+", "-", "both"]
+STRANDS = get_args(Strand)
+
+
+class ComputeSettings(TypedDict, total=False):
+    """Settings of a `ComputeConfig` that a call in memory takes."""
+
+    batch_bases: int
+    device: str
+    precision: str
+
+
+class VectorSettings(ComputeSettings, total=False):
+    """Settings of an `EmbedConfig`, and how to compute."""
+
+    pool: str
+    raw: bool
+    layer: int
+    blocks: str
+    window: int
+    stride: int
+    strand: Strand
+
+
+class RunSettings(TypedDict, total=False):
+    """Settings of a `RunConfig`, and what a `ComputeConfig` has beside `ComputeSettings`."""
+
+    on_error: Literal["fail", "skip"]
+    resume: bool
+    force: bool
+    workers: int
+    gpus: int
+    shard: str
+    plan: str
+    threads: int
+    deterministic: bool
 
 
 @dataclass(frozen=True)
@@ -487,53 +503,64 @@ class EmbedConfig:
     """What is in a vector.
 
     Args:
-        pool: What X holds: mean, max, min, sd (standard deviation), all over bases, or several of them end to end, as
-            in mean,sd; or cls, the K class tokens end to end. "" is the model's own read-out; with blocks or a layer
-            it is the mean.
-        raw: Whether values stay as they are; else those of the model's own read-out are standardised.
+        pool: "" is the model's own read-out; with blocks or a layer it is the mean.
+        raw: Otherwise those of the model's own read-out are standardised.
+        layer: 0 is the stem, -1 the last.
+        blocks: Several stand side by side.
         with_cls: Whether the class tokens stand beside the vectors too, in obsm/X_cls.
         with_tokens: Whether every base's hidden state goes to a second file.
-        layer: After how many layers to read; 0 is the stem, -1 the last.
-        blocks: After how many blocks to read instead, as in 5,10,15,20: several stand side by side.
-        window: Longest piece of a sequence, in bases; 0 is the teacher's own.
-        stride: Bases between two windows; 0 is the window.
-        strand: "bed" takes each record as it is given, "+" and "-" that strand, "both" the mean of the two.
-        batch_bases: Bases in a batch; 0 is what suits the device.
-        dtype: Of the vectors in the output.
 
     Raises:
         ConfigError: A setting is out of range or contradicts another.
     """
 
-    pool: str = ""
-    raw: bool = False
+    pool: str = setting(
+        "",
+        "mean, sd, max, min, or several of them, as mean,sd; cls or tokens, also together with others. "
+        "Default: the model's own read-out, see findna model info.",
+    )
+    raw: bool = setting(
+        False, "Do not standardise. Values are standardised only in the model's own read-out.", flag="--raw"
+    )
     with_cls: bool = False
     with_tokens: bool = False
-    layer: int = -1
-    blocks: str = ""
-    window: int = 0
-    stride: int = 0
-    strand: str = "bed"
-    batch_bases: int = 0
-    dtype: Literal["float32", "float16"] = "float32"
+    layer: int = setting(-1, "Layer to read; 0: stem, -1: last layer.")
+    blocks: str = setting("", "Blocks to read instead of a layer, as 5,10,15,20.")
+    window: int = setting(0, "Bases per window; 0: the model's window.")
+    stride: int = setting(0, "Bases between window starts; 0: the window length.")
+    strand: Strand = setting("bed", "bed (strand of each record), +, -, or both (mean of the two vectors).")
+    dtype: Literal["float32", "float16"] = setting("float32", "float32, or float16 (half the size).")
 
     def __post_init__(self) -> None:
+        require(problems_of(self))
         problems = []
         if "cls" in self.pools and len(self.pools) > 1:
             problems.append(f"with pool {self.pool} the class tokens are a part of the vectors: ask for them beside")
         if parse_blocks(self.blocks) and self.layer != -1:
             problems.append(f"blocks {self.blocks} and layer {self.layer} both say where to read")
-        if self.strand not in STRANDS:
-            problems.append(f"strand must be one of {', '.join(STRANDS)}, not {self.strand!r}")
-        if self.dtype not in ("float32", "float16"):
-            problems.append(f"dtype must be float32 or float16, not {self.dtype!r}")
         if self.with_tokens and self.strand == "both":
             problems.append("tokens belong to one strand: they do not go with strand both")
         if self.with_cls and self.pool == "cls":
             problems.append("with pool cls the class tokens are the vectors already")
-        if self.batch_bases < 0:
-            problems.append(f"batch_bases must not be negative: {self.batch_bases}")
-        _require(problems)
+        require(problems)
+
+    @classmethod
+    def asked(cls, *, pool: str = "", **settings: Any) -> Self:
+        """The config of a file, in whose `pool` "cls" and "tokens" may stand beside other pools.
+
+        >>> config = EmbedConfig.asked(pool="mean,cls,tokens")
+        >>> config.pool, config.with_cls, config.with_tokens
+        ('mean', True, True)
+        """
+        pools = parse_pools(pool, also=("tokens",)) if pool else ()
+        in_vector = ",".join(name for name in pools if name not in ("cls", "tokens"))
+        alone = "cls" if "cls" in pools else "mean" if pools else ""
+        return cls(
+            pool=in_vector or alone,
+            with_cls="cls" in pools and bool(in_vector),
+            with_tokens="tokens" in pools,
+            **settings,
+        )
 
     @property
     def pools(self) -> tuple[str, ...]:
@@ -563,7 +590,7 @@ class EmbedConfig:
             problems.append(
                 f"a stride of {stride} must lie in 1 to the window of {window}: otherwise bases would be skipped"
             )
-        _require(problems)
+        require(problems)
         return dataclasses.replace(self, layer=layer, window=window, stride=stride)
 
 
@@ -577,85 +604,90 @@ RATE_OF_TINY = 3e-3
 class FinetuneConfig:
     """Recipe of a fine-tuning; see docs/finetune.md for what was measured.
 
-    Args:
-        pool: Features: mean, sd (standard deviation), max, min (over bases), cls (class tokens), or several, as
-            mean,cls.
-        blocks: Blocks whose hidden states are read, side by side, as 5,10,15,20; otherwise the last block.
-        head: "linear", or "mlp" with one hidden layer.
-        hidden: Width of the MLP's hidden layer.
-        frozen: Train only the head, on vectors that are computed once.
-        class_tokens: Whether class tokens are appended to each sequence.
-        window: Maximum length of a window, in bases; 0: the model's window.
-        extend: Maximum length of a sequence that is one ring, in bases: adds blocks to each layer; 0: none.
-        dropout: Dropout probability of the features and of the MLP's hidden layer.
-        mixer_dropout: Dropout probability in each block, in its MLP and in the rotated update.
-        epochs: Maximum number of passes over the training sequences.
-        batch_size: Windows per training step.
-        learning_rate: Peak learning rate, after the warm-up; 0: 0.003 x 44 / channels of the pretrained model.
-        head_rate: Learning rate of a head that starts as a probe, as a fraction of that of the encoder.
-        layer_decay: Learning rate of a block, as a fraction of that of the next block.
-        weight_decay: Weight decay of AdamW; a frozen linear head uses the penalty with the best validation metric
-            instead.
-        warmup: Fraction of the steps in which the learning rate rises.
-        warmup_steps: Minimum number of warm-up steps, also in a short run.
-        clip: Maximum norm of the gradient; 0: no limit.
-        select: Validation metric that selects the epoch, and the penalty of a probe: "auroc" (mean over classes or
-            labels) or "loss". A regression always uses the loss.
-        patience: Stop after this many epochs without a better validation metric; 0: never.
-        class_weights: "balanced": weight each class by the inverse of its frequency; "none": equal weights.
-        reverse_complement: Probability that a training sequence is reverse complemented; with strand both, 0 means 0.5.
-        strand: Input of the task model: "bed" (each sequence as given), "both" (mean of the two strands), or "auto"
-            (the one whose probe has the better validation metric).
-        seed: Random seed of the head's weights, the order, the augmentation and the split.
-
     Raises:
         ConfigError: A setting is out of range or contradicts another; all problems at once.
     """
 
-    pool: str = ""
-    blocks: str = ""
-    head: Literal["linear", "mlp"] = "linear"
-    hidden: int = 128
-    frozen: bool = False
-    class_tokens: bool = True
-    window: int = 0
-    extend: int = 0
-    dropout: float = 0.1
-    mixer_dropout: float = 0.0
-    epochs: int = 10
-    batch_size: int = 32
-    learning_rate: float = 0.0
-    head_rate: float = 0.1
-    layer_decay: float = 1.0
-    weight_decay: float = 0.01
-    warmup: float = 0.1
-    warmup_steps: int = 20
-    clip: float = 1.0
-    select: Literal["auroc", "loss"] = "auroc"
-    patience: int = 5
-    class_weights: Literal["none", "balanced"] = "none"
-    reverse_complement: float = 0.0
-    strand: Literal["auto", "bed", "both"] = "auto"
-    seed: int = 0
+    pool: str = setting(
+        "",
+        "Features: mean, sd (standard deviation), max, min (over bases), cls (class tokens), or several, as mean,cls.",
+    )
+    blocks: str = setting(
+        "",
+        "Blocks whose hidden states are read, side by side, as 5,10,15,20; otherwise the last block.",
+    )
+    head: Literal["linear", "mlp"] = setting("linear", '"linear", or "mlp" with one hidden layer.')
+    hidden: int = setting(128, "Width of the MLP's hidden layer.", above=0)
+    frozen: bool = setting(False, "Train only the head, on vectors that are computed once.")
+    class_tokens: bool = setting(True, "Whether class tokens are appended to each sequence.")
+    window: int = setting(0, "Maximum length of a window, in bases; 0: the model's window.", least=0)
+    extend: int = setting(
+        0,
+        "Maximum length of a sequence that is one ring, in bases: adds blocks to each layer; 0: none.",
+        least=0,
+    )
+    dropout: float = setting(0.1, "Dropout probability of the features and of the MLP's hidden layer.", least=0, most=1)
+    mixer_dropout: float = setting(
+        0.0,
+        "Dropout probability in each block, in its MLP and in the rotated update.",
+        least=0,
+        most=1,
+    )
+    epochs: int = setting(10, "Maximum number of passes over the training sequences.", above=0)
+    batch_size: int = setting(32, "Windows per training step.", above=0)
+    learning_rate: float = setting(
+        0.0,
+        "Peak learning rate, after the warm-up; 0: 0.003 x 44 / channels of the pretrained model.",
+        least=0,
+        most=1,
+    )
+    head_rate: float = setting(
+        0.1,
+        "Learning rate of a head that starts as a probe, as a fraction of that of the encoder.",
+        above=0,
+    )
+    layer_decay: float = setting(
+        1.0,
+        "Learning rate of a block, as a fraction of that of the next block.",
+        above=0,
+        most=1,
+    )
+    weight_decay: float = setting(
+        0.01,
+        "Weight decay of AdamW; a frozen linear head uses the penalty with the best validation metric instead.",
+        least=0,
+        most=1,
+    )
+    warmup: float = setting(0.1, "Fraction of the steps in which the learning rate rises.", least=0, most=1)
+    warmup_steps: int = setting(20, "Minimum number of warm-up steps, also in a short run.", least=0)
+    clip: float = setting(1.0, "Maximum norm of the gradient; 0: no limit.", least=0)
+    select: Literal["auroc", "loss"] = setting(
+        "auroc",
+        'Validation metric that selects the epoch, and the penalty of a probe: "auroc" (mean over classes or '
+        'labels) or "loss". A regression always uses the loss.',
+    )
+    patience: int = setting(5, "Stop after this many epochs without a better validation metric; 0: never.", least=0)
+    class_weights: Literal["none", "balanced"] = setting(
+        "none",
+        '"balanced": weight each class by the inverse of its frequency; "none": equal weights.',
+    )
+    reverse_complement: float = setting(
+        0.0,
+        "Probability that a training sequence is reverse complemented; with strand both, 0 means 0.5.",
+        least=0,
+        most=1,
+    )
+    strand: Literal["auto", "bed", "both"] = setting(
+        "auto",
+        'Input of the task model: "bed" (each sequence as given), "both" (mean of the two strands), or "auto" '
+        "(the one whose probe has the better validation metric).",
+    )
+    seed: int = setting(0, "Random seed of the head's weights, the order, the augmentation and the split.", least=0)
 
     def __post_init__(self) -> None:
-        _require(wrong_types(self))
-        positive = ("hidden", "epochs", "batch_size", "head_rate", "layer_decay")
-        shares = ("dropout", "mixer_dropout", "warmup", "reverse_complement")
-        bounded = ("learning_rate", "weight_decay", "layer_decay")
-        natural = ("window", "extend", "learning_rate", "weight_decay", "warmup_steps", "clip", "patience", "seed")
-        problems = _out_of_range(self, positive=positive, shares=shares, bounded=bounded, natural=natural)
-        if self.head not in ("linear", "mlp"):
-            problems.append(f"head must be linear or mlp, not {self.head!r}")
-        if self.class_weights not in ("none", "balanced"):
-            problems.append(f"class_weights must be none or balanced, not {self.class_weights!r}")
-        if self.select not in ("auroc", "loss"):
-            problems.append(f"select must be auroc or loss, not {self.select!r}")
-        if self.strand not in ("auto", "bed", "both"):
-            problems.append(f"strand must be auto, bed or both, not {self.strand!r}")
-        _require(problems)
+        require(problems_of(self))
         if "cls" in self.pools and not self.class_tokens:
-            raise ConfigError("pool cls needs class tokens: it does not go with --no-class-tokens")
+            raise ConfigError("pool cls needs class tokens: it does not go with class_tokens=False")
         parse_blocks(self.blocks)
 
     @property
@@ -683,7 +715,7 @@ class FinetuneConfig:
 _PAPER = FinetuneConfig(pool="mean", warmup=0.3, warmup_steps=0, head_rate=1.0, strand="bed", select="loss", patience=0)
 """What the paper's recipes share."""
 _GENOMIC_BENCHMARKS = dataclasses.replace(_PAPER, batch_size=1024, learning_rate=0.01, weight_decay=0.1, epochs=50)
-"""Section 4.3 of the paper; tables 1 (with --frozen) and 2."""
+"""Section 4.3 of the paper; tables 1 (frozen) and 2."""
 _MTCDNA = dataclasses.replace(_PAPER, batch_size=32, learning_rate=5e-4, epochs=20)
 """Section 4.5; table 5. No hyper-parameter is stated: those of EMP, without dropout in the blocks."""
 _EMP = dataclasses.replace(_MTCDNA, mixer_dropout=0.1)
@@ -733,35 +765,19 @@ FINETUNE_PRESETS: dict[str, FinetuneConfig] = {
 class ClassifyConfig:
     """What an answer of a task model is.
 
-    Args:
-        strand: "bed" takes each record as it is given, "+" and "-" that strand, "both" the mean of the two strands'
-            log-probabilities; "" is what the task model was chosen with.
-        windows: Whether each window of a record gets a row of its own.
-        abstain: Rows with a margin below it get the label `unknown`; 0 never.
-        top: How many classes, the most probable ones, a row names with their probabilities; 0 is all, in order.
-        batch_bases: Bases in a batch; 0 is what suits the device.
-
     Raises:
         ConfigError: A setting is out of range.
     """
 
-    strand: str = ""
-    windows: bool = False
-    abstain: float = 0.0
-    top: int = 0
-    batch_bases: int = 0
+    strand: Literal["", "bed", "+", "-", "both"] = setting(
+        "", "bed (each record's own), +, -, or both (their mean). Default: the task's own."
+    )
+    windows: bool = setting(False, "One row per window of the task's length.", flag="--windows")
+    abstain: float = setting(0.0, "Label a row `unknown` if its margin is below this; 0: never.", least=0, most=1)
+    top: int = setting(0, "Write only the K most probable classes, best first; 0: all.", least=0)
 
     def __post_init__(self) -> None:
-        problems = []
-        if self.strand not in ("", *STRANDS):
-            problems.append(f"strand must be one of {', '.join(STRANDS)}, not {self.strand!r}")
-        if not 0 <= self.abstain <= 1:
-            problems.append(f"--abstain {self.abstain} must lie in 0 to 1: it is a difference of two probabilities")
-        if self.top < 0:
-            problems.append(f"--top {self.top} must not be negative")
-        if self.batch_bases < 0:
-            problems.append(f"batch_bases must not be negative: {self.batch_bases}")
-        _require(problems)
+        require(problems_of(self))
 
     def for_task(self, objective: str, n_classes: int, strand: str) -> Self:
         """The same checked against a task, its strand filled in; `top` is at most its number of classes.
@@ -770,56 +786,89 @@ class ClassifyConfig:
             ConfigError: The task is a regression, which has neither margin nor classes.
         """
         if objective == "regression" and (self.abstain or self.top):
-            raise ConfigError("a regression gives a value: it has no margin for --abstain and no classes for --top")
-        return dataclasses.replace(self, top=min(self.top, n_classes), strand=self.strand or strand)
+            raise ConfigError("a regression gives a value: it has no margin to abstain at and no classes to be on top")
+        return dataclasses.replace(self, top=min(self.top, n_classes), strand=self.strand or cast(Strand, strand))
 
 
 @dataclass(frozen=True)
 class WindowsConfig:
     """Which windows `findna data windows` draws for a training set.
 
-    Args:
-        n: Number of training windows.
-        min_length: Minimum window length, in bases; shorter stretches of a source are skipped.
-        max_length: Maximum window length, in bases; all lengths between the two are equally likely.
-        max_n: Maximum N fraction of a window.
-        max_shared: Maximum fraction of its 31-mers that a window may share with earlier windows; 1 skips only exact
-            duplicates, on either strand.
-        exclude_words: Skip a window that shares this many 31-mers with excluded sequences; 1 is the strictest, and
-            higher values keep windows that share only part of a repeat.
-        strand: "both" reverse complements half of the windows; "+" keeps all as they are.
-        n_held_out: Maximum number of held-out windows.
-        seed: Random seed of the draws.
-
     Raises:
         ConfigError: A setting is out of range.
     """
 
-    n: int = 100_000
-    min_length: int = 100
-    max_length: int = 1000
-    max_n: float = 0.1
-    max_shared: float = 0.95
-    exclude_words: int = 1
-    strand: str = "both"
-    n_held_out: int = 1000
-    seed: int = 0
+    n: int = setting(100_000, "Number of training windows.", least=1)
+    min_length: int = setting(
+        100,
+        "Minimum window length, in bases; shorter stretches of a source are skipped.",
+        least=1,
+    )
+    max_length: int = setting(1000, "Maximum window length, in bases; all lengths between the two are equally likely.")
+    max_n: float = setting(0.1, "Maximum N fraction of a window.", least=0, most=1)
+    max_shared: float = setting(
+        0.95,
+        "Maximum fraction of its 31-mers that a window may share with earlier windows; 1 skips only exact "
+        "duplicates, on either strand.",
+        least=0,
+        most=1,
+    )
+    exclude_words: int = setting(
+        1,
+        "Skip a window that shares this many 31-mers with excluded sequences; 1 is the strictest, and higher "
+        "values keep windows that share only part of a repeat.",
+        least=1,
+    )
+    strand: Literal["both", "+"] = setting(
+        "both", '"both" reverse complements half of the windows; "+" keeps all as they are.'
+    )
+    n_held_out: int = setting(1000, "Maximum number of held-out windows.", least=1)
+    seed: int = setting(0, "Random seed of the draws.", least=0)
 
     def __post_init__(self) -> None:
-        positive = ("n", "min_length", "exclude_words", "n_held_out")
-        problems = [
-            f"{name} must be at least 1, not {getattr(self, name)}" for name in positive if not getattr(self, name) >= 1
-        ]
+        require(problems_of(self))
         if self.max_length < self.min_length:
-            problems.append(f"max_length {self.max_length} must not be below min_length {self.min_length}")
-        shares = ("max_n", "max_shared")
-        problems += [
-            f"{name} must lie in 0 to 1, not {getattr(self, name)}"
-            for name in shares
-            if not 0 <= getattr(self, name) <= 1
-        ]
-        if self.strand not in ("both", "+"):
-            problems.append(f"strand must be both or +, not {self.strand!r}")
-        if self.seed < 0:
-            problems.append(f"seed must not be negative, not {self.seed}")
-        _require(problems)
+            raise ConfigError(f"max_length {self.max_length} must not be below min_length {self.min_length}")
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """Where and how a command computes; `findna.nn.device.Compute` is what becomes of it on a machine."""
+
+    batch_bases: int = setting(0, "Bases per batch; 0: 16,384 on a CPU, 131,072 on a GPU.", least=0)
+    device: str = setting("auto", "auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")
+    precision: str = setting(
+        "auto",
+        "auto (bf16 if supported), fp32, bf16 (matrix products), or bf16-stream (also the residual stream).",
+    )
+    threads: int = setting(0, "CPU threads; 0: all available CPUs.", least=0, most=MAX_THREADS, flag="--threads -t")
+    deterministic: bool = setting(
+        False, "Use only GPU kernels that give the same bits in every run.", flag="--deterministic"
+    )
+
+    def __post_init__(self) -> None:
+        require(problems_of(self))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How a command goes through its inputs."""
+
+    on_error: Literal["fail", "skip"] = setting(
+        "fail", "fail, or skip: skip invalid records and list them in the output."
+    )
+    resume: bool = setting(False, "Resume an interrupted run.", flag="--resume")
+    force: bool = setting(False, "Replace an existing output.", flag="--force")
+    workers: int = setting(
+        1, "Processes that compute rows on the CPU; they share the threads.", least=1, most=MAX_PROCESSES
+    )
+    gpus: int = setting(
+        0, "Number of GPUs, one process per GPU; 0: one process on the device.", least=0, most=MAX_PROCESSES
+    )
+    shard: str = setting(
+        "", "i/n: the i-th of n parts, for findna merge. auto: from torchrun, srun or the Slurm array task."
+    )
+    plan: str = setting("", "Plan of findna split, for a shard, which then reads and checks only its own records.")
+
+    def __post_init__(self) -> None:
+        require(problems_of(self))

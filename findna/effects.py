@@ -13,7 +13,7 @@ from findna.io.memory import Bases, read_sequences
 from findna.io.vcf import Site
 from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
-from findna.nn.device import pick_device, pick_precision
+from findna.nn.device import Compute
 from findna.saturation import BaseMutagenesis, TaskMutagenesis
 from findna.variants import CHUNK, SCORES, ScoreConfig, VariantScorer
 
@@ -68,13 +68,12 @@ def score_variants(
         ModelError: The model is not found or damaged.
         ConfigError: A setting is out of range.
     """
-    place = pick_device(device)
+    compute = Compute.pick(device, precision, batch_bases=batch_bases)
     config = ScoreConfig(tuple(scores), window, max_length)
     sites = [Site(chrom, pos - 1, ref, (alt,), row) for row, (chrom, pos, ref, alt) in enumerate(variants)]
     with Genome(genome) if isinstance(genome, str | Path) else nullcontext(genome) as opened:
         one = _model(model) if task is None else _task(task)
-        kind = pick_precision(precision, place)
-        scorer = VariantScorer(one, opened, config, batch_bases=batch_bases, device=place, precision=kind)
+        scorer = VariantScorer(one, opened, config, compute=compute)
         scored = [each for i in range(0, len(sites), CHUNK) for each in scorer.score(sites[i : i + CHUNK])]
     names = tuple(field.name for field in scorer.fields)
     values = np.full((len(sites), len(names)), np.nan)
@@ -114,13 +113,12 @@ def mutagenesis(
         InputError: The sequence is empty or not DNA.
         ConfigError: The task has no such class.
     """
-    place = pick_device(device)
-    kind = pick_precision(precision, place)
+    compute = Compute.pick(device, precision, batch_bases=batch_bases)
     (record,) = read_sequences([sequence])
     if task is None:
-        teacher = BaseMutagenesis(_model(model), batch_bases=batch_bases, device=place, precision=kind)
+        teacher = BaseMutagenesis(_model(model), compute=compute)
         return teacher.effects(record.codes)
-    judge = TaskMutagenesis(_task(task), label=label, batch_bases=batch_bases, device=place, precision=kind)
+    judge = TaskMutagenesis(_task(task), label=label, compute=compute)
     return judge.effects(record.codes)
 
 

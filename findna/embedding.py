@@ -1,10 +1,8 @@
 """From records to vectors: what is read of the teacher, pooled, in the order of the input."""
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,10 +13,9 @@ from torch import Tensor
 from findna.cells import Cell, Item
 from findna.config import EmbedConfig, ModelConfig
 from findna.encode import Spans
-from findna.io.hdf5 import TokenSink
 from findna.io.rows import OBS_COLUMNS, Kind
 from findna.models.readout import ModelReadout, n_columns
-from findna.nn.device import Precision, pick_batch_bases
+from findna.nn.device import Compute
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import gather
 from findna.record import Record
@@ -75,15 +72,14 @@ def width_of(config: EmbedConfig, model: ModelConfig) -> int:
     return model.channels * len(config.depths(model))
 
 
-class Embedder:
+class RecordEmbedder:
     """A teacher on its device, with what is to be read from it.
 
     Args:
         network: The teacher; it stays as it is.
         config: What is in a vector.
         readout: The teacher's own; else the mean after the last block.
-        device: Where it runs.
-        precision: Of the matrix products and the residual stream; the pooling is float32.
+        compute: Where and how it runs; the pooling is float32.
     """
 
     def __init__(
@@ -92,13 +88,11 @@ class Embedder:
         config: EmbedConfig,
         *,
         readout: ModelReadout | None = None,
-        device: torch.device,
-        precision: Precision,
+        compute: Compute,
     ) -> None:
         self._readout = readout or ModelReadout()
-        config = self._readout.embed_config(config, network.config)
-        self.config = config = dataclasses.replace(config, batch_bases=pick_batch_bases(config.batch_bases, device))
-        self.device, self.precision = device, precision
+        self.config = config = self._readout.embed_config(config, network.config)
+        self.compute = compute
         self._kinds = [*config.pools, *(["cls"] if config.with_cls else [])]
         self._forward = Forward(
             network,
@@ -106,35 +100,29 @@ class Embedder:
             window=config.window,
             stride=config.stride,
             both_strands=config.strand == "both",
-            batch_bases=config.batch_bases,
             n_class_tokens=network.config.n_class_tokens,
             blocks=config.depths(network.config),
-            device=device,
-            precision=precision,
+            compute=compute,
         )
         self.network = self._forward.network
 
-    def embed(self, items: Iterable[Item], *, sink: TokenSink | None = None) -> Iterator[Cell]:
-        """Yield the rows of records, a cell at a time.
+    def embed(self, items: Iterable[Item]) -> Iterator[Cell]:
+        """Yield the rows of records, a cell at a time, and before them their tokens if the config asks for these.
 
         Reading and packing run ahead in a thread. Memory is a few batches, however long a record is.
 
         Args:
             items: Records, and in their places the faults of those that are to be skipped.
-            sink: Takes the tokens of every batch (`write_tokens`), if the config asks for them.
         """
-
-        on_own = partial(_write_tokens, sink) if self.config.with_tokens and sink is not None else None
-        for slots, skipped in self._forward.run(items, on_own=on_own):
-            x, obs, cls = self._rows(slots)
-            yield Cell(x, obs, cls, skipped)
+        for passed in self._forward.run(items, with_states=self.config.with_tokens):
+            x, obs, cls = self._rows(passed.slots)
+            states = [bases.to(torch.float16).cpu().numpy() for bases in passed.states]
+            yield Cell(x, obs, cls, passed.skipped, np.concatenate(states) if states else None, passed.is_end)
 
     def hidden_states(self, record: Record) -> NDArray[np.float32]:
         """The hidden state of each base of a record, shape (L, C times the blocks that are read), float32."""
-        parts: list[Tensor] = []
-        for _ in self._forward.run([record], on_own=parts.extend):
-            pass
-        return np.concatenate([bases.float().cpu().numpy() for bases in parts])
+        every = self._forward.run([record], with_states=True)
+        return np.concatenate([bases.float().cpu().numpy() for passed in every for bases in passed.states])
 
     def _read(self, hidden: Tensor, rings: NDArray[np.int64], own: Spans) -> list[Tensor]:
         n_class_tokens = self.network.config.n_class_tokens
@@ -160,11 +148,6 @@ class Embedder:
             joined = [np.mean(slot.by_strand([len(kinds)]), axis=0) for slot in slots]
             cls = np.array(joined, np.float32).reshape(shape)
         return x, [slot.obs for slot in slots], cls
-
-
-def _write_tokens(sink: TokenSink, own: list[Tensor]) -> None:
-    for bases in own:
-        sink.write_tokens(bases.to(torch.float16).cpu().numpy())
 
 
 def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

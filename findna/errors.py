@@ -18,8 +18,8 @@ class ConfigError(FindnaError):
 class MissingExtraError(ConfigError):
     """An optional package is not installed.
 
-    >>> str(MissingExtraError("pyarrow", extra="parquet", purpose="--format parquet"))
-    "--format parquet needs pyarrow: pip install 'findna[parquet]'"
+    >>> str(MissingExtraError("pyarrow", extra="parquet", purpose="a Parquet file"))
+    "a Parquet file needs pyarrow: pip install 'findna[parquet]'"
     """
 
     def __init__(self, package: str, *, extra: str, purpose: str) -> None:

@@ -25,6 +25,8 @@ MAX_CLASSES = 1000
 MAX_PROCESSES = 1024
 """Processes, or parts of a run, on one machine."""
 
+MAX_THREADS = 1024
+
 MAX_SIZES: Mapping[str, int] = {
     "channels": 8192,
     "hidden": 65_536,

@@ -99,7 +99,7 @@ def make_map(
         columns |= added
         color = color or _default_color(columns, added)
         if color and color not in columns:
-            raise ConfigError(f"--color {color}: no such column; there are {', '.join(columns)}")
+            raise ConfigError(f"color={color}: no such column; there are {', '.join(columns)}")
         n_components = min(2 if method == "pca" else _TSNE_COMPONENTS, file.x.shape[1], n_rows - 1)
         scores, shares = principal_components(file.x, rows, n_components)
         model = str(file.meta.get("model", {}).get("name", ""))
@@ -140,7 +140,7 @@ def tsne(scores: NDArray[np.float64], *, seed: int) -> NDArray[np.float64]:
     try:
         from sklearn.manifold import TSNE
     except ImportError as error:
-        raise MissingExtraError("scikit-learn", extra="plot", purpose="--method tsne") from error
+        raise MissingExtraError("scikit-learn", extra="plot", purpose="t-SNE") from error
     perplexity = min(30.0, (len(scores) - 1) / 3)
     found: NDArray[np.float64] = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(scores)
     return found
@@ -243,7 +243,7 @@ def check_figure(path: Path) -> None:
         MissingExtraError: matplotlib is not installed.
     """
     if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"-o {path}: a figure is one of {', '.join(FORMATS)}; --html writes a page")
+        raise ConfigError(f"-o {path}: a figure is one of {', '.join(FORMATS)}; html=FILE writes a page")
     panels(1, 1)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from findna.data.windows import iter_windows
 from findna.errors import ConfigError
-from findna.nn.device import Precision, pick_batch_bases
+from findna.nn.device import Compute
 from findna.nn.encoder import Encoder
 from findna.record import Record
 from findna.sequence import ALPHABET, BLANK, Codes, N
@@ -28,17 +28,13 @@ class MaskedBases:
         network: The encoder; it stays as it is.
         passes: How many times each window goes through; pass p masks the bases whose index in the sequence is p
             modulo `passes`. 0 masks each base by itself: as many passes as bases.
-        batch_bases: Bases in a batch; 0 is what suits the device.
-        device: Where it runs.
-        precision: Of the matrix products and the residual stream; the probabilities are float32.
+        compute: Where and how it runs; the probabilities are float32.
 
     Raises:
         ConfigError: `passes` is negative.
     """
 
-    def __init__(
-        self, network: Encoder, *, passes: int, batch_bases: int = 0, device: torch.device, precision: Precision
-    ) -> None:
+    def __init__(self, network: Encoder, *, passes: int, compute: Compute) -> None:
         if passes < 0:
             raise ConfigError(f"passes must not be negative: {passes}")
         self._passes, self._window = passes, network.config.window
@@ -48,10 +44,8 @@ class MaskedBases:
             window=self._window,
             stride=self._window,
             both_strands=False,
-            batch_bases=pick_batch_bases(batch_bases, device),
             n_class_tokens=network.config.n_class_tokens,
-            device=device,
-            precision=precision,
+            compute=compute,
         )
         self._waiting: deque[_Masked] = deque()
 
@@ -62,8 +56,10 @@ class MaskedBases:
         window that owns it.
         """
         unfinished: deque[NDArray[np.float32]] = deque()
-        for slots, _ in self._forward.run(self._records(sequences, unfinished), on_own=self._take):
-            for slot in slots:
+        for passed in self._forward.run(self._records(sequences, unfinished), with_states=True):
+            if passed.states:
+                self._take(passed.states)
+            for slot in passed.slots:
                 if slot.obs["name"] == _LAST:
                     yield unfinished.popleft()
 
@@ -83,6 +79,7 @@ class MaskedBases:
                     is_last = end == len(codes) and first == min(n_passes, len(own)) - 1
                     yield Record(str(row), masked, 0, row, "", name=_LAST if is_last else "")
 
+    @torch.inference_mode()
     def _take(self, own: list[Tensor]) -> None:
         """Predict the masked bases of a batch's windows from their hidden states."""
         network = self._forward.network

@@ -12,7 +12,7 @@ from findna.io.scores import FACT, TableHead
 from findna.io.spool import differences
 from findna.io.tables import require_pyarrow
 from findna.io.vcf import Site, VariantReader
-from findna.shard import Shard
+from findna.runs.shard import Shard
 
 _SHARD = re.compile(r"(\d+)/(\d+); records=(\d+)\+(\d+) of (\d+); rows=(\d+)\+(\d+) of (\d+)")
 _LENGTH = re.compile(r"##contig=<.*\blength=(\d+)")
@@ -71,7 +71,7 @@ class ScorePart(NamedTuple):
         }
 
     def of_vectors(self) -> dict[str, int]:
-        """The same of the vectors, two for each ALT; see `findna.shard.Part.to_dict`."""
+        """The same of the vectors, two for each ALT; see `findna.runs.shard.Part.to_dict`."""
         counts = {"first": 2 * self.first_row, "n_records": 2 * self.n_rows, "n_total": 2 * self.n_total_rows}
         return {"number": self.shard.number, "n": self.shard.n, "n_bases": 0, **counts}
 
@@ -179,7 +179,7 @@ def merge_scores(paths: Sequence[Path], out: Path, *, force: bool = False, comma
         command: The command line, for the provenance.
 
     Returns:
-        The report that `--json` writes.
+        The report, as JSON values.
 
     Raises:
         TableError: A part is incomplete, missing, there twice, or does not belong to the others.
@@ -238,7 +238,7 @@ def _in_order(paths: Sequence[Path], kind: Format) -> list[tuple[Path, ScorePart
             mine = _shared(file.facts)
         mine |= {name: mine.get(name, "").rpartition("; ")[2] for name in _WITH_PATH}
         if part is None:
-            raise TableError("is a whole run, no part of one: --shard makes parts", path=path)
+            raise TableError("is a whole run, no part of one: a run with a shard makes parts", path=path)
         mine |= {"shards": f"{part.shard.n} of {part.n_total} records"}
         if differing := differences(identity or mine, mine):
             what = "; ".join(f"{name} is {here}, there {there}" for name, there, here in differing)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from findna.effect_plots import check_plot, plot_effects, plot_pairs
-from findna.frame import Frame, RunJob
 from findna.io.effects import Effects, EffectsWriter
 from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.record import Record
+from findna.runs.frame import Frame
+from findna.runs.job import RunJob
 from findna.saturation import BaseMutagenesis, Mutagenesis, TaskMutagenesis
 
 
@@ -61,7 +62,7 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: Callable[[int], None] =
         engine = _engine(job, model, frame)
         facts = frame.facts(model, {"value": engine.value, **job.options.facts()})
         outputs, n_bases = [job.out], 0
-        with EffectsWriter(job.out, job.output_format, facts, skipped=frame.skipped, force=job.force) as writer:
+        with EffectsWriter(job.out, job.output_format, facts, skipped=frame.skipped, force=job.run.force) as writer:
             for record in frame.records():
                 effects = _effects_of(engine, record, with_pairs=job.with_pairs)
                 writer.write(effects)
@@ -74,10 +75,8 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: Callable[[int], None] =
 
 def _engine(job: MutagenesisJob, model: Model | TaskModel, frame: Frame) -> Mutagenesis:
     if isinstance(model, Model):
-        return BaseMutagenesis(model, batch_bases=job.batch_bases, device=frame.device, precision=frame.precision)
-    return TaskMutagenesis(
-        model, label=job.label, batch_bases=job.batch_bases, device=frame.device, precision=frame.precision
-    )
+        return BaseMutagenesis(model, compute=frame.compute)
+    return TaskMutagenesis(model, label=job.label, compute=frame.compute)
 
 
 def _effects_of(engine: Mutagenesis, record: Record, *, with_pairs: bool) -> Effects:

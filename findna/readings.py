@@ -11,7 +11,7 @@ from torch import Tensor
 
 from findna.data.batch import pack
 from findna.models.task import TaskModel, log_scores
-from findna.nn.device import Precision, pick_batch_bases, put
+from findna.nn.device import Compute, put
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import pool_features
 from findna.sequence import BLANK, Codes, N
@@ -38,11 +38,9 @@ class WindowReader:
         network: The encoder; a copy runs.
         read: Of hidden states, rings and the bases of each window [start, end): features, shape (B, F).
         blocks: After how many blocks `read` wants the states; () is after all.
-        batch_bases: Bases in a batch.
         n_class_tokens: Class tokens appended to a window.
         with_log_p: Whether the log-probabilities of whole windows are read, too.
-        device: Where it runs.
-        precision: Of the matrix products and the residual stream.
+        compute: Where and how it runs.
 
     Attributes:
         n_windows: Windows computed so far.
@@ -54,16 +52,14 @@ class WindowReader:
         read: Callable[[Tensor, NDArray[np.int64], Sequence[tuple[int, int]]], Tensor],
         *,
         blocks: Sequence[int],
-        batch_bases: int,
         n_class_tokens: int,
         with_log_p: bool,
-        device: torch.device,
-        precision: Precision,
+        compute: Compute,
     ) -> None:
-        self._network = network.for_inference(device=device, precision=precision)
+        self._network = network.for_inference(device=compute.device, precision=compute.precision)
         self._read, self._blocks = read, network.depths(blocks)
-        self._batch_bases, self._n_class_tokens = pick_batch_bases(batch_bases, device), n_class_tokens
-        self._with_log_p, self._device, self._precision = with_log_p, device, precision
+        self._n_class_tokens = n_class_tokens
+        self._with_log_p, self._compute = with_log_p, compute
         self.n_windows = 0
 
     def read(self, windows: Iterable[Codes]) -> dict[bytes, Reading]:
@@ -88,7 +84,7 @@ class WindowReader:
         batch: list[tuple[bytes, int]] = []
         n_bases = 0
         for key in keys:
-            if batch and n_bases + len(key[0]) > self._batch_bases:
+            if batch and n_bases + len(key[0]) > self._compute.batch_bases:
                 yield batch
                 batch, n_bases = [], 0
             batch.append(key)
@@ -116,15 +112,15 @@ class WindowReader:
         hidden, rings = self._hidden(windows, ())
         places = [np.flatnonzero(codes == BLANK) for codes in windows]
         where = np.concatenate([start + p for start, p in zip(rings[:-1].tolist(), places, strict=True)])
-        log_p = self._log_p(hidden[put(where, self._device)])
+        log_p = self._log_p(hidden[put(where, self._compute.device)])
         ends = list(itertools.accumulate(len(p) for p in places))
         empty = np.empty(0, np.float32)
         return [Reading(empty, log_p[end - len(p) : end]) for end, p in zip(ends, places, strict=True)]
 
     def _hidden(self, windows: Sequence[Codes], blocks: Sequence[int]) -> tuple[Tensor, NDArray[np.int64]]:
         batch = pack(windows, n_class_tokens=self._n_class_tokens)
-        codes = put(batch.codes, self._device)
-        return self._network(codes, batch.rings, blocks=blocks, precision=self._precision), batch.rings
+        codes = put(batch.codes, self._compute.device)
+        return self._network(codes, batch.rings, blocks=blocks, precision=self._compute.precision), batch.rings
 
     def _log_p(self, hidden: Tensor) -> NDArray[np.float32]:
         logits = self._network.nucleotide_logits(hidden.to(self._network.head.weight.dtype))[:, :_BASES]
@@ -132,9 +128,9 @@ class WindowReader:
         return found
 
 
-def task_reader(task: TaskModel, *, batch_bases: int, device: torch.device, precision: Precision) -> WindowReader:
+def task_reader(task: TaskModel, *, compute: Compute) -> WindowReader:
     """A reader of a task's windows: the features are the scores of its classes, see `log_scores`."""
-    settings, head = task.settings, task.head.to(device)
+    settings, head = task.settings, task.head.to(compute.device)
 
     def read(hidden: Tensor, rings: NDArray[np.int64], own: Sequence[tuple[int, int]]) -> Tensor:
         features = pool_features(hidden, rings, own, pools=settings.pools, n_class_tokens=settings.n_class_tokens)
@@ -144,9 +140,7 @@ def task_reader(task: TaskModel, *, batch_bases: int, device: torch.device, prec
         task.network,
         read,
         blocks=settings.blocks,
-        batch_bases=batch_bases,
         n_class_tokens=settings.n_class_tokens,
         with_log_p=False,
-        device=device,
-        precision=precision,
+        compute=compute,
     )

@@ -9,11 +9,11 @@ import torch
 
 from findna.cells import Item
 from findna.config import EmbedConfig
-from findna.embedding import Embedder
+from findna.embedding import RecordEmbedder
 from findna.errors import ConfigError, InputError
 from findna.models.readout import ModelReadout, n_columns
 from findna.models.store import Model
-from findna.nn.device import Precision
+from findna.nn.device import Compute, Precision
 
 N_WINDOWS = 4096
 """Reference windows that are read where no number is given."""
@@ -61,7 +61,7 @@ def measure_readout(
             f"a read-out of {n:,} features is above the limit of {most_columns:,}: "
             "name fewer pools or blocks, or raise the limit"
         )
-    embedder = Embedder(model.network, config, device=device, precision=precision)
+    embedder = RecordEmbedder(model.network, config, compute=Compute(device, precision))
     n_done, mean, squares = 0, np.zeros(n), np.zeros(n)
     for cell in embedder.embed(itertools.islice(windows, n_windows)):
         if cell.skipped:

@@ -10,7 +10,7 @@ from findna.data.windows import Window, iter_windows
 from findna.errors import ConfigError
 from findna.models.store import Model
 from findna.models.task import TaskModel, TaskSettings, probabilities
-from findna.nn.device import Precision
+from findna.nn.device import Compute
 from findna.readings import WindowReader, task_reader
 from findna.sequence import ALPHABET, BLANK, Codes, N, reverse_complement
 from findna.variants import log_odds
@@ -29,24 +29,20 @@ class BaseMutagenesis:
 
     Args:
         model: The teacher.
-        batch_bases: Bases in a batch; 0 is what suits the device.
-        device: Where it runs.
-        precision: Of the matrix products and the residual stream.
+        compute: Where and how it runs.
     """
 
     value = "log-probability minus that of the reference base, masked, nats"
 
-    def __init__(self, model: Model, *, batch_bases: int = 0, device: torch.device, precision: Precision) -> None:
+    def __init__(self, model: Model, *, compute: Compute) -> None:
         self.window = model.config.window
         self._reader = WindowReader(
             model.network,
             lambda hidden, rings, own: hidden[torch.from_numpy(rings[:-1]).to(hidden.device)],
             blocks=(),
-            batch_bases=batch_bases,
             n_class_tokens=model.config.n_class_tokens,
             with_log_p=True,
-            device=device,
-            precision=precision,
+            compute=compute,
         )
 
     @property
@@ -112,21 +108,17 @@ class TaskMutagenesis:
     Args:
         task: The task model.
         label: The class; "" is the second one of two.
-        batch_bases: Bases in a batch; 0 is what suits the device.
-        device: Where it runs.
-        precision: Of the matrix products and the residual stream.
+        compute: Where and how it runs.
 
     Raises:
         ConfigError: The task has no such class, or more than two and none is named.
     """
 
-    def __init__(
-        self, task: TaskModel, *, label: str = "", batch_bases: int = 0, device: torch.device, precision: Precision
-    ) -> None:
+    def __init__(self, task: TaskModel, *, label: str = "", compute: Compute) -> None:
         self.settings = settings = task.settings
         self._column, self.value = _column(task.name, settings, label)
         self.window = settings.window
-        self._reader = task_reader(task, batch_bases=batch_bases, device=device, precision=precision)
+        self._reader = task_reader(task, compute=compute)
 
     @property
     def n_windows(self) -> int:

@@ -16,7 +16,6 @@ from findna import __version__
 from findna.config import EmbedConfig
 from findna.embedding import feature_columns, feature_names
 from findna.errors import OutputError, VariantError
-from findna.frame import Frame, RunJob
 from findna.io.hdf5 import refuse_existing
 from findna.io.rows import Rows
 from findna.io.score_files import FILES, STDOUT, Format, format_of
@@ -26,7 +25,8 @@ from findna.io.vcf import Outcome, Site, VariantReader, assembly_of
 from findna.merge_scores import ScorePart, finished
 from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
-from findna.shard import Shard
+from findna.runs.frame import Frame
+from findna.runs.job import RunJob
 from findna.variants import CHUNK, ScoreConfig, VariantScorer
 
 
@@ -40,8 +40,6 @@ class ScoreJob(RunJob):
         task: A built-in task's name or a run directory, instead of the model; "" without.
         output_format: vcf, bcf, tsv or parquet.
         embeddings: HDF5 file of the vectors of REF and ALT, too; None without.
-        resume: Continue a partial run.
-        shard: The part of the records to score; None is all.
     """
 
     config: ScoreConfig = field(default_factory=ScoreConfig)
@@ -49,8 +47,6 @@ class ScoreJob(RunJob):
     task: str = ""
     output_format: Format = "vcf"
     embeddings: Path | None = None
-    resume: bool = False
-    shard: Shard | None = None
 
     def _problems(self) -> list[str]:
         problems = []
@@ -61,18 +57,19 @@ class ScoreJob(RunJob):
             problems.append("variants need their genome")
         if self.out == STDOUT and self.output_format in ("bcf", "parquet"):
             problems.append(f"{self.output_format} cannot be streamed to stdout: choose tsv or vcf, or a file")
-        if self.out == STDOUT and (self.resume or self.embeddings):
-            problems.append(f"{'--resume' if self.resume else '--embeddings'} needs a file for the scores, not stdout")
+        if self.out == STDOUT and (self.run.resume or self.embeddings):
+            what = "resume=True" if self.run.resume else f"embeddings={self.embeddings}"
+            problems.append(f"{what} needs a file for the scores, not stdout")
         if self.out != STDOUT and format_of(self.out.name) not in (None, self.output_format):
             problems.append(f"format {self.output_format} contradicts the name {self.out}")
         if self.embeddings and self.task:
-            problems.append("--embeddings needs a model: a task has no vectors")
+            problems.append(f"embeddings={self.embeddings} needs a model: a task has no vectors")
         if self.embeddings == self.out:
             problems.append(f"{self.out} cannot hold both scores and vectors")
-        if self.shard and not is_file:
+        if self.run.shard and not is_file:
             problems.append("a shard needs an input that can be read twice: a file")
-        if self.resume and not is_file:
-            problems.append(f"{self.source} cannot be read again: --resume needs a file")
+        if self.run.resume and not is_file:
+            problems.append(f"{self.source} cannot be read again: resume=True needs a file")
         return problems
 
     @property
@@ -109,12 +106,12 @@ def run_scores(
         facts = frame.facts(model, _params(job, scorer)) | ({"shard": part.to_dict()} if part else {})
         contigs = scorer.genome.contigs
         rows = ROWS[job.output_format](reader, scorer.fields, _lines(job, facts, part), contigs)
-        if job.resume and (counts := finished(job.out, job.output_format, rows.facts)):
+        if job.run.resume and (counts := finished(job.out, job.output_format, rows.facts)):
             return frame.report(facts, [job.out], **counts)
         if job.embeddings:
-            refuse_existing(job.embeddings, "h5", is_allowed=job.force or job.resume)
+            refuse_existing(job.embeddings, "h5", is_allowed=job.run.force or job.run.resume)
         longest = max(contigs.values(), default=0)
-        new = FILES[job.output_format](job.out, rows.head, source=reader.name, longest=longest, force=job.force)
+        new = FILES[job.output_format](job.out, rows.head, source=reader.name, longest=longest, force=job.run.force)
         file = stack.enter_context(new)
         spool = stack.enter_context(_spool(job, model, facts, reader.name))
         reasons: Counter[str] = Counter()
@@ -132,7 +129,7 @@ def run_scores(
         if spool and job.embeddings:
             meta = facts | {"params": {**facts["params"], "alleles": True}}
             meta |= {"shard": part.of_vectors()} if part else {}
-            beside = spool.write_vectors(job.embeddings, meta, force=job.force or job.resume)
+            beside = spool.write_vectors(job.embeddings, meta, force=job.run.force or job.run.resume)
         outputs = [*file.finish(), *beside]
         if spool:
             spool.remove()
@@ -158,10 +155,8 @@ def _scorer(job: ScoreJob, model: Model | TaskModel, frame: Frame, reader: Varia
         frame.genome,
         job.config,
         source=reader.name,
-        batch_bases=job.batch_bases,
         with_vectors=job.embeddings is not None,
-        device=frame.device,
-        precision=frame.precision,
+        compute=frame.compute,
     )
 
 
@@ -179,7 +174,7 @@ def _spool(
         rows = Rows(folder, COLUMNS, names, np.dtype(np.float32), None, None, var=var)
     fingerprint = {name: value for name, value in facts.items() if name != "provenance"}
     fingerprint |= {"findna": __version__, "embeddings": job.embeddings is not None}
-    return ScoreSpool(folder, rows, source, fingerprint, resume=job.resume, force=job.force)
+    return ScoreSpool(folder, rows, source, fingerprint, resume=job.run.resume, force=job.run.force)
 
 
 @contextmanager
@@ -205,7 +200,7 @@ def _outcomes(
     while chunk := list(itertools.islice(sites, CHUNK)):
         scored = scorer.score(chunk)
         for one in scored:
-            if one.fault is not None and job.on_error == "fail":
+            if one.fault is not None and job.is_fatal:
                 raise _with_assembly(one.fault, reader)
         if spool:
             spool.add(chunk, [one.outcomes for one in scored])
@@ -240,7 +235,7 @@ def _part(job: ScoreJob) -> ScorePart | None:
 
 
 def _params(job: ScoreJob, scorer: VariantScorer) -> dict[str, Any]:
-    params = dataclasses.asdict(job.config) | {"window": scorer.window, "on_error": job.on_error}
+    params = dataclasses.asdict(job.config) | {"window": scorer.window, "on_error": job.run.on_error}
     if job.task:
         params.pop("scores")
     return params

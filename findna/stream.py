@@ -17,7 +17,7 @@ from findna.data.ahead import ahead
 from findna.data.windows import count_windows, iter_windows
 from findna.encode import Packed, Piece, Spans, hidden_of, in_batches, pack_pieces
 from findna.errors import FindnaWarning, InputError
-from findna.nn.device import Precision
+from findna.nn.device import Compute
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import Pool
 from findna.record import Record
@@ -51,7 +51,23 @@ class Joined:
         return [np.concatenate([pools[kind].vector() for kind in kinds]) for pools in self.pools]
 
 
-class _Part(NamedTuple):
+class Passed(NamedTuple):
+    """What is finished: the hidden states of a batch, or the records of a cell.
+
+    Args:
+        slots: Finished records.
+        skipped: Records that have no row.
+        states: Of each window of a batch the hidden states of its own bases, shape (n, C), on the device.
+        is_end: Whether a cell ends here.
+    """
+
+    slots: list[Joined]
+    skipped: list[InputError]
+    states: list[Tensor]
+    is_end: bool
+
+
+class _StrandWindow(NamedTuple):
     """A window, and the record and strand that it is of."""
 
     slot: Joined
@@ -62,7 +78,7 @@ class _Part(NamedTuple):
 class _Work(NamedTuple):
     """A batch, or the end of a cell: all that has passed in it."""
 
-    parts: list[_Part]
+    parts: list[_StrandWindow]
     packed: Packed | None
     done: list[Joined | InputError]
 
@@ -76,11 +92,9 @@ class Forward:
         window: Longest piece of a record, in bases.
         stride: Bases between two windows.
         both_strands: Whether each record goes through on its reverse strand too.
-        batch_bases: Bases in a batch.
         n_class_tokens: Class tokens appended to a window.
         blocks: After how many blocks to read, several side by side; (): after all.
-        device: Where it runs.
-        precision: Of the matrix products and the residual stream; what is read is float32.
+        compute: Where and how it runs; what is read is float32.
     """
 
     def __init__(
@@ -91,61 +105,59 @@ class Forward:
         window: int,
         stride: int,
         both_strands: bool,
-        batch_bases: int,
         n_class_tokens: int,
         blocks: Sequence[int] = (),
-        device: torch.device,
-        precision: Precision,
+        compute: Compute,
     ) -> None:
-        self.network = network.for_inference(device=device, precision=precision)
-        self.device, self.precision = device, precision
+        self.network = network.for_inference(device=compute.device, precision=compute.precision)
+        self.compute = compute
         self._readout, self._blocks = readout, blocks
         self._window, self._stride, self._both_strands = window, stride, both_strands
-        self._batch_bases, self._n_class_tokens = batch_bases, n_class_tokens
-        self._most_bases = batch_bases  # that fit in the device's memory, as far as is known
+        self._n_class_tokens = n_class_tokens
+        self._most_bases = compute.batch_bases  # that fit in the device's memory, as far as is known
 
-    def run(
-        self, items: Iterable[Item], *, on_own: Callable[[list[Tensor]], None] | None = None
-    ) -> Iterator[tuple[list[Joined], list[InputError]]]:
-        """Yield the finished and the skipped records of a cell.
+    def run(self, items: Iterable[Item], *, with_states: bool = False) -> Iterator[Passed]:
+        """Yield the finished and the skipped records of each cell, and before them what is asked of its batches.
 
         Reading and packing run ahead in a thread, and a GPU has the next batch before the last one's values are taken.
         Memory is a few batches, however long a record is.
 
         Args:
             items: Records, and in their places the faults of those that are to be skipped.
-            on_own: Takes the hidden states of every batch, those of each window's own bases.
+            with_states: Whether the hidden states of every batch are asked for.
         """
         with closing(ahead(self._works(items))) as works:  # type: ignore[type-var]
-            launched = ((work, self._launch(work.parts, work.packed, on_own)) for work in works)
-            for work, values in one_behind(launched) if self.device.type == "cuda" else launched:
-                if work.packed is not None:
-                    for part in values:
-                        part.take()
-                    continue
-                slots = [item for item in work.done if isinstance(item, Joined)]
-                yield slots, [item for item in work.done if isinstance(item, InputError)]
+            launched = ((work, self._launch(work.parts, work.packed, with_states)) for work in works)
+            for work, values in one_behind(launched) if self.compute.device.type == "cuda" else launched:
+                for part in values:
+                    part.take()
+                if work.packed is None:
+                    slots = [item for item in work.done if isinstance(item, Joined)]
+                    skipped = [item for item in work.done if isinstance(item, InputError)]
+                    yield Passed(slots, skipped, [], is_end=True)
+                elif with_states:
+                    yield Passed([], [], [state for part in values for state in part.states], is_end=False)
 
     def _works(self, items: Iterable[Item]) -> Iterator[_Work]:
         stream = iter(items)
         for first in stream:
             done: list[Joined | InputError] = []
             parts = self._parts(self._cell(itertools.chain([first], stream)), done)
-            for batch in in_batches(parts, n_bases=_n_bases, most=self._batch_bases):
+            for batch in in_batches(parts, n_bases=_n_bases, most=self.compute.batch_bases):
                 yield _Work(batch, self._packed(batch), [])
             yield _Work([], None, done)
 
-    def _packed(self, parts: Sequence[_Part]) -> Packed:
+    def _packed(self, parts: Sequence[_StrandWindow]) -> Packed:
         return pack_pieces([part.piece for part in parts], n_class_tokens=self._n_class_tokens)
 
     def _cell(self, items: Iterable[Item]) -> Iterator[Item]:
-        grid = Grid(self._batch_bases)
+        grid = Grid(self.compute.batch_bases)
         for item in items:
             yield item
             if grid.ends(count_item(item)):
                 return
 
-    def _parts(self, items: Iterable[Item], done: list[Joined | InputError]) -> Iterator[_Part]:
+    def _parts(self, items: Iterable[Item], done: list[Joined | InputError]) -> Iterator[_StrandWindow]:
         for item in items:
             if isinstance(item, InputError):
                 done.append(item)
@@ -157,7 +169,7 @@ class Forward:
             done.append(slot)
             for strand, codes in enumerate(strands):
                 for start, end, own_start in iter_windows(len(codes), size=self._window, stride=self._stride):
-                    yield _Part(slot, strand, Piece(codes[start:end], own_start - start, end - start))
+                    yield _StrandWindow(slot, strand, Piece(codes[start:end], own_start - start, end - start))
 
     def _obs(self, record: Record) -> dict[str, Any]:
         n_bases = len(record.codes)
@@ -177,9 +189,7 @@ class Forward:
             **record.extra,
         }
 
-    def _launch(
-        self, parts: list[_Part], packed: Packed | None, on_own: Callable[[list[Tensor]], None] | None
-    ) -> "list[_Values]":
+    def _launch(self, parts: list[_StrandWindow], packed: Packed | None, with_states: bool) -> "list[_Values]":
         """What is read of a batch, which a GPU may still compute: in halves where the device has too little memory.
 
         Raises:
@@ -190,13 +200,13 @@ class Forward:
         n_bases = sum(map(_n_bases, parts))
         if n_bases <= self._most_bases or len(parts) == 1:
             try:
-                return [self._values(parts, packed, on_own)]
+                return [self._values(parts, packed, with_states)]
             except torch.OutOfMemoryError:
                 if len(parts) == 1:
                     raise
-            if self._most_bases == self._batch_bases:
+            if self._most_bases == self.compute.batch_bases:
                 warnings.warn(
-                    f"{self.device} has too little memory for batches of {self._batch_bases:,} bases; "
+                    f"{self.compute.device} has too little memory for batches of {self._most_bases:,} bases; "
                     "batches are halved until they fit",
                     FindnaWarning,
                     stacklevel=2,
@@ -204,29 +214,30 @@ class Forward:
             self._most_bases = n_bases // 2
         middle = len(parts) // 2
         halves = parts[:middle], parts[middle:]
-        return [values for half in halves for values in self._launch(half, self._packed(half), on_own)]
+        return [values for half in halves for values in self._launch(half, self._packed(half), with_states)]
 
     @torch.inference_mode()
-    def _values(self, parts: list[_Part], packed: Packed, on_own: Callable[[list[Tensor]], None] | None) -> "_Values":
+    def _values(self, parts: list[_StrandWindow], packed: Packed, with_states: bool) -> "_Values":
         batch, own = packed
-        hidden = hidden_of(self.network, batch, blocks=self._blocks, device=self.device, precision=self.precision)
+        device, precision = self.compute.device, self.compute.precision
+        hidden = hidden_of(self.network, batch, blocks=self._blocks, device=device, precision=precision)
         read = self._readout.read(hidden, batch.rings, own)
         tensors = [tensor.to("cpu", non_blocking=hidden.is_cuda) for tensor in read]
-        if on_own is not None:
-            on_own([hidden[start:end] for start, end in own])
-        event = torch.cuda.current_stream(self.device).record_event() if hidden.is_cuda else None
-        return _Values(parts, tensors, event)
+        states = [hidden[start:end] for start, end in own] if with_states else []
+        event = torch.cuda.current_stream(self.compute.device).record_event() if hidden.is_cuda else None
+        return _Values(parts, tensors, states, event)
 
 
-def _n_bases(part: _Part) -> int:
+def _n_bases(part: _StrandWindow) -> int:
     return len(part.piece.codes)
 
 
 class _Values(NamedTuple):
     """What was read of a batch's windows, on the host once the event has passed."""
 
-    parts: list[_Part]
+    parts: list[_StrandWindow]
     tensors: list[Tensor]
+    states: list[Tensor]
     event: torch.cuda.Event | None
 
     def take(self) -> None:

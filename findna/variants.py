@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from findna.io.genome import Genome
 from findna.io.vcf import Field, Outcome, Site, Vectors
 from findna.models.store import Model
 from findna.models.task import TaskModel, probabilities
-from findna.nn.device import Precision
+from findna.nn.device import Compute
 from findna.nn.pooling import pool_features
 from findna.readings import Reading, WindowReader, task_reader
 from findna.region import Region
@@ -89,10 +88,8 @@ class VariantScorer:
         genome: The genome of the variants, open.
         config: What is computed.
         source: What to call the file of the variants in a message.
-        batch_bases: Bases in a batch; 0 is what suits the device.
         with_vectors: Whether outcomes have the vectors of both alleles; only of a teacher.
-        device: Where it runs.
-        precision: Of the matrix products and the residual stream; the rest is float32.
+        compute: Where and how it runs; the rest is float32.
 
     Attributes:
         fields: The scores of each ALT, in their order.
@@ -110,10 +107,8 @@ class VariantScorer:
         config: ScoreConfig,
         *,
         source: str = "",
-        batch_bases: int = 0,
         with_vectors: bool = False,
-        device: torch.device,
-        precision: Precision,
+        compute: Compute,
     ) -> None:
         self.genome, self.config, self._source = genome, config, source
         self._said: _Said = (
@@ -128,7 +123,7 @@ class VariantScorer:
                 f"alleles of up to {config.max_length} bases need a window of at least {least} bases, "
                 f"not {self.window}: lower the longest allele"
             )
-        self.reader = self._said.reader(batch_bases, device, precision)
+        self.reader = self._said.reader(compute)
 
     def score(self, sites: Sequence[Site]) -> list[Scored]:
         """What becomes of each record, in their order.
@@ -262,7 +257,7 @@ class _Said(ABC):
     window: int
 
     @abstractmethod
-    def reader(self, batch_bases: int, device: torch.device, precision: Precision) -> WindowReader:
+    def reader(self, compute: Compute) -> WindowReader:
         """What computes the windows."""
 
     @abstractmethod
@@ -282,7 +277,7 @@ class _TeacherSaid(_Said):
         self._model = model
         self._readout = model.readout.embed_config(EmbedConfig(), model.config)
 
-    def reader(self, batch_bases: int, device: torch.device, precision: Precision) -> WindowReader:
+    def reader(self, compute: Compute) -> WindowReader:
         n_class_tokens = self._model.config.n_class_tokens
 
         def read(hidden: Tensor, rings: NDArray[np.int64], own: Sequence[tuple[int, int]]) -> Tensor:
@@ -292,11 +287,9 @@ class _TeacherSaid(_Said):
             self._model.network,
             read,
             blocks=self._readout.depths(self._model.config),
-            batch_bases=batch_bases,
             n_class_tokens=n_class_tokens,
             with_log_p="influence" in self.scores,
-            device=device,
-            precision=precision,
+            compute=compute,
         )
 
     def windows(self, pair: Pair) -> Iterator[Codes]:
@@ -345,8 +338,8 @@ class _TaskSaid(_Said):
                 for name, what in (("dp", "Probability"), ("dlogit", "Log-odds"))
             ]
 
-    def reader(self, batch_bases: int, device: torch.device, precision: Precision) -> WindowReader:
-        return task_reader(self._task, batch_bases=batch_bases, device=device, precision=precision)
+    def reader(self, compute: Compute) -> WindowReader:
+        return task_reader(self._task, compute=compute)
 
     def windows(self, pair: Pair) -> Iterator[Codes]:
         yield from (pair.ref.codes, pair.alt.codes)

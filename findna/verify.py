@@ -23,13 +23,15 @@ from findna.io.records import read_records
 from findna.io.rows import printable
 from findna.io.vcf import Site, VariantReader
 from findna.io.written import Row, Written, open_written
-from findna.job import ClassifyJob, EmbedJob, Engine
 from findna.masked import MaskedBases
 from findna.merge_scores import ScorePart
 from findna.models.store import Model, load_model
 from findna.models.task import TaskModel, load_task
-from findna.nn.device import pick_device, pick_precision
+from findna.nn.device import Compute
 from findna.record import Record
+from findna.runs.classify import AnswerRows
+from findna.runs.embed import VectorRows
+from findna.runs.job import RowMaker
 from findna.saturation import BaseMutagenesis, TaskMutagenesis
 from findna.sequence import encode
 from findna.variants import SCORES, ScoreConfig, VariantScorer
@@ -118,7 +120,7 @@ def verify(path: Path | str, *, model: str = "", genome: Path | str | None = Non
     with found.check("rows") as said:
         if loaded is None or not found.is_valid:
             raise _Unchecked("the model is not found" if found.is_valid else "a check before this one failed")
-        said.append(_check_rows(written, model or str(written.meta["model"]["name"]), loaded, genome, n, found))
+        said.append(_check_rows(written, loaded, genome, n, found))
     return found
 
 
@@ -136,7 +138,7 @@ def _load(written: Written, name: str) -> Model | TaskModel:
     except (ModelError, ConfigError) as error:
         if name:
             raise
-        raise _Unchecked(f"{error}; name it with --model") from error
+        raise _Unchecked(f"{error}; name its folder") from error
     if loaded.sha256 != facts["sha256"]:
         raise written.fail(
             f"was made by {facts['name']}, sha256 {facts['sha256'][:12]}; {loaded.name} has {loaded.sha256[:12]}"
@@ -188,7 +190,7 @@ def _check_inputs(written: Written) -> str:
 
 
 def _check_rows(
-    written: Written, model: str, loaded: Model | TaskModel, genome: Path | str | None, n: int, found: Verification
+    written: Written, loaded: Model | TaskModel, genome: Path | str | None, n: int, found: Verification
 ) -> str:
     """Compare every row with the record that it is of, and compute some again."""
     path, inputs = _genome_of(written, genome), _inputs_of(written)
@@ -199,7 +201,7 @@ def _check_rows(
         compute = {"vectors": _vectors, "bases": _bases, "scores": _scores}[written.family]
         precision = str(_params(written).get("precision", "fp32"))
         found.n_computed, found.tolerance = len(sample), TOLERANCES.get(precision, TOLERANCES["fp32"])
-        for one, now in zip(sample, compute(written, model, loaded, opened, sample), strict=True):
+        for one, now in zip(sample, compute(written, loaded, opened, sample), strict=True):
             stored = [*now.stored, *written.more(one.number)]
             difference = max((_difference(a, b) for a, b in zip(stored, now.values, strict=True)), default=0.0)
             found.max_difference = max(found.max_difference or 0.0, difference)
@@ -246,7 +248,7 @@ def _inputs_of(written: Written) -> list[str] | None:
     """The inputs where they lie now; None if one is missing."""
     try:
         return [
-            str(_located(written, one["path"])) if "sha256" in one else one["path"] for one in written.meta["inputs"]
+            str(_located(written, one["path"])) if "bytes" in one else one["path"] for one in written.meta["inputs"]
         ]
     except (_Unchecked, KeyError):
         return None
@@ -293,26 +295,29 @@ def _options(written: Written, genome: Genome | None) -> InputOptions:
     return made
 
 
+def _compute(written: Written) -> Compute:
+    return Compute.pick(precision=str(_params(written)["precision"]))
+
+
 def _vectors(
-    written: Written, model: str, loaded: Model | TaskModel, genome: Genome | None, sample: Sequence[_Sampled]
+    written: Written, loaded: Model | TaskModel, genome: Genome | None, sample: Sequence[_Sampled]
 ) -> Iterator[_Again]:
     if _params(written).get("alleles"):
         raise _Unchecked("vectors of alleles are not computed again; verify the scores that came with them")
     if any(one.item is None for one in sample):
         raise _Unchecked("an input is not found or cannot be read again")
     params = _params(written)
-    options, precision = _options(written, genome), str(params["precision"])
-    engine: Engine
+    compute = _compute(written)
+    maker: RowMaker
     if isinstance(loaded, TaskModel):
-        config = _made(ClassifyConfig, params)
-        engine = ClassifyJob(["-"], written.path, options, precision=precision, config=config, task=model).load()
+        maker = AnswerRows(loaded, _made(ClassifyConfig, params), compute)
     else:
-        embedding = _made(EmbedConfig, params)
-        job = EmbedJob(["-"], written.path, options, precision=precision, config=embedding, model=model)
-        engine = job.load()
-    tokens = _Tokens()
+        maker = VectorRows(loaded, _made(EmbedConfig, params), compute)
+    tokens, has_tokens = _Tokens(), maker.layout().tokens_dim is not None
     done = iter(sample)
-    for cell in engine.cells([one.item for one in sample], tokens if engine.tokens_dim else None):
+    for cell in maker.cells([one.item for one in sample]):
+        if cell.tokens is not None:
+            tokens.write_tokens(cell.tokens)
         for i, x in enumerate(cell.x):
             one, now = next(done), [x]
             for name in ("chrom", "start", "end", "strand", "length", "n_windows"):
@@ -320,7 +325,7 @@ def _vectors(
                     reason = f"{name} is {one.row.obs[name]}, and of its record {cell.obs[i][name]}"
                     raise written.fail(f"row {one.number:,} ({one.row.id}): {reason}")
             now += [cell.cls[i]] if cell.cls is not None else []
-            now += [tokens.take(len(one.item.codes))] if engine.tokens_dim else []
+            now += [tokens.take(len(one.item.codes))] if has_tokens else []
             yield _Again([one.row.x], now)
 
 
@@ -341,10 +346,9 @@ class _Tokens:
 
 
 def _bases(
-    written: Written, model: str, loaded: Model | TaskModel, genome: Genome | None, sample: Sequence[_Sampled]
+    written: Written, loaded: Model | TaskModel, genome: Genome | None, sample: Sequence[_Sampled]
 ) -> Iterator[_Again]:
-    params, device = _params(written), pick_device("auto")
-    precision = pick_precision(str(params["precision"]), device)
+    params, compute = _params(written), _compute(written)
     for one in sample:
         codes = encode(one.row.obs["sequence"])[0]
         if one.item is not None and not np.array_equal(codes, one.item.codes[: len(codes)]):
@@ -354,25 +358,24 @@ def _bases(
         if isinstance(loaded, TaskModel):
             label = str(params["value"]).removeprefix("log-odds of ").partition(" minus ")[0]
             label = label if label in loaded.settings.classes else ""
-            values = TaskMutagenesis(loaded, label=label, device=device, precision=precision).effects(codes)
+            values = TaskMutagenesis(loaded, label=label, compute=compute).effects(codes)
         elif written.kind.startswith(MUTAGENESIS):
-            values = BaseMutagenesis(loaded, device=device, precision=precision).effects(codes)
+            values = BaseMutagenesis(loaded, compute=compute).effects(codes)
         else:
-            masked = MaskedBases(loaded.network, passes=int(params["passes"]), device=device, precision=precision)
+            masked = MaskedBases(loaded.network, passes=int(params["passes"]), compute=compute)
             values = next(masked.predict([codes]))
         yield _Again([one.row.x], [values[: len(one.row.x)]])
 
 
 def _scores(
-    written: Written, model: str, loaded: Model | TaskModel, genome: Genome | None, sample: Sequence[_Sampled]
+    written: Written, loaded: Model | TaskModel, genome: Genome | None, sample: Sequence[_Sampled]
 ) -> Iterator[_Again]:
     if genome is None:
         raise _Unchecked("the genome is not found")
-    params, device = _params(written), pick_device("auto")
+    params = _params(written)
     names = tuple(params["scores"].split(",")) if "scores" in params else SCORES
     config = ScoreConfig(names, int(params["window"]), int(params["max_length"]))
-    precision = pick_precision(str(params["precision"]), device)
-    scorer = VariantScorer(loaded, genome, config, device=device, precision=precision)
+    scorer = VariantScorer(loaded, genome, config, compute=_compute(written))
     for one, scored in zip(sample, scorer.score([one.row.obs["site"] for one in sample]), strict=True):
         outcome, obs = scored.outcomes[0], one.row.obs
         if obs["status"] != (outcome.reason or "ok"):

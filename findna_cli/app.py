@@ -33,6 +33,7 @@ from findna_cli import (
 )
 from findna_cli.console import say, show, visible
 from findna_cli.help import add_help, help_page
+from findna_cli.translate import with_flags
 
 app = typer.Typer(
     name="findna",
@@ -114,7 +115,9 @@ def main() -> None:
     except FindnaError as error:
         if os.environ.get("FINDNA_DEBUG"):
             raise
-        code = _fail(str(error), 2 if isinstance(error, ConfigError) else 1)
+        is_config = isinstance(error, ConfigError)
+        text = with_flags(str(error), typer.main.get_command(app), sys.argv[1:], is_config=is_config)
+        code = _fail(text, 2 if is_config else 1)
     except Exception as error:  # the boundary: whatever else goes wrong is a line, too
         if os.environ.get("FINDNA_DEBUG"):
             raise

@@ -18,7 +18,6 @@ from findna_cli.options import (
     Quiet,
     Threads,
     not_empty,
-    set_threads,
     split_names,
 )
 from findna_cli.signals import catch_signals
@@ -118,7 +117,7 @@ def run(
     from findna.config import FINETUNE_PRESETS
     from findna.errors import ConfigError, InputError
     from findna.models.store import DEFAULT, load_model
-    from findna.nn.device import pick_device, pick_precision
+    from findna.nn.device import pick_device, pick_precision, set_threads
     from findna.variants import ScoreConfig
 
     if suite == "variants":
@@ -198,10 +197,9 @@ def _variants(
     from findna.benchmark.variants import find_tables, measure_variants, table_of
     from findna.io.genome import Genome as OpenGenome
     from findna.models.store import load_model
-    from findna.nn.device import pick_device, pick_precision
+    from findna.nn.device import Compute
 
     tables, found = find_tables(data, genome)
-    device = pick_device(place[0])
     results = []
     with OpenGenome(found) as opened:
         for table in tables:
@@ -210,8 +208,7 @@ def _variants(
                 opened,
                 load_model(model),
                 config,
-                device=device,
-                precision=pick_precision(place[1], device),
+                compute=Compute.pick(*place),
                 on_done=lambda name: say(f"measured {name}", quiet=quiet),
             )
             show(table_of(result))
@@ -308,7 +305,7 @@ def teacher(
     from findna.data.labelled import read_labelled
     from findna.errors import ConfigError, TableError
     from findna.models.store import DEFAULT, load_model
-    from findna.nn.device import pick_device, pick_precision
+    from findna.nn.device import pick_device, pick_precision, set_threads
     from findna.train.log import read_log
     from findna.train.sources import load_sources
 
@@ -376,7 +373,7 @@ def speed(
     times a BERT of DNABERT-2's size.
     """
     from findna.benchmark.speed import SpeedConfig, measure_speed, speed_table
-    from findna.nn.device import pick_device
+    from findna.nn.device import pick_device, set_threads
 
     config = SpeedConfig(
         sizes=tuple(sizes.split(",")),
@@ -442,7 +439,7 @@ def study(
     from findna.config import PRESETS
     from findna.errors import ConfigError
     from findna.io.files import write_atomic
-    from findna.nn.device import pick_device, pick_precision
+    from findna.nn.device import pick_device, pick_precision, set_threads
     from findna.train.sources import load_sources
 
     if preset not in PRESETS:

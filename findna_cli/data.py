@@ -7,7 +7,7 @@ import typer
 
 from findna.config import WindowsConfig
 from findna_cli.console import progress, say, show, write_report
-from findna_cli.options import Force, Genome, Json, Quiet, config_flags, split_names
+from findna_cli.options import Force, Genome, Json, Quiet, flags_of, split_names
 
 app = typer.Typer(no_args_is_help=True, help="Download genomes, make training sets, audit labelled splits.")
 
@@ -62,7 +62,7 @@ def fetch(
 
 
 @app.command()
-@config_flags(WindowsConfig)
+@flags_of(WindowsConfig, is_recipe=True)
 def windows(
     sources: Annotated[
         list[str],

@@ -2,7 +2,7 @@
 
 import typer
 
-from findna_cli.options import Json, ModelName, Quiet, n_cpus
+from findna_cli.options import Json, ModelName, Quiet
 
 _OPTIONAL = {
     "pyarrow": "parquet",
@@ -48,6 +48,7 @@ def machine_facts() -> dict[str, str]:
     import torch
 
     from findna import __version__
+    from findna.cpus import n_cpus
     from findna.io.cache import cache_dir
     from findna.nn.device import has_native_bf16, pick_device
 

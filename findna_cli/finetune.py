@@ -17,13 +17,12 @@ from findna_cli.options import (
     Quiet,
     ResumeRun,
     Threads,
-    config_flags,
-    set_threads,
+    flags_of,
 )
 from findna_cli.signals import catch_signals
 
 
-@config_flags(FinetuneConfig)
+@flags_of(FinetuneConfig, is_recipe=True)
 def finetune(
     inputs: Annotated[
         list[str] | None,
@@ -104,7 +103,7 @@ def finetune(
     import dataclasses
 
     from findna.models.store import load_model
-    from findna.nn.device import pick_device, pick_precision
+    from findna.nn.device import pick_device, pick_precision, set_threads
     from findna.train.finetune import Report
     from findna.train.finetune import finetune as run
     from findna.train.objectives import summary_line

@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,23 +18,41 @@ from findna_cli.screens import show_plan
 _MOST_REASONS = 8
 
 if TYPE_CHECKING:
-    from findna.frame import RunJob
-    from findna.job import Job
+    from findna.runs.job import RunJob
 
 
-def run_job(job: "Job", title: str, *, dry_run: bool, json_file: Path | None, quiet: bool) -> None:
-    """Run a job, or print what it would do; exit 1 where a dry run finds problems that would end it."""
-    from findna.job import plan, run
+def run_files(
+    run: Callable[..., dict[str, Any]],
+    inputs: list[str],
+    out: Path,
+    *,
+    dry_run: bool,
+    json_file: Path | None,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Run a function of the API over files, or print what it would do.
 
+    Args:
+        run: `embed_file` or `classify_file`.
+        inputs: The inputs.
+        out: The output.
+        dry_run: Print only what would be done; exit with 1 if problems would end the run.
+        json_file: Where the report goes.
+        quiet: No progress and no summary.
+        settings: What the function takes, too.
+    """
+    title = run.__name__.removesuffix("_file")
+    call = partial(run, inputs, out, command=command_line(), dry_run=dry_run, **settings)
     if dry_run:
-        report = plan(job)
-        show_plan(report, job.out)
+        report = call()
+        show_plan(report, out)
         write_report(json_file, report)
-        if report["n_problems"] and job.is_fatal:
+        if report["n_problems"] and settings.get("on_error") != "skip":
             raise typer.Exit(1)
         return
-    with _saying_what_is_kept(job.out), progress(title, total=None, quiet=quiet) as advance:
-        report = run(job, on_progress=lambda done, total: advance(done, total=total))
+    with _saying_what_is_kept(out), progress(title, total=None, quiet=quiet) as advance:
+        report = call(on_progress=lambda done, total: advance(done, total=total))
     write_report(json_file, report)
     if report["n_mostly_n"]:
         say(f"{report['n_mostly_n']:,} of {report['n_records']:,} records are mostly N", quiet=quiet)
@@ -77,6 +96,19 @@ def default_output(inputs: list[str], kind: str) -> str:
     name = re.sub(r"\.(gz|bgz)$", "", Path(inputs[0]).name)
     stem = re.sub(r"\.[A-Za-z][A-Za-z0-9]*$", "", name) or name
     return re.sub(r"[^\w.+-]", "", stem.replace(":", "_").replace(",", "")) + f".{kind}"
+
+
+def named_output(inputs: list[str], out: str, ending: str, *, shard: str = "") -> Path:
+    """Where the output goes. A shard's part is in a name that was made from an input's, and in all names with auto."""
+    path = Path(out or default_output(inputs, ending))
+    if not shard or out == "-" or (out and shard != "auto"):
+        return path
+    import os
+
+    from findna.runs.shard import Shard
+
+    suffix = f".{ending}" if not out else "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+    return path.with_name(f"{path.name.removesuffix(suffix)}.{Shard.parse(shard, os.environ).name}{suffix}")
 
 
 def run_framed(

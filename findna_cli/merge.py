@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from findna.errors import ConfigError
 from findna_cli.console import say, write_report
 from findna_cli.job import command_line
 from findna_cli.options import Force, Json, Quiet
@@ -33,8 +32,8 @@ def merge(
     """
     from findna.io.formats import infer_format
     from findna.io.score_files import format_of
-    from findna.merge import merge as merge_parts
     from findna.merge_scores import merge_scores
+    from findna.runs.merge import merge as merge_parts
 
     if format_of(parts[0].name):
         report = merge_scores(parts, out, force=force, command=command_line())
@@ -42,10 +41,8 @@ def merge(
         found = f"{report['n_records']:,} records of {report['n_parts']:,} parts"
         say(f"{', '.join(report['outputs'])}: {found}", quiet=quiet)
         return
-    kind = output_format or infer_format(out)
-    if kind not in ("h5", "tsv", "parquet", "npy"):
-        raise ConfigError(f"--format {kind}: there are h5, tsv, parquet and npy")
-    report = merge_parts(parts, out, output_format=kind, force=force, command=command_line())  # type: ignore[arg-type]
+    kind = infer_format(out, output_format)
+    report = merge_parts(parts, out, output_format=kind, force=force, command=command_line())
     write_report(json_file, report)
     say(
         f"{', '.join(report['outputs'])}: {report['n_rows']:,} rows, {report['n_skipped']:,} skipped, "

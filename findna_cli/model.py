@@ -7,7 +7,7 @@ import typer
 
 from findna_cli import task
 from findna_cli.console import progress, say, show, write_report
-from findna_cli.options import Device, Json, Precision, Quiet, Threads, not_empty, set_threads
+from findna_cli.options import Device, Json, Precision, Quiet, Threads, not_empty
 
 app = typer.Typer(help="List, describe, verify, convert and pull models.", rich_markup_mode=None)
 
@@ -107,7 +107,7 @@ def readout(
     from findna.io.fasta import read_fasta
     from findna.io.files import sha256
     from findna.models.store import load_model, save_readout
-    from findna.nn.device import pick_device, pick_precision
+    from findna.nn.device import pick_device, pick_precision, set_threads
     from findna.reference import measure_readout
 
     if not (folder / "config.json").is_file():

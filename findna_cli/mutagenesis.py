@@ -1,39 +1,31 @@
 """`findna mutagenesis`: every base to every other."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from findna.config import ComputeConfig, RunConfig
 from findna.errors import ConfigError
-from findna_cli.job import command_line, default_output, run_framed
-from findna_cli.options import (
-    BatchBases,
-    Device,
-    Force,
-    Genome,
-    InFormat,
-    Inputs,
-    Json,
-    ModelName,
-    OnError,
-    Precision,
-    Quiet,
-    Size,
-    Threads,
-    set_threads,
-)
+from findna.io.options import InputOptions
+from findna_cli.job import command_line, named_output, run_framed
+from findna_cli.options import Inputs, Json, ModelName, Quiet, flags_of
 
 _ENDINGS = {".h5": "h5", ".hdf5": "h5", ".tsv": "tsv"}
 
+_WITHOUT = (
+    *("split", "center", "max_n", "strand", "region", "min_mapq", "exclude_flags", "reference_bases"),
+    *("resume", "workers", "gpus", "shard", "plan", "deterministic"),
+)
 
+
+@flags_of(InputOptions, RunConfig, ComputeConfig, without=_WITHOUT)
 def mutagenesis(
     inputs: Inputs,
     out: Annotated[
         str,
         typer.Option("--out", "-o", help="Output, .h5 or .tsv. Default: NAME.mutagenesis.h5.", show_default=False),
     ] = "",
-    genome: Genome = None,
     model: ModelName = None,
     task: Annotated[
         str,
@@ -61,16 +53,9 @@ def mutagenesis(
     output_format: Annotated[
         str, typer.Option("--format", help="h5 or tsv; default: by the output's name.", show_default=False)
     ] = "",
-    in_format: InFormat = "",
-    size: Size = 0,
-    on_error: OnError = "fail",
-    force: Force = False,
-    batch_bases: BatchBases = 0,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Threads = 0,
     json_file: Json = None,
     quiet: Quiet = False,
+    **settings: Any,
 ) -> None:
     """Mutate each base to each other base and measure the effect, on both strands.
 
@@ -80,9 +65,9 @@ def mutagenesis(
     Examples: `findna mutagenesis chr20:10,000,001-10,000,400 -g hg19.fa --task promoter-tata -o ism.h5 --plot ism.png`;
     `findna mutagenesis seqs.fa -o effects.tsv`
     """
-    from findna.io.options import InputOptions
     from findna.models.store import DEFAULT
     from findna.mutagenesis_run import MutagenesisJob, run_mutagenesis
+    from findna.runs.job import parts_of
 
     if model and task:
         raise ConfigError("--model and --task: give one of them; a task has its own model")
@@ -91,21 +76,15 @@ def mutagenesis(
         raise ConfigError(f"-o {out or '(none)'}, --format {output_format or '(none)'}: the output is .h5 or .tsv")
     job = MutagenesisJob(
         inputs,
-        Path(out or default_output(inputs, f"mutagenesis.{kind}")),
-        options=InputOptions(in_format=in_format or None, genome=genome, size=size or None),
+        named_output(inputs, out, f"mutagenesis.{kind}"),
         model=model or DEFAULT,
         task=task,
         label=label,
         with_pairs=pairs,
         plot=plot,
         output_format=kind,
-        batch_bases=batch_bases,
-        device=device,
-        precision=precision,
-        on_error=on_error,
-        force=force,
         command=command_line(),
+        **parts_of(settings),
     )
-    set_threads(threads)
     counts = ("records", "bases", "windows", "skipped")
     run_framed("mutagenesis", run_mutagenesis, job, json_file=json_file, quiet=quiet, counts=counts)

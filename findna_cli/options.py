@@ -1,19 +1,18 @@
 """Flags that more than one command has."""
 
-import dataclasses
+import functools
 import inspect
 import operator
-import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
-from findna.errors import ConfigError
+from findna.settings import About, settings_of
 
-MAX_THREADS = 1024
+_LAST = ("dry_run", "json_file", "quiet")
+"""Parameters whose flags come after all others in help."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -42,35 +41,6 @@ Genome = Annotated[
     Path | None,
     typer.Option("--genome", "-g", help="Genome of the regions: FASTA (plain or bgzip) or .2bit.", show_default=False),
 ]
-InFormat = Annotated[
-    str,
-    typer.Option(
-        "--in-format",
-        help="fasta, fastq, bed, narrowpeak, bam, cram or region. Default: inferred from the content.",
-        show_default=False,
-    ),
-]
-Strand = Annotated[
-    str, typer.Option("--strand", help="bed (strand of each record), +, -, or both (mean of the two vectors).")
-]
-Split = Annotated[bool, typer.Option("--split", help="Join the blocks of BED12 regions.")]
-Size = Annotated[int, typer.Option("--size", min=0, help="Recentre regions to this many bases; 0 keeps them.")]
-Center = Annotated[str, typer.Option("--center", help="Center for --size: middle, or summit (narrowPeak).")]
-MaxN = Annotated[float, typer.Option("--max-n", help="Skip records whose N fraction exceeds this.")]
-ReadsRegion = Annotated[
-    str, typer.Option("--region", help="BAM: only reads that overlap this region.", show_default=False)
-]
-MinMapq = Annotated[int, typer.Option("--min-mapq", min=0, help="BAM: minimum MAPQ.")]
-ExcludeFlags = Annotated[
-    str, typer.Option("--exclude-flags", help="BAM: skip reads with any of these flag bits (as samtools view -F).")
-]
-ReferenceBases = Annotated[
-    bool, typer.Option("--reference-bases", help="BAM: use the genome's bases under each alignment, not the read's.")
-]
-OnError = Annotated[
-    str, typer.Option("--on-error", help="fail, or skip: skip invalid records and list them in the output.")
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")]
 ResumeRun = Annotated[
     bool, typer.Option("--resume", help="Resume from the newest checkpoint in --out, with its inputs and flags.")
 ]
@@ -78,9 +48,6 @@ CheckpointEvery = Annotated[str, typer.Option("--checkpoint-every", help="Time b
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print counts, errors, output size and estimated time; write nothing.")
-]
-BatchBases = Annotated[
-    int, typer.Option("--batch-bases", min=0, help="Bases per batch; 0: 16,384 on a CPU, 131,072 on a GPU.")
 ]
 ModelName = Annotated[
     str | None,
@@ -104,28 +71,6 @@ Threads = Annotated[int, typer.Option("--threads", "-t", min=0, help="CPU thread
 Deterministic = Annotated[
     bool, typer.Option("--deterministic", help="Use only GPU kernels that give the same bits in every run.")
 ]
-Workers = Annotated[
-    int, typer.Option("--workers", min=1, help="Processes that compute rows on the CPU; they share --threads.")
-]
-Gpus = Annotated[
-    int, typer.Option("--gpus", min=0, help="Number of GPUs, one process per GPU; 0: one process on --device.")
-]
-ShardOf = Annotated[
-    str,
-    typer.Option(
-        "--shard",
-        help="i/n: the i-th of n parts, for findna merge. auto: from torchrun, srun or the Slurm array task.",
-        show_default=False,
-    ),
-]
-PlanFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--plan",
-        help="Plan of findna split, for --shard: the shard reads and checks only its own records.",
-        show_default=False,
-    ),
-]
 Holdout = Annotated[
     str,
     typer.Option("--holdout", help="Held-out contigs or FASTA files, e.g. chr8,chr20.", show_default=False),
@@ -139,48 +84,6 @@ Json = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 
 
-def set_threads(n_threads: int, *, deterministic: bool = False) -> None:
-    """Tell torch how many CPU threads to take and whether to keep to deterministic kernels."""
-    import os
-
-    import torch
-
-    if n_threads > MAX_THREADS:
-        raise ConfigError(f"--threads {n_threads}: at most {MAX_THREADS:,}")
-    torch.set_num_threads(n_threads or n_cpus())
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-        # findna reads nothing that it has not written
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def n_cpus() -> int:
-    """CPUs that this process may use: its affinity and the quota of its control group; all where neither is known."""
-    import os
-
-    n_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(n_cpus, cgroup_quota() or n_cpus))
-
-
-def cgroup_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
-    """CPUs that the control groups of this process allow, rounded up; None without a quota."""
-    quotas = []
-    try:
-        groups = [line.split(":", 2)[2].strip("/") for line in own.read_text().splitlines() if line.count(":") >= 2]
-    except OSError:
-        groups = []
-    for group in {parent for path in ["", *groups] for parent in [path, *map(str, Path(path).parents)]}:
-        for folder in (root / group, root / "cpu" / group):
-            with suppress(OSError, ValueError):
-                quota, period = (folder / "cpu.max").read_text().split()
-                quotas.append(-(-int(quota) // int(period)))
-            with suppress(OSError, ValueError):
-                quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-                quotas.append(-(-int(quota) // int(period)))
-    return min((quota for quota in quotas if quota > 0), default=None)
-
-
 def split_names(text: str) -> tuple[str, ...]:
     """The names of a list separated by commas.
 
@@ -190,56 +93,63 @@ def split_names(text: str) -> tuple[str, ...]:
     return tuple(name for name in text.split(",") if name)
 
 
-def parse_flags(text: str) -> int:
-    """A SAM flag as a number, decimal or hexadecimal.
+def flags_of(
+    *configs: type, only: Sequence[str] = (), without: Sequence[str] = (), is_recipe: bool = False
+) -> Callable[[Command], Command]:
+    """Give a command a flag for each setting of dataclasses: its name, type, default and help.
 
-    Raises:
-        ConfigError: It is none.
+    The command takes those that were given as keywords.
 
-    >>> parse_flags("0x900")
-    2304
+    Args:
+        configs: The dataclasses; of settings with one name the first counts.
+        only: Names of the settings that become flags; () is all.
+        without: Settings that do not.
+        is_recipe: Whether a preset has the defaults, so that help shows none.
     """
-    try:
-        flags = int(text, 0)
-    except ValueError as error:
-        raise ConfigError(f"--exclude-flags {text}: no number such as 2304 or 0x900") from error
-    if not 0 <= flags < 1 << 16:
-        raise ConfigError(f"--exclude-flags {text}: SAM flags lie in 0 to 0xffff")
-    return flags
-
-
-def config_flags(config: type, *, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
-    """Give a command one flag for each field of a config: its name, its type, and its line of the docstring.
-
-    The command takes them as keywords; one that is not given is None, which leaves the preset's value.
-    """
+    settings: dict[str, tuple[Any, Any, About]] = {}
+    for config in configs:
+        settings = settings | {name: one for name, one in settings_of(config).items() if name not in settings}
+    chosen = {name: one for name, one in settings.items() if name in (only or settings) and name not in without}
 
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command)
         own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        texts = argument_texts(config)
-        types = get_type_hints(config)
-        flags = []
-        for field in dataclasses.fields(config):
-            if field.name in without:
-                continue
-            kind: Any = types[field.name] if types[field.name] in (int, float, bool) else str
-            name = field.name.replace("_", "-")
-            flag = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
-            callback = not_empty if kind is str else None
-            option = typer.Option(flag, help=texts.get(field.name), show_default=False, callback=callback)
-            hint = operator.getitem(Annotated, (kind | None, option))
-            flags.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint))
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + flags
-        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
-        return command
+
+        @functools.wraps(command)
+        def call(**values: Any) -> Any:
+            return command(**{name: value for name, value in values.items() if not (name in chosen and value is None)})
+
+        flags = [_flag(name, *one, is_recipe=is_recipe) for name, one in chosen.items()]
+        own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        parameters = [p for p in own if p.name not in _LAST] + flags + [p for p in own if p.name in _LAST]
+        call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+        return call  # type: ignore[return-value]
 
     return decorate
 
 
-def argument_texts(config: type) -> dict[str, str]:
-    """The `Args:` section of a config's docstring: field name to its text on one line; none under `python -OO`."""
-    section = inspect.cleandoc(config.__doc__ or "").partition("Args:\n")[2].partition("\n\n")[0]
-    entries = re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", section, re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
+def _flag(name: str, kind: Any, default: Any, about: About, *, is_recipe: bool) -> inspect.Parameter:
+    types = [one for one in (get_args(kind) or (kind,)) if one in (int, float, bool)]
+    word = name.replace("_", "-")
+    names = about.flag.split() or [f"--{word}/--no-{word}" if types == [bool] else f"--{word}"]
+    shown = None if is_recipe or default in ("", None, ()) else default if about.shown is None else about.shown
+    extra: dict[str, Any] = {"parser": _refusing(about.parse)} if about.parse else {}
+    is_text = not types and not about.parse
+    option = typer.Option(
+        *names, help=about.help, show_default=shown is not None, callback=not_empty if is_text else None, **extra
+    )
+    annotation = operator.getitem(Annotated, ((types[0] if types else str) | None, option))
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shown, annotation=annotation)
+
+
+def _refusing(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The same, whose ValueError is a mistake of the command line with its own text."""
+
+    def call(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return call

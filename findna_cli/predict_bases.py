@@ -1,28 +1,15 @@
 """`findna predict-bases`: the probabilities of A, C, G and T at each base."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from findna.config import ComputeConfig, RunConfig
 from findna.errors import ConfigError
-from findna_cli.job import command_line, default_output, run_framed
-from findna_cli.options import (
-    BatchBases,
-    Device,
-    Force,
-    Genome,
-    InFormat,
-    Inputs,
-    Json,
-    ModelName,
-    OnError,
-    Precision,
-    Quiet,
-    Size,
-    Threads,
-    set_threads,
-)
+from findna.io.options import InputOptions
+from findna_cli.job import command_line, named_output, run_framed
+from findna_cli.options import Inputs, Json, ModelName, Quiet, flags_of
 
 _ENDINGS = {
     ".h5": "h5",
@@ -33,7 +20,13 @@ _ENDINGS = {
     ".bigwig": "bigwig",
 }
 
+_WITHOUT = (
+    *("split", "center", "max_n", "strand", "region", "min_mapq", "exclude_flags", "reference_bases"),
+    *("resume", "workers", "gpus", "shard", "plan", "deterministic"),
+)
 
+
+@flags_of(InputOptions, RunConfig, ComputeConfig, without=_WITHOUT)
 def predict_bases(
     inputs: Inputs,
     out: Annotated[
@@ -45,7 +38,6 @@ def predict_bases(
             show_default=False,
         ),
     ] = "",
-    genome: Genome = None,
     model: ModelName = None,
     passes: Annotated[
         int,
@@ -54,16 +46,9 @@ def predict_bases(
     value: Annotated[
         str, typer.Option("--value", help="Value of a bedGraph or bigWig: log_p of the observed base, or entropy.")
     ] = "log_p",
-    in_format: InFormat = "",
-    size: Size = 0,
-    on_error: OnError = "fail",
-    force: Force = False,
-    batch_bases: BatchBases = 0,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Threads = 0,
     json_file: Json = None,
     quiet: Quiet = False,
+    **settings: Any,
 ) -> None:
     """Predict each base from the others: the probabilities of A, C, G and T, their entropy, and the base's own.
 
@@ -73,8 +58,8 @@ def predict_bases(
     `findna predict-bases chr20:10,000,001-10,002,000 -g hg19.fa --value entropy -o entropy.bw`
     """
     from findna.bases_run import BasesJob, predict_bases_of
-    from findna.io.options import InputOptions
     from findna.models.store import DEFAULT
+    from findna.runs.job import parts_of
 
     name = out.removesuffix(".gz")
     kind = _ENDINGS.get(Path(name).suffix.lower(), "" if out else "h5")
@@ -82,19 +67,13 @@ def predict_bases(
         raise ConfigError(f"-o {out}: cannot infer the format from the file name: .h5, .bedgraph, .bedgraph.gz or .bw")
     job = BasesJob(
         inputs,
-        Path(out or default_output(inputs, "bases.h5")),
-        options=InputOptions(in_format=in_format or None, genome=genome, size=size or None),
+        named_output(inputs, out, "bases.h5"),
         model=model or DEFAULT,
         passes=passes,
         output_format=kind,
         value=value,
-        batch_bases=batch_bases,
-        device=device,
-        precision=precision,
-        on_error=on_error,
-        force=force,
         command=command_line(),
+        **parts_of(settings),
     )
-    set_threads(threads)
     counts = ("records", "bases", "skipped")
     run_framed("predict-bases", predict_bases_of, job, json_file=json_file, quiet=quiet, counts=counts)

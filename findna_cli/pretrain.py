@@ -21,15 +21,13 @@ from findna_cli.options import (
     Quiet,
     ResumeRun,
     Threads,
-    config_flags,
-    n_cpus,
-    set_threads,
+    flags_of,
     split_names,
 )
 from findna_cli.signals import catch_signals
 
 
-@config_flags(PretrainConfig, without=("model",))
+@flags_of(PretrainConfig, without=("model",), is_recipe=True)
 def pretrain(
     inputs: Annotated[
         list[str] | None,
@@ -127,8 +125,9 @@ def pretrain(
     import dataclasses
     import signal
 
+    from findna.cpus import n_cpus
     from findna.models.store import load_model
-    from findna.nn.device import pick_device, pick_precision
+    from findna.nn.device import pick_device, pick_precision, set_threads
     from findna.train.parallel import device_of, find_place, is_restart, join, launch
     from findna.train.plan import follow_plan, make_plan, resume_plan
     from findna.train.portable import export_run, import_run, portable_plan

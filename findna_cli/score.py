@@ -1,29 +1,17 @@
 """`findna score`: the effects of variants."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from findna.config import ComputeConfig, RunConfig
 from findna.errors import ConfigError
-from findna_cli.job import command_line, default_output, run_framed
-from findna_cli.options import (
-    BatchBases,
-    Deterministic,
-    Device,
-    Force,
-    Json,
-    ModelName,
-    Precision,
-    Quiet,
-    Resume,
-    ShardOf,
-    Threads,
-    set_threads,
-    split_names,
-)
+from findna_cli.job import command_line, named_output, run_framed
+from findna_cli.options import Json, ModelName, Quiet, flags_of, split_names
 
 
+@flags_of(RunConfig, ComputeConfig, without=("workers", "gpus", "plan"))
 def score(
     variants: Annotated[str, typer.Argument(help="VCF, VCF.gz, BCF or TSV (chrom, pos, ref, alt), or '-' for stdin.")],
     genome: Annotated[
@@ -67,20 +55,9 @@ def score(
     max_length: Annotated[
         int, typer.Option("--max-length", min=1, help="Skip ALTs with an allele of more bases than this.")
     ] = 50,
-    on_error: Annotated[
-        str,
-        typer.Option("--on-error", help="fail, or skip: list records that do not match the genome as skipped."),
-    ] = "fail",
-    shard: ShardOf = "",
-    resume: Resume = False,
-    force: Force = False,
-    batch_bases: BatchBases = 0,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Threads = 0,
-    deterministic: Deterministic = False,
     json_file: Json = None,
     quiet: Quiet = False,
+    **settings: Any,
 ) -> None:
     """Score variants by the change from REF to ALT.
 
@@ -93,49 +70,34 @@ def score(
     """
     import os
 
-    from findna.io.options import InputOptions
     from findna.io.score_files import format_of
     from findna.models.store import DEFAULT
+    from findna.runs.job import parts_of
+    from findna.runs.shard import Shard
     from findna.score_run import ScoreJob, run_scores
-    from findna.shard import Shard
     from findna.variants import ScoreConfig
 
     if model and task:
         raise ConfigError("--model and --task: give one of them; a task has its own model")
-    kind = output_format or format_of(out) or _default_format(variants)
-    part = Shard.parse(shard, os.environ) if shard else None
+    kind, shard = output_format or format_of(out) or _default_format(variants), settings.get("shard", "")
     ending = {"vcf": "scored.vcf.gz"}.get(kind, f"scored.{kind}")
-    path = Path(out or default_output([variants], ending))
-    if part and (not out or shard == "auto") and out != "-":
-        path = _named(path, part.name)
-        embeddings = embeddings and _named(embeddings, part.name)
+    path = named_output([variants], out, ending, shard=shard)
+    if embeddings and shard and (not out or shard == "auto") and out != "-":
+        part = Shard.parse(shard, os.environ).name
+        embeddings = embeddings.with_name(f"{embeddings.stem}.{part}{embeddings.suffix}")
     job = ScoreJob(
         [variants],
         path,
-        options=InputOptions(genome=genome),
         config=ScoreConfig(split_names(scores), window, max_length),
         model=model or DEFAULT,
         task=task,
         output_format=kind,  # type: ignore[arg-type]
-        batch_bases=batch_bases,
-        device=device,
-        precision=precision,
-        on_error=on_error,
-        force=force,
-        command=command_line(),
         embeddings=embeddings,
-        resume=resume,
-        shard=part,
+        command=command_line(),
+        **parts_of({**settings, "genome": genome}),
     )
-    set_threads(threads, deterministic=deterministic)
     counts = ("records", "variants", "scored", "skipped")
     run_framed("score", run_scores, job, json_file=json_file, quiet=quiet, counts=counts)
-
-
-def _named(path: Path, part: str) -> Path:
-    """The name of a part of an output."""
-    stem, dot, suffix = path.name.partition(".")
-    return path.with_name(f"{stem}.{part}{dot}{suffix}")
 
 
 def _default_format(variants: str) -> str:

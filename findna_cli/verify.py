@@ -7,7 +7,7 @@ import typer
 
 from findna.errors import TableError
 from findna_cli.console import say, show, write_report
-from findna_cli.options import Genome, Json, Quiet, Threads, not_empty, set_threads
+from findna_cli.options import Genome, Json, Quiet, Threads, not_empty
 
 
 def verify(
@@ -36,6 +36,7 @@ def verify(
     """
     import dataclasses
 
+    from findna.nn.device import set_threads
     from findna.verify import verify as verify_output
 
     set_threads(threads)

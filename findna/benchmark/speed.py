@@ -27,11 +27,11 @@ from findna.config import PRESETS, SIZES, EmbedConfig, FinetuneConfig, ModelConf
 from findna.data.batch import pack
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
-from findna.embedding import Embedder
+from findna.embedding import RecordEmbedder
 from findna.errors import ConfigError
 from findna.io.fasta import read_fasta
 from findna.nn.chordmixer import ChordMixer
-from findna.nn.device import PRECISIONS, Precision, has_native_bf16
+from findna.nn.device import PRECISIONS, Compute, Precision, has_native_bf16
 from findna.nn.encoder import initialise
 from findna.nn.kernels import choose
 from findna.sequence import BLANK, decode
@@ -310,19 +310,19 @@ def _forward(network: ChordMixer, lengths: Sequence[int], precision: Precision, 
 
 def _embedding(model: ModelConfig, precision: Precision, device: torch.device, *, n_bases: int) -> Variant:
     """One contig of a plain FASTA file, read, cut into windows of 1,000 bases, packed and embedded."""
-    config = EmbedConfig(batch_bases=n_bases)
+    compute = Compute(device, precision, n_bases)
     n_bases = EMBED_BATCHES * (n_bases - n_bases % 1000)
-    embedder = Embedder(initialise(ChordMixer(model), 0), config, device=device, precision=precision)
+    embedder = RecordEmbedder(initialise(ChordMixer(model), 0), EmbedConfig(), compute=compute)
     file = NamedTemporaryFile("w", suffix=".fa")  # noqa: SIM115  # it lives as long as what is timed
     file.write(f">contig\n{decode(_sequences([n_bases])[0])}\n")
     file.flush()
     run = partial(_embed_file, embedder, file)
     return Variant(
-        "embed", precision.name, "1000", n_bases, config.batch_bases, 2.0 * model.n_parameters * n_bases, run
+        "embed", precision.name, "1000", n_bases, compute.batch_bases, 2.0 * model.n_parameters * n_bases, run
     )
 
 
-def _embed_file(embedder: Embedder, file: IO[str]) -> None:
+def _embed_file(embedder: RecordEmbedder, file: IO[str]) -> None:
     for _ in embedder.embed(read_fasta(Path(file.name))):
         pass
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from findna import __version__
@@ -18,7 +17,7 @@ from findna.io.genome import Genome
 from findna.io.vcf import COLUMNS, Site, VariantReader
 from findna.models.readout import ModelReadout
 from findna.models.store import Model
-from findna.nn.device import Precision
+from findna.nn.device import Compute
 from findna.nn.encoder import initialise
 from findna.nn.mixers import make_encoder
 from findna.region import Region
@@ -78,8 +77,7 @@ def measure_variants(
     model: Model,
     config: VariantSetConfig,
     *,
-    device: torch.device,
-    precision: Precision,
+    compute: Compute,
     on_done: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
     """The AUROC of each score, of the model, of random weights and of baselines.
@@ -90,8 +88,7 @@ def measure_variants(
         genome: Its genome, open.
         model: The teacher.
         config: What is compared.
-        device: Where it runs.
-        precision: Of the network.
+        compute: Where and how it runs.
         on_done: Told the name of each model once it is measured.
 
     Raises:
@@ -106,7 +103,7 @@ def measure_variants(
         rows.append({"source": source, "score": name, **_figures(is_positive, values)})
 
     for source, one in _models(model, config):
-        scorer = VariantScorer(one, genome, config.score, source=str(table), device=device, precision=precision)
+        scorer = VariantScorer(one, genome, config.score, source=str(table), compute=compute)
         values = _scores(scorer, sites)
         for field, column in zip(scorer.fields, values.T, strict=True):
             add(source, field.name, _HIGHER_IS_DAMAGING.get(field.name, 1.0) * column)
@@ -128,7 +125,7 @@ def measure_variants(
         "model": {"name": model.name, "sha256": model.sha256},
         "window": config.score.window or model.config.window,
         "limit": config.limit,
-        "precision": precision.name,
+        "precision": compute.precision.name,
         "seconds": round(time.monotonic() - began, 1),
         "rows": rows,
     }

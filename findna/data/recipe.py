@@ -45,7 +45,7 @@ REASONS = {
 """Why a window is left out, in the order of the tests."""
 
 
-class Window(NamedTuple):
+class DrawnWindow(NamedTuple):
     """A window and where it is from.
 
     Args:
@@ -217,7 +217,7 @@ class Sift:
             what = "held out" if is_held_out else "left to train on"
             raise InputError(f"no stretch of at least {config.min_length} bases is {what}")
 
-    def __iter__(self) -> Iterator[Window]:
+    def __iter__(self) -> Iterator[DrawnWindow]:
         n = 0
         recent = [BLOCK] * _DRY_BLOCKS
         for block in self._pool.draw(self._config, is_held_out=self._is_held_out):
@@ -253,7 +253,7 @@ class Sift:
             "by_source": {origin.name: self.kept[origin.name] for origin in self._origins},
         }
 
-    def _judge(self, block: Sequence[Window], *, most: int) -> Iterator[tuple[Window, str]]:
+    def _judge(self, block: Sequence[DrawnWindow], *, most: int) -> Iterator[tuple[DrawnWindow, str]]:
         """Each window with the reason why it is left out, or ""; up to the last of `most` that are kept."""
         is_n = np.array([np.mean(window.codes == N) > self._config.max_n for window in block])
         n_excluded = self._excluded.count_in(corpus_of(window.codes for window in block))
@@ -284,7 +284,7 @@ class _Pool:
         self.lengths = np.array([len(stretch) for stretch in self.stretches], dtype=np.int64)
         self.ends = np.cumsum(shares)
 
-    def draw(self, config: WindowsConfig, *, is_held_out: bool) -> Iterator[list[Window]]:
+    def draw(self, config: WindowsConfig, *, is_held_out: bool) -> Iterator[list[DrawnWindow]]:
         """Yield blocks of windows without end; block b depends on (seed, b) and the stretches alone."""
         number = 0
         while True:
@@ -298,8 +298,8 @@ class _Pool:
             yield self._cut(which.tolist(), starts.tolist(), (starts + lengths).tolist(), is_reverse.tolist())
             number += 1
 
-    def _cut(self, which: list[int], starts: list[int], ends: list[int], is_reverse: list[bool]) -> list[Window]:
-        windows: dict[int, Window] = {}
+    def _cut(self, which: list[int], starts: list[int], ends: list[int], is_reverse: list[bool]) -> list[DrawnWindow]:
+        windows: dict[int, DrawnWindow] = {}
         for origin, fetch in enumerate(self._fetch):
             own = [index for index in range(len(which)) if self.origins[which[index]] == origin]
             regions = []
@@ -309,7 +309,7 @@ class _Pool:
             for index, codes in zip(own, fetch(regions), strict=True):
                 stretch, strand = self.stretches[which[index]], "-" if is_reverse[index] else "+"
                 place = stretch.place(starts[index], ends[index], strand=strand)
-                windows[index] = Window(place, reverse_complement(codes) if is_reverse[index] else codes, origin)
+                windows[index] = DrawnWindow(place, reverse_complement(codes) if is_reverse[index] else codes, origin)
         return [windows[index] for index in range(len(which))]
 
 

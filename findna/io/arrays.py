@@ -26,7 +26,7 @@ def require_absent(path: Path, *, force: bool) -> None:
     if path.exists() and not path.is_file():
         raise OutputError(f"{path}: is not a regular file")
     if path.exists() and not force:
-        raise OutputError(f"{path}: exists already; --force replaces it")
+        raise OutputError(f"{path}: exists already; force=True replaces it")
 
 
 def write_records(file: h5py.File, records: Sequence[Record], skipped: Sequence[InputError]) -> None:

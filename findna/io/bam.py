@@ -13,12 +13,10 @@ from findna.io.bam_index import is_index_of
 from findna.io.compressed import BGZF_EOF, ByteStream
 from findna.io.genome import Genome, iter_batches
 from findna.io.ids import IdSet
+from findna.io.options import SECONDARY_OR_SUPPLEMENTARY
 from findna.record import Record
 from findna.region import Region, parse_region
 from findna.sequence import encode, reverse_complement
-
-SECONDARY_OR_SUPPLEMENTARY = 0x900
-"""Flags that are left out by default: each read once, as its primary record has it."""
 
 _PAIRED, _UNMAPPED, _REVERSE, _FIRST, _LAST = 0x1, 0x4, 0x10, 0x40, 0x80
 _COVERING = (0, 7, 8)  # CIGAR M, = and X
@@ -67,7 +65,7 @@ def read_bam(
     stream.error = BamError
     used = IdSet() if ids is None else ids
     if reference_bases and genome is None:
-        stream.fail("the bases under an alignment need a genome (--genome)")
+        stream.fail("the bases under an alignment need a genome (genome=FILE)")
     with stream, _alignments(stream, genome) as file:
         _check_genome(stream, file, genome)
         reads = _selected(stream, file, region, min_mapq=min_mapq, exclude_flags=exclude_flags)
@@ -145,7 +143,7 @@ def _check_end(stream: ByteStream, tail: bytes, *, is_cram: bool) -> None:
 def _fail(stream: ByteStream, problem: Exception) -> NoReturn:
     reason = f"cut or damaged ({problem})"
     if stream.raw_head[:4] == b"CRAM":
-        reason = f"damaged, or a CRAM without the reference it was made with, --genome ({problem})"
+        reason = f"damaged, or a CRAM without the reference it was made with, genome=FILE ({problem})"
     stream.fail(reason, cause=problem)
 
 
@@ -291,7 +289,7 @@ def _from_genome(
     def checked() -> Iterator[tuple[int, Any, Region | BamError]]:
         for row, read, place in placed:
             if place is None:
-                reason = "is not aligned, so there are no bases under it (--exclude-flags 0x904 leaves such out)"
+                reason = "is not aligned, so there are no bases under it (exclude_flags=0x904 leaves such out)"
             elif reason := genome.check(place) or "":
                 pass
             else:

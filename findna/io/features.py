@@ -54,7 +54,7 @@ def read_features(stream: ByteStream, feature: str = "gene") -> Iterator[BedRow]
         n_rows += 1
         yield row
     if not n_rows and types:
-        stream.fail(f"no feature is a {feature}; the file has {', '.join(types)}: see --feature")
+        stream.fail(f"no feature is a {feature}; the file has {', '.join(types)}: feature=TYPE takes one of these")
 
 
 def read_variant_places(stream: ByteStream) -> Iterator[BedRow]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from findna.errors import ConfigError
 
@@ -19,16 +19,22 @@ FORMATS: Mapping[str, Format] = {
 """Output formats by the ending of a file name."""
 
 
-def infer_format(out: str | Path) -> Format:
-    """The format that an output's name stands for; HDF5 for a name without an ending, TSV for "-".
+def infer_format(out: str | Path, asked: str = "") -> Format:
+    """The format that was asked for or else that an output's name stands for: HDF5 without an ending, TSV for "-".
 
     Raises:
-        ConfigError: The ending is not known.
+        ConfigError: Format or ending are not known, or contradict each other.
 
     >>> infer_format("a.tsv.gz"), infer_format("a"), infer_format("-")
     ('tsv', 'h5', 'tsv')
     """
     name = str(out)
+    if asked:
+        if asked not in FORMATS.values():
+            raise ConfigError(f"output_format must be h5, tsv, parquet or npy, not {asked!r}")
+        if FORMATS.get(Path(name.removesuffix(".gz")).suffix, asked) != asked:
+            raise ConfigError(f"output_format={asked} contradicts the name {name}")
+        return cast(Format, asked)
     if name == "-":
         return "tsv"
     suffix = Path(name.removesuffix(".gz")).suffix

@@ -45,7 +45,7 @@ def write_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expect
         for name in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
             _encode(file.create_group(name), "dict")
         _write_features(file, rows)
-        x = _array(file, "X", (rows.n_rows, len(rows.features)), rows.dtype)
+        x = _array(file, "X", (rows.n_rows, len(rows.features)), rows.dtype, is_one_piece=True)
         cls = _array(file["obsm"], "X_cls", (rows.n_rows, *rows.cls_shape), rows.dtype) if rows.cls_shape else None
         checksums = Checksums()
         with _Frame(file, "obs", rows.columns, rows.n_rows) as obs:
@@ -248,20 +248,21 @@ def _encode(element: Any, encoding: str) -> None:
 
 
 def _array(
-    parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: Any, *, compression: str | None = None
+    parent: h5py.Group,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: Any,
+    *,
+    compression: str | None = None,
+    is_one_piece: bool = False,
 ) -> h5py.Dataset:
+    """A dataset in chunks, or in one piece, which `findna.read_embeddings` can map."""
     per_row = dtype.itemsize * int(np.prod(shape[1:]))
     n_rows = BLOCK
     while n_rows > 1 and n_rows * per_row > _CHUNK_BYTES:
         n_rows //= 2  # so that a block is a whole number of chunks
-    dataset = parent.create_dataset(
-        name,
-        shape,
-        dtype,
-        chunks=(n_rows, *shape[1:]),
-        maxshape=(None, *shape[1:]),
-        compression=compression,
-    )
+    chunked = {"chunks": (n_rows, *shape[1:]), "maxshape": (None, *shape[1:]), "compression": compression}
+    dataset = parent.create_dataset(name, shape, dtype, **({} if is_one_piece else chunked))
     _encode(dataset, "string-array" if dtype == _TEXT else "array")
     return dataset
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Literal, Protocol, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,8 @@ from findna.io.spool import Spool
 __all__ = ["OBS_COLUMNS", "EmbeddingReader", "EmbeddingWriter", "Format", "Writer", "read_embeddings"]
 
 _HEAD = 1 << 16
-_KEPT = "every row is kept: --resume finishes the run once there is room"
-_LOST = "the input cannot be read again: make room and start anew with --force"
+_KEPT = "every row is kept: resume=True finishes the run once there is room"
+_LOST = "the input cannot be read again: make room and start anew with force=True"
 
 
 class EmbeddingWriter:
@@ -82,7 +82,7 @@ class EmbeddingWriter:
         if output_format not in get_args(Format):
             raise ConfigError(f"{output_format!r} is not an output format: h5, tsv, parquet, npy")
         if n_cls_shape and output_format != "h5":
-            raise ConfigError("class tokens beside the vectors need --format h5")
+            raise ConfigError("class tokens beside the vectors need output_format=h5")
         if output_format == "parquet":
             tables.require_pyarrow()
         self.path, self._format, self._every, self._order = path, output_format, every, order
@@ -368,7 +368,7 @@ def refuse_existing(path: Path, output_format: Format, *, is_allowed: bool) -> N
         if file != path and not _is_sidecar_of(path, file, name):
             raise OutputError(f"{file}: would be replaced, and does not belong to {path.name}: choose another name")
     if existing and not is_allowed:
-        raise OutputError(f"{[*existing.values()][-1]}: exists already; --force replaces it")
+        raise OutputError(f"{[*existing.values()][-1]}: exists already; force=True replaces it")
 
 
 def finished_meta(path: Path, output_format: Format) -> dict[str, Any] | None:
@@ -412,13 +412,6 @@ def _outputs(path: Path, output_format: Format, *, with_tokens: bool) -> dict[st
     if output_format == "npy":
         outputs["obs"] = path.with_name(f"{stem}.obs.tsv")
     return outputs | {"main": path}
-
-
-class TokenSink(Protocol):
-    """What takes tokens."""
-
-    def write_tokens(self, tokens: NDArray[Any]) -> None:
-        """Take tokens, shape (n, C), of records whose rows come after them."""
 
 
 Writer = EmbeddingWriter | tables.TsvStream

@@ -20,7 +20,7 @@ class IdSet:
     """
 
     def __init__(self) -> None:
-        self._tables = [_Table() for _ in range(_N_TABLES)]
+        self._tables = [_HashTable() for _ in range(_N_TABLES)]
 
     def add(self, id: str) -> bool:
         """Take in an id; False if it was there before."""
@@ -51,7 +51,7 @@ class IdSet:
         return f"{id}_{free}"
 
 
-class _Table:
+class _HashTable:
     """Open addressing with linear probing; 0 is an empty slot. Probes run on into spare slots, not round."""
 
     def __init__(self) -> None:

@@ -2,13 +2,48 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
-from findna.config import STRANDS
-from findna.errors import ConfigError
-from findna.io.bam import SECONDARY_OR_SUPPLEMENTARY
-from findna.io.genome import find_genome
+from findna.config import Strand
 from findna.io.sniff import KINDS
+from findna.settings import problems_of, require, setting
+
+SECONDARY_OR_SUPPLEMENTARY = 0x900
+"""Flags that are left out by default: each read once, as its primary record has it."""
+
+
+def sam_flags(text: str) -> int:
+    """A SAM flag as a number, decimal or hexadecimal.
+
+    Raises:
+        ValueError: It is none.
+
+    >>> sam_flags("0x900")
+    2304
+    """
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number such as 2304 or 0x900") from None
+
+
+class InputSettings(TypedDict, total=False):
+    """Settings of `InputOptions`; the strand goes with what is made of the records."""
+
+    genome: str | Path | None
+    in_format: str | None
+    split: bool
+    size: int | None
+    center: Literal["middle", "summit"]
+    max_n: float
+    feature: str
+    pad: bool
+    circular: tuple[str, ...]
+    sequence_column: str
+    region: str | None
+    min_mapq: int
+    exclude_flags: int
+    reference_bases: bool
 
 
 @dataclass(frozen=True)
@@ -16,63 +51,64 @@ class InputOptions:
     """How inputs become records.
 
     Args:
-        in_format: The kind of all inputs, see `findna.io.sniff.KINDS`; None: by content.
-        genome: FASTA or .2bit, for regions, CRAM and `reference_bases`.
-        split: Join the blocks of BED12 rows.
-        feature: GTF and GFF: gene, transcript, tss (first base of a transcript), or a type of column 3.
-        size: Recentre every region to so many bases.
-        center: What stays in the middle then: "middle" or "summit" (narrowPeak).
-        max_n: Largest fraction of N, IUPAC codes among them, in a record.
-        pad: Fill with N where a region reaches past the end of its contig; otherwise this is an error.
-        circular: Circular contigs: a region that reaches past one end continues at the other.
-        sequence_column: Tables: column with the sequence; "": sequence, seq or dna.
         strand: "bed": a region's own (a read as sequenced); "+", "-": of the genome (a FASTA
             record as it is, or reversed); "both": as "bed", for a caller who turns them himself.
-        region: BAM: only reads that overlap this region string.
-        min_mapq: BAM: smallest mapping quality.
-        exclude_flags: BAM: SAM flags of reads to leave out.
-        reference_bases: BAM: the genome's bases under the alignment.
 
     Raises:
         ConfigError: A value is out of range, or two contradict each other.
     """
 
-    in_format: str | None = None
-    genome: str | Path | None = None
-    split: bool = False
-    feature: str = ""
-    size: int | None = None
-    center: str = "middle"
-    max_n: float = 1.0
-    pad: bool = False
-    circular: tuple[str, ...] = ()
-    sequence_column: str = ""
-    strand: str = "bed"
-    region: str | None = None
-    min_mapq: int = 0
-    exclude_flags: int = SECONDARY_OR_SUPPLEMENTARY
-    reference_bases: bool = False
+    genome: str | Path | None = setting(
+        None, "Genome of the regions: FASTA (plain or bgzip) or .2bit.", flag="--genome -g"
+    )
+    in_format: str | None = setting(
+        None, "fasta, fastq, bed, narrowpeak, bam, cram or region. Default: inferred from the content."
+    )
+    split: bool = setting(False, "Join the blocks of BED12 regions.", flag="--split")
+    feature: str = setting(
+        "", "GTF and GFF3: gene, transcript, tss (first base of a transcript), or a type of column 3."
+    )
+    size: int | None = setting(None, "Recentre regions to this many bases; 0 keeps them.", least=0)
+    center: Literal["middle", "summit"] = setting(
+        "middle", "What becomes the center of a new size: middle, or summit (narrowPeak)."
+    )
+    max_n: float = setting(1.0, "Skip records whose N fraction exceeds this.", least=0, most=1)
+    pad: bool = setting(False, "Fill with N where a region reaches past the end of its contig.", flag="--pad")
+    circular: tuple[str, ...] = setting(
+        (),
+        "Circular contigs, separated by commas: a region that reaches past one end continues at the other.",
+        parse=lambda text: tuple(text.split(",")),
+    )
+    sequence_column: str = setting("", "Tables: column with the sequence. Default: sequence, seq or dna.")
+    strand: Strand = setting("bed", "bed (strand of each record), +, -, or both (mean of the two vectors).")
+    region: str | None = setting(None, "BAM: only reads that overlap this region.")
+    min_mapq: int = setting(0, "BAM: minimum MAPQ.", least=0)
+    exclude_flags: int = setting(
+        SECONDARY_OR_SUPPLEMENTARY,
+        "BAM: skip reads with any of these flag bits (as samtools view -F).",
+        least=0,
+        most=0xFFFF,
+        parse=sam_flags,
+        shown="0x900",
+    )
+    reference_bases: bool = setting(
+        False, "BAM: use the genome's bases under each alignment, not the read's.", flag="--reference-bases"
+    )
 
     def __post_init__(self) -> None:
+        from findna.io.genome import find_genome  # loads numpy, which help pages do without
+
         if self.genome is not None:
             object.__setattr__(self, "genome", find_genome(self.genome))
-        problems = []
+        object.__setattr__(self, "size", self.size or None)
+        problems = problems_of(self)
         if self.in_format is not None and self.in_format.lower() not in KINDS:
-            problems.append(f"--in-format {self.in_format}: there are {', '.join(KINDS)}")
-        if self.size is not None and self.size < 1:
-            problems.append(f"--size {self.size} must be at least 1")
+            problems.append(f"in_format must be one of {', '.join(KINDS)}, not {self.in_format!r}")
         if self.size is not None and self.split:
-            problems.append("--size and --split contradict each other")
-        if self.center not in ("middle", "summit"):
-            problems.append(f"--center {self.center} must be middle or summit")
+            problems.append("size and split contradict each other")
         if self.center == "summit" and self.size is None:
-            problems.append("--center summit needs --size")
-        if not 0 <= self.max_n <= 1:
-            problems.append(f"--max-n {self.max_n} must lie between 0 and 1")
-        if self.strand not in STRANDS:
-            problems.append(f"--strand {self.strand} must be one of {', '.join(STRANDS)}")
-        if problems:
-            raise ConfigError("; ".join(problems))
+            problems.append("center=summit needs a size")
+        require(problems)
 
     def facts(self) -> dict[str, Any]:
         """What an output says of them; the genome is a fact of its own."""

@@ -28,6 +28,8 @@ class Embeddings:
         obs: Columns of n values each: id, name, chrom, start, end (0-based, half-open), strand, length, n_windows,
             frac_n and others. `pandas.DataFrame(e.obs)` makes a table of them.
         features: Names of the D values of a vector.
+        var: Columns of D values each: block, pool, channel, and mean and sd on the model's reference windows (NaN
+            where they are not known).
         skipped: Columns id, source, row, line (-1: none) and reason of the records without a vector.
         meta: How they were made: model and params; of a file also provenance, genome and inputs.
     """
@@ -35,6 +37,7 @@ class Embeddings:
     x: NDArray[Any]
     obs: dict[str, NDArray[Any]]
     features: list[str]
+    var: dict[str, NDArray[Any]]
     skipped: dict[str, NDArray[Any]]
     meta: dict[str, Any]
 
@@ -220,21 +223,31 @@ class TokensReader:
         self._file.close()
 
 
-def read_embeddings(path: Path | str, rows: Selection | None = None) -> Embeddings:
-    """The content of an embedding file in memory, or some of its rows.
-
-    For a file that is larger than the memory, open it with `EmbeddingReader`: slices of its `x` are read on demand.
+def read_embeddings(path: Path | str, rows: Selection | None = None, *, is_mapped: bool = False) -> Embeddings:
+    """The content of an embedding file, or some of its rows.
 
     Args:
         path: An output of `findna embed` or `findna.embed_file`, also after anndata saved it again.
         rows: A slice, or rising row numbers; None is all rows.
+        is_mapped: Map the vectors, read-only, rather than read them: the system reads what is used, so `x` may be
+            larger than the memory.
 
     Raises:
-        TableError: As in `EmbeddingReader`.
+        TableError: As in `EmbeddingReader`; or the vectors are to be mapped and are not stored in one piece, as in
+            files of earlier versions.
     """
     with naming(Path(path)), EmbeddingReader(Path(path)) as reader:
-        x = reader.x[slice(None) if rows is None else rows]
-        return Embeddings(x, reader.read_obs(rows), reader.features, reader.skipped, reader.meta)
+        x = (_mapped(reader.x, reader.path) if is_mapped else reader.x)[slice(None) if rows is None else rows]
+        return Embeddings(x, reader.read_obs(rows), reader.features, reader.var, reader.skipped, reader.meta)
+
+
+def _mapped(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
+    offset = dataset.id.get_offset()
+    if offset is None and dataset.size:
+        raise TableError("its vectors are not stored in one piece, so they cannot be mapped", path=path)
+    if not dataset.size:
+        return np.empty(dataset.shape, dataset.dtype)
+    return np.memmap(path, dataset.dtype, mode="r", offset=offset, shape=dataset.shape)
 
 
 def is_tokens_file(path: Path) -> bool:
@@ -261,7 +274,7 @@ def open_hdf5(path: Path) -> h5py.File:
     except OSError as error:
         reason = "is not an HDF5 file, or is damaged" if path.is_file() else "cannot be read"
         if path.is_dir():
-            reason = "is an unfinished run: --resume continues it" if path.suffix == ".partial" else "is a folder"
+            reason = "is an unfinished run: resume=True continues it" if path.suffix == ".partial" else "is a folder"
         raise TableError(reason, path=path) from error
 
 

@@ -233,7 +233,7 @@ class Reader:
             region, reason = row.region, None
             if isinstance(region, Region):
                 if options.size is not None and options.center == "summit" and region.summit < 0:
-                    reason = "no summit to center on (--center summit takes column 10 of narrowPeak)"
+                    reason = "no summit to center on (center=summit takes column 10 of narrowPeak)"
                 elif options.size is not None:
                     center = region.summit if options.center == "summit" else None
                     region = region.resize(options.size, center=center)
@@ -264,7 +264,7 @@ class Reader:
     def _need_genome(self, what: str) -> Genome:
         if self._genome is None:
             if self._options.genome is None:
-                raise ConfigError(f"{what} need a genome: --genome FILE")
+                raise ConfigError(f"{what} need a genome: genome=FILE")
             self._genome = self._stack.enter_context(Genome(self._options.genome))
         return self._genome
 
@@ -285,17 +285,21 @@ class Reader:
                 "embed them in runs of their own"
             )
         if source.kind not in REGIONS and (options.size is not None or options.split):
-            flag = "--split" if options.split else "--size"
+            flag = "split=True" if options.split else f"size={options.size}"
             raise ConfigError(f"{flag} is for regions, but {source.text} is {source.kind.upper()}")
         if options.feature and source.kind not in ("gtf", "gff"):
-            raise ConfigError(f"--feature is for GTF and GFF, but {source.text} is {source.kind.upper()}")
+            raise ConfigError(
+                f"feature={options.feature} is for GTF and GFF, but {source.text} is {source.kind.upper()}"
+            )
         if options.size is None and (source.kind == "vcf" or options.feature == TSS):
             what = "each variant of a VCF" if source.kind == "vcf" else "a transcription start site"
-            raise ConfigError(f"{source.text}: {what} needs --size, the number of bases around it, for instance 1000")
+            raise ConfigError(
+                f"{source.text}: {what} needs a size, the number of bases around it, for instance size=1000"
+            )
         is_for_reads = options.region is not None or options.min_mapq or options.reference_bases
         if source.kind not in READS and is_for_reads:
             raise ConfigError(
-                f"--region, --min-mapq and --reference-bases are for BAM and CRAM, but {source.text} is {source.kind}"
+                f"region, min_mapq and reference_bases are for BAM and CRAM, but {source.text} is {source.kind}"
             )
         return source
 

@@ -76,6 +76,29 @@ class Block(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Layout:
+    """What a row of an output holds.
+
+    Args:
+        columns: Name and kind of its columns, in order.
+        features: Names of its values.
+        dtype: Of its values.
+        cls_shape: (K, C) of the class tokens beside the values, or None.
+        tokens_dim: C of the tokens, or None.
+        var: `VAR_COLUMNS` of the features; {} where nothing is known of them.
+        order: Order of a TSV's columns, see `findna.io.tables.write_tsv`.
+    """
+
+    columns: Mapping[str, Kind]
+    features: Sequence[str]
+    dtype: Literal["float32", "float16"] = "float32"
+    cls_shape: tuple[int, int] | None = None
+    tokens_dim: int | None = None
+    var: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    order: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Rows:
     """All rows of a spool, on disk: what an output file is assembled from.
 
@@ -202,8 +225,8 @@ def checked(
     first = int(np.argwhere(~np.isfinite(stored))[0, 0])
     record = f"record {ids[first]}" if ids else "a record"
     if np.isfinite(values).all():
-        raise OutputError(f"{record}: a value is too large for float16; use --dtype float32")
-    raise ModelError(f"{record}: its vector holds NaN or Inf; try --precision fp32, or check the model")
+        raise OutputError(f"{record}: a value is too large for float16; use dtype=float32")
+    raise ModelError(f"{record}: its vector holds NaN or Inf; try precision=fp32, or check the model")
 
 
 def printable(value: Any) -> str:

@@ -38,7 +38,7 @@ def read_sequence_table(stream: ByteStream, column: str = "", *, ids: IdSet) -> 
         if sequence is None:
             wanted = repr(column) if column else " or ".join(SEQUENCE_COLUMNS)
             stream.fail(
-                f"no column {wanted}; there are {', '.join(columns)}; --sequence-column names another", line=line
+                f"no column {wanted}; there are {', '.join(columns)}; sequence_column=NAME takes another", line=line
             )
         id_column = find_column(columns, ID_COLUMNS)
         for row, (line, cells) in enumerate(numbered):

@@ -17,8 +17,8 @@ _FOREIGN = {
     b"\x28\xb5\x2f\xfd": "zstd: decompress it with zstd -d",
     b"PK\x03\x04": "a zip archive: unpack it",
     b"\x89HDF": "HDF5, such as findna writes, not reads here",
-    b"\x43\x27\x41\x1a": "a 2bit genome: give it with --genome and regions as the input",
-    b"\x1a\x41\x27\x43": "a 2bit genome: give it with --genome and regions as the input",
+    b"\x43\x27\x41\x1a": "a 2bit genome: give it as genome=FILE, and regions as the input",
+    b"\x1a\x41\x27\x43": "a 2bit genome: give it as genome=FILE, and regions as the input",
     b"\x26\xfc\x8f\x88": "bigWig, which holds no regions",
     b"\x88\x8f\xfc\x26": "bigWig, which holds no regions",
     b"BCF": "BCF: make it VCF with bcftools view",
@@ -81,7 +81,7 @@ def sniff(stream: ByteStream) -> Kind:
         stream.fail("this is SAM text: make it BAM with samtools view -b")
     found = _sniff_text(stream.name, text)
     if found is None:
-        stream.fail(f"cannot infer the format from the content; --in-format takes {', '.join(KINDS[:-1])}")
+        stream.fail(f"cannot infer the format from the content; in_format must be one of {', '.join(KINDS[:-1])}")
     return found
 
 

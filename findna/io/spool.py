@@ -127,7 +127,7 @@ class Spool:
         self.path(_MARKER).write_bytes(_MARK)
         lines = [] if discard else list(_read_journal(self.path(_JOURNAL)))
         if lines and not resume:
-            raise OutputError(f"{self.folder}: a partial run exists; --resume continues it, --force discards it")
+            raise OutputError(f"{self.folder}: a partial run exists; resume=True continues it, force=True discards it")
         if lines:
             self._refuse_other(lines[0]["fingerprint"], fingerprint)
             kept = self._keep(lines)
@@ -150,7 +150,7 @@ class Spool:
             changes = "; ".join(f"{key} was {before}, is {now}" for key, before, now in differing)
             raise OutputError(
                 f"{self.folder}: the partial run has other settings: {changes}. "
-                "Give the same ones, or --force to discard it"
+                "Give the same ones, or force=True to discard it"
             )
 
     def _keep(self, lines: list[dict[str, Any]]) -> int:
@@ -187,7 +187,7 @@ class Spool:
                 _sync(self._files[_JOURNAL].fileno())
         except OSError as error:
             self._close_files()
-            raise_output_error(error, self.folder, hint="what is written is kept: --resume continues from there")
+            raise_output_error(error, self.folder, hint="what is written is kept: resume=True continues from there")
 
     def _write(self, name: str, content: bytes) -> None:
         rest = memoryview(content)

@@ -107,7 +107,7 @@ def require_pyarrow() -> Any:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingExtraError("pyarrow", extra="parquet", purpose="--format parquet") from error
+        raise MissingExtraError("pyarrow", extra="parquet", purpose="a Parquet file") from error
     return pyarrow
 
 

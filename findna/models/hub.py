@@ -68,7 +68,7 @@ def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None
     if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
         folder = pulled_folder(repo)
         if folder is None:
-            raise ModelError(f"model {repo}: was not pulled, and --offline or HF_HUB_OFFLINE keeps from the network")
+            raise ModelError(f"model {repo}: was not pulled, and offline=True or HF_HUB_OFFLINE keeps from the network")
         return _found(repo, folder)
     hub = _huggingface_hub()
     with _said_plainly(hub, repo):

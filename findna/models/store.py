@@ -99,7 +99,7 @@ def _hint_of_a_file(path: Path) -> str:
     with path.open("rb") as file:
         is_checkpoint = file.read(4).startswith(PICKLES)
     if is_checkpoint:
-        return f"for a pickled checkpoint run `findna model convert {path} --out FOLDER` first"
+        return "for a pickled checkpoint run `findna model convert` first"
     return (
         "name the folder that holds it, with its config.json"
         if path.suffix in (".safetensors", ".json")
@@ -119,7 +119,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ModelError(f"model {folder}: config.json cannot be read: {error}") from error
     if not isinstance(config, dict) or config.get("schema") != SCHEMA:
         is_task = isinstance(config, dict) and str(config.get("schema")).startswith("findna-task/")
-        hint = "; it is a task model: `findna classify --task` takes it" if is_task else ""
+        hint = "; it is a task model, for `findna classify`" if is_task else ""
         raise ModelError(f"model {folder}: config.json does not say schema {SCHEMA!r}{hint}")
     check_digest(config, f"model {folder}")
     check_facts(config, f"model {folder}", objects=("model", "training", "readout"))

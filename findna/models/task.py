@@ -135,14 +135,12 @@ def find_task(name: str) -> Path:
     if (path / "config.json").is_file():
         return path
     if (path / PLAN).is_file():
-        raise ModelError(
-            f"task {name}: its training is not finished; `findna finetune --resume --out {name}` continues"
-        )
+        raise ModelError(f"task {name}: its training is not finished; resume its fine-tuning")
     if path.exists() and name not in task_names():
         what = "holds no config.json" if path.is_dir() else "is a file"
         raise ModelError(f"task {name}: {what}; a task is a run directory of `findna finetune`")
     if name in (folder.name for folder in shipped_models()):
-        raise ModelError(f"task {name}: it is a teacher: `findna finetune --model {name}` makes a task of it")
+        raise ModelError(f"task {name}: it is a pretrained model, of which a fine-tuning makes a task")
     return find_head(name)
 
 
@@ -161,7 +159,7 @@ def load_task(name: str | Path) -> TaskModel:
     config = _read_json(folder, "config.json")
     what = f"task {folder}"
     if config.get("schema") != SCHEMA:
-        hint = "; it is a teacher: `findna finetune --model` makes a task of it" if "model" in config else ""
+        hint = "; it is a pretrained model, of which a fine-tuning makes a task" if "model" in config else ""
         raise ModelError(f"task {folder}: config.json does not say schema {SCHEMA!r}{hint}")
     check_digest(config, f"task {folder}")
     if config.get("alphabet") != ALPHABET:

@@ -17,7 +17,7 @@ from findna.config import ModelConfig, Tracks
 from findna.nn import kernels
 from findna.nn.device import FP32, Precision
 from findna.nn.encoder import Encoder, initialise
-from findna.nn.mixing import Rotation, Weights, mix
+from findna.nn.mixing import MlpWeights, Rotation, mix
 from findna.sequence import ALPHABET
 
 Made = TypeVar("Made")
@@ -26,7 +26,7 @@ GROUP = 4096
 """Positions that a CPU takes through all blocks at a time, so that they stay in its caches."""
 
 
-class Block(nn.Module):
+class MixerBlock(nn.Module):
     """Mix the channels of every position, then rotate the update: C -> H -> C, exact GELU."""
 
     def __init__(self, channels: int, hidden: int) -> None:
@@ -34,9 +34,9 @@ class Block(nn.Module):
         self.fc1 = nn.Linear(channels, hidden)
         self.fc2 = nn.Linear(hidden, channels)
 
-    def weights(self) -> Weights:
+    def weights(self) -> MlpWeights:
         """Both matrices, with their biases joined to them."""
-        return Weights(*(torch.cat([fc.weight, fc.bias[:, None]], dim=1) for fc in (self.fc1, self.fc2)))
+        return MlpWeights(*(torch.cat([fc.weight, fc.bias[:, None]], dim=1) for fc in (self.fc1, self.fc2)))
 
 
 class ChordMixer(Encoder):
@@ -46,7 +46,7 @@ class ChordMixer(Encoder):
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config, (Block(config.channels, config.hidden) for _ in range(config.depth)))
+        super().__init__(config, (MixerBlock(config.channels, config.hidden) for _ in range(config.depth)))
 
     def forward(
         self,

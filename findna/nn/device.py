@@ -1,11 +1,14 @@
 """Which device and which precision a run takes."""
 
-from typing import Any, NamedTuple
+import os
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from findna.cpus import n_cpus
 from findna.errors import ConfigError
 
 
@@ -80,6 +83,51 @@ def pick_precision(name: str, device: torch.device) -> Precision:
     if name not in PRECISIONS:
         raise ConfigError(f"precision must be auto, {', '.join(PRECISIONS)}, not {name!r}")
     return PRECISIONS[name]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how networks run.
+
+    Args:
+        device: Where they run.
+        precision: Of the matrix products and the residual stream.
+        batch_bases: Bases in a batch; 0 is what suits the device.
+        threads: CPU threads of a process; 0 is as many as torch takes.
+    """
+
+    device: torch.device
+    precision: Precision
+    batch_bases: int = 0
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "batch_bases", pick_batch_bases(self.batch_bases, self.device))
+        object.__setattr__(self, "threads", self.threads or torch.get_num_threads())
+
+    def facts(self) -> dict[str, str]:
+        """What an output says of it: the kind of device, and the precision."""
+        return {"device": self.device.type, "precision": self.precision.name}
+
+    @classmethod
+    def pick(cls, device: str = "auto", precision: str = "auto", *, batch_bases: int = 0, threads: int = 0) -> Self:
+        """The device and the precision of these names; see `pick_device` and `pick_precision`.
+
+        Raises:
+            ConfigError: There is no such device here, or no such precision.
+        """
+        where = pick_device(device)
+        return cls(where, pick_precision(precision, where), batch_bases, threads)
+
+
+def set_threads(n_threads: int = 0, *, deterministic: bool = False) -> None:
+    """Tell torch how many CPU threads to take, 0 for all available ones, and whether kernels must be deterministic."""
+    torch.set_num_threads(n_threads or n_cpus())
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        # findna reads nothing that it has not written
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def put(array: NDArray[Any], device: torch.device) -> torch.Tensor:

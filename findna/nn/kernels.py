@@ -188,7 +188,7 @@ def choose(
             is to be bf16.
     """
     if config.mixer == "transformer" and precision.stream == torch.bfloat16:
-        raise ConfigError("a Transformer's residual stream is float32, for its norms take no other: --precision bf16")
+        raise ConfigError("a Transformer's residual stream is float32, for its norms take no other: precision=bf16")
     wanted = os.environ.get(ENVIRONMENT, "") or "auto"
     if wanted not in ("auto", *WAYS):
         raise ConfigError(f"{ENVIRONMENT}={wanted}: known are auto, {', '.join(WAYS)}")

@@ -103,7 +103,7 @@ class Rotation:
             yield torch.from_numpy(index.astype(np.int32)).to(self._device)
 
 
-class Weights(NamedTuple):
+class MlpWeights(NamedTuple):
     """Of a block. A bias is the last column of its matrix and meets a row of ones: added on its own, it costs more.
 
     Args:
@@ -117,7 +117,7 @@ class Weights(NamedTuple):
 
 def mix(
     h: Tensor,
-    weights: Sequence[Weights],
+    weights: Sequence[MlpWeights],
     rotations: Sequence[Rotation],
     *,
     products: torch.dtype,
@@ -137,7 +137,7 @@ def mix(
     """
     if not weights:
         return h
-    cast = [Weights(*(matrix.detach().to(products) for matrix in pair)) for pair in weights]
+    cast = [MlpWeights(*(matrix.detach().to(products) for matrix in pair)) for pair in weights]
     flat = [matrix for pair in weights for matrix in pair]
     return _Mix.apply(h, cast, rotations, dropout, *flat)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -151,7 +151,7 @@ class _Mix(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, h: Tensor, weights: Sequence[Weights], rotations: Sequence[Rotation], dropout: float, *flat: Tensor
+        ctx: Any, h: Tensor, weights: Sequence[MlpWeights], rotations: Sequence[Rotation], dropout: float, *flat: Tensor
     ) -> Tensor:
         is_kept = any(ctx.needs_input_grad)
         n, hidden = h.shape[1], len(weights[0].w1)

@@ -18,8 +18,8 @@ from findna.io.files import sha256
 from findna.io.genome import Genome
 from findna.io.options import InputOptions
 from findna.io.records import read_records
-from findna.manifest import read_manifest, split
-from findna.shard import Cuts, Shard
+from findna.runs.manifest import read_manifest, split
+from findna.runs.shard import Shard, ShardCuts
 
 N_SHARDS = 1000
 BATCH_BASES = 131_072
@@ -47,7 +47,7 @@ def main(n_rows: int, folder: Path) -> None:
     with Genome(genome_path) as genome:
 
         def without() -> None:
-            cuts = Cuts(BATCH_BASES)
+            cuts = ShardCuts(BATCH_BASES)
             check_inputs(inputs, options, genome=genome, on_record=cuts.add)
             sha256(bed)
             next(

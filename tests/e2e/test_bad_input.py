@@ -173,7 +173,7 @@ def test_a_model_that_is_damaged_or_none(write: Write, model: Path) -> None:
     for name, message in {
         "other": "model other: model.safetensors has sha256 ",
         "weights.pt": "model weights.pt: a model is a folder, and this is a file; for a pickled checkpoint run "
-        "`findna model convert weights.pt --out FOLDER` first",
+        "`findna model convert` first",
         "empty": "model empty: holds no config.json",
         "nowhere": "model nowhere: is neither a folder nor the name of a shipped model",
     }.items():
@@ -255,7 +255,7 @@ def test_an_output_is_never_an_input(write: Write, genome: Path, model: Path) ->
     for flags in (("--format", "tsv"), ("--format", "tsv", "--force")):
         result = call("embed", "a.tsv", "-g", genome, "-m", model, *flags)
         assert result.code == 2
-        assert result.err == "findna: a.tsv is an input and would be replaced: choose another -o\n"
+        assert result.err == "findna: a.tsv is an input and would be replaced: choose another output\n"
     result = call("embed", "a.tsv", "-g", genome, "-m", model, "-o", "g.fa", "--force")
     assert result.code == 2
     assert Path("a.tsv").read_text() == text
@@ -265,7 +265,7 @@ MISTAKES = {
     "no such option": (("--nope",), "No such option"),
     "a word for a number": (("--layer", "x"), "Invalid value for '--layer'"),
     "pool": (("--pool", "median"), "pool must be one or more of mean, cls, max, min, sd, tokens, separated"),
-    "no pool": (("--pool", ""), "pool must be one or more of mean, cls, max, min, sd, tokens, separated"),
+    "no pool": (("--pool", ""), "'--pool': is empty; leave the flag out for its default"),
     "pool twice": (("--pool", "mean,mean"), "pool must be one or more of mean, cls, max, min, sd"),
     "no blocks": (("--blocks", ""), "'--blocks': is empty; leave the flag out for its default"),
     "report to stdout": (("--json", "-"), "'--json': give the name of a file: stdout is for the results"),
@@ -283,7 +283,7 @@ MISTAKES = {
     "stdout": (("-o", "-", "--format", "h5"), "h5 cannot be streamed to stdout"),
     "stdout resume": (("-o", "-", "--resume"), "stdout cannot be resumed"),
     "stdout tokens": (("-o", "-", "--pool", "sd,tokens"), "tokens, and cls beside another pool, need a file"),
-    "in-format": (("--in-format", "sam"), "--in-format sam: there are fasta"),
+    "in-format": (("--in-format", "sam"), "--in-format must be one of fasta"),
     "device": (("--device", "tpu"), "auto, cpu, cuda"),
     "format against name": (("-o", "x.parquet", "--format", "npy"), "contradicts"),
     "no format of a csv": (("-o", "x.csv"), "cannot infer the format from the file name; give h5, tsv, parquet or npy"),
@@ -292,11 +292,11 @@ MISTAKES = {
     "two inputs": (("b.fa",), "-o FILE"),
     "precision": (("--precision", "fp8"), "fp8"),
     "on-error": (("--on-error", "ask"), "--on-error must be fail or skip"),
-    "flags": (("--exclude-flags", "dup"), "--exclude-flags dup: no number"),
-    "max-n": (("--max-n", "2"), "--max-n 2.0 must lie between 0 and 1"),
-    "max-n nan": (("--max-n", "nan"), "--max-n nan must lie between 0 and 1"),
-    "size of a sequence": (("--size", "20"), "--size is for regions, but a.fa is FASTA"),
-    "summit": (("--center", "summit"), "--center summit needs --size"),
+    "flags": (("--exclude-flags", "dup"), "'--exclude-flags': 'dup' is not a number"),
+    "max-n": (("--max-n", "2"), "--max-n must lie in 0 to 1, not 2.0"),
+    "max-n nan": (("--max-n", "nan"), "--max-n must lie in 0 to 1, not nan"),
+    "size of a sequence": (("--size", "20"), "--size 20 is for regions, but a.fa is FASTA"),
+    "summit": (("--center", "summit"), "--center summit needs a size"),
     "reads": (("--min-mapq", "3"), "are for BAM and CRAM, but a.fa is fasta"),
     "tokens of both": (("--pool", "tokens", "--strand", "both"), "tokens belong to one strand"),
 }  # fmt: skip

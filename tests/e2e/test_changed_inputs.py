@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from command import call, fasta, left_behind, read
 
+from findna.config import ComputeConfig
 from findna.errors import InputError
 from findna.io.options import InputOptions
-from findna.job import EmbedJob, run
+from findna.runs.embed import EmbedJob
+from findna.runs.run import run
 
 Change = Callable[[Path], object]
 N = 400
@@ -38,9 +40,8 @@ def _run(model: Path, inputs: list[Path], change: Change, changed: Path, **optio
             change(changed)
         done.append(n_done)
 
-    job = EmbedJob(
-        [str(path) for path in inputs], Path("out.h5"), model=str(model), precision="fp32", device="cpu", **options
-    )
+    compute = ComputeConfig(precision="fp32", device="cpu")
+    job = EmbedJob([str(path) for path in inputs], Path("out.h5"), model=str(model), compute=compute, **options)
     return run(job, on_progress=on_progress)
 
 

@@ -268,8 +268,8 @@ def test_bad_records_end_the_run_or_are_listed(write: Write, genome: Path, task:
     ("flags", "reason"),
     [
         (("-o", "x.h5"), "predictions are a TSV; name it x.tsv or x.tsv.gz"),
-        (("--abstain", "2"), "--abstain 2.0 must lie in 0 to 1"),
-        (("--strand", "up"), "--strand up must be one of bed, +, -, both"),
+        (("--abstain", "2"), "--abstain must lie in 0 to 1, not 2.0"),
+        (("--strand", "up"), "--strand must be bed, +, - or both, not 'up'"),
         (("-o", "-", "--resume"), "stdout cannot be resumed"),
     ],
 )
@@ -283,7 +283,7 @@ def test_what_contradicts_itself_is_refused(flags: tuple[str, ...], reason: str,
 def test_what_is_no_task_says_so(write: Write, model: Path, task: Path) -> None:
     write("a.fa", ">a\nACGT\n")
     teacher = call("classify", "a.fa", "--task", model)
-    assert (teacher.code, "it is a teacher" in teacher.err) == (1, True)
+    assert (teacher.code, "it is a pretrained model" in teacher.err) == (1, True)
     misspelt = call("classify", "a.fa", "--task", "covdi")
     assert (misspelt.code, "did you mean covid?" in misspelt.err) == (2, True)
     untrained = call("classify", "a.fa", "--task", "mtcdna-8192")

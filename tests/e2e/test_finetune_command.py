@@ -109,7 +109,7 @@ def test_a_run_that_was_told_to_stop_resumes_bit_for_bit(
         assert b"`findna finetune --resume --out parts` continues" in err
         unfinished = call("classify", sequence, "--task", "parts")
         assert unfinished.code == 1
-        assert "its training is not finished; `findna finetune --resume --out parts` continues" in unfinished.err
+        assert "its training is not finished; resume its fine-tuning" in unfinished.err
         assert call("finetune", "--resume", "--out", "parts", "-t", 1, "--precision", "fp32").code == 0
     for name in ("model.safetensors", "head.safetensors", "metrics.json"):
         assert Path("parts", name).read_bytes() == Path("whole", name).read_bytes()

@@ -151,7 +151,7 @@ def test_mistakes_and_bad_sources(windows: Path, genome: Path, write: Write) -> 
         ((windows, "--time-budget", "3s"), 2, "give --steps or --time-budget, not both"),
         ((windows, "--checkpoint-every", "soon"), 2, "'soon' is not a duration such as 90s, 24m or 3h"),
         ((windows, "--preset", "huge"), 2, "--preset must be one of paper, base, small, tiny, not 'huge'"),
-        ((windows, "--learning-rate", "1e38"), 2, "learning_rate must be at most 1, not 1e+38"),
+        ((windows, "--learning-rate", "1e38"), 2, "--learning-rate must be at most 1, not 1e+38"),
         ((windows, "--alpha", 2), 2, "alpha must lie in 0 to 1, not 2.0"),
     ):
         result = call("pretrain", *FLAGS, "--steps", 2, "--quiet", *args)

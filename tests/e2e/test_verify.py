@@ -133,7 +133,8 @@ def _place_of_values(path: Path) -> int:
         return int(column.data_page_offset + column.total_compressed_size // 2)
     with h5py.File(path) as file:
         values = file.get("X", file.get("probabilities", file.get("effects")))
-        return int(values.id.get_chunk_info(0).byte_offset) + 9
+        begin = values.id.get_chunk_info(0).byte_offset if values.chunks else values.id.get_offset()
+        return int(begin) + 9
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_what_is_not_there_is_not_checked(make: Callable[[str], Path], model: Pa
     path = make("v.tsv.gz")
     found = verified(path)
     assert found["model"] == ["not checked", found["model"][1]]
-    assert "name it with --model" in found["model"][1]
+    assert "name its folder" in found["model"][1]
     shutil.move("in.bed", "moved.bed")
     found = verified(path, "-m", model)
     assert (found["inputs"], found["rows"][0]) == (["not checked", "in.bed not found"], "not checked")

@@ -9,9 +9,9 @@ import torch
 
 from findna.config import PRESETS, EmbedConfig, ModelConfig
 from findna.data.datasets import corpus_of
-from findna.embedding import Embedder
+from findna.embedding import RecordEmbedder
 from findna.nn.chordmixer import ChordMixer, initialise
-from findna.nn.device import BF16, BF16_STREAM, FP32
+from findna.nn.device import BF16, BF16_STREAM, FP32, Compute
 from findna.record import Record
 from findna.train.pretrain import Portion, Trainer, views_of
 
@@ -38,8 +38,8 @@ def test_a_gpu_gives_the_vectors_of_a_cpu(way, pool, monkeypatch):
     vectors = [
         np.concatenate([rows.x for rows in embedder.embed(records)])
         for embedder in (
-            Embedder(network, EmbedConfig(pool=pool), device=CPU, precision=FP32),
-            Embedder(network, EmbedConfig(pool=pool), device=CUDA, precision=BF16),
+            RecordEmbedder(network, EmbedConfig(pool=pool), compute=Compute(CPU, FP32)),
+            RecordEmbedder(network, EmbedConfig(pool=pool), compute=Compute(CUDA, BF16)),
         )
     ]
     norms = np.linalg.norm(vectors[0], axis=1) * np.linalg.norm(vectors[1], axis=1)

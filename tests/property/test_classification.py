@@ -10,7 +10,7 @@ from findna.classification import Classifier, decide, split_windows
 from findna.config import ClassifyConfig, ModelConfig
 from findna.models.task import TaskModel, TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
-from findna.nn.device import BF16, BF16_STREAM, FP32
+from findna.nn.device import BF16, BF16_STREAM, FP32, Compute
 from findna.nn.heads import Head
 from findna.record import Record
 from findna.sequence import is_mostly_n
@@ -26,13 +26,13 @@ def records_of(lengths, seed):
     return [Record(f"s{i}", rng.integers(0, 5, size=n, dtype=np.uint8), 0, i, "made") for i, n in enumerate(lengths)]
 
 
-def classifier(precision=FP32, **config):
+def classifier(precision=FP32, *, batch_bases=0, **config):
     pools = ("mean", "cls", "max")
     chosen = TaskSettings("classification", CLASSES, pools, 10, 32, 32, temperature=1.5, joined_temperature=0.5)
     torch.manual_seed(1)
     head = Head(24 * 12, 3).eval()
     task = TaskModel("t", "t", initialise(ChordMixer(MODEL), 1), head, chosen, {}, "", {})
-    return Classifier(task, ClassifyConfig(**config), device=torch.device("cpu"), precision=precision)
+    return Classifier(task, ClassifyConfig(**config), compute=Compute(torch.device("cpu"), precision, batch_bases))
 
 
 def answers(classifier, records):

@@ -13,12 +13,12 @@ from findna.config import EmbedConfig, ModelConfig, PretrainConfig
 from findna.data import augment
 from findna.data.datasets import corpus_of, iter_steps
 from findna.data.windows import count_windows, iter_windows
-from findna.embedding import Embedder
+from findna.embedding import RecordEmbedder
 from findna.models.store import Model
 from findna.nn import chordmixer
 from findna.nn.chordmixer import ChordMixer, initialise
-from findna.nn.device import BF16, BF16_STREAM, FP32, PRECISIONS
-from findna.nn.mixing import Rotation, Weights, mix
+from findna.nn.device import BF16, BF16_STREAM, FP32, PRECISIONS, Compute
+from findna.nn.mixing import MlpWeights, Rotation, mix
 from findna.record import Record
 from findna.reference import measure_readout
 from findna.sequence import BLANK, decode, encode, reverse_complement
@@ -36,8 +36,9 @@ def records_of(lengths, seed):
     return [Record(f"s{i}", rng.integers(0, 5, size=n, dtype=np.uint8), 0, i, "made") for i, n in enumerate(lengths)]
 
 
-def embedder(precision=FP32, **settings):
-    return Embedder(initialise(ChordMixer(MODEL), 1), EmbedConfig(**settings), device=CPU, precision=precision)
+def embedder(precision=FP32, *, batch_bases=0, **settings):
+    compute = Compute(CPU, precision, batch_bases)
+    return RecordEmbedder(initialise(ChordMixer(MODEL), 1), EmbedConfig(**settings), compute=compute)
 
 
 def vectors(embedder, records):
@@ -87,7 +88,7 @@ def test_a_standardised_vector_does_not_depend_on_its_batch(lengths, seed, batch
     readout = measure_readout(model, many, pool="mean,sd", blocks="6,12", sources={}, **how)
     records = records_of(lengths, seed)
     found = [
-        vectors(Embedder(network, EmbedConfig(batch_bases=n), readout=readout, **how), records)
+        vectors(RecordEmbedder(network, EmbedConfig(), readout=readout, compute=Compute(CPU, FP32, n)), records)
         for n in (0, batch_bases)
     ]
     assert_same(*found, FP32)
@@ -126,7 +127,7 @@ def test_a_batch_of_the_published_depth_is_invariant_too():
     network = initialise(ChordMixer(model), 3)
     records = records_of([1000, 999, 7, 1000, 512, 100], 5)
     for precision in PRECISIONS.values():
-        own = Embedder(network, EmbedConfig(), device=CPU, precision=precision)
+        own = RecordEmbedder(network, EmbedConfig(), compute=Compute(CPU, precision))
         together = vectors(own, records)
         alone = {}
         for record in records:
@@ -268,7 +269,7 @@ def test_gradients_of_two_blocks_are_those_of_differences(is_by_index, ring_leng
     leaves = [torch.randn(shape, dtype=torch.float64, generator=generator, requires_grad=True) for shape in shapes]
 
     def mixed(h, *matrices):
-        pairs = [Weights(*matrices[:2]), Weights(*matrices[2:])]
+        pairs = [MlpWeights(*matrices[:2]), MlpWeights(*matrices[2:])]
         return mix(h, pairs, [rotation] * 2, products=torch.float64)
 
     assert torch.autograd.gradcheck(mixed, leaves)
@@ -277,7 +278,7 @@ def test_gradients_of_two_blocks_are_those_of_differences(is_by_index, ring_leng
 def test_dropout_in_the_blocks_keeps_the_mean_and_its_gradient_is_that_of_what_was_kept():
     """One block whose update is linear in what is kept: h + rotate(mask * (W2 (mask * inner)))."""
     rotation = rotation_of([2000], channels=2, track_width=1, is_by_index=False)
-    weights = Weights(torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]], requires_grad=True))
+    weights = MlpWeights(torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]], requires_grad=True))
     h = torch.full((2, 2000), 2.0, requires_grad=True)
     torch.manual_seed(0)
     out = mix(h, [weights], [rotation], products=torch.float32, dropout=0.25)

@@ -14,7 +14,7 @@ from findna.data.batch import pack
 from findna.models.store import Model
 from findna.models.task import TaskModel, TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
-from findna.nn.device import FP32
+from findna.nn.device import FP32, Compute
 from findna.nn.heads import Head
 from findna.record import Record
 from findna.saturation import BaseMutagenesis, TaskMutagenesis
@@ -23,6 +23,7 @@ from findna.variants import log_odds
 
 MODEL = ModelConfig(channels=24, hidden=32, track_width=4, n_layers=2, max_len=42, shift_layout="two-sided")
 CPU = torch.device("cpu")  # windows have 32 bases
+COMPUTE = Compute(CPU, FP32)
 NETWORK = initialise(ChordMixer(MODEL), 1)
 sequences = st.text("ACGTN", min_size=1, max_size=50)
 
@@ -34,11 +35,11 @@ def task(objective="classification", classes=("a", "b")):
 
 
 def on_bases(**settings):
-    return BaseMutagenesis(Model("m", Path("m"), NETWORK, "", {}), device=CPU, precision=FP32, **settings)
+    return BaseMutagenesis(Model("m", Path("m"), NETWORK, "", {}), compute=Compute(CPU, FP32, **settings))
 
 
 def on_task(model, **settings):
-    return TaskMutagenesis(model, device=CPU, precision=FP32, **settings)
+    return TaskMutagenesis(model, compute=COMPUTE, **settings)
 
 
 @settings(max_examples=4)
@@ -48,7 +49,7 @@ def test_the_effect_under_a_task_is_the_difference_of_what_classify_says(text):
     found = on_task(model).effects(codes)
     changed = [np.where(np.arange(len(codes)) == i, np.uint8(b), codes) for i in range(len(codes)) for b in range(4)]
     records = [Record(str(i), each, 0, i, "made") for i, each in enumerate(changed)]
-    classifier = Classifier(model, ClassifyConfig(strand="both"), device=CPU, precision=FP32)
+    classifier = Classifier(model, ClassifyConfig(strand="both"), compute=COMPUTE)
     p = np.concatenate([cell.x for cell in classifier.classify(records)])[:, 3]  # probability, margin, p_a, p_b
     odds = log_odds(p.astype(np.float64)).reshape(len(codes), 4)
     for i, code in enumerate(codes):

@@ -20,7 +20,7 @@ from findna.models.readout import ModelReadout
 from findna.models.store import Model
 from findna.models.task import TaskModel, TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
-from findna.nn.device import FP32
+from findna.nn.device import FP32, Compute
 from findna.nn.heads import Head
 from findna.sequence import BLANK, decode, encode, reverse_complement
 from findna.variants import ScoreConfig, VariantScorer, log_odds
@@ -66,7 +66,7 @@ def task(objective="classification"):
 
 def scorer(genome, model=None, batch_bases=0, **config):
     config = ScoreConfig(max_length=LONGEST, **config)
-    return VariantScorer(model or teacher(), genome, config, batch_bases=batch_bases, device=CPU, precision=FP32)
+    return VariantScorer(model or teacher(), genome, config, compute=Compute(CPU, FP32, batch_bases))
 
 
 def values(scorer, sites):

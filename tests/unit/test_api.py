@@ -15,6 +15,7 @@ from findna.classification import Classifier
 from findna.config import ClassifyConfig
 from findna.data.batch import pack
 from findna.nn.device import FP32 as FP32_KIND
+from findna.nn.device import Compute
 from findna.sequence import BLANK, encode
 
 SEQUENCES = ["ACGTACGTTTRRN", "ttgacc", "ACGU" * 300]  # the last is longer than a window
@@ -107,6 +108,9 @@ def test_regions_are_a_path_strings_tuples_or_regions(genome_path, model, tmp_pa
     assert e.obs["frac_n"].tolist() == pytest.approx([0, 0.2])
     assert {len(column) for column in e.obs.values()} == {2}
     assert e.meta["model"]["name"] == model.name
+    assert {name: len(column) for name, column in e.var.items()} == dict.fromkeys(
+        ("block", "pool", "channel", "mean", "sd"), e.x.shape[1]
+    )
     given = [("chr1", np.int64(10), 60, "first", "-"), findna.Region("chr2", 0, 10)]
     with findna.Genome(genome_path) as genome:
         again = findna.embed_regions(given, genome, model=model, strand="both", **FP32)
@@ -214,7 +218,7 @@ def test_classifying_leaves_the_task_model_as_it_is():
     task = findna.load_task("promoter-tata")
     config = ClassifyConfig()
     for device in ("cpu", "meta"):
-        Classifier(task, config, device=torch.device(device), precision=FP32_KIND)
+        Classifier(task, config, compute=Compute(torch.device(device), FP32_KIND))
     assert {weight.device.type for weight in task.head.parameters()} == {"cpu"}
 
 

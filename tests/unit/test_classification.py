@@ -12,7 +12,7 @@ from findna.data.batch import pack
 from findna.errors import BedError, ConfigError
 from findna.models.task import TaskModel, TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
-from findna.nn.device import FP32
+from findna.nn.device import FP32, Compute
 from findna.nn.heads import Head
 from findna.record import Record
 from findna.sequence import encode, reverse_complement
@@ -35,7 +35,7 @@ def task(objective="classification", *, pools=("mean",), n_class_tokens=3, **set
 
 
 def classifier(model, **config):
-    return Classifier(model, ClassifyConfig(**config), device=torch.device("cpu"), precision=FP32)
+    return Classifier(model, ClassifyConfig(**config), compute=Compute(torch.device("cpu"), FP32))
 
 
 def record(text, row=0, **fields):
@@ -174,7 +174,7 @@ def test_every_column_is_written_once():
 
 @pytest.mark.parametrize(("margin", "top"), [(-0.1, 0), (1.1, 0), (float("nan"), 0), (0, -1)])
 def test_settings_out_of_range_are_refused(margin, top):
-    with pytest.raises(ConfigError, match=r"--abstain|--top"):
+    with pytest.raises(ConfigError, match=r"abstain must lie in 0 to 1|top must not be negative"):
         ClassifyConfig(abstain=margin, top=top)
 
 

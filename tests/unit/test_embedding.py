@@ -7,10 +7,10 @@ import torch
 from findna.cells import GRID, write_rows
 from findna.config import EmbedConfig, ModelConfig
 from findna.data.batch import pack
-from findna.embedding import Embedder, feature_names, obs_columns
+from findna.embedding import RecordEmbedder, feature_names, obs_columns
 from findna.errors import BedError, ConfigError, FindnaWarning
 from findna.nn.chordmixer import ChordMixer, initialise
-from findna.nn.device import BF16, FP32
+from findna.nn.device import BF16, FP32, Compute
 from findna.record import Record
 from findna.sequence import encode, reverse_complement
 from findna.stream import one_behind
@@ -23,8 +23,8 @@ def network():
     return initialise(ChordMixer(MODEL), 2)
 
 
-def embedder(**settings):
-    return Embedder(network(), EmbedConfig(**settings), device=CPU, precision=FP32)
+def embedder(*, batch_bases=0, **settings):
+    return RecordEmbedder(network(), EmbedConfig(**settings), compute=Compute(CPU, FP32, batch_bases))
 
 
 def record(text, row=0, **fields):
@@ -162,8 +162,9 @@ class Sink:
 def test_tokens_are_one_row_a_base_from_its_own_window():
     codes = encode(LONG)[0]
     sink = Sink()
-    list(embedder(with_tokens=True, batch_bases=30).embed([record(LONG), record("ACG", 1)], sink=sink))
+    list(write_rows(embedder(with_tokens=True, batch_bases=30).embed, [record(LONG), record("ACG", 1)], sink))
     tokens = np.concatenate(sink.tokens)
+    assert len(sink.tokens) == 3  # a batch at a time, however long a record is
     assert tokens.shape == (50, 6)
     assert tokens.dtype == np.float16
     expected = np.concatenate([hidden(codes[:20])[:20], hidden(codes[20:40])[:20], hidden(codes[27:47])[13:20]])
@@ -228,7 +229,7 @@ def test_what_the_model_cannot_give_is_refused_before_anything_runs():
 
 def test_the_network_stays_as_it_is():
     own = network()
-    Embedder(own, EmbedConfig(), device=CPU, precision=BF16)
+    RecordEmbedder(own, EmbedConfig(), compute=Compute(CPU, BF16))
     assert {p.dtype for p in own.parameters()} == {torch.float32}  # it may be trained next
 
 

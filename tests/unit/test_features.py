@@ -81,9 +81,9 @@ def test_a_bigbed_is_the_rows_of_its_contigs(tmp_path: Path, genome: Path) -> No
     ("text", "options", "said"),
     [
         (GTF, {"feature": "snoRNA"}, "no feature is a snoRNA; the file has gene, transcript, exon"),
-        (GTF, {"feature": "tss"}, "a transcription start site needs --size"),
-        (VCF, {}, "each variant of a VCF needs --size"),
-        ("chr1\t1\t5\n", {"feature": "gene"}, "--feature is for GTF and GFF"),
+        (GTF, {"feature": "tss"}, "a transcription start site needs a size"),
+        (VCF, {}, "each variant of a VCF needs a size"),
+        ("chr1\t1\t5\n", {"feature": "gene"}, "feature=gene is for GTF and GFF"),
     ],
 )
 def test_what_is_missing_is_named(text: str, options: dict[str, object], said: str, write: Write, genome: Path) -> None:

@@ -112,7 +112,7 @@ def test_a_result_without_rows_is_a_valid_file(tmp_path: Path, n_skipped: int) -
             writer.skip("bad", row=row, line=None, source="-", reason="zero length")
         writer.finish(UNS, n_expected=n_skipped)
     read = read_embeddings(tmp_path / "out.h5")
-    assert read.x.shape == (0, 3)
+    assert read.x.shape == read_embeddings(tmp_path / "out.h5", is_mapped=True).x.shape == (0, 3)
     assert read.obs["id"].tolist() == []
     for backed in (None, "r"):
         data = anndata.read_h5ad(tmp_path / "out.h5", backed=backed)
@@ -128,6 +128,10 @@ def test_more_rows_than_a_block_stay_in_order(tmp_path: Path) -> None:
     read = read_embeddings(tmp_path / "out.h5")
     np.testing.assert_array_equal(read.x, vectors(rows))
     assert read.obs["row"].tolist() == rows
+    mapped = read_embeddings(tmp_path / "out.h5", slice(2000, 3000), is_mapped=True)
+    assert isinstance(mapped.x, np.memmap)
+    assert not mapped.x.flags.writeable
+    np.testing.assert_array_equal(mapped.x, read.x[2000:3000])
     with h5py.File(tmp_path / "out.tokens.h5") as file:
         lengths = [obs(row)["length"] for row in rows]
         assert np.diff(file["indptr"]).tolist() == lengths
@@ -162,7 +166,7 @@ def test_a_vector_with_nan_or_inf_is_an_error_and_not_written(tmp_path: Path, ba
 def test_a_value_outside_float16_is_an_error_that_names_the_option(tmp_path: Path) -> None:
     with (
         EmbeddingWriter(tmp_path / "out.h5", features=FEATURES, fingerprint={}, dtype="float16") as writer,
-        pytest.raises(OutputError, match="--dtype float32"),
+        pytest.raises(OutputError, match="dtype=float32"),
     ):
         writer.write(vectors([0]) + np.float32(1e6), [obs(0)])
 
@@ -228,7 +232,7 @@ def test_an_existing_output_is_refused_and_replaced_only_when_the_new_one_is_who
     path = tmp_path / "out.h5"
     path.write_text("old")
     for resume in (False, True):
-        with pytest.raises(OutputError, match="exists already; --force replaces it"):
+        with pytest.raises(OutputError, match="exists already; force=True replaces it"):
             write_all(path, resume=resume)
     assert _names(tmp_path) == ["out.h5"]
     with EmbeddingWriter(path, features=FEATURES, fingerprint={}, force=True) as writer:
@@ -262,7 +266,7 @@ def test_an_output_that_is_a_folder_is_refused_even_with_force(tmp_path: Path) -
 
 
 def test_class_tokens_need_hdf5(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--format h5"):
+    with pytest.raises(ConfigError, match="output_format=h5"):
         write_all(tmp_path / "out.tsv", full=True, output_format="tsv")
 
 
@@ -271,7 +275,7 @@ def test_without_space_for_the_final_file_the_spool_is_kept_and_can_be_finished(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(files, "free_bytes", lambda _: 10_000)
-        with pytest.raises(OutputError, match="are free; every row is kept: --resume finishes"):
+        with pytest.raises(OutputError, match="are free; every row is kept: resume=True finishes"):
             write_all(tmp_path / "out.h5")
     assert _names(tmp_path) == ["out.h5.partial"]
     write_all(tmp_path / "out.h5", resume=True)

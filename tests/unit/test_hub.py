@@ -82,7 +82,7 @@ def test_offline_asks_nothing_of_the_network(
     hub: Hub, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.push(REPO, files)
-    with pytest.raises(ModelError, match=r"^model lab/teacher: was not pulled, and --offline"):
+    with pytest.raises(ModelError, match=r"^model lab/teacher: was not pulled, and offline=True"):
         pull(REPO, offline=True)
     assert hub.asked == []
     found = pull(REPO)

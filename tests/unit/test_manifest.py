@@ -9,8 +9,8 @@ from findna.errors import ConfigError, InputError
 from findna.io.genome import Genome
 from findna.io.options import InputOptions
 from findna.io.records import read_records
-from findna.manifest import read_manifest, split
-from findna.shard import Shard
+from findna.runs.manifest import read_manifest, split
+from findna.runs.shard import Shard
 
 BASES = 200
 """In a batch: a cell ends after 128 records or 800 bases."""

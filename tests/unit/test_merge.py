@@ -11,7 +11,7 @@ from outputs import FEATURES, dump, obs, vectors
 from findna.errors import ConfigError, OutputError, TableError
 from findna.io.hdf5 import EmbeddingWriter
 from findna.io.rows import OBS_COLUMNS
-from findna.merge import merge
+from findna.runs.merge import merge
 
 N = 23
 UNS = {
@@ -60,7 +60,7 @@ def without_provenance(path):
 def test_parts_in_any_order_give_the_content_of_one_run(tmp_path, monkeypatch, block):
     parts = parts_in(tmp_path, full=True)
     write_part(tmp_path / "whole.h5", full=True)
-    monkeypatch.setattr("findna.merge.BLOCK", block)
+    monkeypatch.setattr("findna.runs.merge.BLOCK", block)
     report = merge([*parts[::-1], tmp_path / "p1.tokens.h5"], tmp_path / "all.h5", command="findna merge")
     assert without_provenance(tmp_path / "all.h5") == without_provenance(tmp_path / "whole.h5")
     assert dump(tmp_path / "all.tokens.h5") == dump(tmp_path / "whole.tokens.h5")
@@ -199,7 +199,7 @@ def test_an_output_is_replaced_only_by_force_and_never_a_part(tmp_path):
 
 
 def test_class_tokens_need_hdf5(tmp_path):
-    with pytest.raises(ConfigError, match="class tokens beside the vectors need --format h5"):
+    with pytest.raises(ConfigError, match="class tokens beside the vectors need output_format=h5"):
         merge(parts_in(tmp_path, full=True), tmp_path / "all.npy", output_format="npy")
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from findna.config import EmbedConfig, FinetuneConfig, ModelConfig, parse_blocks
-from findna.embedding import Embedder, feature_columns, feature_names
+from findna.embedding import RecordEmbedder, feature_columns, feature_names
 from findna.errors import ConfigError, FastaError, InputError, ModelError
 from findna.models.manifest import config_text
 from findna.models.readout import ModelReadout
 from findna.models.store import load_model, save_model, save_readout, verify_model
 from findna.nn.chordmixer import ChordMixer, initialise
-from findna.nn.device import FP32
+from findna.nn.device import FP32, Compute
 from findna.record import Record
 from findna.reference import measure_readout
 
@@ -42,7 +42,7 @@ def measured(folder, items=None, **changes):
 
 
 def embed(model, items, **settings):
-    embedder = Embedder(model.network, EmbedConfig(**settings), readout=model.readout, **HOW)
+    embedder = RecordEmbedder(model.network, EmbedConfig(**settings), readout=model.readout, compute=Compute(**HOW))
     return np.concatenate([cell.x for cell in embedder.embed(items)])
 
 
@@ -73,7 +73,7 @@ def test_a_model_without_one_gives_the_mean_after_the_last_block_as_it_is(folder
     model = load_model(str(folder))
     assert str(model.readout) == "mean after the last block; not standardised"
     items = records(9)
-    bare = Embedder(model.network, EmbedConfig(pool="mean", layer=2), **HOW)
+    bare = RecordEmbedder(model.network, EmbedConfig(pool="mean", layer=2), compute=Compute(**HOW))
     expected = np.concatenate([cell.x for cell in bare.embed(items)])
     assert np.array_equal(embed(model, items), expected)
     assert np.array_equal(embed(model, items, raw=True), expected)

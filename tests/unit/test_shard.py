@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from findna.cells import CELL_BATCHES, GRID
-from findna.config import EmbedConfig
+from findna.config import ComputeConfig, RunConfig
 from findna.errors import ConfigError, InputError
 from findna.io.check import check_inputs
 from findna.io.options import InputOptions
 from findna.io.records import read_records
-from findna.job import EmbedJob
 from findna.record import Record
-from findna.shard import Cuts, Shard
+from findna.runs.embed import EmbedJob
+from findna.runs.shard import Shard, ShardCuts
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_auto_is_the_process_that_torchrun_srun_or_an_array_started(environment,
 
 @pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "1/0", "-1/4", "1/4/2", "a/b", "1 /4"])
 def test_what_names_no_shard_is_refused(text):
-    with pytest.raises(ConfigError, match="--shard"):
+    with pytest.raises(ConfigError, match="shard"):
         Shard.parse(text, {})
 
 
@@ -60,7 +60,7 @@ def test_what_names_no_shard_is_refused(text):
     ],
 )
 def test_auto_without_what_it_needs_is_refused(environment):
-    with pytest.raises(ConfigError, match="--shard"):
+    with pytest.raises(ConfigError, match="shard"):
         Shard.parse("auto", environment)
 
 
@@ -82,7 +82,7 @@ def cells_of(lengths, batch_bases):
     batch_bases=st.integers(50, 2000) | st.integers(20_000, 60_000),
 )
 def test_shards_follow_each_other_are_cut_where_cells_end_and_have_about_as_many_bases(lengths, n, batch_bases):
-    cuts = Cuts(batch_bases)
+    cuts = ShardCuts(batch_bases)
     for length in lengths:
         cuts.add(length)
     parts = [cuts.part(Shard(number, n)) for number in range(1, n + 1)]
@@ -129,17 +129,20 @@ def test_a_part_of_the_records_is_what_stands_there_in_the_whole(write, genome_p
 
 
 def test_what_contradicts_a_shard_or_several_processes_is_refused():
-    config = EmbedConfig()
-    with pytest.raises(ConfigError, match="findna merge makes tsv"):
-        EmbedJob(["a.fa"], Path("a.tsv"), config=config, output_format="tsv", shard=Shard(1, 2))
-    with pytest.raises(ConfigError, match="stdin does not go with --shard"):
-        EmbedJob(["-"], Path("a.h5"), config=config, shard=Shard(1, 2))
-    for several in ({"workers": 2}, {"gpus": 2}):
-        with pytest.raises(ConfigError, match="stdin does not go with more than one process"):
-            EmbedJob(["-"], Path("a.h5"), config=config, **several)
-    with pytest.raises(ConfigError, match="--workers is for the CPU: --device cuda"):
-        EmbedJob(["a.fa"], Path("a.h5"), config=config, workers=2, device="cuda")
-    with pytest.raises(ConfigError, match="--gpus contradicts --device cpu"):
-        EmbedJob(["a.fa"], Path("a.h5"), config=config, gpus=1, device="cpu")
-    with pytest.raises(ConfigError, match="give one of them"):
-        EmbedJob(["a.fa"], Path("a.h5"), config=config, workers=2, gpus=2)
+    def refuse(text, inputs=("a.fa",), device="auto", output_format="h5", **run):
+        with pytest.raises(ConfigError, match=text):
+            EmbedJob(
+                list(inputs),
+                Path("a.h5"),
+                output_format=output_format,
+                compute=ComputeConfig(device=device),
+                run=RunConfig(**run),
+            )
+
+    refuse("findna merge makes tsv", output_format="tsv", shard="1/2")
+    refuse("stdin does not go with a shard", inputs="-", shard="1/2")
+    refuse("stdin does not go with more than one process", inputs="-", workers=2)
+    refuse("stdin does not go with more than one process", inputs="-", gpus=2)
+    refuse("workers=2 is for the CPU, and device=cuda is not", workers=2, device="cuda")
+    refuse("gpus=1 contradicts device=cpu", gpus=1, device="cpu")
+    refuse("give one of them", workers=2, gpus=2)

@@ -57,14 +57,14 @@ def test_a_broken_first_row_goes_to_the_reader_that_the_name_suggests(write: Wri
         (b"", "the file is empty"),
         (b" \n\n", "the file is empty"),
         (gzip.compress(b"", mtime=0), "the file is empty"),
-        (b"hello world\n", "--in-format takes fasta"),
+        (b"hello world\n", "in_format must be one of fasta"),
         (b"@HD\tVN:1.6\n", "samtools view -b"),
         (b"r1\t99\tchr1\t10\t60\t5M\t=\t1\t1\tACGTA\t*\n", "samtools view -b"),
         (b"BCF\2\2", "this is BCF: make it VCF with bcftools view"),
         (b"\x89HDF\r\n\x1a\n", "this is HDF5"),
         (b"BZh91AY", "bunzip2"),
         (b"PK\x03\x04", "zip archive"),
-        (b"\x43\x27\x41\x1a\0\0\0\0", "--genome"),
+        (b"\x43\x27\x41\x1a\0\0\0\0", "genome=FILE"),
     ],
 )
 def test_what_findna_does_not_read_is_named(write: Write, data: bytes, reason: str) -> None:

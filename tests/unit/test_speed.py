@@ -67,7 +67,7 @@ def test_every_variant_has_a_row_and_its_share_is_of_the_products():
 def test_what_is_embedded_takes_several_batches_of_the_forward_s_size():
     variant = next(v for v in variants("tiny", FP32, SpeedConfig(n_bases=9500), CPU) if v.what == "embed")
     assert variant.n_bases == 4 * 9000
-    assert variant.run.args[0].config.batch_bases == 9500
+    assert variant.run.args[0].compute.batch_bases == 9500
 
 
 @pytest.mark.parametrize("settings", [{"sizes": ("large",)}, {"precisions": ("fp8",)}, {"n_bases": 100}])

@@ -47,7 +47,7 @@ def test_a_partial_run_is_refused_continued_or_discarded(tmp_path: Path) -> None
     with _spool(tmp_path) as spool:
         spool.append("a", b"one")
         spool.commit({"n": 1})
-    with pytest.raises(OutputError, match="--resume continues it, --force discards it"):
+    with pytest.raises(OutputError, match="resume=True continues it, force=True discards it"):
         _spool(tmp_path)
     with _spool(tmp_path, discard=True) as spool:
         assert spool.state == {}
@@ -132,7 +132,7 @@ def test_a_full_disk_is_an_output_error_and_the_last_commit_stays(
         spool.append("a", b"two")
         with monkeypatch.context() as patch:
             patch.setattr(spool_module, "_sync", full)
-            with pytest.raises(OutputError, match=r"no space left .* --resume continues"):
+            with pytest.raises(OutputError, match=r"no space left .* resume=True continues"):
                 spool.commit({"n": 2})
     with _spool(tmp_path, resume=True) as spool:
         assert spool.state == {"n": 1}

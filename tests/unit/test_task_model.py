@@ -104,7 +104,7 @@ def test_damage_is_named(tmp_path, teacher):
 
 
 def test_what_is_no_task_says_what_it_is(tmp_path, teacher):
-    with pytest.raises(ModelError, match="it is a teacher: `findna finetune --model` makes a task of it"):
+    with pytest.raises(ModelError, match="it is a pretrained model, of which a fine-tuning makes a task"):
         load_task(teacher.path)
     with pytest.raises(ConfigError, match="neither a run directory of `findna finetune` nor a built-in task"):
         load_task(tmp_path / "nowhere")
@@ -112,7 +112,7 @@ def test_what_is_no_task_says_what_it_is(tmp_path, teacher):
     with pytest.raises(ModelError, match=r"holds no config\.json"):
         load_task(tmp_path / "begun")
     (tmp_path / "begun" / "finetune.json").write_text("{}")
-    with pytest.raises(ModelError, match=r"its training is not finished; `findna finetune --resume --out .*begun`"):
+    with pytest.raises(ModelError, match="its training is not finished; resume its fine-tuning"):
         load_task(tmp_path / "begun")
 
 

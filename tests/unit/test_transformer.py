@@ -9,11 +9,11 @@ import torch
 
 from findna.config import PRESETS, SIZES, EmbedConfig, FinetuneConfig, ModelConfig
 from findna.data.batch import pack
-from findna.embedding import Embedder
+from findna.embedding import RecordEmbedder
 from findna.errors import ConfigError
 from findna.models.store import load_model, read_config, save_model, verify_model
 from findna.nn.chordmixer import ChordMixer
-from findna.nn.device import BF16, FP32
+from findna.nn.device import BF16, FP32, Compute
 from findna.nn.encoder import initialise
 from findna.nn.mixers import make_encoder
 from findna.nn.transformer import Transformer
@@ -169,7 +169,7 @@ def test_it_is_stored_verified_and_embedded_with(tmp_path, network):
     assert all(ok for _, ok, _ in verify_model(model))
     assert all(ok for _, ok, _ in verify_model(model, precision=BF16))
     records = [Record(f"s{i}", codes, 0, i, "made") for i, codes in enumerate(random_sequences(90, 12, 38))]
-    embedder = Embedder(model.network, EmbedConfig(), device=torch.device("cpu"), precision=FP32)
+    embedder = RecordEmbedder(model.network, EmbedConfig(), compute=Compute(torch.device("cpu"), FP32))
     (rows,) = embedder.embed(records)
     windows = [outputs(model.network, [records[0].codes[a:b]])[: b - a] for a, b in ((0, 38), (38, 76), (52, 90))]
     own = torch.cat([windows[0], windows[1], windows[2][24:]])  # the last window lies flush with the end

@@ -8,37 +8,39 @@ import pytest
 import torch
 
 from findna.cells import GRID
-from findna.config import EmbedConfig, ModelConfig
+from findna.config import ComputeConfig, EmbedConfig, ModelConfig, RunConfig
 from findna.errors import BedError, ConfigError, InputError, ModelError
-from findna.job import EmbedJob, _load_cells
 from findna.models.store import save_model
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.nn.device import FP32, Compute
 from findna.record import Record
-from findna.workers import Workers
+from findna.runs.embed import EmbedJob
+from findna.runs.run import load_cells
+from findna.runs.workers import Workers
 
 pytestmark = pytest.mark.early
-
-
-class Sink:
-    """Keeps the tokens."""
-
-    def __init__(self):
-        self.tokens = []
-
-    def write_tokens(self, tokens):
-        self.tokens.append(tokens)
 
 
 @pytest.fixture
 def job(tmp_path: Path):
     size = ModelConfig(channels=6, hidden=5, track_width=2, n_layers=2, max_len=23, n_class_tokens=3)
     save_model(tmp_path / "little", initialise(ChordMixer(size), 2), name="little", training={}, card="# little\n")
-    config = EmbedConfig(with_tokens=True, batch_bases=64)
-    return EmbedJob(["a.fa"], tmp_path / "a.h5", config=config, model=str(tmp_path / "little"), device="cpu")
+    return EmbedJob(
+        ["a.fa"],
+        tmp_path / "a.h5",
+        config=EmbedConfig(with_tokens=True),
+        compute=ComputeConfig(device="cpu", batch_bases=64),
+        model=str(tmp_path / "little"),
+    )
 
 
 def workers(*jobs):
-    return Workers([partial(_load_cells, job, "fp32") for job in jobs], ["cpu"] * len(jobs), batch_bases=64)
+    compute = Compute(torch.device("cpu"), FP32, 64)
+    return Workers([partial(load_cells, job, "fp32") for job in jobs], ["cpu"] * len(jobs), compute=compute)
+
+
+def tokens_of(cells):
+    return np.concatenate([cell.tokens for cell in cells if cell.tokens is not None])
 
 
 def items(n):
@@ -61,20 +63,21 @@ def broken(n):
 def test_cells_tokens_and_faults_come_as_from_one_process_and_whole_ones_before_a_fault_of_the_file(job):
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    one, several, found = Sink(), Sink(), []
+    found = []
     try:
-        expected = list(_load_cells(job, "fp32")(items(500), one))
+        expected = list(load_cells(job, "fp32")(items(500)))
         with workers(job, job) as two, pytest.raises(InputError, match=r"a\.fa: truncated"):
-            found.extend(two.cells(broken(500), several))
+            found.extend(two.cells(broken(500)))
     finally:
         torch.set_num_threads(n_threads)
-    assert len(expected) > 500 / GRID
-    assert len(expected) - 1 <= len(found) <= len(expected)
+    n_cells = sum(cell.is_end for cell in expected)
+    assert n_cells > 500 / GRID
+    assert n_cells - 1 <= sum(cell.is_end for cell in found) <= n_cells
     for a, b in zip(found, expected, strict=False):
         assert a.x.tobytes() == b.x.tobytes()
         assert a.obs == b.obs
         assert [(str(x), vars(x)) for x in a.skipped] == [(str(x), vars(x)) for x in b.skipped]
-    tokens, whole = np.concatenate(several.tokens), np.concatenate(one.tokens)
+    tokens, whole = tokens_of(found), tokens_of(expected)
     assert len(tokens) == sum(row["length"] for cell in found for row in cell.obs)
     assert tokens.tobytes() == whole[: len(tokens)].tobytes()
 
@@ -82,12 +85,12 @@ def test_cells_tokens_and_faults_come_as_from_one_process_and_whole_ones_before_
 def test_what_a_process_cannot_load_is_its_error(job, tmp_path: Path):
     (tmp_path / "little" / "model.safetensors").write_bytes(b"no tensors")
     with workers(job) as one, pytest.raises(ModelError):
-        list(one.cells(items(500), Sink()))
+        list(one.cells(items(500)))
 
 
 def test_each_gpu_has_a_process_and_one_that_is_not_there_is_named(job, tmp_path: Path):
-    gpus = EmbedJob(["a.fa"], tmp_path / "a.h5", config=EmbedConfig(), gpus=3)
+    gpus = EmbedJob(["a.fa"], tmp_path / "a.h5", run=RunConfig(gpus=3))
     assert gpus.devices == ["cuda:0", "cuda:1", "cuda:2"]
-    absent = EmbedJob(["a.fa"], tmp_path / "a.h5", config=EmbedConfig(), model=job.model, device="cuda:77")
+    absent = EmbedJob(["a.fa"], tmp_path / "a.h5", model=job.model, compute=ComputeConfig(device="cuda:77"))
     with pytest.raises(ConfigError, match="cuda:77' is not available here"):
-        _load_cells(absent, "fp32")
+        load_cells(absent, "fp32")

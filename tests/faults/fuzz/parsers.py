@@ -25,13 +25,13 @@ from findna.io.records import REGIONS, read_records
 from findna.io.sniff import sniff
 from findna.io.structured import parse_json
 from findna.io.vcf import Field, Outcome, VariantReader, vcf_line
-from findna.manifest import read_manifest, split
 from findna.models.manifest import config_text
 from findna.models.store import load_model
 from findna.models.task import load_task
 from findna.record import Record
 from findna.region import Region, parse_region
-from findna.shard import Shard
+from findna.runs.manifest import read_manifest, split
+from findna.runs.shard import Shard
 
 PLACE = Path(tempfile.mkdtemp(prefix="findna-fuzz-"))
 os.environ["FINDNA_CACHE"] = str(PLACE / "cache")

@@ -14,14 +14,12 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from findna.cells import Cell, Grid, Item, count_item
 from findna.data.ahead import ahead
 from findna.errors import InputError, WorkerError
-from findna.io.hdf5 import TokenSink
+from findna.nn.device import Compute
 
 DEPTH = 3
 """Cells that a process has at most: one it computes, one it packs, one that waits."""
@@ -29,7 +27,7 @@ DEPTH = 3
 PATIENCE = 5.0
 """Seconds that closing waits for a process."""
 
-MakeCells = Callable[[Iterable[Item], TokenSink], Iterator[Cell]]
+MakeCells = Callable[[Iterable[Item]], Iterator[Cell]]
 Load = Callable[[], MakeCells]
 
 
@@ -42,12 +40,12 @@ class Workers:
     Args:
         loads: For each process what loads the model there; it is pickled.
         names: What the processes are called in an error.
-        batch_bases: Bases in a batch.
+        compute: How they compute; they share its threads.
     """
 
-    def __init__(self, loads: Sequence[Load], names: Sequence[str], *, batch_bases: int) -> None:
-        self._batch_bases = batch_bases
-        n_threads = max(1, torch.get_num_threads() // len(loads))
+    def __init__(self, loads: Sequence[Load], names: Sequence[str], *, compute: Compute) -> None:
+        self._batch_bases = compute.batch_bases
+        n_threads = max(1, compute.threads // len(loads))
         self._workers: list[_Worker] = []
         try:
             for load, name in zip(loads, names, strict=True):
@@ -56,14 +54,13 @@ class Workers:
             self.close()
             raise
 
-    def cells(self, items: Iterable[Item], sink: TokenSink) -> Iterator[Cell]:
+    def cells(self, items: Iterable[Item]) -> Iterator[Cell]:
         """Yield the rows of records, a cell at a time, in the order of the records.
 
         Memory is a few cells a process, however long the input is.
 
         Args:
             items: Records, and in their places the faults of those that are to be skipped.
-            sink: Takes the tokens of every batch, if the job asks for them, before their cell is yielded.
 
         Raises:
             WorkerError: A process died.
@@ -77,14 +74,14 @@ class Workers:
                     fault = chunk
                     break
                 if len(waiting) == DEPTH * len(self._workers):
-                    yield waiting.popleft().receive(sink)
+                    yield from waiting.popleft().receive()
                 worker = next(turns)
                 worker.send(chunk)
                 waiting.append(worker)
         for worker in self._workers:
             worker.send(None)
         while waiting:
-            yield waiting.popleft().receive(sink)
+            yield from waiting.popleft().receive()
         if fault is not None:
             raise fault
 
@@ -128,10 +125,13 @@ class _Worker:
             while True:
                 self._message()
 
-    def receive(self, sink: TokenSink) -> Cell:
-        while not isinstance(message := self._message(), Cell):
-            sink.write_tokens(message)
-        return message
+    def receive(self) -> Iterator[Cell]:
+        """Yield what there is of a cell, up to its end."""
+        cell = self._message()
+        while not cell.is_end:
+            yield cell
+            cell = self._message()
+        yield cell
 
     def close(self) -> None:
         self._connection.close()
@@ -157,7 +157,7 @@ class _Worker:
         hint = " (too little memory?)" if code == -signal.SIGKILL else ""
         return WorkerError(
             f"process {self._process.pid} on {self._name} {how}{hint}; "
-            "what a file has so far is kept, and --resume continues from there"
+            "what a file has so far is kept, and resume=True continues from there"
         )
 
 
@@ -178,16 +178,6 @@ def _whole_cells(items: Iterable[Item], batch_bases: int) -> Iterator[list[Item]
         yield cell
 
 
-class _Pipe:
-    """Takes tokens to the process that writes."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def write_tokens(self, tokens: NDArray[np.float16]) -> None:
-        self._connection.send(tokens)
-
-
 def _work(connection: Connection, load: Load, n_threads: int, is_deterministic: bool) -> None:
     inbox: queue.SimpleQueue[list[Item] | None] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, inbox), daemon=True).start()
@@ -196,7 +186,7 @@ def _work(connection: Connection, load: Load, n_threads: int, is_deterministic: 
         torch.use_deterministic_algorithms(is_deterministic)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         items = itertools.chain.from_iterable(iter(inbox.get, None))
-        for cell in load()(items, _Pipe(connection)):
+        for cell in load()(items):
             connection.send(cell)
     except BaseException as error:
         with suppress(OSError):  # nobody listens any more: then this is what went wrong

@@ -5,6 +5,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,8 @@ from findna.io.structured import parse_json
 from findna.models.manifest import DIGEST, digest_of
 from findna.record import Record
 from findna.region import Region
-from findna.shard import Cuts, Part, Shard
+from findna.runs.provenance import file_facts
+from findna.runs.shard import Part, Shard, ShardCuts
 
 SCHEMA = "findna-plan/1"
 _REPEATED = re.compile(r"(.+)_\d+")
@@ -62,7 +64,7 @@ class Manifest(NamedTuple):
         return self.shards[shard.number - 1]
 
     def facts(self, inputs: Sequence[str]) -> list[dict[str, Any]]:
-        """Path, size and sha256 of inputs that are still those of the plan; a file with another time is read again.
+        """What identifies inputs that are still those of the plan; a file with another time is read again.
 
         Raises:
             ConfigError: Their number differs.
@@ -72,17 +74,15 @@ class Manifest(NamedTuple):
             raise ConfigError(f"the plan was made of {len(self.inputs)} inputs, and this run has {len(inputs)}")
         facts: list[dict[str, Any]] = []
         for text, planned in zip(inputs, self.inputs, strict=True):
-            found: dict[str, Any] = {"path": text}
-            path = Path(text)
-            if path.is_file():
-                size, modified = path.stat().st_size, path.stat().st_mtime_ns
-                is_same = (size, modified) == (planned.get("bytes"), planned.get("modified_ns"))
-                found |= {"bytes": size, "sha256": planned.get("sha256") if is_same else sha256(path)}
-                if found["sha256"] != planned.get("sha256"):
-                    raise InputError("changed since the plan was made: run findna split again", path=text)
-            elif text != planned["path"]:
+            found, digest = file_facts(text, is_whole=False), planned.get("sha256")
+            if not found and text != planned["path"]:
                 raise InputError(f"not found; the plan was made of {planned['path']}", path=text)
-            facts.append(found)
+            is_same = all(planned.get(name) == value for name, value in found.items())
+            if not is_same and (digest is None or sha256(Path(text)) != digest):
+                raise InputError("changed since the plan was made: run findna split again", path=text)
+            if digest is not None:
+                found = {"bytes": found["bytes"], "sha256": digest}
+            facts.append({"path": text, **found})
         return facts
 
     def check(self, options: InputOptions, genome: Genome | None, *, batch_bases: int, is_fatal: bool) -> None:
@@ -113,14 +113,14 @@ class Manifest(NamedTuple):
         write_atomic(path, json.dumps({**content, DIGEST: digest_of(content)}) + "\n")
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: str | Path) -> Manifest:
     """The plan in a file.
 
     Raises:
         InputError: It is not found, damaged, was edited, or is not a plan.
     """
     try:
-        with open_regular(path) as file:
+        with open_regular(Path(path)) as file:
             stored = parse_json(file.read())
         if stored.pop("schema") != SCHEMA:
             raise InputError(f"not a plan of this version ({SCHEMA})", path=str(path))
@@ -162,12 +162,25 @@ def split(
     """
     if n_shards < 1:
         raise ConfigError(f"{n_shards} shards: there must be at least one")
-    cuts, scout = Cuts(batch_bases), _Scout()
+    with nullcontext(genome) if genome or not options.genome else Genome(options.genome) as opened:
+        return _split(inputs, options, opened, n_shards=n_shards, batch_bases=batch_bases, is_fatal=is_fatal)
+
+
+def _split(
+    inputs: Sequence[str],
+    options: InputOptions,
+    genome: Genome | None,
+    *,
+    n_shards: int,
+    batch_bases: int,
+    is_fatal: bool,
+) -> Manifest:
+    cuts, scout = ShardCuts(batch_bases), _Scout()
 
     def one_pass(on_item: OnItem, on_record: Callable[[int], object]) -> InputSummary:
         return check_inputs(inputs, options, genome=genome, is_full=True, on_record=on_record, on_item=on_item)
 
-    facts = [_facts(text) for text in inputs]
+    facts = [_facts(text, options) for text in inputs]
     summary = one_pass(scout.see, lambda n_bases: scout.count(is_end=cuts.add(n_bases)))
     problem = summary.error()
     if is_fatal and problem is not None:
@@ -206,7 +219,7 @@ class _Scout:
         self._n_records += 1
         self._is_new = is_end
 
-    def begin(self, part: Part, cuts: Cuts, taken: tuple[str, ...]) -> Begin | None:
+    def begin(self, part: Part, cuts: ShardCuts, taken: tuple[str, ...]) -> Begin | None:
         """Where a shard begins; None where that is not known."""
         cell = cuts.cell_of(part.first)
         if not part.n_records or cell >= len(self._cells):
@@ -259,12 +272,10 @@ def _take_id(ids: IdSet, found: Found) -> tuple[str, str]:
     return (repeated[1] if repeated and repeated[1] in ids else id), id
 
 
-def _facts(text: str) -> dict[str, Any]:
-    path = Path(text)
-    if not path.is_file():
-        return {"path": text}
-    found = path.stat()
-    return {"path": text, "bytes": found.st_size, "modified_ns": found.st_mtime_ns, "sha256": sha256(path)}
+def _facts(text: str, options: InputOptions) -> dict[str, Any]:
+    """What identifies an input, and the time of its last change."""
+    modified = file_facts(text, is_whole=False)
+    return {"path": text, **modified, **(file_facts(text, is_whole=True) if options.region is None else {})}
 
 
 def _stored(options: InputOptions) -> dict[str, Any]:

@@ -32,9 +32,9 @@ class Shard(NamedTuple):
         elif match := re.fullmatch(r"(\d{1,9})/(\d{1,9})", text):
             number, n = map(int, match.groups())
         else:
-            raise ConfigError(f"--shard {text} must be i/n, such as 3/16, or auto")
+            raise ConfigError(f"shard={text} must be i/n, such as 3/16, or auto")
         if not 1 <= number <= n:
-            raise ConfigError(f"--shard {text}: there is no shard {number} of {n}; they count from 1")
+            raise ConfigError(f"shard={text}: there is no shard {number} of {n}; they count from 1")
         return cls(number, n)
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ class Part(NamedTuple):
         }
 
 
-class Cuts:
+class ShardCuts:
     """Told the bases of every record in order, cuts the whole into shards of about as many bases.
 
     A cut lies where a cell ends, so that every shard makes the batches that one run would make. 16 bytes a cell.
@@ -143,15 +143,15 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[int, int]:
         try:
             return int(environment.get(name, "" if default is None else str(default)))
         except ValueError as error:
-            raise ConfigError(f"--shard auto: {name} is {environment.get(name, 'not set')}") from error
+            raise ConfigError(f"shard=auto: {name} is {environment.get(name, 'not set')}") from error
 
     if "RANK" in environment and "WORLD_SIZE" in environment:
         return value("RANK") + 1, value("WORLD_SIZE")
     is_array, is_step = "SLURM_ARRAY_TASK_ID" in environment, "SLURM_PROCID" in environment
     if not is_array and not is_step:
         raise ConfigError(
-            "--shard auto needs torchrun (RANK, WORLD_SIZE), srun (SLURM_PROCID, SLURM_NTASKS) "
-            "or a Slurm array (SLURM_ARRAY_TASK_ID): none is set; --shard i/n says it"
+            "shard=auto needs torchrun (RANK, WORLD_SIZE), srun (SLURM_PROCID, SLURM_NTASKS) "
+            "or a Slurm array (SLURM_ARRAY_TASK_ID): none is set; give i/n"
         )
     task, n_tasks, process, n_processes = 0, 1, 0, 1
     if is_array:

@@ -1,4 +1,4 @@
-"""What the command line takes from the system."""
+"""CPUs that a process may use."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import typer
 
+from findna.cpus import cgroup_quota
 from findna_cli.app import UsageError, app
-from findna_cli.options import cgroup_quota
 
 
 @pytest.mark.parametrize(("text", "n_cpus"), [("150000 100000", 2), ("400000 100000", 4), ("max 100000", None)])

@@ -1,4 +1,4 @@
-"""Parts of one run, which `--shard` wrote, become the output that one run would have written."""
+"""Parts of one run, which runs of shards wrote, become the output that one run would have written."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,12 +27,12 @@ _MOST_NAMED = 10
 Reader = TypeVar("Reader", bound=AbstractContextManager[Any])
 
 
-class Part(NamedTuple):
+class ShardFile(NamedTuple):
     """What is known of a part before its rows are read.
 
     Args:
         path: The file; its tokens lie beside it.
-        shard: See `findna.shard.Part.to_dict`.
+        shard: See `findna.runs.shard.Part.to_dict`.
         meta: What uns/findna holds.
         columns: Name and kind of the obs columns.
         features: Names of the values of a vector.
@@ -65,7 +65,7 @@ class MergedRows(Rows):
         parts: In order.
     """
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[ShardFile, ...] = ()
 
     @property
     def n_tokens(self) -> int:
@@ -133,7 +133,7 @@ def merge(
         command: The command line, for the provenance.
 
     Returns:
-        The report that `--json` writes.
+        The report, as JSON values.
 
     Raises:
         TableError: A part is incomplete, damaged, missing, duplicate, or does not belong to the others.
@@ -148,7 +148,7 @@ def merge(
     parts = _in_order([_read_part(path) for path in paths if path not in beside])
     first = next((part for part in parts if part.n_rows), parts[0])
     if first.cls_shape and output_format != "h5":
-        raise ConfigError("class tokens beside the vectors need --format h5")
+        raise ConfigError("class tokens beside the vectors need output_format=h5")
     rows = MergedRows(
         out,
         first.columns,
@@ -177,11 +177,11 @@ def merge(
     }
 
 
-def _read_part(path: Path) -> Part:
+def _read_part(path: Path) -> ShardFile:
     with naming(path), EmbeddingReader(path) as reader:
         meta, kinds = reader.meta, reader.kinds
         shard = _shard_of(meta, path)
-        part = Part(
+        part = ShardFile(
             path,
             shard,
             meta,
@@ -201,10 +201,10 @@ def _read_part(path: Path) -> Part:
 
 
 def _shard_of(meta: Mapping[str, Any], path: Path) -> Mapping[str, int]:
-    """Which part of a run a file is; see `findna.shard.Part.to_dict`."""
+    """Which part of a run a file is; see `findna.runs.shard.Part.to_dict`."""
     shard = meta.get("shard")
     if shard is None:
-        raise TableError("is a whole run, no part of one: --shard makes parts", path=path)
+        raise TableError("is a whole run, no part of one: a run with a shard makes parts", path=path)
     names = ("number", "n", "first", "n_records", "n_total")
     is_whole = isinstance(shard, dict) and all(type(shard.get(name)) is int and shard[name] >= 0 for name in names)
     if not is_whole or not 1 <= shard["number"] <= shard["n"]:
@@ -226,13 +226,13 @@ def _read_tokens_shape(reader: EmbeddingReader) -> tuple[int, int]:
         return tokens.x.shape[0], tokens.x.shape[1]
 
 
-def _in_order(parts: Sequence[Part]) -> list[Part]:
+def _in_order(parts: Sequence[ShardFile]) -> list[ShardFile]:
     """The parts by the number of their shard.
 
     Raises:
         TableError: They do not belong together, or are not all there.
     """
-    by_number: dict[int, Part] = {}
+    by_number: dict[int, ShardFile] = {}
     for part in parts:
         _refuse_stranger(part, parts[0])
         number, n = part.shard["number"], part.shard["n"]
@@ -257,7 +257,7 @@ def _in_order(parts: Sequence[Part]) -> list[Part]:
     return ordered
 
 
-def _refuse_stranger(part: Part, first: Part) -> None:
+def _refuse_stranger(part: ShardFile, first: ShardFile) -> None:
     with naming(part.path):
         differing = differences(_identity(first), _identity(part))
     if not differing and part.n_rows and first.n_rows and part.columns != first.columns:
@@ -267,7 +267,7 @@ def _refuse_stranger(part: Part, first: Part) -> None:
         raise TableError(f"does not belong to {first.path}: {what}", path=part.path)
 
 
-def _identity(part: Part) -> dict[str, Any]:
+def _identity(part: ShardFile) -> dict[str, Any]:
     """What parts of one run have in common; where their input and genome lie may differ."""
     meta = part.meta
     return {
@@ -284,7 +284,7 @@ def _identity(part: Part) -> dict[str, Any]:
     }
 
 
-def _provenance(parts: Sequence[Part], command: str, started: datetime) -> dict[str, Any]:
+def _provenance(parts: Sequence[ShardFile], command: str, started: datetime) -> dict[str, Any]:
     kept = ("command", "device", "kernels", "threads", "processes", "started", "ended", "system", "working_directory")
     return {
         "command": command,
@@ -301,7 +301,7 @@ def _provenance(parts: Sequence[Part], command: str, started: datetime) -> dict[
 class _Opened(Generic[Reader]):
     """The parts' files, one open at a time."""
 
-    def __init__(self, parts: Sequence[Part], open: Callable[[Part], Reader]) -> None:
+    def __init__(self, parts: Sequence[ShardFile], open: Callable[[ShardFile], Reader]) -> None:
         self._parts, self._open = parts, open
         self._stack = ExitStack()
         self._index, self._reader = -1, None

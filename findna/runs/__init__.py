@@ -1,0 +1,1 @@
+"""One run of a command over its inputs, whole or in parts."""

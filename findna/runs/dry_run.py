@@ -1,0 +1,87 @@
+"""What a run would do: counts, problems, the size of the output, and a time from a short calibration."""
+
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+
+from findna.data.windows import count_windows
+from findna.io.check import InputSummary
+from findna.io.genome import Genome
+from findna.record import Record
+from findna.runs.job import Job, RowMaker
+from findna.runs.run import check
+from findna.runs.shard import ShardCuts
+
+CALIBRATION_SECONDS = 2.0
+_OBS_BYTES = 150
+_FILE_BYTES = 230_000
+_TSV_BYTES = 12
+
+
+def dry_run(job: Job) -> dict[str, Any]:
+    """What `run` would do; nothing is written.
+
+    Raises:
+        InputError: An input is missing, empty or damaged as a whole.
+    """
+    with ExitStack() as stack:
+        genome = stack.enter_context(Genome(job.options.genome)) if job.options.genome else None
+        compute = job.begin()
+        maker = job.load(compute)
+        n_seen = 0
+
+        def n_windows(length: int) -> int:
+            nonlocal n_seen
+            n = count_windows(length, size=maker.window, stride=maker.stride)
+            n_seen += n * min(length, maker.window)
+            return n
+
+        cuts = ShardCuts(compute.batch_bases)
+        summary = check(job, genome, n_windows=n_windows, is_full=True, on_record=cuts.add if job.shard else None)
+        bases_per_second = _calibrate(maker) * max(1, job.run.gpus)
+    problem = summary.error()
+    part = cuts.part(job.shard) if job.shard else None
+    share = part.n_bases / max(1, summary.n_bases) if part else 1
+    return {
+        "n_records": summary.n_records,
+        "n_windows": summary.n_windows,
+        "n_bases": summary.n_bases,
+        **({"shard": str(job.shard), "shard_records": part.n_records, "shard_bases": part.n_bases} if part else {}),
+        "output_bytes": round(share * _output_bytes(job, maker, summary)),
+        "bases_per_second": round(bases_per_second),
+        "estimated_seconds": round(share * n_seen / bases_per_second, 1),
+        "n_problems": summary.n_problems,
+        "problems": summary.problems,
+        "missing_contigs": summary.missing_contigs,
+        "first_problems": str(problem) if problem else "",
+        "not_counted": summary.unchecked,
+        "model": maker.facts["name"],
+        "device": str(compute.device),
+        "precision": compute.precision.name,
+    }
+
+
+def _output_bytes(job: Job, maker: RowMaker, summary: InputSummary) -> int:
+    row = maker.layout()
+    n_rows = summary.n_windows if maker.has_windows else summary.n_records - summary.n_problems
+    value_bytes = _TSV_BYTES if job.output_format == "tsv" else np.dtype(row.dtype).itemsize
+    n_values = len(row.features) + int(np.prod(row.cls_shape or 0))
+    n_bytes = n_rows * (n_values * value_bytes + _OBS_BYTES) + _FILE_BYTES * (job.output_format == "h5")
+    return n_bytes + summary.n_bases * (row.tokens_dim or 0) * 2
+
+
+def _calibrate(maker: RowMaker) -> float:
+    """Bases of the input a second, on random windows, measured for two seconds; both strands count once."""
+    rng = np.random.default_rng(0)
+    n = max(1, maker.compute.batch_bases // maker.window)
+    codes = rng.integers(0, 4, (n, maker.window), dtype=np.uint8)
+    records = [Record(str(i), window, 0, i, "calibration") for i, window in enumerate(codes)]
+    for _ in maker.cells(records):
+        pass
+    began, n_bases = time.monotonic(), 0
+    while time.monotonic() - began < CALIBRATION_SECONDS:
+        for cell in maker.cells(records):
+            n_bases += len(cell.obs) * maker.window
+    return n_bases / (time.monotonic() - began)

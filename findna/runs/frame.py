@@ -1,0 +1,121 @@
+"""The frame of a run over records: its genome, device and clock, and the account of it."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from findna import __version__
+from findna.errors import InputError
+from findna.io.genome import Genome
+from findna.io.records import read_records
+from findna.io.watch import Watch
+from findna.models.store import Model
+from findna.models.task import TaskModel
+from findna.record import Record
+from findna.runs.job import RunJob
+from findna.runs.provenance import genome_facts, input_facts, machine_facts, peak_memory_bytes
+
+
+class Frame:
+    """A run that has begun; a context manager that closes its genome.
+
+    Args:
+        job: What to do.
+
+    Attributes:
+        genome: The open genome, None without one.
+        compute: Where and how the network runs.
+        n_records: Records read, those among them that were skipped.
+        skipped: What was wrong with the records that were skipped.
+
+    Raises:
+        ConfigError: There is no such device or precision.
+        GenomeError: The genome cannot be opened.
+    """
+
+    def __init__(self, job: RunJob) -> None:
+        self.job = job
+        self.compute = job.begin()
+        self.n_records = 0
+        self.skipped: list[InputError] = []
+        self._started, self._began = datetime.now(UTC), time.monotonic()
+        self._watch = Watch(job.sources)
+        self._stack = ExitStack()
+        genome = job.options.genome
+        self.genome = self._stack.enter_context(Genome(genome)) if genome else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records that can be used, and check at the end that no input changed.
+
+        Raises:
+            InputError: An input is damaged or changed; a record cannot be used and is not to be skipped; all were.
+        """
+        for item in read_records(self.job.inputs, self.job.options, genome=self.genome):
+            self.n_records += 1
+            if isinstance(item, Record):
+                yield item
+            elif item.is_fatal and self.job.is_fatal:
+                raise item
+            else:
+                self.skipped.append(item)
+        if len(self.skipped) == self.n_records:
+            raise InputError(f"all {self.n_records:,} records were skipped; the first: {self.skipped[0]}")
+        self.check()
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether an input or the genome changed since the run began."""
+        return self._watch.change() is not None
+
+    def check(self) -> None:
+        """Raise if an input or the genome changed since the run began.
+
+        Raises:
+            InputError: One did.
+        """
+        self._watch.check()
+
+    def facts(self, model: Model | TaskModel, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What an output says of the run, as JSON values.
+
+        Args:
+            model: What computes.
+            params: The settings that decide the values.
+        """
+        return {
+            "model": {"name": model.name, "sha256": model.sha256},
+            "inputs": input_facts(self.job.inputs, self.job.options),
+            "genome": genome_facts(self.genome),
+            "params": {**params, **self.compute.facts()},
+            "provenance": machine_facts(self.compute, command=self.job.command, started=self._started),
+        }
+
+    def report(self, facts: Mapping[str, Any], outputs: Sequence[Path], **counts: Any) -> dict[str, Any]:
+        """The account of the run, as JSON values.
+
+        Args:
+            facts: What the output says.
+            outputs: The files.
+            counts: What was counted.
+        """
+        return {
+            "findna": __version__,
+            "outputs": [str(path) for path in outputs],
+            "n_records": self.n_records,
+            "n_skipped": len(self.skipped),
+            "skipped": dict(Counter(error.reason for error in self.skipped)),
+            **counts,
+            "seconds": round(time.monotonic() - self._began, 3),
+            "peak_memory_bytes": peak_memory_bytes(),
+            **facts,
+        }

@@ -1,0 +1,209 @@
+"""What a run is told, and what makes its rows."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from findna.cells import Cell, Item
+from findna.config import ComputeConfig, ModelConfig, RunConfig
+from findna.errors import ConfigError
+from findna.io.compressed import STDIN
+from findna.io.formats import Format
+from findna.io.options import InputOptions
+from findna.io.rows import Layout
+from findna.nn.device import Compute, set_threads
+from findna.runs.manifest import Manifest, read_manifest
+from findna.runs.shard import Shard
+from findna.settings import make, require
+
+STDOUT = Path("-")
+_LONGEST_NAME = 255
+
+
+class RowMaker(Protocol):
+    """Makes rows of records, and knows what an output must say of them.
+
+    Attributes:
+        size: Of the network.
+        compute: Where and how it runs.
+        facts: What an output says of the model, its name among it.
+        identity: The sha256 of what decides the values.
+        params: What an output says of the settings; a resumed run must have the same.
+        window: Longest piece of a record, in bases.
+        stride: Bases between two windows.
+        schema: Of the output's metadata, where it holds no vectors; else "".
+        has_windows: Whether each window gets a row, and not each record.
+    """
+
+    size: ModelConfig
+    compute: Compute
+    facts: Mapping[str, Any]
+    identity: str
+    params: Mapping[str, Any]
+    window: int
+    stride: int
+    schema: str
+    has_windows: bool
+
+    def layout(self, extra: Sequence[str] = ()) -> Layout:
+        """What a row holds; `extra` are the columns that the kind of input adds."""
+
+    def items(self, items: Iterable[Item]) -> Iterable[Item]:
+        """What gets a row each: records, or their windows."""
+
+    def cells(self, items: Iterable[Item]) -> Iterator[Cell]:
+        """Yield the rows of what gets one, a cell at a time."""
+
+
+def parts_of(settings: Mapping[str, object]) -> dict[str, Any]:
+    """The `options`, `compute` and `run` of a job that has these settings."""
+    return {
+        "options": make(InputOptions, settings),
+        "compute": make(ComputeConfig, settings),
+        "run": make(RunConfig, settings),
+    }
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """What every run over records is told.
+
+    Args:
+        inputs: Paths, "-" for stdin, or region strings; of one kind.
+        out: The output; "-" is stdout.
+        options: How inputs become records, and their genome.
+        compute: Where and how to compute.
+        run: How to go through the inputs.
+        command: The command line, for the provenance.
+
+    Raises:
+        ConfigError: Two of them contradict each other.
+    """
+
+    inputs: Sequence[str]
+    out: Path
+    options: InputOptions = field(default_factory=InputOptions)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if pasted := [text for text in self.inputs if len(Path(text).name) > _LONGEST_NAME]:
+            raise ConfigError(
+                f"{pasted[0][:20]}... is too long for a file or a region: "
+                "a sequence goes into a FASTA file, or to stdin (-)"
+            )
+        problems = [] if self.shard or not self.run.plan else [f"the plan {self.run.plan} needs a shard, i/n"]
+        problems += self._problems()
+        if self.out.is_file() and any(Path(text).is_file() and self.out.samefile(text) for text in self.sources):
+            problems.append(f"{self.out} is an input and would be replaced: choose another output")
+        require(problems)
+
+    @property
+    def sources(self) -> list[str]:
+        """The inputs and the genome."""
+        return [*self.inputs, *([str(self.options.genome)] if self.options.genome else [])]
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether one record's fault ends the run."""
+        return self.run.on_error == "fail"
+
+    @cached_property
+    def shard(self) -> Shard | None:
+        """The part of the records that is to be done; None is all."""
+        return Shard.parse(self.run.shard, os.environ) if self.run.shard else None
+
+    @cached_property
+    def manifest(self) -> Manifest | None:
+        """The plan that the shard follows."""
+        return read_manifest(self.run.plan) if self.run.plan else None
+
+    @property
+    def devices(self) -> list[str]:
+        """A device for each process that makes rows."""
+        if self.run.gpus:
+            return [f"cuda:{index}" for index in range(self.run.gpus)]
+        return ["cpu"] * self.run.workers if self.run.workers > 1 else [self.compute.device]
+
+    def begin(self) -> Compute:
+        """Set torch's threads and kernels, and pick device and precision; see `pick`."""
+        set_threads(self.compute.threads, deterministic=self.compute.deterministic)
+        return self.pick()
+
+    def pick(self, precision: str = "") -> Compute:
+        """Where and how the rows are made: on the first of the devices, in this precision rather than the job's.
+
+        Raises:
+            ConfigError: There is no such device or precision.
+        """
+        asked, planned = self.compute, self.manifest.batch_bases if self.manifest else 0
+        return Compute.pick(
+            self.devices[0],
+            precision or asked.precision,
+            batch_bases=asked.batch_bases or planned,
+            threads=asked.threads,
+        )
+
+    def _problems(self) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True)
+class Job(RunJob, ABC):
+    """A run whose rows go to a spool first, so that it can be resumed; what makes the rows is a subclass's.
+
+    Args:
+        output_format: h5, tsv, parquet or npy.
+
+    Raises:
+        ConfigError: Two settings contradict each other.
+    """
+
+    output_format: Format = "h5"
+
+    @cached_property
+    def read_once(self) -> list[str]:
+        """The inputs that cannot be read again: stdin and pipes."""
+        return [text for text in self.inputs if text == STDIN or (Path(text).exists() and not Path(text).is_file())]
+
+    @abstractmethod
+    def load(self, compute: Compute) -> RowMaker:
+        """What makes the rows, on a device."""
+
+    def on(self, device: str) -> Self:
+        """The job of a process that makes rows on a device."""
+        return replace(self, compute=replace(self.compute, device=device), run=replace(self.run, workers=1, gpus=0))
+
+    def _problems(self) -> list[str]:
+        return [*self._problems_of_streams(), *self._problems_of_processes()]
+
+    def _problems_of_streams(self) -> list[str]:
+        problems = []
+        once = "" if not self.read_once else "stdin" if STDIN in self.inputs else self.read_once[0]
+        if self.run.resume and once:
+            problems.append(f"{once} cannot be read again: resume=True needs a file")
+        if self.out == STDOUT and self.output_format != "tsv":
+            problems.append(f"{self.output_format} cannot be streamed to stdout: output_format=tsv, or a file")
+        if self.out == STDOUT and self.run.resume:
+            problems.append("stdout cannot be resumed: write to a file")
+        if self.run.shard and self.output_format != "h5":
+            problems.append(f"a shard is HDF5, of which findna merge makes {self.output_format}")
+        if once and (self.run.shard or len(self.devices) > 1):
+            what = "a shard" if self.run.shard else "more than one process"
+            problems.append(f"{once} does not go with {what}: a file")
+        return problems
+
+    def _problems_of_processes(self) -> list[str]:
+        workers, gpus, device = self.run.workers, self.run.gpus, self.compute.device
+        if workers > 1 and gpus:
+            return ["workers are for the CPU, gpus have a process each: give one of them"]
+        if workers > 1 and device not in ("auto", "cpu"):
+            return [f"workers={workers} is for the CPU, and device={device} is not: it has gpus"]
+        if gpus and device not in ("auto", "cuda"):
+            return [f"gpus={gpus} contradicts device={device}"]
+        return []

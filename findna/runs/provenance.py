@@ -1,0 +1,97 @@
+"""What an output says of its run: inputs, genome, machine and versions."""
+
+import platform
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from findna import __version__
+from findna.io.compressed import STDIN
+from findna.io.files import sha256, storable
+from findna.io.genome import Genome
+from findna.io.options import InputOptions
+from findna.nn.device import Compute
+
+LIBRARIES = ("torch", "numpy", "h5py", "pysam", "biopython", "safetensors")
+
+
+def input_facts(inputs: Sequence[str], options: InputOptions) -> list[dict[str, Any]]:
+    """What identifies each input: path, and of a file its size and sha256.
+
+    Of a BAM or CRAM file of which only a region is read, the time of its last change stands in for the sha256.
+    """
+    return [{"path": text, **file_facts(text, is_whole=options.region is None)} for text in inputs]
+
+
+def file_facts(text: str, *, is_whole: bool) -> dict[str, Any]:
+    """Size of a file, and its sha256 or the time of its last change; {} if it is no regular file."""
+    path = Path(text)
+    if text == STDIN or not path.is_file():
+        return {}
+    found = path.stat()
+    return {"bytes": found.st_size} | ({"sha256": sha256(path)} if is_whole else {"modified_ns": found.st_mtime_ns})
+
+
+def digests(facts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The sha256 by path, of the inputs that have one."""
+    return {one["path"]: one["sha256"] for one in facts if "sha256" in one}
+
+
+def genome_facts(genome: Genome | None) -> dict[str, Any]:
+    """What identifies a genome; {} without one."""
+    if genome is None:
+        return {}
+    found = genome.path.stat()
+    return {
+        "path": str(genome.path),
+        "bytes": found.st_size,
+        "modified_ns": found.st_mtime_ns,
+        "n_contigs": len(genome.contigs),
+        "digest": genome.digest,
+    }
+
+
+def machine_facts(
+    compute: Compute,
+    *,
+    command: str,
+    started: datetime,
+    kernels: Mapping[str, Any] = MappingProxyType({}),
+    n_processes: int = 1,
+) -> dict[str, Any]:
+    """When, where and by which versions a run was made.
+
+    Args:
+        compute: Where and how it ran.
+        command: The command line.
+        started: When it began; it ends now.
+        kernels: What is known of the code that ran the blocks.
+        n_processes: How many processes made rows.
+    """
+    device = compute.device
+    return {
+        "command": command,
+        "versions": {"findna": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in LIBRARIES},
+        "system": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        **kernels,
+        "threads": compute.threads,
+        "processes": n_processes,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "started": started.isoformat(timespec="seconds"),
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "working_directory": storable(Path.cwd()),
+    }
+
+
+def peak_memory_bytes() -> int:
+    """Most memory that this process has held; Linux counts in kB, macOS in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,276 @@
+"""One run over inputs: they are checked, the model is loaded, rows are written, the account is settled."""
+
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+
+from findna import __version__
+from findna.cells import Item, write_rows
+from findna.errors import BedError, ConfigError, FastaError, InputError, OutputError, RegionError
+from findna.io.check import InputSummary, check_inputs
+from findna.io.genome import Genome
+from findna.io.hdf5 import EmbeddingWriter, finished_meta, refuse_existing
+from findna.io.records import Begin, TooManyN, read_records
+from findna.io.spool import differences
+from findna.io.tables import TsvStream
+from findna.io.watch import Watch
+from findna.nn.device import pick_device
+from findna.nn.kernels import choose
+from findna.record import Record
+from findna.runs.job import STDOUT, Job, RowMaker
+from findna.runs.provenance import digests, genome_facts, input_facts, machine_facts, peak_memory_bytes
+from findna.runs.shard import Part, ShardCuts
+from findna.runs.workers import MakeCells, Workers
+from findna.sequence import is_mostly_n
+
+OnProgress = Callable[[int, int | None], object]
+
+
+class Scope(NamedTuple):
+    """Which records a run is about.
+
+    Args:
+        n_records: Records of all inputs if they are known.
+        inputs: What identifies the inputs.
+        part: The records of the shard; None is all.
+        begin: Where reading can begin; None is the beginning.
+    """
+
+    n_records: int | None
+    inputs: list[dict[str, Any]]
+    part: Part | None
+    begin: Begin | None
+
+
+def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict[str, Any]:
+    """Write the rows of all records of a job, and give the account of it.
+
+    Args:
+        job: What to do.
+        on_progress: Told how many records are written or skipped, and how many there are if that is known.
+
+    Returns:
+        The report: counts, throughput, memory, versions, outputs.
+
+    Raises:
+        InputError: An input is wrong. Of files, the rows so far are kept (NAME.partial) if there are any. An input or
+            the genome changed while it was read: nothing is kept.
+        OutputError: The output exists, is in use, or cannot be written.
+        ModelError: The model is damaged, or gives NaN.
+        ConfigError: A batch is too large for the device.
+    """
+    started, began = datetime.now(UTC), time.monotonic()
+    watch = Watch(job.sources)
+    with ExitStack() as stack:
+        genome = stack.enter_context(Genome(job.options.genome)) if job.options.genome else None
+        if job.out != STDOUT:  # before the work, not after it
+            refuse_existing(job.out, job.output_format, is_allowed=job.run.force or job.run.resume)
+        compute = job.begin()
+        scope = _scope(job, genome, batch_bases=compute.batch_bases)
+        maker = job.load(compute)
+        records = scope.part and scope.part.records
+        items = read_records(job.inputs, job.options, genome=genome, wanted=records, begin=scope.begin)
+        first, extra = _peek(items)
+        facts = _facts(job, maker, scope, genome)
+        if job.run.resume and (found := finished_meta(job.out, job.output_format)):
+            return _finished(job, found, facts)
+        writer = _open_writer(job, maker, facts, extra)
+        stack.enter_context(writer)
+        n_resumed = writer.n_records_done
+        counted = _Counted(maker.items(itertools.chain(first, items)), n_resumed=n_resumed)
+        cells = stack.enter_context(_workers(job, maker)).cells if len(job.devices) > 1 else maker.cells
+        n_known = None if maker.has_windows else scope.part.n_records if scope.part else scope.n_records
+        try:
+            for n_done in write_rows(cells, counted, writer, fatal=job.is_fatal):
+                on_progress(n_resumed + n_done, n_known)
+            watch.check(digests(scope.inputs))
+        except BaseException as error:
+            if job.read_once or watch.change(digests(scope.inputs)):  # rows of which nobody knows what they are of
+                writer.discard()
+            if isinstance(error, torch.OutOfMemoryError):
+                raise ConfigError(f"{compute.device} has too little memory for a batch: lower batch_bases") from error
+            raise
+        if counted.first_fault and not writer.n_rows and not scope.part:
+            writer.discard()
+            raise InputError(f"all {writer.n_skipped:,} records were skipped; the first: {counted.first_fault}")
+        seconds = time.monotonic() - began
+        kernels = choose(maker.size, device=compute.device, precision=compute.precision).facts()
+        provenance = machine_facts(
+            compute, command=job.command, started=started, kernels=kernels, n_processes=len(job.devices)
+        )
+        uns = {"provenance": provenance, **facts}
+        schema = {"schema": maker.schema} if maker.schema else {}
+        outputs = writer.finish({**uns, **schema}, n_expected=scope.part.n_records if scope.part else counted.n)
+    return {
+        "findna": __version__,
+        "outputs": [str(path) for path in outputs],
+        "n_records": counted.n,
+        "n_rows": writer.n_rows,
+        "n_skipped": writer.n_skipped,
+        "n_resumed": n_resumed,
+        "n_mostly_n": counted.n_mostly_n,
+        "n_bases": counted.n_bases,
+        "seconds": round(seconds, 3),
+        "records_per_second": round((counted.n - n_resumed) / max(seconds, 1e-9), 3),
+        "peak_memory_bytes": peak_memory_bytes(),
+        **uns,
+        **schema,
+    }
+
+
+def check(
+    job: Job,
+    genome: Genome | None,
+    *,
+    n_windows: Callable[[int], int] | None = None,
+    is_full: bool = False,
+    on_record: Callable[[int], object] | None = None,
+) -> InputSummary:
+    """A first pass over the inputs that can be read twice.
+
+    Args:
+        job: The job.
+        genome: Its genome, open.
+        n_windows: How many windows a record of so many bases has.
+        is_full: Count sequences and reads too, not only regions, and list problems rather than raise them.
+        on_record: As in `check_inputs`.
+
+    Raises:
+        InputError: A region does not fit the genome and faults are fatal: all such, the first ten shown.
+    """
+    summary = check_inputs(
+        job.inputs, job.options, genome=genome, n_windows=n_windows, is_full=is_full, on_record=on_record
+    )
+    problem = summary.error()
+    if job.is_fatal and problem is not None and not is_full:
+        raise problem
+    return summary
+
+
+def _scope(job: Job, genome: Genome | None, *, batch_bases: int) -> Scope:
+    if (manifest := job.manifest) and job.shard:
+        manifest.check(job.options, genome, batch_bases=batch_bases, is_fatal=job.is_fatal)
+        return Scope(manifest.n_records, manifest.facts(job.inputs), *manifest.of(job.shard))
+    cuts = ShardCuts(batch_bases)
+    summary = check(job, genome, on_record=cuts.add if job.shard else None)
+    n_records = None if summary.unchecked else summary.n_records
+    part = cuts.part(job.shard) if job.shard else None
+    return Scope(n_records, input_facts(job.inputs, job.options), part, None)
+
+
+def _facts(job: Job, maker: RowMaker, scope: Scope, genome: Genome | None) -> dict[str, Any]:
+    """What decides the rows: a resumed run must have the same."""
+    options = {name: value for name, value in job.options.facts().items() if name != "strand"}
+    return {
+        "model": maker.facts,
+        "inputs": scope.inputs,
+        "genome": genome_facts(genome),
+        "params": {**maker.params, **options, **maker.compute.facts()},
+        **({"shard": scope.part.to_dict()} if scope.part else {}),
+    }
+
+
+def _finished(job: Job, found: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The account of a run that is already finished.
+
+    Raises:
+        OutputError: The output is of another run.
+    """
+    expected = json.loads(json.dumps(facts))
+    if differing := differences({name: found.get(name) for name in expected}, expected):
+        changes = "; ".join(f"{key} was {before}, is {now}" for key, before, now in differing)
+        raise OutputError(f"{job.out}: is finished, and of another run: {changes}")
+    n_rows, n_skipped = found["n_rows"], found["n_skipped"]
+    return {
+        "findna": __version__,
+        "outputs": [str(job.out)],
+        "n_records": n_rows + n_skipped,
+        "n_rows": n_rows,
+        "n_skipped": n_skipped,
+        "n_resumed": n_rows + n_skipped,
+        "n_mostly_n": 0,
+        "n_bases": 0,
+        "seconds": 0.0,
+        **expected,
+    }
+
+
+class _Counted(Iterator[Item]):
+    """Counts the records that pass, how many are mostly N, and the bases that a resumed run has not embedded."""
+
+    def __init__(self, items: Iterable[Item], *, n_resumed: int) -> None:
+        self._items, self._n_resumed, self.n, self.n_bases = iter(items), n_resumed, 0, 0
+        self.n_mostly_n = 0
+        self.first_fault: InputError | None = None
+
+    def __next__(self) -> Item:
+        item = next(self._items)
+        self.n += 1
+        if isinstance(item, Record):
+            self.n_mostly_n += is_mostly_n(item.codes)
+            self.n_bases += len(item.codes) * (self.n > self._n_resumed)
+        else:
+            self.first_fault = self.first_fault or item
+        return item
+
+
+def _peek(items: Iterator[Item]) -> tuple[list[Item], tuple[str, ...]]:
+    """What comes up to the first record, and the columns that its kind of input adds."""
+    first: list[Item] = []
+    for item in items:
+        first.append(item)
+        if isinstance(item, Record):
+            return first, tuple(item.extra)
+        if isinstance(item, TooManyN):
+            return first, item.columns
+        if isinstance(item, BedError | FastaError | RegionError):  # not of reads, which alone add columns
+            break
+    return first, ()
+
+
+def _workers(job: Job, maker: RowMaker) -> Workers:
+    precision = maker.compute.precision.name
+    loads = [partial(load_cells, job.on(device), precision) for device in job.devices]
+    return Workers(loads, job.devices, compute=maker.compute)
+
+
+def load_cells(job: Job, precision: str) -> MakeCells:
+    """What a worker makes cells with."""
+    device = pick_device(job.compute.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # before anything touches a GPU: a context on the first one costs its memory
+    return job.load(job.pick(precision=precision)).cells
+
+
+def _open_writer(
+    job: Job, maker: RowMaker, facts: Mapping[str, Any], extra: tuple[str, ...]
+) -> EmbeddingWriter | TsvStream:
+    row = maker.layout(extra)
+    if job.out == STDOUT:
+        return TsvStream(
+            sys.stdout.buffer, features=row.features, obs_columns=row.columns, dtype=row.dtype, order=row.order
+        )
+    decisive = {name: value for name, value in facts.items() if name != "model"}
+    return EmbeddingWriter(
+        job.out,
+        features=row.features,
+        var=row.var,
+        fingerprint={"findna": __version__, "model": maker.identity, **decisive},
+        obs_columns=row.columns,
+        n_cls_shape=row.cls_shape,
+        tokens_dim=row.tokens_dim,
+        dtype=row.dtype,
+        output_format=job.output_format,
+        is_resumable=not job.read_once,
+        resume=job.run.resume,
+        force=job.run.force,
+        order=row.order,
+    )

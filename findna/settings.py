@@ -1,0 +1,136 @@
+"""Settings: fields of frozen dataclasses that know their help, range and choices, for flags and for checks alike."""
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, field, fields
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+
+from findna.errors import ConfigError
+from findna.limits import wrong_types
+
+Config = TypeVar("Config")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+KEY = "findna"
+"""Under it, the metadata of a field holds its `About`."""
+
+
+class About(NamedTuple):
+    """What is known of a setting beside its name, type and default.
+
+    Args:
+        help: What it does, its unit and what special values mean: one text for help pages and docs.
+        least: Lowest value.
+        most: Highest value.
+        above: A value that it must exceed.
+        choices: All values; those of a Literal are known from the type.
+        flag: Names of its flag, where they are not its own, each with its dashes, separated by blanks.
+        parse: Makes the value of a flag's text; raises ValueError.
+        shown: The default as help shows it, where it is not the value; "" shows none.
+    """
+
+    help: str
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    choices: Sequence[str] = ()
+    flag: str = ""
+    parse: Callable[[str], Any] | None = None
+    shown: str | None = None
+
+
+def setting(default: Any = MISSING, help: str = "", **about: Any) -> Any:
+    """A field of a dataclass with this default; for the other arguments see `About`."""
+    return field(default=default, metadata={KEY: About(help, **about)})
+
+
+def settings_of(config: type) -> dict[str, tuple[Any, Any, About]]:
+    """Type, default and `About` of each setting of a dataclass, by name, in order."""
+    types = get_type_hints(config)
+    found = {}
+    for one in fields(config):
+        if KEY in one.metadata:
+            about: About = one.metadata[KEY]
+            if get_origin(types[one.name]) is Literal:
+                about = about._replace(choices=get_args(types[one.name]))
+            found[one.name] = types[one.name], one.default, about
+    return found
+
+
+def problems_of(config: Any) -> list[str]:
+    """The settings of a config that have the wrong type or are out of range, in words."""
+    if problems := wrong_types(config):
+        return problems
+    found = ((name, getattr(config, name), about) for name, (_, _, about) in settings_of(type(config)).items())
+    return [f"{name} {words}, not {value!r}" for name, value, about in found if (words := _refusal(value, about))]
+
+
+def require(problems: Sequence[str]) -> None:
+    """Raise if there are problems.
+
+    Raises:
+        ConfigError: All of them.
+    """
+    if problems:
+        raise ConfigError("; ".join(problems))
+
+
+def _refusal(value: Any, about: About) -> str:
+    """What a value must be and is not; "" of one that is fine. Comparisons with NaN are false, so it is refused."""
+    if about.choices:
+        *others, last = filter(None, about.choices)
+        return "" if value in about.choices else f"must be {', '.join(map(str, others))} or {last}"
+    if value is None:
+        return ""
+    if about.above is not None and not value > about.above:
+        return "must be positive" if about.above == 0 else f"must be above {about.above:,}"
+    is_low = about.least is not None and not value >= about.least
+    is_high = about.most is not None and not value <= about.most
+    if not is_low and not is_high:
+        return ""
+    if about.least is not None and about.most is not None:
+        return f"must lie in {about.least:,} to {about.most:,}"
+    if is_high:
+        return f"must be at most {about.most:,}"
+    return "must not be negative" if about.least == 0 else f"must be at least {about.least:,}"
+
+
+def make(config: type[Config], settings: Mapping[str, object]) -> Config:
+    """The config with those of the settings that are its own; the others keep their defaults."""
+    own = {one.name for one in fields(config)}  # type: ignore[arg-type]
+    return config(**{name: value for name, value in settings.items() if name in own})
+
+
+def with_settings(names: type, *configs: type) -> Callable[[Function], Function]:
+    """Let a function that takes `**settings` say which: in its signature and in its docstring, for help pages.
+
+    Args:
+        names: The TypedDict of the settings.
+        configs: Dataclasses that have them.
+    """
+    found = {name: known for config in configs for name, known in settings_of(config).items()}
+
+    def decorate(function: Function) -> Function:
+        signature = inspect.signature(function)
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        more = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=found[name][1], annotation=found[name][0])
+            for name in names.__annotations__
+        ]
+        allowed = {one.name for one in (*own, *more)}
+
+        @functools.wraps(function)
+        def call(*args: Any, **settings: Any) -> Any:
+            if unknown := settings.keys() - allowed:
+                raise TypeError(f"{function.__name__}() got an unexpected keyword argument {min(unknown)!r}")
+            return function(*args, **settings)
+
+        call.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+        if function.__doc__:
+            lines = "".join(f"        {name}: {found[name][2].help}\n" for name in names.__annotations__)
+            call.__doc__ = re.sub(r" {8}settings: .+\n", lambda match: lines, function.__doc__)
+        return call  # type: ignore[return-value]
+
+    return decorate

@@ -1,0 +1,33 @@
+"""Messages of the library name settings; a person at the command line reads flags."""
+
+import re
+from typing import Any
+
+_GIVEN = r"\b(\w+)=('[^']*'|[\w.,/:+-]*\w)"
+_NAMED = r"|\b([a-z]+(?:_[a-z]+)+)\b|\b([a-z]+)(?= must )"
+
+
+def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) -> str:
+    """A message with the flags of a command in place of its settings: `on_error=skip` becomes `--on-error skip`.
+
+    A setting is a name with a value; in a message about the configuration also one with an underscore or before "must".
+
+    Args:
+        text: The message.
+        command: The root of the command line.
+        words: What follows the name of the program.
+        is_config: Whether the message is about the configuration.
+    """
+    for word in words:
+        command = getattr(command, "commands", {}).get(word, command)
+    flags = {option.name: option for option in command.params if option.param_type_name == "option"}
+
+    def flag(match: re.Match[str]) -> str:
+        option, value = flags.get(next(filter(None, (match[1], *match.groups()[2:])))), match[2]
+        if option is None:
+            return match[0]
+        names = option.secondary_opts if value == "False" else option.opts
+        name = max(names, key=len, default=match[0])
+        return name if value in (None, "True", "False") else f"{name} {value.strip(chr(39))}"
+
+    return re.sub(_GIVEN + _NAMED * is_config, flag, text)

@@ -1,0 +1,40 @@
+"""The rules of the house that a reader of the code relies on."""
+
+import ast
+import re
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FILES = [path for name in ("findna", "findna_cli") for path in (ROOT / name).rglob("*.py")]
+TWICE = {"Batch", "Cell", "Measured", "Outcome", "Pair", "Report", "Rows", "Split", "Variant"}
+"""Class names that still stand for two things."""
+
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+NAMING_FLAGS = ("train", "benchmark", "data", "tasks", "io/score_files.py")
+"""Packages whose messages still name flags, and a file with flags of bcftools."""
+
+
+def test_no_class_name_is_new_and_stands_for_two_things() -> None:
+    places = defaultdict(list)
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(str(path.relative_to(ROOT)))
+    assert {name: where for name, where in places.items() if len(where) > 1 and name not in TWICE} == {}
+
+
+def test_no_text_of_the_library_names_a_flag() -> None:
+    found = []
+    for path in (ROOT / "findna").rglob("*.py"):
+        place = path.relative_to(ROOT / "findna")
+        if place.parts[0] in NAMING_FLAGS or str(place) in NAMING_FLAGS:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        own = {id(word.value) for call in ast.walk(tree) if isinstance(call, ast.Call) for word in call.keywords
+               if word.arg == "flag"}  # fmt: skip
+        for node in ast.walk(tree):
+            is_text = isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in own
+            if is_text and (flag := FLAG.search(node.value)):
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {flag[0]}")
+    assert found == []

@@ -1,0 +1,69 @@
+"""Settings: one place for help, range and choices, which flags, checks and the API follow."""
+
+import dataclasses
+import inspect
+
+import pytest
+
+import findna
+from findna.api import FileSettings, VectorFileSettings
+from findna.config import (
+    ClassifyConfig,
+    ComputeConfig,
+    EmbedConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    RunConfig,
+    VectorSettings,
+    WindowsConfig,
+)
+from findna.errors import ConfigError
+from findna.io.options import InputOptions
+from findna.settings import problems_of, setting, settings_of
+
+CONFIGS = (EmbedConfig, ClassifyConfig, ComputeConfig, RunConfig, InputOptions)
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    share: float = setting(0.5, "A fraction.", least=0, most=1)
+    count: int = setting(1, "A number.", above=0)
+    size: int | None = setting(None, "Bases.", least=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problems"),
+    [
+        ({}, []),
+        ({"share": 1.5, "count": 0}, ["share must lie in 0 to 1, not 1.5", "count must be positive, not 0"]),
+        ({"share": float("nan")}, ["share must lie in 0 to 1, not nan"]),
+        ({"size": 1}, ["size must be at least 2, not 1"]),
+        ({"count": 1.5}, ["count must be a whole number, not 1.5"]),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_its_range(settings, problems):
+    assert problems_of(Example(**settings)) == problems
+
+
+@pytest.mark.parametrize("config", [*CONFIGS, PretrainConfig, FinetuneConfig, WindowsConfig])
+def test_each_setting_has_help_and_a_default_in_range(config):
+    for name, (_, _, about) in settings_of(config).items():
+        assert about.help.endswith("."), name
+    assert problems_of(config()) == []
+
+
+@pytest.mark.parametrize("names", [VectorSettings, FileSettings, VectorFileSettings])
+def test_what_a_function_takes_has_the_type_of_its_setting(names):
+    found = {name: one[0] for config in CONFIGS for name, one in settings_of(config).items()}
+    assert {name: found[name] for name in inspect.get_annotations(names)} == inspect.get_annotations(names)
+
+
+def test_settings_stand_in_signature_and_docstring_and_others_are_refused():
+    parameters = inspect.signature(findna.embed_file).parameters
+    assert parameters["max_n"].default == 1.0
+    assert "        max_n: Skip records" in (findna.embed_file.__doc__ or "")
+    assert "settings" not in parameters
+    with pytest.raises(TypeError, match="unexpected keyword argument 'poool'"):
+        findna.embed(["ACGT"], poool="mean")
+    with pytest.raises(ConfigError, match="batch_bases must not be negative"):
+        findna.embed(["ACGT"], batch_bases=-1)

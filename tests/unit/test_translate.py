@@ -1,0 +1,31 @@
+"""Settings in messages become the flags of the command that was called."""
+
+import pytest
+import typer
+
+from findna_cli.app import app
+from findna_cli.translate import with_flags
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "expected"),
+    [
+        (["embed"], "a.h5: exists already; force=True replaces it", "a.h5: exists already; --force replaces it"),
+        (["--debug", "embed", "a.fa"], "on_error=skip leaves it out", "--on-error skip leaves it out"),
+        (["embed"], "max_n must lie in 0 to 1, not nan", "--max-n must lie in 0 to 1, not nan"),
+        (["embed"], "strand must be bed, +, - or both, not 'x'", "--strand must be bed, +, - or both, not 'x'"),
+        (["embed"], "a window of 51 bases", "a window of 51 bases"),
+        (["embed"], "shard=0/3: there is no shard 0", "--shard 0/3: there is no shard 0"),
+        (["embed"], "class_tokens=False does not matter here", "class_tokens=False does not matter here"),
+        (["finetune"], "it does not go with class_tokens=False", "it does not go with --no-class-tokens"),
+        (["model", "list"], "batch_bases must not be negative", "batch_bases must not be negative"),
+    ],
+)
+def test_a_setting_becomes_its_flag(words: list[str], text: str, expected: str) -> None:
+    assert with_flags(text, typer.main.get_command(app), words, is_config=True) == expected
+
+
+def test_what_a_file_holds_stays_as_it_is_there() -> None:
+    text = "window must be a number; force=True replaces it"
+    found = with_flags(text, typer.main.get_command(app), ["embed"], is_config=False)
+    assert found == "window must be a number; --force replaces it"
