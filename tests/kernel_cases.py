@@ -138,7 +138,7 @@ def compiled(
     width = math.ceil(config.channels / fused.TILE) * fused.TILE
     found = []
     for name in passes:
-        kernel, tiling = {"forward": fused._forward, "backward": fused._backward}[name], tilings[name]
+        kernel, tiling = {"forward": fused.forward_kernel, "backward": fused.backward_kernel}[name], tilings[name]
         values = {
             "channels": config.channels,
             "width": width,

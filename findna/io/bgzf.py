@@ -61,14 +61,13 @@ class BgzfFile:
 
     Attributes:
         size: Length of the text, in bytes.
-        n_inflated: How many blocks were decompressed so far.
 
     Raises:
         GenomeError: The file is cut or damaged, or the table is another file's.
     """
 
     def __init__(self, path: Path, blocks: Blocks | None = None) -> None:
-        self._path, self.n_inflated = path, 0
+        self._path = path
         self._fd = os.open(path, os.O_RDONLY)
         self._n_bytes = os.fstat(self._fd).st_size
         self._cache: OrderedDict[int, bytes] = OrderedDict()
@@ -133,7 +132,6 @@ class BgzfFile:
         next_start = self._starts[index + 1] if index + 1 < len(self._starts) else self.size
         if self._starts[index] + n_text != next_start:
             self._fail(f"the .gzi is another file's: the block at byte {place} has {n_text} bytes")
-        self.n_inflated += 1
         self._cache[index] = text
         if len(self._cache) > _N_CACHED:
             self._cache.popitem(last=False)

@@ -15,7 +15,6 @@ _JOURNAL, _LOCK, _MARKER = "journal", "lock", "findna.txt"
 _MARK = b"The rows of an unfinished run of findna. The run can be resumed as long as this folder is here.\n"
 _PARTS = ("x", "obs", "skipped", "cls", "tokens", _JOURNAL)
 _BUFFER = 1 << 20
-_sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
 class Spool:
@@ -231,6 +230,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
     old, new = _flat(old), _flat(new)
     differing = sorted(key for key in old.keys() | new.keys() if old.get(key, missing) != new.get(key, missing))
     return [(key, _brief(old.get(key)), _brief(new.get(key))) for key in differing]
+
+
+def _sync(descriptor: int) -> None:
+    getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has no fdatasync
 
 
 def _journal_line(content: Mapping[str, Any]) -> bytes:

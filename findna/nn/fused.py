@@ -142,7 +142,7 @@ def _normal(x):
 
 
 @triton.jit(do_not_specialize=["n"])
-def _forward(
+def forward_kernel(
     h,
     out,
     saved,
@@ -163,6 +163,7 @@ def _forward(
     positions: tl.constexpr,
     step: tl.constexpr,
 ):
+    """The stream after a block, and what the backward pass needs, of some positions."""
     rows = tl.program_id(0) * positions + tl.arange(0, positions)
     dtype = w1.dtype.element_ty
     x = ()
@@ -200,7 +201,7 @@ def _forward(
 
 
 @triton.jit(do_not_specialize=["n"])
-def _backward(
+def backward_kernel(
     grad,
     saved,
     dh,
@@ -224,6 +225,7 @@ def _backward(
     positions: tl.constexpr,
     step: tl.constexpr,
 ):
+    """The gradient of the stream, and of the weights in part, of some positions."""
     program = tl.program_id(0).to(tl.int64)
     rows = tl.program_id(0) * positions + tl.arange(0, positions)
     dtype = w1.dtype.element_ty
@@ -285,7 +287,7 @@ def block_forward(h: Tensor, weights: Weights, turn: Turn, is_saved: bool) -> tu
     out = torch.empty_like(h)
     saved = weights.w1.new_empty(len(h) if is_saved else 0, weights.w1.shape[1])
     with torch.cuda.device_of(h):
-        _forward[(triton.cdiv(len(h), tiling.positions),)](
+        forward_kernel[(triton.cdiv(len(h), tiling.positions),)](
             h, out, saved, *weights, turn.target, len(h), is_saved=is_saved, **_constants(h, weights, turn, tiling)
         )
     return out, saved
@@ -310,7 +312,7 @@ def block_backward(grad: Tensor, saved: Tensor, weights: Weights, turn: Turn) ->
     inner, dpre = saved.new_empty(2, len(grad), hidden)
     db1, db2 = (grad.new_empty(n_programs, n, dtype=torch.float32) for n in (hidden, width))  # parts, added up below
     with torch.cuda.device_of(grad):
-        _backward[(n_programs,)](
+        backward_kernel[(n_programs,)](
             grad,
             saved,
             dh,

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 COLLECT = [sys.executable, "-m", "pytest", "--collect-only", "-n", "0", "-p", "no:cacheprovider", "tests/unit"]
 
 
-@pytest.mark.early
+@pytest.mark.slow  # xdist compares the ids of its workers in every run
 def test_a_later_collection_has_the_same_ids(request: pytest.FixtureRequest) -> None:
     """Workers of xdist each collect the tests, and stop where their ids differ."""
     found = subprocess.run(COLLECT, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()

@@ -4,11 +4,11 @@ import os
 import re
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from command import call, spawn
 
-from findna_cli.app import _said
 from findna_cli.console import visible
 
 SOURCES = Path(__file__).resolve().parents[2] / "findna_cli"
@@ -47,8 +47,11 @@ def test_an_internal_fault_is_one_line_that_says_how_to_report_it(monkeypatch: p
         (RecursionError("maximum recursion depth exceeded"), "internal error, RecursionError: "),
     ],
 )
-def test_failures_of_the_system_are_told_in_its_words(error: Exception, text: str) -> None:
-    assert _said(error).startswith(text)
+def test_failures_of_the_system_are_told_in_its_words(
+    error: Exception, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("findna.io.view.describe", mock.Mock(side_effect=error))
+    assert call("view", "x.h5").err.startswith(f"findna: {text}")
 
 
 def test_a_name_that_is_not_utf8_is_refused_before_any_work() -> None:

@@ -1,5 +1,6 @@
 """The blocks as a GPU computes them against those of the CPU, by Triton's interpreter and by torch."""
 
+import copy
 import importlib.util
 import subprocess
 import sys
@@ -107,13 +108,15 @@ def test_dropout_of_nothing_changes_neither_values_nor_gradients(case):
 
 
 def test_dropout_keeps_the_mean_and_its_masks_in_the_backward_pass():
-    turn = kernels.Turn(np.array([0, 5]), shifts=(0, 1), track_width=4, device=CPU)
-    weights = kernels.Weights(torch.zeros(16, 8), torch.zeros(16), torch.zeros(8, 16), torch.ones(8))
-    bias = weights.b2.requires_grad_()
+    stem, block = torch.nn.Linear(5, 8), [torch.zeros(16, 8), torch.zeros(16), torch.zeros(8, 16), torch.ones(8)]
+    torch.nn.init.zeros_(stem.weight)
+    torch.nn.init.zeros_(stem.bias)
+    bias = block[3].requires_grad_()
     torch.manual_seed(0)
-    h = torch.zeros(5, 8)
-    out = kernels._dropped(h, weights, turn, 0.5)  # every update is 0, or 1 over the share that stays
-    assert {*out.flatten().tolist()} == {0.0, 2.0}
+    turn = kernels.Turn(np.array([0, 5]), shifts=(0, 1), track_width=4, device=CPU)
+    settings = {"depths": [1], "turns": [turn], "noise": None, "precision": FP32, "way": kernels.TORCH}
+    out = kernels.hidden_states(stem, [block], torch.zeros(5, dtype=torch.uint8), **settings, dropout=0.5)
+    assert {*out.flatten().tolist()} == {0.0, 2.0}  # every update is 0, or 1 over the share that stays
     (gradient,) = torch.autograd.grad(out.sum(), bias)
     assert gradient.tolist() == out.sum(0).tolist()
 
@@ -126,11 +129,16 @@ def test_compiled_functions_give_the_values_and_gradients_of_a_cpu():
 
 
 def test_a_way_that_rotates_wrongly_is_seen_by_the_comparison_before_it_is_taken():
+    def turned(turn):
+        other = copy.copy(turn)
+        other.source, other.target = turn.target, turn.source
+        return other
+
     def forward(h, weights, turn, is_saved):
-        return kernels._mix(h, weights, turn.target, turn.track_width)
+        return kernels.TORCH.forward(h, weights, turned(turn), is_saved)
 
     def backward(grad, saved, weights, turn):
-        return kernels._mix_back(grad, saved, weights, turn.source, turn.track_width)
+        return kernels.TORCH.backward(grad, saved, weights, turned(turn))
 
     wrong = kernels.deviations(kernels.Way(forward, backward), 12, 16, device=CPU, precision=FP32)
     right = kernels.deviations(kernels.TORCH, 12, 16, device=CPU, precision=FP32)

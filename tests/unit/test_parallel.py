@@ -8,13 +8,13 @@ from datetime import timedelta
 import numpy as np
 import pytest
 import torch
-from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from findna.config import ModelConfig, PretrainConfig
 from findna.data.datasets import corpus_of, split_evenly
 from findna.errors import ConfigError, TrainingError
 from findna.nn.device import FP32
-from findna.train.parallel import LOST, Place, Team, _explain, find_place, is_restart, join, meet, record_failure
+from findna.train.parallel import LOST, Place, Team, find_place, is_restart, join, launch, meet, record_failure
 from findna.train.pretrain import Trainer, portion_of
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "a"}
@@ -109,31 +109,50 @@ def test_a_failure_is_left_to_who_launched(tmp_path):
     assert json.loads(path.read_text())["message"] == "x"
 
 
-def test_what_a_process_said_counts_even_if_the_launcher_ended_it_on_its_way_out(tmp_path, capsys):
+@pytest.fixture
+def ended(monkeypatch):
+    """What `launch` makes of processes that ended with these failures."""
+
+    def ended(failures):
+        class Elastic:
+            def __init__(self, *_):
+                pass
+
+            def __call__(self, *_):
+                raise ChildFailedError("findna", failures)
+
+        monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", Elastic)
+        monkeypatch.setenv("FINDNA_LAUNCHED", "")  # so that it is as before after the test
+        return launch(["pretrain"], n_processes=2, max_restarts=0)
+
+    return ended
+
+
+def test_what_a_process_said_counts_even_if_the_launcher_ended_it_on_its_way_out(tmp_path, capsys, ended):
     failures = {}
     for rank, (code, text) in enumerate([(-signal.SIGTERM, "x.fa: is empty"), (1, f"{LOST}: connection closed")]):
         path = tmp_path / f"{rank}.json"
         assert record_failure(text, {"FINDNA_LAUNCHED": "1", "TORCHELASTIC_ERROR_FILE": str(path)})
         failures[rank] = ProcessFailure(rank, 1, code, str(path))
-    assert _explain(failures, str(tmp_path)) == 1
+    assert ended(failures) == 1
     assert capsys.readouterr().err == "findna: x.fa: is empty\n"
 
 
-def test_a_process_that_was_killed_is_named_and_not_those_that_lost_it(tmp_path):
+def test_a_process_that_was_killed_is_named_and_not_those_that_lost_it(tmp_path, ended):
     said = tmp_path / "0.json"
     assert record_failure(f"{LOST}: closed", {"FINDNA_LAUNCHED": "1", "TORCHELASTIC_ERROR_FILE": str(said)})
     failures = {0: ProcessFailure(0, 1, 1, str(said)), 1: ProcessFailure(1, 2, -signal.SIGKILL, str(tmp_path / "none"))}
     with pytest.raises(TrainingError, match="process 1 was ended by SIGKILL; --resume continues from the last"):
-        _explain(failures, str(tmp_path))
+        ended(failures)
 
 
-def test_what_all_processes_said_is_told_once(tmp_path, capsys):
+def test_what_all_processes_said_is_told_once(tmp_path, capsys, ended):
     failures = {}
     for rank in (0, 1):
         path = tmp_path / f"{rank}.json"
         assert record_failure("x.fa: is empty", {"FINDNA_LAUNCHED": "1", "TORCHELASTIC_ERROR_FILE": str(path)})
         failures[rank] = ProcessFailure(rank, 1, 2, str(path))
-    assert _explain(failures, str(tmp_path)) == 2
+    assert ended(failures) == 2
     assert capsys.readouterr().err == "findna: x.fa: is empty\n"
 
 

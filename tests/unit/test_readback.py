@@ -105,7 +105,7 @@ def _some_rows(folder: Path) -> Rows:
     return Rows(spool, OBS_COLUMNS, FEATURES, np.dtype("float32"), None, None, n_rows=2)
 
 
-@pytest.mark.parametrize("nth", [1, 2, 5, 9, 13, 20])
+@pytest.mark.parametrize("nth", [2, 13])
 @pytest.mark.parametrize("how", ["fails", "is short and fails"])
 def test_a_failed_write_anywhere_in_the_file_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int, how: str
@@ -128,15 +128,15 @@ def test_a_failed_write_anywhere_in_the_file_is_reported(
         def __getattr__(self, name: str) -> Any:
             return getattr(self._file, name)
 
-    start = h5ad._Sink.__init__
+    real_open = Path.open
 
-    def on_such_a_disk(sink: Any, path: Path) -> None:
-        start(sink, path)
-        sink._file = Disk(sink._file)
+    def opened(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        file = real_open(path, mode, *args, **options)
+        return Disk(file) if mode == "wb+" else file
 
     path = tmp_path / "out.h5"
     with monkeypatch.context() as patch:
-        patch.setattr(h5ad._Sink, "__init__", on_such_a_disk)
+        patch.setattr(Path, "open", opened)
         with pytest.raises(OutputError, match=r"no space left .*every row is kept"):
             write_all(path)
     assert [file.name for file in tmp_path.iterdir()] == ["out.h5.partial"]

@@ -1,11 +1,13 @@
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from findna.errors import OutputError
-from findna.io import spool as spool_module
 from findna.io.spool import Spool
+
+SYNC = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
 
 
 def _spool(folder: Path, *, resume: bool = False, discard: bool = False, **fingerprint: object) -> Spool:
@@ -111,7 +113,7 @@ def test_every_data_file_is_synced_before_the_journal_line_is_written(
 ) -> None:
     with _spool(tmp_path) as spool:
         journal, synced = tmp_path / "out.partial" / "journal", []
-        monkeypatch.setattr(spool_module, "_sync", lambda _: synced.append(journal.stat().st_size))
+        monkeypatch.setattr(os, SYNC, lambda _: synced.append(journal.stat().st_size))
         before = journal.stat().st_size
         for name in ("a", "b"):
             spool.append(name, b"one")
@@ -131,7 +133,7 @@ def test_a_full_disk_is_an_output_error_and_the_last_commit_stays(
         spool.commit({"n": 1})
         spool.append("a", b"two")
         with monkeypatch.context() as patch:
-            patch.setattr(spool_module, "_sync", full)
+            patch.setattr(os, SYNC, full)
             with pytest.raises(OutputError, match=r"no space left .* resume=True continues"):
                 spool.commit({"n": 2})
     with _spool(tmp_path, resume=True) as spool:
