@@ -17,7 +17,7 @@ import torch
 from findna.benchmark.variants import VariantSetConfig, measure_variants, table_of
 from findna.io.genome import Genome
 from findna.models.store import load_model
-from findna.nn.device import FP32
+from findna.nn.device import FP32, Compute
 from findna.variants import ScoreConfig
 
 RECORD, OFFSET = "chr17:42424999-43600000", 42_424_999
@@ -97,7 +97,8 @@ def main(data: Path, limit: int, threads: int) -> None:
         table.write_text(table_text(data / "brca1_findlay2018.tsv.gz"))
         fasta.write_bytes(gzip.decompress((data / "chr17_brca1_hg38.fa.gz").read_bytes()))
         with Genome(fasta) as genome:
-            result = measure_variants(table, genome, load_model(), config, device=torch.device("cpu"), precision=FP32)
+            compute = Compute(torch.device("cpu"), FP32)
+            result = measure_variants(table, genome, load_model(), config, compute=compute)
     (RESULTS / "variants.json").write_text(json.dumps(result, indent=2) + "\n")
     text = {
         "model": result["model"]["name"],
