@@ -1,6 +1,5 @@
 """The plan of a sharded run: a JSON file with the place where each shard begins, made and checked once."""
 
-import dataclasses
 import json
 import re
 from collections import defaultdict
@@ -279,7 +278,9 @@ def _facts(text: str, options: InputOptions) -> dict[str, Any]:
 
 
 def _stored(options: InputOptions) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(options).items() if name != "genome"}
+    """Options as they come back from JSON."""
+    stored: dict[str, Any] = json.loads(json.dumps(options.facts()))
+    return stored
 
 
 def _digest(genome: Genome | None) -> str:
