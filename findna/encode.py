@@ -105,6 +105,14 @@ class Settings(Protocol):
         """Zero rows after each window."""
 
 
+class Readings(NamedTuple):
+    """The plain `Settings`."""
+
+    pools: Sequence[str]
+    blocks: Sequence[int]
+    n_class_tokens: int
+
+
 class Work(NamedTuple):
     """Windows of a corpus in one batch.
 
@@ -213,3 +221,35 @@ def embed_windows(
         n_done += len(work.indices)
         on_done(n_done)
     return torch.empty((0, 0)) if features is None else features
+
+
+def strands_of(strand: str) -> tuple[bool, ...]:
+    """Of each strand that an answer is made of, whether it is the other one."""
+    return (False, True) if strand == "both" else (False,)
+
+
+def embed_strands(
+    network: Encoder,
+    corpus: Corpus,
+    windows: Windows,
+    *,
+    strand: str,
+    settings: Settings,
+    device: torch.device,
+    precision: Precision,
+    on_done: Callable[[int], None] = lambda n_windows: None,
+) -> list[Tensor]:
+    """`embed_windows` of the strand as it is given and, if `strand` is "both", of the other one."""
+    return [
+        embed_windows(
+            network,
+            corpus,
+            windows,
+            settings=settings,
+            device=device,
+            precision=precision,
+            is_turned=is_turned,
+            on_done=on_done,
+        )
+        for is_turned in strands_of(strand)
+    ]

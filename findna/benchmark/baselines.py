@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +16,13 @@ from findna.data.kmers import iter_words
 from findna.data.labelled import LabelledSet
 from findna.errors import MissingExtraError
 from findna.metrics import metrics_of
+from findna.models.task import log_scores
+from findna.nn.heads import Head
 from findna.sequence import COMPLEMENT, N
+from findna.train.objectives import mean_loss, quality, ranking
+from findna.train.probe import PENALTIES, fit_probe
 
 WORD = 6
-PROBE_PENALTIES = (0.01, 0.1, 1.0, 10.0)
-"""C of the logistic regression on vectors, in the order in which each fit starts from the one before."""
 KMER_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
 _MOST_ITERATIONS = 300
 
@@ -42,31 +44,43 @@ class Prediction(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Features and labels of a split.
+    """Vectors and labels of a split.
 
     Args:
-        x: Shape (n, F), an array or a sparse matrix.
+        x: Shape (n, F).
         y: Class of each, shape (n,).
     """
 
-    x: Any
-    y: NDArray[Any]
+    x: NDArray[np.floating[Any]]
+    y: NDArray[np.int64]
 
 
 def fit_vectors(train: Data, valid: Data, test: Data, *, n_classes: int) -> Prediction:
-    """Logistic regression on standardised vectors; C is the one with the best AUROC on the validation split.
+    """The probe of `findna.train.probe` on vectors; the penalty is the one with the best AUROC on validation."""
+    features = torch.as_tensor(train.x, dtype=torch.float32)
+    head = Head(features.shape[1], n_classes)
+    head.standardise(features)
 
-    Raises:
-        MissingExtraError: scikit-learn is not installed.
-    """
-    require_sklearn()
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
+    @torch.no_grad()
+    def scores(split: Data) -> NDArray[np.float64]:
+        return log_scores(head(torch.as_tensor(split.x, dtype=torch.float32)), "classification").double().numpy()
 
-    scaler = StandardScaler().fit(train.x)
-    train, valid, test = (Data(scaler.transform(split.x), split.y) for split in (train, valid, test))
-    model = LogisticRegression(warm_start=True, max_iter=_MOST_ITERATIONS, tol=1e-3)
-    return _best(model, PROBE_PENALTIES, train, valid, test, n_classes=n_classes)
+    def measure(head: Head) -> dict[str, float]:
+        found = scores(valid)
+        loss = mean_loss(found, valid.y, "classification")
+        return {"valid_loss": loss, "valid_auroc": ranking(found, valid.y, "classification")}
+
+    fits = fit_probe(
+        head,
+        features,
+        torch.from_numpy(train.y),
+        weights=torch.ones(len(features)),
+        objective="classification",
+        measure=measure,
+        select="auroc",
+    )
+    best = max(fits, key=lambda fit: quality(fit._asdict(), "auroc"))
+    return Prediction(np.exp(scores(valid)), np.exp(scores(test)), {"penalty": best.penalty})
 
 
 def fit_words(train: LabelledSet, valid: LabelledSet, test: LabelledSet, *, n_classes: int) -> Prediction:
@@ -78,16 +92,31 @@ def fit_words(train: LabelledSet, valid: LabelledSet, test: LabelledSet, *, n_cl
         MissingExtraError: scikit-learn is not installed.
     """
     require_sklearn()
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import MaxAbsScaler
 
     scaler = MaxAbsScaler().fit(word_counts(train.corpus))
-    data = [Data(scaler.transform(word_counts(split.corpus)), split.labels) for split in (train, valid, test)]
+    x_train, x_valid, x_test = (scaler.transform(word_counts(split.corpus)) for split in (train, valid, test))
     if n_classes == 2:
         model = LogisticRegression(solver="liblinear", random_state=0)
     else:
         model = LogisticRegression(warm_start=True, max_iter=_MOST_ITERATIONS, tol=1e-3)
-    return _best(model, KMER_PENALTIES, *data, n_classes=n_classes)
+
+    def predict(model: Any, x: Any) -> Probabilities:
+        filled = np.zeros((x.shape[0], n_classes))  # a class that the training rows lack has a column of zeros
+        filled[:, model.classes_] = model.predict_proba(x)
+        return filled
+
+    fits = []
+    for penalty in KMER_PENALTIES:
+        with warnings.catch_warnings():  # a fit that has not converged is judged by the validation split, too
+            warnings.filterwarnings("ignore", category=ConvergenceWarning)
+            model.set_params(C=penalty).fit(x_train, train.labels)
+        auroc = metrics_of(valid.labels, predict(model, x_valid), classes=[str(k) for k in range(n_classes)])["auroc"]
+        fits.append((auroc or 0.0, penalty, copy.deepcopy(model)))
+    _, penalty, best = max(fits, key=lambda fit: fit[0])
+    return Prediction(predict(best, x_valid), predict(best, x_test), {"C": penalty})
 
 
 def word_counts(corpus: Corpus) -> Any:
@@ -102,46 +131,8 @@ def word_counts(corpus: Corpus) -> Any:
     ones = np.ones(len(row), np.float32)
     one_strand = csr_matrix((ones, (row, column)), shape=(len(corpus), 4**WORD))
     # A word counts beside its reverse complement, so that the penalty is that of counts on both strands.
-    mates = np.array([_reverse_word(word) for word in range(4**WORD)])
+    mates = 4**WORD - 1 - np.arange(4**WORD).reshape([4] * WORD).transpose().ravel()
     return (one_strand + one_strand[:, mates]).tocsr()
-
-
-def _reverse_word(word: int) -> int:
-    reverse = 0
-    for _ in range(WORD):
-        reverse, word = reverse << 2 | 3 - (word & 3), word >> 2
-    return reverse
-
-
-def _best(
-    model: Any, penalties: Sequence[float], train: Data, valid: Data, test: Data, *, n_classes: int
-) -> Prediction:
-    names = [str(k) for k in range(n_classes)]
-    best: tuple[float, float, Any] | None = None
-    for penalty in penalties:
-        model.set_params(C=penalty)
-        with warnings.catch_warnings():  # a fit that has not converged is judged by the validation split, too
-            warnings.filterwarnings("ignore", category=_convergence_warning())
-            model.fit(train.x, train.y)
-        score = metrics_of(valid.y, _filled(model, valid.x, n_classes), classes=names)["auroc"] or 0.0
-        if best is None or score > best[0]:
-            best = score, penalty, copy.deepcopy(model)
-    assert best is not None
-    _, penalty, chosen = best
-    return Prediction(_filled(chosen, valid.x, n_classes), _filled(chosen, test.x, n_classes), {"C": penalty})
-
-
-def _filled(model: Any, x: Any, n_classes: int) -> Probabilities:
-    """Probabilities with a column of zeros for each class that the training rows lack."""
-    filled = np.zeros((x.shape[0], n_classes))
-    filled[:, model.classes_] = model.predict_proba(x)
-    return filled
-
-
-def _convergence_warning() -> type[Warning]:
-    from sklearn.exceptions import ConvergenceWarning
-
-    return ConvergenceWarning  # type: ignore[no-any-return]
 
 
 def require_sklearn() -> None:
@@ -163,8 +154,8 @@ _SHARE_DROPPED = 0.2
 _SCORED_BASES = 1 << 18
 
 RECIPES: dict[str, list[float]] = {
-    "probe": [*PROBE_PENALTIES],
-    "random": [*PROBE_PENALTIES],
+    "probe": [*PENALTIES],
+    "random": [*PENALTIES],
     "kmer": [WORD, *KMER_PENALTIES],
     "cnn": [CNN_EPOCHS, CNN_PATIENCE, CNN_BATCH, CNN_RATE, _WIDTH, _MOTIF, _POOL, _SHARE_DROPPED],
 }

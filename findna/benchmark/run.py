@@ -20,13 +20,13 @@ from findna.benchmark.audit import is_leaked
 from findna.benchmark.baselines import RECIPES, Data, Prediction, Probabilities, fit_cnn, fit_vectors, fit_words
 from findna.benchmark.stored import read_stored
 from findna.benchmark.suites import BenchmarkTask, Splits
-from findna.benchmark.vectors import ReadOut
 from findna.config import FinetuneConfig
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError
 from findna.io.files import raise_output_error, write_atomic
 from findna.metrics import NAMES, metrics_of
+from findna.models.readout import ReadOut
 from findna.models.store import Model
 from findna.models.task import PLAN, TaskModel, load_task, probabilities
 from findna.nn.device import Precision

@@ -13,17 +13,17 @@ import numpy as np
 import torch
 
 from findna import __version__
-from findna.benchmark.baselines import Data, fit_vectors, require_sklearn
+from findna.benchmark.baselines import RECIPES, Data, fit_vectors, require_sklearn
 from findna.benchmark.run import Stopped
 from findna.benchmark.stored import read_stored
 from findna.benchmark.suites import BenchmarkTask
-from findna.benchmark.vectors import ReadOut
 from findna.config import PretrainConfig, parse_blocks
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, TableError
 from findna.io.files import raise_output_error, write_atomic
 from findna.io.structured import read_toml
 from findna.metrics import metrics_of
+from findna.models.readout import ReadOut
 from findna.models.store import Model, load_model
 from findna.nn.device import Precision
 from findna.nn.encoder import Encoder, initialise
@@ -264,7 +264,8 @@ class _Study:
         sets = {name: [split.sha256 for split in pair] for name, pair in self.sets.items()}
         read_out = {name: value for name, value in asdict(self._read_out(variant)).items() if value}
         read = {"read": variant.read} if variant.read == STUDENT else {}  # that studies of before are found again
-        return _digest({"network": self._network_key(variant, recipe), "sets": sets, **read_out, **read})
+        probe = {"probe": RECIPES["probe"]}
+        return _digest({"network": self._network_key(variant, recipe), "sets": sets, **read_out, **read, **probe})
 
     def measure(self, variant: Variant, recipe: PretrainConfig) -> dict[str, Any]:
         """The entry of a run in the log."""

@@ -17,17 +17,17 @@ from torch.nn import functional as F
 from findna import __version__
 from findna.benchmark.baselines import word_counts
 from findna.benchmark.counting import CONTEXTS, CountingModel, Masked, fit_counting, iter_masked
-from findna.benchmark.vectors import ReadOut
 from findna.data.batch import pack
 from findna.data.datasets import Corpus
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, InputError, TableError
+from findna.models.readout import ReadOut
 from findna.models.store import Model
 from findna.nn.device import BF16, FP32, Precision, pick_batch_bases
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixers import make_encoder
-from findna.train.pretrain import effective_rank
 from findna.train.sources import Sources
+from findna.train.trainer import effective_rank
 
 SCHEMA = "findna-teacher/1"
 TEACHER = "teacher"

@@ -1,16 +1,22 @@
 """A model's own read-out: which blocks and pools make its vectors, and mean and sd of each feature."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from findna.config import EmbedConfig, FinetuneConfig, ModelConfig
+from findna.config import EmbedConfig, FinetuneConfig, ModelConfig, parse_blocks, parse_pools
+from findna.data.datasets import Corpus
+from findna.data.windows import cut, join
+from findna.encode import Readings, embed_strands
 from findna.errors import ConfigError
 from findna.models.manifest import digest_of
+from findna.nn.device import Precision
+from findna.nn.encoder import Encoder
 from findna.nn.pooling import n_features
 
 LEAST_SPREAD = 1e-3
@@ -141,6 +147,73 @@ class ModelReadout:
         if self.center is None or self.scale is None:
             raise ValueError("the read-out has no statistics")
         return (x - self.center) / (self.scale / np.float32(SPREAD))
+
+
+@dataclass(frozen=True)
+class ReadOut:
+    """What the vectors of a corpus are made of; a sequence goes through in the network's own windows, end to end.
+
+    Args:
+        pool: A comma list of `findna.config.POOLS`; "" is the mean.
+        blocks: After how many blocks the hidden states are read, as in 5,10,20; else after all.
+        strand: "both" averages the vectors of the two strands, "bed" takes the sequence as it is written.
+
+    Raises:
+        ConfigError: A setting is not known.
+    """
+
+    pool: str = "mean"
+    blocks: str = ""
+    strand: str = "both"
+
+    def __post_init__(self) -> None:
+        parse_pools(self.pool or "mean")
+        parse_blocks(self.blocks)
+        if self.strand not in ("both", "bed"):
+            raise ConfigError(f"strand must be both or bed, not {self.strand!r}")
+
+    def of_model(self, own: ModelReadout) -> "ReadOut":
+        """The same, with a model's own pools and blocks where neither is named; vectors stay as they are."""
+        if self.pool or self.blocks:
+            return dataclasses.replace(self, pool=self.pool or "mean")
+        return dataclasses.replace(self, pool=own.pool, blocks=own.blocks)
+
+    def vectors(
+        self,
+        encoder: Encoder,
+        corpus: Corpus,
+        *,
+        device: torch.device,
+        precision: Precision,
+        on_done: Callable[[int], None] = lambda n_windows: None,
+    ) -> NDArray[np.float32]:
+        """The vectors of all sequences, shape (n, F), float32.
+
+        Args:
+            encoder: On the device, for inference.
+            corpus: The sequences.
+            device: Where it runs.
+            precision: Of the matrix products and the residual stream.
+            on_done: Called after each batch with the number of windows so far.
+
+        Raises:
+            ConfigError: The network has no such block.
+        """
+        model = encoder.config
+        windows = cut(corpus, window=model.window, stride=model.window)
+        strands = embed_strands(
+            encoder,
+            corpus,
+            windows,
+            strand=self.strand,
+            settings=Readings(
+                parse_pools(self.pool or "mean"), parse_blocks(self.blocks, model.depth), model.n_class_tokens
+            ),
+            device=device,
+            precision=precision,
+            on_done=on_done,
+        )
+        return join(torch.stack(strands).mean(0).numpy(), windows, len(corpus)).astype(np.float32)
 
 
 def n_columns(config: EmbedConfig, model: ModelConfig) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from findna.data.datasets import Corpus
 from findna.data.windows import Windows, cut, join
-from findna.encode import embed_windows
+from findna.encode import embed_strands
 from findna.models.task import TaskSettings, log_scores
 from findna.nn.device import Precision
 from findna.nn.encoder import Encoder
@@ -42,22 +42,17 @@ def score(
     """
     windows = cut(corpus, window=settings.window, stride=settings.stride)
     encoder = network.for_inference(device=device, precision=precision)
-    strands = []
-    for is_turned in strands_of(settings.strand):
-        features = embed_windows(
+    strands = [
+        join_scores(head, features, windows, n=len(corpus), objective=settings.objective)
+        for features in embed_strands(
             encoder,
             corpus,
             windows,
+            strand=settings.strand,
             settings=settings,
             device=device,
             precision=precision,
-            is_turned=is_turned,
             on_done=on_done,
         )
-        strands.append(join_scores(head, features, windows, n=len(corpus), objective=settings.objective))
+    ]
     return np.asarray(np.mean(strands, axis=0))
-
-
-def strands_of(strand: str) -> tuple[bool, ...]:
-    """Of each strand that an answer is made of, whether it is the other one."""
-    return (False, True) if strand == "both" else (False,)

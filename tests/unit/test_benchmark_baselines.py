@@ -107,4 +107,17 @@ def test_a_class_that_training_lacks_gets_nothing() -> None:
     x = rng.normal(size=(100, 2)) + y[:, None]
     found = fit_vectors(Data(x, y), Data(x, y), Data(x, y), n_classes=3)
     assert found.test.shape == (100, 3)
-    assert not found.test[:, 1].any()
+    assert (found.test[:, 1] < 1e-3).all()
+    np.testing.assert_allclose(found.test.sum(1), 1, atol=1e-6)
+
+
+def test_the_penalty_of_vectors_is_chosen_on_the_validation_split_alone() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(240, 60)).astype(np.float32)
+    y = (x[:, 0] + rng.normal(size=240) > 0).astype(np.int64)
+    train, valid = Data(x[:60], y[:60]), Data(x[60:150], y[60:150])
+    found = [fit_vectors(train, valid, Data(x[150:], labels), n_classes=2) for labels in (y[150:], 1 - y[150:])]
+    assert found[0].chosen == found[1].chosen
+    np.testing.assert_array_equal(found[0].test, found[1].test)
+    flipped = fit_vectors(train, Data(x[60:150], 1 - y[60:150]), train, n_classes=2)
+    assert flipped.chosen != found[0].chosen
