@@ -712,55 +712,6 @@ class FinetuneConfig:
         return cls(**{"select": "loss", "head_rate": 1.0, "strand": "bed", **_fields_of(cls, values)})
 
 
-_PAPER = FinetuneConfig(pool="mean", warmup=0.3, warmup_steps=0, head_rate=1.0, strand="bed", select="loss", patience=0)
-"""What the paper's recipes share."""
-_GENOMIC_BENCHMARKS = dataclasses.replace(_PAPER, batch_size=1024, learning_rate=0.01, weight_decay=0.1, epochs=50)
-"""Section 4.3 of the paper; tables 1 (frozen) and 2."""
-_MTCDNA = dataclasses.replace(_PAPER, batch_size=32, learning_rate=5e-4, epochs=20)
-"""Section 4.5; table 5. No hyper-parameter is stated: those of EMP, without dropout in the blocks."""
-_EMP = dataclasses.replace(_MTCDNA, mixer_dropout=0.1)
-"""Section 4.4; table 3, MCC. Weight decay is not stated."""
-_COVID = dataclasses.replace(_EMP, batch_size=256, learning_rate=1e-3, epochs=100)
-"""Section 4.4; table 3, F1. Weight decay is not stated."""
-
-FINETUNE_PRESETS: dict[str, FinetuneConfig] = {
-    "default": FinetuneConfig(),
-    **dict.fromkeys(
-        (
-            "mouse-enhancers",
-            "coding-vs-intergenomic",
-            "human-vs-worm",
-            "human-enhancers-cohn",
-            "human-enhancers-ensembl",
-            "human-regulatory",
-            "human-nontata-promoters",
-            "human-ocr-ensembl",
-        ),
-        _GENOMIC_BENCHMARKS,
-    ),
-    **{
-        f"emp-{mark}": _EMP
-        for mark in (
-            "h3",
-            "h3k14ac",
-            "h3k36me3",
-            "h3k4me1",
-            "h3k4me2",
-            "h3k4me3",
-            "h3k79me3",
-            "h3k9ac",
-            "h4",
-            "h4ac",
-        )
-    },
-    "covid": _COVID,
-    "mtcdna-1024": dataclasses.replace(_MTCDNA, extend=1024),
-    "mtcdna-4096": dataclasses.replace(_MTCDNA, extend=4096),
-    "mtcdna-8192": dataclasses.replace(_MTCDNA, extend=8192),
-}
-"""Recipes by name: "default", and the paper's 20 tasks (the last at three lengths)."""
-
-
 @dataclass(frozen=True)
 class ClassifyConfig:
     """What an answer of a task model is.

@@ -113,11 +113,11 @@ def run(
     from findna.benchmark.run import BenchmarkConfig, Stopped, parse_modes, run_task
     from findna.benchmark.suites import find_tasks, parse_genomes
     from findna.benchmark.variants import VariantSetConfig
-    from findna.benchmark.vectors import ReadOut
-    from findna.config import FINETUNE_PRESETS
     from findna.errors import ConfigError, InputError
+    from findna.models.readout import ReadOut
     from findna.models.store import DEFAULT, load_model
     from findna.nn.device import pick_device, pick_precision, set_threads
+    from findna.tasks.catalog import read_recipe
     from findna.variants import ScoreConfig
 
     if suite == "variants":
@@ -129,9 +129,7 @@ def run(
         results = _variants(data, genome, variants, out, model=model or DEFAULT, place=(device, precision), quiet=quiet)
         write_report(json_file, {"out": str(out), "results": results})
         return
-    if preset not in FINETUNE_PRESETS:
-        raise ConfigError(f"--preset {preset}: must be one of {', '.join(FINETUNE_PRESETS)}")
-    recipe = FINETUNE_PRESETS[preset]
+    recipe = read_recipe(preset)
     config = BenchmarkConfig(
         modes=parse_modes(mode),
         seeds=seeds,
@@ -435,10 +433,10 @@ def study(
     from findna.benchmark.run import Stopped
     from findna.benchmark.study import StudyConfig, read_variants, run_study, study_table
     from findna.benchmark.suites import find_tasks
-    from findna.benchmark.vectors import ReadOut
     from findna.config import PRESETS
     from findna.errors import ConfigError
     from findna.io.files import write_atomic
+    from findna.models.readout import ReadOut
     from findna.nn.device import pick_device, pick_precision, set_threads
     from findna.train.sources import load_sources
 

@@ -1,19 +1,24 @@
 """The built-in tasks: what each is, where its data comes from, how to train it, and where its trained head lies."""
 
+import dataclasses
 import difflib
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from findna.config import FINETUNE_PRESETS, OBJECTIVES
+from findna.config import OBJECTIVES, FinetuneConfig
 from findna.errors import ConfigError
 from findna.io.structured import read_toml
 
 FOLDER = Path(__file__).parent
 HEADS = FOLDER / "heads"
 """Task folders as `findna.models.task.save_task` writes them, one a task that has weights."""
+
+PAPER = FinetuneConfig(pool="mean", warmup=0.3, warmup_steps=0, head_rate=1.0, strand="bed", select="loss", patience=0)
+"""What the recipes of Yu et al. 2024 share; `Task.paper` says how one differs: sections 4.3 (tables 1 and 2), 4.4
+(table 3; weight decay is not stated) and 4.5 (table 5; nothing is stated, so it is as in 4.4 without dropout)."""
 
 METRICS = ("accuracy", "macro_f1", "mcc", "auroc")
 
@@ -35,7 +40,7 @@ class Task:
         source: Who made the data.
         url: Where it is to be had.
         licence: Of the data.
-        preset: Recipe of `findna finetune`.
+        preset: Recipe of `findna finetune`, see `read_recipe`.
         train: Files of the training split.
         valid: Files of the validation split; () where a tenth of the training split serves.
         test: Files of the test split.
@@ -43,6 +48,7 @@ class Task:
         teacher: Flags of `findna pretrain` on the training sequences, where the task has a teacher of its own.
         limits: What its predictions must not be used for.
         prepare: How these files come from the download.
+        paper: How the paper's recipe for it differs from `PAPER`; {} where the paper does not have it.
     """
 
     name: str
@@ -65,10 +71,12 @@ class Task:
     limits: str = ""
     published: str = ""
     prepare: str = ""
+    paper: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems = [f"no {what}" for what in ("title", "source", "licence", "train") if not getattr(self, what)]
-        for what, known in (("objective", OBJECTIVES), ("metric", METRICS), ("preset", FINETUNE_PRESETS)):
+        presets = ("default", *([self.name] if self.paper else []))
+        for what, known in (("objective", OBJECTIVES), ("metric", METRICS), ("preset", presets)):
             if getattr(self, what) not in known:
                 problems.append(f"{what} {getattr(self, what)!r} is none of {', '.join(known)}")
         if problems:
@@ -128,6 +136,24 @@ def read_task(name: str) -> Task:
         return Task(name=name, **fields)
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"task {name}: {path} cannot be read: {error}") from error
+
+
+def recipe_names() -> list[str]:
+    """The presets of `findna finetune`: "default", and the tasks of the paper."""
+    return ["default", *(name for name in task_names() if read_task(name).paper)]
+
+
+def read_recipe(preset: str) -> FinetuneConfig:
+    """The recipe of a preset.
+
+    Raises:
+        ConfigError: There is no such preset.
+    """
+    if preset == "default":
+        return FinetuneConfig()
+    if preset not in recipe_names():
+        raise ConfigError(f"--preset must be one of {', '.join(recipe_names())}, not {preset!r}")
+    return dataclasses.replace(PAPER, **read_task(preset).paper)
 
 
 def find_head(name: str) -> Path:

@@ -1,21 +1,105 @@
-"""What a run was asked for; `pretrain.json` keeps it, so that a resume needs no more than the run directory."""
+"""What a training was asked for; its run directory keeps it, so that a resume needs nothing else."""
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from findna.config import MODEL_SETTINGS, PRESETS, ModelConfig, PretrainConfig, gpu_batch_size
-from findna.errors import ConfigError, TrainingError
+from findna.config import MODEL_SETTINGS, PRESETS, FinetuneConfig, ModelConfig, PretrainConfig, gpu_batch_size
+from findna.data.labelled import LabelledSet, read_class_names, read_labelled, split_off, warn_of_shared
+from findna.errors import ConfigError, InputError, TrainingError
 from findna.io.structured import parse_json, read_text
-from findna.models.store import load_model
+from findna.models.store import DEFAULT, load_model
+from findna.models.task import PLAN
+from findna.tasks.catalog import read_recipe
 from findna.train.sources import find_genome
+
+VALID_FRACTION = 0.1
+"""What is split off where no validation split is named."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe and what to train on.
+    """A recipe, `config`, and what to train on.
+
+    Attributes:
+        FILE: Where a run directory keeps it.
+        PLACES: What a resume may name otherwise: its content is compared.
+    """
+
+    FILE: ClassVar[str]
+    PLACES: ClassVar[tuple[str, ...]]
+    config: Any
+
+    @classmethod
+    def _split(cls, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(fields of the plan, settings of its recipe) among these."""
+        own = {f.name for f in dataclasses.fields(cls)}
+        parts: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        for name, value in given.items():
+            parts[name not in own][name] = value
+        return parts
+
+    def asked(self) -> dict[str, Any]:
+        """All but the recipe, for the file."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "config"}
+
+    @classmethod
+    def read(cls, out: Path) -> Self:
+        """The plan of a run directory.
+
+        Raises:
+            TrainingError: There is none, or it is damaged.
+        """
+        try:
+            text = read_text(out / cls.FILE)
+        except OSError as error:
+            raise TrainingError(f"{out}: nothing to resume: no {cls.FILE}") from error
+        except ValueError as error:
+            raise TrainingError(f"{out / cls.FILE}: damaged: {error}") from error
+        return cls.parse(text, out / cls.FILE)
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> Self:
+        """The plan in the text of its file, which `path` holds.
+
+        Raises:
+            TrainingError: It is damaged.
+        """
+        try:
+            stored = parse_json(text)
+            asked: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in stored["plan"].items()
+            }
+            return cls(cls._read_config(stored["config"]), **asked)
+        except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+            raise TrainingError(f"{path}: damaged, or of another version of findna: {error!r}") from error
+
+    @classmethod
+    def _read_config(cls, values: Mapping[str, Any]) -> Any:
+        raise NotImplementedError
+
+    def follow(self, given: Mapping[str, Any]) -> Self:
+        """The plan of a resumed run; files, genome and teacher that are given replace those it names.
+
+        Raises:
+            ConfigError: Something else that is given differs from it.
+        """
+        own, settings = self._split(given)
+        network = {name for name in settings if name in MODEL_SETTINGS}
+        stored = {name: getattr(self, name) for name in own}
+        stored |= {name: getattr(self.config.model if name in network else self.config, name) for name in settings}
+        for name, value in given.items():
+            if name not in self.PLACES and value != stored[name]:
+                flag = f"--{name.replace('_', '-')}"
+                raise ConfigError(f"{flag}: {_text(value)} differs from {_text(stored[name])} of the resumed run")
+        return dataclasses.replace(self, **{name: given[name] for name in self.PLACES if name in given})
+
+
+@dataclass(frozen=True)
+class PretrainPlan(Plan):
+    """What `findna pretrain` was asked for.
 
     Args:
         config: The recipe, with what departs from the preset.
@@ -28,6 +112,8 @@ class Plan:
         initial: Model whose weights the run starts from; "" draws them.
     """
 
+    FILE = "pretrain.json"
+    PLACES = ("inputs", "genome")
     config: PretrainConfig = field(default_factory=lambda: PRESETS["small"])
     preset: str = "small"
     inputs: tuple[str, ...] = ()
@@ -37,41 +123,123 @@ class Plan:
     time_budget: float | None = None
     initial: str = ""
 
-    def asked(self) -> dict[str, Any]:
-        """All but the recipe, for `pretrain.json`."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "config"}
+    @classmethod
+    def make(cls, given: Mapping[str, Any], *, n_gpus: int = 0) -> Self:
+        """The plan of a new run.
+
+        Args:
+            given: Fields of a plan or of a recipe; what is not given is the preset's, and the genome one that is found.
+            n_gpus: GPUs that train; their number decides a batch size that is not given.
+
+        Raises:
+            ConfigError: There is no such preset, a setting is out of range, or one contradicts another.
+            InputError: Nothing is named to train on, and no genome is found.
+        """
+        preset = given.get("preset", "small")
+        if preset not in PRESETS:
+            raise ConfigError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
+        _check_sources(given)
+        if "steps" in given and "time_budget" in given:
+            raise ConfigError("give --steps or --time-budget, not both")
+        own, settings = cls._split(given)
+        config = PRESETS[preset]
+        if n_gpus:
+            config = dataclasses.replace(config, batch_size=gpu_batch_size(preset, n_gpus))
+        if own.get("initial"):
+            config = dataclasses.replace(config, model=_same_size(load_model(own["initial"]).config, settings))
+        plan = cls(config.changed(**settings), **own)
+        return plan if plan.inputs or plan.genome else dataclasses.replace(plan, genome=str(find_genome()))
+
+    @classmethod
+    def _read_config(cls, values: Mapping[str, Any]) -> PretrainConfig:
+        return PretrainConfig.from_dict(values)
+
+    def follow(self, given: Mapping[str, Any]) -> Self:
+        """See `Plan.follow`; a genome replaces inputs, and inputs a genome."""
+        _check_sources(given)
+        other = {"genome": ""} if "inputs" in given else {"inputs": ()} if "genome" in given else {}
+        return super().follow({**given, **other})
 
 
-_OWN = {f.name for f in dataclasses.fields(Plan)} - {"config"}
-_SOURCES = ("inputs", "genome")
-
-
-def make_plan(given: Mapping[str, Any], *, n_gpus: int = 0) -> Plan:
-    """The plan of a new run.
+@dataclass(frozen=True)
+class TaskPlan(Plan):
+    """What `findna finetune` was asked for.
 
     Args:
-        given: Fields of a plan or of a recipe; what is not given is the preset's, and the genome one that is found.
-        n_gpus: GPUs that train; their number decides a batch size that is not given.
-
-    Raises:
-        ConfigError: There is no such preset, a setting is out of range, or one contradicts another.
-        InputError: Nothing is named to train on, and no genome is found.
+        config: The recipe, with what departs from the preset.
+        preset: The preset's name.
+        inputs: Files of the training split as they were named.
+        valid: Files of the validation split; () splits `valid_fraction` off.
+        valid_fraction: Share of the training sequences to split off.
+        test: Files of the test split.
+        genome: Genome that BED files are on.
+        model: The teacher.
+        objective: As for `read_labelled`.
+        sequence_column: As for `read_labelled`.
+        label_column: As for `read_labelled`.
+        class_names: As for `read_class_names`.
     """
-    preset = given.get("preset", "small")
-    if preset not in PRESETS:
-        raise ConfigError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
-    _check_sources(given)
-    if "steps" in given and "time_budget" in given:
-        raise ConfigError("give --steps or --time-budget, not both")
-    own = {name: value for name, value in given.items() if name in _OWN}
-    settings = {name: value for name, value in given.items() if name not in _OWN}
-    config = PRESETS[preset]
-    if n_gpus:
-        config = dataclasses.replace(config, batch_size=gpu_batch_size(preset, n_gpus))
-    if own.get("initial"):
-        config = dataclasses.replace(config, model=_same_size(load_model(own["initial"]).config, settings))
-    plan = Plan(config.changed(**settings), **own)
-    return plan if plan.inputs or plan.genome else dataclasses.replace(plan, genome=str(find_genome()))
+
+    FILE = PLAN
+    PLACES = ("inputs", "valid", "test", "genome", "model")
+    config: FinetuneConfig = field(default_factory=FinetuneConfig)
+    preset: str = "default"
+    inputs: tuple[str, ...] = ()
+    valid: tuple[str, ...] = ()
+    valid_fraction: float = VALID_FRACTION
+    test: tuple[str, ...] = ()
+    genome: str = ""
+    model: str = DEFAULT
+    objective: str = ""
+    sequence_column: str = ""
+    label_column: str = ""
+    class_names: str = ""
+
+    @classmethod
+    def make(cls, given: Mapping[str, Any]) -> Self:
+        """The plan of a new run.
+
+        Args:
+            given: Fields of a plan or of a recipe; what is not given is the preset's.
+
+        Raises:
+            ConfigError: There is no such preset, nothing is named to train on, a setting is out of range, or two
+                contradict each other.
+        """
+        recipe = read_recipe(given.get("preset", "default"))
+        if not given.get("inputs"):
+            raise ConfigError("name a table of labelled sequences, or one FASTA or BED file per class")
+        if "valid" in given and "valid_fraction" in given:
+            raise ConfigError("give --valid or --valid-fraction, not both")
+        own, settings = cls._split(given)
+        return cls(dataclasses.replace(recipe, **settings), **own)
+
+    @classmethod
+    def _read_config(cls, values: Mapping[str, Any]) -> FinetuneConfig:
+        return FinetuneConfig.from_dict(values)
+
+    def load(self) -> tuple[LabelledSet, LabelledSet, LabelledSet | None]:
+        """(train, valid, test), read and checked: the other splits must keep to the classes of the first.
+
+        Raises:
+            InputError: A file is at fault.
+            ConfigError: Files do not go together.
+        """
+        common: dict[str, Any] = {
+            "genome": self.genome or None,
+            "sequence_column": self.sequence_column,
+            "label_column": self.label_column,
+        }
+        names = read_class_names(self.class_names) if self.class_names else None
+        train = read_labelled(self.inputs, objective=self.objective, class_names=names, **common)
+        common |= {"objective": train.objective, "classes": train.classes, "class_names": train.names or None}
+        test = read_labelled(self.test, **common) if self.test else None
+        valid = read_labelled(self.valid, **common) if self.valid else None
+        for split in (valid, test):
+            _refuse_shared(train, split)
+        if valid:
+            return train, valid, test
+        return *split_off(train, fraction=self.valid_fraction, seed=self.config.seed), test
 
 
 def _same_size(model: ModelConfig, settings: Mapping[str, Any]) -> ModelConfig:
@@ -85,66 +253,23 @@ def _same_size(model: ModelConfig, settings: Mapping[str, Any]) -> ModelConfig:
     return model
 
 
-def read_plan(out: Path) -> Plan:
-    """The plan in the `pretrain.json` of a run directory.
-
-    Raises:
-        TrainingError: There is none, or it is damaged.
-    """
-    path = out / "pretrain.json"
-    try:
-        text = read_text(path)
-    except OSError as error:
-        raise TrainingError(f"{out}: nothing to resume: no pretrain.json") from error
-    return parse_plan(text, path)
-
-
-def parse_plan(text: str, path: Path) -> Plan:
-    """The plan in the text of a `pretrain.json`, which `path` holds.
-
-    Raises:
-        TrainingError: It is damaged.
-    """
-    try:
-        stored = parse_json(text)
-        asked: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in stored["plan"].items()
-        }
-        return Plan(PretrainConfig.from_dict(stored["config"]), **asked)
-    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise TrainingError(f"{path}: damaged, or of another version of findna: {error!r}") from error
-
-
-def resume_plan(out: Path, given: Mapping[str, Any]) -> Plan:
-    """The plan of a run to go on with; inputs or a genome that are given are taken instead of those it names.
-
-    Raises:
-        TrainingError: There is none, or it is damaged.
-        ConfigError: Something given differs from it.
-    """
-    return follow_plan(read_plan(out), given)
-
-
-def follow_plan(plan: Plan, given: Mapping[str, Any]) -> Plan:
-    """A plan that is gone on with; inputs or a genome that are given are taken instead of those it names.
-
-    Raises:
-        ConfigError: Something given differs from it.
-    """
-    _check_sources(given)
-    for name, value in given.items():
-        config = plan.config.model if name in MODEL_SETTINGS else plan.config
-        stored = getattr(plan if name in _OWN else config, name)
-        if name not in _SOURCES and value != stored:
-            flag = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{flag}: {_text(value)} differs from {_text(stored)} of the resumed run")
-    named = {name: given[name] for name in _SOURCES if name in given}
-    return dataclasses.replace(plan, **{"inputs": (), "genome": "", **named}) if named else plan
-
-
 def _check_sources(given: Mapping[str, Any]) -> None:
     if "inputs" in given and "genome" in given:
         raise ConfigError("give FASTA files or --genome, not both")
+
+
+def _refuse_shared(train: LabelledSet, other: LabelledSet | None) -> None:
+    """Raise if a file of another split has the content of a training file, and warn of single sequences.
+
+    Raises:
+        InputError: It has: its figures would be those of sequences that were trained on.
+    """
+    of_training = {digest: path for path, digest in train.sources.items()}
+    for path, digest in (other.sources if other else {}).items():
+        if digest in of_training:
+            raise InputError(f"has the same content as the training file {of_training[digest]}", path=path)
+    if other:
+        warn_of_shared(train, other)
 
 
 def _text(value: Any) -> str:

@@ -17,7 +17,7 @@ from findna.io.files import write_atomic
 from findna.io.structured import parse_json
 from findna.nn.device import Precision
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
-from findna.train.plan import Plan, parse_plan
+from findna.train.plan import PretrainPlan
 
 SCHEMA = "findna-run/1"
 REWARM = 0.02
@@ -85,9 +85,9 @@ def read_portable(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
         raise TrainingError(f"{path}: cannot be read as an exported run: {error}") from error
 
 
-def portable_plan(path: Path) -> Plan:
+def portable_plan(path: Path) -> PretrainPlan:
     """The plan of an exported run."""
-    return parse_plan(read_portable(path)[2], path)
+    return PretrainPlan.parse(read_portable(path)[2], path)
 
 
 def import_run(path: Path, out: Path, *, precision: Precision, job: str = "") -> int:

@@ -10,7 +10,7 @@ from findna.data import labelled, labelled_rows
 from findna.data.labelled import read_class_names, read_labelled, split_off
 from findna.errors import ConfigError, FastaError, FindnaWarning, InputError, TableError
 from findna.sequence import decode, encode, reverse_complement
-from findna.train.task_plan import TaskPlan, load_splits
+from findna.train.plan import TaskPlan
 
 
 def texts(labelled):
@@ -303,7 +303,7 @@ def test_a_split_that_is_the_training_split_too_is_refused(tmp_path: Path) -> No
     copy.write_bytes(path.read_bytes())
     for splits in ({"valid": (str(copy),)}, {"test": (str(copy),)}):
         with pytest.raises(InputError, match=r"copy\.csv: has the same content as the training file .*t\.csv"):
-            load_splits(TaskPlan(FinetuneConfig(), inputs=(str(path),), **splits))
+            TaskPlan(FinetuneConfig(), inputs=(str(path),), **splits).load()
 
 
 def test_a_sequence_with_two_labels_is_a_warning_with_its_number(write):
@@ -318,4 +318,4 @@ def test_a_sequence_of_two_splits_is_a_warning_with_its_number(write):
     valid = write("v.csv", "sequence,label\nACGT,a\nGCGC,b\nTTTT,a\n")
     plan = TaskPlan(FinetuneConfig(), inputs=(str(train),), valid=(str(valid),))
     with pytest.warns(FindnaWarning, match=r"v.csv: 2 of 3 sequences are in the training split, too"):
-        load_splits(plan)
+        plan.load()

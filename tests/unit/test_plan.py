@@ -8,49 +8,49 @@ import pytest
 from findna.config import PRESETS
 from findna.errors import ConfigError, TrainingError
 from findna.models.store import load_model
-from findna.train.plan import make_plan, read_plan, resume_plan
+from findna.train.plan import PretrainPlan
 
 GIVEN = {"preset": "tiny", "inputs": ("a.fa", "b/a.fa"), "holdout": ("chr8",), "n_held_out": 7, "batch_size": 3}
 
 
 @pytest.fixture
 def stored(tmp_path):
-    plan = make_plan(GIVEN)
+    plan = PretrainPlan.make(GIVEN)
     content = {"config": dataclasses.asdict(plan.config), "plan": plan.asked()}
     (tmp_path / "pretrain.json").write_text(json.dumps(content))
     return plan
 
 
 def test_a_new_plan_is_the_preset_with_what_is_given():
-    plan = make_plan(GIVEN)
+    plan = PretrainPlan.make(GIVEN)
     assert plan.config == dataclasses.replace(PRESETS["tiny"], batch_size=3)
     assert (plan.preset, plan.inputs, plan.genome, plan.holdout) == ("tiny", ("a.fa", "b/a.fa"), "", ("chr8",))
-    assert make_plan({"genome": "g.fa"}).config == PRESETS["small"]
+    assert PretrainPlan.make({"genome": "g.fa"}).config == PRESETS["small"]
 
 
 def test_a_plan_is_read_back_and_resumed_without_a_word(tmp_path, stored):
-    assert read_plan(tmp_path) == stored
-    assert resume_plan(tmp_path, {}) == stored
-    assert resume_plan(tmp_path, GIVEN) == stored
+    assert PretrainPlan.read(tmp_path) == stored
+    assert PretrainPlan.read(tmp_path).follow({}) == stored
+    assert PretrainPlan.read(tmp_path).follow(GIVEN) == stored
 
 
 def test_the_network_s_own_settings_are_followed_too(tmp_path):
     given = GIVEN | {"mixer": "transformer", "n_class_tokens": 2}
-    plan = make_plan(given)
+    plan = PretrainPlan.make(given)
     assert (plan.config.model.mixer, plan.config.model.n_class_tokens) == ("transformer", 2)
     content = {
         "config": {**dataclasses.asdict(plan.config), "model": plan.config.model.to_dict()},
         "plan": plan.asked(),
     }
     (tmp_path / "pretrain.json").write_text(json.dumps(content))
-    assert resume_plan(tmp_path, given) == plan
+    assert PretrainPlan.read(tmp_path).follow(given) == plan
     with pytest.raises(ConfigError, match="--mixer: chordmixer differs from transformer of the resumed run"):
-        resume_plan(tmp_path, {"mixer": "chordmixer"})
+        PretrainPlan.read(tmp_path).follow({"mixer": "chordmixer"})
 
 
 def test_sources_may_have_moved(tmp_path, stored):
-    assert resume_plan(tmp_path, {"inputs": ("c.fa",)}) == dataclasses.replace(stored, inputs=("c.fa",))
-    assert resume_plan(tmp_path, {"genome": "g"}) == dataclasses.replace(stored, inputs=(), genome="g")
+    assert PretrainPlan.read(tmp_path).follow({"inputs": ("c.fa",)}) == dataclasses.replace(stored, inputs=("c.fa",))
+    assert PretrainPlan.read(tmp_path).follow({"genome": "g"}) == dataclasses.replace(stored, inputs=(), genome="g")
 
 
 @pytest.mark.parametrize(
@@ -67,15 +67,15 @@ def test_sources_may_have_moved(tmp_path, stored):
 )
 def test_what_differs_is_named(tmp_path, stored, given, message):
     with pytest.raises(ConfigError, match=message):
-        resume_plan(tmp_path, given)
+        PretrainPlan.read(tmp_path).follow(given)
 
 
 def test_the_same_time_budget_is_fine(tmp_path):
-    plan = make_plan({"genome": "g", "time_budget": 60.0})
+    plan = PretrainPlan.make({"genome": "g", "time_budget": 60.0})
     (tmp_path / "pretrain.json").write_text(
         json.dumps({"config": dataclasses.asdict(plan.config), "plan": plan.asked()})
     )
-    assert resume_plan(tmp_path, {"time_budget": 60.0}).time_budget == 60
+    assert PretrainPlan.read(tmp_path).follow({"time_budget": 60.0}).time_budget == 60
 
 
 @pytest.mark.parametrize(
@@ -84,21 +84,21 @@ def test_the_same_time_budget_is_fine(tmp_path):
 def test_a_damaged_pretrain_json_is_one_clear_line(tmp_path, text):
     (tmp_path / "pretrain.json").write_text(text)
     with pytest.raises(TrainingError, match=r"pretrain\.json: damaged, or of another version of findna"):
-        read_plan(tmp_path)
+        PretrainPlan.read(tmp_path)
 
 
 def test_a_run_that_starts_from_a_model_has_its_size():
-    plan = make_plan({"genome": "g", "preset": "tiny", "initial": "findna-small", "alpha": 1.0})
+    plan = PretrainPlan.make({"genome": "g", "preset": "tiny", "initial": "findna-small", "alpha": 1.0})
     assert plan.config.model == load_model("findna-small").config
     assert (plan.config.learning_rate, plan.initial) == (PRESETS["tiny"].learning_rate, "findna-small")
     with pytest.raises(ConfigError, match="n_class_tokens 3 differs from 10 of the model whose weights"):
-        make_plan({"genome": "g", "initial": "findna-small", "n_class_tokens": 3})
+        PretrainPlan.make({"genome": "g", "initial": "findna-small", "n_class_tokens": 3})
 
 
 def test_gpus_decide_a_batch_size_that_is_not_given():
     given = {name: value for name, value in GIVEN.items() if name != "batch_size"}
-    assert make_plan(given, n_gpus=2).config.batch_size == 256
-    assert make_plan(GIVEN, n_gpus=2).config.batch_size == 3
-    assert make_plan({**given, "preset": "paper"}, n_gpus=2).config.batch_size == 64
+    assert PretrainPlan.make(given, n_gpus=2).config.batch_size == 256
+    assert PretrainPlan.make(GIVEN, n_gpus=2).config.batch_size == 3
+    assert PretrainPlan.make({**given, "preset": "paper"}, n_gpus=2).config.batch_size == 64
     for preset in PRESETS:  # no number of GPUs of one host asks for more processes than sequences
-        assert make_plan({**given, "preset": preset}, n_gpus=8).config.batch_size >= 64
+        assert PretrainPlan.make({**given, "preset": preset}, n_gpus=8).config.batch_size >= 64

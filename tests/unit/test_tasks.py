@@ -1,22 +1,23 @@
 """The built-in tasks: every file is whole, and each says how to train it."""
 
+import dataclasses
 import json
 import shlex
 from pathlib import Path
 
 import pytest
 
-from findna.config import FINETUNE_PRESETS
+from findna.config import FinetuneConfig
 from findna.data.labelled import sort_labels
 from findna.errors import ConfigError, ModelError
 from findna.models.task import find_task, load_task
-from findna.tasks.catalog import find_head, read_task, task_names
+from findna.tasks.catalog import find_head, read_recipe, read_task, recipe_names, task_names
 
 TASKS = [read_task(name) for name in task_names()]
 
 
 def test_the_papers_tasks_and_the_sets_of_gue_are_there():
-    assert {name for name in FINETUNE_PRESETS if name != "default"} <= set(task_names())
+    assert len(recipe_names()) == 1 + 8 + 10 + 1 + 3
     assert {"covid", "tf-0", "mouse-4", "promoter-core", "promoter-tata", "promoter-300", "splice"} <= set(task_names())
 
 
@@ -77,3 +78,24 @@ def test_a_shipped_task_has_windows_of_a_length_that_it_was_trained_on(name: str
     settings = json.loads((read_task(name).head / "config.json").read_text())["settings"]
     assert read_task(name).length <= settings["window"] <= max(read_task(name).length, 802)
     assert settings["stride"] == settings["window"]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_presets_survive_json(name):
+    config = read_recipe(name)
+    assert FinetuneConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+def test_presets_are_those_of_the_paper():
+    assert {name for name in recipe_names() if read_recipe(name).warmup_steps} == {"default"}
+    regulatory, mark, covid = (read_recipe(n) for n in ("human-regulatory", "emp-h4ac", "covid"))
+    assert (regulatory.batch_size, regulatory.learning_rate, regulatory.weight_decay) == (1024, 0.01, 0.1)
+    assert (mark.batch_size, mark.learning_rate, mark.epochs, mark.mixer_dropout) == (32, 5e-4, 20, 0.1)
+    assert (covid.batch_size, covid.learning_rate, covid.epochs, covid.warmup) == (256, 1e-3, 100, 0.3)
+    assert [read_recipe(f"mtcdna-{n}").extend for n in (1024, 4096, 8192)] == [1024, 4096, 8192]
+
+
+def test_an_unknown_recipe_is_named_with_those_that_exist():
+    for name in ("tf-0", "nonsense"):  # the paper has no recipe for the first
+        with pytest.raises(ConfigError, match=f"--preset must be one of default, coding-.*, not '{name}'"):
+            read_recipe(name)
