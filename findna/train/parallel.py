@@ -1,14 +1,14 @@
 """The processes that train together: how they are started, find one another, agree, and go on when one is lost.
 
 Each has a rank. torchrun, `findna pretrain --gpus N` (torch.distributed.launcher) and Slurm's srun tell it by the
-environment; Lightning Fabric (extra `train`) then sums the gradients. One process needs none of this.
+environment; DistributedDataParallel then averages the gradients. One process needs none of this.
 """
 
 import contextlib
-import importlib.util
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from findna.errors import ConfigError, MissingExtraError, TrainingError
+from findna.errors import ConfigError, TrainingError
 
 PATIENCE = timedelta(minutes=30)
 """How long processes wait for one another: reading the sources may take one longer than the others."""
@@ -157,26 +157,13 @@ class Ranks(Team):
         self.device = device
         if device.type == "cuda":
             torch.cuda.set_device(device)  # or each process makes a context on the first GPU, too
-        from lightning_fabric import Fabric
-        from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-        from lightning_fabric.strategies.ddp import DDPStrategy
-
         _connect(place, device)
-        # To Fabric each process is a node of one device, so that which device it takes stays our choice.
-        os.environ |= {"LOCAL_RANK": "0", "GROUP_RANK": str(place.rank)}
-        self._fabric = Fabric(
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=[device.index or 0] if device.type == "cuda" else 1,
-            num_nodes=place.size,
-            strategy=DDPStrategy(cluster_environment=TorchElasticEnvironment()),
-        )
-        n_threads = torch.get_num_threads()
-        self._fabric.launch()
-        torch.set_num_threads(n_threads)  # it takes all of the CPUs for each process
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module with DistributedDataParallel around it."""
-        return self._fabric.setup_module(module)
+        return nn.parallel.DistributedDataParallel(
+            module, device_ids=[self.device] if self.device.type == "cuda" else None
+        )
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over the processes, in place."""
@@ -233,19 +220,9 @@ def join(place: Place, device: torch.device) -> Team:
     """The team of a process: it waits until all have come.
 
     Raises:
-        MissingExtraError: There are several, and Lightning Fabric is not installed.
         TrainingError: Not all have come within half an hour.
     """
-    if place.size == 1:
-        return Team(place)
-    require_fabric("training in more than one process")
-    return Ranks(place, device)
-
-
-def require_fabric(purpose: str) -> None:
-    """Raise a MissingExtraError where Lightning Fabric is not installed."""
-    if importlib.util.find_spec("lightning_fabric") is None:
-        raise MissingExtraError("lightning-fabric", extra="train", purpose=purpose)
+    return Team(place) if place.size == 1 else Ranks(place, device)
 
 
 def is_restart(place: Place, stored_job: str | None) -> bool:
@@ -281,12 +258,19 @@ def _connect(place: Place, device: torch.device) -> None:
 
 def _name_slurm_host() -> None:
     """Where process 0 is, from what srun tells: the first host of the step, and a port of the step's own."""
-    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-
     hosts = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_NODELIST", "127.0.0.1")
     step = f"{os.environ.get('SLURM_JOB_ID', '')}{os.environ.get('SLURM_STEP_ID', '')}"
-    os.environ.setdefault("MASTER_ADDR", SLURMEnvironment.resolve_root_node_address(hosts))
+    os.environ.setdefault("MASTER_ADDR", first_host(hosts))
     os.environ.setdefault("MASTER_PORT", str(15_000 + int(step or 0) % 10_000))
+
+
+def first_host(hosts: str) -> str:
+    """The first of Slurm's list of hosts.
+
+    >>> first_host("gpu[03-04,9],login"), first_host("a[7]"), first_host("a-1,b")
+    ('gpu03', 'a7', 'a-1')
+    """
+    return re.sub(r"\[([^],-]*)[^]]*\]", r"\1", hosts).replace(" ", ",").partition(",")[0]
 
 
 def meet(store: Any, rank: int, size: int, *, patience: timedelta = PATIENCE) -> str:
@@ -338,7 +322,6 @@ def launch(arguments: Sequence[str], *, n_processes: int, max_restarts: int) -> 
     Raises:
         TrainingError: One of them failed; of those, the first to fail tells why.
     """
-    require_fabric("training in more than one process")
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch

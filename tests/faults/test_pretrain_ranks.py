@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import pytest
 from command import call, n_lines
 
-pytest.importorskip("lightning_fabric")
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="ranks are found by /proc"),
     pytest.mark.early,

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 COLLECT = """if True:
     import sys
-    absent = "hypothesis xdist safetensors typer rich pyfaidx sklearn scipy anndata lightning_fabric triton pyarrow"
+    absent = "hypothesis xdist safetensors typer rich pyfaidx sklearn scipy anndata triton pyarrow"
     sys.modules |= dict.fromkeys(absent.split())
     import pytest
     sys.exit(pytest.main(["-o", "addopts=", "-q", "--collect-only", "-p", "no:cacheprovider", "tests/gpu"]))
