@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from findna.config import FINETUNE_PRESETS, OBJECTIVES, FinetuneConfig
+from findna.config import OBJECTIVES, FinetuneConfig
 from findna_cli.options import (
     CheckpointEvery,
     Deterministic,
@@ -55,7 +55,7 @@ def finetune(
     model: ModelName = None,
     preset: Annotated[
         str,
-        typer.Option("--preset", help=f"Recipe: {', '.join(FINETUNE_PRESETS)}. Default: default.", show_default=False),
+        typer.Option("--preset", help="Recipe: default, or a task of the paper, e.g. emp-h3.", show_default=False),
     ] = "",
     objective: Annotated[
         str,
@@ -104,11 +104,11 @@ def finetune(
 
     from findna.models.store import load_model
     from findna.nn.device import pick_device, pick_precision, set_threads
-    from findna.train.finetune import Report
     from findna.train.finetune import finetune as run
+    from findna.train.loop import Report
     from findna.train.objectives import summary_line
-    from findna.train.task_plan import load_splits, make_task_plan, resume_task_plan
-    from findna.train.tuner import check_teacher
+    from findna.train.plan import TaskPlan
+    from findna.train.start import check_teacher
     from findna_cli.console import Every, progress, say, write_report
     from findna_cli.pretrain import parse_duration
 
@@ -127,14 +127,17 @@ def finetune(
         **settings,
     }
     given = {name: value for name, value in flags.items() if value is not None}
-    plan = resume_task_plan(out, given) if resume else make_task_plan(given)
+    plan = TaskPlan.read(out).follow(given) if resume else TaskPlan.make(given)
+    if resume and (out / "config.json").is_file():
+        say(f"{out}: is complete, ready for `findna classify --task {out}`", quiet=quiet)
+        return
     save_every = parse_duration(checkpoint_every)
     set_threads(threads, deterministic=deterministic)
     place = pick_device(device)
     kind = pick_precision(precision, place)
     teacher = load_model(plan.model)
     check_teacher(plan.config, teacher.network)
-    train, held_out, tested = load_splits(plan)
+    train, held_out, tested = plan.load()
     what = f"{len(train.classes)} classes" if train.classes else "one value per sequence"
     say(
         f"{len(train):,} sequences to train on, {len(held_out):,} to validate"

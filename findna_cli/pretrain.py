@@ -128,10 +128,11 @@ def pretrain(
     from findna.cpus import n_cpus
     from findna.models.store import load_model
     from findna.nn.device import pick_device, pick_precision, set_threads
+    from findna.train.loop import Report
     from findna.train.parallel import device_of, find_place, is_restart, join, launch
-    from findna.train.plan import follow_plan, make_plan, resume_plan
+    from findna.train.plan import PretrainPlan
     from findna.train.portable import export_run, import_run, portable_plan
-    from findna.train.pretrain import Report, job_of
+    from findna.train.pretrain import finished_summary, job_of
     from findna.train.pretrain import pretrain as run
     from findna.train.sources import load_sources
     from findna_cli.console import Every, progress, say, write_report
@@ -162,12 +163,15 @@ def pretrain(
         raise ConfigError("give --from or --resume, not both: --from begins a new run directory")
     n_processes = count_processes(gpus, processes, device=device)
     if start_from:
-        plan = follow_plan(portable_plan(start_from), given)
+        plan = portable_plan(start_from).follow(given)
     elif resume:
-        plan = resume_plan(out, given)
+        plan = PretrainPlan.read(out).follow(given)
+        if summary := finished_summary(out):
+            say(f"{out}: is complete: {summary['steps']:,} steps", quiet=quiet or place.rank > 0)
+            return
     else:
         is_on_gpu = gpus or (not processes and pick_device(device).type == "cuda")
-        plan = make_plan(given, n_gpus=max(n_processes, place.size) if is_on_gpu else 0)
+        plan = PretrainPlan.make(given, n_gpus=max(n_processes, place.size) if is_on_gpu else 0)
     config = plan.config
     if config.batch_size < max(n_processes, place.size):
         raise ConfigError(
@@ -216,17 +220,17 @@ def pretrain(
 
         def show(report: Report) -> None:
             row = report.row
-            advance(report.step, f"loss {row['loss']:.3f}", report.total_steps)
-            text = f"of {report.total_steps:,} steps  loss {row['loss']:.4f}  {row['bases_per_second']:,.0f} bases/s"
+            advance(report.done, f"loss {row['loss']:.3f}", report.total)
+            text = f"of {report.total:,} steps  loss {row['loss']:.4f}  {row['bases_per_second']:,.0f} bases/s"
             if "valid_loss" in row:
                 say(
-                    f"step {report.step:,} {text}  held out: loss {row['valid_loss']:.4f}, "
+                    f"step {report.done:,} {text}  held out: loss {row['valid_loss']:.4f}, "
                     f"masked-base accuracy {row['valid_accuracy']:.4f} (k-mers {row['kmer_accuracy']:.4f}), "
                     f"rank {row['effective_rank']:.1f}",
                     quiet=quiet,
                 )
             elif is_time_for_a_line():
-                say(f"step {report.step:,} {text}", quiet=quiet)
+                say(f"step {report.done:,} {text}", quiet=quiet)
 
         outcome = run(
             config,

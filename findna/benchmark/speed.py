@@ -35,8 +35,9 @@ from findna.nn.device import PRECISIONS, Compute, Precision, has_native_bf16
 from findna.nn.encoder import initialise
 from findna.nn.kernels import choose
 from findna.sequence import BLANK, decode
-from findna.train.pretrain import Portion, Trainer, views_of
+from findna.train.trainer import Trainer
 from findna.train.tuner import Tuner
+from findna.train.views import Portion, views_of
 
 SCHEMA = "findna-speed/1"
 LENGTHS = (100, 250, 500, 1000, 2000, 4096, 8192)

@@ -3,9 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from findna.config import PretrainConfig
 from findna.data.batch import Batch
+from findna.data.datasets import Corpus
 from findna.sequence import Codes, N
+from findna.train.views import VALID_EPOCH, views_of
 
+BASELINE_BASES = 2_000_000
 FLANK = 3
 """Neighbours on each side: a table over 7-mers with the middle unknown."""
 
@@ -35,3 +39,17 @@ class MaskedKmerModel:
         table = np.where(self.counts.sum(axis=1, keepdims=True) > 0, self.counts, self.counts.sum(axis=0))
         likeliest: Codes = table.argmax(axis=1).astype(np.uint8)
         return likeliest[contexts(batch, positions)]
+
+
+def fit_baseline(corpus: Corpus, config: PretrainConfig) -> MaskedKmerModel:
+    """The k-mer model of up to 2 Mbp of training windows, masked as the student's are."""
+    model = MaskedKmerModel()
+    n_bases = 0
+    for first in range(0, len(corpus), 64):
+        indices = range(first, min(first + 64, len(corpus)))
+        views = views_of(corpus, indices, epoch=VALID_EPOCH, config=config)
+        model.fit(views.student, views.masked, views.targets)
+        n_bases += len(views.student.codes)
+        if n_bases > BASELINE_BASES:
+            break
+    return model

@@ -1,4 +1,4 @@
-"""What a person reads of a finished fine-tuning: CARD.md and the training curve."""
+"""What a person reads of a run: CARD.md, and the curve of a fine-tuning."""
 
 import contextlib
 import math
@@ -72,25 +72,33 @@ def task_card(
     rows["temperature"] = _temperature(settings.temperature)
     if settings.joined_temperature is not None:
         rows["joined_temperature"] = _temperature(settings.joined_temperature)
-    lines = [
-        f"# {name}",
-        "",
+    opening = (
         f"A {settings.objective} of DNA sequences, made by `findna finetune` from the teacher {teacher}. "
-        "`findna classify --task` takes this folder.",
-        "",
-        f"Classes: {', '.join(settings.classes)}." if settings.classes else "One value per sequence.",
-        "",
-        "| | |",
-        "|---|---|",
-        *(
-            f"| {key} | {value:.4g} |" if isinstance(value, float) else f"| {key} | {value} |"
-            for key, value in rows.items()
-        ),
-        "",
+        "`findna classify --task` takes this folder.\n\n"
+    )
+    opening += f"Classes: {', '.join(settings.classes)}." if settings.classes else "One value per sequence."
+    closing = (
         "The figures are those of these splits. Sequences from another source, length or composition can do worse, and "
-        "a probability is calibrated on the validation split alone. Not measured for any clinical use.",
-    ]
-    return "\n".join(lines) + "\n"
+        "a probability is calibrated on the validation split alone. Not measured for any clinical use."
+    )
+    return _card(name, opening, rows, closing)
+
+
+def model_card(name: str, training: Mapping[str, Any]) -> str:
+    """The CARD.md of a pretraining: what it is, what it was made of, how it did, and what it is not."""
+    config = training["config"]
+    rows = {**config["model"], **config, "products": training["products"]}
+    del rows["model"]
+    rows |= {f"source {key}": value for key, value in training["sources"].items()} | training["summary"]
+    opening = "A DNA encoder pretrained by `findna pretrain` with the method of Yu et al. 2024 (arXiv:2405.08538)."
+    closing = "Not measured for any clinical use. What it has learned is the sequence it was trained on, and no more."
+    return _card(name, opening, rows, closing)
+
+
+def _card(name: str, opening: str, rows: Mapping[str, Any], closing: str) -> str:
+    shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in rows.items()}
+    table = "\n".join(f"| {key} | {value} |" for key, value in shown.items())
+    return f"# {name}\n\n{opening}\n\n| | |\n|---|---|\n{table}\n\n{closing}\n"
 
 
 def _temperature(value: float) -> float | str:

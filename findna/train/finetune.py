@@ -4,21 +4,19 @@ import copy
 import dataclasses
 import json
 import math
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from findna.config import FinetuneConfig
-from findna.data.ahead import ahead
 from findna.data.labelled import LabelledSet
-from findna.errors import ConfigError, InputError, OutputError, TrainingError
-from findna.io.files import raise_output_error, write_atomic
+from findna.errors import ConfigError, InputError, TrainingError
+from findna.io.files import write_atomic
 from findna.io.structured import read_json
 from findna.models.store import Model
 from findna.models.task import PLAN, TaskModel, encode_parts, probabilities, save_task
@@ -27,10 +25,12 @@ from findna.nn.kernels import choose
 from findna.train.card import draw_curve, draw_splits, task_card
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.log import Log
+from findna.train.loop import Clock, Report, Training, enough_memory, open_folder
 from findna.train.objectives import balanced_weights, figures_by_kind, fit_temperatures, quality
 from findna.train.schedule import learning_rate
 from findna.train.scoring import score
-from findna.train.tuner import Split, Tuner, check_teacher
+from findna.train.start import Split, check_teacher
+from findna.train.tuner import Batch, Tuner
 
 COLUMNS = (
     "step",
@@ -46,22 +46,6 @@ COLUMNS = (
     "valid_accuracy",
     "valid_auroc",
 )
-
-
-class Report(NamedTuple):
-    """Where a run stands, for whoever shows its progress.
-
-    Args:
-        stage: "embed" counts windows, "train" counts updates.
-        done: How many.
-        total: Of how many.
-        row: The newest line of the log; empty while it embeds.
-    """
-
-    stage: str
-    done: int
-    total: int
-    row: Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,24 +133,21 @@ def finetune(
     config = teacher.readout.finetune_config(config, teacher.config)
     config = dataclasses.replace(config, learning_rate=config.rate_for(teacher.config.channels))
     check_teacher(config, teacher.network)
-    _open_folder(out, resume=resume)
+    if not resume:
+        open_folder(out)
     facts = _facts(config, splits, teacher=teacher, precision=precision)
     if resume:
         _check_same(out, facts)
     write_atomic(out / PLAN, json.dumps({**facts, "plan": dict(asked)}, indent=2) + "\n")
-    try:
+    with enough_memory(device, batch_size=config.batch_size):
         tuner = Tuner(config, teacher.network, train=train, valid=valid, device=device, precision=precision)
         run = _Run(tuner, out, facts=facts, resume=resume, should_stop=should_stop, on_report=on_report)
         finished = run.probe() if config.frozen and config.head == "linear" else run.descend(checkpoint_seconds)
-        if not finished:
-            return Outcome(False, run.step, run.seconds, {}, run.kernels.name)
-        metrics = run.finish(name, teacher=teacher, test=test)
-        return Outcome(True, run.step, run.seconds, metrics, run.kernels.name)
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(f"out of memory on {device}; lower --batch-size ({config.batch_size})") from error
+        metrics = run.finish(name, teacher=teacher, test=test) if finished else {}
+        return Outcome(finished, run.step, run.clock.seconds, metrics, run.kernels.name)
 
 
-class _Run:
+class _Run(Training[Batch]):
     """One run on its way: the log, the checkpoints, where it stands."""
 
     def __init__(
@@ -179,7 +160,7 @@ class _Run:
         should_stop: Callable[[], bool],
         on_report: Callable[[Report], None],
     ) -> None:
-        self.tuner, self.out, self.facts = tuner, out, facts
+        self.tuner, self.facts = tuner, facts
         self.kernels = choose(
             tuner.network.config,
             device=tuner.device,
@@ -187,52 +168,45 @@ class _Run:
             dropout=tuner.config.mixer_dropout,
             is_training=not tuner.config.frozen,
         )
-        self.should_stop, self.on_report = should_stop, on_report
-        self.folder = out / "checkpoints"
-        self.step, self.n_bases, self.n_worse, self.best_epoch = 0, 0, 0, -1
-        self.best: dict[str, float] = {}  # its figures on the validation split
-        self.is_stopped_early = False
-        self._spent = 0.0
-        if resume and any(self.folder.glob("step-*.json")):  # else nothing was saved yet: it begins again
-            self._load()
-        self._began = time.monotonic() - self._spent
+        state: dict[str, Any] = {}
+        if resume and any((out / "checkpoints").glob("step-*.json")):  # else nothing was saved yet: it begins again
+            tensors, state = load_checkpoint(out / "checkpoints")
+            tuner.load(tensors)
+            tuner.settings = dataclasses.replace(tuner.settings, strand=state.get("strand", "bed"))
+        total = tuner.config.epochs * tuner.steps_per_epoch
+        super().__init__(
+            out,
+            Clock(total, budget=None, spent=state.get("seconds", 0.0)),
+            step=state.get("step", 0),
+            n_bases=state.get("n_bases", 0),
+            should_stop=should_stop,
+            on_report=on_report,
+            columns=COLUMNS,
+        )
+        self.warmup = max(tuner.config.warmup, tuner.config.warmup_steps / total)
+        best = state.get("best", {})  # its figures on the validation split
+        self.best = {name: math.nan if value is None else value for name, value in best.items()}
+        self.best_epoch, self.n_worse = state.get("best_epoch", -1), state.get("n_worse", 0)
+        self.is_done = state.get("is_done", False)
 
-    @property
-    def seconds(self) -> float:
-        """Time spent, earlier runs that this one resumes included."""
-        return time.monotonic() - self._began
-
-    @property
-    def total_steps(self) -> int:
-        """Updates, if it is not stopped early."""
-        return self.tuner.config.epochs * self.tuner.steps_per_epoch
-
-    def _load(self) -> None:
-        tensors, state = load_checkpoint(self.folder)
-        self.tuner.load(tensors)
-        self.tuner.settings = dataclasses.replace(self.tuner.settings, strand=state.get("strand", "bed"))
-        self.step, self.n_bases, self.n_worse = state["step"], state["n_bases"], state["n_worse"]
-        self.best = {name: math.nan if value is None else value for name, value in state["best"].items()}
-        self.best_epoch, self._spent, self.is_stopped_early = state["best_epoch"], state["seconds"], state["is_done"]
-
-    def save(self) -> None:
-        """Write a checkpoint."""
+    def save(self, *, finished: bool) -> None:
+        """Write a checkpoint; the model of a finished run is made by `finish`."""
         state = {
             "n_bases": self.n_bases,
             "n_worse": self.n_worse,
             "best": {name: value if math.isfinite(value) else None for name, value in self.best.items()},
             "best_epoch": self.best_epoch,
-            "is_done": self.is_stopped_early,
+            "is_done": self.is_done,
             "strand": self.tuner.settings.strand,
-            "seconds": self.seconds,
+            "seconds": self.clock.seconds,
         }
-        save_checkpoint(self.folder, self.step, self.tuner.tensors(), state)
+        save_checkpoint(self.out / "checkpoints", self.step, self.tuner.tensors(), state)
 
     def _prepare(self) -> bool:
         """Embed what is to be embedded; False if it was stopped."""
 
         def show(done: int, total: int) -> None:
-            self.on_report(Report("embed", done, total, {}))
+            self.on_report(Report(done, total, {}, "embed"))
             if self.should_stop():
                 raise _Stopped
 
@@ -251,7 +225,7 @@ class _Run:
         log = Log(self.out, step=0, columns=COLUMNS)
         for self.step, fit in enumerate(tuner.fits, start=1):
             row = {"step": self.step, "epoch": self.step, "n_bases": len(tuner.train.corpus.codes), **fit._asdict()}
-            log.write({**row, "seconds": self.seconds})
+            log.write({**row, "seconds": self.clock.seconds})
         log.close()
         self.best, self.best_epoch = best._asdict(), tuner.fits.index(best) + 1
         tuner.best = tuner.weights()
@@ -259,52 +233,28 @@ class _Run:
 
     def descend(self, checkpoint_seconds: float) -> bool:
         """Train by AdamW until the last epoch or until validation gets no better; False if it was stopped."""
-        tuner, config = self.tuner, self.tuner.config
-        if (config.frozen or not self.step) and not self._prepare():
+        tuner = self.tuner
+        if (tuner.config.frozen or not self.step) and not self._prepare():
             return False
         log = Log(self.out, step=self.step or -1, columns=COLUMNS)  # a run that begins again logs its probe again
         if not self.step and tuner.begins_as_probe:
             row: dict[str, float] = {"step": 0, "epoch": 0, "n_bases": 0, **self._end_epoch(0)}
-            log.write({**row, "seconds": self.seconds})
-            self.on_report(Report("train", 0, self.total_steps, row))
+            log.write({**row, "seconds": self.clock.seconds})
+            self.on_report(Report(0, self.clock.total_steps, row))
             tuner.begin()
-        warmup = max(config.warmup, config.warmup_steps / self.total_steps)
-        stream = ahead(tuner.batches(self.step, self.total_steps))
-        lengths = tuner.train.windows.lengths
-        began, began_bases, saved_at = time.monotonic(), self.n_bases, time.monotonic()
-        try:
-            while self.step < self.total_steps and not self.is_stopped_early:
-                batch = next(stream)
-                progress = (self.step + 0.5) / self.total_steps
-                rate = learning_rate(progress, peak=tuner.peak_rate, warmup=warmup)
-                figures = tuner.update(batch, step=self.step, rate=rate)
-                self.step += 1
-                self.n_bases += int(lengths[batch.indices].sum())
-                row = {
-                    "step": self.step,
-                    "epoch": batch.epoch + 1,
-                    "n_bases": self.n_bases,
-                    "seconds": self.seconds,
-                    "bases_per_second": (self.n_bases - began_bases) / (time.monotonic() - began),
-                    "learning_rate": rate,
-                    **figures,
-                }
-                if self.step % tuner.steps_per_epoch == 0:
-                    row |= self._end_epoch(batch.epoch + 1)
-                log.write(row)
-                self.on_report(Report("train", self.step, self.total_steps, row))
-                is_wanted = self.should_stop()
-                if is_wanted or time.monotonic() - saved_at > checkpoint_seconds:
-                    log.flush()  # a resume keeps the rows up to its checkpoint
-                    self.save()
-                    saved_at = time.monotonic()
-                if is_wanted:
-                    return False
-        finally:
-            stream.close()  # type: ignore[attr-defined]
-            log.close()
-        self.save()
-        return True
+        items = tuner.batches(self.step, self.clock.total_steps)
+        return self.run(items, log, checkpoint_seconds=checkpoint_seconds)
+
+    def learn(self, item: Batch, progress: float) -> tuple[int, int, dict[str, float]]:
+        """See `Training.learn`."""
+        rate = learning_rate(progress, peak=self.tuner.peak_rate, warmup=self.warmup)
+        figures = self.tuner.update(item, step=self.step, rate=rate)
+        n_bases = int(self.tuner.train.windows.lengths[item.indices].sum())
+        return item.epoch + 1, n_bases, {"learning_rate": rate, **figures}
+
+    def measure(self, epoch: int) -> dict[str, float]:
+        """The figures of the validation split at the end of an epoch, else none."""
+        return {} if self.step % self.tuner.steps_per_epoch else self._end_epoch(epoch)
 
     def _end_epoch(self, epoch: int) -> dict[str, float]:
         figures = self.tuner.validate()
@@ -314,7 +264,7 @@ class _Run:
             self.tuner.best = self.tuner.weights()
         else:
             self.n_worse += 1
-            self.is_stopped_early = 0 < self.tuner.config.patience <= self.n_worse
+            self.is_done = 0 < self.tuner.config.patience <= self.n_worse
         return figures
 
     def finish(self, name: str, *, teacher: Model, test: LabelledSet | None) -> dict[str, Any]:
@@ -340,8 +290,8 @@ class _Run:
             "best_epoch": self.best_epoch,
             "strand": tuner.settings.strand,
             **{f"best_{name}": self.best[name] for name in ("valid_loss", "valid_auroc")},
-            "stopped_early": self.is_stopped_early,
-            "seconds": round(self.seconds, 1),
+            "stopped_early": self.is_done,
+            "seconds": round(self.clock.seconds, 1),
         } | self._facts_of_probe()
         training = {**self.facts, "device": tuner.device.type, **self.kernels.facts(), "summary": summary}
         card = task_card(name, settings, training, metrics)
@@ -374,16 +324,6 @@ def _check(splits: Mapping[str, LabelledSet]) -> None:
             raise InputError(f"the {name} split has no sequence")
         if (split.objective, split.classes) != (train.objective, train.classes):
             raise InputError(f"the {name} split has other classes, or another objective, than the training split")
-
-
-def _open_folder(out: Path, *, resume: bool) -> None:
-    try:
-        if not resume:
-            out.mkdir(parents=True, exist_ok=True)
-            if any(out.iterdir()):
-                raise OutputError(f"{out}: holds a run already; --resume continues it, or choose another --out")
-    except OSError as error:
-        raise_output_error(error, out)
 
 
 def _facts(

@@ -1,119 +1,37 @@
 """Encoder, head and optimizer of one fine-tuning: what a batch is, an update, a validation, a state."""
 
 import contextlib
-import copy
 import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from findna.config import FinetuneConfig, ModelConfig, parse_blocks
+from findna.config import FinetuneConfig
 from findna.data.labelled import LabelledSet
-from findna.data.windows import Windows, cut, is_joined
-from findna.encode import Work, embed_windows, features_of, pack_windows
-from findna.errors import ConfigError, TrainingError
-from findna.models.task import TaskSettings
-from findna.nn.chordmixer import ChordMixer, extended
+from findna.data.windows import Windows
+from findna.encode import Work, embed_windows, features_of, pack_windows, strands_of
+from findna.errors import TrainingError
 from findna.nn.device import Precision
 from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
 from findna.train.checkpoint import check_same_shapes
+from findna.train.loop import check_finite
 from findna.train.objectives import balanced_weights, loss_of, quality, ranking, simple_accuracy
 from findna.train.probe import PENALTIES, Fit, fit_probe
-from findna.train.scoring import join_scores, score, strands_of
+from findna.train.scoring import join_scores, score
+from findna.train.start import Split, Targets, make_head, make_network, settings_of
 
 MICRO_BASES = {"cpu": 16384, "cuda": 131072}
 """Bases that go through the network at a time; the gradients of a batch that has more are added up."""
 
 PROBE_WINDOWS = 32768
 """Most training windows that a fine-tuning of all weights embeds first: for the scale of its features and its probe."""
-
-
-def window_of(config: FinetuneConfig, model: ModelConfig) -> int:
-    """Bases of a window.
-
-    Raises:
-        ConfigError: It is longer than the teacher's rings.
-    """
-    n_class_tokens = model.n_class_tokens if config.class_tokens else 0
-    longest = max((model.extended_len or model.max_len) - n_class_tokens, config.extend)
-    window = config.window or max(model.window, config.extend)
-    if window > longest:
-        raise ConfigError(
-            f"--window {window}: the teacher's rings hold {longest} bases; --extend {window} adds blocks for more"
-        )
-    return window
-
-
-def check_teacher(config: FinetuneConfig, teacher: Encoder) -> None:
-    """Hold a recipe against a teacher, before any data is read.
-
-    Raises:
-        ConfigError: Its window is longer than the teacher's rings, or there are no such blocks, or none to add.
-    """
-    model = make_network(config, teacher).config
-    window_of(config, model)
-    parse_blocks(config.blocks, model.depth)
-
-
-def settings_of(config: FinetuneConfig, model: ModelConfig, labelled: LabelledSet) -> TaskSettings:
-    """What a config makes of a teacher and a training split.
-
-    The window is no longer than the longest training sequence, unless the config names it: a task answers for windows
-    of a length that it has seen.
-
-    Raises:
-        ConfigError: The window is longer than the teacher's rings, or there are no such blocks.
-    """
-    window = window_of(config, model)
-    if not config.window:
-        window = min(window, int(np.diff(labelled.corpus.offsets).max(initial=1)))
-    return TaskSettings(
-        objective=labelled.objective,
-        classes=labelled.classes,
-        pools=config.pools,
-        blocks=parse_blocks(config.blocks, model.depth),
-        n_class_tokens=model.n_class_tokens if config.class_tokens else 0,
-        window=window,
-        stride=window,
-        strand="both" if config.strand == "both" else "bed",
-    )
-
-
-def make_network(config: FinetuneConfig, teacher: Encoder) -> Encoder:
-    """A copy of the teacher, with the blocks that `extend` asks for.
-
-    Raises:
-        ConfigError: It is no ChordMixer and there are blocks to add.
-    """
-    if not config.extend:
-        return copy.deepcopy(teacher)
-    if not isinstance(teacher, ChordMixer):
-        raise ConfigError("--extend adds blocks to a chordmixer; this teacher is a transformer: leave it out")
-    n_class_tokens = teacher.config.n_class_tokens if config.class_tokens else 0
-    return copy.deepcopy(extended(teacher, config.extend + n_class_tokens))
-
-
-def make_head(config: FinetuneConfig, model: ModelConfig, settings: TaskSettings) -> Head:
-    """A new head: its hidden layer is drawn from the seed, its output layer begins at zero."""
-    width = settings.n_features(model.channels)
-    hidden = config.hidden if config.head == "mlp" else 0
-    head = Head(width, settings.n_outputs, hidden=hidden, dropout=config.dropout)
-    generator = torch.Generator().manual_seed(config.seed)
-    with torch.no_grad():
-        if head.fc1 is not None:
-            bound = 1 / math.sqrt(width)
-            head.fc1.weight.uniform_(-bound, bound, generator=generator)
-            head.fc1.bias.zero_()
-        head.out.weight.zero_()
-        head.out.bias.zero_()
-    return head
 
 
 def _begins_as_probe(config: FinetuneConfig) -> bool:
@@ -131,38 +49,6 @@ def _rate_share(name: str, config: FinetuneConfig, *, depth: int) -> float:
 
 START_PENALTY = 0.1
 """Of the probe whose weights the head starts from when all weights are trained."""
-
-
-class Targets:
-    """Labels as a loss takes them; those of a regression are standardised by the training split."""
-
-    def __init__(self, train: LabelledSet) -> None:
-        self.objective = train.objective
-        self.mean, self.sd = 0.0, 1.0
-        if self.objective == "regression":
-            self.mean = float(train.labels.mean(dtype=np.float64))
-            self.sd = float(train.labels.std(dtype=np.float64)) or 1.0
-
-    def of(self, labels: NDArray[Any]) -> Tensor:
-        """The targets of labels."""
-        values = (labels - self.mean) / self.sd if self.objective == "regression" else labels
-        return torch.from_numpy(values if values.dtype == np.int64 else values.astype(np.float32))
-
-
-class Split:
-    """A labelled split: its windows, targets, and, where the encoder is frozen, the features of its strands."""
-
-    def __init__(self, labelled: LabelledSet, settings: TaskSettings, targets: Targets) -> None:
-        self.corpus, self.labels = labelled.corpus, labelled.labels
-        self.windows = cut(labelled.corpus, window=settings.window, stride=settings.stride)
-        self.targets = targets.of(labelled.labels)  # of sequences
-        self.window_targets = self.targets[torch.from_numpy(self.windows.sequence)]
-        self.features: list[Tensor] = []  # of the strand as given, then of the other
-
-    @property
-    def is_joined(self) -> NDArray[np.bool_]:
-        """Which sequences have more than one window."""
-        return is_joined(self.windows, len(self.labels))
 
 
 class Batch(NamedTuple):
@@ -431,11 +317,7 @@ class Tuner:
                 part.backward()  # type: ignore[no-untyped-call]
                 loss += part.item()
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip or math.inf))
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            raise TrainingError(
-                f"diverged: the loss is {loss:.4g} and the gradient's norm {grad_norm:.4g}; "
-                "lower --learning-rate and start again"
-            )
+        check_finite(loss, grad_norm)
         self.optimizer.step()
         return {"loss": loss, "grad_norm": grad_norm}
 

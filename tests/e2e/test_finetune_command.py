@@ -122,6 +122,8 @@ def test_a_resume_names_what_differs(tables: tuple[Path, Path, Path], model: Pat
         2,
         "findna: --seed: 4 differs from 3 of the resumed run\n",
     )
+    done = call("finetune", "--resume", "-o", "r")
+    assert (done.code, done.err) == (0, "r: is complete, ready for `findna classify --task r`\n")
     nothing = call("finetune", "--resume", "-o", "nowhere")
     assert (nothing.code, nothing.err) == (1, "findna: nowhere: nothing to resume: no finetune.json\n")
     again = call("finetune", tables[0], "--valid", tables[1], "-m", model, "-o", "r")
@@ -133,7 +135,11 @@ def test_a_resume_names_what_differs(tables: tuple[Path, Path, Path], model: Pat
 
 BAD = {
     "nothing": (["finetune"], 2, "name a table of labelled sequences"),
-    "preset": (["finetune", "train.csv", "--preset", "huge"], 2, "--preset must be one of default, mouse-enhancers"),
+    "preset": (
+        ["finetune", "train.csv", "--preset", "huge"],
+        2,
+        "--preset must be one of default, coding-vs-intergenomic",
+    ),
     "pool": (["finetune", "train.csv", "--pool", "sum"], 2, "pool must be one or more of mean, cls, max, min, sd"),
     "head": (["finetune", "train.csv", "--head", "deep"], 2, "head must be linear or mlp, not 'deep'"),
     "tokens": (["finetune", "train.csv", "--pool", "cls", "--no-class-tokens"], 2, "pool cls needs class tokens"),

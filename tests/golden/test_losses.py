@@ -19,7 +19,7 @@ from findna.nn.losses import (
     update_center,
     update_teacher,
 )
-from findna.train.pretrain import Trainer
+from findna.train.trainer import Trainer
 
 B, K, C = 3, 4, 5
 RNG = np.random.default_rng(7)

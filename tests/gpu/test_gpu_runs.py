@@ -13,7 +13,8 @@ from findna.embedding import RecordEmbedder
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import BF16, BF16_STREAM, FP32, Compute
 from findna.record import Record
-from findna.train.pretrain import Portion, Trainer, views_of
+from findna.train.trainer import Trainer
+from findna.train.views import Portion, views_of
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 PRECISIONS = FP32, BF16, BF16_STREAM

@@ -22,7 +22,7 @@ from findna.nn.mixing import MlpWeights, Rotation, mix
 from findna.record import Record
 from findna.reference import measure_readout
 from findna.sequence import BLANK, decode, encode, reverse_complement
-from findna.train.pretrain import views_of
+from findna.train.views import views_of
 
 MODEL = ModelConfig(channels=24, hidden=32, track_width=4, n_layers=3, max_len=42)  # windows of 32 bases
 CPU = torch.device("cpu")

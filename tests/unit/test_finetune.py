@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from findna.config import FINETUNE_PRESETS, FinetuneConfig, ModelConfig
+from findna.config import FinetuneConfig, ModelConfig
 from findna.data.datasets import corpus_of
 from findna.data.labelled import LabelledSet
 from findna.data.windows import cut, is_joined, join
@@ -33,7 +33,8 @@ from findna.train.objectives import (
     ranking,
 )
 from findna.train.probe import PENALTIES, fit_probe
-from findna.train.tuner import Tuner, settings_of
+from findna.train.start import settings_of
+from findna.train.tuner import Tuner
 
 MODEL = ModelConfig(channels=12, hidden=16, track_width=2, n_layers=1, max_len=64, n_class_tokens=2)
 CONFIG = FinetuneConfig(
@@ -578,22 +579,6 @@ def test_without_scikit_learn_the_figures_say_what_gives_the_rest(tmp_path, teac
     figures = outcome.metrics["valid"]
     assert set(figures) == {"n", "loss", "uncalibrated_loss", "accuracy", "note"}
     assert "pip install 'findna[bench]'" in figures["note"]
-
-
-@pytest.mark.parametrize("name", FINETUNE_PRESETS)
-def test_presets_survive_json(name):
-    config = FINETUNE_PRESETS[name]
-    assert FinetuneConfig.from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
-
-
-def test_presets_are_those_of_the_paper():
-    assert len(FINETUNE_PRESETS) == 1 + 8 + 10 + 1 + 3
-    assert {name for name, config in FINETUNE_PRESETS.items() if config.warmup_steps} == {"default"}
-    regulatory, mark, covid = (FINETUNE_PRESETS[n] for n in ("human-regulatory", "emp-h4ac", "covid"))
-    assert (regulatory.batch_size, regulatory.learning_rate, regulatory.weight_decay) == (1024, 0.01, 0.1)
-    assert (mark.batch_size, mark.learning_rate, mark.epochs, mark.mixer_dropout) == (32, 5e-4, 20, 0.1)
-    assert (covid.batch_size, covid.learning_rate, covid.epochs, covid.warmup) == (256, 1e-3, 100, 0.3)
-    assert [FINETUNE_PRESETS[f"mtcdna-{n}"].extend for n in (1024, 4096, 8192)] == [1024, 4096, 8192]
 
 
 def test_all_problems_of_a_recipe_are_named_at_once():

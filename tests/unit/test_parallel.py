@@ -15,7 +15,8 @@ from findna.data.datasets import corpus_of, split_evenly
 from findna.errors import ConfigError, TrainingError
 from findna.nn.device import FP32
 from findna.train.parallel import LOST, Place, Team, find_place, is_restart, join, launch, meet, record_failure
-from findna.train.pretrain import Trainer, portion_of
+from findna.train.trainer import Trainer
+from findna.train.views import portion_of
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "a"}
 SLURM = {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1", "SLURM_STEP_TASKS_PER_NODE": "4(x2)"}

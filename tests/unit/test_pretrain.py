@@ -20,7 +20,10 @@ from findna.models.store import load_model, verify_model
 from findna.nn.device import BF16, BF16_STREAM, FP32
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.log import COLUMNS, Log, read_log
-from findna.train.pretrain import Clock, Trainer, effective_rank, portion_of, pretrain
+from findna.train.loop import Clock
+from findna.train.pretrain import pretrain
+from findna.train.trainer import Trainer, effective_rank
+from findna.train.views import portion_of
 
 MODEL = ModelConfig(channels=12, hidden=16, track_width=2, n_layers=1, max_len=64, n_class_tokens=2)  # six blocks
 CONFIG = PretrainConfig(
@@ -108,7 +111,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path):
     newest = tmp_path / "parts" / "checkpoints" / "step-000000007.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
     steps = []
-    run(tmp_path / "parts", resume=True, on_report=lambda report: steps.append(report.step))
+    run(tmp_path / "parts", resume=True, on_report=lambda report: steps.append(report.done))
     assert steps == [7, 8, 9, 10, 11, 12]
     assert_identical(state_of(tmp_path / "parts"), state_of(tmp_path / "whole"))
 
@@ -516,6 +519,6 @@ def test_a_checkpoint_s_rows_are_in_the_log(tmp_path):
     run(
         tmp_path / "run",
         checkpoint_seconds=0.0,
-        on_report=lambda report: seen.append((report.step, len(read_log(tmp_path / "run" / "log.csv")))),
+        on_report=lambda report: seen.append((report.done, len(read_log(tmp_path / "run" / "log.csv")))),
     )
     assert all(n_rows >= step - 1 for step, n_rows in seen)

@@ -21,8 +21,8 @@ from findna.nn.chordmixer import ChordMixer
 from findna.nn.device import FP32
 from findna.nn.encoder import initialise
 from findna.nn.pooling import class_tokens
-from findna.train.pretrain import effective_rank
 from findna.train.sources import Sources
+from findna.train.trainer import effective_rank
 
 CPU = torch.device("cpu")
 CONFIG = TeacherConfig(n_rounds=2, bin_size=10, n_neighbours=3)

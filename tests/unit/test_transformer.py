@@ -18,7 +18,7 @@ from findna.nn.encoder import initialise
 from findna.nn.mixers import make_encoder
 from findna.nn.transformer import Transformer
 from findna.record import Record
-from findna.train.tuner import make_network
+from findna.train.start import make_network
 
 MODEL = ModelConfig(channels=8, hidden=12, track_width=4, n_layers=2, max_len=40, n_class_tokens=2, mixer="transformer")
 

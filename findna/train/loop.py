@@ -1,0 +1,187 @@
+"""The loop of a training: clock, log, checkpoints, a stop; what is learned is a subclass's."""
+
+import contextlib
+import math
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+import torch
+
+from findna.data.ahead import ahead
+from findna.errors import OutputError, TrainingError
+from findna.io.files import raise_output_error
+from findna.train.log import COLUMNS, Log
+from findna.train.parallel import Team
+
+Item = TypeVar("Item")
+
+
+class Report(NamedTuple):
+    """Where a run stands, for whoever shows its progress.
+
+    Args:
+        done: Updates made; windows embedded if the stage is "embed".
+        total: Of how many.
+        row: The newest line of the log; empty while it embeds.
+        stage: "train", or "embed".
+    """
+
+    done: int
+    total: int
+    row: Mapping[str, float]
+    stage: str = "train"
+
+
+MIN_TICKS = 4
+"""Steps after which the throughput is known well enough to fit a run to its time budget."""
+
+
+class Clock:
+    """How many steps the run has, and how far it is: given, or fitted to a time budget as it goes."""
+
+    def __init__(self, total_steps: int, *, budget: float | None, spent: float) -> None:
+        self.total_steps = total_steps if budget is None else max(total_steps, MIN_TICKS)
+        self.budget = budget
+        self._began = time.monotonic() - spent
+        self._recent: deque[float] = deque(maxlen=200)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent, earlier runs that this one resumes included."""
+        return time.monotonic() - self._began
+
+    def tick(self, step: int) -> None:
+        """Note that a step was made; with a budget, fit the number of steps to what is left of it."""
+        self._recent.append(time.monotonic())
+        if self.budget is None or len(self._recent) < MIN_TICKS:
+            return
+        pace = (self._recent[-1] - self._recent[0]) / (len(self._recent) - 1)
+        self.total_steps = max(step, step + int((self.budget - self.seconds) / pace))
+
+
+class Training(ABC, Generic[Item]):
+    """A run on its way: where it stands, and what happens around each update.
+
+    Attributes:
+        step: Updates made.
+        n_bases: Bases seen.
+        clock: How long it has taken, and how many updates it will make.
+        is_done: Whether it ends before its last update.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        clock: Clock,
+        *,
+        step: int,
+        n_bases: int,
+        should_stop: Callable[[], bool],
+        on_report: Callable[[Report], None],
+        columns: Sequence[str] = COLUMNS,
+        team: Team | None = None,
+    ) -> None:
+        self.out, self.clock, self.step, self.n_bases = out, clock, step, n_bases
+        self.should_stop, self.on_report = should_stop, on_report
+        self.columns, self.team = columns, team or Team()
+        self.is_done = False
+
+    @abstractmethod
+    def learn(self, item: Item, progress: float) -> tuple[int, int, dict[str, float]]:
+        """(epoch, bases, figures) of one update, in the middle of which the run is at this share of its way."""
+
+    @abstractmethod
+    def measure(self, epoch: int) -> dict[str, float]:
+        """Figures of the validation split, where they are due."""
+
+    @abstractmethod
+    def save(self, *, finished: bool) -> None:
+        """Write a checkpoint."""
+
+    def check(self) -> None:
+        """Raise a TrainingError if it makes no sense to go on; the log has the last row."""
+
+    def open_log(self) -> Log | None:
+        """The log, which loses the rows of a run that went on past its checkpoint."""
+        return Log(self.out, step=self.step, columns=self.columns) if self.team.is_main else None
+
+    def run(self, items: Iterator[Item], log: Log | None, *, checkpoint_seconds: float) -> bool:
+        """Learn from one item per update until the last; False if it was stopped before. Closes the log.
+
+        A checkpoint is written every so many seconds, after a stop and at the end; the log then has all rows before.
+        """
+        saved_at = began = time.monotonic()
+        began_bases = self.n_bases
+        stream = ahead(items)
+        try:
+            while self.step < self.clock.total_steps and not self.is_done:
+                epoch, n_bases, figures = self.learn(next(stream), (self.step + 0.5) / self.clock.total_steps)
+                self.step += 1
+                self.n_bases += n_bases
+                self.clock.tick(self.step)
+                self.clock.total_steps, is_stopped = self.team.agree(self.clock.total_steps, self.should_stop())
+                row = {
+                    "step": self.step,
+                    "epoch": epoch,
+                    "n_bases": self.n_bases,
+                    "seconds": self.clock.seconds,
+                    "bases_per_second": (self.n_bases - began_bases) / (time.monotonic() - began),
+                    **figures,
+                    **self.measure(epoch),
+                }
+                if log is not None:
+                    log.write(row)
+                self.on_report(Report(self.step, self.clock.total_steps, row))
+                self.check()
+                if is_stopped or time.monotonic() - saved_at > checkpoint_seconds:
+                    self._save(log, finished=False)
+                    saved_at = time.monotonic()
+                if is_stopped:
+                    return False
+            self._save(log, finished=True)
+        finally:
+            stream.close()  # type: ignore[attr-defined]
+            if log is not None:
+                log.close()
+        return True
+
+    def _save(self, log: Log | None, *, finished: bool) -> None:
+        if log is not None:
+            log.flush()  # a resume keeps the rows up to its checkpoint
+        self.save(finished=finished)
+
+
+def open_folder(out: Path) -> None:
+    """Make a run directory.
+
+    Raises:
+        OutputError: It holds a run already, or cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()):
+            raise OutputError(f"{out}: holds a run already; --resume continues it, or choose another --out")
+    except OSError as error:
+        raise_output_error(error, out)
+
+
+def check_finite(loss: float, grad_norm: float) -> None:
+    """Raise a TrainingError if the loss of an update or its gradient is not finite."""
+    if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+        raise TrainingError(
+            f"diverged: the loss is {loss:.4g} and the gradient's norm {grad_norm:.4g}; "
+            "lower --learning-rate and start again"
+        )
+
+
+@contextlib.contextmanager
+def enough_memory(device: torch.device, *, batch_size: int) -> Iterator[None]:
+    """Let too little memory be a TrainingError that says what to lower."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(f"out of memory on {device}; lower --batch-size ({batch_size})") from error

@@ -1,0 +1,58 @@
+"""What an update of a pretraining learns from: the views of its windows, in portions for the processes."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from findna.config import PretrainConfig
+from findna.data.augment import Views, make_views
+from findna.data.datasets import Corpus, crop, split_evenly
+from findna.sequence import Codes
+
+VALID_EPOCH = 2**32 - 1
+"""The "epoch" that keys the views of held-out windows: never reached by a run."""
+
+
+class Portion(NamedTuple):
+    """What one process takes of an update.
+
+    Args:
+        views: Of its own sequences.
+        n_sequences: In the whole batch.
+        n_masked: Masked bases in the whole batch.
+        n_bases: In the whole batch.
+    """
+
+    views: Views
+    n_sequences: int
+    n_masked: int
+    n_bases: int
+
+
+def views_of(corpus: Corpus, indices: Any, *, epoch: int, config: PretrainConfig) -> Views:
+    """The views of these windows in this epoch; each depends on (seed, epoch, index) alone."""
+    generators, crops = _crops(corpus, indices, epoch=epoch, config=config)
+    return make_views(crops, generators, config)
+
+
+def portion_of(
+    corpus: Corpus, indices: Any, *, epoch: int, config: PretrainConfig, rank: int = 0, size: int = 1
+) -> Portion:
+    """What process `rank` of `size` takes of the batch of these windows: about as many bases as each of the others."""
+    generators, crops = _crops(corpus, indices, epoch=epoch, config=config)
+    lengths = [len(codes) for codes in crops]
+    own = split_evenly(lengths, size)[rank]
+    views = make_views([crops[i] for i in own], [generators[i] for i in own], config)
+    n_masked = sum(round(config.mask_fraction * length) for length in lengths)
+    return Portion(views, len(crops), n_masked, sum(lengths))
+
+
+def _crops(
+    corpus: Corpus, indices: Any, *, epoch: int, config: PretrainConfig
+) -> tuple[list[np.random.Generator], list[Codes]]:
+    generators = [np.random.default_rng((config.seed, epoch, int(index))) for index in indices]
+    crops = [
+        crop(corpus[int(index)], rng, min_length=config.min_length)
+        for index, rng in zip(indices, generators, strict=True)
+    ]
+    return generators, crops
