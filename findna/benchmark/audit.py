@@ -1,6 +1,5 @@
 """What one split of a labelled set gives away of another: exact and near duplicates, and labels that disagree."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.kmers import canonical_words, iter_words
 from findna.data.labelled_rows import holds_records, read_class, read_table
+from findna.data.overlap import digest
 from findna.errors import ConfigError
-from findna.sequence import Codes, reverse_complement
+from findna.sequence import Codes
 
 WORD = 16
 """Bases of a word. By chance, two sequences of 1,000 bases share one in some thousand pairs."""
@@ -174,8 +174,7 @@ class _Words:
     @cached_property
     def keys(self) -> list[bytes]:
         """A digest of each sequence, the same for both strands."""
-        sequences = [self.corpus[index] for index in range(len(self.corpus))]
-        return [_digest(min(codes.tobytes(), reverse_complement(codes).tobytes())) for codes in sequences]
+        return [digest(self.corpus[index]) for index in range(len(self.corpus))]
 
     @cached_property
     def first(self) -> dict[bytes, int]:
@@ -186,9 +185,9 @@ class _Words:
         return found
 
     @cached_property
-    def as_written(self) -> set[bytes]:
-        """Digests of the sequences on their own strand."""
-        return {_digest(self.corpus[index].tobytes()) for index in range(len(self.corpus))}
+    def as_written(self) -> set[int]:
+        """Hashes of the sequences on their own strand."""
+        return {hash(self.corpus[index].tobytes()) for index in range(len(self.corpus))}
 
     @cached_property
     def sampled(self) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
@@ -216,10 +215,6 @@ def _different(values: NDArray[Any]) -> NDArray[Any]:
     return values[np.concatenate([[True], values[1:] != values[:-1]])] if len(values) else values
 
 
-def _digest(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).digest()
-
-
 def _within(split: Split, words: _Words) -> Within:
     others = [words.first[key] for key in words.keys]
     pairs = [_pair(split, index, split, other, 1.0) for index, other in enumerate(others) if other != index]
@@ -232,7 +227,7 @@ def _overlap(earlier: Split, reference: _Words, later: Split, queries: _Words, *
     for index, key in enumerate(queries.keys):
         if key in reference.first:
             exact.append(_pair(later, index, earlier, reference.first[key], 1.0))
-            n_reverse += _digest(later.corpus[index].tobytes()) not in reference.as_written
+            n_reverse += hash(later.corpus[index].tobytes()) not in reference.as_written
         elif shares[index] >= threshold:
             near.append(_pair(later, index, earlier, int(others[index]), round(float(shares[index]), 4)))
     return Overlap(

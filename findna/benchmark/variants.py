@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna import __version__
+from findna.data.datasets import corpus_of
+from findna.data.kmers import canonical_words, iter_words
 from findna.errors import TableError
 from findna.io.genome import Genome
 from findna.io.vcf import COLUMNS, Site, VariantReader
@@ -21,13 +23,14 @@ from findna.nn.device import Compute
 from findna.nn.encoder import initialise
 from findna.nn.mixers import make_encoder
 from findna.region import Region
-from findna.sequence import Codes, N, encode, reverse_complement
+from findna.sequence import Codes, encode
 from findna.variants import CHUNK, ScoreConfig, VariantScorer
 
 SCHEMA = "findna-variants/1"
 
 FLANK = 3
 """Bases on each side of the middle one in the table of 7-mers."""
+WORD = 2 * FLANK + 1
 
 LABELS = (("LOF", "FUNC"), ("1", "0"))
 """What damaging variants and the others are called in the column `label`; rows with another label are left out."""
@@ -146,38 +149,20 @@ def kmer_llr(genome: Genome, sites: Sequence[Site]) -> NDArray[np.float64]:
 
     The site itself does not count.
     """
-    counts = np.full((4**FLANK, 4, 4**FLANK), _PSEUDOCOUNT)
+    counts = np.full(4**WORD, _PSEUDOCOUNT)
     for chrom, length in genome.contigs.items():
         for start in range(0, length, _BLOCK):
-            region = Region(chrom, max(0, start - FLANK), min(length, start + _BLOCK + FLANK))
-            codes = genome.fetch(region)[0]
-            for strand in (codes, reverse_complement(codes)):
-                left, middle, right = _contexts(strand)
-                np.add.at(counts, (left, middle, right), 1.0)
+            codes = genome.fetch(Region(chrom, start, min(length, start + _BLOCK + WORD - 1)))[0]
+            words, is_known = canonical_words(codes, WORD)
+            counts += np.bincount(words[is_known], minlength=4**WORD)
     found = []
     for site in sites:
-        codes = _around(genome, site, FLANK)
-        context = [int(part[0]) for part in _contexts(codes) if len(part)]
-        if not context:
-            found.append(0.0)
-            continue
-        seen = counts[context[0], :, context[2]].copy()
-        seen[context[1]] -= 1
-        alt = int(encode(site.alts[0])[0][0])
-        found.append(float(np.log(seen[alt] / seen[context[1]])))
+        ref = _around(genome, site, FLANK)
+        alt = ref.copy()
+        alt[len(ref) // 2] = encode(site.alts[0])[0][0]
+        _, words = next(iter_words(corpus_of([alt, ref]), WORD))  # none without N where a neighbour is not known
+        found.append(float(np.log(counts[words[0]] / (counts[words[1]] - 1))) if len(words) == 2 else 0.0)
     return np.array(found)
-
-
-def _contexts(codes: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The bases to the left as one number, the base, those to the right; of every base with known neighbours."""
-    n = len(codes) - 2 * FLANK
-    if n < 1:
-        nothing = np.empty(0, np.int64)
-        return nothing, nothing, nothing
-    columns = np.array([codes[offset : offset + n] for offset in range(2 * FLANK + 1)], np.int64)
-    columns = columns[:, (columns < N).all(axis=0)]
-    weights = 4 ** np.arange(FLANK)[::-1]
-    return weights @ columns[:FLANK], columns[FLANK], weights @ columns[FLANK + 1 :]
 
 
 def _around(genome: Genome, site: Site, reach: int) -> Codes:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,25 +62,42 @@ def sample_windows(
         InputError: Almost all of it is N.
     """
     lengths = np.array([stretch.end - stretch.start for stretch in stretches], dtype=np.int64)
-    n_places = np.maximum(1, lengths - size + 1)
-    ends = np.cumsum(lengths)
     windows: dict[int, Codes] = {}
     for attempt in range(_ATTEMPTS):
         wanted = [index for index in range(n) if index not in windows]
         if not wanted:
             break
         rng = np.random.default_rng((seed, attempt))
-        drawn = rng.random((n, 2))[wanted]
-        which = np.searchsorted(ends, (drawn[:, 0] * ends[-1]).astype(np.int64), side="right")
-        shifts = (drawn[:, 1] * n_places[which]).astype(np.int64)
-        regions = []
-        for stretch, shift in zip((stretches[index] for index in which.tolist()), shifts.tolist(), strict=True):
-            start = stretch.start + shift
-            regions.append(Region(stretch.chrom, start, min(start + size, stretch.end)))
+        draws = rng.random((n, 2))[wanted]
+        places = draw_places(draws, lengths, shares=lengths, wanted=np.full(len(wanted), size))
+        regions = [cut_region(stretches[which], start, end) for which, start, end in places]
         windows |= {index: codes for index, codes in zip(wanted, fetch(regions), strict=True) if is_clear(codes)}
     else:
         raise InputError("almost every window of the sequence is N")
     return corpus_of(windows[index] for index in range(n))
+
+
+def draw_places(
+    draws: NDArray[np.float64], lengths: NDArray[np.int64], *, shares: NDArray[Any], wanted: NDArray[np.int64]
+) -> list[tuple[int, int, int]]:
+    """(stretch, start, end) of windows in stretches: a stretch by its share, then a place uniformly.
+
+    Args:
+        draws: Two uniform numbers in [0, 1) for each window, shape (m, 2).
+        lengths: Bases of each stretch, shape (n,).
+        shares: How likely each stretch is, shape (n,), positive.
+        wanted: Bases of each window, shape (m,); a shorter stretch is a window whole.
+    """
+    ends = np.cumsum(shares)
+    which = np.minimum(np.searchsorted(ends, draws[:, 0] * ends[-1], side="right"), len(lengths) - 1)
+    n_bases = np.minimum(wanted, lengths[which])
+    starts = (draws[:, 1] * (lengths[which] - n_bases + 1)).astype(np.int64)
+    return list(zip(which.tolist(), starts.tolist(), (starts + n_bases).tolist(), strict=True))
+
+
+def cut_region(region: Region, start: int, end: int) -> Region:
+    """Its bases [start, end), without a name or strand."""
+    return Region(region.chrom, region.start + start, region.start + end)
 
 
 def is_clear(codes: Codes) -> bool:

@@ -1,7 +1,7 @@
 """Where windows may be cut from: the stretches of FASTA, .2bit and BED files, some of them held out."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from findna.io.sniff import sniff
 from findna.io.twobit import TWOBIT_MAGICS
 from findna.region import Region
 from findna.sequence import Codes
+
+Fetch = Callable[[Sequence[Region]], list[Codes]]
 
 _MOST_IN_MEMORY = 1 << 28
 """A FASTA file that is larger, in bytes, is read by its index if it can be indexed."""
@@ -83,7 +85,7 @@ class Origin:
     training: tuple[Stretch, ...]
     held_out: tuple[Stretch, ...]
     n_alternate: int
-    fetch: Callable[[Sequence[Region]], list[Codes]]
+    fetch: Fetch
 
 
 def open_origins(
@@ -139,7 +141,7 @@ def open_origins(
     return origins
 
 
-_Opened = tuple[str, list[Stretch], Callable[[Sequence[Region]], list[Codes]]]
+_Opened = tuple[str, list[Stretch], Fetch]
 
 
 def _name(text: str | Path) -> tuple[str, Path]:
@@ -168,21 +170,28 @@ def _open(path: Path, genome: str | Path | None, open_genome: Callable[[str | Pa
     if is_twobit or (can_be_indexed and path.stat().st_size > _MOST_IN_MEMORY):
         contigs = open_genome(path)
         whole = [_stretch(name, Region(name, 0, length)) for name, length in contigs.contigs.items() if length]
-        return kind, whole, _fetch_from(contigs)
-    return _read(path)
-
-
-def _read(path: Path) -> _Opened:
-    records: dict[str, Codes] = {}
-    stretches = []
-    for item in read_fasta(path):
-        if isinstance(item, InputError):
-            raise item
-        records[item.id] = item.codes
-        stretches.append(_stretch(item.id, Region(item.id, 0, len(item.codes))))
-    if not stretches:
+        return kind, whole, fetch_from(contigs)
+    records, fetch = load_records([path])
+    if not records:
         raise InputError("it holds no records", path=path)
-    return "fasta", stretches, lambda regions: [records[r.chrom][r.start : r.end] for r in regions]
+    return "fasta", [_stretch(name, region) for _, name, region in records], fetch
+
+
+def load_records(paths: Iterable[Path]) -> tuple[list[tuple[Path, str, Region]], Fetch]:
+    """(file, id, region) of all records of FASTA files, and what fetches parts of such regions from memory.
+
+    Raises:
+        InputError: A file is damaged.
+    """
+    codes: list[Codes] = []
+    records = []
+    for path in paths:
+        for item in read_fasta(path):
+            if isinstance(item, InputError):
+                raise item
+            records.append((path, item.id, Region(str(len(codes)), 0, len(item.codes))))  # two files may have one id
+            codes.append(item.codes)
+    return records, lambda regions: [codes[int(r.chrom)][r.start : r.end] for r in regions]
 
 
 def _open_bed(path: Path, genome: str | Path | None, open_genome: Callable[[str | Path], Genome]) -> _Opened:
@@ -193,10 +202,11 @@ def _open_bed(path: Path, genome: str | Path | None, open_genome: Callable[[str 
         raise error
     regions = [row.region for row in read_bed(path) if isinstance(row.region, Region)]
     stretches = [Stretch(region, region.chrom, region.start) for region in _merged(regions)]
-    return "bed", stretches, _fetch_from(contigs)
+    return "bed", stretches, fetch_from(contigs)
 
 
-def _fetch_from(genome: Genome) -> Callable[[Sequence[Region]], list[Codes]]:
+def fetch_from(genome: Genome) -> Fetch:
+    """What fetches regions of a genome."""
     return lambda regions: [codes for codes, _ in genome.fetch_many(regions)]
 
 

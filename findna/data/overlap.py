@@ -100,13 +100,13 @@ class Novelty:
             if not most:
                 break
             own = numbers[edges[index] : edges[index + 1]]
-            digest = _digest(codes)
-            if digest in self._digests:
+            key = digest(codes)
+            if key in self._digests:
                 verdicts.append("repeated")
             elif len(own) and is_known[own].mean() > self.max_shared:
                 verdicts.append("overlapping")
             else:
-                self._digests.add(digest)
+                self._digests.add(key)
                 is_known[own] = True
                 verdicts.append("")
                 most -= 1
@@ -136,7 +136,7 @@ def _is_in(ordered: Words, words: Words) -> NDArray[np.bool_]:
     return np.equal(ordered[np.minimum(places, len(ordered) - 1)], words)
 
 
-def _digest(codes: Codes) -> bytes:
+def digest(codes: Codes) -> bytes:
     """The same for a sequence and its reverse complement."""
     content = min(codes.tobytes(), reverse_complement(codes).tobytes())
     return hashlib.blake2b(content, digest_size=16).digest()

@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import hashlib
+import itertools
 import json
 import re
 from collections import Counter
@@ -16,9 +17,9 @@ import numpy as np
 from findna import __version__, phases
 from findna.config import WindowsConfig
 from findna.data.cutting import cut_out, read_cuts
-from findna.data.datasets import corpus_of
+from findna.data.datasets import corpus_of, cut_region, draw_places
 from findna.data.labelled_rows import read_sequences
-from findna.data.origins import Origin, Stretch, open_origins
+from findna.data.origins import Origin, open_origins
 from findna.data.overlap import ONE_IN, WORD, Novelty, WordSet
 from findna.errors import ConfigError, InputError, OutputError
 from findna.io.files import replacing, sha256, write_atomic
@@ -213,7 +214,7 @@ class Sift:
         self._is_held_out = is_held_out
         self._pool = _Pool(origins, factors, min_length=config.min_length, is_held_out=is_held_out)
         self._n = config.n_held_out if is_held_out else config.n
-        if not self._pool.stretches or not self._pool.ends[-1]:
+        if not self._pool.shares.sum():
             what = "held out" if is_held_out else "left to train on"
             raise InputError(f"no stretch of at least {config.min_length} bases is {what}")
 
@@ -271,46 +272,36 @@ class _Pool:
     def __init__(
         self, origins: Sequence[Origin], factors: Sequence[float], *, min_length: int, is_held_out: bool
     ) -> None:
-        self.stretches: list[Stretch] = []
-        self.origins: list[int] = []
-        self._fetch = [origin.fetch for origin in origins]
-        shares = []
-        for index, origin in enumerate(origins):
-            for stretch in origin.held_out if is_held_out else origin.training:
-                if len(stretch) >= min_length:
-                    self.stretches.append(stretch)
-                    self.origins.append(index)
-                    shares.append(len(stretch) * factors[index])
+        own = [
+            (index, stretch)
+            for index, origin in enumerate(origins)
+            for stretch in (origin.held_out if is_held_out else origin.training)
+            if len(stretch) >= min_length
+        ]
+        self.stretches = [stretch for _, stretch in own]
+        self._origins, self._fetch = [index for index, _ in own], [origin.fetch for origin in origins]
         self.lengths = np.array([len(stretch) for stretch in self.stretches], dtype=np.int64)
-        self.ends = np.cumsum(shares)
+        self.shares = np.array([len(stretch) * factors[index] for index, stretch in own])
 
     def draw(self, config: WindowsConfig, *, is_held_out: bool) -> Iterator[list[DrawnWindow]]:
         """Yield blocks of windows without end; block b depends on (seed, b) and the stretches alone."""
-        number = 0
-        while True:
+        for number in itertools.count():
             draws = np.random.default_rng((config.seed, int(is_held_out), number)).random((BLOCK, 4))
-            which = np.searchsorted(self.ends, draws[:, 0] * self.ends[-1], side="right")
-            which = np.minimum(which, len(self.stretches) - 1)
             wanted = config.min_length + (draws[:, 1] * (config.max_length - config.min_length + 1)).astype(np.int64)
-            lengths = np.minimum(wanted, self.lengths[which])
-            starts = (draws[:, 2] * (self.lengths[which] - lengths + 1)).astype(np.int64)
+            places = draw_places(draws[:, (0, 2)], self.lengths, shares=self.shares, wanted=wanted)
             is_reverse = (draws[:, 3] < 0.5) & (config.strand == "both")
-            yield self._cut(which.tolist(), starts.tolist(), (starts + lengths).tolist(), is_reverse.tolist())
-            number += 1
+            yield self._cut(places, is_reverse.tolist())
 
-    def _cut(self, which: list[int], starts: list[int], ends: list[int], is_reverse: list[bool]) -> list[DrawnWindow]:
+    def _cut(self, places: Sequence[tuple[int, int, int]], is_reverse: Sequence[bool]) -> list[DrawnWindow]:
         windows: dict[int, DrawnWindow] = {}
         for origin, fetch in enumerate(self._fetch):
-            own = [index for index in range(len(which)) if self.origins[which[index]] == origin]
-            regions = []
-            for index in own:
-                whole = self.stretches[which[index]].region
-                regions.append(Region(whole.chrom, whole.start + starts[index], whole.start + ends[index]))
+            own = [index for index, (which, _, _) in enumerate(places) if self._origins[which] == origin]
+            regions = [cut_region(self.stretches[places[i][0]].region, *places[i][1:]) for i in own]
             for index, codes in zip(own, fetch(regions), strict=True):
-                stretch, strand = self.stretches[which[index]], "-" if is_reverse[index] else "+"
-                place = stretch.place(starts[index], ends[index], strand=strand)
+                which, start, end = places[index]
+                place = self.stretches[which].place(start, end, strand="-" if is_reverse[index] else "+")
                 windows[index] = DrawnWindow(place, reverse_complement(codes) if is_reverse[index] else codes, origin)
-        return [windows[index] for index in range(len(which))]
+        return [windows[index] for index in range(len(places))]
 
 
 class _FastaWriter:

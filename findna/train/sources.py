@@ -1,25 +1,22 @@
 """What a pretraining trains on: windows from FASTA files or sampled from a genome, some of them held out."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from findna import phases
 from findna.data.datasets import Corpus, corpus_of, is_clear, is_held_out, sample_windows
+from findna.data.origins import Fetch, fetch_from, load_records
 from findna.errors import InputError
 from findna.io.cache import cache_dir
-from findna.io.fasta import read_fasta
 from findna.io.files import sha256
 from findna.io.genome import Genome
 from findna.io.watch import Watch
 from findna.region import Region
-from findna.sequence import Codes
 
 HELD_OUT_SHARE = 0.01
-
-Fetch = Callable[[Sequence[Region]], Iterable[Codes]]
 
 
 class Sources(NamedTuple):
@@ -145,18 +142,13 @@ class _Source(NamedTuple):
 
 def _fasta(paths: Sequence[Path], holdout: Sequence[str]) -> _Source:
     parts: dict[bool, list[Region]] = {False: [], True: []}
-    records: dict[str, Codes] = {}
-    for path in paths:
-        for item in read_fasta(path):
-            if isinstance(item, InputError):
-                raise item
-            key = str(len(records))  # not its id, which another file may have too
-            records[key] = item.codes
-            is_measured = path in map(Path, holdout) or is_held_out(item.id, holdout)
-            parts[is_measured].append(Region(key, 0, len(item.codes)))
+    records, fetch = load_records(paths)
+    files = {Path(name) for name in holdout}
+    for path, name, region in records:
+        parts[path in files or is_held_out(name, holdout)].append(region)
     if holdout and not parts[True]:
         raise InputError(f"no record belongs to the held-out {', '.join(holdout)}", path=paths[0])
-    return _Source(parts[False], parts[True], lambda regions: [records[r.chrom][r.start : r.end] for r in regions])
+    return _Source(parts[False], parts[True], fetch)
 
 
 @contextmanager
@@ -168,7 +160,7 @@ def _genome(path: Path, holdout: Sequence[str]) -> Iterator[_Source]:
         yield _Source(
             [region for region in whole if region.chrom not in holdout],
             [region for region in whole if region.chrom in holdout],
-            lambda regions: [codes for codes, _ in genome.fetch_many(regions)],
+            fetch_from(genome),
         )
 
 
