@@ -25,7 +25,7 @@ from findna.nn.kernels import choose
 from findna.train.card import draw_curve, draw_splits, task_card
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.log import Log
-from findna.train.loop import Clock, Report, Training, enough_memory, open_folder
+from findna.train.loop import Report, Training, enough_memory, open_folder
 from findna.train.objectives import balanced_weights, figures_by_kind, fit_temperatures, quality
 from findna.train.schedule import learning_rate
 from findna.train.scoring import score
@@ -157,8 +157,7 @@ class _Run(Training[Batch]):
         *,
         facts: Mapping[str, Any],
         resume: bool,
-        should_stop: Callable[[], bool],
-        on_report: Callable[[Report], None],
+        **hooks: Any,
     ) -> None:
         self.tuner, self.facts = tuner, facts
         self.kernels = choose(
@@ -174,15 +173,7 @@ class _Run(Training[Batch]):
             tuner.load(tensors)
             tuner.settings = dataclasses.replace(tuner.settings, strand=state.get("strand", "bed"))
         total = tuner.config.epochs * tuner.steps_per_epoch
-        super().__init__(
-            out,
-            Clock(total, budget=None, spent=state.get("seconds", 0.0)),
-            step=state.get("step", 0),
-            n_bases=state.get("n_bases", 0),
-            should_stop=should_stop,
-            on_report=on_report,
-            columns=COLUMNS,
-        )
+        super().__init__(out, state, total_steps=total, columns=COLUMNS, **hooks)
         self.warmup = max(tuner.config.warmup, tuner.config.warmup_steps / total)
         best = state.get("best", {})  # its figures on the validation split
         self.best = {name: math.nan if value is None else value for name, value in best.items()}

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 
@@ -66,6 +66,16 @@ class Clock:
 class Training(ABC, Generic[Item]):
     """A run on its way: where it stands, and what happens around each update.
 
+    Args:
+        out: The run directory.
+        state: Of the checkpoint that it is resumed from; {} for a new run.
+        total_steps: Updates to make.
+        budget: Seconds to fit them into.
+        should_stop: Asked after every update.
+        on_report: Called after every update.
+        columns: Of log.csv.
+        team: The processes of the run; None is this one alone.
+
     Attributes:
         step: Updates made.
         n_bases: Bases seen.
@@ -76,16 +86,19 @@ class Training(ABC, Generic[Item]):
     def __init__(
         self,
         out: Path,
-        clock: Clock,
+        state: Mapping[str, Any],
         *,
-        step: int,
-        n_bases: int,
+        total_steps: int,
+        budget: float | None = None,
         should_stop: Callable[[], bool],
         on_report: Callable[[Report], None],
         columns: Sequence[str] = COLUMNS,
         team: Team | None = None,
     ) -> None:
-        self.out, self.clock, self.step, self.n_bases = out, clock, step, n_bases
+        self.out = out
+        self.clock = Clock(total_steps, budget=budget, spent=state.get("seconds", 0.0))
+        self.step: int = state.get("step", 0)
+        self.n_bases: int = state.get("n_bases", 0)
         self.should_stop, self.on_report = should_stop, on_report
         self.columns, self.team = columns, team or Team()
         self.is_done = False

@@ -22,7 +22,7 @@ from findna.nn.device import Precision
 from findna.train.baseline import fit_baseline
 from findna.train.card import model_card
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
-from findna.train.loop import Clock, Report, Training, enough_memory, open_folder
+from findna.train.loop import Report, Training, enough_memory, open_folder
 from findna.train.parallel import Team, is_restart
 from findna.train.portable import rewarmed
 from findna.train.schedule import cosine, learning_rate
@@ -165,8 +165,7 @@ class _Run(Training[tuple[int, Portion]]):
         made_of: Mapping[str, Any],
         state: Mapping[str, Any],
         n_reports: int,
-        should_stop: Callable[[], bool],
-        on_report: Callable[[Report], None],
+        **hooks: Any,
     ) -> None:
         config, team = trainer.config, trainer.team
         self.kmers = fit_baseline(corpus, config)
@@ -174,22 +173,13 @@ class _Run(Training[tuple[int, Portion]]):
             i: views_of(held_out, range(i, min(i + 32, len(held_out))), epoch=VALID_EPOCH, config=config)
             for i in range(32 * team.rank, len(held_out), 32 * team.size)
         }
-        clock = Clock(state["total_steps"], budget=state["time_budget"], spent=state.get("seconds", 0.0))
-        step, n_bases = state.get("step", 0), state.get("n_bases", 0)
-        super().__init__(
-            out,
-            clock,
-            step=step,
-            n_bases=n_bases,
-            should_stop=should_stop,
-            on_report=on_report,
-            team=trainer.team,
-        )
+        total, budget = state["total_steps"], state["time_budget"]
+        super().__init__(out, state, total_steps=total, budget=budget, team=team, **hooks)
         self.trainer, self.corpus, self.held_out, self.name, self.made_of = trainer, corpus, held_out, name, made_of
         self.last: dict[str, float] = state.get("last", {})
         self.n_collapsed: int = state.get("n_collapsed", 0)
         self.rewarm_from: int | None = state.get("rewarm_from")
-        self.next_report: float = state.get("next_report", step / state["total_steps"])
+        self.next_report: float = state.get("next_report", self.step / total)
         self.n_reports, self.fingerprint = n_reports, state["fingerprint"]
 
     def batches(self, batch_size: int) -> Iterator[tuple[int, Portion]]:
