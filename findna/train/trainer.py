@@ -55,27 +55,17 @@ class Measured(NamedTuple):
         order: Place of the batch among all.
         n_sequences: Its windows.
         n_masked: Their masked bases.
-        n_right: Of those, how many the student knew.
-        n_kmers: How many the k-mer baseline knew.
-        total: Loss.
-        mnm: Its first part.
-        contrastive: Its second part.
+        n_kmers: How many of those the k-mer baseline knew.
         dissimilarity: Of its two views.
-        student_tokens: Shape (n_sequences, K, C), on the host.
-        teacher_tokens: Same.
+        losses: On the host.
     """
 
     order: int
     n_sequences: int
     n_masked: int
-    n_right: int
     n_kmers: int
-    total: float
-    mnm: float
-    contrastive: float
     dissimilarity: float
-    student_tokens: Tensor
-    teacher_tokens: Tensor
+    losses: Losses
 
 
 class Trainer:
@@ -251,17 +241,20 @@ class Trainer:
         parts = sorted(self.team.gather(own), key=lambda part: part.order)
         weights = [part.n_sequences for part in parts]
         n_masked = max(1, sum(part.n_masked for part in parts))
-        p = torch.cat([part.student_tokens for part in parts]).to(self.device)
-        q = torch.cat([part.teacher_tokens for part in parts]).to(self.device)
+        losses = [part.losses for part in parts]
+        p, q = (
+            torch.cat([getattr(one, f"{whose}_tokens") for one in losses]).to(self.device)
+            for whose in ("student", "teacher")
+        )
         if not (p.isfinite().all() and q.isfinite().all()):
             raise TrainingError(
                 "diverged: the class tokens of held-out windows are not finite; lower --learning-rate and start again"
             )
         figures = {
-            "valid_loss": np.average([part.total for part in parts], weights=weights),
-            "valid_mnm_loss": np.average([part.mnm for part in parts], weights=weights),
-            "valid_contrastive_loss": np.average([part.contrastive for part in parts], weights=weights),
-            "valid_accuracy": sum(part.n_right for part in parts) / n_masked,
+            "valid_loss": np.average([float(one.total) for one in losses], weights=weights),
+            "valid_mnm_loss": np.average([float(one.mnm) for one in losses], weights=weights),
+            "valid_contrastive_loss": np.average([float(one.contrastive) for one in losses], weights=weights),
+            "valid_accuracy": sum(int(one.n_right) for one in losses) / n_masked,
             "kmer_accuracy": sum(part.n_kmers for part in parts) / n_masked,
             "dissimilarity": np.average([part.dissimilarity for part in parts], weights=weights),
             "effective_rank": effective_rank(q),
@@ -274,20 +267,10 @@ class Trainer:
         return {name: float(value) for name, value in figures.items()}
 
     def _measure(self, order: int, views: Views, kmers: MaskedKmerModel) -> Measured:
-        losses = self.losses(views)
-        return Measured(
-            order,
-            n_sequences=len(views.student.rings) - 1,
-            n_masked=len(views.targets),
-            n_right=int(losses.n_right),
-            n_kmers=int((kmers.predict(views.student, views.masked) == views.targets).sum()),
-            total=float(losses.total),
-            mnm=float(losses.mnm),
-            contrastive=float(losses.contrastive),
-            dissimilarity=dissimilarity(views, self.config),
-            student_tokens=losses.student_tokens.cpu(),
-            teacher_tokens=losses.teacher_tokens.cpu(),
-        )
+        n_kmers = int((kmers.predict(views.student, views.masked) == views.targets).sum())
+        losses = Losses(*(value.cpu() for value in self.losses(views)))
+        n_sequences = len(views.student.rings) - 1
+        return Measured(order, n_sequences, len(views.targets), n_kmers, dissimilarity(views, self.config), losses)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a resume needs, by name."""
