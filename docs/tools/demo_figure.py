@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import findna
-from findna.benchmark.baselines import word_counts
+from findna.benchmark.baselines import kmer_counts
 from findna.data.datasets import corpus_of
 from findna.io.fasta import read_fasta
 from findna.nn.encoder import initialise
@@ -46,7 +46,7 @@ def vectors_of(sequences: list[str]) -> Vectors:
     random = replace(model, network=initialise(make_encoder(model.config), 0).eval().requires_grad_(False))
     return {
         "findna": findna.embed(sequences, model=model, strand="both"),
-        "6-mer counts": word_counts(corpus_of(encode(text)[0] for text in sequences)).toarray(),
+        "6-mer counts": kmer_counts(corpus_of(encode(text)[0] for text in sequences)).toarray(),
         "random weights": findna.embed(sequences, model=random, strand="both"),
     }
 

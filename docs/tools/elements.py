@@ -20,7 +20,7 @@ import numpy as np
 
 from findna.data.datasets import Corpus, corpus_of, is_held_out
 from findna.data.labelled import read_labelled
-from findna.data.overlap import WordSet
+from findna.data.overlap import KmerSet
 from findna.errors import InputError
 from findna.io.fasta import read_fasta
 from findna.sequence import Codes, N, decode, encode
@@ -50,13 +50,13 @@ def candidates(enhancers: Path) -> Iterator[tuple[str, Codes]]:
             yield pieces.classes[label], pieces.corpus[index]
 
 
-def training_words(path: Path, holdout: list[str]) -> WordSet:
+def training_words(path: Path, holdout: list[str]) -> KmerSet:
     """The 31-mers of what was trained on."""
     records = (item for item in read_fasta(path) if not isinstance(item, InputError))
-    return WordSet([corpus_of(item.codes for item in records if not is_held_out(item.id, holdout))])
+    return KmerSet([corpus_of(item.codes for item in records if not is_held_out(item.id, holdout))])
 
 
-def unseen(rows: list[tuple[str, Codes]], words: WordSet) -> Iterator[tuple[str, Codes]]:
+def unseen(rows: list[tuple[str, Codes]], words: KmerSet) -> Iterator[tuple[str, Codes]]:
     """The rows without an N and without a 31-mer of the training sequence, evenly thinned to at most so many a class."""
     corpus: Corpus = corpus_of(codes for _, codes in rows)
     is_new = words.count_in(corpus) == 0

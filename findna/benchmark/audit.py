@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.data.datasets import Corpus, corpus_of
-from findna.data.kmers import canonical_words, iter_words
+from findna.data.kmers import canonical_kmers, iter_kmers
 from findna.data.labelled_rows import holds_records, read_class, read_table
 from findna.data.overlap import digest
 from findna.errors import ConfigError
 from findna.sequence import Codes
 
-WORD = 16
-"""Bases of a word. By chance, two sequences of 1,000 bases share one in some thousand pairs."""
+K = 16
+"""Bases of a k-mer. By chance, two sequences of 1,000 bases share one in some thousand pairs."""
 
 THRESHOLD = 0.5
-"""A near duplicate has at least this share of its words in one sequence of the other split, on either strand.
+"""A near duplicate has at least this share of its k-mers in one sequence of the other split, on either strand.
 
 Two sequences that overlap by half reach it, and so do two of equal length that are 96 % identical.
 """
@@ -60,7 +60,7 @@ class Pair:
     Args:
         line: Its line, in the later split.
         of_line: The other's line, in the earlier split.
-        share: Share of its words that the other has; 1.0 for an exact duplicate.
+        share: Share of its k-mers that the other has; 1.0 for an exact duplicate.
         labels: Its label, and the other's.
     """
 
@@ -137,7 +137,7 @@ class Audit:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**asdict(self), "word": WORD, "has_leaks": self.has_leaks}
+        return {**asdict(self), "word": K, "has_leaks": self.has_leaks}
 
 
 def audit(splits: Sequence[Split], *, threshold: float = THRESHOLD) -> Audit:
@@ -145,12 +145,12 @@ def audit(splits: Sequence[Split], *, threshold: float = THRESHOLD) -> Audit:
 
     Args:
         splits: In the order of their use: training, validation, test.
-        threshold: Share of words from which on a sequence is a near duplicate; see `THRESHOLD`.
+        threshold: Share of k-mers from which on a sequence is a near duplicate; see `THRESHOLD`.
     """
     one_in = _one_in([split.corpus for split in splits])
-    looked_at = [(split, _Words(split.corpus, one_in)) for split in splits]
+    looked_at = [(split, _Kmers(split.corpus, one_in)) for split in splits]
     return Audit(
-        within=tuple(_within(split, words) for split, words in looked_at),
+        within=tuple(_within(split, kmers) for split, kmers in looked_at),
         overlaps=tuple(_overlap(*a, *b, threshold=threshold) for a, b in combinations(looked_at, 2)),
         threshold=threshold,
     )
@@ -159,13 +159,13 @@ def audit(splits: Sequence[Split], *, threshold: float = THRESHOLD) -> Audit:
 def is_leaked(reference: Corpus, queries: Corpus, *, threshold: float = THRESHOLD) -> Bools:
     """Whether each query is an exact or near duplicate of a sequence of the reference; shape (n queries,)."""
     one_in = _one_in([reference, queries])
-    return _matches(_Words(reference, one_in), _Words(queries, one_in), threshold=threshold)[0] >= threshold
+    return _matches(_Kmers(reference, one_in), _Kmers(queries, one_in), threshold=threshold)[0] >= threshold
 
 
-class _Words:
-    """What is compared of a split: a digest of each sequence, and a sample of its words.
+class _Kmers:
+    """What is compared of a split: a digest of each sequence, and a sample of its k-mers.
 
-    The samples of two splits are of the same words where `one_in` is the same.
+    The samples of two splits are of the same k-mers where `one_in` is the same.
     """
 
     def __init__(self, corpus: Corpus, one_in: int) -> None:
@@ -191,10 +191,10 @@ class _Words:
 
     @cached_property
     def sampled(self) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-        """(sequence, hash) of the different words in the sample, ordered by sequence."""
+        """(sequence, hash) of the different k-mers in the sample, ordered by sequence."""
         limit, parts = np.uint32(0xFFFFFFFF // self._one_in), []
-        for owners, words in iter_words(self.corpus, WORD):
-            mixed = words * np.uint32(0x9E3779B1)  # odd factors and a shift: one to one
+        for owners, kmers in iter_kmers(self.corpus, K):
+            mixed = kmers * np.uint32(0x9E3779B1)  # odd factors and a shift: one to one
             mixed = (mixed ^ mixed >> np.uint32(15)) * np.uint32(0x85EBCA77)
             chosen = mixed <= limit
             parts.append(_different(owners[chosen].astype(np.uint64) << np.uint64(32) | mixed[chosen]))
@@ -215,13 +215,13 @@ def _different(values: NDArray[Any]) -> NDArray[Any]:
     return values[np.concatenate([[True], values[1:] != values[:-1]])] if len(values) else values
 
 
-def _within(split: Split, words: _Words) -> Within:
-    others = [words.first[key] for key in words.keys]
+def _within(split: Split, kmers: _Kmers) -> Within:
+    others = [kmers.first[key] for key in kmers.keys]
     pairs = [_pair(split, index, split, other, 1.0) for index, other in enumerate(others) if other != index]
     return Within(split.name, len(split.corpus), len(pairs), sum(map(_conflicts, pairs)), _examples(pairs))
 
 
-def _overlap(earlier: Split, reference: _Words, later: Split, queries: _Words, *, threshold: float) -> Overlap:
+def _overlap(earlier: Split, reference: _Kmers, later: Split, queries: _Kmers, *, threshold: float) -> Overlap:
     shares, others = _matches(reference, queries, threshold=threshold)
     exact, near, n_reverse = [], [], 0
     for index, key in enumerate(queries.keys):
@@ -256,10 +256,10 @@ def _examples(pairs: list[Pair]) -> tuple[Pair, ...]:
     return tuple(sorted(pairs, key=lambda pair: not _conflicts(pair))[:_N_EXAMPLES])
 
 
-def _matches(reference: _Words, queries: _Words, *, threshold: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The share of each query's words that one reference sequence has, and which; 0 and -1 below the threshold.
+def _matches(reference: _Kmers, queries: _Kmers, *, threshold: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The share of each query's k-mers that one reference sequence has, and which; 0 and -1 below the threshold.
 
-    Candidates, the likeliest first, are found by a sample of the words and verified with all of them. Of a word
+    Candidates, the likeliest first, are found by a sample of the k-mers and verified with all of them. Of a k-mer
     that more than 64 sequences hold, the first 64 are looked at: a share may be missed, never made up.
     """
     shares, others = np.zeros(len(queries.keys)), np.full(len(queries.keys), -1)
@@ -269,9 +269,9 @@ def _matches(reference: _Words, queries: _Words, *, threshold: float) -> tuple[N
     owners, hashes = queries.sampled
     is_open = shares[owners] == 0
     owners, hashes = owners[is_open], hashes[is_open]
-    n_words = np.bincount(owners, minlength=len(shares))
+    n_kmers = np.bincount(owners, minlength=len(shares))
     for query, other, n_shared in _shared(owners, hashes, reference):
-        if n_shared >= _SLACK * threshold * n_words[query] and not shares[query]:
+        if n_shared >= _SLACK * threshold * n_kmers[query] and not shares[query]:
             share = _share(queries.corpus[query], reference.corpus[other])
             if share >= threshold:
                 shares[query], others[query] = share, other
@@ -279,13 +279,13 @@ def _matches(reference: _Words, queries: _Words, *, threshold: float) -> tuple[N
 
 
 def _one_in(corpora: Sequence[Corpus]) -> int:
-    """One word in how many is looked at: about 64 remain of all but the shortest tenth of the sequences."""
+    """One k-mer in how many is looked at: about 64 remain of all but the shortest tenth of the sequences."""
     lengths = np.concatenate([np.diff(corpus.offsets) for corpus in corpora])
-    return max(1, round((float(np.quantile(lengths, 0.1)) - WORD + 1) / _N_SAMPLED)) if lengths.size else 1
+    return max(1, round((float(np.quantile(lengths, 0.1)) - K + 1) / _N_SAMPLED)) if lengths.size else 1
 
 
-def _shared(owners: NDArray[np.int64], hashes: NDArray[np.uint32], reference: _Words) -> Iterator[tuple[int, int, int]]:
-    """Yield (query, reference sequence, sampled words that they share), for each query the three best."""
+def _shared(owners: NDArray[np.int64], hashes: NDArray[np.uint32], reference: _Kmers) -> Iterator[tuple[int, int, int]]:
+    """Yield (query, reference sequence, sampled k-mers that they share), for each query the three best."""
     holders, held = reference.by_hash
     n_reference = len(reference.corpus)
     begin = np.searchsorted(held, hashes, side="left")
@@ -312,10 +312,10 @@ def _shared(owners: NDArray[np.int64], hashes: NDArray[np.uint32], reference: _W
 
 
 def _share(query: Codes, other: Codes) -> float:
-    words, is_known = canonical_words(query, WORD)
-    own = _different(words[is_known])
-    words, is_known = canonical_words(other, WORD)
-    return float(np.isin(own, words[is_known]).mean()) if own.size else 0.0
+    kmers, is_known = canonical_kmers(query, K)
+    own = _different(kmers[is_known])
+    kmers, is_known = canonical_kmers(other, K)
+    return float(np.isin(own, kmers[is_known]).mean()) if own.size else 0.0
 
 
 def read_splits(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from findna.data.datasets import Corpus, iter_steps
-from findna.data.kmers import iter_words
+from findna.data.kmers import iter_kmers
 from findna.data.labelled import LabelledSet
 from findna.errors import MissingExtraError
 from findna.metrics import metrics_of
@@ -22,7 +22,7 @@ from findna.sequence import COMPLEMENT, N
 from findna.train.objectives import mean_loss, quality, ranking
 from findna.train.probe import PENALTIES, fit_probe
 
-WORD = 6
+K = 6
 KMER_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
 _MOST_ITERATIONS = 300
 
@@ -83,7 +83,7 @@ def fit_vectors(train: Data, valid: Data, test: Data, *, n_classes: int) -> Pred
     return Prediction(np.exp(scores(valid)), np.exp(scores(test)), {"penalty": best.penalty})
 
 
-def fit_words(train: LabelledSet, valid: LabelledSet, test: LabelledSet, *, n_classes: int) -> Prediction:
+def fit_kmers(train: LabelledSet, valid: LabelledSet, test: LabelledSet, *, n_classes: int) -> Prediction:
     """Logistic regression on counts of 6-mers of both strands, each divided by its largest in the training split.
 
     liblinear for two classes, lbfgs for more; C is the one with the best AUROC on the validation split.
@@ -96,8 +96,8 @@ def fit_words(train: LabelledSet, valid: LabelledSet, test: LabelledSet, *, n_cl
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import MaxAbsScaler
 
-    scaler = MaxAbsScaler().fit(word_counts(train.corpus))
-    x_train, x_valid, x_test = (scaler.transform(word_counts(split.corpus)) for split in (train, valid, test))
+    scaler = MaxAbsScaler().fit(kmer_counts(train.corpus))
+    x_train, x_valid, x_test = (scaler.transform(kmer_counts(split.corpus)) for split in (train, valid, test))
     if n_classes == 2:
         model = LogisticRegression(solver="liblinear", random_state=0)
     else:
@@ -119,19 +119,19 @@ def fit_words(train: LabelledSet, valid: LabelledSet, test: LabelledSet, *, n_cl
     return Prediction(predict(best, x_valid), predict(best, x_test), {"C": penalty})
 
 
-def word_counts(corpus: Corpus) -> Any:
+def kmer_counts(corpus: Corpus) -> Any:
     """Counts of the 6-mers of both strands, shape (n, 4096), sparse, float32; words with an N are left out."""
     from scipy.sparse import csr_matrix
 
     rows, columns = [], []
-    for owners, words in iter_words(corpus, WORD):
+    for owners, words in iter_kmers(corpus, K):
         rows.append(owners.astype(np.int32))
         columns.append(words.astype(np.int32))
     row, column = (np.concatenate(parts) if parts else np.empty(0, np.int32) for parts in (rows, columns))
     ones = np.ones(len(row), np.float32)
-    one_strand = csr_matrix((ones, (row, column)), shape=(len(corpus), 4**WORD))
+    one_strand = csr_matrix((ones, (row, column)), shape=(len(corpus), 4**K))
     # A word counts beside its reverse complement, so that the penalty is that of counts on both strands.
-    mates = 4**WORD - 1 - np.arange(4**WORD).reshape([4] * WORD).transpose().ravel()
+    mates = 4**K - 1 - np.arange(4**K).reshape([4] * K).transpose().ravel()
     return (one_strand + one_strand[:, mates]).tocsr()
 
 
@@ -156,7 +156,7 @@ _SCORED_BASES = 1 << 18
 RECIPES: dict[str, list[float]] = {
     "probe": [*PENALTIES],
     "random": [*PENALTIES],
-    "kmer": [WORD, *KMER_PENALTIES],
+    "kmer": [K, *KMER_PENALTIES],
     "cnn": [CNN_EPOCHS, CNN_PATIENCE, CNN_BATCH, CNN_RATE, _WIDTH, _MOTIF, _POOL, _SHARE_DROPPED],
 }
 """What decides the figures of each mode; a result of another recipe is not taken for the same."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from findna import __version__, plots
 from findna.benchmark.audit import is_leaked
-from findna.benchmark.baselines import RECIPES, Data, Prediction, Probabilities, fit_cnn, fit_vectors, fit_words
+from findna.benchmark.baselines import RECIPES, Data, Prediction, Probabilities, fit_cnn, fit_kmers, fit_vectors
 from findna.benchmark.stored import read_stored
 from findna.benchmark.suites import BenchmarkTask, Splits
 from findna.config import FinetuneConfig
@@ -249,7 +249,7 @@ class _Bench:
         test = self.splits.test
         n_classes = len(self.classes)
         if mode == "kmer":
-            found = fit_words(train, valid, test, n_classes=n_classes)
+            found = fit_kmers(train, valid, test, n_classes=n_classes)
         elif mode == "cnn":
             found = fit_cnn(train, valid, test, n_classes=n_classes, seed=seed, device=self.device)
         elif mode in ("finetune", "random-finetune"):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from findna import __version__
-from findna.benchmark.baselines import word_counts
+from findna.benchmark.baselines import kmer_counts
 from findna.benchmark.counting import CONTEXTS, CountingModel, Masked, fit_counting, iter_masked
 from findna.data.batch import pack
 from findna.data.datasets import Corpus
@@ -279,7 +279,7 @@ def neighbours(
     spaces = {
         TEACHER: _both_strands(model.network, read_out, labelled.corpus, device=device, precision=precision),
         "random": _both_strands(random, read_out, labelled.corpus, device=device, precision=precision),
-        "kmer": np.asarray(word_counts(labelled.corpus).toarray(), dtype=np.float32),
+        "kmer": np.asarray(kmer_counts(labelled.corpus).toarray(), dtype=np.float32),
     }
     counts = np.bincount(labelled.labels, minlength=len(labelled.classes))
     of_class = {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from findna import __version__
 from findna.data.datasets import corpus_of
-from findna.data.kmers import canonical_words, iter_words
+from findna.data.kmers import canonical_kmers, iter_kmers
 from findna.errors import TableError
 from findna.io.genome import Genome
 from findna.io.vcf import COLUMNS, Site, VariantReader
@@ -30,7 +30,7 @@ SCHEMA = "findna-variants/1"
 
 FLANK = 3
 """Bases on each side of the middle one in the table of 7-mers."""
-WORD = 2 * FLANK + 1
+K = 2 * FLANK + 1
 
 LABELS = (("LOF", "FUNC"), ("1", "0"))
 """What damaging variants and the others are called in the column `label`; rows with another label are left out."""
@@ -149,19 +149,19 @@ def kmer_llr(genome: Genome, sites: Sequence[Site]) -> NDArray[np.float64]:
 
     The site itself does not count.
     """
-    counts = np.full(4**WORD, _PSEUDOCOUNT)
+    counts = np.full(4**K, _PSEUDOCOUNT)
     for chrom, length in genome.contigs.items():
         for start in range(0, length, _BLOCK):
-            codes = genome.fetch(Region(chrom, start, min(length, start + _BLOCK + WORD - 1)))[0]
-            words, is_known = canonical_words(codes, WORD)
-            counts += np.bincount(words[is_known], minlength=4**WORD)
+            codes = genome.fetch(Region(chrom, start, min(length, start + _BLOCK + K - 1)))[0]
+            kmers, is_known = canonical_kmers(codes, K)
+            counts += np.bincount(kmers[is_known], minlength=4**K)
     found = []
     for site in sites:
         ref = _around(genome, site, FLANK)
         alt = ref.copy()
         alt[len(ref) // 2] = encode(site.alts[0])[0][0]
-        _, words = next(iter_words(corpus_of([alt, ref]), WORD))  # none without N where a neighbour is not known
-        found.append(float(np.log(counts[words[0]] / (counts[words[1]] - 1))) if len(words) == 2 else 0.0)
+        _, kmers = next(iter_kmers(corpus_of([alt, ref]), K))  # none without N where a neighbour is not known
+        found.append(float(np.log(counts[kmers[0]] / (counts[kmers[1]] - 1))) if len(kmers) == 2 else 0.0)
     return np.array(found)
 
 

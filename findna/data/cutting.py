@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from findna.data.kmers import LONGEST, canonical_words
+from findna.data.kmers import LONGEST, canonical_kmers
 from findna.data.labelled_rows import holds_records, read_sequences
 from findna.data.origins import Origin, Stretch
 from findna.data.overlap import hashed
@@ -63,10 +63,10 @@ class SequenceIndex:
 
     def places_in(self, codes: Codes) -> Iterator[tuple[int, int]]:
         """Yield (start, end) of every place at which one of the sequences stands, by start."""
-        words, is_known = canonical_words(codes, LONGEST)
-        candidates = np.flatnonzero(is_known & self._may_have[hashed(words, _N_BITS)])
-        lows = np.searchsorted(self._keys, words[candidates], side="left").tolist()
-        highs = np.searchsorted(self._keys, words[candidates], side="right").tolist()
+        kmers, is_known = canonical_kmers(codes, LONGEST)
+        candidates = np.flatnonzero(is_known & self._may_have[hashed(kmers, _N_BITS)])
+        lows = np.searchsorted(self._keys, kmers[candidates], side="left").tolist()
+        highs = np.searchsorted(self._keys, kmers[candidates], side="right").tolist()
         for start, low, high in zip(candidates.tolist(), lows, highs, strict=True):
             for sequence in self._codes[low:high]:
                 if np.array_equal(codes[start : start + len(sequence)], sequence):
@@ -137,5 +137,5 @@ def _places(stretch: Stretch, origin: Origin, cuts: Cuts) -> Iterator[tuple[int,
 
 def _first_kmer(codes: Codes) -> int | None:
     """The canonical 31-mer at a sequence's start; None where there is none without N."""
-    words, is_known = canonical_words(codes[:LONGEST], LONGEST)
-    return int(words[0]) if len(words) and is_known[0] else None
+    kmers, is_known = canonical_kmers(codes[:LONGEST], LONGEST)
+    return int(kmers[0]) if len(kmers) and is_known[0] else None

@@ -1,4 +1,4 @@
-"""Words of k bases, each the same as its reverse complement."""
+"""Canonical k-mers: the smaller one of a k-mer and its reverse complement."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,44 +10,44 @@ from findna.data.datasets import Corpus
 from findna.sequence import Codes, N
 
 LONGEST = 31
-"""Largest k: two bits a base in 64, and no word is the same as its own reverse complement where k is odd."""
+"""Largest k: two bits a base in 64, and no k-mer is the same as its own reverse complement where k is odd."""
 
-Words = NDArray[np.unsignedinteger[Any]]
+Kmers = NDArray[np.unsignedinteger[Any]]
 """uint32 up to k = 16, uint64 above."""
 
 _CHUNK = 1 << 18
 
 
-def canonical_words(codes: Codes, k: int) -> tuple[Words, NDArray[np.bool_]]:
-    """The word that begins at each base, or its reverse complement if that is smaller; and whether it has no N.
+def canonical_kmers(codes: Codes, k: int) -> tuple[Kmers, NDArray[np.bool_]]:
+    """The k-mer that begins at each base, or its reverse complement if that is smaller; and whether it has no N.
 
-    Both of shape (n - k + 1,), or (0,) where the sequence is shorter than a word.
+    Both of shape (n - k + 1,), or (0,) where the sequence is shorter than a k-mer.
 
     Raises:
         ValueError: k is not in 1 to 31.
 
-    >>> canonical_words(np.array([0, 0, 3, 3, 4], np.uint8), 2)[0][:3].tolist()  # AA, AT, TT
+    >>> canonical_kmers(np.array([0, 0, 3, 3, 4], np.uint8), 2)[0][:3].tolist()  # AA, AT, TT
     [0, 3, 0]
     """
     if not 1 <= k <= LONGEST:
         raise ValueError(f"k must lie in 1 to {LONGEST}, not {k}")
-    n_words = max(0, len(codes) - k + 1)
+    n_kmers = max(0, len(codes) - k + 1)
     kind: Any = np.uint32 if k <= 16 else np.uint64
-    bases: Words = (codes & np.uint8(3)).astype(kind)
-    forward, reverse = _words(bases, k, is_reverse=False), _words(kind(3) - bases, k, is_reverse=True)
+    bases: Kmers = (codes & np.uint8(3)).astype(kind)
+    forward, reverse = _kmers(bases, k, is_reverse=False), _kmers(kind(3) - bases, k, is_reverse=True)
     n_unknown = np.concatenate([[0], np.cumsum(codes >= N)])
-    return np.minimum(forward, reverse), n_unknown[k : k + n_words] == n_unknown[:n_words]
+    return np.minimum(forward, reverse), n_unknown[k : k + n_kmers] == n_unknown[:n_kmers]
 
 
-def _words(bases: Words, k: int, *, is_reverse: bool) -> Words:
-    """The word that begins at each base: its first base in the highest bits, or if `is_reverse` in the lowest.
+def _kmers(bases: Kmers, k: int, *, is_reverse: bool) -> Kmers:
+    """The k-mer that begins at each base: its first base in the highest bits, or if `is_reverse` in the lowest.
 
-    A word is made of two halves, so that it costs log k steps.
+    A k-mer is made of two halves, so that it costs log k steps.
     """
     if k == 1 or len(bases) < k:
         return bases if k == 1 else bases[:0]
     half = k // 2
-    halves = _words(bases, half, is_reverse=is_reverse)
+    halves = _kmers(bases, half, is_reverse=is_reverse)
     first, second, n_second = halves, halves[half:], half
     if k % 2:  # the second part is a base longer: the half and the base behind it
         first, n_second = halves, half + 1
@@ -55,23 +55,23 @@ def _words(bases: Words, k: int, *, is_reverse: bool) -> Words:
     return _join(first, second, half, n_second, is_reverse=is_reverse)
 
 
-def _join(first: Words, second: Words, n_first: int, n_second: int, *, is_reverse: bool) -> Words:
-    n_words = min(len(first), len(second))
+def _join(first: Kmers, second: Kmers, n_first: int, n_second: int, *, is_reverse: bool) -> Kmers:
+    n_kmers = min(len(first), len(second))
     kind = first.dtype.type
     if is_reverse:
-        return second[:n_words] << kind(2 * n_first) | first[:n_words]
-    return first[:n_words] << kind(2 * n_second) | second[:n_words]
+        return second[:n_kmers] << kind(2 * n_first) | first[:n_kmers]
+    return first[:n_kmers] << kind(2 * n_second) | second[:n_kmers]
 
 
-def iter_words(corpus: Corpus, k: int) -> Iterator[tuple[NDArray[np.int64], Words]]:
-    """Yield (index of the sequence, word) for all words without N, a quarter of a million bases at a time, in order."""
+def iter_kmers(corpus: Corpus, k: int) -> Iterator[tuple[NDArray[np.int64], Kmers]]:
+    """Yield (index of the sequence, k-mer) of all k-mers without N in order, a quarter of a million bases at a time."""
     first = 0
     while first < len(corpus):
         last = int(np.searchsorted(corpus.offsets, corpus.offsets[first] + _CHUNK, side="right")) - 1
         last = min(max(last, first + 1), len(corpus))
         offsets = corpus.offsets[first : last + 1]
-        words, is_known = canonical_words(corpus.codes[offsets[0] : offsets[-1]], k)
+        kmers, is_known = canonical_kmers(corpus.codes[offsets[0] : offsets[-1]], k)
         owners = np.repeat(np.arange(first, last), np.diff(offsets))
-        is_inside = is_known & (owners[: len(words)] == owners[k - 1 :]) if len(words) else is_known
-        yield owners[: len(words)][is_inside], words[is_inside]
+        is_inside = is_known & (owners[: len(kmers)] == owners[k - 1 :]) if len(kmers) else is_known
+        yield owners[: len(kmers)][is_inside], kmers[is_inside]
         first = last

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.data.datasets import Corpus, corpus_of
-from findna.data.kmers import Words, iter_words
+from findna.data.kmers import Kmers, iter_kmers
 from findna.sequence import Codes, reverse_complement
 
-WORD = 31
-"""Bases of a word. By chance, one in a billion words of a genome's size is in another genome of that size."""
+K = 31
+"""Bases of a k-mer. By chance, one in a billion k-mers of a genome's size is in another genome of that size."""
 
 ONE_IN = 4
-"""`Novelty` looks at one word in so many: one in four, chosen by a hash."""
+"""`Novelty` looks at one k-mer in so many: one in four, chosen by a hash."""
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MOST_BITS = 28
@@ -24,73 +24,73 @@ _CHUNK = 1 << 20
 Verdict = Literal["", "repeated", "overlapping"]
 
 
-def hashed(words: Words, n_bits: int) -> Words:
+def hashed(kmers: Kmers, n_bits: int) -> Kmers:
     """A hash of each k-mer, below 2^n_bits: the place in a table that tells of most k-mers that they are absent."""
-    return words * _MIX >> np.uint64(64 - n_bits)
+    return kmers * _MIX >> np.uint64(64 - n_bits)
 
 
-class WordSet:
-    """The words of both strands of sequences, eight bytes each.
+class KmerSet:
+    """The k-mers of both strands of sequences, eight bytes each.
 
     Args:
         corpora: The sequences.
     """
 
     def __init__(self, corpora: Sequence[Corpus]) -> None:
-        self._words = np.empty(sum(len(corpus.codes) for corpus in corpora), dtype=np.uint64)
+        self._kmers = np.empty(sum(len(corpus.codes) for corpus in corpora), dtype=np.uint64)
         n = 0
         for corpus in corpora:
-            for _, words in iter_words(corpus, WORD):
-                self._words[n : n + len(words)] = words
-                n += len(words)
-        self._words = self._words[:n]
-        self._words.sort()  # in place: there may be a hundred million
-        # A table of hashes tells of most words at once that they are not here.
+            for _, kmers in iter_kmers(corpus, K):
+                self._kmers[n : n + len(kmers)] = kmers
+                n += len(kmers)
+        self._kmers = self._kmers[:n]
+        self._kmers.sort()  # in place: there may be a hundred million
+        # A table of hashes tells of most k-mers at once that they are not here.
         self._n_bits = min(_MOST_BITS, (4 * n).bit_length())
         self._may_have = np.zeros(1 << self._n_bits, dtype=np.bool_)
         for start in range(0, n, _CHUNK):
-            self._may_have[self._hash(self._words[start : start + _CHUNK])] = True
+            self._may_have[self._hash(self._kmers[start : start + _CHUNK])] = True
 
     def __len__(self) -> int:
-        return len(self._words)
+        return len(self._kmers)
 
     def count_in(self, corpus: Corpus) -> NDArray[np.int64]:
-        """How many of the words of each sequence are among these, on either strand; shape (n,)."""
+        """How many of the k-mers of each sequence are among these, on either strand; shape (n,)."""
         n_shared = np.zeros(len(corpus), dtype=np.int64)
         if not len(self):
             return n_shared
-        for owners, words in iter_words(corpus, WORD):
-            is_candidate = self._may_have[self._hash(words)]
-            owners, words = owners[is_candidate], words[is_candidate]
-            order = np.argsort(words)  # in order the search runs through memory once
-            n_shared += np.bincount(owners[order[_is_in(self._words, words[order])]], minlength=len(corpus))
+        for owners, kmers in iter_kmers(corpus, K):
+            is_candidate = self._may_have[self._hash(kmers)]
+            owners, kmers = owners[is_candidate], kmers[is_candidate]
+            order = np.argsort(kmers)  # in order the search runs through memory once
+            n_shared += np.bincount(owners[order[_is_in(self._kmers, kmers[order])]], minlength=len(corpus))
         return n_shared
 
-    def _hash(self, words: Words) -> Words:
-        return hashed(words, self._n_bits)
+    def _hash(self, kmers: Kmers) -> Kmers:
+        return hashed(kmers, self._n_bits)
 
 
 class Novelty:
     """Tells of each window in turn whether the windows that were kept before it have it already.
 
     Args:
-        max_shared: Largest share of its words that a window may have in common with all those before it; a quarter
-            of the words is looked at. A window whose bases, or their reverse complement, were there as they are is
+        max_shared: Largest share of its k-mers that a window may have in common with all those before it; a quarter
+            of the k-mers is looked at. A window whose bases, or their reverse complement, were there as they are is
             always left out.
     """
 
     def __init__(self, max_shared: float) -> None:
         self.max_shared = max_shared
         self._digests: set[bytes] = set()
-        self._parts: list[Words] = []  # sorted, each longer than the next
+        self._parts: list[Kmers] = []  # sorted, each longer than the next
 
     def sift(self, windows: Sequence[Codes], *, most: int) -> list[Verdict]:
         """For each window why it must be left out, or "" for one that is kept; up to the last of `most` kept ones."""
         verdicts: list[Verdict] = []
-        owners, words = _all_words(corpus_of(windows))
-        is_chosen = (words * _MIX) >> np.uint64(32) < np.uint64((1 << 32) // ONE_IN)
-        owners, words = owners[is_chosen], words[is_chosen]
-        different, numbers = np.unique(words, return_inverse=True)
+        owners, kmers = _all_kmers(corpus_of(windows))
+        is_chosen = (kmers * _MIX) >> np.uint64(32) < np.uint64((1 << 32) // ONE_IN)
+        owners, kmers = owners[is_chosen], kmers[is_chosen]
+        different, numbers = np.unique(kmers, return_inverse=True)
         is_known = np.zeros(len(different), dtype=np.bool_)
         for part in self._parts:
             is_known |= _is_in(part, different)
@@ -113,27 +113,27 @@ class Novelty:
         self._take_in(different[is_known & ~was_known])
         return verdicts
 
-    def _take_in(self, words: Words) -> None:
+    def _take_in(self, kmers: Kmers) -> None:
         """Keep them; parts of like size are merged, so that there are few."""
-        while self._parts and len(self._parts[-1]) < 2 * len(words):
-            words = np.sort(np.concatenate([self._parts.pop(), words]))
-        self._parts.append(words)
+        while self._parts and len(self._parts[-1]) < 2 * len(kmers):
+            kmers = np.sort(np.concatenate([self._parts.pop(), kmers]))
+        self._parts.append(kmers)
 
 
-def _all_words(corpus: Corpus) -> tuple[NDArray[np.int64], Words]:
-    """(index of the sequence, word) of all words, in order."""
-    found = list(iter_words(corpus, WORD))
+def _all_kmers(corpus: Corpus) -> tuple[NDArray[np.int64], Kmers]:
+    """(index of the sequence, k-mer) of all k-mers, in order."""
+    found = list(iter_kmers(corpus, K))
     if not found:
         return np.empty(0, np.int64), np.empty(0, np.uint64)
-    return np.concatenate([owners for owners, _ in found]), np.concatenate([words for _, words in found])
+    return np.concatenate([owners for owners, _ in found]), np.concatenate([kmers for _, kmers in found])
 
 
-def _is_in(ordered: Words, words: Words) -> NDArray[np.bool_]:
-    """Whether each word is among sorted ones."""
+def _is_in(ordered: Kmers, kmers: Kmers) -> NDArray[np.bool_]:
+    """Whether each k-mer is among sorted ones."""
     if not len(ordered):
-        return np.zeros(len(words), dtype=np.bool_)
-    places = np.searchsorted(ordered, words)
-    return np.equal(ordered[np.minimum(places, len(ordered) - 1)], words)
+        return np.zeros(len(kmers), dtype=np.bool_)
+    places = np.searchsorted(ordered, kmers)
+    return np.equal(ordered[np.minimum(places, len(ordered) - 1)], kmers)
 
 
 def digest(codes: Codes) -> bytes:

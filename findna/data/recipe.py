@@ -20,7 +20,7 @@ from findna.data.cutting import cut_out, read_cuts
 from findna.data.datasets import corpus_of, cut_region, draw_places
 from findna.data.labelled_rows import read_sequences
 from findna.data.origins import Origin, open_origins
-from findna.data.overlap import ONE_IN, WORD, Novelty, WordSet
+from findna.data.overlap import ONE_IN, K, KmerSet, Novelty
 from findna.errors import ConfigError, InputError, OutputError
 from findna.io.files import replacing, sha256, write_atomic
 from findna.io.ids import IdSet
@@ -148,7 +148,7 @@ def make_windows(
             "findna": __version__,
             "settings": dataclasses.asdict(config),
             "holdout": list(holdout),
-            "word": WORD,
+            "word": K,
             "shared_looks_at_one_in": ONE_IN,
             "sources": [
                 _summary(origin, factor) | {"n_bases_cut": n}
@@ -203,7 +203,7 @@ class Sift:
         origins: Sequence[Origin],
         config: WindowsConfig,
         factors: Sequence[float],
-        excluded: WordSet,
+        excluded: KmerSet,
         novelty: Novelty,
         *,
         is_held_out: bool,
@@ -338,16 +338,16 @@ def _factors(origins: Sequence[Origin], weights: Mapping[str, float]) -> list[fl
     return [weights.get(name, 1.0) for name in names]
 
 
-def _excluded(paths: Sequence[str | Path], genome: str | Path | None) -> tuple[WordSet, list[dict[str, Any]]]:
+def _excluded(paths: Sequence[str | Path], genome: str | Path | None) -> tuple[KmerSet, list[dict[str, Any]]]:
     corpora, summary = [], []
     for path in paths:
         corpus = corpus_of(read_sequences(path, genome=genome))
         corpora.append(corpus)
-        n_short = int(np.count_nonzero(np.diff(corpus.offsets) < WORD))
+        n_short = int(np.count_nonzero(np.diff(corpus.offsets) < K))
         summary.append(
             {"path": str(path), "sha256": sha256(Path(path)), "n_sequences": len(corpus), "n_too_short": n_short}
         )
-    return WordSet(corpora), summary
+    return KmerSet(corpora), summary
 
 
 def _summary(origin: Origin, factor: float) -> dict[str, Any]:

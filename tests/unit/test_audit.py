@@ -8,7 +8,7 @@ import pytest
 
 from findna.benchmark.audit import Split, audit, is_leaked, read_splits
 from findna.data.datasets import corpus_of
-from findna.data.kmers import canonical_words, iter_words
+from findna.data.kmers import canonical_kmers, iter_kmers
 from findna.errors import ConfigError, TableError
 from findna.sequence import Codes, N, reverse_complement
 
@@ -31,8 +31,8 @@ def mutated(codes: Codes, every: int) -> Codes:
 
 def test_a_word_is_that_of_its_reverse_complement() -> None:
     codes = draw(1, 40)[0]
-    words, is_known = canonical_words(codes, 16)
-    reverse, _ = canonical_words(reverse_complement(codes), 16)
+    words, is_known = canonical_kmers(codes, 16)
+    reverse, _ = canonical_kmers(reverse_complement(codes), 16)
     assert is_known.all()
     np.testing.assert_array_equal(words, reverse[::-1])
 
@@ -47,7 +47,7 @@ def test_words_are_those_of_a_slow_loop_and_stay_inside_their_sequence() -> None
                 both = (word, reverse_complement(word))
                 expected.add((index, min(int(w[0]) * 16 + int(w[1]) * 4 + int(w[2]) for w in both)))
     found = {
-        (i, w) for owners, words in iter_words(corpus_of(sequences), 3) for i, w in zip(owners, words, strict=True)
+        (i, w) for owners, words in iter_kmers(corpus_of(sequences), 3) for i, w in zip(owners, words, strict=True)
     }
     assert found == expected
 

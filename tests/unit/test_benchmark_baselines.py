@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from findna.benchmark.baselines import Cnn, Data, fit_cnn, fit_vectors, fit_words, word_counts
+from findna.benchmark.baselines import Cnn, Data, fit_cnn, fit_kmers, fit_vectors, kmer_counts
 from findna.data.datasets import corpus_of
 from findna.data.labelled import LabelledSet
 from findna.metrics import metrics_of
@@ -49,14 +49,14 @@ def test_word_counts_are_those_of_a_slow_loop_on_both_strands() -> None:
             word = strand[start : start + 6]
             if (word < N).all():
                 expected[int(word @ 4 ** np.arange(5, -1, -1))] += 1
-    found = word_counts(corpus_of([codes, codes[:3]])).toarray()
+    found = kmer_counts(corpus_of([codes, codes[:3]])).toarray()
     np.testing.assert_array_equal(found[0], expected)
     assert not found[1].any()
 
 
 def test_words_find_a_motif() -> None:
     train, valid, test = (labelled(n, seed=s) for n, s in ((600, 0), (100, 1), (100, 2)))
-    found = fit_words(train, valid, test, n_classes=2)
+    found = fit_kmers(train, valid, test, n_classes=2)
     assert auroc(test, found.test) > 0.9
     assert found.chosen["C"] > 0
     np.testing.assert_allclose(found.test.sum(1), 1)

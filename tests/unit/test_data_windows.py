@@ -11,7 +11,7 @@ import pytest
 from findna.config import WindowsConfig
 from findna.data import origins, recipe
 from findna.data.datasets import corpus_of
-from findna.data.overlap import Novelty, WordSet
+from findna.data.overlap import KmerSet, Novelty
 from findna.data.recipe import make_windows
 from findna.errors import BedError, ConfigError, InputError, OutputError
 from findna.io.fasta import read_fasta
@@ -166,12 +166,12 @@ def test_nothing_shares_a_word_with_an_excluded_sequence(genome, write, tmp_path
 def test_one_shared_word_is_enough_and_30_bases_are_not():
     draws = np.random.default_rng(0)
     a, b = draws.integers(0, 4, 100).astype(np.uint8), draws.integers(0, 4, 100).astype(np.uint8)
-    found = WordSet([corpus_of([a])])
+    found = KmerSet([corpus_of([a])])
     n = np.array([4], np.uint8)  # so that chance does not make 30 bases 31
     spliced = [np.concatenate([b, n, reverse_complement(a[20 : 20 + size]), n, b]) for size in (30, 31)]
     assert found.count_in(corpus_of([*spliced, a, b])).tolist() == [0, 1, 70, 0]
     assert found.count_in(corpus_of([])).tolist() == []
-    assert WordSet([]).count_in(corpus_of(spliced)).tolist() == [0, 0]
+    assert KmerSet([]).count_in(corpus_of(spliced)).tolist() == [0, 0]
 
 
 def test_a_window_that_was_there_is_left_out_on_either_strand_in_any_call():
