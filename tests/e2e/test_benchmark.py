@@ -42,7 +42,7 @@ def test_a_run_and_its_report(gue: Path, model: Path) -> None:
     results = sorted(Path("results").glob("*.json"))
     assert len(results) == 5
     assert json.loads(results[0].read_text())["command"].startswith("findna benchmark run gue --data gue")
-    assert len(list(Path("results/plots").glob("*.png"))) == 15
+    assert len(list(Path("results/plots").glob("*.png"))) == 20
     again = call(*args, "--epochs", 1)
     assert again.err.count("measured before") == 8
     text = call("benchmark", "report", *results)
