@@ -14,10 +14,15 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def demo_commands() -> list[str]:
-    """The findna commands of the README whose inputs are in the project, output names left out."""
-    lines = [line.strip().split("  #")[0] for line in README.splitlines() if line.startswith("    ")]
-    commands = [part.strip() for line in lines for part in line.split("&&")]
-    return [c for c in commands if c.startswith("findna embed") and "docs/demo" in c]
+    """The findna commands of the README's first sections, and further ones that embed files of the project."""
+    first, _, others = README.partition("## What you can read and do")
+    commands = [part.strip() for line in indented(first) for part in line.split("&&")]
+    commands += [line for line in indented(others) if line.startswith("findna embed") and "docs/demo" in line]
+    return [command.partition(" | ")[0] for command in commands if command.startswith("findna ")]
+
+
+def indented(text: str) -> list[str]:
+    return [line.strip().split("  #")[0] for line in text.splitlines() if line.startswith("    ")]
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +43,17 @@ def test_the_commands_of_the_readme_run_and_its_examples_read_what_they_wrote(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands = demo_commands()
-    assert len(commands) >= 2
+    assert len(commands) >= 6
     monkeypatch.chdir(folder)
     for command in commands:
-        done = call(*shlex.split(command)[1:])
+        words = [str(path) for word in shlex.split(command)[1:] for path in (sorted(Path().glob(word)) or [word])]
+        done = call(*words)
         assert done.code == 0, done.err
+    assert Path("map.png").read_bytes()[:4] == b"\x89PNG"
+    assert "unique" in Path("map.html").read_text()
+    labels = [line.split("\t") for line in Path("labels.tsv").read_text().splitlines()]
+    shown = re.findall(r"```text\n(.+?)```", README, re.DOTALL)[1].splitlines()
+    assert [labels[0][0], *labels[0][5:11]] == shown[0].split("\t")
     names: dict[str, object] = {}
     examples = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
     assert len(examples) == 3
