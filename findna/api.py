@@ -53,6 +53,7 @@ class FileSettings(InputSettings, RunSettings, ComputeSettings, total=False):
 class VectorFileSettings(InputSettings, RunSettings, VectorSettings, total=False):
     """Settings of a run over files that writes vectors."""
 
+    windows: bool
     dtype: Literal["float32", "float16"]
 
 

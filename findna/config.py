@@ -528,6 +528,7 @@ class EmbedConfig:
     blocks: str = setting("", "Blocks to read instead of a layer, as 5,10,15,20.")
     window: int = setting(0, "Bases per window; 0: the model's window.")
     stride: int = setting(0, "Bases between window starts; 0: the window length.")
+    windows: bool = setting(False, "One row per window of each record, with its coordinates.", flag="--windows")
     strand: Strand = setting("bed", "bed (strand of each record), +, -, or both (mean of the two vectors).")
     dtype: Literal["float32", "float16"] = setting("float32", "float32, or float16 (half the size).")
 
@@ -792,7 +793,7 @@ class ComputeConfig:
         "auto",
         "auto (bf16 if supported), fp32, bf16 (matrix products), or bf16-stream (also the residual stream).",
     )
-    threads: int = setting(0, "CPU threads; 0: all available CPUs.", least=0, most=MAX_THREADS, flag="--threads -t")
+    threads: int = setting(0, "CPU threads; 0: all available CPUs.", least=0, most=MAX_THREADS, flag="--threads -t -@")
     deterministic: bool = setting(
         False, "Use only GPU kernels that give the same bits in every run.", flag="--deterministic"
     )

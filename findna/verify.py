@@ -265,7 +265,7 @@ def _records(written: Written, inputs: list[str] | None, genome: Genome | None) 
     items: Iterator[Any] = read_records(inputs, _options(written, genome), genome=genome, wanted=wanted)
     params = _params(written)
     if params.get("windows"):
-        settings = written.meta["model"]["task"]
+        settings = written.meta["model"].get("task", params)
         items = split_windows(items, size=settings["window"], stride=settings["stride"])
     return (item for item in items if isinstance(item, Record))
 

@@ -9,7 +9,7 @@ from typer.core import TyperCommand
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "embed": (
         "findna embed peaks.bed --genome hg38.fa",
-        "findna embed chr20:10,000,001-10,010,000 --genome hg38.fa --stride 500 -o region.h5",
+        "findna embed genes.gtf --feature tss --size 1000 --genome hg38.fa -o promoters.h5",
     ),
     "classify": (
         "findna classify seqs.fa --task promoter-tata",
@@ -130,9 +130,6 @@ UNITS: Mapping[str, str] = {
     "X": "alpha center_momentum clip contrast contrast_start head_rate layer_decay learning_rate momentum noise_sd "
     "reverse_probability student_temp teacher_temp weight_decay",
     "bed|+|-|both": "strand",
-    "middle|summit": "center",
-    "fail|skip": "on_error",
-    "float32|float16": "dtype",
     "auto|fp32|bf16|bf16-stream": "precision",
     "auto|cpu|cuda|mps": "device",
     "chordmixer|transformer": "mixer",

@@ -54,8 +54,9 @@ def run_files(
     with _saying_what_is_kept(out), progress(title, total=None, quiet=quiet) as advance:
         report = call(on_progress=lambda done, total: advance(done, total=total))
     write_report(json_file, report)
-    if report["n_mostly_n"]:
-        say(f"{report['n_mostly_n']:,} of {report['n_records']:,} records are mostly N", quiet=quiet)
+    for name, what in (("n_mostly_n", "are mostly N"), ("n_with_iupac", "have IUPAC codes, which are read as N")):
+        if report.get(name):
+            say(f"{report[name]:,} of {report['n_records']:,} records {what}", quiet=quiet)
     say(
         f"{', '.join(report['outputs']) or 'stdout'}: {report['n_rows']:,} rows, {report['n_skipped']:,} skipped, "
         f"{report['n_bases']:,} bases in {report['seconds']:,.1f} s ({report['model']['name']}, "

@@ -135,6 +135,8 @@ def _flag(name: str, kind: Any, default: Any, about: About, *, is_recipe: bool) 
     names = about.flag.split() or [f"--{word}/--no-{word}" if types == [bool] else f"--{word}"]
     shown = None if is_recipe or default in ("", None, ()) else default if about.shown is None else about.shown
     extra: dict[str, Any] = {"parser": _refusing(about.parse)} if about.parse else {}
+    if about.choices and not types:
+        extra["metavar"] = "|".join(map(str, about.choices))
     is_text = not types and not about.parse
     option = typer.Option(
         *names, help=about.help, show_default=shown is not None, callback=not_empty if is_text else None, **extra

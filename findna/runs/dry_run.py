@@ -1,5 +1,6 @@
 """What a run would do: counts, problems, the size of the output, and a time from a short calibration."""
 
+import os
 import time
 from contextlib import ExitStack
 from typing import Any
@@ -7,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from findna.data.windows import count_windows
+from findna.errors import OutputError
 from findna.io.check import InputSummary
 from findna.io.genome import Genome
+from findna.io.hdf5 import refuse_existing
 from findna.record import Record
-from findna.runs.job import Job, RowMaker
+from findna.runs.job import STDOUT, Job, RowMaker
 from findna.runs.run import check
 from findna.runs.shard import ShardCuts
 
@@ -25,7 +28,12 @@ def dry_run(job: Job) -> dict[str, Any]:
 
     Raises:
         InputError: An input is missing, empty or damaged as a whole.
+        OutputError: The output exists, or its folder does not or cannot be written to.
     """
+    if job.out != STDOUT:
+        refuse_existing(job.out, job.output_format, is_allowed=job.run.force or job.run.resume)
+        if not os.access(job.out.parent, os.W_OK):
+            raise OutputError(f"{job.out}: the folder {job.out.parent} does not exist or cannot be written to")
     with ExitStack() as stack:
         genome = stack.enter_context(Genome(job.options.genome)) if job.options.genome else None
         compute = job.begin()

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from findna.cells import Cell, Item
+from findna.classification import split_windows
 from findna.config import EmbedConfig
 from findna.embedding import RecordEmbedder, feature_columns, feature_names, obs_columns, width_of
 from findna.io.rows import Layout
@@ -32,6 +33,8 @@ class EmbedJob(Job):
             problems.append(
                 f"strand {self.config.strand} of the vectors and {self.options.strand} of the inputs differ"
             )
+        if self.config.windows and self.run.shard:
+            problems.append("a shard has whole records: windows and a shard do not go together")
         if self.out == STDOUT and (self.config.with_tokens or self.config.with_cls):
             problems.append("TSV on stdout holds one vector a row: tokens, and cls beside another pool, need a file")
         return problems
@@ -51,13 +54,12 @@ class VectorRows:
     """
 
     schema: str = ""
-    has_windows: bool = False
 
     def __init__(self, model: Model, config: EmbedConfig, compute: Compute) -> None:
         self._embedder = RecordEmbedder(model.network, config, readout=model.readout, compute=compute)
         self._config, self._readout = self._embedder.config, model.readout
         self.size, self.compute = model.config, compute
-        self.window, self.stride = self._config.window, self._config.stride
+        self.window, self.stride, self.has_windows = self._config.window, self._config.stride, self._config.windows
         facts = {"sha256": model.sha256, "config": self.size.to_dict(), "readout": model.readout.facts}
         self.identity = digest_of(facts)
         self.facts: Mapping[str, Any] = {"name": model.name, **facts, "training": model.training.get("summary", {})}
@@ -76,8 +78,8 @@ class VectorRows:
         )
 
     def items(self, items: Iterable[Item]) -> Iterable[Item]:
-        """The records."""
-        return items
+        """The records, or their windows."""
+        return split_windows(items, size=self.window, stride=self.stride) if self.has_windows else items
 
     def cells(self, items: Iterable[Item]) -> Iterator[Cell]:
         """Yield the vectors of records."""

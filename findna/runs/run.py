@@ -117,6 +117,7 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         "n_skipped": writer.n_skipped,
         "n_resumed": n_resumed,
         "n_mostly_n": counted.n_mostly_n,
+        "n_with_iupac": counted.n_with_iupac,
         "n_bases": counted.n_bases,
         "seconds": round(seconds, 3),
         "records_per_second": round((counted.n - n_resumed) / max(seconds, 1e-9), 3),
@@ -197,6 +198,7 @@ def _finished(job: Job, found: Mapping[str, Any], facts: Mapping[str, Any]) -> d
         "n_skipped": n_skipped,
         "n_resumed": n_rows + n_skipped,
         "n_mostly_n": 0,
+        "n_with_iupac": 0,
         "n_bases": 0,
         "seconds": 0.0,
         **expected,
@@ -204,11 +206,11 @@ def _finished(job: Job, found: Mapping[str, Any], facts: Mapping[str, Any]) -> d
 
 
 class _Counted(Iterator[Item]):
-    """Counts the records that pass, how many are mostly N, and the bases that a resumed run has not embedded."""
+    """Counts the records that pass, how many are mostly N or have IUPAC codes, and the bases that are left to embed."""
 
     def __init__(self, items: Iterable[Item], *, n_resumed: int) -> None:
         self._items, self._n_resumed, self.n, self.n_bases = iter(items), n_resumed, 0, 0
-        self.n_mostly_n = 0
+        self.n_mostly_n = self.n_with_iupac = 0
         self.first_fault: InputError | None = None
 
     def __next__(self) -> Item:
@@ -216,6 +218,7 @@ class _Counted(Iterator[Item]):
         self.n += 1
         if isinstance(item, Record):
             self.n_mostly_n += is_mostly_n(item.codes)
+            self.n_with_iupac += item.n_iupac > 0
             self.n_bases += len(item.codes) * (self.n > self._n_resumed)
         else:
             self.first_fault = self.first_fault or item

@@ -202,3 +202,25 @@ def test_the_rows_are_the_same_in_any_batch_on_any_number_of_threads(write: Writ
         other = read(Path(name))
         assert_close(other.x, one.x)
         assert other.obs == one.obs
+
+
+def test_windows_have_a_row_each_with_their_coordinates(write: Write, genome: Path, model: Path) -> None:
+    bed = write("a.bed", "chr1\t100\t220\tlong\t0\t-\nchr1\t10\t40\tshort\n")
+    single = write("b.bed", "".join(f"chr1\t{start}\t{start + 50}\tx\t0\t-\n" for start in (170, 120, 100)))
+    embedded(bed, "-g", genome, "-m", model, "--windows", "-o", "w.h5")
+    embedded(single, "-g", genome, "-m", model, "-o", "s.h5")
+    windows, singles = read(Path("w.h5")), read(Path("s.h5"))
+    assert windows.obs["id"] == [*(f"chr1:100-220(-):{a}-{a + 50}" for a in (0, 50, 70)), "chr1:10-40(.):0-30"]
+    assert list(zip(windows.obs["start"], windows.obs["end"], strict=True))[:3] == [(170, 220), (120, 170), (100, 150)]
+    assert windows.obs["name"] == ["long"] * 3 + ["short"]
+    np.testing.assert_allclose(windows.x[:3], singles.x, atol=1e-5)
+    assert call("verify", "w.h5").code == 0
+    assert call("embed", bed, "-g", genome, "-m", model, "--windows", "--shard", "1/2", "-o", "x.h5").code == 2
+
+
+def test_a_dry_run_looks_at_the_output_too(write: Write, model: Path) -> None:
+    fasta = write("a.fa", ">a\nACGTRN\n")
+    flags = ("embed", fasta, "-m", model, "-t", 1)
+    assert "a does not exist or cannot be written to" in call(*flags, "--dry-run", "-o", "a/x.h5").err
+    assert "1 of 1 records have IUPAC codes, which are read as N" in call(*flags).err
+    assert "a.h5: exists already" in call(*flags, "--dry-run").err
