@@ -8,7 +8,8 @@ from findna.errors import InputError, TableError
 from findna.io.compressed import ByteStream
 from findna.io.options import InputOptions
 from findna.io.records import read_records
-from findna.io.sequence_table import ID_COLUMNS, SEQUENCE_COLUMNS, encode_cell, find_column, ragged, table_rows
+from findna.io.sequence_table import ID_COLUMNS, encode_cell, find_column, ragged, table_rows
+from findna.io.sniff import SEQUENCE_COLUMNS
 from findna.sequence import Codes
 
 LABEL_COLUMNS = ("label", "labels", "class", "target")

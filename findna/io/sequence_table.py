@@ -7,10 +7,10 @@ from itertools import chain
 from findna.errors import TableError
 from findna.io.compressed import ByteStream
 from findna.io.ids import IdSet
+from findna.io.sniff import SEQUENCE_COLUMNS
 from findna.record import Record
 from findna.sequence import Codes, encode, protein_hint
 
-SEQUENCE_COLUMNS = ("sequence", "seq", "dna")
 ID_COLUMNS = ("id", "name")
 """Columns that are found by themselves, whatever their case; the first that exists is taken."""
 

@@ -6,7 +6,6 @@ from typing import Literal, get_args
 
 from findna.io.bed import is_bed_header
 from findna.io.compressed import ByteStream
-from findna.io.sequence_table import SEQUENCE_COLUMNS
 
 Kind = Literal["fasta", "fastq", "table", "bed", "narrowpeak", "gtf", "gff", "vcf", "bigbed", "bam", "cram", "region"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -32,6 +31,9 @@ _MAGICS: Mapping[bytes, Kind] = {
 }
 _SAM_HEADERS = ("@HD\t", "@SQ\t", "@RG\t", "@PG\t", "@CO\t")
 _SIDES = ("+", "-", ".", "?")
+SEQUENCE_COLUMNS = ("sequence", "seq", "dna")
+"""Names of the column with the sequence of a table, in any case."""
+
 _CHROM_NAMES = {"chrom", "chr", "chromosome", "seqname", "seqnames", "contig", "#chrom"}
 _START_NAMES = {"start", "chromstart", "begin", "pos", "start_position"}
 _FOREIGN_TEXT = {
