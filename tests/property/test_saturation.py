@@ -38,8 +38,8 @@ def on_bases(**settings):
     return BaseMutagenesis(Model("m", Path("m"), NETWORK, "", {}), compute=Compute(CPU, FP32, **settings))
 
 
-def on_task(model, **settings):
-    return TaskMutagenesis(model, compute=COMPUTE, **settings)
+def on_task(model, *, batch_bases=0, **settings):
+    return TaskMutagenesis(model, compute=Compute(CPU, FP32, batch_bases), **settings)
 
 
 @settings(max_examples=4)

@@ -36,7 +36,7 @@ EMBEDDINGS: dict[str, Damage] = {
     "one category": lambda f: f["obs/chrom/codes"].__setitem__(0, 1),
     "the reason of a skipped record": lambda f: f["uns/findna/skipped/reason"].__setitem__(0, "none"),
     "a feature's name": lambda f: f["var/id"].__setitem__(0, "f999"),
-    "the number of rows": lambda f: f["X"].resize(5, axis=0),
+    "the number of rows": lambda f: _shorten(f, "X", 5),
 }
 TOKENS: dict[str, Damage] = {
     "one token": lambda f: _flip(f, "X", 30),
@@ -44,6 +44,13 @@ TOKENS: dict[str, Damage] = {
     "one length": lambda f: f["indptr"].__setitem__(4, f["indptr"][4] + 1),
     "the mark that it is complete": lambda f: f.attrs.__setitem__("complete", False),
 }
+
+
+def _shorten(file: h5py.File, name: str, n: int) -> None:
+    values, attributes = file[name][:n], dict(file[name].attrs)
+    del file[name]
+    file[name] = values
+    file[name].attrs.update(attributes)
 
 
 def _put(file: h5py.File, name: str, text: str) -> None:
