@@ -43,7 +43,13 @@ Blocks = Annotated[
     ),
 ]
 
-Strand = Annotated[str, typer.Option("--strand", help="both (mean of the two strands), or bed (as written).")]
+Strand = Annotated[
+    str,
+    typer.Option(
+        "--strand",
+        help="both (mean of the two strands), bed (as written), or auto (the better one on the validation split).",
+    ),
+]
 
 
 @app.command()

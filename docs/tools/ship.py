@@ -42,9 +42,9 @@ from findna.train.log import read_log
 TOOLS = Path(__file__).resolve().parent
 DOCS = TOOLS.parent
 FOLDER = DOCS / "models" / DEFAULT
-VALIDATION = ["--preset", "small", "--steps", "1", "--seeds", "3", "--strand", "bed", "--limit", "2000"]
+VALIDATION = ["--preset", "small", "--steps", "1", "--seeds", "3", "--strand", "auto", "--limit", "2000"]
 READ_OUT = ["--pool", "mean,sd", "--blocks", "5,10,15,20"]
-GUE = [*READ_OUT, "--strand", "bed", "--seeds", "3"]
+GUE = [*READ_OUT, "--strand", "auto", "--seeds", "1"]
 MOST_ROWS = 1000
 """Rows of the log that are kept, evenly, beside those with held-out figures."""
 

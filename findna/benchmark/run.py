@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from findna import __version__, plots
 from findna.benchmark.audit import is_leaked
-from findna.benchmark.baselines import RECIPES, Data, Prediction, Probabilities, fit_cnn, fit_kmers, fit_vectors
+from findna.benchmark.baselines import RECIPES, Data, Prediction, Probabilities, fit_cnn, fit_kmers, fit_strands
 from findna.benchmark.stored import read_stored
 from findna.benchmark.suites import BenchmarkTask, Splits
 from findna.config import FinetuneConfig
@@ -256,7 +256,8 @@ class _Bench:
             found = self._finetune(mode, seed, train, valid)
         else:
             vectors = self._vectors if mode == "probe" else self._embed(_random(self.teacher, seed))
-            found = fit_vectors(*self._data(vectors, train, valid), n_classes=n_classes)
+            strands = {strand: self._data(read, train, valid) for strand, read in vectors.items()}
+            found = fit_strands(strands, n_classes=n_classes)
         seconds = time.monotonic() - began
         if self.config.with_plots and seed == 0:
             self._draw(mode, found)
@@ -305,18 +306,21 @@ class _Bench:
         return is_leaked(_joined(known), self.splits.test.corpus)
 
     @cached_property
-    def _vectors(self) -> dict[str, NDArray[np.float32]]:
+    def _vectors(self) -> dict[str, dict[str, NDArray[np.float32]]]:
         return self._embed(self.teacher.network)
 
-    def _embed(self, network: Encoder) -> dict[str, NDArray[np.float32]]:
+    def _embed(self, network: Encoder) -> dict[str, dict[str, NDArray[np.float32]]]:
+        """The vectors of each split, by strand."""
         began = time.monotonic()
         encoder = network.for_inference(device=self.device, precision=self.precision)
-        vectors = {}
+        vectors: dict[str, dict[str, NDArray[np.float32]]] = {}
         for name, split in self.splits._asdict().items():
             if split is not None:
-                vectors[name] = self.config.read_out.vectors(
+                read = self.config.read_out.vectors(
                     encoder, split.corpus, device=self.device, precision=self.precision, on_done=self._check_stop
                 )
+                for strand, x in read.items():
+                    vectors.setdefault(strand, {})[name] = x
         self._embed_seconds += time.monotonic() - began
         return vectors
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from findna import __version__
-from findna.benchmark.baselines import RECIPES, Data, fit_vectors, require_sklearn
+from findna.benchmark.baselines import RECIPES, Data, fit_strands, require_sklearn
 from findna.benchmark.run import Stopped
 from findna.benchmark.stored import read_stored
 from findna.benchmark.suites import BenchmarkTask
@@ -332,14 +332,15 @@ class _Study:
     def _score(self, network: Encoder, read_out: ReadOut, train: LabelledSet, valid: LabelledSet) -> float:
         """AUROC on the validation split of a logistic regression on frozen vectors, its penalty chosen there too."""
         encoder = network.for_inference(device=self.device, precision=self.precision)
-        first, second = (
-            Data(
-                read_out.vectors(encoder, split.corpus, device=self.device, precision=self.precision),
-                split.labels,
-            )
+        read = [
+            read_out.vectors(encoder, split.corpus, device=self.device, precision=self.precision)
             for split in (train, valid)
-        )
-        found = fit_vectors(first, second, second, n_classes=len(train.classes))
+        ]
+        strands = {
+            strand: (Data(read[0][strand], train.labels), *[Data(read[1][strand], valid.labels)] * 2)
+            for strand in read[0]
+        }
+        found = fit_strands(strands, n_classes=len(train.classes))
         return float(metrics_of(valid.labels, found.valid, classes=train.classes)["auroc"])
 
 

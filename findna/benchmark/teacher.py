@@ -233,7 +233,7 @@ def embed(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean vectors (n, C) and class tokens (n, K, C) of sequences; windows of a long one are joined."""
     size = network.config
-    rows = ReadOut("mean,cls", strand="bed").vectors(network, corpus, device=device, precision=precision)
+    rows = ReadOut("mean,cls", strand="bed").vectors(network, corpus, device=device, precision=precision)["bed"]
     return rows[:, : size.channels], rows[:, size.channels :].reshape(len(rows), size.n_class_tokens, size.channels)
 
 
@@ -301,7 +301,7 @@ def _both_strands(
     network: Encoder, read_out: ReadOut, corpus: Corpus, *, device: torch.device, precision: Precision
 ) -> NDArray[np.float32]:
     encoder = network.for_inference(device=device, precision=precision)
-    return read_out.vectors(encoder, corpus, device=device, precision=precision)
+    return read_out.vectors(encoder, corpus, device=device, precision=precision)["both"]
 
 
 def _same_class(vectors: NDArray[np.float32], labels: NDArray[np.int64], *, n_neighbours: int) -> NDArray[np.float64]:

@@ -156,7 +156,8 @@ class ReadOut:
     Args:
         pool: A comma list of `findna.config.POOLS`; "" is the mean.
         blocks: After how many blocks the hidden states are read, as in 5,10,20; else after all.
-        strand: "both" averages the vectors of the two strands, "bed" takes the sequence as it is written.
+        strand: "both" averages the vectors of the two strands, "bed" takes the sequence as it is written, and "auto"
+            leaves the choice between them to the probe's validation split.
 
     Raises:
         ConfigError: A setting is not known.
@@ -169,8 +170,8 @@ class ReadOut:
     def __post_init__(self) -> None:
         parse_pools(self.pool or "mean")
         parse_blocks(self.blocks)
-        if self.strand not in ("both", "bed"):
-            raise ConfigError(f"strand must be both or bed, not {self.strand!r}")
+        if self.strand not in ("both", "bed", "auto"):
+            raise ConfigError(f"strand must be both, bed or auto, not {self.strand!r}")
 
     def of_model(self, own: ModelReadout) -> "ReadOut":
         """The same, with a model's own pools and blocks where neither is named; vectors stay as they are."""
@@ -186,8 +187,8 @@ class ReadOut:
         device: torch.device,
         precision: Precision,
         on_done: Callable[[int], None] = lambda n_windows: None,
-    ) -> NDArray[np.float32]:
-        """The vectors of all sequences, shape (n, F), float32.
+    ) -> dict[str, NDArray[np.float32]]:
+        """The vectors of all sequences, shape (n, F), float32, by strand: one entry, or bed and both for auto.
 
         Args:
             encoder: On the device, for inference.
@@ -205,7 +206,7 @@ class ReadOut:
             encoder,
             corpus,
             windows,
-            strand=self.strand,
+            strand="bed" if self.strand == "bed" else "both",
             settings=Readings(
                 parse_pools(self.pool or "mean"), parse_blocks(self.blocks, model.depth), model.n_class_tokens
             ),
@@ -213,7 +214,10 @@ class ReadOut:
             precision=precision,
             on_done=on_done,
         )
-        return join(torch.stack(strands).mean(0).numpy(), windows, len(corpus)).astype(np.float32)
+        read = {self.strand if self.strand != "auto" else "both": torch.stack(strands).mean(0)}
+        if self.strand == "auto":
+            read = {"bed": strands[0], **read}
+        return {name: join(x.numpy(), windows, len(corpus)).astype(np.float32) for name, x in read.items()}
 
 
 def n_columns(config: EmbedConfig, model: ModelConfig) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from findna.benchmark.baselines import Cnn, Data, fit_cnn, fit_kmers, fit_vectors, kmer_counts
+from findna.benchmark.baselines import Cnn, Data, fit_cnn, fit_kmers, fit_strands, fit_vectors, kmer_counts
 from findna.data.datasets import corpus_of
 from findna.data.labelled import LabelledSet
 from findna.metrics import metrics_of
@@ -99,6 +99,18 @@ def test_vectors_are_standardised_and_c_is_chosen_on_the_validation_split() -> N
     found = fit_vectors(Data(x[:200], y[:200]), Data(x[200:250], y[200:250]), Data(x[250:], y[250:]), n_classes=3)
     assert metrics_of(y[250:], found.test, classes="abc")["auroc"] > 0.9
     assert found.test.shape == (50, 3)
+
+
+@pytest.mark.parametrize("informative", ["bed", "both"])
+def test_the_strand_is_the_one_with_the_better_validation_auroc(informative: str) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 2
+    x = {strand: rng.normal(size=(300, 3)) + 2 * (strand == informative) * y[:, None] for strand in ("bed", "both")}
+    parts = [slice(100), slice(100, 200), slice(200, 300)]
+    data = {strand: tuple(Data(rows[part], y[part]) for part in parts) for strand, rows in x.items()}
+    found = fit_strands(data, n_classes=2)
+    assert found.chosen["strand"] == informative
+    np.testing.assert_array_equal(found.test, fit_vectors(*data[informative], n_classes=2).test)
 
 
 def test_a_class_that_training_lacks_gets_nothing() -> None:
