@@ -4,7 +4,6 @@ import contextlib
 import math
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -47,7 +46,6 @@ class Clock:
         self.total_steps = total_steps if budget is None else max(total_steps, MIN_TICKS)
         self.budget = budget
         self._began = time.monotonic() - spent
-        self._recent: deque[float] = deque(maxlen=200)
 
     @property
     def seconds(self) -> float:
@@ -55,12 +53,12 @@ class Clock:
         return time.monotonic() - self._began
 
     def tick(self, step: int) -> None:
-        """Note that a step was made; with a budget, fit the number of steps to what is left of it."""
-        self._recent.append(time.monotonic())
-        if self.budget is None or len(self._recent) < MIN_TICKS:
-            return
-        pace = (self._recent[-1] - self._recent[0]) / (len(self._recent) - 1)
-        self.total_steps = max(step, step + int((self.budget - self.seconds) / pace))
+        """Note that a step was made; with a budget, fit the number of steps to it.
+
+        The pace is that of the whole run: a resume, or a report on held-out windows, does not change the learning rate.
+        """
+        if self.budget is not None and step >= MIN_TICKS:
+            self.total_steps = max(step, int(step * self.budget / self.seconds))
 
 
 class Training(ABC, Generic[Item]):

@@ -335,6 +335,16 @@ def test_a_clock_without_a_budget_keeps_its_steps():
     assert 100 <= clock.seconds < 101
 
 
+def test_a_resumed_clock_keeps_the_pace_of_the_whole_run():
+    clock = Clock(4000, budget=200.0, spent=100.0)  # half of its budget for 2,000 steps
+    for step in range(2001, 2010):
+        clock.tick(step)
+        assert clock.total_steps == pytest.approx(4000, rel=0.02)
+    late = Clock(4000, budget=200.0, spent=201.0)
+    late.tick(3900)
+    assert late.total_steps == 3900
+
+
 def test_a_repeated_motif_is_learned_beyond_the_kmer_baseline(tmp_path):
     """With half of the bases masked, three neighbours on each side say less than all of the period of 16."""
     sequence = np.tile(np.random.default_rng(5).integers(0, 4, size=16, dtype=np.uint8), 5)

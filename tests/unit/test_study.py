@@ -269,7 +269,7 @@ def test_the_table_names_what_changed_and_stars_what_is_beyond_the_noise():
 
 
 def test_a_stream_in_bf16_is_refused_for_a_transformer_before_anything_is_trained(tmp_path, variants, tasks):
-    with pytest.raises(ConfigError, match=r"variant t: .*--precision bf16"):
+    with pytest.raises(ConfigError, match=r"variant t: .*precision=bf16"):
         study(variants, tasks, tmp_path / "study", precision=BF16_STREAM)
     assert not (tmp_path / "study" / "runs").exists()
 
