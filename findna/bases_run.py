@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from findna.io.arrays import require_absent
-from findna.io.base_tracks import VALUES, BaseRow, require_pybigtools, write_bedgraph, write_bigwig, write_hdf5
+from findna.io.base_tracks import VALUES, BaseRow, places_of, write_hdf5
+from findna.io.tracks import require_pybigtools, write_track
 from findna.masked import MaskedBases
 from findna.models.store import DEFAULT, load_model
 from findna.record import Record
@@ -76,8 +77,8 @@ def predict_bases_of(job: BasesJob, *, on_progress: Callable[[int], None] = lamb
 
         if job.output_format == "h5":
             write_hdf5(job.out, rows(), facts, skipped=frame.skipped)
-        elif job.output_format == "bedgraph":
-            write_bedgraph(job.out, rows(), job.value, skipped=frame.skipped)
         else:
-            write_bigwig(job.out, rows(), job.value, frame.genome.contigs if frame.genome else {})
+            places = (place for row in rows() for place in places_of(row, job.value))
+            contigs = frame.genome.contigs if frame.genome else {}
+            write_track(job.out, places, contigs, skipped=frame.skipped)
         return frame.report(facts, [job.out], n_bases=n_bases)

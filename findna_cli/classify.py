@@ -8,6 +8,7 @@ import typer
 from findna.config import ClassifyConfig, ComputeConfig, RunConfig
 from findna.errors import ConfigError
 from findna.io.options import InputOptions
+from findna_cli.console import say
 from findna_cli.job import named_output, run_files
 from findna_cli.options import DryRun, Inputs, Json, Quiet, flags_of
 
@@ -27,6 +28,18 @@ def classify(
             show_default=False,
         ),
     ] = "",
+    track: Annotated[
+        Path | None,
+        typer.Option(
+            "--track",
+            help="With --windows: also write the probability of a class along the genome, as .bedgraph[.gz] or .bw.",
+            show_default=False,
+        ),
+    ] = None,
+    label: Annotated[
+        str,
+        typer.Option("--label", help="Class of --track. Default: the second one of two.", show_default=False),
+    ] = "",
     dry_run: DryRun = False,
     json_file: Json = None,
     quiet: Quiet = False,
@@ -44,4 +57,17 @@ def classify(
     if out != "-" and name and not name.endswith((".tsv", ".txt")):
         raise ConfigError(f"-o {out}: predictions are a TSV; name it {Path(name).stem}.tsv or {Path(name).stem}.tsv.gz")
     path = named_output(inputs, out, "predictions.tsv")
+    if track is not None:
+        from findna.io.tracks import check_track
+        from findna.models.task import load_task
+        from findna.window_tracks import track_column, write_window_track
+
+        if not settings.get("windows") or settings.get("top") or out == "-":
+            raise ConfigError("--track needs --windows, a file for the predictions, and no --top")
+        genome, is_allowed = settings.get("genome"), bool(settings.get("force") or settings.get("resume"))
+        check_track(track, has_genome=genome is not None, force=is_allowed)
+        column = track_column(load_task(task).settings, label)
     run_files(classify_file, inputs, path, task=task, dry_run=dry_run, json_file=json_file, quiet=quiet, **settings)
+    if track is not None and not dry_run:
+        write_window_track(path, track, column, genome=genome)
+        say(f"{track}: {column} along the genome", quiet=quiet)

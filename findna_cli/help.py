@@ -96,9 +96,9 @@ PANELS: Mapping[str, str] = {
     "reference_bases strand sequence_column label_column labels class_names valid valid_fraction test data holdout "
     "exclude cut weight url folder checksum label neighbours log limit limit_test "
     "limit_valid on_error start_from max_length min_length",
-    "Output": "out embeddings output_format dtype force resume dry_run json_file quiet html plot with_plots export top "
-    "abstain windows title color header as_json rows start features shard plan n_shards checkpoint_every n_reports "
-    "value scores",
+    "Output": "out embeddings output_format dtype force resume dry_run json_file quiet html plot with_plots export "
+    "top abstain windows title color header as_json rows start features shard plan n_shards checkpoint_every "
+    "n_reports value scores track",
     "Model": "model task pool blocks layer raw window stride mixer n_class_tokens shift_layout initial preset head "
     "hidden class_tokens frozen extend projection reduction mixer_dropout objective",
     "Compute": "device precision precisions threads workers gpus processes batch_bases deterministic max_restarts "
@@ -108,7 +108,7 @@ PANELS: Mapping[str, str] = {
 
 UNITS: Mapping[str, str] = {
     "BASES": "size window stride batch_bases n_bases max_length min_length max_indel mask_span",
-    "FILE": "out embeddings json_file genome genomes labels html plot export plan log valid test exclude cut "
+    "FILE": "out embeddings track json_file genome genomes labels html plot export plan log valid test exclude cut "
     "neighbours",
     "FOLDER": "folder start_from data",
     "NAME": "model task initial label_column sequence_column color label feature pool preset head tasks "

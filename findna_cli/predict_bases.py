@@ -11,15 +11,6 @@ from findna.io.options import InputOptions
 from findna_cli.job import command_line, named_output, run_framed
 from findna_cli.options import Inputs, Json, ModelName, Quiet, flags_of
 
-_ENDINGS = {
-    ".h5": "h5",
-    ".hdf5": "h5",
-    ".bedgraph": "bedgraph",
-    ".bg": "bedgraph",
-    ".bw": "bigwig",
-    ".bigwig": "bigwig",
-}
-
 _WITHOUT = (
     *("split", "center", "max_n", "strand", "region", "min_mapq", "exclude_flags", "reference_bases"),
     *("resume", "workers", "gpus", "shard", "plan", "deterministic"),
@@ -58,12 +49,12 @@ def predict_bases(
     `findna predict-bases chr20:10,000,001-10,002,000 -g hg19.fa --value entropy -o entropy.bw`
     """
     from findna.bases_run import BasesJob, predict_bases_of
+    from findna.io.tracks import track_format
     from findna.models.store import DEFAULT
     from findna.runs.job import parts_of
 
-    name = out.removesuffix(".gz")
-    kind = _ENDINGS.get(Path(name).suffix.lower(), "" if out else "h5")
-    if not kind or (name != out and kind != "bedgraph"):
+    kind = track_format(out) or ("h5" if not out or Path(out).suffix in (".h5", ".hdf5") else "")
+    if not kind:
         raise ConfigError(f"-o {out}: cannot infer the format from the file name: .h5, .bedgraph, .bedgraph.gz or .bw")
     job = BasesJob(
         inputs,

@@ -1,17 +1,17 @@
-"""Predictions of bases on their way out: HDF5, bedGraph or bigWig, whole or not at all."""
+"""Predictions of bases on their way out: HDF5, or values along the genome."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
-import pysam
 from numpy.typing import NDArray
 
-from findna.errors import InputError, MissingExtraError
-from findna.io.arrays import skipped_lines, write_facts, write_records
+from findna.errors import InputError
+from findna.io.arrays import write_facts, write_records
 from findna.io.files import replacing
 from findna.io.h5ad import created
+from findna.io.tracks import Place
 from findna.record import Record
 from findna.sequence import N
 
@@ -73,75 +73,16 @@ def write_hdf5(
         write_facts(file, SCHEMA, facts)
 
 
-def write_bedgraph(path: Path, rows: Iterator[BaseRow], value: str, *, skipped: Sequence[InputError] = ()) -> None:
-    """Write one line per base, `chrom start end value`; BGZF for a name that ends in .gz.
-
-    Raises:
-        InputError: A record has no place on a genome.
-    """
-    with replacing(path) as temp:
-        is_gzip = path.suffix == ".gz"
-        with cast(Any, pysam.BGZFile(str(temp), "wb", None) if is_gzip else temp.open("wb")) as file:
-            for row in rows:
-                lines = (
-                    f"{chrom}\t{start}\t{end}\t{number:.6g}\n" for chrom, start, end, number in _places(row, value)
-                )
-                file.write("".join(lines).encode())
-            file.write(skipped_lines(skipped).encode())
-
-
-def write_bigwig(path: Path, rows: Iterator[BaseRow], value: str, contigs: Mapping[str, int]) -> None:
-    """Write one value per base.
+def places_of(row: BaseRow, value: str) -> Iterator[Place]:
+    """The value of each base along the genome; an N has no log-probability.
 
     Args:
-        path: The file.
-        rows: In the order of the contigs and without overlaps.
+        row: The row.
         value: Of `VALUES`.
-        contigs: Name and length of every contig.
 
     Raises:
-        InputError: A record has no place on a genome, or the records are not sorted.
-        MissingExtraError: pybigtools is not installed.
+        InputError: The record has no place on a genome.
     """
-    bigtools = require_pybigtools()
-    faults: list[BaseException] = []
-
-    def places() -> Iterator[tuple[str, int, int, float]]:
-        """All of them; pybigtools prints what an iterator raises and writes a short file, so it is raised later."""
-        try:
-            for row in _sorted(rows, contigs):
-                yield from _places(row, value)
-        except BaseException as error:
-            faults.append(error)
-
-    with replacing(path) as temp:
-        name = temp.with_suffix(".bw")
-        try:
-            file = bigtools.open(str(name), "w")
-            file.write(dict(contigs), places())
-            file.close()
-            if faults:
-                raise faults[0]
-            name.replace(temp)
-        finally:
-            name.unlink(missing_ok=True)
-
-
-def require_pybigtools() -> Any:
-    """The pybigtools package.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
-    try:
-        import pybigtools
-    except ImportError as error:
-        raise MissingExtraError("pybigtools", extra="bigwig", purpose="bigWig") from error
-    return pybigtools
-
-
-def _places(row: BaseRow, value: str) -> Iterator[tuple[str, int, int, float]]:
-    """Contig, start, end and value of each base, along the genome; an N has no log-probability."""
     record = row.record
     numbers = getattr(row, value)
     if not record.chrom or record.end - record.start != len(numbers):
@@ -150,19 +91,4 @@ def _places(row: BaseRow, value: str) -> Iterator[tuple[str, int, int, float]]:
         numbers = numbers[::-1]
     for offset, number in enumerate(numbers.tolist()):
         if number == number:
-            yield record.chrom, record.start + offset, record.start + offset + 1, number
-
-
-def _sorted(rows: Iterator[BaseRow], contigs: Mapping[str, int]) -> Iterator[BaseRow]:
-    order = {name: index for index, name in enumerate(contigs)}
-    last = (-1, 0)
-    for row in rows:
-        record = row.record
-        if (order.get(record.chrom, -1), record.start) < last:
-            raise InputError(
-                "overlaps the record before it or is not sorted; a bigWig needs sorted regions without overlaps "
-                "(bedtools sort and merge)",
-                record=record.id,
-            )
-        last = (order.get(record.chrom, -1), record.end)
-        yield row
+            yield Place(record.chrom, record.start + offset, record.start + offset + 1, number)

@@ -181,6 +181,40 @@ def test_a_compressed_output_holds_the_same(write: Write, task: Path) -> None:
     assert table("y.tsv.gz") == table("x.tsv")
 
 
+def test_windows_become_a_track(write: Write, task: Path, genome: Path) -> None:
+    pybigtools = pytest.importorskip("pybigtools")
+    bed = write("in.bed", "chr1\t100\t220\tx\t0\t+\nchr1\t500\t620\ty\t0\t-\nchr2\t10\t40\n")
+    flags = (bed, "--task", task, "-g", genome, "--windows", "--label", CLASSES[1])
+    classified(*flags, "-o", "out.tsv", "--track", "out.bedgraph")
+    places = [line.split("\t") for line in Path("out.bedgraph").read_text().splitlines()]
+    expected = [("chr1", 100, 150), ("chr1", 150, 200), ("chr1", 200, 220)]
+    expected += [("chr1", 500, 550), ("chr1", 550, 570), ("chr1", 570, 620), ("chr2", 10, 40)]
+    found = [(place[0], int(place[1]), int(place[2])) for place in places]
+    assert found == expected
+    column = f"p_{CLASSES[1]}"
+    by_start = {(row["chrom"], int(row["start"])): float(row[column]) for row in table("out.tsv")}
+    assert [float(p[3]) for p in places[:2]] == pytest.approx([by_start["chr1", 100], by_start["chr1", 150]], rel=1e-4)
+    assert float(places[2][3]) == pytest.approx(by_start["chr1", 170], rel=1e-4)  # the last window slides inwards
+    classified(*flags, "-o", "b.tsv", "--track", "b.bw")
+    track = pybigtools.open("b.bw")
+    assert track.values("chr2", 10, 40, fillna=None).tolist() == pytest.approx([by_start["chr2", 10]] * 30, rel=1e-4)
+    track.close()
+
+
+def test_a_track_that_cannot_be_written_is_told_before_the_work(write: Write, task: Path, genome: Path) -> None:
+    write("in.bed", "chr1\t100\t220\n")
+    wrong = {
+        ("--windows", "--track", "x.txt"): "a track is a .bedgraph",
+        ("--track", "x.bw", "--label", CLASSES[0]): "--track needs --windows",
+        ("--windows", "--track", "x.bedgraph"): "the task has more than two classes",
+        ("--windows", "--track", "x.bedgraph", "--label", "nothing"): "the task has no class 'nothing'",
+    }
+    for flags, text in wrong.items():
+        result = call("classify", "in.bed", "--task", task, "-g", genome, "-o", "x.tsv", *flags)
+        assert (result.code, text in result.err) == (2, True), result.err
+    assert left_behind("x") == []
+
+
 def test_abstain_top_and_windows(write: Write, task: Path, oracle: Oracle, bases: dict[str, str]) -> None:
     text = bases["chr1"][:120].upper()
     write("a.fa", fasta({"a": text, "b": text[:30]}))

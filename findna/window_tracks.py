@@ -1,0 +1,79 @@
+"""Predictions of windows as a track: the probability of a class along the genome."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from findna.errors import ConfigError, InputError, TableError
+from findna.io.compressed import ByteStream
+from findna.io.genome import Genome, find_genome
+from findna.io.tracks import Place, write_track
+from findna.models.task import TaskSettings
+
+
+def track_column(settings: TaskSettings, label: str) -> str:
+    """The column of the predictions that a track shows: a class's probability, or the value of a regression.
+
+    Args:
+        settings: Of the task.
+        label: The class; "" is the second one of two.
+
+    Raises:
+        ConfigError: The task has no such class, or more than two and none is named.
+    """
+    if settings.objective == "regression":
+        return "prediction"
+    if not label and len(settings.classes) == 2:
+        label = settings.classes[1]
+    if label not in settings.classes:
+        reason = f"has no class {label!r}" if label else "has more than two classes: name one with --label"
+        raise ConfigError(f"the task {reason}; its classes are {', '.join(settings.classes)}")
+    return f"p_{label}"
+
+
+def write_window_track(predictions: Path, path: Path, column: str, *, genome: str | Path | None = None) -> None:
+    """Write a column of `findna classify --windows` as bedGraph or bigWig.
+
+    Each base has the value of the first window of its record that covers it, so intervals of a record do not overlap.
+
+    Args:
+        predictions: The TSV.
+        path: The track, whose name `findna.io.tracks.check_track` takes.
+        column: See `track_column`.
+        genome: FASTA or .2bit, for a bigWig.
+
+    Raises:
+        TableError: The TSV has no such column.
+        InputError: A record has no place on a genome; records of a bigWig overlap or are not sorted.
+        OutputError: The track cannot be written.
+    """
+    contigs = {}
+    if genome is not None:
+        with Genome(find_genome(genome)) as opened:
+            contigs = dict(opened.contigs)
+    write_track(path, _places(predictions, column), contigs)
+
+
+def _places(predictions: Path, column: str) -> Iterator[Place]:
+    with ByteStream(predictions, error=TableError) as stream:
+        lines = (line.decode().split("\t") for line in stream.lines() if not line.startswith(b"#"))
+        names = next(lines, [])
+        wanted = ("id", "chrom", "start", "end", column)
+        if absent := [name for name in wanted if name not in names]:
+            raise TableError(f"column {absent[0]!r} not found", path=predictions)
+        index = [names.index(name) for name in wanted]
+        rows = ([fields[i] for i in index] for fields in lines)
+        for record, windows in groupby(rows, key=lambda row: row[0].rpartition(":")[0]):
+            yield from _of_record(record, list(windows))
+
+
+def _of_record(record: str, windows: list[list[str]]) -> Iterator[Place]:
+    """The windows of a record along the genome; where two overlap, the first keeps its bases."""
+    found = [(int(start), int(end), float(value), chrom) for _, chrom, start, end, value in windows]
+    covered = 0
+    for start, end, value, chrom in sorted(found):
+        if not chrom:
+            raise InputError("has no place on a genome, so it cannot be part of a track", record=record)
+        if (start := max(start, covered)) < end:
+            yield Place(chrom, start, end, value)
+        covered = max(covered, end)
