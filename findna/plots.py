@@ -287,6 +287,8 @@ def accuracy_by_position(
 def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title: str = "") -> None:
     """Draw a pretraining on its held-out windows: losses, masked bases, effective rank, student and teacher.
 
+    A run without distillation has no contrast, and its student is its teacher: these curves are left out.
+
     Args:
         rows: Lines of log.csv; those without a held-out figure are skipped.
         path: The PNG file.
@@ -297,12 +299,16 @@ def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title
         OutputError: The file cannot be written.
     """
     curves = {
-        "nats": {"valid_mnm_loss": "masked bases", "valid_contrastive_loss": "contrast"},
+        "nats": {"valid_mnm_loss": "masked bases"},
         "masked-base accuracy": {"valid_accuracy": "student", "kmer_accuracy": "7-mer table"},
         "effective rank": {"effective_rank": "class tokens"},
-        "": {"agreement": "agreement (cosine)", "teacher_entropy": "teacher entropy (nats)"},
     }
-    figure, grid = panels(8.4, 5.6, n_rows=2, n_columns=2)
+    if any(row.get("valid_contrastive_loss", np.nan) > 0 for row in rows):
+        curves["nats"]["valid_contrastive_loss"] = "contrast"
+        curves[""] = {"agreement": "agreement (cosine)", "teacher_entropy": "teacher entropy (nats)"}
+        figure, grid = panels(8.4, 5.6, n_rows=2, n_columns=2)
+    else:
+        figure, grid = panels(10.5, 2.8, n_columns=3)
     for axes, (label, columns) in zip(grid, curves.items(), strict=True):
         for (column, name), color in zip(columns.items(), (_BLUE, _ORANGE), strict=False):
             points = [(row["n_bases"] / 1e6, row[column]) for row in rows if not np.isnan(row.get(column, np.nan))]

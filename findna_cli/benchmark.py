@@ -346,7 +346,7 @@ def teacher(
     )
     write_teacher(out, result | {"command": command_line()}, log=rows)
     for name, one in result["masked_bases"]["models"].items():
-        say(f"{name}: {one['accuracy']:.4f} of the masked bases right", quiet=quiet)
+        say(f"{name}: masked-base accuracy {one['accuracy']:.4f}", quiet=quiet)
     say(f"{out}: teacher.json, teacher.md", quiet=quiet)
 
 

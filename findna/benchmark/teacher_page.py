@@ -12,18 +12,18 @@ from findna.io.files import raise_output_error, write_atomic
 
 TITLES = {
     TEACHER: "this teacher",
-    "left": "letters on the left, order up to 8",
-    "around": "the four places on each side",
-    "visible_around": "the four nearest visible bases on each side",
-    "left_unmasked": "bases on the left with none of them masked, order up to 8",
+    "left": "counting: up to 8 bases on the left",
+    "around": "counting: the four positions on each side",
+    "visible_around": "counting: the four nearest visible bases on each side",
+    "left_unmasked": "counting: up to 8 bases on the left, none masked",
 }
-"""What a reader calls the models that masked bases are asked of; the last sees more than the teacher."""
+"""Names of the models that predict masked bases; the last one sees more than the teacher."""
 
 _HEALTH = {
     "effective_rank": "effective rank",
     "agreement": "agreement of student and teacher",
     "teacher_entropy": "teacher entropy, nats",
-    "valid_accuracy": "masked bases right",
+    "valid_accuracy": "masked-base accuracy",
     "kmer_accuracy": "7-mer table",
     "valid_loss": "loss",
 }
@@ -72,12 +72,13 @@ def _masked_bases(masked: Mapping[str, Any], fraction: float) -> str:
     lines = [
         "### Masked bases",
         "",
-        f"{masked['n_bases']:,} masked bases ({fraction:.0%}) of {masked['n_windows']:,} held-out windows, the same",
-        f"for all; the models that count were fitted on {masked['n_training_windows']:,} training windows, masked",
-        "likewise, their order and smoothing chosen on a tenth of those. Beside each difference: its standard",
-        "error over windows.",
+        f"All models predict the same {masked['n_bases']:,} masked bases ({fraction:.0%}) of {masked['n_windows']:,} "
+        "held-out windows.",
+        f"The counting models were fitted on {masked['n_training_windows']:,} training windows with the same masking; "
+        "a tenth of these chose order and smoothing.",
+        "The last column has the standard error over windows.",
         "",
-        "| model | right | nats | the teacher is ahead by |",
+        "| model | accuracy | loss, nats | accuracy of the teacher minus this |",
         "|---|---|---|---|",
     ]
     for name, title in TITLES.items():
@@ -85,7 +86,7 @@ def _masked_bases(masked: Mapping[str, Any], fraction: float) -> str:
         order = f" (chosen: {one['order']})" if "order" in one else ""
         ahead = f"{one['ahead']:+.4f} ± {one['ahead_standard_error']:.4f}" if "ahead" in one else ""
         lines.append(f"| {title}{order} | {one['accuracy']:.4f} | {one['nats']:.4f} | {ahead} |")
-    return "\n".join([*lines, "", "![Masked bases right by position in the window](by_position.png)", ""])
+    return "\n".join([*lines, "", "![Masked-base accuracy by position in the window](by_position.png)", ""])
 
 
 def _vectors(result: Mapping[str, Any]) -> str:
@@ -100,11 +101,10 @@ def _vectors(result: Mapping[str, Any]) -> str:
     ]
     if health := result.get("health"):
         lines += [
-            f"On the run's held-out windows, where its last fifth begins and at its end ({health['steps']:,} steps).",
-            "A line through the effective ranks of the last fifth has a slope of "
-            f"{health['rank_slope']:+.1f} a whole run.",
+            f"The held-out windows of the run, which had {health['steps']:,} steps. The slope of the effective rank over "
+            f"the last fifth is {health['rank_slope']:+.1f} per run.",
             "",
-            "| figure | last fifth begins | end |",
+            "| metric | start of the last fifth | end |",
             "|---|---|---|",
             *(
                 f"| {title} | {health['last_fifth_from'][name]:.4g} | {health['end'][name]:.4g} |"
@@ -112,7 +112,7 @@ def _vectors(result: Mapping[str, Any]) -> str:
                 if name in health["end"]
             ),
             "",
-            "![Held-out figures over the run](curves.png)",
+            "![Held-out metrics over the run](curves.png)",
             "",
         ]
     return "\n".join(lines)
@@ -122,8 +122,8 @@ def _neighbours(found: Mapping[str, Any], n_neighbours: int) -> str:
     lines = [
         "### Nearest neighbours",
         "",
-        f"Share of the {n_neighbours} nearest sequences that are of the same class; mean of both strands,",
-        "standardised, by cosine.",
+        f"Fraction of the {n_neighbours} nearest sequences that have the same class, by cosine of standardised vectors "
+        "(mean of both strands).",
         "",
         f"| class | sequences | by chance | {' | '.join(_SPACES.values())} |",
         "|---|---|---|" + "---|" * len(_SPACES),
