@@ -5,7 +5,6 @@ shard until it has its first record, without and with the plan. Then the peak of
 """
 
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from findna.io.genome import Genome
 from findna.io.options import InputOptions
 from findna.io.records import read_records
 from findna.runs.manifest import read_manifest, split
+from findna.runs.provenance import peak_memory_bytes
 from findna.runs.shard import Shard, ShardCuts
 
 N_SHARDS = 1000
@@ -29,7 +29,7 @@ def timed(what: str, run: Callable[[], Any]) -> Any:
     """Run it, and print its CPU seconds and the peak of memory so far."""
     began = time.process_time()
     found = run()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_memory_bytes() / 2**20
     print(f"{what:44}{time.process_time() - began:10.2f} s of CPU{peak:10.0f} MB at most so far", flush=True)
     return found
 

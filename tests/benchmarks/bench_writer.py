@@ -6,7 +6,6 @@ python tests/benchmarks/bench_writer.py --rows 1000000 --width 44 --format tsv
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from findna.io.hdf5 import EmbeddingWriter, Format
+from findna.runs.provenance import peak_memory_bytes
 
 BATCH = 256
 
@@ -61,7 +61,7 @@ def measure(folder: Path, n_rows: int, width: int, output_format: Format) -> dic
         "assemble_rows_per_s": round(n_rows / (end - spooled)),
         "spool_bytes_per_row": round(n_spool / n_rows, 1),
         "bytes_per_row_beside_x": round(n_bytes / n_rows - 4 * width, 1),
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "peak_mb": round(peak_memory_bytes() / 2**20, 1),
     }
 
 
