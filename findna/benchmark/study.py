@@ -332,14 +332,12 @@ class _Study:
     def _score(self, network: Encoder, read_out: ReadOut, train: LabelledSet, valid: LabelledSet) -> float:
         """AUROC on the validation split of a logistic regression on frozen vectors, its penalty chosen there too."""
         encoder = network.for_inference(device=self.device, precision=self.precision)
-        read = [
+        first, second = (
             read_out.vectors(encoder, split.corpus, device=self.device, precision=self.precision)
             for split in (train, valid)
-        ]
-        strands = {
-            strand: (Data(read[0][strand], train.labels), *[Data(read[1][strand], valid.labels)] * 2)
-            for strand in read[0]
-        }
+        )
+        held = {strand: Data(x, valid.labels) for strand, x in second.items()}
+        strands = {strand: (Data(x, train.labels), held[strand], held[strand]) for strand, x in first.items()}
         found = fit_strands(strands, n_classes=len(train.classes))
         return float(metrics_of(valid.labels, found.valid, classes=train.classes)["auroc"])
 

@@ -101,8 +101,8 @@ def _vectors(result: Mapping[str, Any]) -> str:
     ]
     if health := result.get("health"):
         lines += [
-            f"The held-out windows of the run, which had {health['steps']:,} steps. The slope of the effective rank over "
-            f"the last fifth is {health['rank_slope']:+.1f} per run.",
+            f"The held-out windows of the run, which had {health['steps']:,} steps. The slope of the effective rank "
+            f"over the last fifth is {health['rank_slope']:+.1f} per run.",
             "",
             "| metric | start of the last fifth | end |",
             "|---|---|---|",
