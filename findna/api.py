@@ -128,7 +128,7 @@ def embed_regions(
             region strings, `Region`s or tuples (chrom, start, end[, name, strand]), 0-based and half-open.
         genome: FASTA (plain or bgzip) or .2bit, as a path or open.
         model: As for `embed`.
-        size: Recentre every region to so many bases.
+        size: Recentre every region to this many bases.
         center: What stays in the middle then: "middle" or "summit" (narrowPeak).
         split: Join the blocks of BED12 rows.
         max_n: Regions with a larger fraction of N are listed in `skipped`.
@@ -293,7 +293,7 @@ def predict_bases(
 ) -> list[NDArray[np.float32]]:
     """The probabilities of A, C, G and T that the model predicts at each base; per sequence (L, 4), float32.
 
-    The base itself is masked when it is predicted. Rows add up to 1: the probability of N is left out. Of a sequence
+    The base itself is masked when it is predicted. Rows add up to 1: N has no probability. Of a sequence
     that is longer than the model's window, each base is predicted in the window that owns it.
 
     Args:

@@ -26,7 +26,7 @@ class BasesJob(RunJob):
         model: A shipped model's name or a model folder.
         passes: As for `findna.predict_bases`.
         output_format: Of `FORMATS`.
-        value: What a track shows: entropy, or log_p of the base that is there.
+        value: What a track shows: entropy, or log_p of the reference base.
     """
 
     model: str = DEFAULT

@@ -1,4 +1,4 @@
-"""Cells: so many records whose rows are made, written and resumed together, and where they end."""
+"""Cells: the records whose rows are made, written and resumed together, and where they end."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -36,7 +36,7 @@ class Grid:
         self._n_records = self._n_bases = 0
 
     def ends(self, n_bases: int) -> bool:
-        """Take in a record of so many bases, 0 for one that has no row: whether a cell ends with it."""
+        """Take in a record with this number of bases, 0 for one that has no row: whether a cell ends with it."""
         self._n_records += 1
         self._n_bases += n_bases
         is_end = self._n_records == self._most_records or self._n_bases >= self._most_bases

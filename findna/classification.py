@@ -22,7 +22,7 @@ from findna.sequence import MOSTLY_N
 from findna.stream import Forward, Joined, Readout
 
 PREDICTIONS = "findna-predictions/1"
-"""Schema of what stands beside the TSV."""
+"""Schema of the TSV's metadata file."""
 
 UNKNOWN = "unknown"
 """Label of a row whose margin is too small, or whose record is mostly N."""

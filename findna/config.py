@@ -189,8 +189,8 @@ class ModelConfig:
     def as_transformer(self) -> Self:
         """The Transformer of the same width with about as many parameters.
 
-        Heads have the widest even width up to 32 channels that divides C; the depth is what an MLP of 4 C would come
-        nearest with; then the MLP's width makes up the count, to half a unit a layer.
+        Heads have the widest even width up to 32 channels that divides C; the depth is what an MLP of 4 C would be
+        closest with; then the MLP's width makes up the count, to half a unit a layer.
 
         >>> [(m.n_layers, m.hidden, m.track_width) for m in (ModelConfig().as_transformer(),)]
         [(11, 1245, 28)]
@@ -427,7 +427,7 @@ def parse_pools(text: str, *, also: Sequence[str] = ()) -> tuple[str, ...]:
         also: What else may be in the list.
 
     Raises:
-        ConfigError: One is not known, or there twice.
+        ConfigError: One is not known, or is a duplicate.
 
     >>> parse_pools("mean,cls")
     ('mean', 'cls')
@@ -507,7 +507,7 @@ class EmbedConfig:
         raw: Otherwise those of the model's own read-out are standardised.
         layer: 0 is the stem, -1 the last.
         blocks: Several stand side by side.
-        with_cls: Whether the class tokens stand beside the vectors too, in obsm/X_cls.
+        with_cls: Whether the class tokens are stored next to the vectors, in obsm/X_cls.
         with_tokens: Whether every base's hidden state goes to a second file.
 
     Raises:
@@ -547,7 +547,7 @@ class EmbedConfig:
 
     @classmethod
     def asked(cls, *, pool: str = "", **settings: Any) -> Self:
-        """The config of a file, in whose `pool` "cls" and "tokens" may stand beside other pools.
+        """The config of a file, whose `pool` may have "cls" and "tokens" next to other pools.
 
         >>> config = EmbedConfig.asked(pool="mean,cls,tokens")
         >>> config.pool, config.with_cls, config.with_tokens
@@ -576,7 +576,7 @@ class EmbedConfig:
         """The same with layer, window and stride filled in and checked against a model.
 
         Raises:
-            ConfigError: The model has no such layer or block, or its window is shorter, or bases would be left out.
+            ConfigError: The model has no such layer or block, or its window is shorter, or bases would be skipped.
         """
         parse_blocks(self.blocks, model.depth)
         layer = model.n_layers if self.layer == -1 and not self.blocks else self.layer

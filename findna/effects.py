@@ -97,7 +97,7 @@ def mutagenesis(
 ) -> NDArray[np.float32]:
     """The effect of A, C, G and T at each position of a sequence, shape (L, 4); both strands are averaged.
 
-    0 for the base that is there, NaN where that is N. Of a teacher: the log-probability of the base minus that of the
+    0 for the reference base, NaN where that is N. Of a teacher: the log-probability of the base minus that of the
     masked reference base. Of a task: the log-odds of a class minus those of the reference.
 
     Args:

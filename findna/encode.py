@@ -60,7 +60,7 @@ def pack_pieces(pieces: Sequence[Piece], *, n_class_tokens: int) -> Packed:
 
 
 def in_batches(items: Iterable[One], *, n_bases: Callable[[One], int], most: int) -> Iterator[list[One]]:
-    """Yield items in order, in lists of at most so many bases; an item that has more is a list of its own."""
+    """Yield items in order, in lists of at most this many bases; an item that has more is a list of its own."""
     batch: list[One] = []
     total = 0
     for item in items:

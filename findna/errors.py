@@ -1,4 +1,4 @@
-"""Every error that a user can cause and mend; `findna_cli.app.main` turns them into exit codes."""
+"""Every error that a user can cause and correct; `findna_cli.app.main` turns them into exit codes."""
 
 from pathlib import Path
 
@@ -75,7 +75,7 @@ class FastaError(InputError):
 
 
 class BedError(InputError):
-    """A row of a BED file is no region."""
+    """A row of a BED file is not a region."""
 
     kind = "BED file"
 

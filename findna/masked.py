@@ -52,7 +52,7 @@ class MaskedBases:
     def predict(self, sequences: Iterable[Codes]) -> Iterator[NDArray[np.float32]]:
         """Yield the probabilities of A, C, G and T at each base of each sequence, shape (L, 4); rows add up to 1.
 
-        A sequence that is longer than the network's window is cut as for embeddings; each base is predicted in the
+        A sequence that is longer than the network's window is divided as for embeddings; each base is predicted in the
         window that owns it.
         """
         unfinished: deque[NDArray[np.float32]] = deque()

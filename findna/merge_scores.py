@@ -148,7 +148,7 @@ class ScoredFile:
 
 
 def finished(path: Path, kind: Format, facts: Mapping[str, str]) -> dict[str, Any]:
-    """What a report says of an output that is there and whole, {} where there is none, or a partial run.
+    """The report of an existing complete output; {} if there is none, or a partial run.
 
     Args:
         path: The output.
@@ -182,7 +182,7 @@ def merge_scores(paths: Sequence[Path], out: Path, *, force: bool = False, comma
         The report, as JSON values.
 
     Raises:
-        TableError: A part is incomplete, missing, there twice, or does not belong to the others.
+        TableError: A part is incomplete, missing, duplicate, or does not belong to the others.
         VariantError: A part is damaged.
         OutputError: The output exists or cannot be written.
         ConfigError: A part has another format than the output, or the output is a part.

@@ -287,7 +287,7 @@ def accuracy_by_position(
 def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title: str = "") -> None:
     """Draw a pretraining on its held-out windows: losses, masked bases, effective rank, student and teacher.
 
-    A run without distillation has no contrast, and its student is its teacher: these curves are left out.
+    A run without distillation has no contrast, and its student is its teacher: these curves are not drawn.
 
     Args:
         rows: Lines of log.csv; those without a held-out figure are skipped.

@@ -51,7 +51,7 @@ class BaseMutagenesis:
         return self._reader.n_windows
 
     def effects(self, codes: Codes) -> NDArray[np.float32]:
-        """The effect of each base at each position, shape (L, 4); 0 for the base that is there, NaN where that is N."""
+        """The effect of each base at each position, shape (L, 4); 0 for the reference base, NaN where that is N."""
         forward = self._effects(codes)
         reverse = self._effects(reverse_complement(codes))[::-1, ::-1]
         found: NDArray[np.float32] = ((forward + reverse) / 2).astype(np.float32)

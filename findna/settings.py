@@ -78,7 +78,7 @@ def require(problems: Sequence[str]) -> None:
 
 
 def _refusal(value: Any, about: About) -> str:
-    """What a value must be and is not; "" of one that is fine. Comparisons with NaN are false, so it is refused."""
+    """What a value must be and is not; "" of one that is fine. NaN is refused: comparisons with it are false."""
     if about.choices:
         *others, last = filter(None, about.choices)
         return "" if value in about.choices else f"must be {', '.join(map(str, others))} or {last}"

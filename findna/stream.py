@@ -32,7 +32,7 @@ class Readout(NamedTuple):
     Args:
         kinds: How the windows of a record are joined, a kind of `Pool` for each array that `read` gives.
         read: Of hidden states (positions, C), the rings and the own bases of each window as positions
-            [start, end): tensors of one row a window, float32, on the same device.
+            [start, end): tensors with one row per window, float32, on the same device.
     """
 
     kinds: Sequence[str]
@@ -252,7 +252,7 @@ class _Values(NamedTuple):
 
 
 def one_behind(items: Iterable[One]) -> Iterator[One]:
-    """Yield each item when the next has been begun; a fault of the input after those that came before it.
+    """Yield each item when the next has been begun; an error of the input after the items before it it.
 
     >>> list(one_behind("abc"))
     ['a', 'b', 'c']

@@ -43,7 +43,7 @@ _SEED = 0
 
 
 class _Unchecked(Exception):
-    """What a check needs is not there."""
+    """A file that a check needs is not found."""
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Verification:
 def verify(path: Path | str, *, model: str = "", genome: Path | str | None = None, n: int = 20) -> Verification:
     """Check an output: its structure and checksums, its model, genome and inputs, and a sample of its rows.
 
-    Inputs and genome are looked for where they were. What is not found is not checked.
+    Inputs and genome are looked for where they were. A check whose files are not found is skipped.
 
     Args:
         path: What `embed`, `classify`, `score`, `predict-bases`, `mutagenesis` or `merge` wrote.
@@ -213,7 +213,7 @@ def _check_rows(
 
 
 class _Sampled(NamedTuple):
-    """A row, its number, and the record or variant that it is of; None where the inputs are not there."""
+    """A row, its number, and the record or variant that it is of; None where the inputs are not found."""
 
     number: int
     row: Row

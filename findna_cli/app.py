@@ -146,7 +146,7 @@ def _check_words(words: list[str]) -> None:
 
 
 def _said(error: Exception) -> str:
-    """What went wrong, in one line: the system's words for a file or for memory, else that findna is at fault."""
+    """What went wrong, in one line: the system's words for a file or for memory, else that it is an error of findna."""
     if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
         return "out of memory; use fewer --workers, a smaller --batch-bases, or a machine with more"
     if isinstance(error, OSError) and error.strerror:
@@ -179,5 +179,5 @@ def _flush_stdout() -> None:
 
 
 def _silence_stdout() -> None:
-    """Let Python's own flush at exit go nowhere: the pipe is closed, and that is no error."""
+    """Let Python's own flush at exit go nowhere: the pipe is closed, which is not an error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

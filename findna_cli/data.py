@@ -142,7 +142,7 @@ def parse_weights(texts: list[str]) -> dict[str, float]:
     """Factors by name.
 
     Raises:
-        ConfigError: A text is no NAME=W, or a name comes twice.
+        ConfigError: A text is not NAME=W, or a name comes twice.
 
     >>> parse_weights(["mouse=0.5"])
     {'mouse': 0.5}

@@ -265,7 +265,7 @@ def count_processes(gpus: int | None, processes: int | None, *, device: str) -> 
     """How many processes --gpus or --processes asks for; 1 without either.
 
     Raises:
-        ConfigError: They contradict one another or --device, or there are not so many GPUs.
+        ConfigError: They contradict one another or --device, or there are fewer GPUs.
     """
     import torch
 

@@ -79,8 +79,8 @@ class Overlap:
         later: Name of the split whose sequences are looked for.
         n: Sequences of the later split.
         n_exact: Those that are in the earlier split, on either strand.
-        n_reverse: Those of them that are there on the other strand only.
-        n_near: Near duplicates that are no exact ones.
+        n_reverse: Those of them that are on the other strand only.
+        n_near: Near duplicates that are not exact ones.
         n_conflicts: Exact duplicates under another label.
         n_near_conflicts: Near duplicates whose best match has another label.
         examples: Ten of them at most, those with conflicting labels first.
@@ -259,7 +259,7 @@ def _examples(pairs: list[Pair]) -> tuple[Pair, ...]:
 def _matches(reference: _Kmers, queries: _Kmers, *, threshold: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The share of each query's k-mers that one reference sequence has, and which; 0 and -1 below the threshold.
 
-    Candidates, the likeliest first, are found by a sample of the k-mers and verified with all of them. Of a k-mer
+    Candidates, the most probable first, are found by a sample of the k-mers and verified with all of them. Of a k-mer
     that more than 64 sequences hold, the first 64 are looked at: a share may be missed, never made up.
     """
     shares, others = np.zeros(len(queries.keys)), np.full(len(queries.keys), -1)
@@ -330,8 +330,8 @@ def read_splits(
         label_column: Of a table.
 
     Raises:
-        InputError: A file is at fault.
-        ConfigError: A file is there twice.
+        InputError: A file is invalid.
+        ConfigError: A file is a duplicate.
     """
     if len(set(files)) < len(files):
         raise ConfigError("duplicate file: give each split once")

@@ -1,4 +1,4 @@
-"""What a teacher must beat: words of six bases, and a small CNN from scratch; and the probe that vectors get."""
+"""Baselines for a teacher: 6-mer counts and a small CNN from scratch; and the probe that vectors get."""
 
 import copy
 import warnings
@@ -129,7 +129,7 @@ def fit_kmers(train: LabelledSet, valid: LabelledSet, test: LabelledSet, *, n_cl
 
 
 def kmer_counts(corpus: Corpus) -> Any:
-    """Counts of the 6-mers of both strands, shape (n, 4096), sparse, float32; words with an N are left out."""
+    """Counts of the 6-mers of both strands, shape (n, 4096), sparse, float32; k-mers with an N are skipped."""
     from scipy.sparse import csr_matrix
 
     rows, columns = [], []

@@ -185,9 +185,7 @@ def _apart(results: Sequence[Result]) -> Section:
         reasons = [own[0]["note"], *_limits(own)]
         notes += [f"{suite} {task}: {'; '.join(filter(None, reasons))}."] if any(reasons) else []
     header = [Cell("set"), *(Cell(_title(column)) for column in columns), Cell("best")]
-    text = (
-        "No published figure can stand beside these: other splits, a part of the training split, or a set of one's own."
-    )
+    text = "No published figure is comparable: other splits, a part of the training split, or a set of one's own."
     return Section(f"Apart: {_METRICS[_DEFAULT]}", header, rows, [text, *notes], _METRICS[_DEFAULT])
 
 

@@ -120,7 +120,7 @@ def run_task(
     precision: Precision,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Progress]:
-    """Measure one set in all modes and seeds, and yield after each; a result that is there already is not made again.
+    """Measure one set in all modes and seeds, and yield after each; an existing result is not made again.
 
     `out/SUITE.SET.MODE[.MODEL].json` is written after every seed, whole. It is taken up again only if data, settings,
     model and version are the same. The test split is scored once a run, with what validation chose.

@@ -1,4 +1,4 @@
-"""How fast the network runs on this machine: bases a second, and the share of the best matrix products of its shapes.
+"""How fast the network runs on this machine: bases per second, and the share of the best matrix products of its shapes.
 
 Every variant is timed in turn, round after round, in one run, and its best round counts: machines are noisy, and a
 ratio within one run is not. FLOPs are the model's: 2 x parameters a base forward, 6 x with the backward pass, 8 x for
@@ -196,7 +196,7 @@ def _kernels(size: str, variant: Variant, device: torch.device) -> str | None:
 
 
 def variants(size: str, precision: Precision, config: SpeedConfig, device: torch.device) -> Iterator[Variant]:
-    """Yield what is timed of our network, and the products that it is held against."""
+    """Yield what is timed of our network, and the matrix products that it is compared with."""
     model = SIZES[size]
     n_flops = 2.0 * model.n_parameters
     network = initialise(ChordMixer(model), 0).for_inference(device=device, precision=precision)
@@ -253,7 +253,7 @@ def naive_forward(network: ChordMixer, codes: Tensor) -> Tensor:
 
 
 def mixed_lengths(n_bases: int) -> list[int]:
-    """Lengths drawn uniformly from 100 to 1,000 bases, about so many bases in all."""
+    """Lengths drawn uniformly from 100 to 1,000 bases, about this many bases in all."""
     lengths = np.random.default_rng(1).integers(MIXED[0], MIXED[1] + 1, size=2 * n_bases // MIXED[0])
     return [int(n) for n in lengths[np.cumsum(lengths) <= n_bases]]
 

@@ -63,7 +63,7 @@ class Variant:
         name: Its table in the file of variants.
         config: The recipe; its seed is the run's.
         changes: Settings that depart from the study's recipe.
-        model: A teacher that is there and is measured as it is, once, instead of a recipe.
+        model: An existing teacher, which is measured once, instead of a recipe.
         read_out: Settings of `ReadOut` that depart from the study's.
         read: Which network of the run is measured: "teacher" or "student".
     """
@@ -104,7 +104,7 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
     """The variants of a TOML file: a table each, of settings that depart from `base`; an empty one is `base` itself.
 
     The first is what the others are compared with. `[untrained]` measures the weights that a run begins with, and a
-    table with `model = "..."` a teacher that is there. Any of them may name another pool, blocks or strand. With
+    table with `model = "..."` an existing teacher. Any of them may name another pool, blocks or strand. With
     `read = "student"` the student of a run is measured; a recipe that two variants share is trained once.
 
     Raises:
@@ -164,7 +164,7 @@ def run_study(
     precision: Precision,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[dict[str, Any]]:
-    """Pretrain and measure each variant with each seed, and yield its entry in the log; what is there is taken from it.
+    """Pretrain and measure each variant with each seed, and yield its entry in the log. Existing results are reused.
 
     `out/study.json` is written after every run. A run's teacher stays in `out/runs/`, so that a study of another pool
     measures it and does not train again. Test splits are not looked at.
@@ -185,7 +185,7 @@ def run_study(
         TableError: The log is damaged or not ours.
         TrainingError: A run failed.
         OutputError: The log cannot be written.
-        Stopped: It was asked to stop; the same call goes on.
+        Stopped: It was asked to stop; the same call resumes.
     """
     if not tasks:
         raise ConfigError("no labelled set is left to score on")
@@ -353,7 +353,7 @@ def _stored(config: PretrainConfig) -> dict[str, Any]:
 
 
 def _departures(config: PretrainConfig) -> dict[str, Any]:
-    """What is not the default, so that a setting that comes later does not make an old run another."""
+    """The settings that are not the default, so that a setting that comes later does not make an old run another."""
     plain = _stored(PretrainConfig())
     return {name: value for name, value in _stored(config).items() if value != plain[name]}
 

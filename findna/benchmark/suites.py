@@ -124,7 +124,7 @@ def find_tasks(
 LAYOUTS = {
     "gue": "nested folders with train, dev and test as .csv or .csv.gz (sequence,label)",
     "genomic-benchmarks": "that project's datasets/: SET/metadata.yaml and SET/{train,test}/CLASS.csv.gz",
-    "mtcdna": "a folder a class (mouse/, turtle/) with the cDNA of its species as FASTA, or train, dev and test tables",
+    "mtcdna": "one folder per class (mouse/, turtle/) with cDNA of its species as FASTA, or train, dev and test tables",
     "csv": "folders with train, dev (or valid) and test tables, or tables with a column split",
 }
 """What each suite looks for."""
@@ -230,7 +230,7 @@ def _genomic_benchmarks(folder: Path, genomes: Mapping[str, Path]) -> Iterator[B
         load = partial(_cut_splits, kept, tuple(species), genomes, metadata.parent)
         yield BenchmarkTask("genomic-benchmarks", name, note, not note, load)
     for path in sorted(folder.glob("*.ready.tsv.gz")):
-        note = "sequences that were cut before, a part of the official set"
+        note = "a part of the official set, already extracted"
         yield BenchmarkTask(
             "genomic-benchmarks", path.name.removesuffix(".tsv.gz"), note, False, partial(_read_one_table, path)
         )

@@ -70,7 +70,7 @@ class Guesses(NamedTuple):
     """What a model says of masked bases.
 
     Args:
-        is_right: Whether the likeliest base is the right one; shape (m,).
+        is_right: Whether the most probable base is correct; shape (m,).
         nats: Cross-entropy of each; shape (m,).
     """
 
@@ -89,7 +89,7 @@ def measure_teacher(
     precision: Precision,
     on_done: OnDone = lambda what: None,
 ) -> dict[str, Any]:
-    """All figures of a teacher, as they stand in its JSON file.
+    """All figures of a teacher, as in its JSON file.
 
     Args:
         model: The teacher.

@@ -26,7 +26,7 @@ class Cuts(NamedTuple):
     """What is cut out of every source.
 
     Args:
-        sequences: Their exact places are cut, on either strand.
+        sequences: Their exact places are removed, on either strand.
         regions: Regions by contig, cut by coordinate.
     """
 
@@ -100,7 +100,7 @@ def _is_bed(path: str | Path) -> bool:
 
 
 def cut_out(origin: Origin, cuts: Cuts) -> tuple[Origin, int]:
-    """An origin without these places, and how many of its bases were cut."""
+    """An origin without these places, and how many of its bases were removed."""
     training, n_training = _without(origin.training, origin, cuts)
     held_out, n_held_out = _without(origin.held_out, origin, cuts)
     return replace(origin, training=training, held_out=held_out), n_training + n_held_out

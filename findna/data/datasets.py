@@ -1,4 +1,4 @@
-"""Corpus: the windows that a pretraining draws from, in memory at one byte a base."""
+"""Corpus: the windows that a pretraining draws from, in memory at one byte per base."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence

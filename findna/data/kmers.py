@@ -10,7 +10,7 @@ from findna.data.datasets import Corpus
 from findna.sequence import Codes, N
 
 LONGEST = 31
-"""Largest k: two bits a base in 64, and no k-mer is the same as its own reverse complement where k is odd."""
+"""Largest k: two bits per base in 64, and no k-mer is the same as its own reverse complement where k is odd."""
 
 Kmers = NDArray[np.unsignedinteger[Any]]
 """uint32 up to k = 16, uint64 above."""

@@ -74,7 +74,7 @@ class Origin:
         sha256: Of the file.
         training: Stretches to train on.
         held_out: Stretches to measure on.
-        n_alternate: Contigs that are left out as other versions of contigs that are there.
+        n_alternate: Contigs that are skipped as other versions of contigs of the file.
         fetch: The bases of such regions, in their order.
     """
 
@@ -93,7 +93,7 @@ def open_origins(
 ) -> list[Origin]:
     """Open the files that windows are to be cut from.
 
-    Contigs that UCSC names `_alt`, `_fix` or `_hap1` are left out: they repeat most of the contig that they are a
+    Contigs that UCSC names `_alt`, `_fix` or `_hap1` are skipped: they repeat most of the contig that they are a
     version of. `chr1_..._random` belongs to chr1.
 
     Args:

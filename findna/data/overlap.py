@@ -75,8 +75,8 @@ class Novelty:
 
     Args:
         max_shared: Largest share of its k-mers that a window may have in common with all those before it; a quarter
-            of the k-mers is looked at. A window whose bases, or their reverse complement, were there as they are is
-            always left out.
+            of the k-mers is looked at. A window whose bases, or their reverse complement, occurred before is always
+            skipped.
     """
 
     def __init__(self, max_shared: float) -> None:
@@ -85,7 +85,7 @@ class Novelty:
         self._parts: list[Kmers] = []  # sorted, each longer than the next
 
     def sift(self, windows: Sequence[Codes], *, most: int) -> list[Verdict]:
-        """For each window why it must be left out, or "" for one that is kept; up to the last of `most` kept ones."""
+        """For each window why it must be skipped, or "" for one that is kept; up to the last of `most` kept ones."""
         verdicts: list[Verdict] = []
         owners, kmers = _all_kmers(corpus_of(windows))
         is_chosen = (kmers * _MIX) >> np.uint64(32) < np.uint64((1 << 32) // ONE_IN)

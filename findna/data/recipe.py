@@ -1,4 +1,4 @@
-"""A training set: windows drawn from files, sifted, and written with a manifest that says how."""
+"""A training set: windows drawn from files, filtered, and written with a manifest that says how."""
 
 import dataclasses
 import gzip
@@ -43,7 +43,7 @@ REASONS = {
     "repeated": "that were there as they are, on either strand",
     "overlapping": "with most 31-mers in others",
 }
-"""Why a window is left out, in the order of the tests."""
+"""Why a window is skipped, in the order of the tests."""
 
 
 class DrawnWindow(NamedTuple):
@@ -101,14 +101,14 @@ def make_windows(
         weights: Factors by the name of the origin; else 1.
         holdout: Contigs, or names of origins, whose windows are only measured on.
         exclude: Tables, FASTA or BED files of sequences; a window that shares `exclude_words` 31-mers with them, on
-            either strand, is left out.
+            either strand, is skipped.
         cut: Tables or FASTA files of sequences, whose exact places in the sources, on either strand, are cut out; or
             BED files of regions, which are cut by coordinate. A window ends where a cut begins.
         force: Replace existing files.
         on_draw: Told after each block how many windows there are.
 
     Raises:
-        InputError: A file is damaged, or there is not enough sequence for so many windows.
+        InputError: A file is damaged, or there is not enough sequence for this many windows.
         ConfigError: Names do not fit.
         OutputError: A file exists or cannot be written.
     """
@@ -191,7 +191,7 @@ class Sift:
 
     Attributes:
         n_drawn: Windows drawn so far.
-        left_out: How many of them were left out, by reason.
+        left_out: How many of them were skipped, by reason.
         kept: How many were kept, by origin.
 
     Raises:
@@ -255,7 +255,7 @@ class Sift:
         }
 
     def _judge(self, block: Sequence[DrawnWindow], *, most: int) -> Iterator[tuple[DrawnWindow, str]]:
-        """Each window with the reason why it is left out, or ""; up to the last of `most` that are kept."""
+        """Each window with the reason why it is skipped, or ""; up to the last of `most` that are kept."""
         is_n = np.array([np.mean(window.codes == N) > self._config.max_n for window in block])
         n_excluded = self._excluded.count_in(corpus_of(window.codes for window in block))
         is_excluded = n_excluded >= self._config.exclude_words

@@ -21,7 +21,7 @@ def require_absent(path: Path, *, force: bool) -> None:
     """Raise if an output is in the way.
 
     Raises:
-        OutputError: It exists and is not to be replaced, or is no regular file.
+        OutputError: It exists and must not be replaced, or is not a regular file.
     """
     if path.exists() and not path.is_file():
         raise OutputError(f"{path}: is not a regular file")

@@ -41,7 +41,7 @@ def read_bam(
     The bases are the record's own, soft-clipped ones among them, in the direction in which they were
     sequenced: those of a reverse-strand record are turned back. With `reference_bases` they are the
     genome's from the first to the last aligned base, on the read's strand: what the read deletes is in
-    it, what it inserts or clips is not, and introns (CIGAR N) are left out.
+    it, what it inserts or clips is not, and introns (CIGAR N) are omitted.
 
     chrom, start, end and strand are those of the alignment, and none for a read that is not aligned.
     `extra` has `flag` and `mapq`.
@@ -52,14 +52,14 @@ def read_bam(
         region: A region string; only reads whose alignment overlaps it. Uses an index whose places
             are those of the file, and otherwise reads through.
         min_mapq: Smallest mapping quality.
-        exclude_flags: A read with any of these SAM flags is left out.
+        exclude_flags: A read with any of these SAM flags is skipped.
         reference_bases: See above.
         strand: "bed" as sequenced; "+" or "-": on that strand of the genome.
         ids: The ids used so far; a repeated one gets `_2`, `_3`.
 
     Raises:
-        BamError: The file is cut or damaged, a CRAM lacks its reference, or the genome is another one.
-        RegionError: `region` is no region of this file.
+        BamError: The file is truncated or damaged, a CRAM lacks its reference, or the genome is another one.
+        RegionError: `region` is not a region of this file.
     """
     stream = source if isinstance(source, ByteStream) else ByteStream(source, error=BamError)
     stream.error = BamError

@@ -41,7 +41,7 @@ class BaseRow(NamedTuple):
 
     @property
     def log_p(self) -> NDArray[np.float32]:
-        """Log-probability of the base that is there, nats, NaN where that is N; shape (L,)."""
+        """Log-probability of the reference base, nats, NaN where that is N; shape (L,)."""
         codes = self.record.codes
         found = self.probabilities[np.arange(len(codes)), np.minimum(codes, N - 1)]
         return np.where(codes < N, np.log(np.maximum(found, np.finfo(np.float32).tiny)), np.nan).astype(np.float32)

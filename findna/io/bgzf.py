@@ -63,7 +63,7 @@ class BgzfFile:
         size: Length of the text, in bytes.
 
     Raises:
-        GenomeError: The file is cut or damaged, or the table is another file's.
+        GenomeError: The file is truncated or damaged, or the table is another file's.
     """
 
     def __init__(self, path: Path, blocks: Blocks | None = None) -> None:

@@ -33,7 +33,7 @@ class InputSummary:
         problems: How many of each kind.
         examples: The first ten.
         missing_contigs: Contigs that are not in the genome, and how many records name them; the first 1,000.
-        unchecked: Inputs that can be read only once, or that this pass left out.
+        unchecked: Inputs that can be read only once, or that this pass did not read.
     """
 
     n_records: int = 0
@@ -76,14 +76,14 @@ def check_inputs(
 ) -> InputSummary:
     """Count what the inputs hold and what is wrong with it, in constant memory.
 
-    Regions are held against the genome's index; no base is read. Stdin and pipes are left out.
+    Regions are compared with the genome's index; no base is read. Stdin and pipes are not read.
 
     Args:
         inputs: As for `read_records`.
         options: As for `read_records`.
         genome: As for `read_records`.
-        n_windows: How many windows a record of so many bases has.
-        is_full: Read FASTA, FASTQ, BAM and CRAM too; otherwise they are left out.
+        n_windows: Number of windows of a record with this many bases.
+        is_full: Read FASTA, FASTQ, BAM and CRAM too; otherwise they are not read.
         on_record: Told the bases of every record in order, 0 of one that will have no row; reads whatever that takes.
         on_item: Told, before `on_record`, the index of the input, where in it the record begins (None where that is
             not known: reads, and regions whose bases are counted), and what was found.

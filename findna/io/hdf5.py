@@ -358,7 +358,7 @@ def refuse_existing(path: Path, output_format: Format, *, is_allowed: bool) -> N
     """Raise if a file of an output, tokens among them, is in the way.
 
     Raises:
-        OutputError: One exists and `is_allowed` is False, is no regular file, or is not of this output.
+        OutputError: One exists and `is_allowed` is False, is not a regular file, or is not of this output.
     """
     outputs = _outputs(path, output_format, with_tokens=True)
     for file in outputs.values():

@@ -1,4 +1,4 @@
-"""Which ids were already used, at 8 to 13 bytes an id."""
+"""Which ids were already used, at 8 to 13 bytes per id."""
 
 from array import array
 
@@ -23,7 +23,7 @@ class IdSet:
         self._tables = [_HashTable() for _ in range(_N_TABLES)]
 
     def add(self, id: str) -> bool:
-        """Take in an id; False if it was there before."""
+        """Take in an id; False if it is a duplicate."""
         key = hash(id) & 0xFFFF_FFFF_FFFF_FFFF or 1
         return self._tables[key % _N_TABLES].add(key)
 

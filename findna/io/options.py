@@ -9,7 +9,7 @@ from findna.io.sniff import KINDS
 from findna.settings import problems_of, require, setting
 
 SECONDARY_OR_SUPPLEMENTARY = 0x900
-"""Flags that are left out by default: each read once, as its primary record has it."""
+"""Flags of the reads that are skipped by default: each read once, as its primary record has it."""
 
 
 def sam_flags(text: str) -> int:

@@ -251,7 +251,7 @@ def _mapped(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
 
 
 def is_tokens_file(path: Path) -> bool:
-    """Whether a file is there and holds tokens, whole or not."""
+    """Whether a file exists and holds tokens, whole or not."""
     try:
         with h5py.File(path, "r", locking="best-effort") as file:
             return bool(file.attrs.get("findna_schema") == TOKENS_SCHEMA)

@@ -46,7 +46,7 @@ _MIN_SEQUENCE = 8
 
 
 class TooManyN(InputError):
-    """A record has more N than `max_n` allows: always left out, never a reason to stop.
+    """A record has more N than `max_n` allows: always skipped, never a reason to stop.
 
     Attributes:
         columns: Names of the record's further columns; see `Record.extra`.
@@ -88,7 +88,7 @@ def read_records(
 ) -> Iterator[Record | InputError]:
     """Yield every record of the inputs in order; one that cannot be used as its error.
 
-    Memory does not grow with the inputs, but for 8 to 13 bytes an id.
+    Memory does not grow with the inputs, except 8 to 13 bytes per id.
 
     Args:
         inputs: Paths, "-" for stdin, or region strings.

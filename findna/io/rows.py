@@ -1,4 +1,4 @@
-"""What a row of an output holds, and how rows stand in a spool: fixed-size vectors and JSON lines."""
+"""What a row of an output holds, and how rows are stored in a spool: fixed-size vectors and JSON lines."""
 
 import hashlib
 import itertools
@@ -71,7 +71,7 @@ class Block(NamedTuple):
 
     @property
     def rows(self) -> slice:
-        """Where they stand in the output."""
+        """Where they are in the output."""
         return slice(self.start, self.start + len(self.x))
 
 
@@ -192,7 +192,7 @@ def obs_lines(columns: Mapping[str, Kind], obs: Sequence[Mapping[str, Any]]) -> 
     """Rows as JSON lines: a list of the columns' values each.
 
     Raises:
-        InputError: A string holds a NUL or is no Unicode; the text names the row.
+        InputError: A string holds a NUL or is not Unicode; the text names the row.
     """
     casts = [(name, _CASTS[kind]) for name, kind in columns.items()]
     values = ([cast(row[name]) for row in obs] for name, cast in casts)

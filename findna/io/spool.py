@@ -26,15 +26,15 @@ class Spool:
     The first journal line is the fingerprint of the run: only the same run may continue it.
 
     Args:
-        folder: Made if absent; its parent must exist. A folder that is there must have our marker or be empty.
+        folder: Made if absent; its parent must exist. An existing folder must have our marker or be empty.
         names: The files in it.
         fingerprint: What must be the same for a run to be continued; JSON values.
-        resume: Continue what is there.
-        discard: Throw away what is there. With neither, a folder that holds a run is refused.
+        resume: Continue an existing run.
+        discard: Delete an existing run. With neither, a folder that holds a run is refused.
 
     Attributes:
         state: What the last commit was given, {} before the first.
-        is_resumed: Whether a run was there and is continued.
+        is_resumed: Whether an existing run is continued.
 
     Raises:
         OutputError: In use by another process; holds a run that is not to be continued or was made with other
@@ -153,7 +153,7 @@ class Spool:
             )
 
     def _keep(self, lines: list[dict[str, Any]]) -> int:
-        """Cut every file to the last commit that all files bear out; the journal bytes up to there."""
+        """Cut every file to the last commit that all files confirm; the journal bytes up to there."""
         commits = lines[1:]
         for name in self._names:
             commits = commits[: _n_intact(self.path(name), name, commits)]
@@ -221,7 +221,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """What is not the same in two nested settings (JSON values): its name, and both values in short.
+    """The differences between two nested settings (JSON values): its name, and both values in short.
 
     >>> differences({"a": {"b": 1}}, {"a": {"b": 2}})
     [('a.b', '1', '2')]
@@ -257,7 +257,7 @@ def _read_journal(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _n_intact(path: Path, name: str, commits: Sequence[Mapping[str, Any]]) -> int:
-    """How many of the commits, from the first on, a file bears out; reads it once."""
+    """How many of the commits, from the first on, a file confirms; reads it once."""
     position = crc = 0
     try:
         file = path.open("rb")

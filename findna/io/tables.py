@@ -27,7 +27,7 @@ def write_tsv(
     Args:
         path: The file.
         rows: What to write.
-        with_vectors: Whether the values stand in it.
+        with_vectors: Whether the values are in it.
         is_gzip: Whether to compress it.
         order: Names of columns and values in the order in which they are to stand, values of six digits then.
     """

@@ -37,7 +37,7 @@ def check_track(path: Path, *, has_genome: bool, force: bool) -> None:
 
     Raises:
         ConfigError: The name is not that of a track, or a bigWig has no genome.
-        OutputError: It exists and is not to be replaced.
+        OutputError: It exists and must not be replaced.
         MissingExtraError: pybigtools is not installed.
     """
     require_absent(path, force=force)
@@ -81,7 +81,7 @@ def _write_bigwig(path: Path, places: Iterable[Place], contigs: Mapping[str, int
     faults: list[BaseException] = []
 
     def checked() -> Iterator[Place]:
-        """All of them; pybigtools prints what an iterator raises and writes a short file, so it is raised later."""
+        """All of them. pybigtools prints what an iterator raises and writes a short file; the error is raised later."""
         try:
             yield from _sorted(places, contigs)
         except BaseException as error:

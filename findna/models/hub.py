@@ -48,12 +48,12 @@ def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None
     """Put a model of a hub into the cache directory, where its name finds it; what is there whole is not fetched again.
 
     The hub is asked which commit the revision is now. A folder gets its name when its weights have the sha256 that its
-    config.json tells and go into its network; what was cut short is gone on with. The hub is huggingface.co or
+    config.json tells and go into its network; an interrupted download resumes. The hub is huggingface.co or
     $HF_ENDPOINT; a private one takes the token of huggingface_hub ($HF_TOKEN).
 
     Args:
         name: `ORG/NAME`, or `ORG/NAME@REVISION` with a branch, a tag or a commit.
-        offline: Do not go to the network: the model must be there. So it is where $HF_HUB_OFFLINE is set.
+        offline: Do not go to the network: the model must be in the cache. The same holds where $HF_HUB_OFFLINE is set.
         on_file: Told the name and the size of each file, before it is fetched.
 
     Raises:

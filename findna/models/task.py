@@ -128,7 +128,7 @@ def find_task(name: str) -> Path:
     """The folder of a run directory, or of a built-in task's trained head.
 
     Raises:
-        ModelError: A folder is no run directory, or its training was not finished.
+        ModelError: A folder is not a run directory, or its training was not finished.
         ConfigError: There is no such folder or task (the nearest is suggested), or no weights are shipped for it.
     """
     path = Path(name)

@@ -131,6 +131,6 @@ def set_threads(n_threads: int = 0, *, deterministic: bool = False) -> None:
 
 
 def put(array: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """The array on the device; a GPU goes on with the work that it has, and the caller does not wait for it."""
+    """The array on the device; a GPU continues the work that it has, and the caller does not wait for it."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

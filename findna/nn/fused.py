@@ -24,7 +24,7 @@ HIDDEN = 64
 
 
 class Tiling(NamedTuple):
-    """How a kernel is cut: positions and hidden units at a time, warps, loads in flight."""
+    """The tiles of a kernel: positions and hidden units at a time, warps, loads in flight."""
 
     positions: int
     hidden: int
@@ -62,7 +62,7 @@ def tile_of(width: int) -> int:
 
 @triton.jit
 def _own(base, rows, n, width: tl.constexpr, k: tl.constexpr, tile: tl.constexpr):
-    """Where channels of tile k of these rows lie, and which are there."""
+    """Where channels of tile k of these rows lie, and which of them exist."""
     columns = k * tile + tl.arange(0, tile)
     is_there = (rows < n)[:, None] & (columns < width)[None, :]
     return base + rows.to(tl.int64)[:, None] * width + columns[None, :], is_there
@@ -92,7 +92,7 @@ def _turned(
     k: tl.constexpr,
     tile: tl.constexpr,
 ):
-    """Where the rotation sends channels of tile k of these rows, as an offset, and which are there."""
+    """Where the rotation sends channels of tile k of these rows, as an offset, and which of them exist."""
     columns = k * tile + tl.arange(0, tile)
     is_there = (rows < n)[:, None] & (columns < channels)[None, :]
     # A track's channels lie side by side: one entry of the table serves `vector` of them.

@@ -429,4 +429,4 @@ def _torch_way(mix: Mix, mix_back: MixBack) -> Way:
 
 
 TORCH = _torch_way(_mix, _mix_back)
-"""What the others are held against before they are taken."""
+"""The reference for the others before they are used."""

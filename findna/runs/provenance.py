@@ -25,13 +25,13 @@ LIBRARIES = ("torch", "numpy", "h5py", "pysam", "biopython", "safetensors")
 def input_facts(inputs: Sequence[str], options: InputOptions) -> list[dict[str, Any]]:
     """What identifies each input: path, and of a file its size and sha256.
 
-    Of a BAM or CRAM file of which only a region is read, the time of its last change stands in for the sha256.
+    Of a BAM or CRAM file of which only a region is read, the time of its last change replaces the sha256.
     """
     return [{"path": text, **file_facts(text, is_whole=options.region is None)} for text in inputs]
 
 
 def file_facts(text: str, *, is_whole: bool) -> dict[str, Any]:
-    """Size of a file, and its sha256 or the time of its last change; {} if it is no regular file."""
+    """Size of a file, and its sha256 or the time of its last change; {} if it is not a regular file."""
     path = Path(text)
     if text == STDIN or not path.is_file():
         return {}

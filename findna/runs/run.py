@@ -140,7 +140,7 @@ def check(
     Args:
         job: The job.
         genome: Its genome, open.
-        n_windows: How many windows a record of so many bases has.
+        n_windows: Number of windows of a record with this many bases.
         is_full: Count sequences and reads too, not only regions, and list problems rather than raise them.
         on_record: As in `check_inputs`.
 

@@ -18,7 +18,7 @@ HEADS = FOLDER / "heads"
 
 PAPER = FinetuneConfig(pool="mean", warmup=0.3, warmup_steps=0, head_rate=1.0, strand="bed", select="loss", patience=0)
 """What the recipes of Yu et al. 2024 share; `Task.paper` says how one differs: sections 4.3 (tables 1 and 2), 4.4
-(table 3; weight decay is not stated) and 4.5 (table 5; nothing is stated, so it is as in 4.4 without dropout)."""
+(table 3; weight decay is not stated) and 4.5 (table 5; nothing is stated; taken as in 4.4, without dropout)."""
 
 METRICS = ("accuracy", "macro_f1", "mcc", "auroc")
 
@@ -29,7 +29,7 @@ class Task:
 
     Args:
         name: Name of its file, and on the command line.
-        title: What it tells apart, on a line.
+        title: What it distinguishes, on one line.
         suite: Benchmark that it belongs to: gue, genomic-benchmarks or mtcdna.
         dataset: Its name there.
         objective: One of `findna.config.OBJECTIVES`.
@@ -38,7 +38,7 @@ class Task:
         length: Bases of its sequences, or their median.
         published: Table of the paper that has a figure, "" where none has.
         source: Who made the data.
-        url: Where it is to be had.
+        url: Where it is available.
         licence: Of the data.
         preset: Recipe of `findna finetune`, see `read_recipe`.
         train: Files of the training split.

@@ -1,4 +1,4 @@
-"""The k-mer baseline that masked-base accuracy is measured against: the likeliest base between its neighbours."""
+"""The k-mer baseline that masked-base accuracy is measured against: the most probable base between its neighbours."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ class MaskedKmerModel:
         np.add.at(self.counts, (contexts(batch, positions)[is_known], targets[is_known]), 1)
 
     def predict(self, batch: Batch, positions: NDArray[np.int64]) -> Codes:
-        """The likeliest base at each position; shape (M,). A context never seen takes the commonest base."""
+        """The most probable base at each position; shape (M,). A context never seen takes the most frequent base."""
         table = np.where(self.counts.sum(axis=1, keepdims=True) > 0, self.counts, self.counts.sum(axis=0))
         likeliest: Codes = table.argmax(axis=1).astype(np.uint8)
         return likeliest[contexts(batch, positions)]

@@ -114,7 +114,7 @@ def finetune(
         precision: Of the matrix products and the residual stream.
         test: Test split, with the same classes.
         asked: What else `finetune.json` keeps for a resume.
-        resume: Go on from the newest checkpoint in `out`; on the CPU the result is that of a run never stopped.
+        resume: Resume from the newest checkpoint in `out`; on the CPU the result is that of a run never stopped.
         checkpoint_seconds: Time between checkpoints.
         should_stop: Asked after every update and every batch of vectors; True writes a checkpoint and ends the run
             unfinished.

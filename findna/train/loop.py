@@ -114,10 +114,10 @@ class Training(ABC, Generic[Item]):
         """Write a checkpoint."""
 
     def check(self) -> None:
-        """Raise a TrainingError if it makes no sense to go on; the log has the last row."""
+        """Raise a TrainingError if it makes no sense to continue; the log has the last row."""
 
     def open_log(self) -> Log | None:
-        """The log, which loses the rows of a run that went on past its checkpoint."""
+        """The log, which loses the rows of a run that continued past its checkpoint."""
         return Log(self.out, step=self.step, columns=self.columns) if self.team.is_main else None
 
     def run(self, items: Iterator[Item], log: Log | None, *, checkpoint_seconds: float) -> bool:

@@ -1,4 +1,4 @@
-"""The processes that train together: how they are started, find one another, agree, and go on when one is lost.
+"""The processes that train together: how they are started, find one another, agree, and continue when one is lost.
 
 Each has a rank. torchrun, `findna pretrain --gpus N` (torch.distributed.launcher) and Slurm's srun tell it by the
 environment; DistributedDataParallel then averages the gradients. One process needs none of this.
@@ -58,7 +58,7 @@ def find_place(environment: Mapping[str, str] = os.environ) -> Place:
     """The place that torchrun or srun gave this process; without either it is alone.
 
     Raises:
-        ConfigError: A variable of theirs is no number.
+        ConfigError: A variable of theirs is not a number.
 
     >>> find_place({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}).rank
     3
@@ -354,7 +354,7 @@ def launch(arguments: Sequence[str], *, n_processes: int, max_restarts: int) -> 
 
 
 def _explain(failures: Mapping[int, Any], folder: str) -> int:
-    """The exit code of a command that the user is to mend.
+    """The exit code of a command that the user must correct.
 
     Raises:
         TrainingError: A process failed with a message, or was killed.

@@ -128,7 +128,8 @@ class PretrainPlan(Plan):
         """The plan of a new run.
 
         Args:
-            given: Fields of a plan or of a recipe; what is not given is the preset's, and the genome one that is found.
+            given: Fields of a plan or of a recipe; a field that is not given is the preset's, and the genome one that
+                is found.
             n_gpus: GPUs that train; their number decides a batch size that is not given.
 
         Raises:
@@ -200,7 +201,7 @@ class TaskPlan(Plan):
         """The plan of a new run.
 
         Args:
-            given: Fields of a plan or of a recipe; what is not given is the preset's.
+            given: Fields of a plan or of a recipe; a field that is not given is the preset's.
 
         Raises:
             ConfigError: There is no such preset, nothing is named to train on, a setting is out of range, or two
@@ -222,7 +223,7 @@ class TaskPlan(Plan):
         """(train, valid, test), read and checked: the other splits must keep to the classes of the first.
 
         Raises:
-            InputError: A file is at fault.
+            InputError: A file is invalid.
             ConfigError: Files do not go together.
         """
         common: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """The portable checkpoint: one small file that carries a run to another machine.
 
-It holds student and teacher in bf16 (2 bytes a parameter each, where a checkpoint has 16 in all) and the center,
+It holds student and teacher in bf16 (2 bytes per parameter each, where a checkpoint has 16 in all) and the center,
 with state and plan as metadata. The moments are dropped: they begin at zero, and the learning rate rises again.
 """
 
@@ -45,7 +45,7 @@ def export_run(out: Path, path: Path, *, force: bool = False) -> Exported:
 
     Raises:
         TrainingError: There is no checkpoint.
-        OutputError: The file is there already and not to be replaced, or cannot be written.
+        OutputError: The file exists and must not be replaced, or cannot be written.
     """
     from safetensors.torch import save
 

@@ -92,7 +92,7 @@ def pretrain(
         asked: What else `pretrain.json` keeps for a resume; see `findna.train.plan`.
         time_budget: Seconds to fit the run into, instead of a number of steps.
         initial: Model of the recipe's size whose weights the run starts from; None draws them.
-        resume: Go on from the newest checkpoint in `out`; on the CPU the result is that of a run never stopped.
+        resume: Resume from the newest checkpoint in `out`; on the CPU the result is that of a run never stopped.
         team: The processes of the run, all of which call this; None is this one alone. Their number changes neither
             batches nor losses, and may differ when a run is resumed.
         n_reports: How often the held-out windows are measured.
@@ -253,7 +253,7 @@ class _Run(Training[tuple[int, Portion]]):
 
 
 def _enter(out: Path, resume: bool, team: Team) -> bool:
-    """Make the run directory, or see that there is one to go on with; whether the run is resumed.
+    """Make the run directory, or find one to resume; whether the run is resumed.
 
     Raises:
         OutputError: It holds a run already, or cannot be made.

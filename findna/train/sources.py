@@ -60,7 +60,7 @@ def load_sources(
 
     Records that all fit in a window are taken one by one; from longer ones windows are sampled. Where `holdout`
     names nothing, one record in a hundred is held out, or of longer ones the last hundredth of the bases.
-    A record that fits in a window and has more than 10 % N is left out; `n_left_out` counts them.
+    A record that fits in a window and has more than 10 % N is skipped; `n_left_out` counts them.
 
     Args:
         inputs: FASTA files (plain or compressed), or one genome.
@@ -73,7 +73,7 @@ def load_sources(
         seed: Of the sampling.
 
     Raises:
-        InputError: A file is no file or damaged, holds no sequence, or a held-out contig is in none of them.
+        InputError: A file is not a file or is damaged, holds no sequence, or a held-out contig is in none of them.
     """
     paths = [Path(name) for name in inputs]
     for path in paths:

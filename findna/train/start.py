@@ -74,7 +74,7 @@ def make_network(config: FinetuneConfig, teacher: Encoder) -> Encoder:
     """A copy of the teacher, with the blocks that `extend` asks for.
 
     Raises:
-        ConfigError: It is no ChordMixer and there are blocks to add.
+        ConfigError: It is not a ChordMixer and there are blocks to add.
     """
     if not config.extend:
         return copy.deepcopy(teacher)

@@ -299,7 +299,7 @@ class Trainer:
 
 
 def make_optimizers(config: PretrainConfig, student: nn.Module) -> list[torch.optim.Optimizer]:
-    """AdamW alone, or Muon for the blocks' matrices and AdamW for the rest; all moments are there, and zero.
+    """AdamW alone, or Muon for the blocks' matrices and AdamW for the rest; all moments exist and are zero.
 
     Muon's steps are scaled as AdamW's are (Liu et al. 2025, arXiv:2502.16982), so that one rate serves both.
     """

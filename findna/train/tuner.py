@@ -183,7 +183,7 @@ class Tuner:
             self.train.features, self.valid.features = [], []
 
     def _strand_options(self) -> list[str]:
-        """What the strand may be; a head that is no probe cannot choose before it is trained."""
+        """What the strand may be; a head that is not a probe cannot choose before it is trained."""
         if self.config.strand != "auto":
             return [self.config.strand]
         return ["bed", "both"] if self.config.head == "linear" else ["bed"]

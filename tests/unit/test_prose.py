@@ -1,5 +1,6 @@
-"""The pages are in plain English: no pattern of tests/prose.toml, no sentence of more than thirty words."""
+"""Pages, docstrings and messages are in plain English: no pattern of tests/prose.toml, no long sentence in a page."""
 
+import ast
 import re
 import tomllib
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RULES = tomllib.loads((ROOT / "tests/prose.toml").read_text(encoding="utf-8"))["rule"]
 MAX_WORDS = 30
+MODULES = sorted(path for folder in ("findna", "findna_cli") for path in (ROOT / folder).rglob("*.py"))
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 CODE = re.compile(r"```.+?```|^(?:    [^\n]*\n)+|<!--.+?-->", re.DOTALL | re.MULTILINE)
 GENERATED = re.compile(r"<!-- (\w+) -->.+?<!-- /\1 -->", re.DOTALL)
@@ -37,6 +39,25 @@ def findings(text: str) -> Iterator[str]:
             n_words = sum(any(map(str.isalnum, word)) for word in sentence.split())
             if n_words > MAX_WORDS:
                 yield f"{n_words} words: {sentence}"
+
+
+def described(source: str) -> Iterator[str]:
+    """Docstrings and messages of a module: its text constants of several words, without doctests and pieces of code."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip():
+            text = re.sub(r">>>.*?(\n\s*\n|$)", "", node.value, flags=re.DOTALL)
+            yield " ".join(re.sub(r"`[^`]+`", "CODE", text).split())
+
+
+def test_docstrings_and_messages_are_in_plain_english() -> None:
+    found = []
+    for path in MODULES:
+        for text in described(path.read_text(encoding="utf-8")):
+            for rule in RULES:
+                for match in re.finditer(rule["pattern"], text, re.IGNORECASE):
+                    place = text[max(0, match.start() - 40) : match.end() + 40]
+                    found.append(f"{path.relative_to(ROOT)}: '{match[0]}' ({rule['instead']}): ...{place}...")
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
