@@ -15,7 +15,7 @@ from findna.alleles import PASSES, SPAN, pair_alleles
 from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.io.genome import Genome
-from findna.io.vcf import Site
+from findna.io.vcf import Outcome, Site
 from findna.models.readout import ModelReadout
 from findna.models.store import Model
 from findna.models.task import TaskModel, TaskSettings
@@ -171,7 +171,7 @@ def test_the_llr_of_an_insertion_is_the_difference_of_both_spans_summed_base_by_
 
 def test_a_deletion_of_almost_a_whole_contig_has_no_score(bases, genomes):
     (scored,) = scorer(genomes[0]).score([Site("shortest", 0, bases["shortest"][:9], ("A",))])
-    assert scored.outcomes == [(None, "contig_too_short")]
+    assert scored.outcomes == [Outcome(None, "contig_too_short")]
 
 
 @settings(max_examples=50)
