@@ -33,7 +33,7 @@ from findna_cli import (
 )
 from findna_cli.console import say, show, visible
 from findna_cli.help import add_help, help_page
-from findna_cli.translate import with_flags
+from findna_cli.translate import said
 
 app = typer.Typer(
     name="findna",
@@ -116,7 +116,7 @@ def main() -> None:
         if os.environ.get("FINDNA_DEBUG"):
             raise
         is_config = isinstance(error, ConfigError)
-        text = with_flags(str(error), typer.main.get_command(app), sys.argv[1:], is_config=is_config)
+        text = said(str(error), is_config=is_config)
         code = _fail(text, 2 if is_config else 1)
     except Exception as error:  # the boundary: whatever else goes wrong is a line, too
         if os.environ.get("FINDNA_DEBUG"):

@@ -14,6 +14,7 @@ import typer
 from findna.errors import ConfigError
 from findna_cli.console import progress, say, write_report
 from findna_cli.screens import show_plan
+from findna_cli.translate import said
 
 _MOST_REASONS = 8
 
@@ -46,6 +47,7 @@ def run_files(
     call = partial(run, inputs, out, command=command_line(), dry_run=dry_run, **settings)
     if dry_run:
         report = call()
+        report["first_problems"] = said(report["first_problems"])
         show_plan(report, out)
         write_report(json_file, report)
         if report["n_problems"] and settings.get("on_error") != "skip":

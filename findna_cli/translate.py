@@ -1,7 +1,10 @@
 """Messages of the library name settings; a person at the command line reads flags."""
 
 import re
+import sys
 from typing import Any
+
+import typer
 
 _GIVEN = r"\b(\w+)=('[^']*'|[\w.,/:+-]*\w)"
 _NAMED = r"|\b([a-z]+(?:_[a-z]+)+)\b|\b([a-z]+)(?= must )"
@@ -31,3 +34,10 @@ def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) ->
         return name if value in (None, "True", "False") else f"{name} {value.strip(chr(39))}"
 
     return re.sub(_GIVEN + _NAMED * is_config, flag, text)
+
+
+def said(text: str, *, is_config: bool = False) -> str:
+    """A message of the library in the words of the command that was called; see `with_flags`."""
+    from findna_cli.app import app
+
+    return with_flags(text, typer.main.get_command(app), sys.argv[1:], is_config=is_config)

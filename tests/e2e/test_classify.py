@@ -295,7 +295,8 @@ def test_bad_records_end_the_run_or_are_listed(write: Write, genome: Path, task:
     assert (again.code, again.err) == (1, "findna: a.predictions.tsv: exists already; --force replaces it\n")
     dry = call("classify", bed, "-g", genome, "--task", task, "--dry-run", "-o", "x.tsv")
     assert (dry.code, Path("x.tsv").exists()) == (1, False)
-    assert "problems  2 of" in dry.out
+    assert "problems  1 of 4 records: does not fit; 1 of 4 records: contig is not in the genome" in dry.out
+    assert "--on-error skip leaves them out" in dry.err
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_a_disk_that_is_full_leaves_no_file_and_a_spool_to_resume(tmp_path: Path
     assert process.returncode == 1
     assert message.count("\n") == 1
     assert "no space left" in message
-    assert "--resume continues from there" in message
+    assert "resume=True continues from there" in message
     assert [file.name for file in tmp_path.iterdir()] == ["out.h5.partial"]
     write_all(path, n_records=N, full=True, resume=True, every=1000)
     write_all(tmp_path / "whole.h5", n_records=N, full=True, every=1000)
@@ -125,7 +125,7 @@ def test_a_disk_that_fills_while_the_file_is_assembled_leaves_no_file_and_a_spoo
     )
     path = tmp_path / "out.h5"
     message = _start(path, limit).communicate()[1]
-    assert "every row is kept: --resume finishes the run once there is room" in message
+    assert "every row is kept: resume=True finishes the run once there is room" in message
     assert [file.name for file in tmp_path.iterdir()] == ["out.h5.partial"]
     write_all(path, n_records=N, resume=True)
     write_all(tmp_path / "whole.h5", n_records=N, every=1000)
