@@ -7,7 +7,7 @@ from pathlib import Path
 from findna.errors import ConfigError, InputError, TableError
 from findna.io.compressed import ByteStream
 from findna.io.genome import Genome, find_genome
-from findna.io.tracks import Place, write_track
+from findna.io.tracks import TrackValue, write_track
 from findna.models.task import TaskSettings
 
 
@@ -26,13 +26,13 @@ def track_column(settings: TaskSettings, label: str) -> str:
     if not label and len(settings.classes) == 2:
         label = settings.classes[1]
     if label not in settings.classes:
-        reason = f"has no class {label!r}" if label else "has more than two classes: name one with --label"
+        reason = f"has no class {label!r}" if label else "has more than two classes: name one, label=NAME"
         raise ConfigError(f"the task {reason}; its classes are {', '.join(settings.classes)}")
     return f"p_{label}"
 
 
 def write_window_track(predictions: Path, path: Path, column: str, *, genome: str | Path | None = None) -> None:
-    """Write a column of `findna classify --windows` as bedGraph or bigWig.
+    """Write a column of the windows that `findna classify` wrote as bedGraph or bigWig.
 
     Each base has the value of the first window of its record that covers it, so intervals of a record do not overlap.
 
@@ -54,7 +54,7 @@ def write_window_track(predictions: Path, path: Path, column: str, *, genome: st
     write_track(path, _places(predictions, column), contigs)
 
 
-def _places(predictions: Path, column: str) -> Iterator[Place]:
+def _places(predictions: Path, column: str) -> Iterator[TrackValue]:
     with ByteStream(predictions, error=TableError) as stream:
         lines = (line.decode().split("\t") for line in stream.lines() if not line.startswith(b"#"))
         names = next(lines, [])
@@ -67,7 +67,7 @@ def _places(predictions: Path, column: str) -> Iterator[Place]:
             yield from _of_record(record, list(windows))
 
 
-def _of_record(record: str, windows: list[list[str]]) -> Iterator[Place]:
+def _of_record(record: str, windows: list[list[str]]) -> Iterator[TrackValue]:
     """The windows of a record along the genome; where two overlap, the first keeps its bases."""
     found = [(int(start), int(end), float(value), chrom) for _, chrom, start, end, value in windows]
     covered = 0
@@ -75,5 +75,5 @@ def _of_record(record: str, windows: list[list[str]]) -> Iterator[Place]:
         if not chrom:
             raise InputError("has no place on a genome, so it cannot be part of a track", record=record)
         if (start := max(start, covered)) < end:
-            yield Place(chrom, start, end, value)
+            yield TrackValue(chrom, start, end, value)
         covered = max(covered, end)

@@ -11,7 +11,7 @@ from findna.errors import InputError
 from findna.io.arrays import write_facts, write_records
 from findna.io.files import replacing
 from findna.io.h5ad import created
-from findna.io.tracks import Place
+from findna.io.tracks import TrackValue
 from findna.record import Record
 from findna.sequence import N
 
@@ -73,7 +73,7 @@ def write_hdf5(
         write_facts(file, SCHEMA, facts)
 
 
-def places_of(row: BaseRow, value: str) -> Iterator[Place]:
+def places_of(row: BaseRow, value: str) -> Iterator[TrackValue]:
     """The value of each base along the genome; an N has no log-probability.
 
     Args:
@@ -91,4 +91,4 @@ def places_of(row: BaseRow, value: str) -> Iterator[Place]:
         numbers = numbers[::-1]
     for offset, number in enumerate(numbers.tolist()):
         if number == number:
-            yield Place(record.chrom, record.start + offset, record.start + offset + 1, number)
+            yield TrackValue(record.chrom, record.start + offset, record.start + offset + 1, number)

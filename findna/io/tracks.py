@@ -13,7 +13,7 @@ from findna.io.files import replacing
 _ENDINGS = {".bedgraph": "bedgraph", ".bg": "bedgraph", ".bw": "bigwig", ".bigwig": "bigwig"}
 
 
-class Place(NamedTuple):
+class TrackValue(NamedTuple):
     """A value of the bases [start, end) of a contig."""
 
     chrom: str
@@ -51,7 +51,7 @@ def check_track(path: Path, *, has_genome: bool, force: bool) -> None:
 
 
 def write_track(
-    path: Path, places: Iterable[Place], contigs: Mapping[str, int], *, skipped: Sequence[InputError] = ()
+    path: Path, places: Iterable[TrackValue], contigs: Mapping[str, int], *, skipped: Sequence[InputError] = ()
 ) -> None:
     """Write values along a genome.
 
@@ -76,11 +76,11 @@ def write_track(
             file.write(skipped_lines(skipped).encode())
 
 
-def _write_bigwig(path: Path, places: Iterable[Place], contigs: Mapping[str, int]) -> None:
+def _write_bigwig(path: Path, places: Iterable[TrackValue], contigs: Mapping[str, int]) -> None:
     bigtools = require_pybigtools()
     faults: list[BaseException] = []
 
-    def checked() -> Iterator[Place]:
+    def checked() -> Iterator[TrackValue]:
         """All of them. pybigtools prints what an iterator raises and writes a short file; the error is raised later."""
         try:
             yield from _sorted(places, contigs)
@@ -113,7 +113,7 @@ def require_pybigtools() -> Any:
     return pybigtools
 
 
-def _sorted(places: Iterable[Place], contigs: Mapping[str, int]) -> Iterator[Place]:
+def _sorted(places: Iterable[TrackValue], contigs: Mapping[str, int]) -> Iterator[TrackValue]:
     order = {name: index for index, name in enumerate(contigs)}
     last = (-1, 0)
     for place in places:

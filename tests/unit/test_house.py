@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FILES = [path for name in ("findna", "findna_cli") for path in (ROOT / name).rglob("*.py")]
-TWICE = {"Batch", "Cell", "Measured", "Outcome", "Pair", "Report", "Rows", "Split", "Variant"}
+TWICE = {"Batch", "Cell", "Measured", "Outcome", "Pair", "Rows", "Split", "Variant", "_Run"}
 """Class names that still stand for two things."""
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
