@@ -135,9 +135,10 @@ def finetune(
     set_threads(threads, deterministic=deterministic)
     place = pick_device(device)
     kind = pick_precision(precision, place)
-    teacher = load_model(plan.model)
-    check_teacher(plan.config, teacher.network)
-    train, held_out, tested = plan.load()
+    with progress("reading", total=None, quiet=quiet, unit="files"):
+        teacher = load_model(plan.model)
+        check_teacher(plan.config, teacher.network)
+        train, held_out, tested = plan.load()
     what = f"{len(train.classes)} classes" if train.classes else "one value per sequence"
     say(
         f"{len(train):,} sequences to train on, {len(held_out):,} to validate"

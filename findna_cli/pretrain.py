@@ -194,15 +194,16 @@ def pretrain(
         if place.rank == 0 and not is_restart(place, job_of(out)):
             import_run(start_from, out, precision=kind, job=place.job)
         resume = True
-    sources = load_sources(
-        plan.inputs or [plan.genome],
-        is_genome=not plan.inputs,
-        holdout=plan.holdout,
-        n_windows=config.n_windows,
-        n_held_out=plan.n_held_out,
-        size=config.model.window,
-        seed=config.seed,
-    )
+    with progress("reading", total=None, quiet=quiet, unit="files"):
+        sources = load_sources(
+            plan.inputs or [plan.genome],
+            is_genome=not plan.inputs,
+            holdout=plan.holdout,
+            n_windows=config.n_windows,
+            n_held_out=plan.n_held_out,
+            size=config.model.window,
+            seed=config.seed,
+        )
     say(
         f"{config.model.n_parameters:,} parameters; {len(sources.corpus):,} windows to train on "
         f"({len(sources.corpus.codes):,} bases), {len(sources.held_out):,} held out; "
