@@ -15,7 +15,7 @@ from findna.io.genome import Genome
 from findna.io.vcf import Site
 from findna.models.store import Model
 from findna.nn.chordmixer import ChordMixer, initialise
-from findna.nn.device import FP32
+from findna.nn.device import FP32, Compute
 from findna.variants import ScoreConfig
 
 SIZE = ModelConfig(channels=12, hidden=8, track_width=2, n_layers=1, max_len=60, n_class_tokens=3)
@@ -48,7 +48,7 @@ def table_with(tmp_path, text, labels):
 def measured(path, genome, **changes):
     config = VariantSetConfig(score=ScoreConfig(max_length=2), **changes)
     model = Model("m", Path("m"), initialise(ChordMixer(SIZE), 1), "", {})
-    return measure_variants(path, genome, model, config, device=torch.device("cpu"), precision=FP32)
+    return measure_variants(path, genome, model, config, compute=Compute(torch.device("cpu"), FP32))
 
 
 def test_each_score_of_each_source_has_a_figure_and_rows_of_other_labels_are_left_out(tmp_path, text, genome):
