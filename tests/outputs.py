@@ -1,13 +1,14 @@
 """Rows for the tests of outputs: vectors, class tokens, tokens and columns that follow from the row number."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from findna.cells import Cell
 from findna.io.hdf5 import EmbeddingWriter
 
 FEATURES = ["f000", "f001", "f002"]
@@ -56,6 +57,17 @@ def write_all(path: Path, *, n_records: int = N_RECORDS, full: bool = False, **o
     with EmbeddingWriter(path, **options) as writer:
         write_batches(writer, n_records, full=full)
         return writer.finish(UNS, n_expected=n_records)
+
+
+def count_threads() -> Callable[..., Iterator[Cell]]:
+    """What a worker makes cells with: the number of its threads, for the first cell only."""
+
+    def cells(*_: object) -> Iterator[Cell]:
+        import torch
+
+        yield Cell(np.array([[torch.get_num_threads()]], np.float32), [], None, [])
+
+    return cells
 
 
 def write_batches(writer: EmbeddingWriter, n_records: int = N_RECORDS, *, full: bool = False) -> None:

@@ -20,7 +20,7 @@ from findna.io.formats import Format
 from findna.io.readback import check_embeddings, check_tokens
 from findna.io.reader import EmbeddingReader, is_tokens_file, read_embeddings
 from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, obs_lines
-from findna.io.spool import Spool
+from findna.io.spool import Spool, holds_run
 
 __all__ = ["OBS_COLUMNS", "EmbeddingReader", "EmbeddingWriter", "Format", "Writer", "read_embeddings"]
 
@@ -377,7 +377,7 @@ def finished_meta(path: Path, output_format: Format) -> dict[str, Any] | None:
     Raises:
         TableError: It is damaged or not ours.
     """
-    if not path.is_file() or path.with_name(f"{path.name}.partial").exists():
+    if not path.is_file() or holds_run(path.with_name(f"{path.name}.partial")):
         return None
     if output_format == "h5":
         with EmbeddingReader(path) as reader:

@@ -204,6 +204,11 @@ class Spool:
                 path.unlink()
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether a folder is the spool of a run that is not finished; what is left of a removed spool is not."""
+    return (folder / _JOURNAL).exists()
+
+
 def _refuse_foreign(folder: Path) -> None:
     """Raise if there is such a folder that is not a spool.
 

@@ -135,10 +135,7 @@ def test_a_reader_that_has_seen_enough_ends_the_run_quietly(write: Write, genome
 
 
 def test_a_pipe_gives_the_whole_table(genome: Path, model: Path) -> None:
-    process = start("embed", "-", "-g", genome, "-m", model, "-o", "-", "-t", 1, stdin=subprocess.PIPE)
-    out, err = process.communicate(b"chr1 0 40\nchr1 5 60\n")
-    assert process.returncode == 0, err
-    lines = out.decode().splitlines()
+    lines = embedded("-", "-g", genome, "-m", model, "-o", "-", stdin=b"chr1 0 40\nchr1 5 60\n").out.splitlines()
     assert [line.split("\t")[0] for line in lines] == [
         "id",
         "chr1:0-40(.)",
@@ -156,14 +153,13 @@ def test_the_format_follows_the_name(name: str, write: Write, model: Path) -> No
     assert magic.startswith(expected)
 
 
-@pytest.mark.parametrize("flags", [(), ("--workers", 2)])
 def test_a_run_that_a_fault_ended_is_discarded_only_by_force(
-    write: Write, model: Path, flags: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+    write: Write, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(EmbeddingWriter.__init__.__kwdefaults__, "every", 0.0)  # each cell is kept
     good = "".join(f">r{i}\n{'ACGGT' * (1 + i % 9)}\n" for i in range(300))
     fasta = write("many.fa", good + ">protein\nMKLVEEFFQQ\n")
-    failed = call("embed", fasta, "-m", model, "-o", "out.h5", *flags)
+    failed = call("embed", fasta, "-m", model, "-o", "out.h5")
     assert failed.code == 1
     assert "many.fa" in failed.err
     assert "protein" in failed.err

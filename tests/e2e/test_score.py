@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pysam
 import pysam.bcftools
 import pytest
-from command import Result, assert_close, call, embedded, left_behind, read, spawn
+from command import Result, assert_close, call, embedded, left_behind, read
 
 from findna.io.genome import Genome
 from findna.io.vcf import Site
@@ -277,7 +277,7 @@ def test_vectors_of_both_alleles_are_those_of_embed(vcf: Path, genome: Path, mod
 def test_stdin_gives_the_rows_of_the_file(vcf: Path, genome: Path, model: Path) -> None:
     score(vcf, genome, model, "-o", "out.vcf")
     args = ("-g", genome, "-m", model, "--max-length", 8, "--threads", 1, "--precision", "fp32", "-o", "-", "--quiet")
-    result = spawn("score", "-", *args, stdin=vcf.read_bytes())
+    result = call("score", "-", *args, stdin=vcf.read_bytes())
     assert (result.code, result.err) == (0, "")
     assert [line for line in result.out.splitlines() if line[0] != "#"] == rows("out.vcf")
 

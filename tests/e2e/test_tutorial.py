@@ -81,6 +81,14 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, d
         yield folder, results
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Result]]:
+    """The commands of the page before its first training."""
+    first = next(i for i, command in enumerate(commands()) if command.startswith("findna finetune"))
+    with following(tmp_path_factory.mktemp("begun"), commands()[:first]) as results:
+        yield results
+
+
 def rows(path: Path) -> list[dict[str, str]]:
     lines = [line.split("\t") for line in path.read_text().splitlines() if not line.startswith("#")]
     return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
@@ -90,15 +98,15 @@ def only(results: dict[str, Result], start: str) -> Result:
     return next(result for command, result in results.items() if command.startswith(start))
 
 
+@pytest.mark.slow
 def test_every_command_of_the_page_ends_well(followed: tuple[Path, dict[str, Result]]) -> None:
     _, results = followed
     assert len(results) >= 15
     assert sum(command.startswith("findna classify") for command in results) >= 4
 
 
-def test_the_audit_says_what_the_page_says(followed: tuple[Path, dict[str, Result]]) -> None:
-    _, results = followed
-    audits = [result.out for command, result in results.items() if command.startswith("findna data audit")]
+def test_the_audit_says_what_the_page_says(begun: dict[str, Result]) -> None:
+    audits = [result.out for command, result in begun.items() if command.startswith("findna data audit")]
     assert audits[0].splitlines()[-1] in PAGE
     assert audits[1].splitlines()[-1].split("\t")[4] == "10"
 
@@ -111,6 +119,7 @@ def assert_printed(metrics: Path, splits: tuple[str, ...]) -> None:
         assert any(figures[split]["auroc"] == pytest.approx(x, abs=0.03) for x in printed)
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_the_page(followed: tuple[Path, dict[str, Result]]) -> None:
     folder, _ = followed
     assert_printed(folder / "runs/repeats/metrics.json", ("valid", "test"))
@@ -125,6 +134,7 @@ def test_training_all_weights_gives_the_figures_of_the_page(tmp_path: Path) -> N
         assert_printed(tmp_path / "runs/all-weights/metrics.json", ("valid",))
 
 
+@pytest.mark.slow
 def test_the_predictions_are_those_of_the_page(followed: tuple[Path, dict[str, Result]]) -> None:
     folder, _ = followed
     regions = rows(folder / "regions.predictions.tsv")
@@ -137,6 +147,7 @@ def test_the_predictions_are_those_of_the_page(followed: tuple[Path, dict[str, R
     assert [row["label"] for row in rows(folder / "sars-cov-2.predictions.tsv")] == ["Alpha", "Delta", "Gamma"]
 
 
+@pytest.mark.slow
 def test_what_is_sure_is_right_more_often(followed: tuple[Path, dict[str, Result]], monkeypatch: Any) -> None:
     """The example in Python reads sure.tsv, of which the abstained rows have the label `unknown`."""
     folder, _ = followed

@@ -1,126 +1,146 @@
-"""Every write, sync and rename of an output fails once: the right file, or an error and all rows kept."""
+"""Every call that changes a file fails, or ends the process: the right file, or one line and nothing lost."""
 
 import errno
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
+import pyarrow.parquet
 import pytest
-from outputs import write_all
+from injector import Ended, Injector
+from outputs import dump
 
-from findna.errors import OutputError
-from findna.io import spool
-
+FORMATS = ("out.h5", "out.tsv", "out.npy", "out.parquet")
+FAULTS = [("fail", errno.ENOSPC), ("fail on", errno.ENOSPC), ("fail", errno.EIO), ("kill", 0), ("tear", 0)]
+STEPS = [29, pytest.param(1, marks=pytest.mark.slow)]
 N = 40
-FORMATS = {"h5": "out.h5", "tsv": "out.tsv", "npy": "out.npy"}
 
 
-class Faults:
-    """Counts the calls that put something on the disk, and lets one of them fail."""
-
-    def __init__(self, nth: int, code: int) -> None:
-        self.nth, self.code, self.n = nth, code, 0
-
-    def step(self) -> None:
-        self.n += 1
-        if self.n == self.nth:
-            raise OSError(self.code, os.strerror(self.code))
-
-    def wrap(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def checked(*args: Any, **options: Any) -> Any:
-            self.step()
-            return call(*args, **options)
-
-        return checked
+def content(path: Path) -> object:
+    """What a file holds, without the time at which it was made."""
+    if path.suffix == ".h5":
+        return {name: value for name, value in dump(path).items() if "provenance" not in name}
+    if path.suffix == ".json":
+        return {name: value for name, value in json.loads(path.read_text()).items() if name != "provenance"}
+    if path.suffix == ".parquet":
+        table = pyarrow.parquet.read_table(path)
+        meta = json.loads(table.schema.metadata[b"findna"])
+        return table.to_pydict(), {name: value for name, value in meta.items() if name != "provenance"}
+    return path.read_bytes()
 
 
-class File:
-    """An open file whose writes are counted."""
-
-    def __init__(self, file: Any, faults: Faults) -> None:
-        self._file, self._faults = file, faults
-
-    def write(self, content: Any) -> Any:
-        self._faults.step()
-        return self._file.write(content)
-
-    def truncate(self, size: int | None = None) -> Any:
-        self._faults.step()
-        return self._file.truncate(size)
-
-    def __enter__(self) -> "File":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._file)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
+def files(folder: Path) -> dict[str, object]:
+    """The finished files of an output."""
+    return {path.name: content(path) for path in folder.glob("out*") if path.is_file()}
 
 
-@contextmanager
-def failing(nth: int, code: int) -> Iterator[Faults]:
-    """Let the nth call within the block fail."""
-    faults, real_open = Faults(nth, code), Path.open
-
-    def opened(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
-        file = real_open(path, mode, *args, **options)
-        return file if mode in ("r", "rb") else File(file, faults)
-
-    with (
-        mock.patch.object(Path, "open", opened),
-        mock.patch.object(Path, "replace", faults.wrap(Path.replace)),
-        mock.patch.object(Path, "write_bytes", faults.wrap(Path.write_bytes)),
-        mock.patch.object(os, "fsync", faults.wrap(os.fsync)),
-        mock.patch.object(spool, "_sync", faults.wrap(os.fdatasync)),
-    ):
-        yield faults
+def told(ended: Ended) -> str:
+    """What a failed command says last; it never is a traceback or a fault of findna itself."""
+    assert "Traceback" not in ended.said, ended.said
+    assert "internal error" not in ended.said, ended.said
+    line = ended.said.rstrip("\n").rpartition("\n")[2]
+    assert line.startswith("findna: "), ended.said
+    return line
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    """Content of the finished files."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+def faults(step: int, n_calls: int) -> Iterator[int]:
+    """Which calls fail: every `step`-th, and the last one."""
+    yield from range(min(step, n_calls), n_calls + 1, step)
 
 
-def attempt(folder: Path, output_format: str, nth: int, code: int, expected: dict[str, bytes]) -> bool:
-    """Write an output with one fault in it and finish it after; whether there was such a call."""
-    folder.mkdir()
-    options: Any = {"n_records": N, "output_format": output_format}
-    path = folder / FORMATS[output_format]
-    with failing(nth, code) as faults:
-        try:
-            write_all(path, **options)
-        except OutputError:
-            is_told = True
-        else:
-            is_told = False
-    assert is_told or files(folder) == expected, f"call {nth} failed and nothing was said"
-    if faults.n < nth:
-        return False
-    assert files(folder).items() <= expected.items(), f"call {nth}: a damaged file has its name"
-    if not path.exists() or path.with_name(f"{path.name}.partial").exists():
-        write_all(path, resume=True, **options)
-    assert files(folder) == expected, f"call {nth}: rows were lost"
-    return True
-
-
-@pytest.mark.parametrize("output_format", FORMATS)
-@pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-def test_a_call_that_fails_costs_no_row_and_leaves_no_damaged_file(
-    tmp_path: Path, output_format: str, step: int, code: int
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("mode", "code"), FAULTS)
+def test_a_fault_costs_no_row_and_leaves_no_damaged_file(
+    writer: Injector, tmp_path: Path, name: str, step: int, mode: str, code: int
 ) -> None:
+    job: tuple[Any, ...] = ("rows", name, N, "full" if name == "out.h5" else "")
     (tmp_path / "whole").mkdir()
-    write_all(tmp_path / "whole" / FORMATS[output_format], n_records=N, output_format=output_format)
+    n_calls = writer.run(*job, folder=tmp_path / "whole").n_calls
     expected = files(tmp_path / "whole")
-    nth = step
-    while attempt(tmp_path / str(nth), output_format, nth, code, expected):
-        nth += step
-    print(f"{output_format}, {errno.errorcode[code]}: {nth // step - 1} faults")
-    assert nth > step
+    assert n_calls > 100
+    for nth in faults(step, n_calls):
+        folder = tmp_path / str(nth)
+        folder.mkdir()
+        ended = writer.run(*job, folder=folder, mode=mode, nth=nth, code=code)
+        what = f"call {nth}: {ended}"
+        if mode in ("kill", "tear"):
+            assert ended.code == -9, what
+        else:
+            assert ended.code == 1 or files(folder) == expected, what
+            assert ended.code == 0 or told(ended), what
+        assert files(folder).items() <= expected.items(), f"{what}: a damaged file has its name"
+        assert writer.run(*job, folder=folder).code == 0, what
+        assert files(folder) == expected, f"{what}: rows were lost"
+        shutil.rmtree(folder)
+    print(f"{name}, {mode} {errno.errorcode.get(code, '')}: {len(list(faults(step, n_calls)))} faults")
+
+
+class Command:
+    """A command, what it needs to be run again, and the files that it must leave."""
+
+    def __init__(self, flags: str, outputs: str, *, again: str = "--resume") -> None:
+        self.flags, self.outputs, self.again = flags.split(), outputs.split(), again.split()
+
+
+EMBED = "embed s.fa -m model --precision fp32 -t 1 -o"
+TRAIN = "--precision fp32 -t 1 --batch-size 4 -o run"
+COMMANDS = {
+    "embed h5": Command(f"{EMBED} out.h5 --pool mean,tokens", "out.h5 out.tokens.h5"),
+    "embed tsv": Command(f"{EMBED} out.tsv", "out.tsv out.meta.json"),
+    "embed npy": Command(f"{EMBED} out.npy", "out.npy out.obs.tsv out.meta.json"),
+    "embed parquet": Command(f"{EMBED} out.parquet", "out.parquet"),
+    "merge": Command("merge part1.h5 part2.h5 -o merged.h5", "merged.h5", again=""),
+    "finetune": Command(
+        f"finetune train.csv --valid valid.csv -m model --epochs 2 {TRAIN}",
+        "run/model.safetensors run/head.safetensors run/metrics.json",
+    ),
+    "classify": Command("classify s.fa --task task --precision fp32 -t 1 -o out.tsv", "out.tsv out.meta.json"),
+    "pretrain": Command(
+        f"pretrain s.fa --preset tiny --min-length 10 --steps 4 --n-reports 2 --checkpoint-every 0.001 {TRAIN}",
+        "run/model.safetensors run/golden.json",
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def place(commands: Injector, inputs: Path) -> Path:
+    """The inputs, a task and two parts of an output."""
+    for flags in (
+        "finetune train.csv --valid valid.csv -m model --frozen -t 1 -o task",
+        *(f"{EMBED} part{i}.h5 --shard {i}/2" for i in (1, 2)),
+    ):
+        ended = commands.run("command", *flags.split(), folder=inputs)
+        assert ended.code == 0, ended.said
+    return inputs
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("n_draws", [3, pytest.param(10**6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("mode", ["fail", "kill"])
+def test_a_command_that_a_fault_ended_is_finished_by_running_it_again(
+    commands: Injector, place: Path, tmp_path: Path, name: str, n_draws: int, mode: str
+) -> None:
+    command = COMMANDS[name]
+    shutil.copytree(place, tmp_path / "whole")
+    whole = commands.run("command", *command.flags, folder=tmp_path / "whole")
+    assert whole.code == 0, whole.said
+    expected = {output: content(tmp_path / "whole" / output) for output in command.outputs}
+    nths = list(faults(max(1, whole.n_calls // n_draws), whole.n_calls))
+    for nth in nths:
+        folder = tmp_path / str(nth)
+        shutil.copytree(place, folder)
+        ended = commands.run("command", *command.flags, folder=folder, mode=mode, nth=nth, code=errno.ENOSPC)
+        what = f"call {nth} of {name}: {ended}"
+        assert ended.code in ((-9,) if mode == "kill" else (0, 1)), what
+        assert ended.code <= 0 or told(ended), what
+        there = {output for output in command.outputs if (folder / output).exists()}
+        if not there.issuperset(command.outputs) or "run" in command.flags:
+            again = commands.run("command", *command.flags, *command.again, folder=folder)
+            assert again.code == 0, f"{what}, then {again}"
+        found = {output: content(folder / output) for output in command.outputs}
+        assert found == expected, f"{what}: another result"
+        shutil.rmtree(folder)
+    print(f"{name}, {mode}: {len(nths)} faults")

@@ -35,6 +35,7 @@ def _n_lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
+@pytest.mark.slow  # test_every_write.py kills at calls
 def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     write_all(tmp_path / "whole.h5", n_records=N, full=True, every=1000)
     path, draws = tmp_path / "out.h5", random.Random(3)
@@ -56,44 +57,6 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(tmp_path: Path)
     assert not Path(f"{path}.partial").exists()
 
 
-# Each is killed right before or right after one step of `finish`.
-STEPS = {
-    "before assembly": "hdf5.EmbeddingWriter._assemble = die",
-    "before the first rename": "hdf5.publish = die",
-    "between the two renames": "hdf5.publish = lambda t, f: die() if f.name == 'out.h5' else publish(t, f)",
-    "before the spool goes": "spool.Spool.remove = die",
-    "while the spool goes": "spool.Spool._wipe = die",
-}
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_run_killed_in_any_step_of_its_end_can_be_resumed(tmp_path: Path, step: str) -> None:
-    write_all(tmp_path / "whole.h5", full=True)
-    path = tmp_path / "out.h5"
-    patch = (
-        "import os, signal\nfrom findna.io import hdf5, spool\npublish = hdf5.publish\n"
-        "def die(*a, **k): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "with hdf5.EmbeddingWriter(Path(sys.argv[1]), features=outputs.FEATURES, fingerprint={'seed': 1},"
-        " n_cls_shape=(2, 3), tokens_dim=2, every=0) as writer:\n"
-        "    outputs.write_batches(writer, full=True)\n"
-        f"    {STEPS[step]}\n"
-        "    writer.finish(outputs.UNS, n_expected=outputs.N_RECORDS)\n"
-    )
-    process = _start(path, patch)
-    assert process.wait() == -9, process.communicate()[1]
-    process.communicate()
-    if path.exists():
-        assert dump(path) == dump(tmp_path / "whole.h5")
-    if step == "while the spool goes":  # nothing is left to resume: the output is there
-        with pytest.raises(OutputError, match="exists already"):
-            write_all(path, full=True, resume=True)
-        return
-    write_all(path, full=True, resume=True)
-    assert dump(path) == dump(tmp_path / "whole.h5")
-    assert dump(tmp_path / "out.tokens.h5") == dump(tmp_path / "whole.tokens.h5")
-    assert not Path(f"{path}.partial").exists()
-
-
 def test_a_disk_that_is_full_leaves_no_file_and_a_spool_to_resume(tmp_path: Path) -> None:
     limit = (
         "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
@@ -110,25 +73,6 @@ def test_a_disk_that_is_full_leaves_no_file_and_a_spool_to_resume(tmp_path: Path
     assert [file.name for file in tmp_path.iterdir()] == ["out.h5.partial"]
     write_all(path, n_records=N, full=True, resume=True, every=1000)
     write_all(tmp_path / "whole.h5", n_records=N, full=True, every=1000)
-    assert dump(path) == dump(tmp_path / "whole.h5")
-
-
-def test_a_disk_that_fills_while_the_file_is_assembled_leaves_no_file_and_a_spool_to_finish(tmp_path: Path) -> None:
-    limit = (
-        "import resource\nfrom findna.io.hdf5 import EmbeddingWriter\n"
-        "with EmbeddingWriter(Path(sys.argv[1]), features=outputs.FEATURES, fingerprint={'seed': 1},"
-        " every=0) as writer:\n"
-        "    outputs.write_batches(writer, 1200)\n"
-        "    resource.setrlimit(resource.RLIMIT_FSIZE, (110_000, 110_000))\n"
-        "    try:\n        writer.finish(outputs.UNS, n_expected=1200)\n"
-        "    except OutputError as error:\n        sys.exit(str(error))\n"
-    )
-    path = tmp_path / "out.h5"
-    message = _start(path, limit).communicate()[1]
-    assert "every row is kept: resume=True finishes the run once there is room" in message
-    assert [file.name for file in tmp_path.iterdir()] == ["out.h5.partial"]
-    write_all(path, n_records=N, resume=True)
-    write_all(tmp_path / "whole.h5", n_records=N, every=1000)
     assert dump(path) == dump(tmp_path / "whole.h5")
 
 

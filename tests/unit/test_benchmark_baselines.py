@@ -96,9 +96,13 @@ def test_vectors_are_standardised_and_c_is_chosen_on_the_validation_split() -> N
     rng = np.random.default_rng(0)
     y = np.arange(300) % 3
     x = (rng.normal(size=(300, 5)) + 2 * np.eye(3, 5)[y]) * [1, 1000, 1e-3, 1, 1] + [0, 1e4, 0, 0, 0]
-    found = fit_vectors(Data(x[:200], y[:200]), Data(x[200:250], y[200:250]), Data(x[250:], y[250:]), n_classes=3)
-    assert metrics_of(y[250:], found.test, classes="abc")["auroc"] > 0.9
+    train, valid, test = (Data(x[part], y[part]) for part in (slice(200), slice(200, 250), slice(250, 300)))
+    found = fit_vectors(train, valid, test, n_classes=3)
+    assert metrics_of(test.y, found.test, classes="abc")["auroc"] > 0.9
     assert found.test.shape == (50, 3)
+    wrong = [Data(split.x, (split.y + 1) % 3) for split in (valid, test)]
+    assert fit_vectors(train, valid, wrong[1], n_classes=3).chosen == found.chosen
+    assert fit_vectors(train, wrong[0], test, n_classes=3).chosen != found.chosen
 
 
 @pytest.mark.parametrize("informative", ["bed", "both"])

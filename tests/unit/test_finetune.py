@@ -453,6 +453,22 @@ def test_a_large_batch_in_parts_has_the_gradient_of_the_whole(teacher, monkeypat
         assert torch.allclose(gradient, parts[name], rtol=1e-3, atol=1e-6), name
 
 
+def test_a_window_counts_by_the_bases_that_it_owns(teacher):
+    config = dataclasses.replace(CONFIG, dropout=0.0, mixer_dropout=0.0, batch_size=60, window=40)
+    tuner = Tuner(config, teacher.network, train=TRAIN, valid=VALID, device=CPU, precision=FP32)
+    torch.nn.init.normal_(tuner.head.out.weight)
+    batch = next(iter(tuner.batches(0, 1)))
+    loss = tuner.update(batch, step=0, rate=0.0)["loss"]
+    windows, settings = cut(TRAIN.corpus, window=40, stride=40), settings_of(config, MODEL, TRAIN)
+    encoder = teacher.network.for_inference(device=CPU, precision=FP32)
+    features = embed_windows(encoder, TRAIN.corpus, windows, settings=settings, device=CPU, precision=FP32)
+    targets = torch.from_numpy(TRAIN.labels[windows.sequence])
+    with torch.no_grad():
+        losses = loss_of(tuner.head.eval()(features), targets, "classification").numpy()[batch.indices]
+    assert loss == pytest.approx(np.average(losses, weights=windows.share[batch.indices]), rel=1e-4)
+    assert abs(losses.mean() - loss) > 1e-3
+
+
 def test_the_other_strand_s_windows_own_the_same_bases(teacher):
     config = dataclasses.replace(CONFIG, window=40, pool="mean")
     turned = dataclasses.replace(TRAIN, corpus=corpus_of(reverse_complement(TRAIN.corpus[i]) for i in range(60)))

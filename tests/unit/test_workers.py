@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from outputs import count_threads
 
 from findna.cells import GRID
 from findna.config import ComputeConfig, EmbedConfig, ModelConfig, RunConfig
@@ -82,10 +83,14 @@ def test_cells_tokens_and_faults_come_as_from_one_process_and_whole_ones_before_
     assert tokens.tobytes() == whole[: len(tokens)].tobytes()
 
 
-def test_what_a_process_cannot_load_is_its_error(job, tmp_path: Path):
+def test_processes_share_the_threads_and_what_one_cannot_load_is_its_error(job, tmp_path: Path):
     (tmp_path / "little" / "model.safetensors").write_bytes(b"no tensors")
-    with workers(job) as one, pytest.raises(ModelError):
-        list(one.cells(items(500)))
+    compute = Compute(torch.device("cpu"), FP32, 64, threads=6)
+    with Workers([count_threads, partial(load_cells, job, "fp32")], ["a", "b"], compute=compute) as two:
+        cells = two.cells(items(500))
+        assert next(cells).x.tolist() == [[3]]
+        with pytest.raises(ModelError):
+            list(cells)
 
 
 def test_each_gpu_has_a_process_and_one_that_is_not_there_is_named(job, tmp_path: Path):

@@ -1,0 +1,47 @@
+"""Servers that run jobs with faults, and the inputs of the commands that they run."""
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from injector import Injector, compiler
+
+HEAVY = ("outputs", "pyarrow.parquet", "findna_cli.app", "findna.train.pretrain", "findna.train.finetune")
+
+
+@pytest.fixture(scope="session")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Injector]:
+    """Runs jobs that write outputs, without a network."""
+    if sys.platform != "linux" or not compiler():
+        pytest.skip("needs Linux and a C compiler")
+    with Injector(tmp_path_factory.mktemp("writer"), ["outputs", "pyarrow.parquet"]) as injector:
+        yield injector
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Injector]:
+    """Runs the command line."""
+    if sys.platform != "linux" or not compiler():
+        pytest.skip("needs Linux and a C compiler")
+    with Injector(tmp_path_factory.mktemp("commands"), HEAVY) as injector:
+        yield injector
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model, sequences, labelled sequences and windows to train on."""
+    from findna.config import ModelConfig
+    from findna.models.store import save_model
+    from findna.nn.chordmixer import ChordMixer, initialise
+
+    folder, draws = tmp_path_factory.mktemp("inputs"), random.Random(5)
+    size = ModelConfig(channels=4, hidden=3, track_width=2, n_layers=1, max_len=24, n_class_tokens=2)
+    save_model(folder / "model", initialise(ChordMixer(size), 5), name="model", training={}, card="# model\n")
+    texts = ["".join(draws.choices("ACGT", k=20)) for _ in range(300)]
+    (folder / "s.fa").write_text("".join(f">s{i}\n{text}\n" for i, text in enumerate(texts)))
+    for name, first in (("train", 0), ("valid", 40)):
+        rows = "".join(f"{'AT'[i % 2] * 6}{texts[first + i]},{'ab'[i % 2]}\n" for i in range(30))
+        (folder / f"{name}.csv").write_text(f"sequence,label\n{rows}")
+    return folder
