@@ -95,7 +95,7 @@ def test_a_run_that_was_told_to_stop_resumes_bit_for_bit(
     tables: tuple[Path, Path, Path], model: Path, write: Write
 ) -> None:
     sequence = write("a.fa", ">a\nACGT\n")
-    flags = ["finetune", tables[0], "--valid", tables[1], "-m", model, *FLAGS, "--epochs", 8]
+    flags = ["finetune", tables[0], "--valid", tables[1], "-m", model, *FLAGS, "--epochs", 5]
     assert call(*flags, "-o", "whole").code == 0
     process = start(*flags, "-o", "parts", stderr=subprocess.PIPE)
     for _ in range(1200):

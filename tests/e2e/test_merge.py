@@ -90,6 +90,17 @@ def test_reads_divided_and_merged_are_those_of_one_run(write: Write, model: Path
     same(merged(*parts), read(Path("whole.h5")))
 
 
+def test_a_shard_whose_reads_are_all_skipped_has_the_columns_of_reads(write: Write, model: Path) -> None:
+    head = "@HD\tVN:1.6\n@SQ\tSN:chr1\tLN:2000\n"
+    pysam.view(
+        "-b", "-o", "n.bam", str(write("n.sam", f"{head}r\t4\t*\t0\t0\t*\t*\t0\t0\tNNNN\t*\n")), catch_stdout=False
+    )
+    embedded("n.bam", "-m", model, "-o", "n.h5", "--max-n", 0.5, "--shard", "1/1")
+    table = read(Path("n.h5"))
+    assert (len(table.x), table.skipped["id"]) == (0, ["r"])
+    assert {"flag", "mapq"} <= table.obs.keys()
+
+
 def test_a_fault_is_found_by_every_shard_as_by_one_run(write: Write, model: Path) -> None:
     fasta = write("a.fa", ">a\nACGT\n>b\nAC\n>a\nACG\n")
     for number in (1, 2):
@@ -171,7 +182,7 @@ def is_alive(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list processes there")
 def test_whoever_is_killed_the_rows_are_kept_and_nobody_stays_behind(write: Write, model: Path) -> None:
-    fasta = write("a.fa", "".join(f">s{i}\n{'ACGTACGTT' * 40}\n" for i in range(4000)))
+    fasta = write("a.fa", "".join(f">s{i}\n{'ACGTACGTT' * 20}\n" for i in range(3000)))
     flags = [fasta, "-m", model, "-o", "out.h5", "--precision", "fp32", "-t", 1, "--resume"]
     command = [sys.executable, "-c", OFTEN, "embed", *flags, "--workers", "2"]
     journal, n_before = Path("out.h5.partial/journal"), 1

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from injector import Injector, compiler
 
-HEAVY = ("outputs", "pyarrow.parquet", "findna_cli.app", "findna.train.pretrain", "findna.train.finetune")
+HEAVY = (
+    *("outputs", "pyarrow.parquet", "findna_cli.app", "findna.train.pretrain", "findna.train.finetune"),
+    *("torch._dynamo", "torch.utils.tensorboard", "sklearn.metrics", "matplotlib.pyplot"),
+)
 
 
 @pytest.fixture(scope="session")

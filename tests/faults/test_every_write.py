@@ -117,7 +117,10 @@ def place(commands: Injector, inputs: Path) -> Path:
     return inputs
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n in ("classify", "finetune", "pretrain") else []) for n in COMMANDS],
+)
 @pytest.mark.parametrize("n_draws", [3, pytest.param(10**6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", ["fail", "kill"])
 def test_a_command_that_a_fault_ended_is_finished_by_running_it_again(

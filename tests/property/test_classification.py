@@ -1,5 +1,7 @@
 """What holds for all inputs of classify: an answer is a record's own, probabilities are, labels follow from them."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -26,12 +28,16 @@ def records_of(lengths, seed):
     return [Record(f"s{i}", rng.integers(0, 5, size=n, dtype=np.uint8), 0, i, "made") for i, n in enumerate(lengths)]
 
 
+NETWORK = initialise(ChordMixer(MODEL), 1)
+
+
+@cache
 def classifier(precision=FP32, *, batch_bases=0, **config):
     pools = ("mean", "cls", "max")
     chosen = TaskSettings("classification", CLASSES, pools, 10, 32, 32, temperature=1.5, joined_temperature=0.5)
     torch.manual_seed(1)
     head = Head(24 * 12, 3).eval()
-    task = TaskModel("t", "t", initialise(ChordMixer(MODEL), 1), head, chosen, {}, "", {})
+    task = TaskModel("t", "t", NETWORK, head, chosen, {}, "", {})
     return Classifier(task, ClassifyConfig(**config), compute=Compute(torch.device("cpu"), precision, batch_bases))
 
 

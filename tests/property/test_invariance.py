@@ -1,5 +1,6 @@
 """What holds for all inputs: a sequence's vector is its own, windows tile, views depend on their key alone."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +37,13 @@ def records_of(lengths, seed):
     return [Record(f"s{i}", rng.integers(0, 5, size=n, dtype=np.uint8), 0, i, "made") for i, n in enumerate(lengths)]
 
 
+NETWORK = initialise(ChordMixer(MODEL), 1)
+
+
+@cache
 def embedder(precision=FP32, *, batch_bases=0, **settings):
     compute = Compute(CPU, precision, batch_bases)
-    return RecordEmbedder(initialise(ChordMixer(MODEL), 1), EmbedConfig(**settings), compute=compute)
+    return RecordEmbedder(NETWORK, EmbedConfig(**settings), compute=compute)
 
 
 def vectors(embedder, records):
