@@ -245,8 +245,10 @@ def _sample(written: Written, records: Iterator[Any] | None, chosen: set[int]) -
 
 
 def _inputs_of(written: Written) -> list[str] | None:
-    """The inputs where they lie now; None if one is missing."""
+    """The inputs where they lie now; None if one is missing, or was a pipe: what has no sha256 must be a region."""
     try:
+        if any("sha256" not in one and Path(one["path"]).exists() for one in written.meta["inputs"]):
+            return None
         return [
             str(_located(written, one["path"])) if "bytes" in one else one["path"] for one in written.meta["inputs"]
         ]

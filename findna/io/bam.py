@@ -21,8 +21,10 @@ from findna.sequence import encode, reverse_complement
 _PAIRED, _UNMAPPED, _REVERSE, _FIRST, _LAST = 0x1, 0x4, 0x10, 0x40, 0x80
 _COVERING = (0, 7, 8)  # CIGAR M, = and X
 _DELETED, _SKIPPED = 2, 3  # CIGAR D and N
-_CRAM_EOF = b"\xe0EOF"
-_LONGEST_CRAM_EOF = 38
+_CRAM_EOF = (  # of version 3, of version 2
+    bytes.fromhex("0f000000ffffffff0fe0454f4600000000010005bdd94f0001000606010001000100ee63014b"),
+    bytes.fromhex("0b000000ffffffff0fe0454f460000000001000001000606010001000100"),
+)
 
 
 def read_bam(
@@ -134,8 +136,8 @@ def _end_of(path: str) -> bytes:
 
 
 def _check_end(stream: ByteStream, tail: bytes, *, is_cram: bool) -> None:
-    if is_cram and _CRAM_EOF not in tail[-_LONGEST_CRAM_EOF:]:
-        stream.fail("truncated: CRAM EOF container missing")
+    if is_cram and not tail.endswith(_CRAM_EOF):
+        stream.fail("truncated, or followed by other bytes: CRAM EOF container missing")
     if not is_cram and not tail.endswith(BGZF_EOF):
         stream.fail("truncated: BGZF EOF marker missing")
 

@@ -360,6 +360,7 @@ def refuse_existing(path: Path, output_format: Format, *, is_allowed: bool) -> N
     Raises:
         OutputError: One exists and `is_allowed` is False, is not a regular file, or is not of this output.
     """
+    refuse_irregular(path)
     outputs = _outputs(path, output_format, with_tokens=True)
     for file in outputs.values():
         refuse_irregular(file)

@@ -14,7 +14,7 @@ from pysam.utils import SamtoolsError
 
 from findna.errors import OutputError, VariantError
 from findna.io.arrays import require_absent
-from findna.io.files import publish, raise_output_error
+from findna.io.files import publish, raise_output_error, refuse_irregular
 from findna.io.scores import TableHead
 from findna.io.tables import require_pyarrow
 from findna.io.vcf import Site
@@ -54,6 +54,8 @@ class ScoreFile(ABC):
         self.path, self._head, self._source = path, head, source
         self._index = self._index_of(longest)
         self.n_records = 0
+        if path != STDOUT:
+            refuse_irregular(path)
         self._temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self._outputs = [path, *([Path(f"{path}{self._index}")] if self._index else [])]
         for name in self._outputs if path != STDOUT else []:

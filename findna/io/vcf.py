@@ -81,6 +81,8 @@ class VariantReader:
             if head[:4] == _BCF:
                 self._open_bcf()
             elif not head.strip():
+                for _ in self._stream.chunks():  # says what is wrong with damaged gzip
+                    pass
                 self._stream.fail("the file is empty")
             else:
                 self._open_text(head)
@@ -173,7 +175,7 @@ class VariantReader:
             file = self._stack.enter_context(pysam.VariantFile(pipe))
             *self.header, columns = str(file.header).rstrip("\n").split("\n")
         except (OSError, ValueError) as problem:  # of a text that is not UTF-8 too
-            self._stream.fail(f"damaged: {problem}", cause=problem)
+            self._stream.fail("damaged: its BCF header cannot be read", cause=problem)
         self.columns = columns.split("\t")
         self._lines = self._bcf_records(file)
 

@@ -28,6 +28,7 @@ import pytest
 from command import call
 from outputs import write_all
 
+import findna
 from findna.config import ModelConfig
 from findna.models.manifest import config_text
 from findna.models.store import save_model
@@ -39,6 +40,7 @@ TABLE = Path(__file__).with_name("bad_inputs.tsv")
 SECONDS = 60.0
 GENOME = ">chr1 first\n" + "ACGTTGCA\n" * 9 + "ACGT\n>chr2\nGGGGCCCCAA\n"
 SIZE = ModelConfig(channels=6, hidden=5, track_width=2, n_layers=1, max_len=23, n_class_tokens=3)
+VCF = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 OUT = ("-m", "model", "-o", "out.tsv", "-t", "1", "--precision", "fp32")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "s.fa": ("embed", "s.fa", *OUT),
@@ -46,6 +48,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "r.bed": ("embed", "r.bed", "-g", "g.fa", *OUT),
     "r.narrowPeak": ("embed", "r.narrowPeak", "-g", "g.fa", *OUT),
     "r.bam": ("embed", "r.bam", *OUT),
+    "r.cram": ("embed", "r.cram", "-g", "g.fa", *OUT),
+    "v.vcf": ("score", "v.vcf", "-g", "g.fa", "--window", "20", "--max-length", "2", *OUT),
+    "o.h5": ("verify", "o.h5", "-t", "1"),
     "g.fa": ("embed", "chr1:1-20", "-g", "g.fa", *OUT),
     "g.fa.fai": ("embed", "chr1:1-20", "-g", "g.fa", *OUT),
     "g.2bit": ("embed", "chr1:1-20", "-g", "g.2bit", *OUT),
@@ -76,6 +81,7 @@ def make_place(folder: Path) -> None:
         "r.narrowPeak": "chr1\t5\t25\tp\t9\t.\t1.5\t2\t3\t10\n",
         "g.fa": GENOME,
         "g.fa.fai": "chr1\t76\t12\t8\t9\nchr2\t10\t104\t10\t11\n",
+        "v.vcf": f"{VCF}chr1\t20\t.\tT\tA\t.\t.\t.\nchr1\t40\t.\tA\tC\t.\t.\t.\n",
         "t.csv": "sequence,label\nACGTACGTAC,0\nGGGTTTAAAC,1\nCCCCCAAAAA,0\n",
         "t.tsv": "id\tsequence\tlabel\nx\tACGTACGTAC\tno\ny\tGGGTTTAAAC\tyes\n",
     }
@@ -88,12 +94,20 @@ def make_place(folder: Path) -> None:
             read = pysam.AlignedSegment(file.header)
             read.query_name, read.query_sequence, read.flag = f"r{number}", "ACGTACGT", 4
             file.write(read)
+    reference = str(folder / "g.fa")
+    with pysam.AlignmentFile(str(folder / "r.cram"), "wc", header=header, reference_filename=reference) as file:
+        for number in range(3):
+            read = pysam.AlignedSegment(file.header)
+            read.query_name, read.query_sequence, read.reference_id = f"r{number}", "ACGTTGCA", 0
+            read.reference_start, read.cigarstring, read.mapping_quality = 8 * number, "8M", 60
+            file.write(read)
     network = initialise(ChordMixer(SIZE), 3)
     save_model(folder / "model", network, name="little", training={}, card="# little\n")
     settings = TaskSettings("classification", ("no", "yes"), ("mean",), 3, 20, 20)
     facts: dict[str, Any] = {"teacher": {"name": "little", "sha256": "0"}, "metrics": {}, "training": {}, "card": ""}
     save_task(folder / "task", network, Head(6, 2), name="t", settings=settings, **facts)
     write_all(folder / "x.h5")
+    findna.embed_file(folder / "s.fa", folder / "o.h5", model=str(folder / "model"))
 
 
 def edited(content: bytes, edit: str) -> bytes | None:
