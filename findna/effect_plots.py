@@ -17,7 +17,7 @@ FORMATS = (".png", ".svg", ".pdf")
 
 _BASES = ALPHABET[:N]
 _INCHES_PER_BASE = 0.12
-_TICKS = 10
+_INCHES_PER_TICK = 1.1  # as wide as a position of nine digits
 
 
 def check_plot(path: Path) -> None:
@@ -59,7 +59,7 @@ def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, valu
     image = below.imshow(effects.T, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     below.plot(known, codes[known], "s", color="#222222", markersize=1.5, linestyle="none")
     below.set(yticks=range(N), yticklabels=list(_BASES), xlabel="position")
-    step = max(1, round(n_bases / _TICKS / 5) * 5)
+    step = max(1, -(-n_bases // int(figure.get_size_inches()[0] / _INCHES_PER_TICK) // 5) * 5)
     below.set_xticks(range(0, n_bases, step), [f"{first + place:,}" for place in range(0, n_bases, step)])
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)

@@ -336,6 +336,20 @@ def test_a_deletion_of_100_kb_is_skipped_and_an_output_is_replaced_only_when_ask
     score(path, genome, model, "-o", "out.vcf", "--force")
 
 
+def test_a_ref_of_n_and_an_empty_alt_are_listed_and_a_genome_is_needed(
+    write: Write, bases: dict[str, str], genome: Path, model: Path
+) -> None:
+    lines = ["chrN\t5\t.\tN\tA\t.\t.\t.\tGT\t0/1\n", record(bases, "chrN", 150, "")]
+    path = write("in.vcf", HEAD + "".join(lines))
+    score(path, genome, model, "-o", "out.vcf")
+    assert [row.split("\t")[7].split("SKIPPED=")[1] for row in rows("out.vcf")] == ["not_acgt", "no_alt"]
+    result = call("score", path, "-m", model, "-o", "other.vcf")
+    assert (result.code, "--genome" in result.err) == (2, True), result.err
+    result = call("score", path, "-g", "absent.fa", "-m", model, "--max-length", 8, "-o", "other.vcf")
+    assert (result.code, "absent.fa" in result.err) == (1, True), result.err
+    assert left_behind("other") == []
+
+
 COMMANDS = {
     ("--max-length", "30"): "alleles of up to 30 bases need a window of at least 76 bases, not 50",
     ("--scores", "llr,magic"): "score 'magic' is unknown; known are llr, distance, influence",

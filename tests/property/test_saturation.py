@@ -87,6 +87,14 @@ def test_the_effect_on_bases_is_that_of_the_masked_base_alone():
     np.testing.assert_allclose(on_bases().effects(codes)[:16], both[:16] - both[known, codes[:16]][:, None], atol=1e-5)
 
 
+def test_only_windows_that_a_change_touches_are_computed_again():
+    codes = np.random.default_rng(1).integers(0, 4, 40, dtype=np.uint8)  # windows [0, 32) and [8, 40)
+    model = on_task(task())
+    model.effects(codes)
+    n_touched = 8 + 2 * 24 + 8  # 8 positions lie in the first window alone, 24 in both, 8 in the second alone
+    assert model.n_windows == 2 * (2 + 3 * n_touched)  # strands, windows of the sequence as it is, three changes
+
+
 def test_a_dependency_is_the_largest_change_of_log_odds():
     codes = encode("ACGTTGCATTAG")[0]
 
