@@ -29,8 +29,8 @@ def split(
     """Check the inputs of a sharded run once, and write where each shard begins.
 
     `findna embed INPUTS --shard i/n --plan PLAN` then starts at its own records. Give it the same input options. The
-    parts equal those of `--shard i/n` without a plan. Reads (BAM, CRAM), and regions with --max-n, are still read from
-    their beginning. For shards on GPUs, give both commands --batch-bases 131072.
+    parts equal those of `--shard i/n` without a plan. CRAM files, reads of a --region, and regions with --max-n are
+    still read from their beginning. For shards on GPUs, give both commands --batch-bases 131072.
     """
     from findna.errors import OutputError
     from findna.runs.job import parts_of

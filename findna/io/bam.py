@@ -10,7 +10,7 @@ import pysam
 
 from findna.errors import BamError, InputError
 from findna.io.bam_index import is_index_of
-from findna.io.compressed import BGZF_EOF, ByteStream
+from findna.io.compressed import BGZF_EOF, ByteStream, Mark
 from findna.io.genome import Genome, iter_batches
 from findna.io.ids import IdSet
 from findna.io.options import SECONDARY_OR_SUPPLEMENTARY
@@ -70,12 +70,15 @@ def read_bam(
         stream.fail("the bases under an alignment need a genome (genome=FILE)")
     with stream, _alignments(stream, genome) as file:
         _check_genome(stream, file, genome)
+        if stream.begin.row:
+            file.seek(stream.begin.offset)
         reads = _selected(stream, file, region, min_mapq=min_mapq, exclude_flags=exclude_flags)
         placed = _placed(stream, reads)
         if reference_bases and genome is not None:
             yield from _from_genome(stream, placed, genome, strand=strand, used=used)
             return
-        for row, read, place in placed:
+        for row, mark, read, place in placed:
+            stream.mark = mark
             yield _from_read(stream, row, read, place, strand=strand, used=used)
 
 
@@ -158,14 +161,19 @@ def _check_genome(stream: ByteStream, file: Any, genome: Genome | None) -> None:
             stream.fail(f"aligned to another genome: {name} has {length:,} bases here, {there:,} in {genome.path.name}")
 
 
-def _selected(stream: ByteStream, file: Any, region: str | None, *, min_mapq: int, exclude_flags: int) -> Iterator[Any]:
+def _selected(
+    stream: ByteStream, file: Any, region: str | None, *, min_mapq: int, exclude_flags: int
+) -> Iterator[tuple[int | None, Any]]:
+    """The reads that pass the filters, each with the virtual offset of its place, if it has one."""
     wanted = None
     if region is not None:
         contigs = dict(zip(file.references, file.lengths, strict=True))
         wanted = parse_region(region, contigs, where=stream.name)
     reads = _fetched(stream, file, wanted)
+    has_offsets = file.is_bam and stream.is_rereadable and region is None
     while True:
         try:
+            offset = file.tell() if has_offsets else None
             read = next(reads)
         except StopIteration:
             return
@@ -174,7 +182,7 @@ def _selected(stream: ByteStream, file: Any, region: str | None, *, min_mapq: in
         if read.flag & exclude_flags or read.mapping_quality < min_mapq:
             continue
         if wanted is None or _overlaps(read, wanted):
-            yield read
+            yield offset, read
 
 
 def _fetched(stream: ByteStream, file: Any, wanted: Region | None) -> Iterator[Any]:
@@ -200,16 +208,18 @@ def _overlaps(read: Any, wanted: Region) -> bool:
     return bool(read.reference_start < wanted.end and end > wanted.start)
 
 
-def _placed(stream: ByteStream, reads: Iterable[Any]) -> Iterator[tuple[int, Any, Region | None]]:
-    """The number of each read, the read, and where it is aligned."""
-    for row, read in enumerate(reads):
+def _placed(
+    stream: ByteStream, reads: Iterable[tuple[int | None, Any]]
+) -> Iterator[tuple[int, Mark | None, Any, Region | None]]:
+    """The number of each read, where the file has it, the read, and where it is aligned."""
+    for row, (offset, read) in enumerate(reads, start=stream.begin.row):
         try:
             is_named, place = bool(read.query_name), _region(read)
         except UnicodeDecodeError as problem:
             stream.fail(f"damaged: the name of read {row + 1:,} is not text", cause=problem)
         if not is_named:
             stream.fail(f"damaged: read {row + 1:,} has no name")
-        yield row, read, place
+        yield row, None if offset is None else Mark(offset, 0, row), read, place
 
 
 def _region(read: Any) -> Region | None:
@@ -282,28 +292,28 @@ def _from_read(
 
 def _from_genome(
     stream: ByteStream,
-    placed: Iterable[tuple[int, Any, Region | None]],
+    placed: Iterable[tuple[int, Mark | None, Any, Region | None]],
     genome: Genome,
     *,
     strand: str,
     used: IdSet,
 ) -> Iterator[Record | BamError]:
-    def checked() -> Iterator[tuple[int, Any, Region | BamError]]:
-        for row, read, place in placed:
+    def checked() -> Iterator[tuple[int, Mark | None, Any, Region | BamError]]:
+        for row, mark, read, place in placed:
             if place is None:
                 reason = "is not aligned, so there are no bases under it (exclude_flags=0x904 leaves such out)"
             elif reason := genome.check(place) or "":
                 pass
             else:
-                yield row, read, place if strand == "bed" else place._replace(strand=strand)
+                yield row, mark, read, place if strand == "bed" else place._replace(strand=strand)
                 continue
-            yield row, read, BamError(reason, path=stream.name, record=read.query_name, row=row)
+            yield row, mark, read, BamError(reason, path=stream.name, record=read.query_name, row=row)
 
-    for batch in iter_batches(checked(), n_bases=lambda item: _span(item[2])):
-        regions = [place for _, _, place in batch if isinstance(place, Region)]
+    for batch in iter_batches(checked(), n_bases=lambda item: _span(item[3])):
+        regions = [place for *_, place in batch if isinstance(place, Region)]
         fetched = iter(genome.fetch_many(regions))
-        for row, read, place in batch:
-            id = _id(read, used)
+        for row, mark, read, place in batch:
+            stream.mark, id = mark, _id(read, used)
             if isinstance(place, Region):
                 yield _record(stream, row, read, place, next(fetched), id=id)
             else:

@@ -10,7 +10,7 @@ from findna.errors import BedError, ConfigError, InputError
 from findna.io.compressed import STDIN, Mark
 from findna.io.genome import Genome
 from findna.io.options import InputOptions
-from findna.io.records import READS, REGIONS, SEQUENCES, MissingContig, Reader, count_bases, limit_n
+from findna.io.records import REGIONS, SEQUENCES, MissingContig, Reader, count_bases, limit_n
 from findna.record import Record
 from findna.region import Region
 
@@ -86,7 +86,7 @@ def check_inputs(
         is_full: Read FASTA, FASTQ, BAM and CRAM too; otherwise they are not read.
         on_record: Told the bases of every record in order, 0 of one that will have no row; reads whatever that takes.
         on_item: Told, before `on_record`, the index of the input, where in it the record begins (None where that is
-            not known: reads, and regions whose bases are counted), and what was found.
+            not known: CRAM, reads of a region, and regions whose bases are counted), and what was found.
 
     Raises:
         InputError: An input is missing, empty, cut or damaged.
@@ -111,7 +111,7 @@ def check_inputs(
                     summary.unchecked.append(text)
                     continue
                 n_before = summary.n_records
-                is_in_step = source.kind not in READS and not (source.kind in REGIONS and needs_bases)
+                is_in_step = not (source.kind in REGIONS and needs_bases)
                 for record in found:
                     n_checked = summary.n_records - n_before
                     if n_checked % _PHASE_EVERY == 0:

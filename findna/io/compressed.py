@@ -38,7 +38,7 @@ class Mark(NamedTuple):
     """Where a record begins.
 
     Args:
-        offset: Bytes of the decompressed text before it.
+        offset: Bytes of the decompressed text before it; of a BAM its virtual offset.
         line: Lines before it.
         row: Records of the file before it.
     """
@@ -63,7 +63,7 @@ class ByteStream:
         error: See above; may be set once the kind of file is known.
         begin: Where reading begins; to be set before it does. Compressed text before it is inflated and dropped.
         offset: Where the line begins that `numbered` has yielded last.
-        mark: Where the record begins that a reader has yielded last.
+        mark: Where the record begins that a reader has yielded last; None of a CRAM.
 
     Raises:
         InputError: The file cannot be opened.
@@ -71,7 +71,8 @@ class ByteStream:
 
     def __init__(self, source: str | Path, *, error: type[InputError] = InputError) -> None:
         self.source, self.error = str(source), error
-        self.begin = self.mark = Mark()
+        self.begin = Mark()
+        self.mark: Mark | None = Mark()
         self.offset = 0
         self.name = "stdin" if self.source == STDIN else self.source
         if self.source == STDIN and sys.stdin is None:

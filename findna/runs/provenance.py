@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from findna import __version__
 from findna.io.compressed import STDIN
 from findna.io.files import sha256, storable
 from findna.io.genome import Genome
 from findna.io.options import InputOptions
-from findna.nn.device import Compute
+
+if TYPE_CHECKING:
+    from findna.nn.device import Compute
 
 LIBRARIES = ("torch", "numpy", "h5py", "pysam", "biopython", "safetensors")
 
@@ -59,7 +59,7 @@ def genome_facts(genome: Genome | None) -> dict[str, Any]:
 
 
 def machine_facts(
-    compute: Compute,
+    compute: "Compute",
     *,
     command: str,
     started: datetime,
@@ -75,6 +75,8 @@ def machine_facts(
         kernels: What is known of the code that ran the blocks.
         n_processes: How many processes made rows.
     """
+    import torch  # the plan and the merge of a run do without
+
     device = compute.device
     return {
         "command": command,

@@ -1,8 +1,12 @@
 """A plan: its shards hold the records that shards without a plan hold, and a run that does not fit it is refused."""
 
 import dataclasses
+import random
+import subprocess
+import sys
 from pathlib import Path
 
+import pysam
 import pytest
 
 from findna.errors import ConfigError, InputError
@@ -14,6 +18,8 @@ from findna.runs.shard import Shard
 
 BASES = 200
 """In a batch: a cell ends after 128 records or 800 bases."""
+
+CHR1 = "ACGTTGCAGA" * 9
 
 
 def facts(records):
@@ -93,6 +99,37 @@ def test_shards_of_a_plan_hold_the_records_of_shards_without_one(inputs, names, 
     assert len(whole) == manifest.n_records
 
 
+def write_bam(path, n):
+    """Reads of several BGZF blocks; every fifth is secondary, and names repeat."""
+    draw = random.Random(0)
+    header = pysam.AlignmentHeader.from_references(["chr1"], [len(CHR1)])
+    with pysam.AlignmentFile(path, "wb", header=header) as file:
+        for i in range(n):
+            read = pysam.AlignedSegment(header)
+            read.query_name, read.flag, read.mapping_quality = f"q{i % 97}", 0x100 if i % 5 == 2 else 0, 60
+            read.query_sequence = "".join(draw.choices("ACGT", k=150))
+            read.query_qualities = pysam.qualitystring_to_array("".join(draw.choices("ABCDEFGHI", k=150)))
+            read.reference_id, read.reference_start, read.cigartuples = 0, i % 40, [(4, 130), (0, 20)]
+            file.write(read)
+    return str(path)
+
+
+@pytest.mark.parametrize("reference_bases", [False, True])
+def test_a_shard_of_reads_begins_at_its_own_read(tmp_path, write, reference_bases):
+    paths = [write_bam(tmp_path / "a.bam", 900), write_bam(tmp_path / "b.bam", 400)]
+    genome_path = write("own.fa", f">chr1\n{CHR1}\n")
+    options = InputOptions(genome=genome_path if reference_bases else None, reference_bases=reference_bases)
+    with Genome(genome_path) as genome:
+        known = genome if reference_bases else None
+        manifest = split(paths, options, n_shards=4, batch_bases=BASES, genome=known)
+        whole = facts(read_records(paths, options, genome=known))
+        for number in range(1, 5):
+            part, begin = manifest.of(Shard(number, 4))
+            assert (begin.source, begin.mark.row) > (0, 0) or number == 1
+            records = facts(read_records(paths, options, genome=known, wanted=part.records, begin=begin))
+            assert records == whole[part.first : part.first + part.n_records]
+
+
 def test_a_faulty_row_keeps_its_line_in_a_shard(write, genome_path, tmp_path):
     path = write("a.bed", bed(200) + "chr1\t9\t3\n" + bed(50))
     options = InputOptions(genome=genome_path)
@@ -157,3 +194,8 @@ def test_a_file_that_is_not_a_plan_is_named(text, tmp_path):
         read_manifest(tmp_path / "p.json")
     with pytest.raises(InputError, match="no such file"):
         read_manifest(tmp_path / "q.json")
+
+
+def test_a_plan_and_a_merge_need_no_torch():
+    script = "import sys, findna.runs.manifest, findna.runs.merge; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
