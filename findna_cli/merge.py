@@ -21,6 +21,14 @@ def merge(
             "--format", help="Of vectors: h5, tsv, parquet or npy. Default: by the output's name.", show_default=False
         ),
     ] = "",
+    virtual: Annotated[
+        bool,
+        typer.Option(
+            "--virtual",
+            help="Point to the rows of the parts instead of copying them (HDF5). The parts must stay in the output's "
+            "folder.",
+        ),
+    ] = False,
     force: Force = False,
     json_file: Json = None,
     quiet: Quiet = False,
@@ -28,21 +36,25 @@ def merge(
     """Join the parts of a sharded run into one output.
 
     The output equals that of a single run. A part that is missing, duplicate, incomplete, or from another input, model
-    or setting is an error. Token files next to the parts are joined too. Scores keep the format of their parts.
+    or setting is an error. Token files next to the parts are joined too. Scores keep the format of their parts. With
+    --virtual, the merge takes little time and space: the output points to the parts, and reads like a copy.
     """
+    from findna.errors import ConfigError
     from findna.io.formats import infer_format
     from findna.io.score_files import format_of
     from findna.merge_scores import merge_scores
     from findna.runs.merge import merge as merge_parts
 
     if format_of(parts[0].name):
+        if virtual:
+            raise ConfigError("--virtual is for vectors in HDF5, not for scores")
         report = merge_scores(parts, out, force=force, command=command_line())
         write_report(json_file, report)
         found = f"{report['n_records']:,} records of {report['n_parts']:,} parts"
         say(f"{', '.join(report['outputs'])}: {found}", quiet=quiet)
         return
     kind = infer_format(out, output_format)
-    report = merge_parts(parts, out, output_format=kind, force=force, command=command_line())
+    report = merge_parts(parts, out, output_format=kind, virtual=virtual, force=force, command=command_line())
     write_report(json_file, report)
     say(
         f"{', '.join(report['outputs'])}: {report['n_rows']:,} rows, {report['n_skipped']:,} skipped, "

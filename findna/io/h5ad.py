@@ -16,6 +16,7 @@ import numpy as np
 
 from findna.errors import OutputError
 from findna.io.rows import BLOCK, SKIPPED_COLUMNS, VAR_COLUMNS, Checksums, Kind, Rows
+from findna.io.virtual import join
 
 SCHEMA = "findna-embedding/1"
 TOKENS_SCHEMA = "findna-tokens/1"
@@ -35,6 +36,7 @@ _ENCODINGS = {
 }
 
 Put = Callable[[slice, Sequence[Any]], None]
+Pieces = Sequence[tuple[str, int]]
 
 
 def write_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int) -> None:
@@ -45,17 +47,23 @@ def write_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expect
         for name in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
             _encode(file.create_group(name), "dict")
         _write_features(file, rows)
-        x = _array(file, "X", (rows.n_rows, len(rows.features)), rows.dtype, is_one_piece=True)
-        cls = _array(file["obsm"], "X_cls", (rows.n_rows, *rows.cls_shape), rows.dtype) if rows.cls_shape else None
+        pieces = [(source.name, source.n_rows) for source in rows.sources]
+        x = _rows(file, "X", rows.n_rows, (len(rows.features),), rows.dtype, pieces, is_one_piece=True)
+        cls = _rows(file["obsm"], "X_cls", rows.n_rows, rows.cls_shape, rows.dtype, pieces) if rows.cls_shape else None
         checksums = Checksums()
-        with _Frame(file, "obs", rows.columns, rows.n_rows) as obs:
-            for block in rows.blocks():
-                sink.check()
-                checksums.add_block(block)
-                x[block.rows] = block.x
-                if cls is not None:
-                    cls[block.rows] = block.cls
-                obs.put(block.rows, block.obs)
+        with _Frame(file, "obs", rows.columns, rows.n_rows, pieces) as obs:
+            if pieces:
+                for place, columns in rows.obs(obs.to_fill):
+                    sink.check()
+                    obs.put(place, columns)
+            else:
+                for block in rows.blocks():
+                    sink.check()
+                    checksums.add_block(block)
+                    x[block.rows] = block.x
+                    if cls is not None:
+                        cls[block.rows] = block.cls
+                    obs.put(block.rows, block.obs)
         _write_findna(file["uns"], rows, uns, n_expected, checksums)
 
 
@@ -63,23 +71,26 @@ def write_tokens(path: Path, rows: Rows) -> None:
     """Write the token file of a finished run: /X (sum of lengths, C), /indptr (N + 1,), /id."""
     with created(path) as (file, sink):
         file.attrs.update(findna_schema=TOKENS_SCHEMA, complete=True)
-        x = _array(file, "X", (rows.n_tokens, rows.tokens_dim or 0), np.dtype("<f2"))
+        pieces = [(source.tokens_name, source.n_tokens) for source in rows.sources]
+        x = _rows(file, "X", rows.n_tokens, (rows.tokens_dim or 0,), np.dtype("<f2"), pieces)
         start, checksums = 0, Checksums()
-        for block in rows.tokens():
+        for block in () if pieces else rows.tokens():
             sink.check()
             checksums.add("X", block.tobytes())
             x[start : start + len(block)] = block
             start += len(block)
         indptr = _array(file, "indptr", (rows.n_rows + 1,), np.dtype("<i8"), compression="gzip")
-        put_id = _strings(file, "id", rows.n_rows)
+        pieces = [(source.tokens_name, source.n_rows) for source in rows.sources]
+        put_id = _put_text(_rows(file, "id", rows.n_rows, (), _TEXT, pieces))
         end = 0
         indptr[0] = 0
-        for rows_of, lengths, ids in ((b.rows, b.obs["length"], b.obs["id"]) for b in rows.blocks()):
-            ends = end + np.cumsum(lengths, dtype=np.int64)
-            indptr[rows_of.start + 1 : rows_of.start + 1 + len(ends)] = ends
+        for place, columns in rows.obs(["length"] if pieces else ["length", "id"]):
+            ends = end + np.cumsum(columns["length"], dtype=np.int64)
+            indptr[place.start + 1 : place.start + 1 + len(ends)] = ends
             end = int(ends[-1])
-            put_id(rows_of, ids)
-            checksums.add_columns("id", {"id": ids, "length": lengths})
+            if not pieces:
+                put_id(place, columns["id"])
+                checksums.add_columns("id", {"id": columns["id"], "length": columns["length"]})
         file.attrs["checksums"] = json.dumps(checksums.hex())
 
 
@@ -91,32 +102,46 @@ def n_bytes_needed(rows: Rows) -> int:
 
 
 class _Frame(AbstractContextManager["_Frame"]):
-    """A data frame that is filled a block of rows at a time; `id` is its index."""
+    """A data frame that is filled a block of rows at a time; `id` is its index.
 
-    def __init__(self, parent: h5py.Group, name: str, columns: Mapping[str, Kind], n_rows: int) -> None:
+    Args:
+        parent: Where it is made.
+        name: Its name.
+        columns: Name and kind of its columns.
+        n_rows: Its rows.
+        pieces: See `join`; of its columns then only the categorical ones are to be filled.
+
+    Attributes:
+        to_fill: The columns that are to be filled.
+    """
+
+    def __init__(
+        self, parent: h5py.Group, name: str, columns: Mapping[str, Kind], n_rows: int, pieces: Pieces = ()
+    ) -> None:
         self._group = parent.create_group(name)
         _encode(self._group, "dataframe")
         self._group.attrs["_index"] = "id"
         order = [column for column in columns if column != "id"]
         self._group.attrs.create("column-order", order, dtype=_TEXT)
         self._categories: dict[str, dict[str, int]] = {}
-        self._puts = {column: self._column(column, kind, n_rows) for column, kind in columns.items()}
+        self._puts = {column: self._column(column, kind, n_rows, pieces) for column, kind in columns.items()}
+        self.to_fill = [column for column, kind in columns.items() if kind == "categorical" or not pieces]
 
     def put(self, rows: slice, columns: Mapping[str, Sequence[Any]]) -> None:
-        for name, put in self._puts.items():
-            put(rows, columns[name])
+        for name in self.to_fill:
+            self._puts[name](rows, columns[name])
 
     def __exit__(self, error: object, *_: object) -> None:
         if error is None:
             for name, categories in self._categories.items():
-                _strings(self._group[name], "categories", len(categories))(slice(0, len(categories)), list(categories))
+                texts = _array(self._group[name], "categories", (len(categories),), _TEXT, compression="gzip")
+                _put_text(texts)(slice(0, len(categories)), list(categories))
 
-    def _column(self, name: str, kind: Kind, n_rows: int) -> Put:
-        if kind == "string":
-            return _strings(self._group, name, n_rows)
+    def _column(self, name: str, kind: Kind, n_rows: int, pieces: Pieces) -> Put:
         if kind == "categorical":
             return self._categorical(name, n_rows)
-        return _array(self._group, name, (n_rows,), np.dtype(kind), compression="gzip").__setitem__  # type: ignore[no-any-return]
+        dataset = _rows(self._group, name, n_rows, (), _TEXT if kind == "string" else np.dtype(kind), pieces)
+        return _put_text(dataset) if kind == "string" else dataset.__setitem__
 
     def _categorical(self, name: str, n_rows: int) -> Put:
         group = self._group.create_group(name)
@@ -267,9 +292,26 @@ def _array(
     return dataset
 
 
-def _strings(parent: h5py.Group, name: str, n_rows: int) -> Put:
-    dataset = _array(parent, name, (n_rows,), _TEXT, compression="gzip")
+def _rows(
+    parent: h5py.Group,
+    name: str,
+    n_rows: int,
+    shape: tuple[int, ...],
+    dtype: Any,
+    pieces: Pieces,
+    *,
+    is_one_piece: bool = False,
+) -> h5py.Dataset:
+    """A dataset of so many rows of a shape: to be filled, or one that points to those of the `pieces`."""
+    if not pieces or not n_rows:
+        compression = None if shape else "gzip"
+        return _array(parent, name, (n_rows, *shape), dtype, compression=compression, is_one_piece=is_one_piece)
+    dataset = join(parent, name, pieces, shape, dtype)
+    _encode(dataset, "string-array" if dtype == _TEXT else "array")
+    return dataset
 
+
+def _put_text(dataset: h5py.Dataset) -> Put:
     def put(rows: slice, values: Iterable[str]) -> None:
         dataset[rows] = np.array(list(values), dtype=object)
 

@@ -17,7 +17,7 @@ from findna.errors import ConfigError, OutputError
 from findna.io import h5ad, tables
 from findna.io.files import publish, raise_output_error, refuse_irregular, require_space
 from findna.io.formats import Format
-from findna.io.readback import check_embeddings, check_tokens
+from findna.io.readback import check_embeddings, check_joined, check_tokens
 from findna.io.reader import EmbeddingReader, is_tokens_file, read_embeddings
 from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, obs_lines
 from findna.io.spool import Spool, holds_run
@@ -236,7 +236,7 @@ class EmbeddingWriter:
             uns,
             n_expected=n_expected,
             output_format=self._format,
-            file_name=self.path.name,
+            path=self.path,
             order=self._order,
         )
 
@@ -296,7 +296,7 @@ def write_output(
         try:
             refuse_existing(path, output_format, is_allowed=force)
             require_space(path.absolute().parent, n_bytes_needed(rows, output_format), hint="make room")
-            _assemble(temps, rows, uns, n_expected=n_expected, output_format=output_format, file_name=path.name)
+            _assemble(temps, rows, uns, n_expected=n_expected, output_format=output_format, path=path)
             return _publish(path, output_format, temps)
         except OSError as error:
             raise_output_error(error, path)
@@ -319,16 +319,23 @@ def _assemble(
     *,
     n_expected: int,
     output_format: Format,
-    file_name: str,
+    path: Path,
     order: Sequence[str] = (),
 ) -> None:
+    file_name, folder = path.name, path.parent
     if "tokens" in temps:
         h5ad.write_tokens(temps["tokens"], rows)
-        check_tokens(temps["tokens"], rows)
+        if rows.sources:
+            check_joined(temps["tokens"], folder)
+        else:
+            check_tokens(temps["tokens"], rows)
     main = temps["main"]
     if output_format == "h5":
         h5ad.write_embeddings(main, rows, uns, n_expected=n_expected)
-        check_embeddings(main, rows, uns, n_expected=n_expected)
+        if rows.sources:
+            check_joined(main, folder)
+        else:
+            check_embeddings(main, rows, uns, n_expected=n_expected)
     elif output_format == "tsv":
         tables.write_tsv(main, rows, is_gzip=file_name.endswith(".gz"), order=order)
     elif output_format == "npy":

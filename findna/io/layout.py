@@ -1,14 +1,18 @@
-"""What an HDF5 file must be before anything of it is read: whole by itself, and no larger than its bytes."""
+"""What an HDF5 file must be before anything of it is read: no larger than its bytes and those of its own parts."""
 
 import math
+import resource
 import textwrap
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 
 from findna.errors import TableError
+from findna.io.virtual import open_source, pieces_of
 
 MAX_OBJECTS = 100_000
 MAX_CHUNK = 1 << 28
@@ -16,6 +20,9 @@ MAX_CHUNK = 1 << 28
 
 MAX_RATIO = 1100
 """How much more than what is stored deflate can make of it."""
+
+_OTHER_FILES = 64
+"""Files that may be open beside the parts that a virtual dataset reads."""
 
 _DAMAGE = (
     OSError,
@@ -48,12 +55,14 @@ def check_layout(file: h5py.File, path: Path) -> None:
     """Refuse a file that leads out of itself, or whose values are not stored in it.
 
     A link or an external storage would show the bytes of any other file. A dataset without storage takes no room in
-    the file and any amount of memory.
+    the file and any amount of memory. A virtual dataset may point to finished files of findna beside the file, as
+    `findna merge --virtual` makes it.
 
     Raises:
         TableError: It is such a file.
     """
     groups: list[h5py.Group] = [file]
+    virtual: dict[str, h5py.Dataset] = {}
     seen = {h5py.h5o.get_info(file.id).addr}
     while groups:
         group = groups.pop()
@@ -69,14 +78,59 @@ def check_layout(file: h5py.File, path: Path) -> None:
                 raise TableError(f"holds more than {MAX_OBJECTS:,} groups and datasets", path=path)
             if isinstance(item, h5py.Group):
                 groups.append(item)
+            elif isinstance(item, h5py.Dataset) and item.is_virtual:
+                virtual[_place(group, name)] = item
             elif isinstance(item, h5py.Dataset) and (reason := _fault(item)):
                 raise TableError(f"{_place(group, name)} {reason}", path=path)
+    if virtual:
+        _check_parts(virtual, path)
+
+
+def _check_parts(virtual: Mapping[str, h5py.Dataset], path: Path) -> None:
+    """Refuse virtual datasets that show anything but whole datasets of findna's files beside this one."""
+    wanted: dict[str, list[tuple[str, h5py.Dataset, int]]] = defaultdict(list)
+    for place, dataset in virtual.items():
+        try:
+            for piece in pieces_of(dataset):
+                wanted[piece.name].append((piece.place, dataset, piece.n_rows))
+        except ValueError as problem:
+            raise TableError(f"{place} {problem}", path=path) from problem
+    _allow_open_files(len(wanted), path)
+    for name, datasets in wanted.items():
+        try:
+            with open_source(path.absolute().parent, name) as source:
+                for place, dataset, n_rows in datasets:
+                    _check_piece(source, place, dataset, n_rows)
+        except ValueError as problem:
+            raise TableError(str(problem), path=path) from problem
+
+
+def _check_piece(source: h5py.File, place: str, joined: h5py.Dataset, n_rows: int) -> None:
+    group: Any = source
+    for step in place.strip("/").split("/"):
+        if not isinstance(group, h5py.Group) or not isinstance(group.get(step, getlink=True), h5py.HardLink):
+            raise ValueError(f"its part {source.filename} has no {place}")
+        group = group[step]
+    if not isinstance(group, h5py.Dataset) or group.shape != (n_rows, *joined.shape[1:]) or group.dtype != joined.dtype:
+        raise ValueError(f"its part {source.filename} was changed: {place} has another shape or type")
+    if reason := "points to other files" if group.is_virtual else _fault(group):
+        raise ValueError(f"its part {source.filename}: {place} {reason}")
+
+
+def _allow_open_files(n_files: int, path: Path) -> None:
+    """Raise the limit of open files: HDF5 shows empty rows, and no error, of a file that it cannot open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = n_files + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise TableError(f"needs {needed:,} open files, and the limit is {hard:,} (ulimit -Hn)", path=path)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def _fault(dataset: h5py.Dataset) -> str:
     """What is wrong with where the values of a dataset are stored; "" if nothing is."""
     made = dataset.id.get_create_plist()
-    if dataset.is_virtual or made.get_external_count():
+    if made.get_external_count():
         return "keeps its values in another file, which is not read"
     item_size = dataset.id.get_type().get_size()
     n_stored = dataset.id.get_storage_size()

@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from findna.errors import OutputError, TableError
 from findna.io.reader import EmbeddingReader, TokensReader
 from findna.io.rows import Checksums, Rows
+from findna.io.virtual import open_source, pieces_of
 
 
 def check_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int) -> None:
@@ -60,6 +62,24 @@ def check_tokens(path: Path, rows: Rows) -> None:
             _compare("indptr", lengths, block.obs["length"], at=at)
             _compare("id", reader.id[block.rows].tolist(), block.obs["id"], at=at)
         _compare("the number of rows", len(reader.id), rows.n_rows)
+
+
+def check_joined(path: Path, folder: Path) -> None:
+    """Compare the last vector or token, and the last id, of each part with what a file in `folder` will show of it.
+
+    Raises:
+        OutputError: As in `check_embeddings`.
+    """
+    beside = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    beside.set_virtual_prefix(bytes(folder.absolute()))
+    with _telling(path), h5py.File(path, "r") as file:
+        for name in [name for name in ("X", "obs/id", "id") if name in file and file[name].is_virtual]:
+            dataset = h5py.Dataset(h5py.h5d.open(file.id, name.encode(), beside))
+            end = 0
+            for piece in pieces_of(dataset):
+                end += piece.n_rows
+                with open_source(folder, piece.name) as source:
+                    _compare(name, dataset[end - 1 : end], source[piece.place][-1:], at=end - 1)
 
 
 def _check_skipped(reader: EmbeddingReader, rows: Rows, checksums: Checksums) -> int:

@@ -1,7 +1,7 @@
 """EmbeddingReader: what a `findna-embedding/1` file holds, also after anndata saved it again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -128,9 +128,9 @@ class EmbeddingReader:
         """`skipped`, of some of them."""
         return _read_frame(self._file["uns/findna/skipped"], rows)
 
-    def read_obs(self, rows: Selection | None = None) -> dict[str, NDArray[Any]]:
-        """The columns of some rows."""
-        return _read_frame(self._file["obs"], slice(None) if rows is None else rows)
+    def read_obs(self, rows: Selection | None = None, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """The columns of some rows, or some of the columns."""
+        return _read_frame(self._file["obs"], slice(None) if rows is None else rows, names)
 
     def close(self) -> None:
         """Close the file."""
@@ -286,9 +286,10 @@ def _kind(element: Any) -> Kind:
     return "string" if h5py.check_string_dtype(element.dtype) else element.dtype.name
 
 
-def _read_frame(group: h5py.Group, rows: Selection) -> dict[str, NDArray[Any]]:
-    columns = {"id": _read_index(group, rows)}
-    return columns | {str(name): _read_column(group[name], rows) for name in group.attrs["column-order"]}
+def _read_frame(group: h5py.Group, rows: Selection, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+    index = group.attrs["_index"]
+    wanted = ["id", *map(str, group.attrs["column-order"])] if names is None else names
+    return {name: _read_column(group[index if name == "id" else name], rows) for name in wanted}
 
 
 def _read_index(group: h5py.Group, rows: Selection) -> NDArray[Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.errors import InputError, ModelError, OutputError
+from findna.io.virtual import Source
 
 Kind = Literal["string", "categorical", "int32", "int64", "float32"]
 
@@ -112,6 +113,7 @@ class Rows:
         n_rows: Rows written.
         n_skipped: Records skipped.
         var: `VAR_COLUMNS` of the features, D values each; {} where nothing is known of them.
+        sources: Files that hold the rows and that an output points to; () copies the rows.
     """
 
     folder: Path
@@ -123,6 +125,7 @@ class Rows:
     n_rows: int = 0
     n_skipped: int = 0
     var: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    sources: tuple[Source, ...] = ()
 
     @property
     def n_tokens(self) -> int:
@@ -142,6 +145,11 @@ class Rows:
         for x, cls, obs in zip(arrays, tokens, _json_blocks(self.folder / "obs", self.columns), strict=False):
             yield Block(start, x, obs, cls)
             start += len(x)
+
+    def obs(self, names: Sequence[str]) -> Iterator[tuple[slice, dict[str, list[Any]]]]:
+        """Some columns of the rows, with the rows' place, `BLOCK` at a time."""
+        for block in self.blocks():
+            yield block.rows, {name: block.obs[name] for name in names}
 
     def skipped(self) -> Iterator[dict[str, list[Any]]]:
         """The columns `SKIPPED_COLUMNS` of the skipped records, `BLOCK` at a time."""

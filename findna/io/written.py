@@ -24,6 +24,7 @@ from findna.io.rows import BLOCK, Block, Checksums
 from findna.io.scores import FACT
 from findna.io.tables import require_pyarrow
 from findna.io.vcf import SKIPPED, Site, VariantReader
+from findna.io.virtual import open_source
 from findna.sequence import ALPHABET, N
 
 _MAGIC: Mapping[bytes, Format] = {b"\x89HDF": "h5", b"PAR1": "parquet", b"\x93NUM": "npy"}
@@ -138,6 +139,8 @@ class _Vectors(Written):
     def check(self) -> str:
         checksums, n_rows = Checksums(), 0
         stored: Mapping[str, str] = self.meta.get("checksums") or {}
+        if parts := self.meta.get("parts"):
+            return self._check_parts(parts)
         found = {}
         if self._format in ("tsv", "npy"):
             found = {name: sha256(self.path.with_name(Path(name).name)) for name in stored}
@@ -175,6 +178,16 @@ class _Vectors(Written):
                 start, stop = tokens.indptr[index : index + 2].tolist()
                 found.append(tokens.x[start:stop].astype(np.float32))
         return found
+
+    def _check_parts(self, parts: Sequence[Mapping[str, Any]]) -> str:
+        """Check the parts that a virtual output points to."""
+        for part in parts:
+            with open_source(self.path.parent, part["name"]) as file:
+                found = _Vectors(Path(file.filename), "h5")
+            found.check()
+            if found.meta.get("checksums", {}) != part["checksums"]:
+                raise self.fail(f"its part {part['name']} is another one than was merged")
+        return f"checksums of {len(parts):,} parts agree"
 
     def _check_tokens(self) -> str:
         if not self._has_tokens:

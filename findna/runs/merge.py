@@ -21,6 +21,7 @@ from findna.io.layout import naming
 from findna.io.reader import EmbeddingReader, TokensReader
 from findna.io.rows import BLOCK, OBS_COLUMNS, Block, Kind, Rows
 from findna.io.spool import differences
+from findna.io.virtual import Source
 from findna.limits import shown
 
 _MOST_NAMED = 10
@@ -77,6 +78,8 @@ class MergedRows(Rows):
         """Bytes of the matrices, and of everything else."""
         n_values = self.n_rows * (len(self.features) + int(np.prod(self.cls_shape or 0)))
         matrices = n_values * self.dtype.itemsize
+        if self.sources:
+            return 0, 32 * self.n_rows
         text = max(0, sum(part.path.stat().st_size for part in self.parts) - matrices)
         return matrices + 2 * self.n_tokens * (self.tokens_dim or 0), text
 
@@ -96,6 +99,19 @@ class MergedRows(Rows):
                 )
                 yield block
                 start += len(block.x)
+
+    def obs(self, names: Sequence[str]) -> Iterator[tuple[slice, dict[str, list[Any]]]]:
+        """Some columns of the rows, with the rows' place, `BLOCK` at a time; nothing else is read."""
+        start = 0
+        with _Opened(self.parts, lambda part: EmbeddingReader(part.path)) as opened:
+            for pieces in _slices([part.n_rows for part in self.parts]):
+                found = []
+                for index, rows in pieces:
+                    with opened.reading(index) as reader:
+                        found.append(reader.read_obs(rows, names))
+                n_rows = sum(rows.stop - rows.start for _, rows in pieces)
+                yield slice(start, start + n_rows), _joined(found, dict.fromkeys(names))
+                start += n_rows
 
     def skipped(self) -> Iterator[dict[str, list[Any]]]:
         """The columns of the skipped records, `BLOCK` at a time."""
@@ -119,7 +135,13 @@ class MergedRows(Rows):
 
 
 def merge(
-    paths: Sequence[Path], out: Path, *, output_format: Format = "h5", force: bool = False, command: str = ""
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    output_format: Format = "h5",
+    virtual: bool = False,
+    force: bool = False,
+    command: str = "",
 ) -> dict[str, Any]:
     """Write the output that one run would have written, from the parts of its shards.
 
@@ -129,6 +151,7 @@ def merge(
         paths: The parts, HDF5 files; their token files are found beside them and may be named too.
         out: The output.
         output_format: What it becomes.
+        virtual: The output points to the rows of the parts, which must lie in its folder, instead of copying them.
         force: Replace an existing output.
         command: The command line, for the provenance.
 
@@ -149,6 +172,8 @@ def merge(
     first = next((part for part in parts if part.n_rows), parts[0])
     if first.cls_shape and output_format != "h5":
         raise ConfigError("class tokens beside the vectors need output_format=h5")
+    if virtual and output_format != "h5":
+        raise ConfigError(f"only HDF5 can point to its parts, not {output_format}")
     rows = MergedRows(
         out,
         first.columns,
@@ -159,10 +184,14 @@ def merge(
         sum(part.n_rows for part in parts),
         sum(part.n_skipped for part in parts),
         var=first.var,
+        sources=tuple(_source(part, out.absolute().parent) for part in parts) if virtual else (),
         parts=tuple(parts),
     )
     uns = {name: first.meta[name] for name in ("model", "inputs", "genome", "params")}
     uns = {"provenance": _provenance(parts, command, started), **uns}
+    if rows.sources:
+        pairs = zip(rows.sources, parts, strict=True)
+        uns["parts"] = [{"name": one.name, "checksums": part.meta.get("checksums", {})} for one, part in pairs]
     n_total = first.shard["n_total"]
     outputs = write_output(out, rows, uns, n_expected=n_total, output_format=output_format, force=force)
     return {
@@ -175,6 +204,24 @@ def merge(
         "seconds": round(time.monotonic() - began, 3),
         **uns,
     }
+
+
+def _source(part: ShardFile, folder: Path) -> Source:
+    """How an output in a folder points to a part.
+
+    Raises:
+        ConfigError: The part lies elsewhere.
+    """
+
+    def relative(path: Path) -> str:
+        place = path.parent.resolve() / path.name
+        if not place.is_relative_to(folder.resolve()) or "%" in str(place.relative_to(folder.resolve())):
+            raise ConfigError(f"{path}: a virtual output needs its parts in its own folder, without % in their names")
+        return str(place.relative_to(folder.resolve()))
+
+    if part.tokens_shape is None:
+        return Source(relative(part.path), part.n_rows)
+    return Source(relative(part.path), part.n_rows, relative(tokens_path(part.path)), part.tokens_shape[0])
 
 
 def _read_part(path: Path) -> ShardFile:

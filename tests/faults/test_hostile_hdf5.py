@@ -28,7 +28,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def damaged(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("secret").write_text("the words of another file" * 1000)
-    shutil.copy(whole, "x.h5")
+    for name in ("x.h5", "part.h5", "linked.h5", "chained.h5"):
+        shutil.copy(whole, name)
+    with h5py.File("foreign.h5", "w") as file:
+        file["X"] = np.ones((20, 3), "f4")
+    with h5py.File("chained.h5", "r+") as file:
+        del file["X"]
+        virtual(("part.h5", "X"))(file, "X")
+    with h5py.File("linked.h5", "r+") as file:
+        del file["X"]
+        file["X"] = h5py.ExternalLink("foreign.h5", "X")
     return Path("x.h5")
 
 
@@ -49,9 +58,21 @@ def unallocated(group: h5py.Group, name: str) -> None:
     group.create_dataset(name, (10**9,), h5py.string_dtype(), chunks=(1024,))
 
 
-def virtual(group: h5py.Group, name: str) -> None:
+def virtual(*sources: tuple[str, str], n_rows: int = 20) -> Callable[[h5py.Group, str], None]:
+    """X of datasets of other files, `n_rows` of each."""
+
+    def make(group: h5py.Group, name: str) -> None:
+        layout = h5py.VirtualLayout((20, 3), "<f4")
+        for number, (file, place) in enumerate(sources):
+            layout[number * n_rows : (number + 1) * n_rows] = h5py.VirtualSource(file, place, (n_rows, 3), "<f4")
+        group.create_virtual_dataset(name, layout)
+
+    return make
+
+
+def every_second(group: h5py.Group, name: str) -> None:
     layout = h5py.VirtualLayout((20, 3), "<f4")
-    layout[:] = h5py.VirtualSource("other.h5", "X", (20, 3))
+    layout[:] = h5py.VirtualSource("part.h5", "X", (40, 3), "<f4")[::2]
     group.create_virtual_dataset(name, layout)
 
 
@@ -63,7 +84,19 @@ def wide_chunks(group: h5py.Group, name: str) -> None:
 
 CHANGES: dict[str, tuple[Change, str]] = {
     "external storage": (replaced("X", external), "X keeps its values in another file, which is not read"),
-    "a virtual dataset": (replaced("X", virtual), "X keeps its values in another file, which is not read"),
+    "values of a file that is absent": (replaced("X", virtual(("other.h5", "X"))), "its part other.h5 is not found"),
+    "values of another program": (replaced("X", virtual(("foreign.h5", "X"))), "is not a finished output of findna"),
+    "values of no HDF5 file": (replaced("X", virtual(("secret", "X"))), "is damaged: "),
+    "values of a file elsewhere": (replaced("X", virtual(("../part.h5", "X"))), "part ../part.h5 does not lie beside"),
+    "values of a file by its path": (replaced("X", virtual(("/etc/part.h5", "X"))), "does not lie beside it"),
+    "values of itself": (replaced("X", virtual((".", "X"))), "its part . does not lie beside it"),
+    "values of another virtual file": (replaced("X", virtual(("chained.h5", "X"))), "X points to other files"),
+    "values behind a link": (replaced("X", virtual(("linked.h5", "X"))), "linked.h5 has no X"),
+    "values of another shape": (replaced("X", virtual(("part.h5", "obs/start"))), "has another shape or type"),
+    "fewer values than rows": (replaced("X", virtual(("part.h5", "X"), n_rows=7)), "has 20 rows, and its parts have 7"),
+    "the same values twice": (
+        replaced("X", virtual(("part.h5", "X"), ("part.h5", "X"), n_rows=10)), "holds the rows of a part twice"),
+    "every second value": (replaced("X", every_second), "is not made of whole datasets one after the other"),
     "a soft link": (replaced("X", lambda g, n: g.__setitem__(n, h5py.SoftLink("/obs/id"))), "X is a link to elsewhere"),
     "an external link": (
         replaced("obs", lambda g, n: g.__setitem__(n, h5py.ExternalLink("other.h5", "/obs"))),

@@ -1,6 +1,7 @@
 """Parts to one output: their order, what does not belong together, and that blocks and files make no difference."""
 
 import json
+import resource
 from pathlib import Path
 
 import h5py
@@ -9,8 +10,9 @@ import pytest
 from outputs import FEATURES, dump, obs, vectors
 
 from findna.errors import ConfigError, OutputError, TableError
-from findna.io.hdf5 import EmbeddingWriter
+from findna.io.hdf5 import EmbeddingReader, EmbeddingWriter
 from findna.io.rows import OBS_COLUMNS
+from findna.io.written import open_written
 from findna.runs.merge import merge
 
 N = 23
@@ -68,6 +70,84 @@ def test_parts_in_any_order_give_the_content_of_one_run(tmp_path, monkeypatch, b
     assert report["outputs"] == [str(tmp_path / "all.tokens.h5"), str(tmp_path / "all.h5")]
     assert [part["path"] for part in report["provenance"]["parts"]] == list(map(str, parts))
     assert not (tmp_path / "all.h5.partial").exists()
+
+
+@pytest.mark.parametrize("block", [5, 2048])
+def test_a_virtual_output_reads_as_the_copy_does(tmp_path, monkeypatch, block):
+    anndata = pytest.importorskip("anndata")
+    monkeypatch.setattr("findna.runs.merge.BLOCK", block)
+    parts = parts_in(tmp_path, full=True)
+    merge(parts, tmp_path / "copy.h5")
+    report = merge(parts, tmp_path / "all.h5", virtual=True)
+    assert content(tmp_path / "all.h5") == content(tmp_path / "copy.h5")
+    assert content(tmp_path / "all.tokens.h5") == content(tmp_path / "copy.tokens.h5")
+    assert open_written(tmp_path / "all.h5").check() == "checksums of 4 parts agree"
+    assert report["outputs"] == [str(tmp_path / "all.tokens.h5"), str(tmp_path / "all.h5")]
+    assert not (tmp_path / "all.h5.partial").exists()
+    with h5py.File(tmp_path / "all.h5") as file:
+        assert [file[name].is_virtual for name in ("X", "obs/id", "obs/chrom/codes")] == [True, True, False]
+    monkeypatch.chdir("/")  # the parts lie beside the file, wherever it is read from
+    found, copy = anndata.read_h5ad(tmp_path / "all.h5"), anndata.read_h5ad(tmp_path / "copy.h5")
+    assert (found.X == copy.X).all()
+    assert (found.obsm["X_cls"] == copy.obsm["X_cls"]).all()
+    assert found.obs.equals(copy.obs)
+
+
+def content(path):
+    """All but what says where the rows come from, and the checksums of them."""
+    own = ("/@", "uns/findna/provenance", "uns/findna/parts", "uns/findna/checksums")
+    return {name: value for name, value in dump(path).items() if not name.startswith(own)}
+
+
+def test_another_part_of_the_same_shape_is_found_by_its_checksums(tmp_path):
+    parts = parts_in(tmp_path)
+    merge(parts, tmp_path / "all.h5", virtual=True)
+    with h5py.File(parts[2], "r+") as file:
+        file["X"][1] = 7
+    with pytest.raises(TableError, match=r"p3.h5: checksum of X differs"):
+        open_written(tmp_path / "all.h5").check()
+
+
+def test_a_virtual_output_without_a_part_is_refused(tmp_path):
+    parts = parts_in(tmp_path)
+    merge(parts, tmp_path / "all.h5", virtual=True)
+    parts[2].rename(tmp_path / "elsewhere.h5")
+    with pytest.raises(TableError, match=r"all.h5: its part p3.h5 is not found beside it"):
+        EmbeddingReader(tmp_path / "all.h5")
+    with h5py.File(tmp_path / "all.h5") as file:  # other programs see that values are missing
+        assert np.isnan(file["X"][:]).any()
+    write_part(tmp_path / "p3.h5", 9, 15, shard=shard(3))
+    with pytest.raises(TableError, match=r"p3.h5 was changed: /.* has another shape or type"):
+        EmbeddingReader(tmp_path / "all.h5")
+
+
+def test_parts_of_a_virtual_output_lie_in_its_folder(tmp_path):
+    parts = parts_in(tmp_path)
+    (tmp_path / "below").mkdir()
+    with pytest.raises(ConfigError, match=r"p1.h5: a virtual output needs its parts in its own folder"):
+        merge(parts, tmp_path / "below" / "all.h5", virtual=True)
+    with pytest.raises(ConfigError, match="only HDF5 can point to its parts, not tsv"):
+        merge(parts, tmp_path / "all.tsv", output_format="tsv", virtual=True)
+    moved = [path.rename(tmp_path / "below" / path.name) for path in parts]
+    merge(moved, tmp_path / "all.h5", virtual=True)
+    with EmbeddingReader(tmp_path / "all.h5") as reader:
+        assert len(reader) == 20
+
+
+def test_more_parts_than_open_files_are_read_or_refused(tmp_path, monkeypatch):
+    parts = parts_in(tmp_path)
+    merge(parts, tmp_path / "all.h5", virtual=True)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    asked = []
+    monkeypatch.setattr("resource.getrlimit", lambda what: (40, 50))
+    monkeypatch.setattr("resource.setrlimit", lambda what, found: asked.append(found))
+    with pytest.raises(TableError, match=r"needs 67 open files, and the limit is 50 \(ulimit -Hn\)"):
+        EmbeddingReader(tmp_path / "all.h5")
+    monkeypatch.setattr("resource.getrlimit", lambda what: (40, 5000))
+    EmbeddingReader(tmp_path / "all.h5").close()
+    assert asked == [(67, 5000)]
+    monkeypatch.undo()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == limits
 
 
 @pytest.mark.parametrize("name", ["all.tsv", "all.npy", "all.parquet"])
