@@ -56,7 +56,7 @@ def check_layout(file: h5py.File, path: Path) -> None:
 
     A link or an external storage would show the bytes of any other file. A dataset without storage takes no room in
     the file and any amount of memory. A virtual dataset may point to finished files of findna beside the file, as
-    `findna merge --virtual` makes it.
+    a virtual merge makes it.
 
     Raises:
         TableError: It is such a file.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.errors import InputError, ModelError, OutputError
-from findna.io.virtual import Source
+from findna.io.virtual import VirtualSource
 
 Kind = Literal["string", "categorical", "int32", "int64", "float32"]
 
@@ -125,7 +125,7 @@ class Rows:
     n_rows: int = 0
     n_skipped: int = 0
     var: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    sources: tuple[Source, ...] = ()
+    sources: tuple[VirtualSource, ...] = ()
 
     @property
     def n_tokens(self) -> int:

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 
-class Source(NamedTuple):
+class VirtualSource(NamedTuple):
     """A part that an output points to.
 
     Args:
@@ -24,7 +24,7 @@ class Source(NamedTuple):
     n_tokens: int = 0
 
 
-class Piece(NamedTuple):
+class VirtualPiece(NamedTuple):
     """Consecutive rows of a virtual dataset: all rows of a dataset of another file.
 
     Args:
@@ -58,13 +58,13 @@ def join(parent: h5py.Group, name: str, pieces: Sequence[tuple[str, int]], shape
     return parent.create_virtual_dataset(name, layout, fillvalue=missing)
 
 
-def pieces_of(dataset: h5py.Dataset) -> list[Piece]:
+def pieces_of(dataset: h5py.Dataset) -> list[VirtualPiece]:
     """What a virtual dataset is made of, in order.
 
     Raises:
         ValueError: It is not made of whole datasets, each once and one after the other.
     """
-    pieces: list[Piece] = []
+    pieces: list[VirtualPiece] = []
     end = 0
     for joined, name, place, source in dataset.virtual_sources():
         first, last = joined.get_select_bounds()
@@ -74,7 +74,7 @@ def pieces_of(dataset: h5py.Dataset) -> list[Piece]:
         is_whole = source.get_select_type() == h5py.h5s.SEL_ALL
         if (first, last) != whole or joined.get_select_npoints() != n_values or not is_whole:
             raise ValueError("is not made of whole datasets one after the other")
-        pieces.append(Piece(name, place, n_rows))
+        pieces.append(VirtualPiece(name, place, n_rows))
         end += n_rows
     if len({piece.name for piece in pieces}) < len(pieces):
         raise ValueError("holds the rows of a part twice")

@@ -21,7 +21,7 @@ from findna.io.layout import naming
 from findna.io.reader import EmbeddingReader, TokensReader
 from findna.io.rows import BLOCK, OBS_COLUMNS, Block, Kind, Rows
 from findna.io.spool import differences
-from findna.io.virtual import Source
+from findna.io.virtual import VirtualSource
 from findna.limits import shown
 
 _MOST_NAMED = 10
@@ -206,7 +206,7 @@ def merge(
     }
 
 
-def _source(part: ShardFile, folder: Path) -> Source:
+def _source(part: ShardFile, folder: Path) -> VirtualSource:
     """How an output in a folder points to a part.
 
     Raises:
@@ -220,8 +220,8 @@ def _source(part: ShardFile, folder: Path) -> Source:
         return str(place.relative_to(folder.resolve()))
 
     if part.tokens_shape is None:
-        return Source(relative(part.path), part.n_rows)
-    return Source(relative(part.path), part.n_rows, relative(tokens_path(part.path)), part.tokens_shape[0])
+        return VirtualSource(relative(part.path), part.n_rows)
+    return VirtualSource(relative(part.path), part.n_rows, relative(tokens_path(part.path)), part.tokens_shape[0])
 
 
 def _read_part(path: Path) -> ShardFile:

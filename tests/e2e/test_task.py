@@ -54,4 +54,4 @@ def test_a_task_model_is_no_teacher(model: Path) -> None:
     Path("a.fa").write_text(">a\nACGT\n")
     result = call("embed", "a.fa", "-m", "greek")
     assert result.code == 1
-    assert "it is a task model: `findna classify --task` takes it" in result.err
+    assert "it is a task model, for `findna classify`" in result.err

@@ -166,7 +166,7 @@ def test_changed_data_settings_or_weights_are_measured_anew(folder: Path, teache
 def test_plots_are_drawn_where_they_are_asked_for(folder: Path, teacher: Model) -> None:
     measure(folder, teacher, BenchmarkConfig(modes=("probe",), with_plots=True))
     names = {path.name for path in (folder.parent / "results/plots").iterdir()}
-    assert names == {f"gue.tf-0.probe.little.{what}.png" for what in ("roc", "confusion", "calibration")}
+    assert names == {f"gue.tf-0.probe.little.{what}.png" for what in ("roc", "pr", "confusion", "calibration")}
 
 
 def test_without_a_validation_split_each_seed_draws_its_own(folder: Path, teacher: Model) -> None:

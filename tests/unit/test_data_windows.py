@@ -324,9 +324,11 @@ def test_outputs_are_not_replaced_unasked(genome, tmp_path):
 
 def test_all_bad_settings_are_named_at_once():
     with pytest.raises(
-        ConfigError, match=r"n must be at least 1, not 0; .*max_length 5.*max_n.*strand must be both or \+"
+        ConfigError, match=r"n must be at least 1, not 0; max_n must lie in 0 to 1, not 1.5; strand must be both or \+"
     ):
-        WindowsConfig(n=0, max_length=5, max_n=1.5, strand="-")
+        WindowsConfig(n=0, max_n=1.5, strand="-")
+    with pytest.raises(ConfigError, match="max_length 5 must not be below min_length 100"):
+        WindowsConfig(max_length=5)
 
 
 def test_no_window_touches_a_sequence_that_is_cut_out_on_either_strand(genome, write, tmp_path):

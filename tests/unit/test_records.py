@@ -173,7 +173,7 @@ def test_a_region_string_that_does_not_fit_is_that_records_fault(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"size": 0},
+        {"size": -1},
         {"size": 5, "split": True},
         {"center": "summit"},
         {"center": "left", "size": 5},
