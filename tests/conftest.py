@@ -13,6 +13,8 @@ with contextlib.suppress(ImportError):  # tests/gpu runs where there is no hypot
     settings.load_profile("findna")
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command sets it, before torch is loaded
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores already
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
