@@ -270,7 +270,7 @@ def open_hdf5(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r", locking="best-effort")
     except FileNotFoundError as error:
-        raise TableError("is not there", path=path) from error
+        raise TableError("not found", path=path) from error
     except OSError as error:
         reason = "is not an HDF5 file, or is damaged" if path.is_file() else "cannot be read"
         if path.is_dir():

@@ -312,7 +312,7 @@ def test_a_file_that_is_not_whole_is_refused(tmp_path: Path, name: str, value: o
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="is not there"):
+    with pytest.raises(TableError, match="not found"):
         EmbeddingReader(tmp_path / "absent.h5")
     (tmp_path / "text.h5").write_text("no HDF5")
     with pytest.raises(TableError, match="is not an HDF5 file, or is damaged"):

@@ -212,7 +212,7 @@ def test_what_is_no_part_is_named(tmp_path):
     whole = write_part(tmp_path / "whole.h5")
     with pytest.raises(TableError, match=r"whole\.h5: is a whole run, no part of one"):
         merge([whole], tmp_path / "all.h5")
-    with pytest.raises(TableError, match=r"none\.h5: is not there"):
+    with pytest.raises(TableError, match=r"none\.h5: not found"):
         merge([*parts, tmp_path / "none.h5"], tmp_path / "all.h5")
     (tmp_path / "p5.h5.partial").mkdir()
     with pytest.raises(TableError, match=r"p5\.h5\.partial: is an unfinished run"):
@@ -242,7 +242,7 @@ def test_parts_that_leave_a_gap_are_refused(tmp_path):
 def test_tokens_of_other_sequences_are_refused(tmp_path):
     parts = parts_in(tmp_path, full=True)
     (tmp_path / "p1.tokens.h5").replace(tmp_path / "p3.tokens.h5")
-    with pytest.raises(TableError, match=r"p1\.tokens\.h5: is not there"):
+    with pytest.raises(TableError, match=r"p1\.tokens\.h5: not found"):
         merge(parts, tmp_path / "all.h5")
     with pytest.raises(TableError, match=r"p3\.tokens\.h5: has .* than p3\.h5|p3\.tokens\.h5: has \d sequences"):
         merge(parts[2:], tmp_path / "all.h5")
