@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from findna.errors import BedError, MissingExtraError
+from findna.errors import BedError
 from findna.io.bed import STRANDS, BedRow
 from findna.io.compressed import STDIN, ByteStream, Mark
+from findna.io.tracks import require_pybigtools
 from findna.region import Region
 
 TSS = "tss"
@@ -84,10 +85,7 @@ def read_bigbed(stream: ByteStream) -> Iterator[BedRow]:
     stream.error = FeatureError
     if stream.source == STDIN:
         stream.fail("bigBed cannot be read from stdin: give the name of a file")
-    try:
-        import pybigtools
-    except ImportError as error:
-        raise MissingExtraError("pybigtools", extra="bigwig", purpose="bigBed") from error
+    pybigtools = require_pybigtools("bigBed")
     n_rows = 0
     try:
         file = pybigtools.open(str(Path(stream.source)))

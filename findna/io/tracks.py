@@ -100,8 +100,8 @@ def _write_bigwig(path: Path, places: Iterable[TrackValue], contigs: Mapping[str
             name.unlink(missing_ok=True)
 
 
-def require_pybigtools() -> Any:
-    """The pybigtools package.
+def require_pybigtools(purpose: str = "bigWig") -> Any:
+    """The pybigtools package, which the format that is named needs.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -109,7 +109,7 @@ def require_pybigtools() -> Any:
     try:
         import pybigtools
     except ImportError as error:
-        raise MissingExtraError("pybigtools", extra="bigwig", purpose="bigWig") from error
+        raise MissingExtraError("pybigtools", extra="bigwig", purpose=purpose) from error
     return pybigtools
 
 

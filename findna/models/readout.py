@@ -22,7 +22,7 @@ from findna.nn.pooling import n_features
 LEAST_SPREAD = 1e-3
 """A feature whose sd is below this share of its mean is constant: it is centred, and its scale is 1."""
 
-SPREAD = 0.08
+STANDARD_SD = 0.08
 """The sd of a standardised feature. The default penalties of stock tools, such as scikit-learn's logistic regression,
 suit a thousand columns of this sd; with an sd of 1 they overfit (docs/model.md)."""
 
@@ -96,7 +96,7 @@ class ModelReadout:
             return {}
         stored = self.to_dict()
         kept = {name: stored[name] for name in ("pools", "blocks", "reference")}
-        return {**kept, "n_features": len(self.center), "spread": SPREAD, "sha256": digest_of(stored)}
+        return {**kept, "n_features": len(self.center), "spread": STANDARD_SD, "sha256": digest_of(stored)}
 
     def __str__(self) -> str:
         where = f"blocks {self.blocks}" if self.blocks else "the last block"
@@ -143,10 +143,10 @@ class ModelReadout:
         return (own.pools, own.depths(model)) == (config.pools, config.depths(model))
 
     def standardise(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """`SPREAD` * (x - center) / scale of raw vectors, shape (..., F)."""
+        """`STANDARD_SD` * (x - center) / scale of raw vectors, shape (..., F)."""
         if self.center is None or self.scale is None:
             raise ValueError("the read-out has no statistics")
-        return (x - self.center) / (self.scale / np.float32(SPREAD))
+        return (x - self.center) / (self.scale / np.float32(STANDARD_SD))
 
 
 @dataclass(frozen=True)
@@ -214,10 +214,9 @@ class ReadOut:
             precision=precision,
             on_done=on_done,
         )
-        read = {self.strand if self.strand != "auto" else "both": torch.stack(strands).mean(0)}
-        if self.strand == "auto":
-            read = {"bed": strands[0], **read}
-        return {name: join(x.numpy(), windows, len(corpus)).astype(np.float32) for name, x in read.items()}
+        read = {"bed": strands[0], "both": torch.stack(strands).mean(0)}
+        wanted = list(read) if self.strand == "auto" else [self.strand]
+        return {name: join(read[name].numpy(), windows, len(corpus)).astype(np.float32) for name in wanted}
 
 
 def n_columns(config: EmbedConfig, model: ModelConfig) -> int:
