@@ -151,9 +151,9 @@ def counts(results: Path) -> str:
         for (task, mode), mean in means.items()
         if mode == "probe" and (task, "random") in means
     ]
-    notes.append(
-        f"frozen probe: above the mean of random weights on {sum(a > b for a, b in both)} of {len(both)} sets."
-    )
+    if both:
+        above = sum(a > b for a, b in both)
+        notes.append(f"frozen probe: above the mean of random weights on {above} of {len(both)} sets.")
     return "\n".join(f"- {note}" for note in notes)
 
 

@@ -90,7 +90,7 @@ def make_report(results: Iterable[Result]) -> list[Section]:
     """The sections of a report: sets that compare with published figures, the others, all figures, the commands.
 
     Raises:
-        InputError: There is no result, or the same thing is a duplicate.
+        InputError: There is no result, or two results measure the same.
     """
     ordered = sorted(results, key=lambda r: (r["suite"], r["task"], MODES.index(r["mode"]), r["model"]))
     if not ordered:

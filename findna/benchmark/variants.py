@@ -62,7 +62,7 @@ def find_tables(folder: Path, genome: Path | None = None) -> tuple[list[Path], P
     """The tables of variants in a folder, and their genome: the one FASTA or .2bit beside them, or the one named.
 
     Raises:
-        TableError: There is no table, or not one genome.
+        TableError: No table was found, no genome, or several genomes.
     """
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     tables = [path for path in files if path.name.endswith((".tsv", ".tsv.gz"))]

@@ -64,7 +64,7 @@ class TableRows(Rows):
             self._alt = [name.lower() for name in names].index(COLUMNS[-1])
 
     def rows(self, site: Site, outcomes: Sequence[Outcome]) -> list[list[Any]]:
-        """The record's rows; None where there is no score."""
+        """The rows of a record, one per ALT; an ALT without a score has None as its values."""
         nothing = [None] * len(self.own)
         return [
             [*self._first(site, alt), *(nothing if outcome.values is None else outcome.values), outcome.reason or "ok"]

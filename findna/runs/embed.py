@@ -36,7 +36,7 @@ class EmbedJob(Job):
         if self.config.windows and self.run.shard:
             problems.append("a shard has whole records: windows and a shard do not go together")
         if self.out == STDOUT and (self.config.with_tokens or self.config.with_cls):
-            problems.append("TSV on stdout holds one vector a row: tokens, and cls beside another pool, need a file")
+            problems.append("TSV on stdout has one vector per row: tokens, and cls with another pool, need a file")
         return problems
 
     def load(self, compute: Compute) -> "VectorRows":
