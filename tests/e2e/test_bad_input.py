@@ -283,7 +283,7 @@ MISTAKES = {
     "format": (("--format", "csv"), "csv"),
     "stdout": (("-o", "-", "--format", "h5"), "h5 cannot be streamed to stdout"),
     "stdout resume": (("-o", "-", "--resume"), "stdout cannot be resumed"),
-    "stdout tokens": (("-o", "-", "--pool", "sd,tokens"), "tokens, and cls beside another pool, need a file"),
+    "stdout tokens": (("-o", "-", "--pool", "sd,tokens"), "tokens, and cls with another pool, need a file"),
     "in-format": (("--in-format", "sam"), "--in-format must be one of fasta"),
     "device": (("--device", "tpu"), "auto, cpu, cuda"),
     "format against name": (("-o", "x.parquet", "--format", "npy"), "contradicts"),
