@@ -54,7 +54,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Pair:
+class NearPair:
     """A sequence, and the one that it repeats.
 
     Args:
@@ -94,7 +94,7 @@ class Overlap:
     n_near: int
     n_conflicts: int
     n_near_conflicts: int
-    examples: tuple[Pair, ...]
+    examples: tuple[NearPair, ...]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Within:
     n: int
     n_repeated: int
     n_conflicts: int
-    examples: tuple[Pair, ...]
+    examples: tuple[NearPair, ...]
 
 
 @dataclass(frozen=True)
@@ -243,16 +243,16 @@ def _overlap(earlier: Split, reference: _Kmers, later: Split, queries: _Kmers, *
     )
 
 
-def _pair(split: Split, index: int, of_split: Split, of_index: int, share: float) -> Pair:
+def _pair(split: Split, index: int, of_split: Split, of_index: int, share: float) -> NearPair:
     labels = (split.labels[index], of_split.labels[of_index])
-    return Pair(int(split.lines[index]), int(of_split.lines[of_index]), share, labels)
+    return NearPair(int(split.lines[index]), int(of_split.lines[of_index]), share, labels)
 
 
-def _conflicts(pair: Pair) -> bool:
+def _conflicts(pair: NearPair) -> bool:
     return pair.labels[0] != pair.labels[1]
 
 
-def _examples(pairs: list[Pair]) -> tuple[Pair, ...]:
+def _examples(pairs: list[NearPair]) -> tuple[NearPair, ...]:
     return tuple(sorted(pairs, key=lambda pair: not _conflicts(pair))[:_N_EXAMPLES])
 
 

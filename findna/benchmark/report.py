@@ -42,7 +42,7 @@ class Quoted(NamedTuple):
     source: str
 
 
-class Cell(NamedTuple):
+class TableCell(NamedTuple):
     """One cell of a table.
 
     Args:
@@ -69,8 +69,8 @@ class Section:
     """
 
     title: str
-    header: Sequence[Cell]
-    rows: Sequence[Sequence[Cell]]
+    header: Sequence[TableCell]
+    rows: Sequence[Sequence[TableCell]]
     notes: Sequence[str]
     value: str = ""
 
@@ -129,19 +129,19 @@ def _beside(
         values = [_mean(r, metric) for r in measured.values()]
         others = [by_model[m].value if m in by_model else None for m in models]
         best = _largest([*values, *others])
-        cells = [Cell(_shown(r, metric), v == best) for r, v in zip(measured.values(), values, strict=True)]
+        cells = [TableCell(_shown(r, metric), v == best) for r, v in zip(measured.values(), values, strict=True)]
         cells += [
-            Cell(_text(v, by_model[m].sd if m in by_model else None), v is not None and v == best, True)
+            TableCell(_text(v, by_model[m].sd if m in by_model else None), v is not None and v == best, True)
             for m, v in zip(models, others, strict=True)
         ]
         names = [*map(_title, columns), *(f"{m} (quoted)" for m in models)]
         winner = next((name for name, v in zip(names, [*values, *others], strict=True) if v == best), "")
-        table.append([Cell(task), *cells, Cell(winner)])
+        table.append([TableCell(task), *cells, TableCell(winner)])
     header = [
-        Cell(suite),
-        *(Cell(_title(c)) for c in columns),
-        *(Cell(m, is_quoted=True) for m in models),
-        Cell("best"),
+        TableCell(suite),
+        *(TableCell(_title(c)) for c in columns),
+        *(TableCell(m, is_quoted=True) for m in models),
+        TableCell("best"),
     ]
     sources = sorted({q.source for quoted in rows.values() for q in quoted})
     notes = [
@@ -177,14 +177,14 @@ def _apart(results: Sequence[Result]) -> Section:
         values = [_mean(_find(own, task, column), _DEFAULT) for column in columns]
         best = _largest(values)
         cells = [
-            Cell(_shown(_find(own, task, column), _DEFAULT), value is not None and value == best)
+            TableCell(_shown(_find(own, task, column), _DEFAULT), value is not None and value == best)
             for column, value in zip(columns, values, strict=True)
         ]
         winner = next((_title(c) for c, value in zip(columns, values, strict=True) if value == best), "")
-        rows.append([Cell(f"{suite} {task}"), *cells, Cell(winner)])
+        rows.append([TableCell(f"{suite} {task}"), *cells, TableCell(winner)])
         reasons = [own[0]["note"], *_limits(own)]
         notes += [f"{suite} {task}: {'; '.join(filter(None, reasons))}."] if any(reasons) else []
-    header = [Cell("set"), *(Cell(_title(column)) for column in columns), Cell("best")]
+    header = [TableCell("set"), *(TableCell(_title(column)) for column in columns), TableCell("best")]
     text = "No published figure is comparable: other splits, a part of the training split, or a set of one's own."
     return Section(f"Apart: {_METRICS[_DEFAULT]}", header, rows, [text, *notes], _METRICS[_DEFAULT])
 
@@ -205,20 +205,20 @@ def _all_figures(results: Sequence[Result]) -> Section:
         )
         title = _title((r["mode"], r["model"]))
         texts = [f"{r['suite']} {r['task']}", title, str(len(r["runs"])), *(_shown(r, name) for name in NAMES), clean]
-        rows.append([Cell(text) for text in (*texts, f"{n_near:,} of {n_test:,}")])
+        rows.append([TableCell(text) for text in (*texts, f"{n_near:,} of {n_test:,}")])
     note = (
         "Mean and, of more than one seed, standard deviation; what does not depend on a seed was run once. "
         "A near duplicate has half or more of its 16-mers in one sequence of the training or validation split, "
         "on either strand."
     )
-    return Section("All figures, test split", [Cell(text) for text in header], rows, [note])
+    return Section("All figures, test split", [TableCell(text) for text in header], rows, [note])
 
 
 def _commands(results: Sequence[Result]) -> Section:
     commands = dict.fromkeys(r["command"] for r in results if r["command"])
     versions = {f"{name} {number}" for r in results for name, number in r["versions"].items()}
-    rows = [[Cell(f"`{command}`")] for command in commands]
-    return Section("Made by", [Cell("command")], rows, [f"With {', '.join(sorted(versions))}."])
+    rows = [[TableCell(f"`{command}`")] for command in commands]
+    return Section("Made by", [TableCell("command")], rows, [f"With {', '.join(sorted(versions))}."])
 
 
 def _columns(results: Sequence[Result]) -> list[tuple[str, str]]:
@@ -263,7 +263,7 @@ def as_markdown(sections: Sequence[Section]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_row(cells: Sequence[Cell]) -> str:
+def _markdown_row(cells: Sequence[TableCell]) -> str:
     marked = []
     for cell in cells:
         text = cell.text.replace("|", "\\|")
@@ -315,7 +315,7 @@ def _number(text: str) -> float | None:
     return None if text == "–" else float(text.split()[0])
 
 
-def _html_cell(cell: Cell, tag: str) -> str:
+def _html_cell(cell: TableCell, tag: str) -> str:
     names = [name for name, holds in (("quoted", cell.is_quoted), ("best", cell.is_best)) if holds]
     kind = f' class="{" ".join(names)}"' if names else ""
     text = html.escape(cell.text)

@@ -58,7 +58,7 @@ Run = Callable[[], object]
 
 
 @dataclass(frozen=True)
-class Variant:
+class TimedCase:
     """One thing that is timed.
 
     Args:
@@ -188,21 +188,21 @@ def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[
     ]
 
 
-def _kernels(size: str, variant: Variant, device: torch.device) -> str | None:
+def _kernels(size: str, variant: TimedCase, device: torch.device) -> str | None:
     if variant.what in ("products", "naive forward", BERT):
         return None
     is_training = variant.what.endswith("step")
     return choose(SIZES[size], device=device, precision=PRECISIONS[variant.precision], is_training=is_training).name
 
 
-def variants(size: str, precision: Precision, config: SpeedConfig, device: torch.device) -> Iterator[Variant]:
+def variants(size: str, precision: Precision, config: SpeedConfig, device: torch.device) -> Iterator[TimedCase]:
     """Yield what is timed of our network, and the matrix products that it is compared with."""
     model = SIZES[size]
     n_flops = 2.0 * model.n_parameters
     network = initialise(ChordMixer(model), 0).for_inference(device=device, precision=precision)
     for is_row_major in (True, False):
         run = products(model, precision.products, device=device, is_row_major=is_row_major)
-        yield Variant(
+        yield TimedCase(
             "products", precision.name, "", PRODUCT_POSITIONS, PRODUCT_POSITIONS, n_flops * PRODUCT_POSITIONS, run
         )
     forwards = [(length, config.n_bases) for length in LENGTHS] + [(1000, 1000), (1000, BATCHES * config.n_bases)]
@@ -211,7 +211,7 @@ def variants(size: str, precision: Precision, config: SpeedConfig, device: torch
     for name, batch, lengths in batches:
         n_bases = sum(lengths)
         run = _forward(network, lengths, precision, device)
-        yield Variant("forward", precision.name, name, n_bases, batch, n_flops * n_bases, run)
+        yield TimedCase("forward", precision.name, name, n_bases, batch, n_flops * n_bases, run)
     yield _embedding(model, precision, device, n_bases=config.n_bases)
     if config.with_training:
         yield _pretraining(size, precision, device, n_sequences=config.n_bases // 1000)
@@ -258,7 +258,7 @@ def mixed_lengths(n_bases: int) -> list[int]:
     return [int(n) for n in lengths[np.cumsum(lengths) <= n_bases]]
 
 
-def _naive(size: str, config: SpeedConfig, device: torch.device) -> Iterator[Variant]:
+def _naive(size: str, config: SpeedConfig, device: torch.device) -> Iterator[TimedCase]:
     """The naive forward in float32, whose share is of the float32 products; nothing without those."""
     if "fp32" not in config.precisions:
         return
@@ -273,10 +273,10 @@ def _naive(size: str, config: SpeedConfig, device: torch.device) -> Iterator[Var
 
     n_bases = 1000 * n_sequences
     n_flops = 2.0 * SIZES[size].n_parameters * n_bases
-    yield Variant("naive forward", "fp32", "1000", n_bases, 1000 * NAIVE_SEQUENCES, n_flops, run)
+    yield TimedCase("naive forward", "fp32", "1000", n_bases, 1000 * NAIVE_SEQUENCES, n_flops, run)
 
 
-def _bert(config: SpeedConfig, precision: str, device: torch.device) -> Iterator[Variant]:
+def _bert(config: SpeedConfig, precision: str, device: torch.device) -> Iterator[TimedCase]:
     """A BERT of DNABERT-2's size (12 layers, 768) with random weights, where the package transformers is installed."""
     try:
         from transformers import BertConfig, BertModel
@@ -295,7 +295,7 @@ def _bert(config: SpeedConfig, precision: str, device: torch.device) -> Iterator
             network(part)
 
     n_bases = 1000 * n_sequences
-    yield Variant(BERT, precision, "1000", n_bases, 1000 * NAIVE_SEQUENCES, 2.0 * n_parameters * tokens.numel(), run)
+    yield TimedCase(BERT, precision, "1000", n_bases, 1000 * NAIVE_SEQUENCES, 2.0 * n_parameters * tokens.numel(), run)
 
 
 def _forward(network: ChordMixer, lengths: Sequence[int], precision: Precision, device: torch.device) -> Run:
@@ -309,7 +309,7 @@ def _forward(network: ChordMixer, lengths: Sequence[int], precision: Precision, 
     return run
 
 
-def _embedding(model: ModelConfig, precision: Precision, device: torch.device, *, n_bases: int) -> Variant:
+def _embedding(model: ModelConfig, precision: Precision, device: torch.device, *, n_bases: int) -> TimedCase:
     """One contig of a plain FASTA file, read, cut into windows of 1,000 bases, packed and embedded."""
     compute = Compute(device, precision, n_bases)
     n_bases = EMBED_BATCHES * (n_bases - n_bases % 1000)
@@ -318,7 +318,7 @@ def _embedding(model: ModelConfig, precision: Precision, device: torch.device, *
     file.write(f">contig\n{decode(_sequences([n_bases])[0])}\n")
     file.flush()
     run = partial(_embed_file, embedder, file)
-    return Variant(
+    return TimedCase(
         "embed", precision.name, "1000", n_bases, compute.batch_bases, 2.0 * model.n_parameters * n_bases, run
     )
 
@@ -328,14 +328,14 @@ def _embed_file(embedder: RecordEmbedder, file: IO[str]) -> None:
         pass
 
 
-def _pretraining(size: str, precision: Precision, device: torch.device, *, n_sequences: int) -> Variant:
+def _pretraining(size: str, precision: Precision, device: torch.device, *, n_sequences: int) -> TimedCase:
     recipe = replace(PRESETS[size], batch_size=n_sequences, min_length=0)
     trainer = Trainer(recipe, device=device, precision=precision)
     views = views_of(_corpus([1000] * n_sequences), range(n_sequences), epoch=0, config=recipe)
     portion = Portion(views, n_sequences=n_sequences, n_masked=len(views.targets), n_bases=1000 * n_sequences)
     n_bases = 1000 * n_sequences
     flops = 8.0 * recipe.model.n_parameters * n_bases
-    return Variant(
+    return TimedCase(
         "pretraining step",
         precision.name,
         "1000",
@@ -346,7 +346,7 @@ def _pretraining(size: str, precision: Precision, device: torch.device, *, n_seq
     )
 
 
-def _finetuning(model: ModelConfig, precision: Precision, device: torch.device, *, n_sequences: int) -> Variant:
+def _finetuning(model: ModelConfig, precision: Precision, device: torch.device, *, n_sequences: int) -> TimedCase:
     labels = np.arange(n_sequences) % 2
     ids, lines = tuple(map(str, range(n_sequences))), np.arange(n_sequences)
     data = LabelledSet(_corpus([1000] * n_sequences), labels, ("a", "b"), "classification", ids, lines, {})
@@ -356,7 +356,7 @@ def _finetuning(model: ModelConfig, precision: Precision, device: torch.device, 
     batch = next(tuner.batches(0, 1))
     n_bases = 1000 * n_sequences
     flops = 6.0 * model.n_parameters * n_bases
-    return Variant(
+    return TimedCase(
         "fine-tuning step",
         precision.name,
         "1000",

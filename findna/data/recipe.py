@@ -60,7 +60,7 @@ class DrawnWindow(NamedTuple):
     origin: int
 
 
-class Outcome(NamedTuple):
+class TrainingSet(NamedTuple):
     """What `make_windows` left.
 
     Args:
@@ -86,7 +86,7 @@ def make_windows(
     cut: Sequence[str | Path] = (),
     force: bool = False,
     on_draw: Callable[[int], None] = lambda n: None,
-) -> Outcome:
+) -> TrainingSet:
     """Draw windows from files and write them as FASTA, with a manifest `NAME.json` beside them.
 
     An origin is drawn as often as it has bases times its weight, a stretch of it as often as it has bases, then a
@@ -162,7 +162,7 @@ def make_windows(
             "held_out": parts[1] if holdout else None,
         }
     write_atomic(manifest_path, json.dumps(manifest, indent=2) + "\n")
-    return Outcome(tuple(paths), manifest_path, manifest)
+    return TrainingSet(tuple(paths), manifest_path, manifest)
 
 
 def output_paths(out: Path) -> tuple[Path, Path, Path]:

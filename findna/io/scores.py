@@ -10,7 +10,7 @@ FACT = "##findna_score"
 """What a line of a head begins with that says what the run was."""
 
 
-class Rows(ABC):
+class ScoreRows(ABC):
     """Makes of records and their scores what an output holds.
 
     Args:
@@ -35,7 +35,7 @@ class Rows(ABC):
         """What a record becomes: its lines, or its rows."""
 
 
-class VcfRows(Rows):
+class VcfRows(ScoreRows):
     """One line per record; the head is the header."""
 
     @property
@@ -48,7 +48,7 @@ class VcfRows(Rows):
         return vcf_line(site, self.fields, outcomes, kind=self.reader.kind)
 
 
-class TableRows(Rows):
+class TableRows(ScoreRows):
     """One row per ALT: the columns of the input, the scores, and a status that says why there are none."""
 
     def __init__(
@@ -122,5 +122,5 @@ def _text(value: Any) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-ROWS: Mapping[str, type[Rows]] = {"vcf": VcfRows, "bcf": VcfRows, "tsv": TsvRows, "parquet": ParquetRows}
+ROWS: Mapping[str, type[ScoreRows]] = {"vcf": VcfRows, "bcf": VcfRows, "tsv": TsvRows, "parquet": ParquetRows}
 """What makes the rows of each format."""

@@ -113,7 +113,7 @@ class Choice(NamedTuple):
         return {"kernels": self.name, **({"kernels_refused": dict(self.refused)} if self.refused else {})}
 
 
-class Measured(NamedTuple):
+class FastestWay(NamedTuple):
     """One row of `measured.tsv`: the fastest way of a GPU, size and pass.
 
     Args:
@@ -133,7 +133,7 @@ class Measured(NamedTuple):
     way: str
 
 
-def parse_measured(text: str) -> tuple[Measured, ...]:
+def parse_measured(text: str) -> tuple[FastestWay, ...]:
     """The rows of a table as `tests/gpu/table.py` writes it: a header, then one tab-separated row per measurement.
 
     >>> parse_measured("capability\\tchannels\\n90\\t308\\t512\\ttraining\\tbf16\\ttriton\\t1.5e6\\tsome GPU")[0].way
@@ -141,18 +141,18 @@ def parse_measured(text: str) -> tuple[Measured, ...]:
     """
     rows = [line.split("\t") for line in text.splitlines()[1:] if line.strip()]
     return tuple(
-        Measured(int(capability), int(channels), int(hidden), kind == "training", precision, way)
+        FastestWay(int(capability), int(channels), int(hidden), kind == "training", precision, way)
         for capability, channels, hidden, kind, precision, way, *_ in rows
     )
 
 
 @cache
-def measured() -> tuple[Measured, ...]:
+def measured() -> tuple[FastestWay, ...]:
     """The committed table; empty until a GPU was measured."""
     return parse_measured((resources.files("findna.nn") / "measured.tsv").read_text())
 
 
-def order(rows: Sequence[Measured], sought: Measured) -> tuple[str, ...]:
+def order(rows: Sequence[FastestWay], sought: FastestWay) -> tuple[str, ...]:
     """The ways to try, in order: the fastest one that was measured for this GPU, size and pass, then plain torch.
 
     Args:
@@ -197,7 +197,7 @@ def choose(
         return Choice("plain", {})
     names: tuple[str, ...] = (wanted,)
     if wanted == "auto":
-        sought = Measured(_capability(device), config.channels, config.hidden, is_training, precision.name, "")
+        sought = FastestWay(_capability(device), config.channels, config.hidden, is_training, precision.name, "")
         names = order(measured(), sought)
     refused: dict[str, str] = {}
     for name in names:

@@ -29,8 +29,8 @@ from findna.train.loop import Report, Training, enough_memory, open_folder
 from findna.train.objectives import balanced_weights, figures_by_kind, fit_temperatures, quality
 from findna.train.schedule import learning_rate
 from findna.train.scoring import score
-from findna.train.start import Split, check_teacher
-from findna.train.tuner import Batch, Tuner
+from findna.train.start import TaskSplit, check_teacher
+from findna.train.tuner import LabelledBatch, Tuner
 
 COLUMNS = (
     "step",
@@ -49,7 +49,7 @@ COLUMNS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class Finetuned:
     """How a run ended.
 
     Args:
@@ -95,7 +95,7 @@ def finetune(
     checkpoint_seconds: float = 300.0,
     should_stop: Callable[[], bool] = lambda: False,
     on_report: Callable[[Report], None] = lambda report: None,
-) -> Outcome:
+) -> Finetuned:
     """Train a task model and leave it in `out`, with `log.csv`, `curve.png` and `checkpoints/` beside it.
 
     With a frozen encoder the vectors are computed once. A linear head on them is then fitted to the end for each of
@@ -141,13 +141,13 @@ def finetune(
     write_atomic(out / PLAN, json.dumps({**facts, "plan": dict(asked)}, indent=2) + "\n")
     with enough_memory(device, batch_size=config.batch_size):
         tuner = Tuner(config, teacher.network, train=train, valid=valid, device=device, precision=precision)
-        run = _Run(tuner, out, facts=facts, resume=resume, should_stop=should_stop, on_report=on_report)
+        run = _FinetuneRun(tuner, out, facts=facts, resume=resume, should_stop=should_stop, on_report=on_report)
         finished = run.probe() if config.frozen and config.head == "linear" else run.descend(checkpoint_seconds)
         metrics = run.finish(name, teacher=teacher, test=test) if finished else {}
-        return Outcome(finished, run.step, run.clock.seconds, metrics, run.kernels.name)
+        return Finetuned(finished, run.step, run.clock.seconds, metrics, run.kernels.name)
 
 
-class _Run(Training[Batch]):
+class _FinetuneRun(Training[LabelledBatch]):
     """One run on its way: the log, the checkpoints, where it stands."""
 
     def __init__(
@@ -236,7 +236,7 @@ class _Run(Training[Batch]):
         items = tuner.batches(self.step, self.clock.total_steps)
         return self.run(items, log, checkpoint_seconds=checkpoint_seconds)
 
-    def learn(self, item: Batch, progress: float) -> tuple[int, int, dict[str, float]]:
+    def learn(self, item: LabelledBatch, progress: float) -> tuple[int, int, dict[str, float]]:
         """See `Training.learn`."""
         rate = learning_rate(progress, peak=self.tuner.peak_rate, warmup=self.warmup)
         figures = self.tuner.update(item, step=self.step, rate=rate)
@@ -272,7 +272,7 @@ class _Run(Training[Batch]):
         metrics = figures_by_kind("valid", scores, tuner.valid.labels, tuner.valid.is_joined, settings)
         answers = {"valid": (tuner.valid.labels, probabilities(scores, settings, tuner.valid.is_joined))}
         if test is not None:
-            split = Split(test, settings, tuner.labels)
+            split = TaskSplit(test, settings, tuner.labels)
             scores = tuner.scores(split, network, head)
             metrics |= figures_by_kind("test", scores, test.labels, split.is_joined, settings)
             answers["test"] = test.labels, probabilities(scores, settings, split.is_joined)

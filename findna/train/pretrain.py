@@ -38,7 +38,7 @@ MIN_RANK = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class Pretrained:
     """How a run ended.
 
     Args:
@@ -77,7 +77,7 @@ def pretrain(
     checkpoint_seconds: float = 300.0,
     should_stop: Callable[[], bool] = lambda: False,
     on_report: Callable[[Report], None] = lambda report: None,
-) -> Outcome:
+) -> Pretrained:
     """Pretrain a teacher and leave a model folder in `out`, with `log.csv` and `checkpoints/` beside it.
 
     Args:
@@ -134,7 +134,7 @@ def pretrain(
     if team.is_main:
         stored = {**made_of, "plan": dict(asked), "job": team.place.job}
         write_atomic(out / "pretrain.json", json.dumps(stored, indent=2) + "\n")
-    run = _Run(
+    run = _PretrainRun(
         trainer,
         corpus,
         held_out,
@@ -148,10 +148,10 @@ def pretrain(
     )
     with enough_memory(device, batch_size=batch_size):
         finished = run.run(run.batches(batch_size), run.open_log(), checkpoint_seconds=checkpoint_seconds)
-    return Outcome(finished, run.step, run.n_bases, run.clock.seconds, run.last, trainer.kernels.name)
+    return Pretrained(finished, run.step, run.n_bases, run.clock.seconds, run.last, trainer.kernels.name)
 
 
-class _Run(Training[tuple[int, Portion]]):
+class _PretrainRun(Training[tuple[int, Portion]]):
     """One run on its way, in one of its processes; `state` is that of its checkpoint, or of its beginning."""
 
     def __init__(

@@ -116,7 +116,7 @@ class Targets:
         return torch.from_numpy(values if values.dtype == np.int64 else values.astype(np.float32))
 
 
-class Split:
+class TaskSplit:
     """A labelled split: its windows, targets, and, where the encoder is frozen, the features of its strands."""
 
     def __init__(self, labelled: LabelledSet, settings: TaskSettings, targets: Targets) -> None:

@@ -48,7 +48,7 @@ class Losses(NamedTuple):
     teacher_tokens: Tensor
 
 
-class Measured(NamedTuple):
+class HeldOutLosses(NamedTuple):
     """What one batch of held-out windows gave.
 
     Args:
@@ -266,11 +266,11 @@ class Trainer:
             figures["teacher_entropy"] = float(torch.special.entr(target).sum(dim=AXES[contrast]).mean())
         return {name: float(value) for name, value in figures.items()}
 
-    def _measure(self, order: int, views: Views, kmers: MaskedKmerModel) -> Measured:
+    def _measure(self, order: int, views: Views, kmers: MaskedKmerModel) -> HeldOutLosses:
         n_kmers = int((kmers.predict(views.student, views.masked) == views.targets).sum())
         losses = Losses(*(value.cpu() for value in self.losses(views)))
         n_sequences = len(views.student.rings) - 1
-        return Measured(order, n_sequences, len(views.targets), n_kmers, dissimilarity(views, self.config), losses)
+        return HeldOutLosses(order, n_sequences, len(views.targets), n_kmers, dissimilarity(views, self.config), losses)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a resume needs, by name."""

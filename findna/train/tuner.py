@@ -25,7 +25,7 @@ from findna.train.loop import check_finite
 from findna.train.objectives import balanced_weights, loss_of, quality, ranking, simple_accuracy
 from findna.train.probe import PENALTIES, Fit, fit_probe
 from findna.train.scoring import join_scores, score
-from findna.train.start import Split, Targets, make_head, make_network, settings_of
+from findna.train.start import Targets, TaskSplit, make_head, make_network, settings_of
 
 MICRO_BASES = {"cpu": 16384, "cuda": 131072}
 """Bases that go through the network at a time; the gradients of a batch that has more are added up."""
@@ -51,7 +51,7 @@ START_PENALTY = 0.1
 """Of the probe whose weights the head starts from when all weights are trained."""
 
 
-class Batch(NamedTuple):
+class LabelledBatch(NamedTuple):
     """What one update learns from.
 
     Args:
@@ -94,8 +94,8 @@ class Tuner:
         self.network.head.requires_grad_(False)
         self.head = make_head(config, network.config, self.settings).to(device)
         self.labels = Targets(train)
-        self.train = Split(train, self.settings, self.labels)
-        self.valid = Split(valid, self.settings, self.labels)
+        self.train = TaskSplit(train, self.settings, self.labels)
+        self.valid = TaskSplit(valid, self.settings, self.labels)
         weights = balanced_weights(train) if config.class_weights == "balanced" else None
         self.class_weights = None if weights is None else weights.to(device)
         self.modules = {"head": self.head} if config.frozen else {"network": self.network, "head": self.head}
@@ -166,7 +166,7 @@ class Tuner:
         turned = {is_turned for option in options for is_turned in strands_of(option)}
         todo += [(self.valid, self.valid.windows, is_turned) for is_turned in sorted(turned)]
         total, n_before = sum(part.n for _, part, _ in todo), 0
-        features: dict[tuple[Split, bool], Tensor] = {}
+        features: dict[tuple[TaskSplit, bool], Tensor] = {}
         for split, part, is_turned in todo:
             show = functools.partial(_add_to, on_done, n_before, total)
             features[split, is_turned] = self._embed(encoder, split, part, show, is_turned)
@@ -194,7 +194,7 @@ class Tuner:
         return 1 - p, p
 
     def _quality_of(
-        self, strand: str, features: Mapping[tuple[Split, bool], Tensor], chosen: NDArray[np.int64]
+        self, strand: str, features: Mapping[tuple[TaskSplit, bool], Tensor], chosen: NDArray[np.int64]
     ) -> tuple[float, float]:
         """The quality of the best probe that reads a sequence so."""
         self._fit(strand, features, chosen, PENALTIES)
@@ -203,7 +203,7 @@ class Tuner:
     def _fit(
         self,
         strand: str,
-        features: Mapping[tuple[Split, bool], Tensor],
+        features: Mapping[tuple[TaskSplit, bool], Tensor],
         chosen: NDArray[np.int64],
         penalties: Sequence[float],
     ) -> None:
@@ -241,7 +241,7 @@ class Tuner:
     def _embed(
         self,
         encoder: Encoder,
-        split: Split,
+        split: TaskSplit,
         windows: Windows,
         on_done: Callable[[int], None],
         is_turned: bool = False,
@@ -262,7 +262,7 @@ class Tuner:
             )
         return features
 
-    def batches(self, start: int, total: int) -> Iterator[Batch]:
+    def batches(self, start: int, total: int) -> Iterator[LabelledBatch]:
         """Yield what the updates from `start` to `total` learn from; each depends on (seed, epoch, window) alone."""
         config = self.config
         for epoch in range(start // self.steps_per_epoch, -(-total // self.steps_per_epoch)):
@@ -273,7 +273,7 @@ class Tuner:
             for step in range(max(start, first), min(total, first + self.steps_per_epoch)):
                 place = (step - first) * config.batch_size
                 indices = order[place : place + config.batch_size]
-                yield Batch(epoch, indices, list(self._parts(indices, is_turned)))
+                yield LabelledBatch(epoch, indices, list(self._parts(indices, is_turned)))
 
     def _parts(
         self, indices: NDArray[np.int64], is_turned: NDArray[np.bool_]
@@ -295,7 +295,7 @@ class Tuner:
         for work in works:
             yield work.indices, work
 
-    def update(self, batch: Batch, *, step: int, rate: float) -> dict[str, float]:
+    def update(self, batch: LabelledBatch, *, step: int, rate: float) -> dict[str, float]:
         """One step of AdamW on one batch.
 
         Raises:
@@ -354,7 +354,7 @@ class Tuner:
             "valid_auroc": ranking(scores, labels, objective),
         }
 
-    def scores(self, split: Split, network: Encoder, head: Head) -> NDArray[np.float64]:
+    def scores(self, split: TaskSplit, network: Encoder, head: Head) -> NDArray[np.float64]:
         """Joined scores of a split, from its features where they are known."""
         objective = self.settings.objective
         if split.features:

@@ -7,21 +7,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FILES = [path for name in ("findna", "findna_cli") for path in (ROOT / name).rglob("*.py")]
-TWICE = {"Batch", "Cell", "Measured", "Outcome", "Pair", "Rows", "Split", "Variant", "_Run"}
-"""Class names that still stand for two things."""
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 NAMING_FLAGS = ("train", "benchmark", "data", "tasks", "io/score_files.py")
 """Packages whose messages still name flags, and a file with flags of bcftools."""
 
 
-def test_no_class_name_is_new_and_stands_for_two_things() -> None:
+def test_no_class_name_stands_for_two_things() -> None:
     places = defaultdict(list)
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(str(path.relative_to(ROOT)))
-    assert {name: where for name, where in places.items() if len(where) > 1 and name not in TWICE} == {}
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
 def test_no_text_of_the_library_names_a_flag() -> None:

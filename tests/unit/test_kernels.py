@@ -87,7 +87,7 @@ def test_fused_kernels_compile_for_a_gpu_within_its_shared_memory_and_registers(
 
 def test_the_fastest_measured_way_comes_first_and_plain_torch_last():
     def row(way, **changes):
-        return kernels.Measured(90, 308, 512, False, "bf16", way)._replace(**changes)
+        return kernels.FastestWay(90, 308, 512, False, "bf16", way)._replace(**changes)
 
     rows = [row("triton"), row("compile", channels=154), row("compile", is_training=True)]
     assert kernels.order(rows, row("")) == ("triton", "plain")
@@ -182,7 +182,7 @@ def test_where_nothing_works_plain_code_is_taken_and_the_reasons_are_told(monkey
     choice = kernels.choose(cases.TINY, device=CUDA, precision=BF16)
     assert choice == ("plain", {})
     tiny = cases.TINY
-    rows = tuple(kernels.Measured(0, tiny.channels, tiny.hidden, False, kind.name, "triton") for kind in (BF16, FP32))
+    rows = tuple(kernels.FastestWay(0, tiny.channels, tiny.hidden, False, kind.name, "triton") for kind in (BF16, FP32))
     monkeypatch.setattr(kernels, "measured", lambda: rows)
     for precision in (BF16, FP32):
         choice = kernels.choose(tiny, device=CUDA, precision=precision)
