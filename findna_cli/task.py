@@ -1,12 +1,16 @@
 """`findna task`: list, info."""
 
+import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from findna_cli.console import show, show_table, write_report
 from findna_cli.options import Json
+
+if TYPE_CHECKING:
+    from findna.tasks.catalog import Task
 
 app = typer.Typer(help="List and describe the tasks of findna classify.", rich_markup_mode=None)
 
@@ -69,13 +73,29 @@ def info(
     write_report(json_file, {**model, **facts, "metrics": dict(task.metrics)})
 
 
+def training_command(task: "Task") -> str:
+    """The command that trains a task; with a teacher of its own, after the one that pretrains that."""
+    first = ""
+    words = ["findna", "finetune", *task.train]
+    for flag, files in (("--valid", task.valid), ("--test", task.test)):
+        words += [word for path in files for word in (flag, path)]
+    if any(label != name for label, name in task.classes.items()):
+        words += ["--class-names", ",".join(task.classes.values())]
+    if task.teacher:
+        own = f"runs/{task.name}-teacher"
+        first = shlex.join(["findna", "pretrain", f"{task.name}.fa", *task.teacher, "--out", own]) + " && "
+        words += ["--model", own]
+    words += ["--preset", task.preset, *task.flags, "--out", f"runs/{task.name}"]
+    return first + shlex.join(words)
+
+
 def _facts(name: str) -> dict[str, Any]:
     import dataclasses
 
     from findna.tasks.catalog import read_task
 
     task = read_task(name)
-    return {**dataclasses.asdict(task), "has_weights": task.has_weights, "command": task.command}
+    return {**dataclasses.asdict(task), "has_weights": task.has_weights, "command": training_command(task)}
 
 
 def _text(value: Any) -> str:

@@ -6,14 +6,15 @@ from typing import Any
 
 import typer
 
-_GIVEN = r"\b(\w+)=('[^']*'|[\w.,/:+-]*\w)"
-_NAMED = r"|\b([a-z]+(?:_[a-z]+)+)\b|\b([a-z]+)(?= must )"
+_NAMED = r"\b(\w+)=('[^']*'|[\w.,/:+-]*\w)|(?<![\w/.'-])([a-z]+(?:_[a-z]+)+)(?![\w/'-]|\.\w)"
+_BEFORE_MUST = r"|\b([a-z]+)(?= must )"
 
 
 def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) -> str:
     """A message with the flags of a command in place of its settings: `on_error=skip` becomes `--on-error skip`.
 
-    A setting is a name with a value; in a message about the configuration also one with an underscore or before "must".
+    A setting is a name with a value, or with an underscore; in a message about the configuration also the word before
+    "must".
 
     Args:
         text: The message.
@@ -33,7 +34,7 @@ def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) ->
         name = max(names, key=len, default=match[0])
         return name if value in (None, "True", "False") else f"{name} {value.strip(chr(39))}"
 
-    return re.sub(_GIVEN + _NAMED * is_config, flag, text)
+    return re.sub(_NAMED + _BEFORE_MUST * is_config, flag, text)
 
 
 def said(text: str, *, is_config: bool = False) -> str:

@@ -22,6 +22,7 @@ from findna.io.files import write_atomic
 from findna.models.store import load_model
 from findna.models.task import load_task, save_task
 from findna.tasks.catalog import HEADS, Task, read_task, task_names
+from findna_cli.task import training_command
 
 PAGE = Path(__file__).parents[1] / "tasks.md"
 MARKS = ("<!-- heads -->", "<!-- /heads -->")
@@ -141,7 +142,7 @@ def make_head(task: Task, data: Path, work: Path) -> bool:
         f"Data: {task.source}. {task.url}. Licence: {task.licence}.",
         *(f"Trained on: {note}; its figures do not stand beside published ones." for note in notes),
         f"Not for: {task.limits or 'diagnosis, or sequences unlike those it was trained on'}.",
-        f"Trained by `{task.command}`.",
+        f"Trained by `{training_command(task)}`.",
     ]
     save_task(
         task.head,

@@ -105,7 +105,7 @@ def parse_modes(text: str) -> tuple[str, ...]:
     wanted: set[str] = set()
     for name in text.split(","):
         if name not in (*MODES, "baseline"):
-            raise ConfigError(f"--mode {name}: must be some of {', '.join(MODES)} or baseline, separated by commas")
+            raise ConfigError(f"mode must be some of {', '.join(MODES)}, baseline, separated by commas, not {name!r}")
         wanted |= set(BASELINES) if name == "baseline" else {name}
     return tuple(mode for mode in MODES if mode in wanted)
 

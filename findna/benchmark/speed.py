@@ -103,9 +103,9 @@ class SpeedConfig:
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.sizes) - set(SIZES)):
-            raise ConfigError(f"--size {', '.join(unknown)}: known are {', '.join(SIZES)}")
+            raise ConfigError(f"sizes must be some of {', '.join(SIZES)}, not {', '.join(unknown)}")
         if unknown := sorted(set(self.precisions) - set(PRECISIONS)):
-            raise ConfigError(f"--precision {', '.join(unknown)}: known are {', '.join(PRECISIONS)}")
+            raise ConfigError(f"precisions must be some of {', '.join(PRECISIONS)}, not {', '.join(unknown)}")
         if self.n_bases < max(LENGTHS) or self.rounds < 1:
             raise ConfigError(f"a batch needs {max(LENGTHS)} bases, and there must be a round")
 
@@ -121,7 +121,7 @@ def measure_speed(
         on_done: Told each size before it is timed.
 
     Returns:
-        What `--json` writes: machine, settings, and `rows`, one a variant: size, what, precision, lengths, batch,
+        The report: machine, settings, and `rows`, one a variant: size, what, precision, lengths, batch,
         memory_bytes (that a run takes beside weights and inputs; None where the system does not say),
         bases_per_second, gflops (of the model), share (of the best products' rate in that precision; None of
         the limit itself and of other networks), cost (of forward and embed: time a base, that of a forward of

@@ -116,7 +116,7 @@ def find_tasks(
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"--task {name}: {folder} has no such set{hint} (there are {', '.join(names)})")
+            raise ConfigError(f"{folder} has no set {name}{hint} (there are {', '.join(names)})")
     wanted = [item for item in found if not only or item.name in only]
     return [i for i in wanted if isinstance(i, BenchmarkTask)], [i for i in wanted if isinstance(i, Skipped)]
 
@@ -213,8 +213,8 @@ def _genomic_benchmarks(folder: Path, genomes: Mapping[str, Path]) -> Iterator[B
         name = metadata.parent.name
         species = _species(metadata)
         if missing := sorted(set(species.values()) - set(genomes)):
-            flags = " ".join(f"--genome {one}=FILE" for one in missing)
-            yield Skipped(name, f"its intervals lie on {', '.join(missing)}: {flags}")
+            genomes_of = " ".join(f"{one}=FILE" for one in missing)
+            yield Skipped(name, f"its intervals lie on {', '.join(missing)}: name each genome, as {genomes_of}")
             continue
         intervals = {split: list(_intervals(metadata.parent / split, species)) for split in ("train", "test")}
         n = sum(map(len, intervals.values()))
@@ -373,6 +373,6 @@ def parse_genomes(texts: Iterable[str]) -> dict[str, Path]:
         species, has_name, path = text.rpartition("=")
         species = species if has_name else "homo_sapiens"
         if species in found:
-            raise ConfigError(f"--genome: duplicate species {species}")
+            raise ConfigError(f"genomes: duplicate species {species}")
         found[species] = Path(path)
     return found

@@ -106,7 +106,7 @@ def measure_teacher(
         TableError: The labelled sequences have no class each.
     """
     if not len(sources.held_out):
-        raise InputError("no window is held out: name contigs or a file by --holdout")
+        raise InputError("no window is held out: name contigs, or a file, to hold out")
     if int(np.diff(sources.held_out.offsets).max()) > model.config.window:
         raise InputError(f"held-out windows must fit in the teacher's window of {model.config.window} bases")
     network = model.network.for_inference(device=device, precision=precision)

@@ -70,7 +70,9 @@ def find_tables(folder: Path, genome: Path | None = None) -> tuple[list[Path], P
         raise TableError("has no table of variants (.tsv or .tsv.gz)", path=folder)
     genomes = [genome] if genome else [path for path in files if path.name.endswith(_GENOMES)]
     if len(genomes) != 1:
-        raise TableError(f"has {len(genomes)} genomes (FASTA or .2bit): put one there, or give --genome", path=folder)
+        raise TableError(
+            f"has {len(genomes)} genomes (FASTA or .2bit): keep one there, or name the genome", path=folder
+        )
     return tables, genomes[0]
 
 

@@ -96,7 +96,9 @@ def fetch_genome(
         OutputError: It cannot be written, or another process is fetching it.
     """
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} is not a genome name, such as hg38; a file's own place goes with --url or --from")
+        raise ConfigError(
+            f"{name!r} is not a genome name, such as hg38; give the place of a file of your own as its URL or folder"
+        )
     if checksum:
         checksum = _checked(checksum)
     places = _places(name, urls, folder)
@@ -145,11 +147,11 @@ class _Stale(_Failure):
 
 def _places(name: str, urls: Sequence[str], folder: str | Path | None) -> list[str]:
     if urls and folder:
-        raise ConfigError("--url and --from do not go together")
+        raise ConfigError("give URLs or a folder, not both")
     if folder is None:
         for url in urls:
             if urlsplit(url).scheme not in ("http", "https", "file"):
-                raise ConfigError(f"--url {url}: must begin with https://, http:// or file://")
+                raise ConfigError(f"{url}: a URL must begin with https://, http:// or file://")
         return list(urls) or [mirror.format(name=name) for mirror in MIRRORS]
     found = [path for ending in GENOME_ENDINGS if (path := Path(folder) / f"{name}{ending}").is_file()]
     if not found:
@@ -168,7 +170,7 @@ def _ending(url: str) -> str:
 def _checked(checksum: str) -> str:
     kind, _, digits = checksum.lower().partition(":")
     if len(digits) != _HEX.get(kind) or not _DIGITS.issuperset(digits):
-        raise ConfigError(f"--checksum {checksum}: must be md5: and 32, or sha256: and 64 hexadecimal digits")
+        raise ConfigError(f"checksum={checksum}: must be md5: and 32, or sha256: and 64 hexadecimal digits")
     return f"{kind}:{digits}"
 
 
@@ -182,7 +184,7 @@ def _found(target: Path, checksum: str) -> Fetched:
     expected = checksum or (f"sha256:{record['sha256']}" if record.get("sha256") else "")
     if expected and expected != f"sha256:{own}" and expected != _checksum_of(target, expected):
         raise InputError(
-            f"it has not the checksum {expected}: damaged or changed; --force fetches it anew", path=target
+            f"it has not the checksum {expected}: damaged or changed; force=True fetches it anew", path=target
         )
     n_contigs, n_bases = _size_of(target)
     url = record.get("url", "")
@@ -238,7 +240,7 @@ def _from_first(
     lines += [f"  {place}: {failure}" for place, failure in failures.items()]
     if partial.exists() and partial.stat().st_size:
         lines.append(f"  {partial.stat().st_size:,} bytes of it are kept: the next try resumes there")
-    lines.append("  a file that you have goes in by --from FOLDER or --url URL")
+    lines.append("  a file that you have can be copied from its folder, or fetched from its URL")
     raise InputError("\n".join(lines))
 
 
@@ -363,4 +365,4 @@ def _published(url: str, fallback: str) -> str:
                 return f"{kind}:{digits.lower()}"
     if fallback:
         return fallback
-    raise _Missing("no checksum is published beside it (md5sum.txt); give it by --checksum")
+    raise _Missing("no checksum is published beside it (md5sum.txt); give it as checksum=sha256:DIGITS")

@@ -172,7 +172,7 @@ def split_off(labelled: LabelledSet, *, fraction: float, seed: int) -> tuple[Lab
         InputError: There are too few different sequences for two sides.
     """
     if not 0 < fraction < 1:
-        raise ConfigError(f"--valid-fraction {fraction:g} must lie between 0 and 1")
+        raise ConfigError(f"valid_fraction must lie between 0 and 1, not {fraction:g}")
     groups: dict[bytes, list[int]] = {}
     for index in range(len(labelled)):
         codes = labelled.corpus[index]
@@ -197,7 +197,7 @@ def split_off(labelled: LabelledSet, *, fraction: float, seed: int) -> tuple[Lab
     if not held:
         raise InputError(
             f"{len(groups)} different sequences are too few to split off {fraction:g} of them for validation; "
-            "give --valid FILE"
+            "give a file of the validation split"
         )
     is_held = np.zeros(len(labelled), dtype=np.bool_)
     is_held[held] = True
@@ -216,7 +216,9 @@ def read_class_names(text: str) -> Mapping[str, str] | tuple[str, ...]:
     if not Path(text).is_file():
         names = tuple(name.strip() for name in text.split(","))
         if len(names) < 2 or not all(names) or len(set(names)) < len(names):
-            raise ConfigError(f"--class-names {text}: neither a file nor a comma list of two or more different names")
+            raise ConfigError(
+                f"class_names must be a file, or a comma list of two or more different names, not {text!r}"
+            )
         return names
     found: dict[str, str] = {}
     with ByteStream(text, error=TableError) as stream:
@@ -279,7 +281,7 @@ def _labels_of(
             what = f"the only class is {found[0]}" if found else "no row has a label"
             raise TableError(f"{what}: there must be at least {n_needed}", path=_path_of(rows))
         if len(found) > MAX_CLASSES:
-            raise TableError(f"{len(found):,} classes: is this --objective regression?", path=_path_of(rows))
+            raise TableError(f"{len(found):,} classes: is this objective=regression?", path=_path_of(rows))
         order = tuple(dict.fromkeys(names.get(label, label) for label in found))
     else:
         order = tuple(classes)
@@ -394,7 +396,7 @@ def _values(rows: list[LabelledRow]) -> NDArray[np.float32]:
         for row in members:
             if not math.isfinite(_number(row.label)):
                 found = f"label {row.label!r} is not a finite number, as a regression needs"
-                problems.add(row.line, f"{found}; --objective names another")
+                problems.add(row.line, f"{found}; choose another objective=NAME")
         problems.raise_if_any(len(members))
     return values.astype(np.float32)
 

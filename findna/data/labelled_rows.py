@@ -152,17 +152,17 @@ class Problems:
 def _find_columns(
     stream: ByteStream, columns: list[str], line: int, sequence_column: str, label_column: str | None
 ) -> tuple[int, int | None]:
-    def place(wanted: str, known: Iterable[str], flag: str) -> int:
+    def place(wanted: str, known: Iterable[str], setting: str) -> int:
         index = find_column(columns, (wanted,) if wanted else known)
         if index is None:
             if any(_is_dna(cell) for cell in columns):
                 stream.fail("no header: this line holds a sequence; add one such as sequence,label", line=line)
             what = repr(wanted) if wanted else " or ".join(known)
-            stream.fail(f"no column {what}; there are {', '.join(columns)}; {flag} names another", line=line)
+            stream.fail(f"no column {what}; there are {', '.join(columns)}; {setting}=NAME names another", line=line)
         return index
 
-    sequence = place(sequence_column, SEQUENCE_COLUMNS, "--sequence-column")
-    label = None if label_column is None else place(label_column, LABEL_COLUMNS, "--label-column")
+    sequence = place(sequence_column, SEQUENCE_COLUMNS, "sequence_column")
+    label = None if label_column is None else place(label_column, LABEL_COLUMNS, "label_column")
     if sequence == label:
         stream.fail(f"column {columns[sequence]} cannot be both sequence and label", line=line)
     return sequence, label

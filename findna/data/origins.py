@@ -137,7 +137,7 @@ def open_origins(
             )
         )
     if missing := [entry for entry in holdout if entry not in found]:
-        raise InputError(f"--holdout {','.join(missing)}: no source has such a contig or such a name")
+        raise InputError(f"holdout={','.join(missing)}: no source has such a contig or such a name")
     return origins
 
 
@@ -196,7 +196,7 @@ def load_records(paths: Iterable[Path]) -> tuple[list[tuple[Path, str, Region]],
 
 def _open_bed(path: Path, genome: str | Path | None, open_genome: Callable[[str | Path], Genome]) -> _Opened:
     if genome is None:
-        raise ConfigError(f"{path}: the regions of a BED file need a genome: --genome FILE")
+        raise ConfigError(f"{path}: the regions of a BED file need a genome: genome=FILE")
     contigs = open_genome(genome)
     if error := check_inputs([str(path)], InputOptions(genome=genome), genome=contigs).error():
         raise error

@@ -116,7 +116,7 @@ def make_windows(
     paths = [training_path] + ([held_out_path] if holdout else [])
     for path in (*paths, manifest_path):
         if path.exists() and not force:
-            raise OutputError(f"{path}: exists; --force replaces it")
+            raise OutputError(f"{path}: exists; force=True replaces it")
     named = [str(name).rpartition("=")[2] for name in inputs]
     watch = Watch([*inputs, *named, *exclude, *([genome] if genome else [])])
     phases.enter("reading the sources")
@@ -241,7 +241,7 @@ class Sift:
                 left_out = ", ".join(f"{self.left_out[reason]:,} {text}" for reason, text in REASONS.items())
                 raise InputError(
                     f"only {n:,} of {self._n:,} windows can be drawn: of {self.n_drawn:,} drawn were skipped "
-                    f"{left_out}; ask for a smaller --n, or allow a larger --max-shared"
+                    f"{left_out}; ask for fewer windows, or allow a larger max_shared"
                 )
 
     def summary(self) -> dict[str, Any]:
@@ -332,9 +332,9 @@ def _fasta(path: Path) -> Iterator[_FastaWriter]:
 def _factors(origins: Sequence[Origin], weights: Mapping[str, float]) -> list[float]:
     names = [origin.name for origin in origins]
     if unknown := [name for name in weights if name not in names]:
-        raise ConfigError(f"--weight {unknown[0]}: no such source; there are {', '.join(names)}")
+        raise ConfigError(f"weight of {unknown[0]}: no such source; there are {', '.join(names)}")
     if bad := [name for name, weight in weights.items() if not 0 <= weight < float("inf")]:
-        raise ConfigError(f"--weight {bad[0]}={weights[bad[0]]:g}: must be a number from 0 on")
+        raise ConfigError(f"weight of {bad[0]}: {weights[bad[0]]:g} must be a number from 0 on")
     return [weights.get(name, 1.0) for name in names]
 
 

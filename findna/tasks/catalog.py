@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,22 +91,6 @@ class Task:
         """Whether a trained head comes with the package."""
         return (self.head / "config.json").is_file()
 
-    @property
-    def command(self) -> str:
-        """The command that trains it; for a task with a teacher of its own, after the one that pretrains that."""
-        first = ""
-        words = ["findna", "finetune", *self.train]
-        for flag, files in (("--valid", self.valid), ("--test", self.test)):
-            words += [word for path in files for word in (flag, path)]
-        if any(label != name for label, name in self.classes.items()):
-            words += ["--class-names", ",".join(self.classes.values())]
-        if self.teacher:
-            own = f"runs/{self.name}-teacher"
-            first = shlex.join(["findna", "pretrain", f"{self.name}.fa", *self.teacher, "--out", own]) + " && "
-            words += ["--model", own]
-        words += ["--preset", self.preset, *self.flags, "--out", f"runs/{self.name}"]
-        return first + shlex.join(words)
-
 
 def task_names() -> list[str]:
     """Names of all built-in tasks, sorted."""
@@ -152,7 +135,7 @@ def read_recipe(preset: str) -> FinetuneConfig:
     if preset == "default":
         return FinetuneConfig()
     if preset not in recipe_names():
-        raise ConfigError(f"--preset must be one of {', '.join(recipe_names())}, not {preset!r}")
+        raise ConfigError(f"preset must be one of {', '.join(recipe_names())}, not {preset!r}")
     return dataclasses.replace(PAPER, **read_task(preset).paper)
 
 
@@ -165,7 +148,7 @@ def find_head(name: str) -> Path:
     task = read_task(name)
     if not task.has_weights:
         raise ConfigError(
-            f"task {name}: findna ships no weights for it. Its data: {task.source}, {task.url} "
-            f"(`findna task info {name}`). Train it, then classify with --task runs/{name}:\n  {task.command}"
+            f"task {name}: findna ships no weights for it. Its data: {task.source}, {task.url}. "
+            f"`findna task info {name}` shows how to train it; then classify with task=runs/{name}"
         )
     return task.head

@@ -74,7 +74,7 @@ def task_card(
         rows["joined_temperature"] = _temperature(settings.joined_temperature)
     opening = (
         f"A {settings.objective} of DNA sequences, made by `findna finetune` from the teacher {teacher}. "
-        "`findna classify --task` takes this folder.\n\n"
+        "`findna classify` takes this folder as its task.\n\n"
     )
     opening += f"Classes: {', '.join(settings.classes)}." if settings.classes else "One value per sequence."
     closing = (

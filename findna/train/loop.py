@@ -175,7 +175,7 @@ def open_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()):
-            raise OutputError(f"{out}: holds a run already; --resume continues it, or choose another --out")
+            raise OutputError(f"{out}: holds a run already; resume=True continues it, or choose another folder")
     except OSError as error:
         raise_output_error(error, out)
 
@@ -185,7 +185,7 @@ def check_finite(loss: float, grad_norm: float) -> None:
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
         raise TrainingError(
             f"diverged: the loss is {loss:.4g} and the gradient's norm {grad_norm:.4g}; "
-            "lower --learning-rate and start again"
+            "lower learning_rate and start again"
         )
 
 
@@ -195,4 +195,4 @@ def enough_memory(device: torch.device, *, batch_size: int) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise TrainingError(f"out of memory on {device}; lower --batch-size ({batch_size})") from error
+        raise TrainingError(f"out of memory on {device}; lower batch_size ({batch_size})") from error

@@ -43,7 +43,7 @@ def balanced_weights(labelled: LabelledSet) -> Tensor:
         ConfigError: It is a regression.
     """
     if labelled.objective == "regression":
-        raise ConfigError("--class-weights balanced: a regression has no classes")
+        raise ConfigError("class_weights=balanced: a regression has no classes")
     if labelled.objective == "multilabel":
         n_present = labelled.labels.sum(axis=0)
         weights = (len(labelled) - n_present) / np.maximum(n_present, 1)

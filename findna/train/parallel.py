@@ -1,6 +1,6 @@
 """The processes that train together: how they are started, find one another, agree, and continue when one is lost.
 
-Each has a rank. torchrun, `findna pretrain --gpus N` (torch.distributed.launcher) and Slurm's srun tell it by the
+Each has a rank. torchrun, `findna pretrain` (torch.distributed.launcher) and Slurm's srun tell it by the
 environment; DistributedDataParallel then averages the gradients. One process needs none of this.
 """
 
@@ -368,8 +368,8 @@ def _explain(failures: Mapping[int, Any], folder: str) -> int:
     first = min(died or causes or failures.values(), key=lambda failure: (failure.timestamp, failure.local_rank))
     if first.exitcode < 0:
         raise TrainingError(
-            f"process {first.local_rank} was ended by {signal.Signals(-first.exitcode).name}; --resume continues "
-            "from the last checkpoint, and --max-restarts restarts the processes"
+            f"process {first.local_rank} was ended by {signal.Signals(-first.exitcode).name}; resume=True continues "
+            "from the last checkpoint, and max_restarts=N restarts the processes"
         )
     if first.error_file_data.get("findna"):  # all are the losses of one that left no word
         sys.stderr.write(f"findna: {first.message}\n")

@@ -92,8 +92,7 @@ class Plan:
         stored |= {name: getattr(self.config.model if name in network else self.config, name) for name in settings}
         for name, value in given.items():
             if name not in self.PLACES and value != stored[name]:
-                flag = f"--{name.replace('_', '-')}"
-                raise ConfigError(f"{flag}: {_text(value)} differs from {_text(stored[name])} of the resumed run")
+                raise ConfigError(f"{name}={_text(value)} differs from {_text(stored[name])} of the resumed run")
         return dataclasses.replace(self, **{name: given[name] for name in self.PLACES if name in given})
 
 
@@ -138,10 +137,10 @@ class PretrainPlan(Plan):
         """
         preset = given.get("preset", "small")
         if preset not in PRESETS:
-            raise ConfigError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
+            raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, not {preset!r}")
         _check_sources(given)
         if "steps" in given and "time_budget" in given:
-            raise ConfigError("give --steps or --time-budget, not both")
+            raise ConfigError("give steps=N or time_budget=TIME, not both")
         own, settings = cls._split(given)
         config = PRESETS[preset]
         if n_gpus:
@@ -211,7 +210,7 @@ class TaskPlan(Plan):
         if not given.get("inputs"):
             raise ConfigError("name a table of labelled sequences, or one FASTA or BED file per class")
         if "valid" in given and "valid_fraction" in given:
-            raise ConfigError("give --valid or --valid-fraction, not both")
+            raise ConfigError("give valid=FILE or valid_fraction=FRACTION, not both")
         own, settings = cls._split(given)
         return cls(dataclasses.replace(recipe, **settings), **own)
 
@@ -256,7 +255,7 @@ def _same_size(model: ModelConfig, settings: Mapping[str, Any]) -> ModelConfig:
 
 def _check_sources(given: Mapping[str, Any]) -> None:
     if "inputs" in given and "genome" in given:
-        raise ConfigError("give FASTA files or --genome, not both")
+        raise ConfigError("give FASTA files or genome=FILE, not both")
 
 
 def _refuse_shared(train: LabelledSet, other: LabelledSet | None) -> None:

@@ -50,7 +50,7 @@ def export_run(out: Path, path: Path, *, force: bool = False) -> Exported:
     from safetensors.torch import save
 
     if path.exists() and not force:
-        raise OutputError(f"{path}: exists already; --force replaces it")
+        raise OutputError(f"{path}: exists already; force=True replaces it")
     try:
         plan = (out / "pretrain.json").read_text()
     except OSError as error:
@@ -70,7 +70,7 @@ def read_portable(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
     """Tensors in float32, state, and the text of `pretrain.json`.
 
     Raises:
-        TrainingError: The file is absent, damaged, or not of `findna pretrain --export`.
+        TrainingError: The file is absent, damaged, or not an exported run.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -78,7 +78,7 @@ def read_portable(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
         with safe_open(path, "pt") as file:
             metadata: Mapping[str, str] = file.metadata() or {}
             if metadata.get("schema") != SCHEMA:
-                raise TrainingError(f"{path}: was not written by findna pretrain --export")
+                raise TrainingError(f"{path}: is not an exported run of findna pretrain")
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         return tensors, parse_json(metadata["state"]), metadata["plan"]
     except (OSError, SafetensorError, ValueError, KeyError) as error:
@@ -105,7 +105,7 @@ def import_run(path: Path, out: Path, *, precision: Precision, job: str = "") ->
     """
     tensors, state, plan = read_portable(path)
     if out.exists() and any(out.iterdir()):
-        raise OutputError(f"{out}: holds a run already; choose another --out")
+        raise OutputError(f"{out}: holds a run already; choose another folder")
     moments: dict[str, Tensor] = {}
     for name, value in tensors.items():
         if name.startswith("student."):

@@ -216,8 +216,8 @@ class _PretrainRun(Training[tuple[int, Portion]]):
         if self.n_collapsed >= 2:
             raise TrainingError(
                 f"collapsed: the class tokens have an effective rank of {self.last['effective_rank']:.2f}, so the "
-                "output is nearly identical for every sequence; raise --teacher-temp or --alpha, or lower "
-                "--learning-rate, and start again"
+                "output is nearly identical for every sequence; raise alpha or teacher_temp, or lower "
+                "learning_rate, and start again"
             )
 
     def save(self, *, finished: bool) -> None:

@@ -40,7 +40,7 @@ def find_genome() -> Path:
     found = sorted(path for path in folder.glob("*") if path.name.endswith(endings))
     if not found:
         raise InputError(
-            "nothing to train on: give a FASTA of windows, or --genome GENOME, or set FINDNA_GENOME, "
+            "nothing to train on: give a FASTA of windows, or genome=GENOME, or set FINDNA_GENOME, "
             f"or put a genome into {folder}"
         )
     return found[0]

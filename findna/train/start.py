@@ -30,7 +30,7 @@ def window_of(config: FinetuneConfig, model: ModelConfig) -> int:
     window = config.window or max(model.window, config.extend)
     if window > longest:
         raise ConfigError(
-            f"--window {window}: the teacher's rings hold {longest} bases; --extend {window} adds blocks for more"
+            f"window={window}: the teacher's rings hold {longest} bases; extend={window} adds blocks for more"
         )
     return window
 
@@ -79,7 +79,7 @@ def make_network(config: FinetuneConfig, teacher: Encoder) -> Encoder:
     if not config.extend:
         return copy.deepcopy(teacher)
     if not isinstance(teacher, ChordMixer):
-        raise ConfigError("--extend adds blocks to a chordmixer; this teacher is a transformer: leave it out")
+        raise ConfigError("extend adds blocks to a chordmixer, and this teacher is a transformer")
     n_class_tokens = teacher.config.n_class_tokens if config.class_tokens else 0
     return copy.deepcopy(extended(teacher, config.extend + n_class_tokens))
 

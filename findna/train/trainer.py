@@ -248,7 +248,7 @@ class Trainer:
         )
         if not (p.isfinite().all() and q.isfinite().all()):
             raise TrainingError(
-                "diverged: the class tokens of held-out windows are not finite; lower --learning-rate and start again"
+                "diverged: the class tokens of held-out windows are not finite; lower learning_rate and start again"
             )
         figures = {
             "valid_loss": np.average([float(one.total) for one in losses], weights=weights),

@@ -346,7 +346,7 @@ class Tuner:
         else:
             loss = float(losses.mean())
         if not math.isfinite(loss):
-            raise TrainingError(f"diverged: the validation loss is {loss}; lower --learning-rate and start again")
+            raise TrainingError(f"diverged: the validation loss is {loss}; lower learning_rate and start again")
         labels, objective = self.valid.labels, self.settings.objective
         return {
             "valid_loss": loss,

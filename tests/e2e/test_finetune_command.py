@@ -120,7 +120,7 @@ def test_a_resume_names_what_differs(tables: tuple[Path, Path, Path], model: Pat
     differs = call("finetune", "--resume", "-o", "r", "--seed", 4)
     assert (differs.code, differs.err) == (
         2,
-        "findna: --seed: 4 differs from 3 of the resumed run\n",
+        "findna: --seed 4 differs from 3 of the resumed run\n",
     )
     done = call("finetune", "--resume", "-o", "r")
     assert (done.code, done.err) == (0, "r: is complete, ready for `findna classify --task r`\n")
@@ -129,7 +129,7 @@ def test_a_resume_names_what_differs(tables: tuple[Path, Path, Path], model: Pat
     again = call("finetune", tables[0], "--valid", tables[1], "-m", model, "-o", "r")
     assert (again.code, again.err.splitlines()[-1]) == (
         1,
-        "findna: r: holds a run already; --resume continues it, or choose another --out",
+        "findna: r: holds a run already; --resume continues it, or choose another folder",
     )
 
 
@@ -143,11 +143,11 @@ BAD = {
     "pool": (["finetune", "train.csv", "--pool", "sum"], 2, "pool must be one or more of mean, cls, max, min, sd"),
     "head": (["finetune", "train.csv", "--head", "deep"], 2, "head must be linear or mlp, not 'deep'"),
     "tokens": (["finetune", "train.csv", "--pool", "cls", "--no-class-tokens"], 2, "pool cls needs class tokens"),
-    "both": (["finetune", "train.csv", "--valid", "v.csv", "--valid-fraction", 0.1], 2, "give --valid or --valid-fr"),
+    "both": (["finetune", "train.csv", "--valid", "v.csv", "--valid-fraction", 0.1], 2, "give --valid FILE or --valid-fr"),
     "fraction": (
         ["finetune", "train.csv", "--valid-fraction", 1.5],
         2,
-        "--valid-fraction 1.5 must lie between 0 and 1",
+        "--valid-fraction must lie between 0 and 1, not 1.5",
     ),
     "no blocks": (["finetune", "train.csv", "--blocks", ""], 2, "'--blocks': is empty; leave the flag out"),
     "block of no teacher, before the data": (["finetune", "none.csv", "--blocks", "99"], 2, "the network has 12"),

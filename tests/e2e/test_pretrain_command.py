@@ -76,7 +76,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(windows: Path) -> None:
     assert "windows.fa: no such file" in call("pretrain", "--resume", "-o", "parts").err
     same = call(*flags, "--resume", "-o", "parts", "--holdout", "chr2")
     assert (same.code, same.err.count("\n")) == (2, 1)
-    assert "--holdout: chr2 differs from" in same.err
+    assert "--holdout chr2 differs from" in same.err
     again = call("pretrain", "moved.fa", "--resume", "-o", "parts", "-t", 1, "--precision", "bf16")
     assert again.code == 1
     assert "the settings or sources differ from those of the run to resume" in again.err
@@ -138,7 +138,7 @@ def test_mistakes_and_bad_sources(windows: Path, genome: Path, write: Write) -> 
     Path("damaged/pretrain.json").write_text("{}")
     protein = write("p.fa", ">a\nMKVLAAGIVGLLLAQPS\n")
     for args, code, message in (
-        ((windows, "-o", "full"), 1, "full: holds a run already; --resume continues it, or choose another --out"),
+        ((windows, "-o", "full"), 1, "full: holds a run already; --resume continues it, or choose another folder"),
         ((windows, "-o", "damaged", "--resume"), 1, "damaged/pretrain.json: damaged, or of another version"),
         ((windows, "-o", "empty", "--resume"), 1, "empty: nothing to resume: no pretrain.json"),
         ((windows, "-o", "none", "--resume"), 1, "none: nothing to resume: no pretrain.json"),
@@ -148,7 +148,7 @@ def test_mistakes_and_bad_sources(windows: Path, genome: Path, write: Write) -> 
         (("--genome", "absent.fa"), 1, "genome absent.fa: no such file or directory"),
         ((windows, "--holdout", "chr9"), 1, "windows.fa: no record belongs to the held-out chr9"),
         (("--genome", genome, "--holdout", "chr9"), 1, "held-out contigs chr9 are not in the genome"),
-        ((windows, "--genome", genome), 2, "give FASTA files or --genome, not both"),
+        ((windows, "--genome", genome), 2, "give FASTA files or --genome FILE, not both"),
         ((windows, "--time-budget", "3s"), 2, "give --steps or --time-budget, not both"),
         ((windows, "--checkpoint-every", "soon"), 2, "'soon' is not a duration such as 90s, 24m or 3h"),
         ((windows, "--preset", "huge"), 2, "--preset must be one of paper, base, small, tiny, not 'huge'"),
@@ -186,9 +186,9 @@ def test_a_run_goes_on_elsewhere_from_its_file(windows: Path) -> None:
     here, there = (json.loads(Path(run, "config.json").read_text())["training"]["summary"] for run in ("here", "there"))
     assert (there["steps"], there["n_bases"]) == (here["steps"], here["n_bases"])
     for args, code, message in (
-        (("--from", "run.findna", "-o", "here"), 1, "here: holds a run already; choose another --out"),
+        (("--from", "run.findna", "-o", "here"), 1, "here: holds a run already; choose another folder"),
         (("--from", "run.findna", "-o", "here", "--resume"), 2, "give --from or --resume, not both"),
-        (("--from", "run.findna", "-o", "new", "--seed", 7), 2, "--seed: 7 differs from 0"),
+        (("--from", "run.findna", "-o", "new", "--seed", 7), 2, "--seed 7 differs from 0"),
         (("--export", "x", "-o", "none"), 1, "none: nothing to export: no pretrain.json"),
         (("--export", "run.findna", "-o", "here"), 1, "run.findna: exists already; --force replaces it"),
         ((windows, "-o", "new", "--force"), 2, "--force goes with --export"),
@@ -214,7 +214,7 @@ def test_a_transformer_is_trained_verified_and_embedded_with(windows: Path) -> N
     assert (stored["mixer"], stored["n_class_tokens"], stored["n_layers"]) == ("transformer", 3, 2)
     resumed = call("pretrain", "--resume", "--mixer", "chordmixer", "-o", "runs/t")
     assert resumed.code == 2
-    assert "--mixer: chordmixer differs from transformer of the resumed run" in resumed.err
+    assert "--mixer chordmixer differs from transformer of the resumed run" in resumed.err
     assert call("model", "verify", "runs/t").code == 0
     result = call("embed", windows, "--model", "runs/t", "--precision", "fp32", "-o", "t.h5")
     assert result.code == 0, result.err

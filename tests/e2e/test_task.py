@@ -7,6 +7,7 @@ from command import call
 from test_classify import CLASSES, make_task
 
 from findna.tasks.catalog import read_task, task_names
+from findna_cli.task import training_command
 
 
 def test_the_list_names_every_task_and_whether_it_has_weights() -> None:
@@ -28,7 +29,7 @@ def test_info_tells_what_a_task_is_and_how_it_is_trained() -> None:
         task = read_task(name)
         result = call("task", "info", name, "--json", f"{name}.json")
         assert result.code == 0, result.err
-        assert task.command in result.out
+        assert training_command(task) in result.out
         assert task.licence in result.out
         assert json.loads(Path(f"{name}.json").read_text())["classes"] == dict(task.classes)
     wrong = call("task", "info", "covvid")

@@ -125,7 +125,7 @@ def test_held_out_contigs_go_to_a_second_file_with_what_belongs_to_them(genome, 
     assert {place(id).chrom for id in training} == {"chr1"}
     assert {place(id).chrom for id in held_out} == {"chr8", "chr8_K1_random"}
     assert len(held_out) == 40
-    with pytest.raises(InputError, match="--holdout chr9: no source"):
+    with pytest.raises(InputError, match="holdout=chr9: no source"):
         make([genome], tmp_path / "v.fa.gz", holdout=["chr8", "chr9"])
     with pytest.raises(InputError, match="left to train on"):
         make([genome], tmp_path / "v.fa.gz", holdout=["g"])
@@ -218,7 +218,7 @@ def test_sources_are_drawn_by_their_bases_and_weights(genome, write, tmp_path):
         pytest.approx(1 / 2, abs=0.08),
         0.0,
     ]
-    with pytest.raises(ConfigError, match="--weight mouse: no such source; there are g, other"):
+    with pytest.raises(ConfigError, match="weight of mouse: no such source; there are g, other"):
         make([genome, other], tmp_path / "v.fa", weights={"mouse": 1.0})
     with pytest.raises(ConfigError, match="two sources are called other"):
         make([other, other], tmp_path / "v.fa")
@@ -315,7 +315,7 @@ def test_no_word_of_a_real_test_split_is_in_a_window(shared, tmp_path):
 def test_outputs_are_not_replaced_unasked(genome, tmp_path):
     for name in ("w.fa.gz", "w.json", "w.held-out.fa.gz"):
         (tmp_path / name).write_text("mine")
-        with pytest.raises(OutputError, match=f"{name}: exists; --force replaces it"):
+        with pytest.raises(OutputError, match=f"{name}: exists; force=True replaces it"):
             make([genome], tmp_path / "w.fa.gz", holdout=["chr8"])
         (tmp_path / name).unlink()
     with pytest.raises(ConfigError, match=r"must end in \.fa or \.fa\.gz"):

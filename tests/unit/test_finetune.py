@@ -213,7 +213,7 @@ def test_another_run_is_not_resumed(tmp_path, teacher):
             run(tmp_path / "run", teacher, resume=True, **change)
     with pytest.raises(TrainingError, match=r"nothing to resume: no finetune\.json"):
         run(tmp_path / "other", teacher, resume=True)
-    with pytest.raises(OutputError, match="holds a run already; --resume continues it"):
+    with pytest.raises(OutputError, match="holds a run already; resume=True continues it"):
         run(tmp_path / "run", teacher)
 
 
@@ -393,7 +393,7 @@ def test_longer_rings_see_a_sequence_in_one_piece(tmp_path, teacher):
         2,
     )  # the longest training sequence
     assert not is_joined(cut(long[0].corpus, window=150, stride=150), 24).any()
-    with pytest.raises(ConfigError, match="--window 100: the teacher's rings hold 62 bases; --extend 100"):
+    with pytest.raises(ConfigError, match="window=100: the teacher's rings hold 62 bases; extend=100"):
         settings_of(dataclasses.replace(CONFIG, window=100), MODEL, TRAIN)
 
 
@@ -419,7 +419,7 @@ def test_what_is_not_finite_is_no_traceback(tmp_path, teacher):
     tuner = Tuner(CONFIG, teacher.network, train=TRAIN, valid=VALID, device=CPU, precision=FP32)
     before = {name: parameter.clone() for name, parameter in tuner.parameters.items()}
     tuner.head.center.fill_(math.nan)
-    with pytest.raises(TrainingError, match=r"diverged: the loss is nan .*lower --learning-rate"):
+    with pytest.raises(TrainingError, match=r"diverged: the loss is nan .*lower learning_rate"):
         tuner.update(next(iter(tuner.batches(0, 1))), step=0, rate=1.0)
     assert all(torch.equal(parameter, before[name]) for name, parameter in tuner.parameters.items())
     with pytest.raises(TrainingError, match="diverged: the validation loss is nan"):
@@ -431,7 +431,7 @@ def test_too_little_memory_says_what_to_lower(tmp_path, teacher, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("findna.train.tuner.Tuner.update", fail)
-    with pytest.raises(TrainingError, match=r"^out of memory on cpu; lower --batch-size \(8\)$"):
+    with pytest.raises(TrainingError, match=r"^out of memory on cpu; lower batch_size \(8\)$"):
         run(tmp_path / "run", teacher)
 
 

@@ -89,7 +89,7 @@ def test_class_names_replace_labels(write):
         read_class_names(str(write("spaces.tsv", "0\ta\n0 \tb\n")))
     with pytest.raises(TableError, match="line 1: no name"):
         read_class_names(str(write("none.tsv", "0\n")))
-    with pytest.raises(ConfigError, match="neither a file nor a comma list"):
+    with pytest.raises(ConfigError, match="class_names must be a file, or a comma list"):
         read_class_names("one")
 
 
@@ -97,7 +97,7 @@ FAULTS = {
     "no header": ("ACGTACGTACGT,0\nCCGTACGTACGT,1\n", "line 1: no header: this line holds a sequence"),
     "no sequence column": (
         "bases,label\nA,0\n",
-        "no column sequence or seq or dna; there are bases, label; --",
+        "no column sequence or seq or dna; there are bases, label; sequence_column=NAME names another",
     ),
     "no label column": ("sequence,y\nA,0\n", "no column label or labels or class or target; there are sequence, y"),
     "one column": ("sequence\nACGT\n", "line 1: one column only"),
@@ -234,7 +234,7 @@ def test_too_few_sequences_cannot_be_split(write):
     path = write("t.csv", "sequence,label\nA,0\nT,0\nC,1\nG,1\n")  # A and T, C and G: two different sequences
     with pytest.raises(InputError, match="2 different sequences are too few"):
         split_off(read_labelled([path]), fraction=0.5, seed=0)
-    with pytest.raises(ConfigError, match="--valid-fraction 1 must lie between"):
+    with pytest.raises(ConfigError, match="valid_fraction must lie between 0 and 1, not 1"):
         split_off(read_labelled([path]), fraction=1.0, seed=0)
 
 

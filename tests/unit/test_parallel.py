@@ -143,7 +143,7 @@ def test_a_process_that_was_killed_is_named_and_not_those_that_lost_it(tmp_path,
     said = tmp_path / "0.json"
     assert record_failure(f"{LOST}: closed", {"FINDNA_LAUNCHED": "1", "TORCHELASTIC_ERROR_FILE": str(said)})
     failures = {0: ProcessFailure(0, 1, 1, str(said)), 1: ProcessFailure(1, 2, -signal.SIGKILL, str(tmp_path / "none"))}
-    with pytest.raises(TrainingError, match="process 1 was ended by SIGKILL; --resume continues from the last"):
+    with pytest.raises(TrainingError, match="process 1 was ended by SIGKILL; resume=True continues from the last"):
         ended(failures)
 
 

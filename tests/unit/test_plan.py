@@ -44,7 +44,7 @@ def test_the_network_s_own_settings_are_followed_too(tmp_path):
     }
     (tmp_path / "pretrain.json").write_text(json.dumps(content))
     assert PretrainPlan.read(tmp_path).follow(given) == plan
-    with pytest.raises(ConfigError, match="--mixer: chordmixer differs from transformer of the resumed run"):
+    with pytest.raises(ConfigError, match="mixer=chordmixer differs from transformer of the resumed run"):
         PretrainPlan.read(tmp_path).follow({"mixer": "chordmixer"})
 
 
@@ -56,13 +56,13 @@ def test_sources_may_have_moved(tmp_path, stored):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"batch_size": 4}, "--batch-size: 4 differs from 3 of the resumed run"),
-        ({"learning_rate": 1e-5}, r"--learning-rate: 1e-05 differs from 0\.004"),
-        ({"preset": "small"}, "--preset: small differs from tiny"),
-        ({"holdout": ("chr8", "chr9")}, "--holdout: chr8,chr9 differs from chr8 of"),
-        ({"n_held_out": 8}, "--n-held-out: 8 differs from 7"),
-        ({"time_budget": 60.0}, r"--time-budget: 60\.0 differs from none"),
-        ({"inputs": ("a.fa",), "genome": "g"}, "give FASTA files or --genome, not both"),
+        ({"batch_size": 4}, "batch_size=4 differs from 3 of the resumed run"),
+        ({"learning_rate": 1e-5}, r"learning_rate=1e-05 differs from 0\.004"),
+        ({"preset": "small"}, "preset=small differs from tiny"),
+        ({"holdout": ("chr8", "chr9")}, "holdout=chr8,chr9 differs from chr8 of"),
+        ({"n_held_out": 8}, "n_held_out=8 differs from 7"),
+        ({"time_budget": 60.0}, r"time_budget=60\.0 differs from none"),
+        ({"inputs": ("a.fa",), "genome": "g"}, "give FASTA files or genome=FILE, not both"),
     ],
 )
 def test_what_differs_is_named(tmp_path, stored, given, message):

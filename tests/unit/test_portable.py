@@ -85,7 +85,7 @@ def test_a_carried_run_resumes_exactly(half, tmp_path):
 
 
 def test_what_cannot_be_carried_is_said(half, tmp_path):
-    with pytest.raises(OutputError, match="run: holds a run already; choose another --out"):
+    with pytest.raises(OutputError, match="run: holds a run already; choose another folder"):
         import_run(half / "half.findna", half / "run", precision=FP32)
     (tmp_path / "text").write_text("no")
     with pytest.raises(TrainingError, match="text: cannot be read as an exported run"):
@@ -93,12 +93,12 @@ def test_what_cannot_be_carried_is_said(half, tmp_path):
     with pytest.raises(TrainingError, match="absent: cannot be read as an exported run"):
         read_portable(tmp_path / "absent")
     save_file({"a": torch.zeros(1)}, tmp_path / "other")
-    with pytest.raises(TrainingError, match="other: was not written by findna pretrain --export"):
+    with pytest.raises(TrainingError, match="other: is not an exported run of findna pretrain"):
         read_portable(tmp_path / "other")
     with pytest.raises(TrainingError, match=r"none: nothing to export: no pretrain\.json"):
         export_run(tmp_path / "none", tmp_path / "file")
     (tmp_path / "taken").write_text("mine")
-    with pytest.raises(OutputError, match="taken: exists already; --force replaces it"):
+    with pytest.raises(OutputError, match="taken: exists already; force=True replaces it"):
         export_run(half / "run", tmp_path / "taken")
     assert (tmp_path / "taken").read_text() == "mine"
 

@@ -373,7 +373,7 @@ def test_a_run_can_start_from_the_weights_of_a_model(tmp_path):
 
 def test_a_folder_with_something_in_it_is_refused(tmp_path):
     run(tmp_path / "run", dataclasses.replace(CONFIG, steps=1))
-    with pytest.raises(OutputError, match="holds a run already; --resume continues it"):
+    with pytest.raises(OutputError, match="holds a run already; resume=True continues it"):
         run(tmp_path / "run")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
@@ -413,7 +413,7 @@ def test_too_little_memory_says_what_to_lower(tmp_path, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore.")
 
     monkeypatch.setattr("findna.train.pretrain.Trainer.update", fail)
-    with pytest.raises(TrainingError, match=r"^out of memory on cpu; lower --batch-size \(4\)$"):
+    with pytest.raises(TrainingError, match=r"^out of memory on cpu; lower batch_size \(4\)$"):
         run(tmp_path / "run")
 
 

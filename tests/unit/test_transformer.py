@@ -205,5 +205,5 @@ def test_an_odd_width_has_no_transformer():
 
 def test_it_cannot_be_extended(network):
     assert isinstance(make_network(FinetuneConfig(), network), Transformer)
-    with pytest.raises(ConfigError, match="--extend adds blocks to a chordmixer; this teacher is a transformer"):
+    with pytest.raises(ConfigError, match="extend adds blocks to a chordmixer, and this teacher is a transformer"):
         make_network(FinetuneConfig(extend=100), network)

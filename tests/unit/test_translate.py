@@ -26,6 +26,6 @@ def test_a_setting_becomes_its_flag(words: list[str], text: str, expected: str) 
 
 
 def test_what_a_file_holds_stays_as_it_is_there() -> None:
-    text = "window must be a number; force=True replaces it"
+    text = "max_n/a.bed, 'max_n': window must be a number; force=True replaces it, or lower max_n"
     found = with_flags(text, typer.main.get_command(app), ["embed"], is_config=False)
-    assert found == "window must be a number; --force replaces it"
+    assert found == "max_n/a.bed, 'max_n': window must be a number; --force replaces it, or lower --max-n"
