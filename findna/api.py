@@ -219,7 +219,7 @@ def classify_file(
 
     Args:
         inputs: As for `embed_file`.
-        out: The output; "-" is stdout.
+        out: The output; "-" is stdout. A shard writes HDF5, of which `findna merge` makes the TSV.
         task: A built-in task's name, or a run directory of a fine-tuning.
         strand: As for `classify`; "" is the task's own.
         windows: One row per window of the task's length.
@@ -239,6 +239,7 @@ def classify_file(
     job = ClassifyJob(
         _texts(inputs),
         Path(out),
+        output_format=infer_format(out) if settings.get("shard") else "tsv",
         config=ClassifyConfig(strand, windows, abstain, top),
         task=task,
         command=command,

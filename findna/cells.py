@@ -1,6 +1,7 @@
 """Cells: the records whose rows are made, written and resumed together, and where they end."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -21,6 +22,9 @@ Batches never cross the end of a cell, rows are written there, and a resume can 
 CELL_BATCHES = 4
 """A cell ends, too, with the record that fills so many batches. Where cells end depends on the records alone."""
 
+CHUNK = 256
+"""Records of a cell of variants, which are scored together; a window that occurs twice among them is computed once."""
+
 Item = Record | InputError
 
 
@@ -28,11 +32,12 @@ class Grid:
     """Where cells end, told record by record.
 
     Args:
-        batch_bases: Bases in a batch.
+        batch_bases: Bases in a batch; 0: records are variants, and a cell has `CHUNK` of them.
     """
 
     def __init__(self, batch_bases: int) -> None:
-        self._most_bases, self._most_records = CELL_BATCHES * batch_bases, max(GRID, batch_bases // GRID)
+        self._most_bases = CELL_BATCHES * batch_bases or math.inf
+        self._most_records = max(GRID, batch_bases // GRID) if batch_bases else CHUNK
         self._n_records = self._n_bases = 0
 
     def ends(self, n_bases: int) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from findna.cells import CHUNK
 from findna.io.genome import Genome
 from findna.io.memory import Bases, read_sequences
 from findna.io.vcf import Site
@@ -15,7 +16,7 @@ from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.nn.device import Compute
 from findna.saturation import BaseMutagenesis, TaskMutagenesis
-from findna.variants import CHUNK, SCORES, ScoreConfig, VariantScorer
+from findna.variants import SCORES, ScoreConfig, VariantScorer
 
 
 @dataclass(frozen=True)

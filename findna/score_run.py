@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -13,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from findna import __version__
+from findna.cells import CHUNK
 from findna.config import EmbedConfig
 from findna.embedding import feature_columns, feature_names
-from findna.errors import OutputError, VariantError
+from findna.errors import ConfigError, OutputError, VariantError
+from findna.io.compressed import START, Mark
 from findna.io.hdf5 import refuse_existing
 from findna.io.rows import Rows
 from findna.io.score_files import FILES, STDOUT, Format, format_of
@@ -27,7 +28,8 @@ from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.runs.frame import Frame
 from findna.runs.job import RunJob
-from findna.variants import CHUNK, ScoreConfig, VariantScorer
+from findna.runs.variant_plan import cut_variants
+from findna.variants import ScoreConfig, VariantScorer
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,8 @@ def run_scores(
         ModelError: The model is damaged.
     """
     model: Model | TaskModel = load_task(job.task) if job.task else load_model(job.model)
-    part = _part(job)
-    with Frame(job) as frame, VariantReader(job.source) as reader, ExitStack() as stack:
+    part, begin = _part(job)
+    with Frame(job) as frame, VariantReader(job.source, begin=begin) as reader, ExitStack() as stack:
         scorer = _scorer(job, model, frame, reader)
         facts = frame.facts(model, _params(job, scorer)) | ({"shard": part.to_dict()} if part else {})
         contigs = scorer.genome.contigs
@@ -194,7 +196,8 @@ def _outcomes(
     """Each record of the part with what became of it, in order; what the spool has is not computed again."""
     sites = iter(reader)
     if part is not None:
-        sites = itertools.islice(sites, part.first, part.first + part.n_records)
+        first = part.first - reader.begin.row
+        sites = itertools.islice(sites, first, first + part.n_records)
     if spool:
         yield from zip(itertools.islice(sites, spool.n_done), spool.outcomes(), strict=True)
     while chunk := list(itertools.islice(sites, CHUNK)):
@@ -214,24 +217,23 @@ def _with_assembly(fault: VariantError, reader: VariantReader) -> VariantError:
     return VariantError(reason, path=fault.path, line=fault.line, record=fault.record, row=fault.row)
 
 
-def _part(job: ScoreJob) -> ScorePart | None:
-    """The records of the shard. It ends where records that are scored together end, so that no score depends on it."""
+def _part(job: ScoreJob) -> tuple[ScorePart | None, Mark]:
+    """The records of the shard, and where reading begins."""
     if job.shard is None:
-        return None
-    ends, n_records, n_rows = array("q", [0]), 0, 0  # the rows before every CHUNK-th record
-    with VariantReader(job.source) as reader:
-        for site in reader:
-            n_records += 1
-            n_rows += max(1, len(site.alts))
-            if n_records % CHUNK == 0:
-                ends.append(n_rows)
-    if n_records % CHUNK:
-        ends.append(n_rows)
-    number, n = job.shard
-    n_chunks = len(ends) - 1
-    begin, end = n_chunks * (number - 1) // n, n_chunks * number // n
-    first, last = CHUNK * begin, min(CHUNK * end, n_records)
-    return ScorePart(job.shard, first, last - first, n_records, ends[begin], ends[end] - ends[begin], n_rows)
+        return None, START
+    if job.manifest is None:
+        shards = cut_variants(job.source, job.shard.n)
+    elif job.manifest.batch_bases:
+        raise ConfigError(f"{job.run.plan} is not a plan of variants: findna split with variants=True makes one")
+    else:
+        job.manifest.of(job.shard)
+        shards = job.manifest.shards
+    parts = [part for part, _ in shards]
+    part, begin = shards[job.shard.number - 1]
+    n_before = sum(each.n_bases for each in parts[: job.shard.number - 1])
+    n_rows = sum(each.n_bases for each in parts)
+    found = ScorePart(job.shard, part.first, part.n_records, part.n_total, n_before, part.n_bases, n_rows)
+    return found, begin.mark if begin else START
 
 
 def _params(job: ScoreJob, scorer: VariantScorer) -> dict[str, Any]:

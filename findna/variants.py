@@ -25,9 +25,6 @@ from findna.sequence import Codes, N, decode, encode
 SCORES = ("llr", "distance", "influence")
 """What a teacher can say of a variant."""
 
-CHUNK = 256
-"""Records that are scored together; a window that occurs twice among them is computed once."""
-
 _LEAST_P = 1e-12
 
 _FIELDS = {

@@ -13,7 +13,7 @@ from findna_cli.job import named_output, run_files
 from findna_cli.options import DryRun, Inputs, Json, Quiet, flags_of
 
 
-@flags_of(ClassifyConfig, InputOptions, RunConfig, ComputeConfig, without=("shard", "plan"))
+@flags_of(ClassifyConfig, InputOptions, RunConfig, ComputeConfig)
 def classify(
     inputs: Inputs,
     task: Annotated[
@@ -24,7 +24,7 @@ def classify(
         typer.Option(
             "--out",
             "-o",
-            help="Output file, .tsv or .tsv.gz; '-' is stdout. Default: NAME.predictions.tsv.",
+            help="Output file, .tsv or .tsv.gz, of a shard .h5; '-' is stdout. Default: NAME.predictions.tsv.",
             show_default=False,
         ),
     ] = "",
@@ -49,14 +49,15 @@ def classify(
 
     There is one row per record, in input order. The output is a TSV: id, coordinates, label, probability, margin, the
     probability of each class, status. A record that is longer than the task's window has one row, computed from all its
-    windows. An interrupted run leaves NAME.partial, and --resume continues it.
+    windows. An interrupted run leaves NAME.partial, and --resume continues it. With --shard, the output is HDF5
+    (NAME.part3of16.predictions.h5), and findna merge writes the TSV of all parts.
     """
     from findna.api import classify_file
 
-    name = out.removesuffix(".gz")
-    if out != "-" and name and not name.endswith((".tsv", ".txt")):
+    name, shard = out.removesuffix(".gz"), settings.get("shard", "")
+    if out != "-" and name and not shard and not name.endswith((".tsv", ".txt")):
         raise ConfigError(f"-o {out}: predictions are a TSV; name it {Path(name).stem}.tsv or {Path(name).stem}.tsv.gz")
-    path = named_output(inputs, out, "predictions.tsv")
+    path = named_output(inputs, out, "predictions.h5" if shard else "predictions.tsv", shard=shard)
     if track is not None:
         from findna.io.tracks import check_track
         from findna.models.task import load_task

@@ -11,7 +11,7 @@ from findna_cli.job import command_line, named_output, run_framed
 from findna_cli.options import Json, ModelName, Quiet, flags_of, split_names
 
 
-@flags_of(RunConfig, ComputeConfig, without=("workers", "gpus", "plan"))
+@flags_of(RunConfig, ComputeConfig, without=("workers", "gpus"))
 def score(
     variants: Annotated[str, typer.Argument(help="VCF, VCF.gz, BCF or TSV (chrom, pos, ref, alt), or '-' for stdin.")],
     genome: Annotated[

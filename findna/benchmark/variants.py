@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna import __version__
+from findna.cells import CHUNK
 from findna.data.datasets import corpus_of
 from findna.data.kmers import canonical_kmers, iter_kmers
 from findna.errors import TableError
@@ -24,7 +25,7 @@ from findna.nn.encoder import initialise
 from findna.nn.mixers import make_encoder
 from findna.region import Region
 from findna.sequence import Codes, encode
-from findna.variants import CHUNK, ScoreConfig, VariantScorer
+from findna.variants import ScoreConfig, VariantScorer
 
 SCHEMA = "findna-variants/1"
 

@@ -10,7 +10,7 @@ import pysam
 
 from findna.errors import BamError, InputError
 from findna.io.bam_index import is_index_of
-from findna.io.compressed import BGZF_EOF, ByteStream, Mark
+from findna.io.compressed import BGZF_EOF, ByteStream, Mark, end_of
 from findna.io.genome import Genome, iter_batches
 from findna.io.ids import IdSet
 from findna.io.options import SECONDARY_OR_SUPPLEMENTARY
@@ -89,7 +89,7 @@ def _alignments(stream: ByteStream, genome: Genome | None) -> Iterator[Any]:
     verbosity = pysam.set_verbosity(0)
     try:
         if stream.is_rereadable:
-            _check_end(stream, _end_of(stream.source), is_cram=is_cram)
+            _check_end(stream, end_of(stream.source), is_cram=is_cram)
             with _opened(stream, stream.source, reference) as file:
                 yield file
         else:
@@ -130,12 +130,6 @@ def _no_download() -> Iterator[None]:
         yield
     finally:
         os.environ.pop("REF_PATH", None)
-
-
-def _end_of(path: str) -> bytes:
-    with Path(path).open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 64))
-        return file.read()
 
 
 def _check_end(stream: ByteStream, tail: bytes, *, is_cram: bool) -> None:

@@ -27,11 +27,19 @@ _HEAD = 1 << 16
 _CHUNK = 1 << 17
 _TAIL = 64
 _STEP = 256
+_BLOCK_HEAD = 18
 
 
 def is_bgzf(head: bytes) -> bool:
     """Whether a file that begins with `head` is compressed in blocks, as bgzip and BAM are."""
     return head[:4] == b"\x1f\x8b\x08\x04" and head[12:16] == b"BC\x02\x00"
+
+
+def end_of(path: str) -> bytes:
+    """The last bytes of a file."""
+    with Path(path).open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+        return file.read()
 
 
 class Mark(NamedTuple):
@@ -48,6 +56,9 @@ class Mark(NamedTuple):
     row: int = 0
 
 
+START = Mark()
+
+
 class ByteStream:
     """A file or stdin ("-"), read once from beginning to end; a context manager.
 
@@ -61,7 +72,8 @@ class ByteStream:
     Attributes:
         name: What to call it in a message.
         error: See above; may be set once the kind of file is known.
-        begin: Where reading begins; to be set before it does. Compressed text before it is inflated and dropped.
+        begin: Where reading begins; to be set before it does. Text before it is passed over: by the sizes of its blocks
+            in BGZF, else it is inflated and dropped.
         offset: Where the line begins that `numbered` has yielded last.
         mark: Where the record begins that a reader has yielded last; None of a CRAM.
 
@@ -71,8 +83,8 @@ class ByteStream:
 
     def __init__(self, source: str | Path, *, error: type[InputError] = InputError) -> None:
         self.source, self.error = str(source), error
-        self.begin = Mark()
-        self.mark: Mark | None = Mark()
+        self.begin = START
+        self.mark: Mark | None = START
         self.offset = 0
         self.name = "stdin" if self.source == STDIN else self.source
         if self.source == STDIN and sys.stdin is None:
@@ -129,7 +141,7 @@ class ByteStream:
         while True:
             try:
                 if to_skip and is_gzip:
-                    text.seek(to_skip)
+                    text.seek(self._tap.skip_blocks(to_skip))
                 elif to_skip:
                     self._tap.skip_to(to_skip)
                 to_skip = 0
@@ -238,6 +250,20 @@ class _Tap(io.RawIOBase):
         """Continue at a byte of the file."""
         self._file.seek(offset)
         self._pending = memoryview(b"")
+
+    def skip_blocks(self, n_bytes: int) -> int:
+        """Pass over so many bytes of text by whole BGZF blocks, whose sizes are read; the bytes that are left."""
+        place, head = 0, self.head[:_BLOCK_HEAD]
+        while is_bgzf(head):
+            end = place + int.from_bytes(head[16:18], "little") + 1
+            found = os.pread(self._file.fileno(), 4 + _BLOCK_HEAD, end - 4)
+            n_text = int.from_bytes(found[:4], "little")
+            if n_text > n_bytes:
+                break
+            place, head, n_bytes = end, found[4:], n_bytes - n_text
+        if place:
+            self.skip_to(place)
+        return n_bytes
 
     def readable(self) -> bool:
         return True

@@ -269,6 +269,7 @@ def write_output(
     n_expected: int,
     output_format: Format = "h5",
     force: bool = False,
+    order: Sequence[str] = (),
 ) -> list[Path]:
     """Write an output whose rows all lie on disk already; its names appear once, whole. The paths, the main one last.
 
@@ -279,6 +280,7 @@ def write_output(
         n_expected: Records of the input.
         output_format: What `path` becomes.
         force: Replace an existing output.
+        order: As for `EmbeddingWriter`.
 
     Raises:
         OutputError: The output exists, is in use, cannot be written, or there is no space. Nothing is left behind.
@@ -296,7 +298,7 @@ def write_output(
         try:
             refuse_existing(path, output_format, is_allowed=force)
             require_space(path.absolute().parent, n_bytes_needed(rows, output_format), hint="make room")
-            _assemble(temps, rows, uns, n_expected=n_expected, output_format=output_format, path=path)
+            _assemble(temps, rows, uns, n_expected=n_expected, output_format=output_format, path=path, order=order)
             return _publish(path, output_format, temps)
         except OSError as error:
             raise_output_error(error, path)

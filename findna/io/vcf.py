@@ -1,6 +1,7 @@
 """Variants in and out: VCF, BCF and TSV records as sites, and the same records with scores."""
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ import pysam
 from numpy.typing import NDArray
 
 from findna.errors import VariantError
-from findna.io.compressed import BGZF_EOF, STDIN, ByteStream, is_bgzf
+from findna.io.compressed import BGZF_EOF, START, STDIN, ByteStream, Mark, end_of, is_bgzf
 
 Kind = Literal["vcf", "tsv"]
 
@@ -57,8 +58,10 @@ class VariantReader:
 
     Args:
         source: Path, or "-" for stdin.
+        begin: Place of the record to begin with; the header is read in any case.
 
     Attributes:
+        mark: Place of the record that was yielded last, None where it has none.
         name: What to call it in a message.
         kind: "vcf" (BCF too) or "tsv".
         header: The lines that begin with ##.
@@ -68,14 +71,16 @@ class VariantReader:
         VariantError: It cannot be opened, or is none of these.
     """
 
-    def __init__(self, source: str | Path) -> None:
+    def __init__(self, source: str | Path, *, begin: Mark = START) -> None:
+        self.begin = begin
+        self.mark: Mark | None = None
+        self._offset: int | None = None
         self._stack = ExitStack()
         self._stream = self._stack.enter_context(ByteStream(source, error=VariantError))
         self.name = self._stream.name
         self.kind: Kind = "vcf"
         self.header: list[str] = []
         self.columns: list[str] = []
-        self._first: list[tuple[int, str]] = []
         head = self._stream.head
         try:
             if head[:4] == _BCF:
@@ -86,6 +91,10 @@ class VariantReader:
                 self._stream.fail("the file is empty")
             else:
                 self._open_text(head)
+                if begin.row:
+                    self._stream = self._stack.enter_context(ByteStream(source, error=VariantError))
+                    self._stream.begin = begin
+                    self._lines = self._text_lines()
         except BaseException:
             self._stack.close()
             raise
@@ -116,7 +125,7 @@ class VariantReader:
             least = max(place) + 1
         else:
             place, least = [0, 1, 3, 4], _LEAST
-        for row, (line, text) in enumerate(self._records()):
+        for row, (line, text) in enumerate(self._records(), start=self.begin.row):
             fields = text.split("\t")
             if len(fields) < least:
                 self._stream.fail(f"{len(fields)} columns where at least {least} must be", line=line)
@@ -126,20 +135,22 @@ class VariantReader:
             if not chrom or not ref:
                 self._stream.fail("CHROM or REF is empty", line=line)
             alts = tuple(alt.split(",")) if alt not in ("", ".") else ()
+            self.mark = None if self._offset is None else Mark(self._offset, max(0, line - 1), row)
             yield Site(chrom, int(pos) - 1, ref, alts, row, line if line else None, fields)
 
     def _records(self) -> Iterator[tuple[int, str]]:
         """Line number (0 of a BCF) and text of every record; blank lines are passed over."""
-        yield from self._first
         for number, text in self._lines:
             if text:
                 yield number, text
 
+    def _text_lines(self) -> Iterator[tuple[int, str]]:
+        for number, line in self._stream.numbered():
+            self._offset = self._stream.offset
+            yield number, line.decode("utf-8", "surrogateescape")
+
     def _open_text(self, head: bytes) -> None:
-        self._lines: Iterator[tuple[int, str]] = (
-            (number, line.decode("utf-8", "surrogateescape"))
-            for number, line in enumerate(self._stream.lines(), start=1)
-        )
+        self._lines = self._text_lines()
         is_vcf = head.startswith((b"##fileformat=VCF", b"\xef\xbb\xbf##fileformat=VCF"))
         for number, line in self._lines:
             if line.startswith("##"):
@@ -170,9 +181,11 @@ class VariantReader:
     def _open_bcf(self) -> None:
         verbosity = pysam.set_verbosity(0)
         self._stack.callback(pysam.set_verbosity, verbosity)
-        pipe = self._stack.enter_context(self._stream.as_pipe())
+        is_file = self._stream.is_rereadable
+        opened = self._stream.source if is_file else self._stack.enter_context(self._stream.as_pipe())
         try:
-            file = self._stack.enter_context(pysam.VariantFile(pipe))
+            with warnings.catch_warnings(action="ignore"):  # of a missing end, which is an error below
+                file = self._stack.enter_context(pysam.VariantFile(opened, ignore_truncation=True))
             *self.header, columns = str(file.header).rstrip("\n").split("\n")
         except (OSError, ValueError) as problem:  # of a text that is not UTF-8 too
             self._stream.fail("damaged: its BCF header cannot be read", cause=problem)
@@ -180,14 +193,19 @@ class VariantReader:
         self._lines = self._bcf_records(file)
 
     def _bcf_records(self, file: Any) -> Iterator[tuple[int, str]]:
-        n_records = 0
+        n_records, has_offsets = self.begin.row, self._stream.is_rereadable
+        if n_records:
+            file.seek(self.begin.offset)
         try:
+            self._offset = file.tell() if has_offsets else None
             for record in file:
                 yield 0, str(record).rstrip("\n")
+                self._offset = file.tell() if has_offsets else None
                 n_records += 1
         except (OSError, ValueError) as problem:
             self._stream.fail(f"truncated or damaged after {n_records:,} records", cause=problem)
-        if not self._stream.tail.endswith(BGZF_EOF) and is_bgzf(self._stream.raw_head):
+        tail = end_of(self._stream.source) if has_offsets else self._stream.tail
+        if not tail.endswith(BGZF_EOF) and is_bgzf(self._stream.raw_head):
             self._stream.fail(f"truncated after {n_records:,} records: BGZF EOF marker missing")
 
 

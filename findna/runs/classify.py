@@ -16,7 +16,7 @@ from findna.runs.job import Job
 
 @dataclass(frozen=True)
 class ClassifyJob(Job):
-    """A run of `findna classify`; its output is a TSV.
+    """A run of `findna classify`; its output is a TSV, and a shard's is an HDF5 file of which a merge makes one.
 
     Args:
         config: What an answer is.
@@ -31,8 +31,10 @@ class ClassifyJob(Job):
         problems = super()._problems()
         if self.config.strand not in ("", self.options.strand):
             problems.append(f"strand {self.config.strand} of the task and {self.options.strand} of the inputs differ")
-        if self.output_format != "tsv":
+        if self.output_format != "tsv" and not self.run.shard:
             problems.append(f"predictions are a TSV, not {self.output_format}")
+        if self.config.windows and self.run.shard:
+            problems.append("a shard has whole records: windows and a shard do not go together")
         return problems
 
     def load(self, compute: Compute) -> "AnswerRows":

@@ -92,9 +92,10 @@ class Frame:
             model: What computes.
             params: The settings that decide the values.
         """
+        manifest, inputs = self.job.manifest, self.job.inputs
         return {
             "model": {"name": model.name, "sha256": model.sha256},
-            "inputs": input_facts(self.job.inputs, self.job.options),
+            "inputs": manifest.facts(inputs) if manifest else input_facts(inputs, self.job.options),
             "genome": genome_facts(self.genome),
             "params": {**params, **self.compute.facts()},
             "provenance": machine_facts(self.compute, command=self.job.command, started=self._started),

@@ -33,12 +33,12 @@ class Manifest(NamedTuple):
     """What `findna split` found out, once, for all shards.
 
     Args:
-        batch_bases: Bases per batch; shards are cut where its cells end.
+        batch_bases: Bases per batch; shards are cut where its cells end. 0: the records are variants.
         options: How inputs become records, without the genome.
         inputs: Path, size, time of change and sha256 of each input.
         genome: Digest of the genome; "" without one.
         n_records: Records of all inputs.
-        n_bases: Their bases.
+        n_bases: Their bases; of variants the rows of their scores.
         n_problems: Records that cannot be used.
         shards: Each shard's records, and where they begin; None reads the inputs from their beginning.
     """
@@ -90,6 +90,8 @@ class Manifest(NamedTuple):
         Raises:
             ConfigError: One setting differs, or the plan has problems that end a run.
         """
+        if not self.batch_bases:
+            raise ConfigError("the plan is one of variants, for findna score")
         theirs, ours = {**self.options, "genome": self.genome}, {**_stored(options), "genome": _digest(genome)}
         differing = [name for name in ours if ours[name] != theirs.get(name)]
         if batch_bases != self.batch_bases:
@@ -179,7 +181,7 @@ def _split(
     def one_pass(on_item: OnItem, on_record: Callable[[int], object]) -> InputSummary:
         return check_inputs(inputs, options, genome=genome, is_full=True, on_record=on_record, on_item=on_item)
 
-    facts = [_facts(text, options) for text in inputs]
+    facts = [file_marks(text, options) for text in inputs]
     summary = one_pass(scout.see, lambda n_bases: scout.count(is_end=cuts.add(n_bases)))
     problem = summary.error()
     if is_fatal and problem is not None:
@@ -271,7 +273,7 @@ def _take_id(ids: IdSet, found: Found) -> tuple[str, str]:
     return (repeated[1] if repeated and repeated[1] in ids else id), id
 
 
-def _facts(text: str, options: InputOptions) -> dict[str, Any]:
+def file_marks(text: str, options: InputOptions) -> dict[str, Any]:
     """What identifies an input, and the time of its last change."""
     modified = file_facts(text, is_whole=False)
     return {"path": text, **modified, **(file_facts(text, is_whole=True) if options.region is None else {})}

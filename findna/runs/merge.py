@@ -174,6 +174,9 @@ def merge(
         raise ConfigError("class tokens beside the vectors need output_format=h5")
     if virtual and output_format != "h5":
         raise ConfigError(f"only HDF5 can point to its parts, not {output_format}")
+    table = first.meta.get("table", {})  # of predictions: its schema, and the order of its columns
+    if table and output_format != "tsv":
+        raise ConfigError(f"predictions are a TSV, not {output_format}")
     rows = MergedRows(
         out,
         first.columns,
@@ -188,12 +191,14 @@ def merge(
         parts=tuple(parts),
     )
     uns = {name: first.meta[name] for name in ("model", "inputs", "genome", "params")}
+    uns |= {"schema": table["schema"]} if table else {}
     uns = {"provenance": _provenance(parts, command, started), **uns}
     if rows.sources:
         pairs = zip(rows.sources, parts, strict=True)
         uns["parts"] = [{"name": one.name, "checksums": part.meta.get("checksums", {})} for one, part in pairs]
     n_total = first.shard["n_total"]
-    outputs = write_output(out, rows, uns, n_expected=n_total, output_format=output_format, force=force)
+    order = table.get("order", ())
+    outputs = write_output(out, rows, uns, n_expected=n_total, output_format=output_format, force=force, order=order)
     return {
         "findna": __version__,
         "outputs": [str(path) for path in outputs],

@@ -107,7 +107,9 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
             compute, command=job.command, started=started, kernels=kernels, n_processes=len(job.devices)
         )
         uns = {"provenance": provenance, **facts}
-        schema = {"schema": maker.schema} if maker.schema else {}
+        schema: dict[str, Any] = {"schema": maker.schema} if maker.schema else {}
+        if schema and job.output_format == "h5":  # a part, of which a merge makes the table
+            schema = {"table": {**schema, "order": list(maker.layout(extra).order)}}
         outputs = writer.finish({**uns, **schema}, n_expected=scope.part.n_records if scope.part else counted.n)
     return {
         "findna": __version__,

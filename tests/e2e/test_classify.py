@@ -373,6 +373,21 @@ def test_two_processes_write_what_one_writes(write: Write, genome: Path, task: P
         assert probabilities(row) == pytest.approx(probabilities(expected_row), abs=1e-5)
 
 
+def test_parts_of_a_plan_become_the_table_of_one_run(write: Write, genome: Path, task: Path) -> None:
+    bed = write("a.bed", "".join(f"chr1\t{i}\t{i + 1 + i % 90}\n" for i in range(300)) + "chrN\t0\t99\n")
+    flags = (bed, "-g", genome, "--task", task, "--max-n", 0.5, "--batch-bases", 128)
+    classified(*flags, "-o", "whole.tsv")
+    assert call("split", *flags[:3], "--max-n", 0.5, "--batch-bases", 128, "-n", 2, "-o", "plan.json").code == 0
+    for number in (1, 2):
+        classified(*flags, "--shard", f"{number}/2", "--plan", "plan.json")
+    result = call("merge", *Path().glob("a.part*of2.predictions.h5"), "-o", "all.tsv")
+    assert result.code == 0, result.err
+    assert Path("all.tsv").read_bytes() == Path("whole.tsv").read_bytes()
+    assert len(table("all.tsv")) == 300
+    refused = call("merge", *Path().glob("*.h5"), "-o", "all.parquet")
+    assert (refused.code, "predictions are a TSV, not parquet" in refused.err) == (2, True)
+
+
 @pytest.mark.parametrize("mode", [("--frozen",), ("--epochs", "1")])
 def test_classify_repeats_the_figures_that_finetune_wrote(mode: tuple[str, ...], write: Write, model: Path) -> None:
     draws = np.random.default_rng(0)

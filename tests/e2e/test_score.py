@@ -167,13 +167,22 @@ def same_run(path: str, other: str) -> bool:
 NAMES = ("out.vcf", "out.vcf.gz", "out.bcf", "out.tsv", "out.parquet")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_merged_parts_are_the_output_of_one_run(name: str, many: Path, genome: Path, model: Path) -> None:
-    flags = ("--scores", "llr", "--on-error", "skip")
+@pytest.mark.parametrize(("name", "kind"), [*zip(NAMES, ("vcf", "vcf.gz", "bcf", "", ""), strict=True)])
+def test_merged_parts_are_the_output_of_one_run(name: str, kind: str, many: Path, genome: Path, model: Path) -> None:
+    flags, plan = ["--scores", "llr", "--on-error", "skip"], []
+    if kind == "bcf":
+        Path("many.bcf").write_bytes(pysam.bcftools.view("-Ob", str(many), raw=True))
+    elif kind == "vcf.gz":
+        pysam.tabix_compress(str(many), "many.vcf.gz")
+    if kind:
+        many, plan = Path(f"many.{kind}"), ["--plan", "plan.json"]
+        assert call("split", many, "--variants", "-n", 3, "-o", "plan.json").code == 0
+        marks = [shard["mark"]["row"] for shard in json.loads(Path("plan.json").read_text())["shards"]]
+        assert marks[1:] == [256, 512]
     score(many, genome, model, "-o", name, *flags)
     parts = [name.replace("out", f"part{number}") for number in (1, 2, 3)]
     for number, part in enumerate(parts, 1):
-        score(many, genome, model, "-o", part, "--shard", f"{number}/3", *flags)
+        score(many, genome, model, "-o", part, "--shard", f"{number}/3", *plan, *flags)
     result = call("merge", *reversed(parts), "-o", name.replace("out", "merged"), "--json", "r.json")
     assert result.code == 0, result.err
     assert same_run(name, name.replace("out", "merged"))

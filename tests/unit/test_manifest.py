@@ -58,7 +58,7 @@ def inputs(write):
         "fasta": write("a.fa", fasta(150)),
         "bom": write("b.fa", b"\xef\xbb\xbf" + fasta(90).encode()),
         "gz": write("a.fa.gz", fasta(150), "gz"),
-        "bgzf": write("b.bed.gz", bed(200), "bgzf"),
+        "bgzf": write("b.fa.gz", "".join(f">b{i}\n{'ACGTA' * 8000}\n" for i in range(9)), "bgzf"),  # of 6 blocks
         "fastq": write("a.fq", fastq(100)),
         "again": write("b.fq", fastq(200, n_ids=3)),
     }
