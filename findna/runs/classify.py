@@ -31,8 +31,8 @@ class ClassifyJob(Job):
         problems = super()._problems()
         if self.config.strand not in ("", self.options.strand):
             problems.append(f"strand {self.config.strand} of the task and {self.options.strand} of the inputs differ")
-        if self.output_format != "tsv" and not self.run.shard:
-            problems.append(f"predictions are a TSV, not {self.output_format}")
+        if self.output_format != ("h5" if self.run.shard else "tsv"):
+            problems.append(f"predictions are a TSV, and those of a shard HDF5, not {self.output_format}")
         if self.config.windows and self.run.shard:
             problems.append("a shard has whole records: windows and a shard do not go together")
         return problems

@@ -35,6 +35,8 @@ class EmbedJob(Job):
             )
         if self.config.windows and self.run.shard:
             problems.append("a shard has whole records: windows and a shard do not go together")
+        if self.config.with_tokens and self.run.shard and self.output_format != "h5":
+            problems.append("tokens of a shard need HDF5")
         if self.out == STDOUT and (self.config.with_tokens or self.config.with_cls):
             problems.append("TSV on stdout has one vector per row: tokens, and cls with another pool, need a file")
         return problems

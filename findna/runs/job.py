@@ -191,8 +191,8 @@ class Job(RunJob, ABC):
             problems.append(f"{self.output_format} cannot be streamed to stdout: output_format=tsv, or a file")
         if self.out == STDOUT and self.run.resume:
             problems.append("stdout cannot be resumed: write to a file")
-        if self.run.shard and self.output_format != "h5":
-            problems.append(f"a shard is HDF5, of which findna merge makes {self.output_format}")
+        if self.run.shard and self.output_format not in ("h5", "parquet"):
+            problems.append(f"a shard is HDF5 or Parquet, of which findna merge makes {self.output_format}")
         if once and (self.run.shard or len(self.devices) > 1):
             what = "a shard" if self.run.shard else "more than one process"
             problems.append(f"{once} does not go with {what}: a file")

@@ -168,7 +168,7 @@ def merge(
         raise ConfigError(f"{out} is a part and would be replaced: choose another -o")
     refuse_existing(out, output_format, is_allowed=force)
     beside = {tokens_path(path) for path in paths}
-    parts = _in_order([_read_part(path) for path in paths if path not in beside])
+    parts = in_order([_read_part(path) for path in paths if path not in beside])
     first = next((part for part in parts if part.n_rows), parts[0])
     if first.cls_shape and output_format != "h5":
         raise ConfigError("class tokens beside the vectors need output_format=h5")
@@ -192,7 +192,7 @@ def merge(
     )
     uns = {name: first.meta[name] for name in ("model", "inputs", "genome", "params")}
     uns |= {"schema": table["schema"]} if table else {}
-    uns = {"provenance": _provenance(parts, command, started), **uns}
+    uns = {"provenance": provenance_of(parts, command, started), **uns}
     if rows.sources:
         pairs = zip(rows.sources, parts, strict=True)
         uns["parts"] = [{"name": one.name, "checksums": part.meta.get("checksums", {})} for one, part in pairs]
@@ -232,7 +232,7 @@ def _source(part: ShardFile, folder: Path) -> VirtualSource:
 def _read_part(path: Path) -> ShardFile:
     with naming(path), EmbeddingReader(path) as reader:
         meta, kinds = reader.meta, reader.kinds
-        shard = _shard_of(meta, path)
+        shard = shard_of(meta, path)
         part = ShardFile(
             path,
             shard,
@@ -246,13 +246,22 @@ def _read_part(path: Path) -> ShardFile:
             _read_tokens_shape(reader) if meta["params"].get("with_tokens") else None,
             {name: values.tolist() for name, values in reader.var.items()},
         )
-    if part.n_rows + part.n_skipped != shard["n_records"]:
-        reason = f"holds {part.n_rows + part.n_skipped:,} records, but its shard has {shard['n_records']:,}"
-        raise TableError(reason, path=path)
+    return checked_part(part)
+
+
+def checked_part(part: ShardFile) -> ShardFile:
+    """The part, if it has as many records as its shard.
+
+    Raises:
+        TableError: It has not.
+    """
+    n_records, n_found = part.shard["n_records"], part.n_rows + part.n_skipped
+    if n_found != n_records:
+        raise TableError(f"holds {n_found:,} records, but its shard has {n_records:,}", path=part.path)
     return part
 
 
-def _shard_of(meta: Mapping[str, Any], path: Path) -> Mapping[str, int]:
+def shard_of(meta: Mapping[str, Any], path: Path) -> Mapping[str, int]:
     """Which part of a run a file is; see `findna.runs.shard.Part.to_dict`."""
     shard = meta.get("shard")
     if shard is None:
@@ -278,7 +287,7 @@ def _read_tokens_shape(reader: EmbeddingReader) -> tuple[int, int]:
         return tokens.x.shape[0], tokens.x.shape[1]
 
 
-def _in_order(parts: Sequence[ShardFile]) -> list[ShardFile]:
+def in_order(parts: Sequence[ShardFile]) -> list[ShardFile]:
     """The parts by the number of their shard.
 
     Raises:
@@ -336,7 +345,8 @@ def _identity(part: ShardFile) -> dict[str, Any]:
     }
 
 
-def _provenance(parts: Sequence[ShardFile], command: str, started: datetime) -> dict[str, Any]:
+def provenance_of(parts: Sequence[ShardFile], command: str, started: datetime) -> dict[str, Any]:
+    """How a merge was made, and each of its parts."""
     kept = ("command", "device", "kernels", "threads", "processes", "started", "ended", "system", "working_directory")
     return {
         "command": command,

@@ -143,7 +143,11 @@ BAD = {
     "pool": (["finetune", "train.csv", "--pool", "sum"], 2, "pool must be one or more of mean, cls, max, min, sd"),
     "head": (["finetune", "train.csv", "--head", "deep"], 2, "head must be linear or mlp, not 'deep'"),
     "tokens": (["finetune", "train.csv", "--pool", "cls", "--no-class-tokens"], 2, "pool cls needs class tokens"),
-    "both": (["finetune", "train.csv", "--valid", "v.csv", "--valid-fraction", 0.1], 2, "give --valid FILE or --valid-fr"),
+    "both": (
+        ["finetune", "train.csv", "--valid", "v.csv", "--valid-fraction", 0.1],
+        2,
+        "give --valid FILE or --valid-fr",
+    ),
     "fraction": (
         ["finetune", "train.csv", "--valid-fraction", 1.5],
         2,

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow.dataset
+import pyarrow.parquet
 import pytest
 from outputs import FEATURES, dump, obs, vectors
 
 from findna.errors import ConfigError, OutputError, TableError
+from findna.io.formats import infer_format
 from findna.io.hdf5 import EmbeddingReader, EmbeddingWriter
 from findna.io.rows import OBS_COLUMNS
 from findna.io.written import open_written
 from findna.runs.merge import merge
+from findna.runs.merge_parquet import FACTS, merge_parquet
 
 N = 23
 UNS = {
@@ -30,6 +34,7 @@ def write_part(path, first=0, stop=N, *, full=False, columns=OBS_COLUMNS, **chan
     """Records [first, stop); every seventh is skipped."""
     options = {"n_cls_shape": (2, 3), "tokens_dim": 2} if full else {}
     uns = UNS | {"params": {"pool": "mean", "with_tokens": full}} | changes
+    options |= {"output_format": infer_format(path)}
     with EmbeddingWriter(path, features=FEATURES, fingerprint={}, obs_columns=columns, **options) as writer:
         for row in range(first, stop):
             if row % 7 == 3:
@@ -276,6 +281,31 @@ def test_an_output_is_replaced_only_by_force_and_never_a_part(tmp_path):
         writer.commit()
     with pytest.raises(OutputError, match="the partial run has other settings"):
         merge(parts, tmp_path / "run.h5")
+
+
+def test_parquet_parts_become_a_folder_that_reads_as_one_table(tmp_path):
+    places = zip(range(1, 5), CUTS, CUTS[1:], strict=False)
+    parts = [write_part(tmp_path / f"p{n}.parquet", first, stop, shard=shard(n)) for n, first, stop in places]
+    whole = pyarrow.parquet.read_table(write_part(tmp_path / "whole.parquet"))
+    out = tmp_path / "all.parquet"
+    report = merge_parquet(parts[::-1], out, command="findna merge")
+    assert pyarrow.parquet.read_table(out).to_pylist() == whole.to_pylist()
+    assert pyarrow.dataset.dataset(out).to_table(columns=["id"])["id"].to_pylist() == whole["id"].to_pylist()
+    assert (report["n_records"], report["n_rows"], report["n_skipped"], report["n_parts"]) == (N, 20, 3, 4)
+    assert [path.samefile(part) for path, part in zip(sorted(out.glob("part*")), parts, strict=True)] == [True] * 4
+    assert json.loads((out / FACTS).read_text())["files"][0] == {"name": "part-1.parquet", "n_rows": 8}
+    with pytest.raises(OutputError, match="exists already; force=True replaces it"):
+        merge_parquet(parts, out)
+    merge_parquet(parts, out, force=True)
+    with pytest.raises(TableError, match="1 of 4 shards are missing: 3"):
+        merge_parquet([parts[0], parts[1], parts[3]], tmp_path / "b.parquet")
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="is not a data set of findna"):
+        merge_parquet(parts, out, force=True)
+    parts[0].write_bytes(parts[0].read_bytes()[:-9])
+    with pytest.raises(TableError, match=r"p1\.parquet: is not a whole Parquet file"):
+        merge_parquet(parts, tmp_path / "b.parquet")
+    assert not (tmp_path / "b.parquet").exists()
 
 
 def test_class_tokens_need_hdf5(tmp_path):

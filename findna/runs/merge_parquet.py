@@ -1,0 +1,124 @@
+"""Parts in Parquet to a data set: a folder of their files, which pyarrow, pandas and DuckDB read as one table."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from findna import __version__
+from findna.errors import OutputError, TableError
+from findna.io.files import raise_output_error, sync_folder, write_atomic
+from findna.io.tables import require_pyarrow
+from findna.runs.merge import ShardFile, checked_part, in_order, provenance_of, shard_of
+
+SCHEMA = "findna-dataset/1"
+FACTS = "_findna.json"
+"""What the data set says of its run; readers of data sets pass over names that begin with an underscore."""
+
+
+def holds_vectors(path: Path) -> bool:
+    """Whether a file is Parquet with vectors, and not with scores."""
+    if path.suffix != ".parquet" or not path.is_file():
+        return False
+    with _opened(path) as file:
+        return b"findna" in (file.schema_arrow.metadata or {})
+
+
+def merge_parquet(paths: Sequence[Path], out: Path, *, force: bool = False, command: str = "") -> dict[str, Any]:
+    """Make a folder of the parts of all shards, in the order of their records; no row is read.
+
+    Each part is a hard link to its file, or a copy where the file system has none.
+
+    Args:
+        paths: The parts, in any order.
+        out: The folder.
+        force: Replace an existing data set.
+        command: The command line, for the provenance.
+
+    Returns:
+        The report, as JSON values.
+
+    Raises:
+        TableError: A part is damaged, missing, duplicate, or does not belong to the others.
+        OutputError: The folder exists, is not a data set, or cannot be written.
+    """
+    started, began = datetime.now(UTC), time.monotonic()
+    _refuse(out, force=force)
+    parts = in_order([_read_part(path) for path in paths])
+    names = [f"part-{number:0{len(str(len(parts)))}}.parquet" for number in range(1, len(parts) + 1)]
+    uns = {name: parts[0].meta[name] for name in ("model", "inputs", "genome", "params", "features")}
+    uns = {"provenance": provenance_of(parts, command, started), **uns}
+    counts = {"n_rows": sum(part.n_rows for part in parts), "n_skipped": sum(part.n_skipped for part in parts)}
+    files = [{"name": name, "n_rows": part.n_rows} for name, part in zip(names, parts, strict=True)]
+    facts = {"schema": SCHEMA, "complete": True, **counts, "files": files, **uns}
+    temp = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        temp.mkdir()
+        for name, part in zip(names, parts, strict=True):
+            _link(part.path, temp / name)
+        write_atomic(temp / FACTS, json.dumps(facts, ensure_ascii=False) + "\n")
+        if out.exists():
+            shutil.rmtree(out)
+        temp.rename(out)
+        sync_folder(out.absolute().parent)
+    except OSError as error:
+        raise_output_error(error, out)
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+    return {
+        "findna": __version__,
+        "outputs": [str(out)],
+        "n_parts": len(parts),
+        "n_records": parts[0].shard["n_total"],
+        **counts,
+        "seconds": round(time.monotonic() - began, 3),
+        **uns,
+    }
+
+
+def _refuse(out: Path, *, force: bool) -> None:
+    if not out.exists() and not out.is_symlink():
+        return
+    is_ours = out.is_dir() and not out.is_symlink() and (out / FACTS).is_file()
+    if not is_ours or any(not path.match("part-*.parquet") and path.name != FACTS for path in out.iterdir()):
+        raise OutputError(f"{out}: exists, and is not a data set of findna: choose another name")
+    if not force:
+        raise OutputError(f"{out}: exists already; force=True replaces it")
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source.resolve())
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _opened(path: Path) -> Any:
+    arrow = require_pyarrow()
+    try:
+        return arrow.parquet.ParquetFile(path)
+    except (arrow.ArrowInvalid, OSError) as error:
+        raise TableError(f"is not a whole Parquet file: {error}", path=path) from error
+
+
+def _read_part(path: Path) -> ShardFile:
+    with _opened(path) as file:
+        stored, kinds = file.schema_arrow.metadata or {}, {field.name: field.type for field in file.schema_arrow}
+        n_rows = file.metadata.num_rows
+    try:
+        meta = json.loads(stored[b"findna"])
+        dtype = np.dtype(kinds.pop("embedding").value_type.to_pandas_dtype())
+        columns: dict[str, Any] = {name: str(kind) for name, kind in kinds.items()}
+        n_skipped = len(meta["skipped"])
+        part = ShardFile(
+            path, shard_of(meta, path), meta, columns, meta["features"], dtype, None, n_rows, n_skipped, None, {}
+        )
+    except (ValueError, KeyError, AttributeError) as error:
+        raise TableError("is not an output of findna embed", path=path) from error
+    return checked_part(part)
