@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import pysam
 
 from findna.errors import BamError, InputError
-from findna.io.bam_index import is_index_of
+from findna.io.bam_index import NO_INDEX, is_index_of
 from findna.io.compressed import BGZF_EOF, ByteStream, Mark, end_of
 from findna.io.genome import Genome, iter_batches
 from findna.io.ids import IdSet
@@ -68,7 +68,7 @@ def read_bam(
     used = IdSet() if ids is None else ids
     if reference_bases and genome is None:
         stream.fail("the bases under an alignment need a genome (genome=FILE)")
-    with stream, _alignments(stream, genome) as file:
+    with stream, _alignments(stream, genome, is_region=region is not None) as file:
         _check_genome(stream, file, genome)
         if stream.begin.row:
             file.seek(stream.begin.offset)
@@ -83,14 +83,16 @@ def read_bam(
 
 
 @contextmanager
-def _alignments(stream: ByteStream, genome: Genome | None) -> Iterator[Any]:
+def _alignments(stream: ByteStream, genome: Genome | None, *, is_region: bool) -> Iterator[Any]:
     is_cram = stream.raw_head[:4] == b"CRAM"
     reference = str(genome.htslib_fasta()) if is_cram and genome is not None else None
     verbosity = pysam.set_verbosity(0)
     try:
         if stream.is_rereadable:
             _check_end(stream, end_of(stream.source), is_cram=is_cram)
-            with _opened(stream, stream.source, reference) as file:
+            is_indexed = is_region and _has_own_index(Path(stream.source), is_cram=is_cram)
+            # htslib opens any index that it finds, and a hostile one ends the process.
+            with _opened(stream, f"{stream.source}{'' if is_indexed else NO_INDEX}", reference) as file:
                 yield file
         else:
             with stream.as_pipe() as pipe, _opened(stream, pipe, reference) as file:
@@ -163,7 +165,7 @@ def _selected(
     if region is not None:
         contigs = dict(zip(file.references, file.lengths, strict=True))
         wanted = parse_region(region, contigs, where=stream.name)
-    reads = _fetched(stream, file, wanted)
+    reads = _fetched(file, wanted)
     has_offsets = file.is_bam and stream.is_rereadable and region is None
     while True:
         try:
@@ -179,20 +181,18 @@ def _selected(
             yield offset, read
 
 
-def _fetched(stream: ByteStream, file: Any, wanted: Region | None) -> Iterator[Any]:
-    if wanted is not None and stream.is_rereadable and _has_own_index(file, Path(stream.source)):
+def _fetched(file: Any, wanted: Region | None) -> Iterator[Any]:
+    if wanted is not None and file.has_index():
         return iter(file.fetch(wanted.chrom, wanted.start, wanted.end))
     return iter(file.fetch(until_eof=True))
 
 
-def _has_own_index(file: Any, path: Path) -> bool:
+def _has_own_index(path: Path, *, is_cram: bool) -> bool:
     """Whether there are indexes and all are of this file."""
-    suffixes = (".crai",) if file.is_cram else (".csi", ".bai")
+    suffixes = (".crai",) if is_cram else (".csi", ".bai")
     names = [path.with_name(path.name + suffix) for suffix in suffixes] + [path.with_suffix(s) for s in suffixes]
     indexes = [name for name in names if name.exists()]
-    if not indexes or not file.has_index():
-        return False
-    return all(is_index_of(index, path) for index in indexes)
+    return bool(indexes) and all(is_index_of(index, path) for index in indexes)
 
 
 def _overlaps(read: Any, wanted: Region) -> bool:

@@ -12,6 +12,12 @@ import pysam
 Spans = dict[int, tuple[int, int]]
 """By the number of a contig, the virtual offsets of its first record and after its last."""
 
+NO_INDEX = "##idx##/dev/null/none"
+"""Behind the name of a file it makes htslib look for no index beside it."""
+
+_DEEPEST = 10
+"""Levels of a .csi: their bins have numbers of 32 bits."""
+
 _CRAM_HEAD = 26
 _SEVERAL = -2
 """What a CRAM container with reads of several contigs has in place of one."""
@@ -28,7 +34,7 @@ def is_index_of(index: Path, path: Path) -> bool:
         if index.suffix == ".crai":
             return _fits_cram(index, path)
         n_contigs, spans = _read(index)
-        with pysam.AlignmentFile(str(path), "rb", check_sq=False) as file:
+        with pysam.AlignmentFile(f"{path}{NO_INDEX}", "rb", check_sq=False) as file:
             return n_contigs == file.nreferences and _fits(file, spans)
     except (OSError, ValueError, IndexError, struct.error, EOFError, zlib.error):
         return False
@@ -55,33 +61,43 @@ def _read(index: Path) -> tuple[int, Spans]:
     if data[:2] == b"\x1f\x8b":
         data = gzip.decompress(data)
     if data[:4] == b"CSI\1":
-        _, depth, n_aux = struct.unpack_from("<3i", data, 4)
+        depth, n_aux = _count(data, 8), _count(data, 12)
+        if depth > _DEEPEST:
+            raise ValueError("too many levels")
         summary, at, is_csi = ((1 << 3 * (depth + 1)) - 1) // 7 + 1, 16 + n_aux, True
     elif data[:4] == b"BAI\1":
         summary, at, is_csi = 37450, 4, False
     else:
         raise ValueError("neither .bai nor .csi")
-    (n_contigs,) = struct.unpack_from("<i", data, at)
+    n_contigs = _count(data, at)
     return n_contigs, dict(_spans(data, at + 4, n_contigs, summary=summary, is_csi=is_csi))
 
 
 def _spans(
     data: bytes, at: int, n_contigs: int, *, summary: int, is_csi: bool
 ) -> Iterator[tuple[int, tuple[int, int]]]:
-    bin_form = "<IQi" if is_csi else "<Ii"
+    n_head = 16 if is_csi else 8
     for contig in range(n_contigs):
-        (n_bins,) = struct.unpack_from("<i", data, at)
+        n_bins = _count(data, at)
         at += 4
         for _ in range(n_bins):
-            number, *_, n_chunks = struct.unpack_from(bin_form, data, at)
-            at += struct.calcsize(bin_form)
+            (number,) = struct.unpack_from("<I", data, at)
+            at += n_head
+            n_chunks = _count(data, at - 4)
             if number == summary:
                 yield contig, struct.unpack_from("<2Q", data, at)
             at += 16 * n_chunks
         if not is_csi:
-            at += 4 + 8 * struct.unpack_from("<i", data, at)[0]
+            at += 4 + 8 * _count(data, at)
     if at > len(data):
         raise ValueError("truncated")
+
+
+def _count(data: bytes, at: int) -> int:
+    (count,) = struct.unpack_from("<i", data, at)
+    if count < 0:
+        raise ValueError("a negative count")
+    return int(count)
 
 
 def _fits_cram(index: Path, path: Path) -> bool:

@@ -258,7 +258,11 @@ def _read_journal(path: Path) -> Iterator[dict[str, Any]]:
             end += len(line)
             if not line.endswith(b"\n") or line[:9] != b"%08x " % zlib.crc32(line[9:-1]):
                 return
-            yield json.loads(line[9:]) | {"end": end}
+            try:
+                content = json.loads(line[9:])
+            except (ValueError, RecursionError):
+                return
+            yield content | {"end": end}
 
 
 def _n_intact(path: Path, name: str, commits: Sequence[Mapping[str, Any]]) -> int:

@@ -1,5 +1,6 @@
 """Servers that run jobs with faults, and the inputs of the commands that they run."""
 
+import pkgutil
 import random
 import sys
 from collections.abc import Iterator
@@ -8,9 +9,12 @@ from pathlib import Path
 import pytest
 from injector import Injector, compiler
 
+import findna
+
 HEAVY = (
-    *("outputs", "pyarrow.parquet", "findna_cli.app", "findna.train.pretrain", "findna.train.finetune"),
-    *("torch._dynamo", "torch.utils.tensorboard", "sklearn.metrics", "matplotlib.pyplot"),
+    *("outputs", "pyarrow.parquet", "findna_cli.app", "typer._adapters", "torch._dynamo", "torch.utils.tensorboard"),
+    *("sklearn.metrics", "matplotlib.backends.backend_agg", "matplotlib.pyplot"),
+    *(module.name for module in pkgutil.walk_packages(findna.__path__, "findna.") if module.name != "findna.nn.fused"),
 )
 
 
@@ -43,7 +47,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     size = ModelConfig(channels=4, hidden=3, track_width=2, n_layers=1, max_len=24, n_class_tokens=2)
     save_model(folder / "model", initialise(ChordMixer(size), 5), name="model", training={}, card="# model\n")
     texts = ["".join(draws.choices("ACGT", k=20)) for _ in range(300)]
-    (folder / "s.fa").write_text("".join(f">s{i}\n{text}\n" for i, text in enumerate(texts)))
+    for name, n in (("s.fa", 3), ("train.fa", 60)):
+        (folder / name).write_text("".join(f">s{i}\n{text}\n" for i, text in enumerate(texts[:n])))
     for name, first in (("train", 0), ("valid", 40)):
         rows = "".join(f"{'AT'[i % 2] * 6}{texts[first + i]},{'ab'[i % 2]}\n" for i in range(30))
         (folder / f"{name}.csv").write_text(f"sequence,label\n{rows}")

@@ -1,6 +1,6 @@
 """The corpus of the fuzzer is replayed, with a few changes drawn afresh from a fixed seed."""
 
-import importlib.util
+import importlib
 import random
 from pathlib import Path
 from types import ModuleType
@@ -14,12 +14,9 @@ CASES = sorted(path.relative_to(FUZZ / "corpus").as_posix() for path in (FUZZ / 
 @pytest.fixture(scope="module")
 def parsers() -> ModuleType:
     """The harness, which lies outside the packages."""
-    spec = importlib.util.spec_from_file_location("fuzz_parsers", FUZZ / "parsers.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FUZZ)
+        return importlib.import_module("parsers")
 
 
 def test_every_parser_has_a_corpus(parsers: ModuleType) -> None:

@@ -117,6 +117,16 @@ def test_an_index_older_than_its_file_is_not_used(write: Write) -> None:
     assert len(records(path, region="chr1:1-100")) == 5
 
 
+def test_an_index_that_ends_htslib_is_not_opened(write: Write) -> None:
+    path = to_bam(write("a.sam", sam(READS[:5])))
+    for content in (
+        b"CSI\1\x0e" + bytes(11) + b"\2" + bytes(3) + b"\2" + bytes(13) + b"\xff" * 17,
+        b"CSI\1" + b"\x7e" * 60,
+    ):
+        Path(f"{path}.csi").write_bytes(content + bytes(60))
+        assert len(records(path)) == len(records(path, region="chr1:1-100")) == 5
+
+
 def test_a_region_of_another_contig_is_refused(bam: Path) -> None:
     with pytest.raises(RegionError, match="did you mean 'chr1'"):
         list(read_bam(bam, region="1:1-5"))

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pysam
+import stored
 
 from findna.config import ModelConfig
 from findna.data.labelled import read_labelled
@@ -239,7 +240,7 @@ PARSERS: dict[str, Callable[[bytes], None]] = {
         *(fasta, fastq, bed, table, region, records, compressed, index, gzi, twobit),
         *(variants, bcf, bam, plan, config, model, task),
     )
-}
+} | stored.parsers(_file)
 
 
 def run(name: str, content: bytes) -> None:
