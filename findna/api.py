@@ -38,8 +38,8 @@ from findna.region import Region
 from findna.runs import dry_run as dry
 from findna.runs.classify import ClassifyJob
 from findna.runs.embed import EmbedJob
-from findna.runs.job import parts_of
-from findna.runs.run import OnProgress, run
+from findna.runs.job import OnProgress, parts_of
+from findna.runs.run import run
 from findna.settings import make, settings_of, with_settings
 
 Report = dict[str, Any]

@@ -1,7 +1,7 @@
 """One run of `findna predict-bases`: records in, the predicted probabilities of their bases out."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from findna.masked import MaskedBases
 from findna.models.store import DEFAULT, load_model
 from findna.record import Record
 from findna.runs.frame import Frame
-from findna.runs.job import RunJob
+from findna.runs.job import OnProgress, RunJob
 from findna.sequence import Codes
 
 FORMATS = ("h5", "bedgraph", "bigwig")
@@ -47,7 +47,7 @@ class BasesJob(RunJob):
         return problems
 
 
-def predict_bases_of(job: BasesJob, *, on_progress: Callable[[int], None] = lambda n: None) -> dict[str, Any]:
+def predict_bases_of(job: BasesJob, *, on_progress: OnProgress = lambda done, total: None) -> dict[str, Any]:
     """Write the predictions of all records of a job and give the account of it.
 
     Raises:
@@ -61,7 +61,7 @@ def predict_bases_of(job: BasesJob, *, on_progress: Callable[[int], None] = lamb
         masked = MaskedBases(model.network, passes=job.passes, compute=frame.compute)
         facts = frame.facts(model, {"passes": job.passes, **job.options.facts()})
         waiting: deque[Record] = deque()
-        n_bases = 0
+        n_bases = n_rows = 0
 
         def sequences() -> Iterator[Codes]:
             for record in frame.records():
@@ -69,11 +69,12 @@ def predict_bases_of(job: BasesJob, *, on_progress: Callable[[int], None] = lamb
                 yield record.codes
 
         def rows() -> Iterator[BaseRow]:
-            nonlocal n_bases
+            nonlocal n_bases, n_rows
             for probabilities in masked.predict(sequences()):
                 yield BaseRow(waiting.popleft(), probabilities)
                 n_bases += len(probabilities)
-                on_progress(frame.n_records)
+                n_rows += 1
+                on_progress(n_rows + len(frame.skipped), frame.n_expected)
 
         if job.output_format == "h5":
             write_hdf5(job.out, rows(), facts, skipped=frame.skipped)

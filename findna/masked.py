@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from findna import phases
 from findna.data.windows import iter_windows
 from findna.errors import ConfigError
 from findna.nn.device import Compute
@@ -86,6 +87,8 @@ class MaskedBases:
         parts = [self._waiting.popleft() for _ in own]
         states = [hidden[torch.from_numpy(part.places - part.start)] for hidden, part in zip(own, parts, strict=True)]
         logits = network.nucleotide_logits(torch.cat(states).to(network.head.weight.dtype))[:, : len(BASES)]
+        last = parts[-1]
+        phases.report("predicting bases", last.start + int(last.places[-1]), len(last.found))
         values = torch.softmax(logits.float(), dim=1).cpu().numpy()
         for part, rows in zip(
             parts, np.split(values, np.cumsum([len(part.places) for part in parts])[:-1]), strict=True

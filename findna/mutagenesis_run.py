@@ -1,6 +1,5 @@
 """One run of `findna mutagenesis`: records in, the effects of their changes out."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.record import Record
 from findna.runs.frame import Frame
-from findna.runs.job import RunJob
+from findna.runs.job import OnProgress, RunJob
 from findna.saturation import BaseMutagenesis, Mutagenesis, TaskMutagenesis
 
 
@@ -48,7 +47,7 @@ class MutagenesisJob(RunJob):
         return problems
 
 
-def run_mutagenesis(job: MutagenesisJob, *, on_progress: Callable[[int], None] = lambda n: None) -> dict[str, Any]:
+def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda done, total: None) -> dict[str, Any]:
     """Write the effects of all records of a job and give the account of it.
 
     Raises:
@@ -64,12 +63,13 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: Callable[[int], None] =
         outputs, n_bases = [job.out], 0
         with EffectsWriter(job.out, job.output_format, facts, skipped=frame.skipped, force=job.run.force) as writer:
             for record in frame.records():
+                on_progress(frame.n_records - 1, frame.n_expected)
                 effects = _effects_of(engine, record, with_pairs=job.with_pairs)
                 writer.write(effects)
                 if job.plot and not n_bases:
                     outputs += _draw(effects, job.plot, engine.value)
                 n_bases += len(record.codes)
-                on_progress(frame.n_records)
+                on_progress(frame.n_records, frame.n_expected)
         return frame.report(facts, outputs, n_bases=n_bases, n_windows=engine.n_windows)
 
 

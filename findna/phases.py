@@ -1,17 +1,39 @@
 """What a long call is doing, for whoever listens: a command line shows it, a notebook need not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
-Listener = Callable[[str], object]
+Listener = Callable[[str, float, int | None], object]
+"""Told the phase, how many of its steps are done, and how many there are; None if it has none."""
 
-_LISTENER: ContextVar[Listener] = ContextVar("_LISTENER", default=lambda phase: None)
+T = TypeVar("T")
+
+_LISTENER: ContextVar[Listener] = ContextVar("_LISTENER", default=lambda phase, done, total: None)
+_OUTER: ContextVar[tuple[str, int, int] | None] = ContextVar("_OUTER", default=None)
 
 
 def enter(phase: str) -> None:
     """Say that a phase begins, such as "loading the model"."""
-    _LISTENER.get()(phase)
+    _LISTENER.get()(phase, 0, None)
+
+
+def report(phase: str, done: float, total: int) -> None:
+    """Say how far a phase is; within a step of `track`, how far that step is."""
+    if outer := _OUTER.get():
+        phase, n_done, n_steps = outer
+        done, total = n_done + done / total, n_steps
+    _LISTENER.get()(phase, done, total)
+
+
+def track(phase: str, steps: Sequence[T]) -> Iterator[T]:
+    """Yield the steps of a phase, and say before each how many are done."""
+    for n_done, step in enumerate(steps):
+        report(phase, n_done, len(steps))
+        token = _OUTER.set(_OUTER.get() or (phase, n_done, len(steps)))
+        yield step
+        _OUTER.reset(token)
 
 
 @contextmanager
@@ -20,7 +42,13 @@ def listening(listener: Listener) -> Iterator[None]:
 
     >>> with listening(print):
     ...     enter("loading the model")
-    loading the model
+    ...     for strand in track("reading", "+-"):
+    ...         report("windows", 3, 4)
+    loading the model 0 None
+    reading 0 2
+    reading 0.75 2
+    reading 1 2
+    reading 1.75 2
     """
     token = _LISTENER.set(listener)
     try:

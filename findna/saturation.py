@@ -1,11 +1,12 @@
 """In-silico saturation mutagenesis: the effect of every base at every position, and which positions depend on which."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from findna import phases
 from findna.data.windows import Window, iter_windows
 from findna.errors import ConfigError
 from findna.models.store import Model
@@ -52,21 +53,21 @@ class BaseMutagenesis:
 
     def effects(self, codes: Codes) -> NDArray[np.float32]:
         """The effect of each base at each position, shape (L, 4); 0 for the reference base, NaN where that is N."""
-        forward = self._effects(codes)
-        reverse = self._effects(reverse_complement(codes))[::-1, ::-1]
-        found: NDArray[np.float32] = ((forward + reverse) / 2).astype(np.float32)
+        forward, reverse = map(self._effects, phases.track("strands", (codes, reverse_complement(codes))))
+        found: NDArray[np.float32] = ((forward + reverse[::-1, ::-1]) / 2).astype(np.float32)
         found[codes >= N] = np.nan
         return found
 
     def _effects(self, codes: Codes) -> NDArray[np.float64]:
         found = np.zeros((len(codes), len(BASES)))
-        for start, end, own_start in iter_windows(len(codes), size=self.window, stride=self.window):
-            for places in _chunks(range(own_start, end)):
-                masked = {place: _changed(codes[start:end], place - start, BLANK) for place in places}
-                readings = self._reader.read(masked.values())
-                for place, window in masked.items():
-                    log_p = readings[window.tobytes()].log_p[0].astype(np.float64)
-                    found[place] = log_p - log_p[min(codes[place], N - 1)]
+        windows = iter_windows(len(codes), size=self.window, stride=self.window)
+        parts = [(window, places) for window in windows for places in _chunks(range(window.own_start, window.end))]
+        for (start, end, _), places in phases.track("positions", parts):
+            masked = {place: _changed(codes[start:end], place - start, BLANK) for place in places}
+            readings = self._reader.read(masked.values())
+            for place, window in masked.items():
+                log_p = readings[window.tobytes()].log_p[0].astype(np.float64)
+                found[place] = log_p - log_p[min(codes[place], N - 1)]
         return found
 
     def dependencies(self, codes: Codes) -> NDArray[np.float32]:
@@ -80,16 +81,15 @@ class BaseMutagenesis:
         """
         if len(codes) > self.window:
             raise ConfigError(f"dependencies of {len(codes):,} bases do not fit a window of {self.window:,} bases")
-        forward = self._dependencies(codes)
-        reverse = self._dependencies(reverse_complement(codes))[::-1, ::-1]
-        found: NDArray[np.float32] = ((forward + reverse) / 2).astype(np.float32)
+        forward, reverse = map(self._dependencies, phases.track("strands", (codes, reverse_complement(codes))))
+        found: NDArray[np.float32] = ((forward + reverse[::-1, ::-1]) / 2).astype(np.float32)
         found[codes >= N] = np.nan
         return found
 
     def _dependencies(self, codes: Codes) -> NDArray[np.float64]:
         found = np.zeros((len(codes), len(codes)))
         before = self._log_odds([codes])[0]
-        for places in _chunks(range(len(codes))):
+        for places in phases.track("pairs", _chunks(range(len(codes)))):
             changes = [(place, base) for place in places for base in range(N) if base != codes[place]]
             after = self._log_odds([_changed(codes, place, base) for place, base in changes])
             for (place, _), odds in zip(changes, after, strict=True):
@@ -127,8 +127,8 @@ class TaskMutagenesis:
 
     def effects(self, codes: Codes) -> NDArray[np.float32]:
         """As of a teacher; the scores of both strands are averaged before they become log-odds."""
-        strands = [self._scores(codes), self._scores(reverse_complement(codes))[::-1, ::-1]]
-        scores = np.mean(strands, axis=0)  # (L, 4, outputs)
+        forward, reverse = map(self._scores, phases.track("strands", (codes, reverse_complement(codes))))
+        scores = np.mean([forward, reverse[::-1, ::-1]], axis=0)  # (L, 4, outputs)
         is_joined = len(codes) > self.window
         flat = probabilities(scores.reshape(-1, scores.shape[-1]), self.settings, is_joined)[:, self._column]
         values = flat if self.settings.objective == "regression" else log_odds(flat)
@@ -147,7 +147,7 @@ class TaskMutagenesis:
         parts = self._of_windows([(codes, window) for window in windows])
         whole = sum(parts)
         found = np.empty((len(codes), len(BASES), self.settings.n_outputs))
-        for places in _chunks(range(len(codes))):
+        for places in phases.track("positions", _chunks(range(len(codes)))):
             jobs = [
                 (place, base, index)
                 for place in places
@@ -192,6 +192,5 @@ def _changed(codes: Codes, place: int, base: int) -> Codes:
     return changed
 
 
-def _chunks(places: range) -> Iterator[range]:
-    for first in range(places.start, places.stop, _CHUNK):
-        yield range(first, min(first + _CHUNK, places.stop))
+def _chunks(places: range) -> list[range]:
+    return [places[first : first + _CHUNK] for first in range(0, len(places), _CHUNK)]

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from findna.merge_scores import ScorePart, finished
 from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.runs.frame import Frame
-from findna.runs.job import RunJob
+from findna.runs.job import OnProgress, RunJob
 from findna.runs.variant_plan import cut_variants
 from findna.variants import ScoreConfig, VariantScorer
 
@@ -80,9 +80,7 @@ class ScoreJob(RunJob):
         return self.inputs[0]
 
 
-def run_scores(
-    job: ScoreJob, *, on_progress: Callable[[int, int | None], None] = lambda done, total: None
-) -> dict[str, Any]:
+def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: None) -> dict[str, Any]:
     """Score all records of a job and give the account of it.
 
     Memory is a few hundred records, however many there are. What is scored is kept beside the output until that is
@@ -90,7 +88,7 @@ def run_scores(
 
     Args:
         job: What to do.
-        on_progress: Told how many records are written, and how many there are if that is known.
+        on_progress: Told how many records are written, and how many there are or about are.
 
     Returns:
         The report: counts, time, memory, versions, outputs.
@@ -122,7 +120,7 @@ def run_scores(
                 file.write(site, rows.of(site, outcomes))
                 reasons.update(outcome.reason for outcome in outcomes)
                 if file.n_records % CHUNK == 0:
-                    on_progress(file.n_records, part.n_records if part else None)
+                    on_progress(file.n_records, part.n_records if part else reader.n_expected)
             frame.check()
         n_variants, n_scored = reasons.total(), reasons.pop("", 0)
         if part and (file.n_records, n_variants) != (part.n_records, part.n_rows):

@@ -31,8 +31,9 @@ from findna_cli import (
     verify,
     view,
 )
-from findna_cli.console import say, show, visible
+from findna_cli.console import end_loading, say, show, visible
 from findna_cli.help import add_help, help_page
+from findna_cli.progress import Loading
 from findna_cli.translate import said
 
 app = typer.Typer(
@@ -95,6 +96,8 @@ def main() -> None:
     """Run the command; exit with 0 done, 1 the input, 2 the command line, 130 or 143 a signal, 141 a closed pipe."""
     signal.signal(signal.SIGTERM, _on_sigterm)
     warnings.showwarning = _show_warning
+    if sys.stderr.isatty() and not {"-q", "--quiet"} & set(sys.argv) and "FINDNA_LAUNCHED" not in os.environ:
+        sys.meta_path.insert(0, Loading())
     if "OMP_WAIT_POLICY" not in os.environ:  # read as torch loads
         # A thread that waits may spin a moment only: on a busy machine, spinning costs ten times the work itself.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -122,6 +125,7 @@ def main() -> None:
         if os.environ.get("FINDNA_DEBUG"):
             raise
         code = _fail(_said(error), 1)
+    end_loading()
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -20,9 +20,11 @@ from findna_cli.options import (
     not_empty,
     split_names,
 )
+from findna_cli.progress import progress
 from findna_cli.signals import catch_signals
 
 if TYPE_CHECKING:
+    from findna.benchmark.run import Progress as Step
     from findna.benchmark.variants import VariantSetConfig
 
 app = typer.Typer(no_args_is_help=True, help="Measure, compare and time models on labelled sets.")
@@ -115,6 +117,7 @@ def run(
     with random weights, --limit the maximum number of variants per label.
     """
     import dataclasses
+    from functools import partial
 
     from findna.benchmark.run import BenchmarkConfig, Stopped, parse_modes, run_task
     from findna.benchmark.suites import find_tasks, parse_genomes
@@ -151,35 +154,34 @@ def run(
     found, skipped = find_tasks(suite, data, only=tasks or (), genomes=parse_genomes(genomes or ()))
     for one in skipped:
         say(f"{one.name}: skipped: {one.reason}")
-    teacher = load_model(model or DEFAULT)
     caught = catch_signals(once=True)
-    measured, faulty = [], []
-    try:
-        for task in found:
+    measured: list[dict[str, Any]] = []
+    faulty = []
+    with progress("measuring", total=None, quiet=quiet, unit="runs") as advance:
+        teacher = load_model(model or DEFAULT)
+        measure = partial(
+            run_task,
+            config=config,
+            teacher=teacher,
+            device=place,
+            precision=pick_precision(precision, place),
+            should_stop=lambda: bool(caught),
+        )
+        advance(0, total=len(found) * sum(1 if one in ("probe", "kmer") else seeds for one in config.modes))
+        for n_left, task in zip(range(len(found), 0, -1), found, strict=True):
             if task.note:
                 say(f"{task.name}: {task.note}", quiet=quiet)
+            n_before = len(measured)
             try:
-                for step in run_task(
-                    task,
-                    out,
-                    config=config,
-                    teacher=teacher,
-                    device=place,
-                    precision=pick_precision(precision, place),
-                    should_stop=lambda: bool(caught),
-                ):
-                    figures = step.run["test"]
-                    shown = "  ".join(
-                        f"{name} {_figure(figures[name])}" for name in ("auroc", "accuracy", "macro_f1", "mcc")
-                    )
-                    state = f"{step.run['seconds']:.1f} s" if step.is_new else "measured before"
-                    say(f"{step.task}  {step.mode}  seed {step.seed}  {shown}  ({state})", quiet=quiet)
+                for step in measure(task, out):
                     measured.append(dataclasses.asdict(step))
+                    say(_line(step), quiet=quiet)
+                    advance(len(measured), total=n_before + n_left * step.n_runs)
             except InputError as error:
                 faulty.append({"task": task.name, "error": str(error)})
                 say(f"{task.name}: skipped: {error}")
-    except Stopped as stop:
-        raise stopped(out, caught) from stop
+            except Stopped as stop:
+                raise stopped(out, caught) from stop
     left_out = [dataclasses.asdict(one) for one in skipped]
     write_report(json_file, {"out": str(out), "runs": measured, "left_out": left_out, "faulty": faulty})
     say(f"{out}: {len(measured):,} runs of {len(found) - len(faulty):,} sets", quiet=quiet)
@@ -205,7 +207,7 @@ def _variants(
 
     tables, found = find_tables(data, genome)
     results = []
-    with OpenGenome(found) as opened:
+    with OpenGenome(found) as opened, progress("scoring", total=None, quiet=quiet, unit="steps"):
         for table in tables:
             result = measure_variants(
                 table,
@@ -318,36 +320,44 @@ def teacher(
     held_out = split_names(holdout)
     if not held_out:
         raise ConfigError("--holdout: name the contigs, or the file, that the model was not trained on")
-    measured = load_model(model or DEFAULT)
     set_threads(threads)
     place = pick_device(device)
-    sources = load_sources(
-        inputs or [str(genome)],
-        is_genome=genome is not None,
-        holdout=held_out,
-        n_windows=n_windows,
-        n_held_out=n_held_out,
-        size=measured.config.window,
-        seed=seed,
-    )
-    path = log or measured.path / "log.csv"
-    rows = read_log(path) if log or path.is_file() else []
-    if rows and "effective_rank" not in rows[0]:
-        raise TableError("has no effective_rank: give the log.csv of a findna pretrain", path=path)
-    result = measure_teacher(
-        measured,
-        sources,
-        config=TeacherConfig(),
-        labelled=read_labelled(neighbours, objective="classification") if neighbours else None,
-        log=rows,
-        device=place,
-        precision=pick_precision(precision, place),
-        on_done=lambda what: say(f"measured: {what}", quiet=quiet),
-    )
+    with progress("measuring", total=None, quiet=quiet, unit="steps"):
+        measured = load_model(model or DEFAULT)
+        sources = load_sources(
+            inputs or [str(genome)],
+            is_genome=genome is not None,
+            holdout=held_out,
+            n_windows=n_windows,
+            n_held_out=n_held_out,
+            size=measured.config.window,
+            seed=seed,
+        )
+        path = log or measured.path / "log.csv"
+        rows = read_log(path) if log or path.is_file() else []
+        if rows and "effective_rank" not in rows[0]:
+            raise TableError("has no effective_rank: give the log.csv of a findna pretrain", path=path)
+        result = measure_teacher(
+            measured,
+            sources,
+            config=TeacherConfig(),
+            labelled=read_labelled(neighbours, objective="classification") if neighbours else None,
+            log=rows,
+            device=place,
+            precision=pick_precision(precision, place),
+            on_done=lambda what: say(f"measured: {what}", quiet=quiet),
+        )
     write_teacher(out, result | {"command": command_line()}, log=rows)
     for name, one in result["masked_bases"]["models"].items():
         say(f"{name}: masked-base accuracy {one['accuracy']:.4f}", quiet=quiet)
     say(f"{out}: teacher.json, teacher.md", quiet=quiet)
+
+
+def _line(step: "Step") -> str:
+    figures = step.run["test"]
+    shown = "  ".join(f"{name} {_figure(figures[name])}" for name in ("auroc", "accuracy", "macro_f1", "mcc"))
+    state = f"{step.run['seconds']:.1f} s" if step.is_new else "measured before"
+    return f"{step.task}  {step.mode}  seed {step.seed}  {shown}  ({state})"
 
 
 def _figure(value: float | None) -> str:
@@ -387,7 +397,8 @@ def speed(
         with_training=with_training,
     )
     set_threads(threads)
-    report = measure_speed(config, device=pick_device(device), on_done=lambda size: say(f"timing {size}", quiet=quiet))
+    with progress("timing", total=None, quiet=quiet, unit="runs"):
+        report = measure_speed(config, device=pick_device(device))
     show(speed_table(report))
     write_report(json_file, report)
 
@@ -455,15 +466,16 @@ def study(
         say(f"{one.name}: skipped: {one.reason}")
     set_threads(threads)
     place = pick_device(device)
-    sources = load_sources(
-        inputs,
-        is_genome=False,
-        holdout=split_names(holdout),
-        n_windows=n_windows,
-        n_held_out=128,
-        size=base.model.window,
-        seed=0,
-    )
+    with progress("reading", total=None, quiet=quiet):
+        sources = load_sources(
+            inputs,
+            is_genome=False,
+            holdout=split_names(holdout),
+            n_windows=n_windows,
+            n_held_out=128,
+            size=base.model.window,
+            seed=0,
+        )
     caught = catch_signals(once=True)
     config = StudyConfig(
         seeds=seeds,
@@ -473,20 +485,23 @@ def study(
         command=command_line(),
     )
     runs = []
-    try:
-        for run in run_study(
-            wanted,
-            found,
-            sources,
-            out,
-            config=config,
-            device=place,
-            precision=pick_precision(precision, place),
-            should_stop=lambda: bool(caught),
-        ):
-            runs.append(run)
-            cost = f"  ({run['seconds']:,} s)" if "seconds" in run else ""
-            say(f"{run['variant']}  seed {run['seed']}  auroc {run['score']:.4f}{cost}", quiet=quiet)
-            write_atomic(out / "study.md", study_table(runs))
-    except Stopped as stop:
-        raise stopped(out, caught) from stop
+    n_runs = sum(1 if variant.model else seeds for variant in wanted)
+    with progress("training and scoring", total=n_runs, quiet=quiet, unit="runs") as advance:
+        try:
+            for run in run_study(
+                wanted,
+                found,
+                sources,
+                out,
+                config=config,
+                device=place,
+                precision=pick_precision(precision, place),
+                should_stop=lambda: bool(caught),
+            ):
+                runs.append(run)
+                cost = f"  ({run['seconds']:,} s)" if "seconds" in run else ""
+                say(f"{run['variant']}  seed {run['seed']}  auroc {run['score']:.4f}{cost}", quiet=quiet)
+                write_atomic(out / "study.md", study_table(runs))
+                advance(len(runs))
+        except Stopped as stop:
+            raise stopped(out, caught) from stop

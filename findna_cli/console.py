@@ -4,18 +4,13 @@ import json
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from findna.io.files import write_atomic
 
-
-class Advance(Protocol):
-    """Tells the progress display how far the work is."""
-
-    def __call__(self, done: float, text: str = "", total: float | None = None) -> None: ...
+_LOADING: list[str] = []  # what stands in the last line of the terminal
 
 
 def visible(text: str) -> str:
@@ -37,92 +32,32 @@ def _visible(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
 
 
+def say_loading() -> None:
+    """Say on stderr, in a line that the next output replaces, that something is loading."""
+    _LOADING.append("loading ...\r")
+    sys.stderr.write(_LOADING[-1])
+    sys.stderr.flush()
+
+
+def end_loading() -> None:
+    """Erase the line of `say_loading`, if it is there."""
+    if _LOADING:
+        _LOADING.clear()
+        sys.stderr.write("\x1b[K")
+        sys.stderr.flush()
+
+
 def show(text: object, *, end: str = "\n") -> None:
     """A result as text to stdout."""
+    end_loading()
     sys.stdout.write(f"{visible(str(text))}{end}")
 
 
 def say(text: object, *, quiet: bool = False) -> None:
     """A line to stderr."""
     if not quiet:
+        end_loading()
         sys.stderr.write(f"{visible(str(text))}\n")
-
-
-@contextmanager
-def progress(title: str, *, total: float | None, quiet: bool, unit: str = "records") -> Iterator[Advance]:
-    """A progress display on a terminal; nothing where stderr is a file or `quiet`.
-
-    It shows the phase until the first unit is done, then the number done, the rate and the time left.
-
-    Args:
-        title: What is done, such as "embed".
-        total: How many units there are, if that is known from the start.
-        quiet: Show nothing.
-        unit: What is counted; "bytes" are shown as MB.
-    """
-    if quiet or not sys.stderr.isatty():
-        yield lambda done, text="", total=None: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-    from rich.table import Column
-
-    from findna.phases import listening
-
-    console = Console(stderr=True)
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"), markup=False),
-        BarColumn(bar_width=max(6, min(30, (console.width - 60) // 2))),
-        TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True), markup=False),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns[: 4 + (console.width >= 72)], console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=total, state="")
-        started = [time.monotonic(), 0.0]  # when the first unit was done, and how many of them were (a resumed run)
-
-        def advance(done: float, text: str = "", total: float | None = total) -> None:
-            if bar.tasks[0].description != title:
-                started[:] = time.monotonic(), done
-            rate = (done - started[1]) / max(time.monotonic() - started[0], 1e-3)
-            state = "  ".join(part for part in (progress_text(done, total, rate, unit), text) if part)
-            bar.update(task, description=title, completed=done, total=total, state=state)
-
-        with listening(lambda phase: bar.update(task, description=phase, total=None, state="")):
-            yield advance
-
-
-def progress_text(done: float, total: float | None, rate: float, unit: str) -> str:
-    """How far a run is.
-
-    >>> progress_text(300, 1676, 20.0, "records")
-    '300 of 1,676 records  20/s  1:09 left'
-    >>> progress_text(3e6, None, 1.5e6, "bytes")
-    '3.0 MB  1.5 MB/s'
-    """
-    scale, digits = (1e6, 1) if unit == "bytes" else (1.0, 0)
-    name = "MB" if unit == "bytes" else unit
-    of = f" of {total / scale:,.{digits}f}" if total else ""
-    parts = [f"{done / scale:,.{digits}f}{of} {name}"]
-    if rate > 0:
-        speed = rate / scale
-        parts.append(f"{speed:,.{1 if speed < 10 else 0}f}{' MB' if unit == 'bytes' else ''}/s")
-        if total:
-            parts.append(f"{clock((total - done) / rate)} left")
-    return "  ".join(parts)
-
-
-def clock(seconds: float) -> str:
-    """A duration as hours, minutes and seconds.
-
-    >>> clock(68), clock(7325), clock(90000)
-    ('1:08', '2:02:05', '1 d 1 h')
-    """
-    minutes, second = divmod(max(0, round(seconds)), 60)
-    hours, minute = divmod(minutes, 60)
-    if hours >= 24:
-        return f"{hours // 24} d {hours % 24} h"
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 def duration(seconds: float) -> str:

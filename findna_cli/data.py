@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from findna.config import WindowsConfig
-from findna_cli.console import progress, say, show, write_report
+from findna_cli.console import say, show, write_report
 from findna_cli.options import Force, Genome, Json, Quiet, flags_of, split_names
+from findna_cli.progress import progress
 
 app = typer.Typer(no_args_is_help=True, help="Download genomes, make training sets, audit labelled splits.")
 

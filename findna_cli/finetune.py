@@ -109,8 +109,9 @@ def finetune(
     from findna.train.objectives import summary_line
     from findna.train.plan import TaskPlan
     from findna.train.start import check_teacher
-    from findna_cli.console import Every, progress, say, write_report
+    from findna_cli.console import Every, say, write_report
     from findna_cli.pretrain import parse_duration
+    from findna_cli.progress import progress
 
     flags = {
         "preset": preset or None,

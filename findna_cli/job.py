@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from findna.errors import ConfigError
-from findna_cli.console import progress, say, write_report
+from findna_cli.console import say, write_report
+from findna_cli.progress import progress
 from findna_cli.screens import show_plan
 from findna_cli.translate import said
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from findna_cli import task
-from findna_cli.console import progress, say, show, write_report
+from findna_cli.console import say, show, write_report
 from findna_cli.options import Device, Json, Precision, Quiet, Threads, not_empty
+from findna_cli.progress import progress
 
 app = typer.Typer(help="List, describe, verify, convert and pull models.", rich_markup_mode=None)
 

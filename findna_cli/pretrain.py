@@ -135,7 +135,8 @@ def pretrain(
     from findna.train.pretrain import finished_summary, job_of
     from findna.train.pretrain import pretrain as run
     from findna.train.sources import load_sources
-    from findna_cli.console import Every, progress, say, write_report
+    from findna_cli.console import Every, say, write_report
+    from findna_cli.progress import progress
 
     flags = {
         "preset": preset or None,

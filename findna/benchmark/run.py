@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from findna import __version__, plots
+from findna import __version__, phases, plots
 from findna.benchmark.audit import is_leaked
 from findna.benchmark.baselines import RECIPES, Data, Prediction, Probabilities, fit_cnn, fit_kmers, fit_strands
 from findna.benchmark.stored import read_stored
@@ -84,6 +84,7 @@ class Progress:
         seed: Of the run.
         is_new: False where an earlier result was taken.
         run: The entry in the result file.
+        n_runs: Runs of this set.
     """
 
     task: str
@@ -91,6 +92,7 @@ class Progress:
     seed: int
     is_new: bool
     run: Mapping[str, Any]
+    n_runs: int
 
 
 def parse_modes(text: str) -> tuple[str, ...]:
@@ -157,18 +159,21 @@ def run_task(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise_output_error(error, out)
+    seeds = {mode: range(config.seeds if bench.is_seeded(mode) else 1) for mode in config.modes}
+    n_runs = sum(map(len, seeds.values()))
     for mode in config.modes:
         path = out / result_name(task, mode, teacher.name)
         fingerprint = bench.fingerprint(mode)
         runs = _runs_of(path, fingerprint)
-        for seed in range(config.seeds if bench.is_seeded(mode) else 1):
+        for seed in seeds[mode]:
             is_new = seed not in runs
             if is_new:
                 if should_stop():
                     raise Stopped
+                phases.enter(f"{task.name}, {mode}")
                 runs[seed] = bench.measure(mode, seed)
                 write_atomic(path, json.dumps(bench.result(mode, fingerprint, runs), indent=1) + "\n")
-            yield Progress(task.name, mode, seed, is_new, runs[seed])
+            yield Progress(task.name, mode, seed, is_new, runs[seed], n_runs)
 
 
 def result_name(task: BenchmarkTask, mode: str, model: str) -> str:
@@ -314,19 +319,23 @@ class _Bench:
         began = time.monotonic()
         encoder = network.for_inference(device=self.device, precision=self.precision)
         vectors: dict[str, dict[str, NDArray[np.float32]]] = {}
-        for name, split in self.splits._asdict().items():
-            if split is not None:
-                read = self.config.read_out.vectors(
-                    encoder, split.corpus, device=self.device, precision=self.precision, on_done=self._check_stop
-                )
-                for strand, x in read.items():
-                    vectors.setdefault(strand, {})[name] = x
+        splits = {name: split for name, split in self.splits._asdict().items() if split is not None}
+        n_before, n_all = 0, sum(map(len, splits.values()))
+
+        def on_done(n_done: int) -> None:
+            phases.report("embedding", min(n_before + n_done, n_all), n_all)
+            if self.should_stop():
+                raise Stopped
+
+        for name, split in splits.items():
+            read = self.config.read_out.vectors(
+                encoder, split.corpus, device=self.device, precision=self.precision, on_done=on_done
+            )
+            n_before += len(split)
+            for strand, x in read.items():
+                vectors.setdefault(strand, {})[name] = x
         self._embed_seconds += time.monotonic() - began
         return vectors
-
-    def _check_stop(self, n_done: int) -> None:
-        if self.should_stop():
-            raise Stopped
 
     def _data(
         self, vectors: Mapping[str, NDArray[np.float32]], train: LabelledSet, valid: LabelledSet

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from findna import __version__
+from findna import __version__, phases
 from findna.config import PRESETS, SIZES, EmbedConfig, FinetuneConfig, ModelConfig
 from findna.data.batch import pack
 from findna.data.datasets import Corpus, corpus_of
@@ -110,15 +110,12 @@ class SpeedConfig:
             raise ConfigError(f"a batch needs {max(LENGTHS)} bases, and there must be a round")
 
 
-def measure_speed(
-    config: SpeedConfig, *, device: torch.device, on_done: Callable[[str], None] = lambda what: None
-) -> dict[str, Any]:
+def measure_speed(config: SpeedConfig, *, device: torch.device) -> dict[str, Any]:
     """Time all variants of all sizes.
 
     Args:
         config: What is timed.
         device: Where it runs.
-        on_done: Told each size before it is timed.
 
     Returns:
         The report: machine, settings, and `rows`, one a variant: size, what, precision, lengths, batch,
@@ -130,7 +127,6 @@ def measure_speed(
     """
     rows: list[dict[str, Any]] = []
     for size in config.sizes:
-        on_done(size)
         rows += _measure_size(size, config, device)
     return {
         "schema": SCHEMA,
@@ -151,11 +147,10 @@ def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[
     timed += _naive(size, config, device)
     for name in config.precisions:
         timed += _bert(config, name, device)
-    memory = [_memory(variant.run, device) for variant in timed]
+    memory = [_memory(variant.run, device) for variant in phases.track(f"warming up {size}", timed)]
     best = [float("inf")] * len(timed)
-    for _ in range(config.rounds):
-        for index, variant in enumerate(timed):
-            best[index] = min(best[index], _seconds(variant.run, device))
+    for index in phases.track(f"timing {size}", [*range(len(timed))] * config.rounds):
+        best[index] = min(best[index], _seconds(timed[index].run, device))
     rates = [variant.flops / seconds for variant, seconds in zip(timed, best, strict=True)]
     limits, units = (
         {

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from findna import __version__
+from findna import __version__, phases
 from findna.benchmark.baselines import RECIPES, Data, fit_strands, require_sklearn
 from findna.benchmark.run import Stopped
 from findna.benchmark.stored import read_stored
@@ -220,6 +220,7 @@ def run_study(
             if key not in log:
                 if should_stop():
                     raise Stopped
+                phases.enter(f"{variant.name}, seed {seed}")
                 log[key] = study.measure(variant, recipe)
                 write_log(out / LOG, log)
             yield log[key]

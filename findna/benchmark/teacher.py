@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from findna import __version__
+from findna import __version__, phases
 from findna.benchmark.baselines import kmer_counts
 from findna.benchmark.counting import CONTEXTS, CountingModel, Masked, fit_counting, iter_masked
 from findna.data.batch import pack
@@ -189,7 +189,7 @@ def _teacher_guesses(
     parts = []
     n_tokens = network.config.n_class_tokens
     size = max(1, pick_batch_bases(0, device) // network.config.max_len)
-    for first in range(0, len(items), size):
+    for first in phases.track("masked bases: the model", range(0, len(items), size)):
         some = items[first : first + size]
         batch = pack([item.codes for item in some], n_class_tokens=n_tokens)
         hidden = network(torch.from_numpy(batch.codes).to(device), batch.rings, precision=precision)
@@ -201,7 +201,8 @@ def _teacher_guesses(
 
 
 def _counting_guesses(counting: CountingModel, items: Sequence[Masked], name: str) -> Guesses:
-    parts = [_guesses(counting.probabilities(CONTEXTS[name](item)), [item]) for item in items]
+    tracked = phases.track(f"masked bases: {name}", items)
+    parts = [_guesses(counting.probabilities(CONTEXTS[name](item)), [item]) for item in tracked]
     return Guesses(*map(np.concatenate, zip(*parts, strict=True)))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from findna import __version__
+from findna import __version__, phases
 from findna.cells import CHUNK
 from findna.data.datasets import corpus_of
 from findna.data.kmers import canonical_kmers, iter_kmers
@@ -110,7 +110,7 @@ def measure_variants(
 
     for source, one in _models(model, config):
         scorer = VariantScorer(one, genome, config.score, source=str(table), compute=compute)
-        values = _scores(scorer, sites)
+        values = _scores(scorer, sites, source)
         for field, column in zip(scorer.fields, values.T, strict=True):
             add(source, field.name, _HIGHER_IS_DAMAGING.get(field.name, 1.0) * column)
         on_done(source)
@@ -193,9 +193,9 @@ def _models(model: Model, config: VariantSetConfig) -> Iterator[tuple[str, Model
         yield name, dataclasses.replace(model, network=network, readout=readout)
 
 
-def _scores(scorer: VariantScorer, sites: Sequence[Site]) -> NDArray[np.float64]:
+def _scores(scorer: VariantScorer, sites: Sequence[Site], source: str) -> NDArray[np.float64]:
     values = []
-    for first in range(0, len(sites), CHUNK):
+    for first in phases.track(f"scoring: {source}", range(0, len(sites), CHUNK)):
         chunk = sites[first : first + CHUNK]
         for site, scored in zip(chunk, scorer.score(chunk), strict=True):
             if scored.fault is not None:

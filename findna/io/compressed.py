@@ -85,7 +85,7 @@ class ByteStream:
         self.source, self.error = str(source), error
         self.begin = START
         self.mark: Mark | None = START
-        self.offset = 0
+        self.offset = self._n_text = 0
         self.name = "stdin" if self.source == STDIN else self.source
         if self.source == STDIN and sys.stdin is None:
             self.fail("is closed")
@@ -122,6 +122,19 @@ class ByteStream:
             piece, raw = _inflate(raw)
             text += piece
         return text if self.raw_head[:2] == GZIP_MAGIC else self.raw_head
+
+    @property
+    def fraction(self) -> float:
+        """About how much of a regular file is read, from 0 to 1; 0 if that is not known (CRAM)."""
+        if self._file.closed:
+            return 1.0
+        n_raw, size = self._file.tell(), max(1, os.fstat(self._file.fileno()).st_size)
+        if self._n_text:
+            is_plain = self.raw_head[:2] != GZIP_MAGIC
+            return self.offset / size if is_plain else self.offset / self._n_text * n_raw / size
+        if self.mark is None or self.mark.offset:
+            return (self.mark.offset >> 16) / size if self.mark else 0.0
+        return n_raw / size
 
     @property
     def tail(self) -> bytes:
@@ -164,6 +177,7 @@ class ByteStream:
                 self.fail(f"a carriage return (CR) without a line feed: convert the line ends with {how}", line=line)
             if is_end:
                 break
+            self._n_text += len(chunk)
             yield chunk
             n_lines += chunk.count(b"\n")
         if is_bgzf(self.raw_head) and self.tail[-len(BGZF_EOF) :] != BGZF_EOF:

@@ -15,6 +15,7 @@ from findna.io.fasta import read_fasta, read_fastq
 from findna.io.features import TSS, read_bigbed, read_features, read_variant_places
 from findna.io.genome import Genome, iter_batches
 from findna.io.ids import IdSet
+from findna.io.meter import Meter
 from findna.io.options import InputOptions
 from findna.io.sequence_table import read_sequence_table
 from findna.io.sniff import Kind, check_kind, sniff
@@ -85,6 +86,7 @@ def read_records(
     genome: Genome | None = None,
     wanted: range | None = None,
     begin: Begin | None = None,
+    meter: Meter | None = None,
 ) -> Iterator[Record | InputError]:
     """Yield every record of the inputs in order; one that cannot be used as its error.
 
@@ -96,11 +98,13 @@ def read_records(
         genome: An open genome, in place of `options.genome`.
         wanted: Only these records, counted from 0 over all inputs; what comes after them is not read.
         begin: A place before the first of them.
+        meter: Told of every record that is read.
 
     Raises:
         InputError: An input is missing, empty, cut or damaged: what concerns a whole file.
         ConfigError: An input cannot be read with these options.
     """
+    meter = meter or Meter(inputs)
     with ExitStack() as stack:
         reader = Reader(options, stack, genome, taken=begin.taken if begin else ())
         n_before = begin.n_before if begin else 0
@@ -115,6 +119,7 @@ def read_records(
                     n_records, begin = begin.mark.row, None
                 part = None if wanted is None else range(wanted.start - n_before, wanted.stop - n_before)
                 for record in reader.records(source, wanted=part):
+                    meter.count(source.stream)
                     if part is None or n_records in part:
                         yield limit_n(record, source, options.max_n)
                     n_records += 1
@@ -123,6 +128,7 @@ def read_records(
                 if not n_records:
                     raise source.nothing()
                 n_before += n_records
+                meter.finish(text)
 
 
 def read_regions(regions: Iterable[Region], options: InputOptions, *, genome: Genome) -> Iterator[Record | InputError]:

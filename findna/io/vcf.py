@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from findna.errors import VariantError
 from findna.io.compressed import BGZF_EOF, START, STDIN, ByteStream, Mark, end_of, is_bgzf
+from findna.io.meter import Meter
 
 Kind = Literal["vcf", "tsv"]
 
@@ -77,6 +78,7 @@ class VariantReader:
         self._offset: int | None = None
         self._stack = ExitStack()
         self._stream = self._stack.enter_context(ByteStream(source, error=VariantError))
+        self._meter = Meter([self._stream.source])
         self.name = self._stream.name
         self.kind: Kind = "vcf"
         self.header: list[str] = []
@@ -114,6 +116,11 @@ class VariantReader:
         """Whether the records come from stdin."""
         return self._stream.source == STDIN
 
+    @property
+    def n_expected(self) -> int | None:
+        """How many records the file holds: an estimate while it is read, None if it is not known."""
+        return self._meter.n_records
+
     def __iter__(self) -> Iterator[Site]:
         """Yield the records.
 
@@ -126,6 +133,7 @@ class VariantReader:
         else:
             place, least = [0, 1, 3, 4], _LEAST
         for row, (line, text) in enumerate(self._records(), start=self.begin.row):
+            self._meter.count(self._stream)
             fields = text.split("\t")
             if len(fields) < least:
                 self._stream.fail(f"{len(fields)} columns where at least {least} must be", line=line)
@@ -137,6 +145,7 @@ class VariantReader:
             alts = tuple(alt.split(",")) if alt not in ("", ".") else ()
             self.mark = None if self._offset is None else Mark(self._offset, max(0, line - 1), row)
             yield Site(chrom, int(pos) - 1, ref, alts, row, line if line else None, fields)
+        self._meter.finish(self._stream.source)
 
     def _records(self) -> Iterator[tuple[int, str]]:
         """Line number (0 of a BCF) and text of every record; blank lines are passed over."""

@@ -11,6 +11,7 @@ from typing import Any, Self
 from findna import __version__
 from findna.errors import InputError
 from findna.io.genome import Genome
+from findna.io.meter import Meter
 from findna.io.records import read_records
 from findna.io.watch import Watch
 from findna.models.store import Model
@@ -18,6 +19,7 @@ from findna.models.task import TaskModel
 from findna.record import Record
 from findna.runs.job import RunJob
 from findna.runs.provenance import genome_facts, input_facts, machine_facts, peak_memory_bytes
+from findna.runs.run import check
 
 
 class Frame:
@@ -43,10 +45,11 @@ class Frame:
         self.n_records = 0
         self.skipped: list[InputError] = []
         self._started, self._began = datetime.now(UTC), time.monotonic()
-        self._watch = Watch(job.sources)
+        self._watch, self._meter = Watch(job.sources), Meter(job.inputs)
         self._stack = ExitStack()
         genome = job.options.genome
         self.genome = self._stack.enter_context(Genome(genome)) if genome else None
+        self._n_regions: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -60,7 +63,9 @@ class Frame:
         Raises:
             InputError: An input is damaged or changed; a record cannot be used and is not to be skipped; all were.
         """
-        for item in read_records(self.job.inputs, self.job.options, genome=self.genome):
+        summary = check(self.job, self.genome)
+        self._n_regions = None if summary.unchecked else summary.n_records
+        for item in read_records(self.job.inputs, self.job.options, genome=self.genome, meter=self._meter):
             self.n_records += 1
             if isinstance(item, Record):
                 yield item
@@ -71,6 +76,11 @@ class Frame:
         if len(self.skipped) == self.n_records:
             raise InputError(f"all {self.n_records:,} records were skipped; the first: {self.skipped[0]}")
         self.check()
+
+    @property
+    def n_expected(self) -> int | None:
+        """How many records the inputs hold: an estimate while they are read, None if it is not known."""
+        return self._meter.n_records if self._n_regions is None else self._n_regions
 
     @property
     def is_changed(self) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,9 @@ from findna.runs.shard import Shard
 from findna.settings import make, require
 
 STDOUT = Path("-")
+OnProgress = Callable[[int, int | None], object]
+"""Told how many records are done, and how many there are or about are; None if that is not known."""
+
 _LONGEST_NAME = 255
 
 

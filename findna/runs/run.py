@@ -14,10 +14,12 @@ import torch
 
 from findna import __version__
 from findna.cells import Item, write_rows
+from findna.data.windows import count_windows
 from findna.errors import BedError, ConfigError, FastaError, InputError, OutputError, RegionError
 from findna.io.check import InputSummary, check_inputs
 from findna.io.genome import Genome
 from findna.io.hdf5 import EmbeddingWriter, finished_meta, refuse_existing
+from findna.io.meter import Meter
 from findna.io.records import Begin, TooManyN, read_records
 from findna.io.spool import differences
 from findna.io.tables import TsvStream
@@ -25,13 +27,11 @@ from findna.io.watch import Watch
 from findna.nn.device import pick_device
 from findna.nn.kernels import choose
 from findna.record import Record
-from findna.runs.job import STDOUT, Job, RowMaker
+from findna.runs.job import STDOUT, Job, OnProgress, RowMaker, RunJob
 from findna.runs.provenance import digests, genome_facts, input_facts, machine_facts, peak_memory_bytes
 from findna.runs.shard import Part, ShardCuts
 from findna.runs.workers import MakeCells, Workers
 from findna.sequence import is_mostly_n
-
-OnProgress = Callable[[int, int | None], object]
 
 
 class Scope(NamedTuple):
@@ -55,7 +55,8 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
 
     Args:
         job: What to do.
-        on_progress: Told how many records are written or skipped, and how many there are if that is known.
+        on_progress: Told how many rows are written or skipped, and how many there are: an estimate while sequences
+            or reads are being read, None if it is not known.
 
     Returns:
         The report: counts, throughput, memory, versions, outputs.
@@ -76,8 +77,8 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         compute = job.begin()
         scope = _scope(job, genome, batch_bases=compute.batch_bases)
         maker = job.load(compute)
-        records = scope.part and scope.part.records
-        items = read_records(job.inputs, job.options, genome=genome, wanted=records, begin=scope.begin)
+        records, meter = scope.part and scope.part.records, Meter(job.inputs)
+        items = read_records(job.inputs, job.options, genome=genome, wanted=records, begin=scope.begin, meter=meter)
         first, extra = _peek(items)
         facts = _facts(job, maker, scope, genome)
         if job.run.resume and (found := finished_meta(job.out, job.output_format)):
@@ -87,10 +88,11 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         n_resumed = writer.n_records_done
         counted = _Counted(maker.items(itertools.chain(first, items)), n_resumed=n_resumed)
         cells = stack.enter_context(_workers(job, maker)).cells if len(job.devices) > 1 else maker.cells
-        n_known = None if maker.has_windows else scope.part.n_records if scope.part else scope.n_records
+        n_known = _n_rows(job, maker, scope, genome)
+        on_progress(n_resumed, n_known or None)
         try:
             for n_done in write_rows(cells, counted, writer, fatal=job.is_fatal):
-                on_progress(n_resumed + n_done, n_known)
+                on_progress(n_resumed + n_done, meter.n_records if n_known is None else n_known or None)
             watch.check(digests(scope.inputs))
         except BaseException as error:
             if job.read_once or watch.change(digests(scope.inputs)):  # rows of which nobody knows what they are of
@@ -130,7 +132,7 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
 
 
 def check(
-    job: Job,
+    job: RunJob,
     genome: Genome | None,
     *,
     n_windows: Callable[[int], int] | None = None,
@@ -205,6 +207,16 @@ def _finished(job: Job, found: Mapping[str, Any], facts: Mapping[str, Any]) -> d
         "seconds": 0.0,
         **expected,
     }
+
+
+def _n_rows(job: Job, maker: RowMaker, scope: Scope, genome: Genome | None) -> int | None:
+    """Rows that the output will have, skipped ones among them; None if only reading tells, 0 if nothing can."""
+    if not maker.has_windows:
+        return scope.part.n_records if scope.part else scope.n_records
+    if scope.part or job.read_once:
+        return 0
+    n_windows = partial(count_windows, size=maker.window, stride=maker.stride)
+    return check(job, genome, n_windows=n_windows, is_full=True).n_windows
 
 
 class _Counted(Iterator[Item]):

@@ -228,7 +228,7 @@ def test_a_file_is_embedded_with_progress_or_only_planned(tmp_path: Path):
     report = findna.embed_file(
         [tmp_path / "in.fa"], tmp_path / "x.tsv.gz", on_progress=lambda done, total: told.append((done, total))
     )
-    assert (report["n_rows"], told[-1][0]) == (2, 2)
+    assert (report["n_rows"], told[-1]) == (2, (2, 2))
     assert (tmp_path / "x.tsv.gz").exists()
     with pytest.raises(findna.OutputError):
         findna.embed_file([tmp_path / "in.fa"], tmp_path / "x.tsv.gz")

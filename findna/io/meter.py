@@ -1,0 +1,40 @@
+"""How many records inputs hold, estimated while they are read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from findna.io.compressed import STDIN, ByteStream
+
+
+class Meter:
+    """The number of records in inputs, as far as the part that is read tells it.
+
+    Args:
+        inputs: Paths, region strings, or "-" for stdin.
+    """
+
+    def __init__(self, inputs: Sequence[str]) -> None:
+        paths = [Path(text) for text in inputs if text == STDIN or Path(text).exists()]
+        self._is_known = all(path.is_file() for path in paths)
+        self._sizes = {str(path): path.stat().st_size for path in paths if path.is_file()}
+        self._n_left, self._n_records, self._n_before, self._n_read = len(inputs), 0, 0, 0.0
+
+    @property
+    def n_records(self) -> int | None:
+        """Records of all inputs: their number once all are read, before that an estimate; None if unknown."""
+        if not self._n_left:
+            return self._n_records
+        if not self._is_known or not self._n_read:
+            return None
+        return int(float(f"{self._n_records * sum(self._sizes.values()) / self._n_read:.3g}"))
+
+    def count(self, stream: ByteStream | None) -> None:
+        """A record of an input is read."""
+        self._n_records += 1
+        if stream is not None and self._is_known:
+            self._n_read = self._n_before + stream.fraction * self._sizes[stream.source]
+
+    def finish(self, text: str) -> None:
+        """An input is read to its end."""
+        self._n_before += self._sizes.get(text, 0)
+        self._n_left -= 1

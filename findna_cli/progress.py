@@ -1,0 +1,132 @@
+"""Progress on a terminal: the phase, then the number done, a bar, the rate and the time left."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from typing import TYPE_CHECKING, Any, Protocol
+
+from findna_cli.console import end_loading, say_loading
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+class Advance(Protocol):
+    """Tells the progress display how far the work is."""
+
+    def __call__(self, done: float, text: str = "", total: float | None = None) -> None: ...
+
+
+class Loading(MetaPathFinder):
+    """Says on a terminal that something is loading when torch, which takes seconds, is first imported."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Find nothing, as the next finder will."""
+        if name == "torch":
+            sys.meta_path.remove(self)
+            say_loading()
+
+
+@contextmanager
+def progress(title: str, *, total: float | None, quiet: bool, unit: str = "records") -> Iterator[Advance]:
+    """A progress display on a terminal; nothing where stderr is a file or `quiet`.
+
+    It shows the phase until the first unit is done, then the number done, the rate and the time left.
+
+    Args:
+        title: What is done, such as "embed".
+        total: How many units there are, if that is known from the start.
+        quiet: Show nothing.
+        unit: What is counted; "bytes" are shown as MB.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, text="", total=None: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+    from rich.table import Column
+
+    from findna.phases import listening
+
+    end_loading()
+    console = Console(stderr=True)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"), markup=False),
+        BarColumn(bar_width=max(6, min(30, (console.width - 60) // 2))),
+        TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True), markup=False),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        display = _Display(bar, title, total, unit)
+        with listening(display.enter):
+            yield display
+
+
+class _Display:
+    """One bar, which is an `Advance`."""
+
+    def __init__(self, bar: "Progress", title: str, total: float | None, unit: str) -> None:
+        self._bar, self._title, self._unit = bar, title, unit
+        self._done, self._total = 0.0, total
+        self._task = bar.add_task("starting", total=total, state="")
+        bar.refresh()
+        self._begun: dict[str, tuple[float, float]] = {}  # when a phase began, and what was done (of a resumed run)
+
+    def __call__(self, done: float, text: str = "", total: float | None = None) -> None:
+        self._done, self._total = done, total or self._total
+        self._show(self._title, done, self._total, text)
+
+    def enter(self, phase: str, done: float, n_steps: int | None) -> None:
+        """Show a phase; once units are counted, how far the next one is."""
+        is_begun = self._title in self._begun
+        if n_steps and is_begun:
+            self._show(self._title, self._done + done / n_steps, self._total)
+        elif n_steps:
+            self._show(phase, done, n_steps)
+        elif is_begun:
+            self._bar.update(self._task, description=phase)
+        else:
+            self._bar.update(self._task, description=phase, total=None, state="")
+
+    def _show(self, phase: str, done: float, total: float | None, text: str = "") -> None:
+        since, n_before = self._begun.setdefault(phase, (time.monotonic(), done))
+        rate = (done - n_before) / max(time.monotonic() - since, 1e-3)
+        state = "  ".join(part for part in (progress_text(done, total, rate, self._unit), text) if part)
+        self._bar.update(self._task, description=phase, completed=done, total=total, state=state)
+
+
+def progress_text(done: float, total: float | None, rate: float, unit: str) -> str:
+    """How far a run is.
+
+    >>> progress_text(300, 1676, 20.0, "records")
+    '300 of 1,676 records  20/s  1:09 left'
+    >>> progress_text(3, 64, 0.025, "runs")
+    '3 of 64 runs  1.5/min  40:40 left'
+    >>> progress_text(3e6, None, 1.5e6, "bytes")
+    '3.0 MB  1.5 MB/s'
+    """
+    scale, digits = (1e6, 1) if unit == "bytes" else (1.0, 0)
+    name = "MB" if unit == "bytes" else unit
+    of = f" of {total / scale:,.{digits}f}" if total else ""
+    parts = [f"{done / scale if digits else int(done):,.{digits}f}{of} {name}"]
+    if rate > 0:
+        speed, per = (rate / scale, "s") if rate >= 1 else (60 * rate, "min") if rate >= 1 / 60 else (3600 * rate, "h")
+        parts.append(f"{speed:,.{1 if speed < 10 else 0}f}{' MB' if unit == 'bytes' else ''}/{per}")
+        if total:
+            parts.append(f"{clock((total - done) / rate)} left")
+    return "  ".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """A duration as hours, minutes and seconds.
+
+    >>> clock(68), clock(7325), clock(90000)
+    ('1:08', '2:02:05', '1 d 1 h')
+    """
+    minutes, second = divmod(max(0, round(seconds)), 60)
+    hours, minute = divmod(minutes, 60)
+    if hours >= 24:
+        return f"{hours // 24} d {hours % 24} h"
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
