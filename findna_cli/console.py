@@ -40,7 +40,7 @@ def say_loading() -> None:
 
 
 def end_loading() -> None:
-    """Erase the line of `say_loading`, if it is there."""
+    """Erase the line of `say_loading`."""
     if _LOADING:
         _LOADING.clear()
         sys.stderr.write("\x1b[K")

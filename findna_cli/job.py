@@ -47,7 +47,8 @@ def run_files(
     title = run.__name__.removesuffix("_file")
     call = partial(run, inputs, out, command=command_line(), dry_run=dry_run, **settings)
     if dry_run:
-        report = call()
+        with progress(title, total=None, quiet=quiet):
+            report = call()
         report["first_problems"] = said(report["first_problems"])
         show_plan(report, out)
         write_report(json_file, report)

@@ -47,7 +47,7 @@ ResumeRun = Annotated[
 CheckpointEvery = Annotated[str, typer.Option("--checkpoint-every", help="Time between checkpoints.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Print counts, errors, output size and estimated time; write nothing.")
+    bool, typer.Option("--dry-run", help="Print counts, errors, output size and estimated time; write no output.")
 ]
 ModelName = Annotated[
     str | None,

@@ -1,15 +1,22 @@
 """What a run would do: counts, problems, the size of the output, and a time from a short calibration."""
 
+import hashlib
+import json
 import os
+import platform
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
+import torch
 
+from findna import __version__, phases
 from findna.data.windows import count_windows
 from findna.errors import OutputError
+from findna.io.cache import cache_dir
 from findna.io.check import InputSummary
+from findna.io.files import write_atomic
 from findna.io.genome import Genome
 from findna.io.hdf5 import refuse_existing
 from findna.record import Record
@@ -18,13 +25,14 @@ from findna.runs.run import check
 from findna.runs.shard import ShardCuts
 
 CALIBRATION_SECONDS = 2.0
+_CALIBRATION_LASTS = 86_400  # seconds: a machine is not always as busy
 _OBS_BYTES = 150
 _FILE_BYTES = 230_000
 _TSV_BYTES = 12
 
 
 def dry_run(job: Job) -> dict[str, Any]:
-    """What `run` would do; nothing is written.
+    """What `run` would do; no output is written.
 
     Raises:
         InputError: An input is missing, empty or damaged as a whole.
@@ -48,7 +56,7 @@ def dry_run(job: Job) -> dict[str, Any]:
 
         cuts = ShardCuts(compute.batch_bases)
         summary = check(job, genome, n_windows=n_windows, is_full=True, on_record=cuts.add if job.shard else None)
-        bases_per_second = _calibrate(maker) * max(1, job.run.gpus)
+        bases_per_second = _speed(maker) * max(1, job.run.gpus)
     problem = summary.error()
     part = cuts.part(job.shard) if job.shard else None
     share = part.n_bases / max(1, summary.n_bases) if part else 1
@@ -78,6 +86,29 @@ def _output_bytes(job: Job, maker: RowMaker, summary: InputSummary) -> int:
     n_values = len(row.features) + int(np.prod(row.cls_shape or 0))
     n_bytes = n_rows * (n_values * value_bytes + _OBS_BYTES) + _FILE_BYTES * (job.output_format == "h5")
     return n_bytes + summary.n_bases * (row.tokens_dim or 0) * 2
+
+
+def _speed(maker: RowMaker) -> float:
+    """Bases of the input per second: kept in the cache directory for a day, per machine, model and settings."""
+    compute = maker.compute
+    is_gpu = compute.device.type == "cuda"
+    machine = [platform.node(), platform.machine(), torch.cuda.get_device_name(compute.device) if is_gpu else ""]
+    what = [__version__, torch.__version__, machine, maker.identity, maker.params, maker.window, maker.stride]
+    what += [str(compute.device), compute.facts(), torch.get_num_threads()]
+    name = hashlib.sha256(json.dumps(what, default=str).encode()).hexdigest()[:16]
+    try:
+        path = cache_dir() / "calibration" / name
+    except RuntimeError:  # there is no home directory
+        return _calibrate(maker)
+    with suppress(OSError, ValueError):
+        if time.time() - path.stat().st_mtime < _CALIBRATION_LASTS:
+            return float(path.read_text())
+    phases.enter("measuring the speed")
+    found = _calibrate(maker)
+    with suppress(OSError, OutputError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, f"{found}\n")
+    return found
 
 
 def _calibrate(maker: RowMaker) -> float:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,7 +170,10 @@ def test_a_dry_run_counts_and_writes_nothing(write: Write, genome: Path, model: 
     assert "\nproblems  2 of 4 records: contig is not in the genome; 1 of 4 records: does not fit" in result.out
     assert not Path("a.h5").exists()
     assert not Path("a.h5.partial").exists()
-    assert call(*flags, "--on-error", "skip").code == 0
+    (measured,) = Path(os.environ["FINDNA_CACHE"], "calibration").iterdir()
+    measured.write_text("1234")
+    again = call(*flags, "--on-error", "skip")
+    assert (again.code, "at 1,234 bases/s" in again.out) == (0, True)
 
 
 def test_a_dry_run_plans_for_its_flags(write: Write, model: Path) -> None:
