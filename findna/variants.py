@@ -13,7 +13,8 @@ from findna.alleles import SPAN, Allele, Pair, likelihood_terms, pair_alleles
 from findna.config import EmbedConfig
 from findna.errors import ConfigError, VariantError
 from findna.io.genome import Genome
-from findna.io.vcf import Field, Outcome, Site, Vectors
+from findna.io.scores import Field, Outcome, Vectors
+from findna.io.vcf import Site
 from findna.models.store import Model
 from findna.models.task import TaskModel, probabilities
 from findna.nn.device import Compute

@@ -24,7 +24,6 @@ from findna.io.rows import printable
 from findna.io.vcf import Site, VariantReader
 from findna.io.written import Row, Written, open_written
 from findna.masked import MaskedBases
-from findna.merge_scores import ScorePart
 from findna.models.store import Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.nn.device import Compute
@@ -32,6 +31,7 @@ from findna.record import Record
 from findna.runs.classify import AnswerRows
 from findna.runs.embed import VectorRows
 from findna.runs.job import RowMaker
+from findna.runs.merge_scores import ScorePart
 from findna.saturation import BaseMutagenesis, TaskMutagenesis
 from findna.sequence import encode
 from findna.variants import SCORES, ScoreConfig, VariantScorer

@@ -44,9 +44,9 @@ def merge(
     from findna.errors import ConfigError
     from findna.io.formats import infer_format
     from findna.io.score_files import format_of
-    from findna.merge_scores import merge_scores
     from findna.runs.merge import merge as merge_parts
     from findna.runs.merge_parquet import holds_vectors, merge_parquet
+    from findna.runs.merge_scores import merge_scores
 
     is_parquet = holds_vectors(parts[0])
     if is_parquet:

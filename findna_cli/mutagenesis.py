@@ -15,7 +15,7 @@ _ENDINGS = {".h5": "h5", ".hdf5": "h5", ".tsv": "tsv"}
 
 _WITHOUT = (
     *("split", "center", "max_n", "strand", "region", "min_mapq", "exclude_flags", "reference_bases"),
-    *("resume", "workers", "gpus", "shard", "plan", "deterministic"),
+    *("workers", "gpus", "shard", "plan", "deterministic"),
 )
 
 
@@ -66,8 +66,8 @@ def mutagenesis(
     `findna mutagenesis seqs.fa -o effects.tsv`
     """
     from findna.models.store import DEFAULT
-    from findna.mutagenesis_run import MutagenesisJob, run_mutagenesis
     from findna.runs.job import parts_of
+    from findna.runs.mutagenesis import MutagenesisJob, run_mutagenesis
 
     if model and task:
         raise ConfigError("--model and --task: give one of them; a task has its own model")

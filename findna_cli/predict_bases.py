@@ -13,7 +13,7 @@ from findna_cli.options import Inputs, Json, ModelName, Quiet, flags_of
 
 _WITHOUT = (
     *("split", "center", "max_n", "strand", "region", "min_mapq", "exclude_flags", "reference_bases"),
-    *("resume", "workers", "gpus", "shard", "plan", "deterministic"),
+    *("workers", "gpus", "shard", "plan", "deterministic"),
 )
 
 
@@ -48,9 +48,9 @@ def predict_bases(
     Examples: `findna predict-bases regions.bed -g hg38.fa -o bases.h5`;
     `findna predict-bases chr20:10,000,001-10,002,000 -g hg19.fa --value entropy -o entropy.bw`
     """
-    from findna.bases_run import BasesJob, predict_bases_of
     from findna.io.tracks import track_format
     from findna.models.store import DEFAULT
+    from findna.runs.bases import BasesJob, predict_bases_of
     from findna.runs.job import parts_of
 
     kind = track_format(out) or ("h5" if not out or Path(out).suffix in (".h5", ".hdf5") else "")

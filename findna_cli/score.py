@@ -73,8 +73,8 @@ def score(
     from findna.io.score_files import format_of
     from findna.models.store import DEFAULT
     from findna.runs.job import parts_of
+    from findna.runs.score import ScoreJob, run_scores
     from findna.runs.shard import Shard
-    from findna.score_run import ScoreJob, run_scores
     from findna.variants import ScoreConfig
 
     if model and task:

@@ -112,12 +112,13 @@ def write_rows(name: str, n_records: str, is_full: str) -> int:
 
 def run_command(*args: str) -> int:
     """The command line, with a commit after every cell."""
+    from findna.io import record_spool
     from findna.io.hdf5 import EmbeddingWriter
     from findna_cli.app import main
 
     defaults = EmbeddingWriter.__init__.__kwdefaults__
     assert defaults is not None
-    defaults["every"] = 0.0
+    defaults["every"] = record_spool._EVERY = 0.0
     sys.argv = ["findna", *args]
     try:
         main()

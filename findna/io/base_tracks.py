@@ -48,16 +48,21 @@ class BaseRow(NamedTuple):
 
 
 def write_hdf5(
-    path: Path, rows: Iterator[BaseRow], facts: Mapping[str, Any], *, skipped: Sequence[InputError] = ()
+    path: Path,
+    rows: Iterator[BaseRow],
+    facts: Mapping[str, Any],
+    *,
+    skipped: Sequence[InputError] = (),
+    temp: Path | None = None,
 ) -> None:
     """Write all bases end to end: `probabilities` (M, 4), `entropy` and `log_p` (M,), and `offsets` (N + 1,).
 
     Record i has the bases from offsets[i] to offsets[i + 1]; `id`, `chrom`, `start`, `end`, `strand` and `sequence` say
-    what it is. `skipped` may grow as long as rows come.
+    what it is. `skipped` may grow as long as rows come. `temp` is where the file is written until it is whole.
     """
     records: list[Record] = []
     offsets = [0]
-    with replacing(path) as temp, created(temp) as (file, sink):
+    with replacing(path, temp) as whole, created(whole) as (file, sink):
         file.create_dataset("probabilities", (0, N), np.float32, maxshape=(None, N), chunks=(4096, N))
         for name in VALUES:
             file.create_dataset(name, (0,), np.float32, maxshape=(None,), chunks=(4096,))

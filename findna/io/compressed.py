@@ -4,12 +4,12 @@ import gzip
 import io
 import os
 import re
-import shutil
 import stat
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
@@ -76,6 +76,7 @@ class ByteStream:
             in BGZF, else it is inflated and dropped.
         offset: Where the line begins that `numbered` has yielded last.
         mark: Where the record begins that a reader has yielded last; None of a CRAM.
+        fault: What ended the pieces of a pipe; see `as_pipe`.
 
     Raises:
         InputError: The file cannot be opened.
@@ -86,6 +87,7 @@ class ByteStream:
         self.begin = START
         self.mark: Mark | None = START
         self.offset = self._n_text = 0
+        self.fault: InputError | None = None
         self.name = "stdin" if self.source == STDIN else self.source
         if self.source == STDIN and sys.stdin is None:
             self.fail("is closed")
@@ -210,13 +212,22 @@ class ByteStream:
             yield last
 
     @contextmanager
-    def as_pipe(self) -> Iterator[BinaryIO]:
-        """The raw bytes as a file with a descriptor, for a library that wants one; `tail` is set after it."""
+    def as_pipe(self, pieces: Iterable[bytes] | None = None) -> Iterator[BinaryIO]:
+        """A file with a descriptor, for a library that wants one; a thread writes to it.
+
+        Args:
+            pieces: What it holds. An InputError that they raise ends it, and becomes `fault`. None: the raw bytes;
+                `tail` is set after them.
+        """
         read_end, write_end = os.pipe()
 
         def pump() -> None:
-            with suppress(BrokenPipeError), os.fdopen(write_end, "wb") as sink:
-                shutil.copyfileobj(self._tap, sink, _CHUNK)
+            with suppress(BrokenPipeError), os.fdopen(write_end, "wb", _CHUNK) as sink:
+                try:
+                    for piece in pieces or iter(partial(self._tap.read, _CHUNK), b""):
+                        sink.write(piece)
+                except InputError as fault:
+                    self.fault = fault
 
         thread = Thread(target=pump, daemon=True)
         with os.fdopen(read_end, "rb") as pipe:

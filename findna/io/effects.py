@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.errors import InputError
-from findna.io.arrays import require_absent, skipped_lines, write_facts, write_records
+from findna.io.arrays import skipped_lines, write_facts, write_records
 from findna.io.files import replacing
 from findna.io.h5ad import created
 from findna.record import Record
@@ -46,10 +46,10 @@ class EffectsWriter:
         kind: "h5" or "tsv".
         facts: What the output says of the run; JSON values.
         skipped: What was wrong with records that are skipped; it may grow until the block ends.
-        force: Replace an existing output.
+        temp: Where it is written until it is whole; None is beside it.
 
     Raises:
-        OutputError: The output exists or cannot be written.
+        OutputError: The output cannot be written.
     """
 
     def __init__(
@@ -59,15 +59,15 @@ class EffectsWriter:
         facts: Mapping[str, Any],
         *,
         skipped: Sequence[InputError] = (),
-        force: bool = False,
+        temp: Path | None = None,
     ) -> None:
-        require_absent(path, force=force)
+        self._temp = temp
         self._path, self._is_hdf5, self._facts, self._skipped = path, kind == "h5", facts, skipped
         self._records: list[Record] = []
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
-        temp = self._stack.enter_context(replacing(self._path))
+        temp = self._stack.enter_context(replacing(self._path, self._temp))
         if self._is_hdf5:
             self._file, self._sink = self._stack.enter_context(created(temp))
         else:

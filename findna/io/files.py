@@ -72,14 +72,18 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name beside a file to write to; what is there at the end becomes the file, and nothing does after an error.
+def replacing(path: Path, temp: Path | None = None) -> Iterator[Path]:
+    """A name to write to; what is there at the end becomes the file, and nothing does after an error.
+
+    Args:
+        path: The file.
+        temp: The name; None is one beside the file.
 
     Raises:
         OutputError: It cannot be written, or is not a regular file.
     """
     refuse_irregular(path)
-    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temp = temp or path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temp
         publish(temp, path)

@@ -41,6 +41,7 @@ class ScoreFile(ABC):
         source: What to call the input in a message.
         longest: Bases of the longest contig.
         force: Replace an existing output.
+        temp: Where it is written until it is whole; None is beside it.
 
     Attributes:
         n_records: Records written.
@@ -50,13 +51,22 @@ class ScoreFile(ABC):
         MissingExtraError: The format needs a package that is not installed.
     """
 
-    def __init__(self, path: Path, head: Any, *, source: str = "", longest: int = 0, force: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        head: Any,
+        *,
+        source: str = "",
+        longest: int = 0,
+        force: bool = False,
+        temp: Path | None = None,
+    ) -> None:
         self.path, self._head, self._source = path, head, source
         self._index = self._index_of(longest)
         self.n_records = 0
         if path != STDOUT:
             refuse_irregular(path)
-        self._temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._temp = temp or path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self._outputs = [path, *([Path(f"{path}{self._index}")] if self._index else [])]
         for name in self._outputs if path != STDOUT else []:
             require_absent(name, force=force)

@@ -3,28 +3,25 @@
 import dataclasses
 import itertools
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from findna.io.hdf5 import write_output
+from findna.io.record_spool import RecordSpool
 from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, obs_lines
-from findna.io.spool import Spool
-from findna.io.vcf import Outcome, Site
+from findna.io.scores import Outcome
+from findna.io.vcf import Site
 
 ALLELES = ("ref", "alt")
 COLUMNS: Mapping[str, Kind] = {**OBS_COLUMNS, "variant": "string", "allele": "categorical"}
 """Columns of the vectors of alleles: what `findna embed` writes, the variant, and which allele of it."""
 
-_EVERY = 1.0
-"""Seconds between two commits."""
 
-
-class ScoreSpool:
-    """Outcomes of records on disk; a context manager. Where nothing is certain at an error, nothing is left.
+class ScoreSpool(RecordSpool):
+    """Outcomes of records; see `RecordSpool`.
 
     Each ALT has two rows of vectors, or is skipped twice: REF, then ALT.
 
@@ -32,12 +29,9 @@ class ScoreSpool:
         folder: The spool's folder.
         rows: Says what the vectors are, None without vectors; its folder is the spool's.
         source: What the vectors call the input.
-        fingerprint: What must be the same for a run to be resumed; JSON values.
+        fingerprint: As for `RecordSpool`; so are the arguments that follow.
         resume: Continue an existing run.
         force: Delete an existing run.
-
-    Raises:
-        OutputError: As for `findna.io.spool.Spool`.
     """
 
     def __init__(
@@ -51,19 +45,9 @@ class ScoreSpool:
         force: bool,
     ) -> None:
         names = ["scores", *(["x", "obs", "skipped"] if rows else [])]
+        super().__init__(folder, names, fingerprint, resume=resume, force=force)
         self._rows, self._source = rows, source
-        self._spool = Spool(folder, names, fingerprint, resume=resume, discard=force and not resume)
-        self._counts = {"records": 0, "rows": 0, "skipped": 0} | self._spool.state
-        self.n_done = self._counts["records"]
-        self._committed_at = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and not self._spool.state and self._spool.folder.exists():
-            self.remove()
-        self._spool.close()
+        self._counts = {"rows": 0, "skipped": 0} | self._counts
 
     def outcomes(self) -> Iterator[list[Outcome]]:
         """Yield the outcomes of the records of the run that is resumed."""
@@ -75,11 +59,9 @@ class ScoreSpool:
         """Take in records that were scored together, and make them certain if the last time is long enough ago."""
         lines = [[o.reason if o.values is None else list(o.values) for o in each] for each in outcomes]
         self._spool.append("scores", "".join(json.dumps(line) + "\n" for line in lines).encode())
-        self._counts["records"] += len(sites)
         for site, each in zip(sites, outcomes, strict=True) if self._rows else ():
             self._add_vectors(site, each)
-        if time.monotonic() - self._committed_at >= _EVERY:
-            self._commit()
+        self._count(len(sites))
 
     def write_vectors(self, path: Path, facts: Mapping[str, Any], *, force: bool) -> list[Path]:
         """Write the vectors of all alleles as an HDF5 file of `findna embed`.
@@ -93,14 +75,6 @@ class ScoreSpool:
         n_rows, n_skipped = self._counts["rows"], self._counts["skipped"]
         rows = dataclasses.replace(self._rows, n_rows=n_rows, n_skipped=n_skipped)
         return write_output(path, rows, facts, n_expected=n_rows + n_skipped, force=force)
-
-    def remove(self) -> None:
-        """Delete the spool."""
-        self._spool.remove()
-
-    def _commit(self) -> None:
-        self._spool.commit(self._counts)
-        self._committed_at = time.monotonic()
 
     def _add_vectors(self, site: Site, outcomes: Sequence[Outcome]) -> None:
         for alt, outcome in zip(site.alts or (".",), outcomes, strict=True):

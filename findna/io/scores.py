@@ -1,13 +1,126 @@
 """What a scored record looks like: a line of VCF, or a row per ALT of a TSV or Parquet table; the head of each."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
-from findna.io.vcf import COLUMNS, Field, Outcome, Site, VariantReader, vcf_header, vcf_line
+import numpy as np
+from numpy.typing import NDArray
+
+from findna.io.vcf import COLUMNS, INFO, VCF_COLUMNS, Kind, Site, VariantReader
 
 FACT = "##findna_score"
 """What a line of a head begins with that says what the run was."""
+
+SKIPPED = "FINDNA_SKIPPED"
+"""INFO key of why an ALT has no score."""
+
+
+class Field(NamedTuple):
+    """A score of each ALT: its name in a table, and what the header of a VCF says of it."""
+
+    name: str
+    text: str
+
+    @property
+    def key(self) -> str:
+        """Its INFO key.
+
+        >>> Field("llr", "").key
+        'FINDNA_LLR'
+        """
+        return _key(self.name)
+
+
+@cache
+def _key(name: str) -> str:
+    return "FINDNA_" + re.sub(r"[^A-Za-z0-9_.]", "_", name).upper()
+
+
+class Vectors(NamedTuple):
+    """The vectors of both alleles: REF, ALT.
+
+    Args:
+        x: Shape (2, F), float32.
+        length: Bases of a window.
+        frac_n: Share of N in each window.
+    """
+
+    x: NDArray[np.float32]
+    length: int
+    frac_n: tuple[float, float]
+
+
+class Outcome(NamedTuple):
+    """What became of one ALT.
+
+    Args:
+        values: Its scores in the order of the fields, None without.
+        reason: Why it has none.
+        vectors: Those of its alleles, if they were asked for.
+    """
+
+    values: Sequence[float] | None
+    reason: str = ""
+    vectors: Vectors | None = None
+
+
+def vcf_header(
+    reader: VariantReader, fields: Sequence[Field], facts: Mapping[str, str], contigs: Mapping[str, int]
+) -> str:
+    """The header of the scored VCF, ending with the `#CHROM` line.
+
+    Args:
+        reader: The records; of a TSV a header is made.
+        fields: The scores.
+        facts: Lines `##findna_scoreNAME=TEXT`.
+        contigs: Names and lengths, written where the file itself names none.
+    """
+    own = {SKIPPED, *(field.key for field in fields)}
+    lines = [line for line in reader.header if _info_id(line) not in own and not line.startswith(f"{FACT}Shard=")]
+    if reader.kind == "tsv":
+        lines = ["##fileformat=VCFv4.3"]
+    if not any(line.startswith("##contig=") for line in lines):
+        lines += [f"##contig=<ID={name},length={length}>" for name, length in contigs.items()]
+    lines += [f'##INFO=<ID={f.key},Number=A,Type=Float,Description="{f.text}">' for f in fields]
+    lines.append(f'##INFO=<ID={SKIPPED},Number=.,Type=String,Description="Why an ALT has no score">')
+    lines += [f"{FACT}{name}={' '.join(text.split())}" for name, text in facts.items()]
+    columns = reader.columns if reader.kind == "vcf" else VCF_COLUMNS
+    return "\n".join([*lines, "\t".join(columns)]) + "\n"
+
+
+def vcf_line(site: Site, fields: Sequence[Field], outcomes: Sequence[Outcome], *, kind: Kind = "vcf") -> str:
+    """A record with its scores in INFO; every other column is as it was.
+
+    Scores that an earlier run wrote under the same keys are replaced.
+
+    Args:
+        site: The record.
+        fields: The scores.
+        outcomes: One per ALT; of a record without an ALT one that says so.
+        kind: Of the file that the record is from; a record of a TSV gets the columns of a VCF.
+    """
+    columns = list(site.fields)
+    if kind == "tsv":
+        columns = [site.chrom, str(site.start + 1), ".", site.ref, ",".join(site.alts) or ".", ".", ".", "."]
+    own = {SKIPPED, *(field.key for field in fields)}
+    info = [] if columns[INFO] == "." else columns[INFO].split(";")
+    info = [entry for entry in info if entry.partition("=")[0] not in own]
+    if any(outcome.values is not None for outcome in outcomes):
+        for index, field in enumerate(fields):
+            values = [f"{o.values[index]:.6g}" if o.values is not None else "." for o in outcomes]
+            info.append(f"{field.key}={','.join(values)}")
+    if any(outcome.reason for outcome in outcomes):
+        info.append(f"{SKIPPED}={','.join(outcome.reason or '.' for outcome in outcomes)}")
+    columns[INFO] = ";".join(info) or "."
+    return "\t".join(columns) + "\n"
+
+
+def _info_id(line: str) -> str:
+    match = re.match(r"##INFO=<ID=([^,>]+)", line)
+    return match[1] if match else ""
 
 
 class ScoreRows(ABC):

@@ -199,7 +199,7 @@ class Spool:
 
     def _wipe(self, *, but: Iterable[str] = ()) -> None:
         for path in self.folder.iterdir():
-            is_ours = path.name in (*_PARTS, *self._names) or path.suffix == ".new"
+            is_ours = path.name in (*_PARTS, *self._names) or ".new" in path.suffixes
             if is_ours and path.name not in but:
                 path.unlink()
 

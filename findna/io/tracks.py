@@ -51,7 +51,12 @@ def check_track(path: Path, *, has_genome: bool, force: bool) -> None:
 
 
 def write_track(
-    path: Path, places: Iterable[TrackValue], contigs: Mapping[str, int], *, skipped: Sequence[InputError] = ()
+    path: Path,
+    places: Iterable[TrackValue],
+    contigs: Mapping[str, int],
+    *,
+    skipped: Sequence[InputError] = (),
+    temp: Path | None = None,
 ) -> None:
     """Write values along a genome.
 
@@ -60,23 +65,24 @@ def write_track(
         places: The values; of a bigWig in the order of the contigs and without overlaps.
         contigs: Name and length of every contig, for a bigWig.
         skipped: What a bedGraph lists as skipped; it may grow as long as values come.
+        temp: Where it is written until it is whole; None is beside it.
 
     Raises:
         InputError: Values of a bigWig overlap or are not sorted.
         OutputError: It cannot be written.
     """
     if track_format(path.name) == "bigwig":
-        _write_bigwig(path, places, contigs)
+        _write_bigwig(path, places, contigs, temp)
         return
-    with replacing(path) as temp:
-        opened: Any = pysam.BGZFile(str(temp), "wb", None) if path.suffix == ".gz" else temp.open("wb")
+    with replacing(path, temp) as whole:
+        opened: Any = pysam.BGZFile(str(whole), "wb", None) if path.suffix == ".gz" else whole.open("wb")
         with cast(Any, opened) as file:
             for chrom, start, end, value in places:
                 file.write(f"{chrom}\t{start}\t{end}\t{value:.6g}\n".encode())
             file.write(skipped_lines(skipped).encode())
 
 
-def _write_bigwig(path: Path, places: Iterable[TrackValue], contigs: Mapping[str, int]) -> None:
+def _write_bigwig(path: Path, places: Iterable[TrackValue], contigs: Mapping[str, int], temp: Path | None) -> None:
     bigtools = require_pybigtools()
     faults: list[BaseException] = []
 
@@ -87,15 +93,15 @@ def _write_bigwig(path: Path, places: Iterable[TrackValue], contigs: Mapping[str
         except BaseException as error:
             faults.append(error)
 
-    with replacing(path) as temp:
-        name = temp.with_suffix(".bw")
+    with replacing(path, temp) as whole:
+        name = Path(f"{whole}.bw")
         try:
             file = bigtools.open(str(name), "w")
             file.write(dict(contigs), checked())
             file.close()
             if faults:
                 raise faults[0]
-            name.replace(temp)
+            name.replace(whole)
         finally:
             name.unlink(missing_ok=True)
 

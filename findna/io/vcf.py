@@ -1,18 +1,18 @@
-"""Variants in and out: VCF, BCF and TSV records as sites, and the same records with scores."""
+"""Variants: records of VCF, BCF and TSV as sites."""
 
+import itertools
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, NoReturn, Self
 
-import numpy as np
 import pysam
-from numpy.typing import NDArray
 
 from findna.errors import VariantError
-from findna.io.compressed import BGZF_EOF, START, STDIN, ByteStream, Mark, end_of, is_bgzf
+from findna.io.compressed import BGZF_EOF, START, ByteStream, Mark, end_of, is_bgzf
 from findna.io.meter import Meter
 
 Kind = Literal["vcf", "tsv"]
@@ -20,8 +20,8 @@ Kind = Literal["vcf", "tsv"]
 COLUMNS = ("chrom", "pos", "ref", "alt")
 """Columns that a TSV of variants must have; POS is 1-based as in VCF."""
 
-_VCF_COLUMNS = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
-_INFO, _LEAST = _VCF_COLUMNS.index("INFO"), len(_VCF_COLUMNS)
+VCF_COLUMNS = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
+INFO, _LEAST = VCF_COLUMNS.index("INFO"), len(VCF_COLUMNS)
 
 _BCF = b"BCF\x02"
 
@@ -54,8 +54,8 @@ class Site(NamedTuple):
 class VariantReader:
     """The records of a VCF, BCF or TSV file or of stdin, read once, in order; a context manager.
 
-    The text of a VCF is read as it is, so that a writer can give every column back unchanged. BCF goes through
-    pysam. Gzip and bgzip are recognised by content.
+    pysam.VariantFile parses VCF and BCF. Beside it runs the text of a VCF, so that a writer can give every column back
+    unchanged. Gzip and bgzip are recognised by content.
 
     Args:
         source: Path, or "-" for stdin.
@@ -75,46 +75,30 @@ class VariantReader:
     def __init__(self, source: str | Path, *, begin: Mark = START) -> None:
         self.begin = begin
         self.mark: Mark | None = None
-        self._offset: int | None = None
-        self._stack = ExitStack()
-        self._stream = self._stack.enter_context(ByteStream(source, error=VariantError))
-        self._meter = Meter([self._stream.source])
-        self.name = self._stream.name
         self.kind: Kind = "vcf"
         self.header: list[str] = []
         self.columns: list[str] = []
-        head = self._stream.head
-        try:
-            if head[:4] == _BCF:
-                self._open_bcf()
+        self._waiting: deque[tuple[Mark, bytes]] = deque()  # lines that pysam has not parsed yet
+        with ExitStack() as stack:
+            self._stream = stack.enter_context(ByteStream(source, error=VariantError))
+            self.name, self._meter = self._stream.name, Meter([self._stream.source])
+            head = self._stream.head
+            self._is_bcf = head[:4] == _BCF
+            if self._is_bcf:
+                self._open_bcf(stack)
             elif not head.strip():
                 for _ in self._stream.chunks():  # says what is wrong with damaged gzip
                     pass
                 self._stream.fail("the file is empty")
             else:
-                self._open_text(head)
-                if begin.row:
-                    self._stream = self._stack.enter_context(ByteStream(source, error=VariantError))
-                    self._stream.begin = begin
-                    self._lines = self._text_lines()
-        except BaseException:
-            self._stack.close()
-            raise
+                self._open_text(stack, is_vcf=head.removeprefix(b"\xef\xbb\xbf").startswith(b"##fileformat=VCF"))
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._stack.close()
-
-    @property
-    def is_stdin(self) -> bool:
-        """Whether the records come from stdin."""
-        return self._stream.source == STDIN
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
     @property
     def n_expected(self) -> int | None:
@@ -127,14 +111,17 @@ class VariantReader:
         Raises:
             VariantError: The file is truncated or damaged, or a line is not a record.
         """
-        if self.kind == "tsv":
-            place = [[name.lower() for name in self.columns].index(name) for name in COLUMNS]
-            least = max(place) + 1
-        else:
-            place, least = [0, 1, 3, 4], _LEAST
-        for row, (line, text) in enumerate(self._records(), start=self.begin.row):
+        for site in self._tsv_sites() if self.kind == "tsv" else self._vcf_sites():
             self._meter.count(self._stream)
-            fields = text.split("\t")
+            yield site
+        self._meter.finish(self._stream.source)
+
+    def _tsv_sites(self) -> Iterator[Site]:
+        place = [[name.lower() for name in self.columns].index(name) for name in COLUMNS]
+        least = max(place) + 1
+        for row, (mark, text) in enumerate(self._marked(), start=self.begin.row):
+            line, self.mark = mark.line + 1, mark._replace(row=row)
+            fields = text.decode("utf-8", "surrogateescape").split("\t")
             if len(fields) < least:
                 self._stream.fail(f"{len(fields)} columns where at least {least} must be", line=line)
             chrom, pos, ref, alt = (fields[index].strip() for index in place)
@@ -143,39 +130,94 @@ class VariantReader:
             if not chrom or not ref:
                 self._stream.fail("CHROM or REF is empty", line=line)
             alts = tuple(alt.split(",")) if alt not in ("", ".") else ()
-            self.mark = None if self._offset is None else Mark(self._offset, max(0, line - 1), row)
-            yield Site(chrom, int(pos) - 1, ref, alts, row, line if line else None, fields)
-        self._meter.finish(self._stream.source)
+            yield Site(chrom, int(pos) - 1, ref, alts, row, line, fields)
 
-    def _records(self) -> Iterator[tuple[int, str]]:
-        """Line number (0 of a BCF) and text of every record; blank lines are passed over."""
+    def _vcf_sites(self) -> Iterator[Site]:
+        has_offsets = self._is_bcf and self._stream.is_rereadable
+        for row in itertools.count(self.begin.row):
+            offset = self._file.tell() if has_offsets else 0
+            try:
+                record = next(self._file)
+                place = record.chrom, record.start, record.ref or "", tuple(record.alts or ())
+            except StopIteration:
+                break
+            except (OSError, ValueError) as problem:  # of a name that is not UTF-8 too
+                self._refuse(row, problem)
+            if self._is_bcf:
+                self._stream.mark = self.mark = Mark(offset, 0, row) if has_offsets else None
+                yield Site(*place, row, None, str(record).rstrip("\n").split("\t", _LEAST))
+                continue
+            mark, text = self._waiting.popleft()
+            line, self.mark = mark.line + 1, mark._replace(row=row)
+            fields = text.decode("utf-8", "surrogateescape").split("\t", _LEAST)
+            if text.count(b"\t") + 1 != len(self.columns):
+                n_columns = text.count(b"\t") + 1
+                self._stream.fail(f"{n_columns} columns, but the header has {len(self.columns)}", line=line)
+            if not fields[0] or not fields[3]:
+                self._stream.fail("CHROM or REF is empty", line=line)
+            if (fields[0], fields[3]) != (record.chrom, record.ref):
+                raise ValueError(f"line {line} of {self.name}: pysam is at another record")
+            yield Site(*place, row, line, fields)
+        if self._stream.fault:
+            raise self._stream.fault
+        tail = end_of(self._stream.source) if has_offsets else self._stream.tail
+        if self._is_bcf and not tail.endswith(BGZF_EOF) and is_bgzf(self._stream.raw_head):
+            self._stream.fail(f"truncated after {row:,} records: BGZF EOF marker missing")
+
+    def _refuse(self, n_records: int, problem: Exception) -> NoReturn:
+        """Say why pysam does not take the next record."""
+        if self._stream.fault:
+            raise self._stream.fault
+        if not self._waiting:
+            self._stream.fail(f"truncated or damaged after {n_records:,} records", cause=problem)
+        mark, text = self._waiting[0]
+        fields = text.decode("utf-8", "backslashreplace").split("\t")
+        if len(fields) != len(self.columns):
+            reason = f"{len(fields)} columns, but the header has {len(self.columns)}"
+        elif not fields[1].isascii() or not fields[1].isdigit():
+            reason = f"POS {fields[1]!r} is not a positive whole number"
+        else:
+            reason = "not a valid VCF record (bcftools view names the problem)"
+        self._stream.fail(reason, line=mark.line + 1, cause=problem)
+
+    def _marked(self) -> Iterator[tuple[Mark, bytes]]:
+        """The lines of the records with their places; blank lines are passed over."""
         for number, text in self._lines:
             if text:
-                yield number, text
+                yield Mark(self._stream.offset, number - 1), text
 
-    def _text_lines(self) -> Iterator[tuple[int, str]]:
-        for number, line in self._stream.numbered():
-            self._offset = self._stream.offset
-            yield number, line.decode("utf-8", "surrogateescape")
+    def _open_text(self, stack: ExitStack, *, is_vcf: bool) -> None:
+        self._lines = self._stream.numbered()
+        self._read_header(is_vcf=is_vcf)
+        if self.begin.row:
+            self._stream = stack.enter_context(ByteStream(self._stream.source, error=VariantError))
+            self._stream.begin = self.begin
+            self._lines = self._stream.numbered()
+        if self.kind == "vcf":
+            self._parse(stack, stack.enter_context(self._stream.as_pipe(self._passing())), drop_samples=True)
 
-    def _open_text(self, head: bytes) -> None:
-        self._lines = self._text_lines()
-        is_vcf = head.startswith((b"##fileformat=VCF", b"\xef\xbb\xbf##fileformat=VCF"))
-        for number, line in self._lines:
+    def _read_header(self, *, is_vcf: bool) -> None:
+        for number, raw in self._lines:
+            line = raw.decode("utf-8", "surrogateescape")
             if line.startswith("##"):
                 self.header.append(line)
             elif is_vcf:
-                self._take_vcf_columns(number, line)
+                if line.split("\t")[:_LEAST] != VCF_COLUMNS:
+                    self._stream.fail("the #CHROM line must follow the ## lines, tab-separated", line=number)
+                self.columns = line.split("\t")
                 return
             elif line:
                 self._take_tsv_columns(number, line)
                 return
         self._stream.fail("the #CHROM line is missing" if is_vcf else "has no rows")
 
-    def _take_vcf_columns(self, number: int, line: str) -> None:
-        if line.split("\t")[:_LEAST] != _VCF_COLUMNS:
-            self._stream.fail("the #CHROM line must follow the ## lines, tab-separated", line=number)
-        self.columns = line.split("\t")
+    def _passing(self) -> Iterator[bytes]:
+        """The text for pysam; a record's line waits until it is parsed."""
+        header = "".join(f"{line}\n" for line in [*self.header, "\t".join(self.columns)])
+        yield header.encode("utf-8", "surrogateescape")
+        for mark, text in self._marked():
+            self._waiting.append((mark, text))
+            yield text + b"\n"
 
     def _take_tsv_columns(self, number: int, line: str) -> None:
         self.kind = "tsv"
@@ -187,35 +229,26 @@ class VariantReader:
             hint = hint or f"a TSV of variants has a line with the columns {', '.join(COLUMNS)}"
             self._stream.fail(f"column {absent[0]!r} not found: {hint}", line=number)
 
-    def _open_bcf(self) -> None:
-        verbosity = pysam.set_verbosity(0)
-        self._stack.callback(pysam.set_verbosity, verbosity)
+    def _open_bcf(self, stack: ExitStack) -> None:
         is_file = self._stream.is_rereadable
-        opened = self._stream.source if is_file else self._stack.enter_context(self._stream.as_pipe())
+        self._parse(stack, self._stream.source if is_file else stack.enter_context(self._stream.as_pipe()))
+        if self.begin.row:
+            self._file.seek(self.begin.offset)
         try:
-            with warnings.catch_warnings(action="ignore"):  # of a missing end, which is an error below
-                file = self._stack.enter_context(pysam.VariantFile(opened, ignore_truncation=True))
-            *self.header, columns = str(file.header).rstrip("\n").split("\n")
-        except (OSError, ValueError) as problem:  # of a text that is not UTF-8 too
+            *self.header, columns = str(self._file.header).rstrip("\n").split("\n")
+        except ValueError as problem:  # not UTF-8
             self._stream.fail("damaged: its BCF header cannot be read", cause=problem)
         self.columns = columns.split("\t")
-        self._lines = self._bcf_records(file)
 
-    def _bcf_records(self, file: Any) -> Iterator[tuple[int, str]]:
-        n_records, has_offsets = self.begin.row, self._stream.is_rereadable
-        if n_records:
-            file.seek(self.begin.offset)
+    def _parse(self, stack: ExitStack, source: Any, *, drop_samples: bool = False) -> None:
+        """Open a file with pysam, whose own messages are not shown."""
+        stack.callback(pysam.set_verbosity, pysam.set_verbosity(0))
         try:
-            self._offset = file.tell() if has_offsets else None
-            for record in file:
-                yield 0, str(record).rstrip("\n")
-                self._offset = file.tell() if has_offsets else None
-                n_records += 1
+            with warnings.catch_warnings(action="ignore"):  # of a missing end, which is an error later
+                file = pysam.VariantFile(source, drop_samples=drop_samples, ignore_truncation=True)
+            self._file = stack.enter_context(file)
         except (OSError, ValueError) as problem:
-            self._stream.fail(f"truncated or damaged after {n_records:,} records", cause=problem)
-        tail = end_of(self._stream.source) if has_offsets else self._stream.tail
-        if not tail.endswith(BGZF_EOF) and is_bgzf(self._stream.raw_head):
-            self._stream.fail(f"truncated after {n_records:,} records: BGZF EOF marker missing")
+            self._stream.fail(f"damaged: its {'BCF' if self._is_bcf else 'VCF'} header cannot be read", cause=problem)
 
 
 def assembly_of(reader: VariantReader) -> str:
@@ -225,116 +258,6 @@ def assembly_of(reader: VariantReader) -> str:
             if match := re.match(pattern, line):
                 return match[1]
     return ""
-
-
-class Field(NamedTuple):
-    """A score of each ALT: its name in a table, and what the header of a VCF says of it."""
-
-    name: str
-    text: str
-
-    @property
-    def key(self) -> str:
-        """Its INFO key.
-
-        >>> Field("llr", "").key
-        'FINDNA_LLR'
-        """
-        return "FINDNA_" + re.sub(r"[^A-Za-z0-9_.]", "_", self.name).upper()
-
-
-SKIPPED = "FINDNA_SKIPPED"
-"""INFO key of why an ALT has no score."""
-
-
-SHARD = "##findna_scoreShard="
-"""How the line of a header begins that says which part of a run a file is."""
-
-
-class Vectors(NamedTuple):
-    """The vectors of both alleles: REF, ALT.
-
-    Args:
-        x: Shape (2, F), float32.
-        length: Bases of a window.
-        frac_n: Share of N in each window.
-    """
-
-    x: NDArray[np.float32]
-    length: int
-    frac_n: tuple[float, float]
-
-
-class Outcome(NamedTuple):
-    """What became of one ALT.
-
-    Args:
-        values: Its scores in the order of the fields, None without.
-        reason: Why it has none.
-        vectors: Those of its alleles, if they were asked for.
-    """
-
-    values: Sequence[float] | None
-    reason: str = ""
-    vectors: Vectors | None = None
-
-
-def vcf_header(
-    reader: VariantReader, fields: Sequence[Field], facts: Mapping[str, str], contigs: Mapping[str, int]
-) -> str:
-    """The header of the scored VCF, ending with the `#CHROM` line.
-
-    Args:
-        reader: The records; of a TSV a header is made.
-        fields: The scores.
-        facts: Lines `##findna_scoreNAME=TEXT`.
-        contigs: Names and lengths, written where the file itself names none.
-    """
-    own = {SKIPPED, *(field.key for field in fields)}
-    lines = [line for line in reader.header if _info_id(line) not in own and not line.startswith(SHARD)]
-    if reader.kind == "tsv":
-        lines = ["##fileformat=VCFv4.3"]
-    if not any(line.startswith("##contig=") for line in lines):
-        lines += [f"##contig=<ID={name},length={length}>" for name, length in contigs.items()]
-    lines += [f'##INFO=<ID={f.key},Number=A,Type=Float,Description="{f.text}">' for f in fields]
-    lines.append(f'##INFO=<ID={SKIPPED},Number=.,Type=String,Description="Why an ALT has no score">')
-    lines += [f"##findna_score{name}={' '.join(text.split())}" for name, text in facts.items()]
-    columns = (
-        reader.columns if reader.kind == "vcf" else ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
-    )
-    return "\n".join([*lines, "\t".join(columns)]) + "\n"
-
-
-def vcf_line(site: Site, fields: Sequence[Field], outcomes: Sequence[Outcome], *, kind: Kind = "vcf") -> str:
-    """A record with its scores in INFO; every other column is as it was.
-
-    Scores that an earlier run wrote under the same keys are replaced.
-
-    Args:
-        site: The record.
-        fields: The scores.
-        outcomes: One per ALT; of a record without an ALT one that says so.
-        kind: Of the file that the record is from; a record of a TSV gets the columns of a VCF.
-    """
-    columns = list(site.fields)
-    if kind == "tsv":
-        columns = [site.chrom, str(site.start + 1), ".", site.ref, ",".join(site.alts) or ".", ".", ".", "."]
-    own = {SKIPPED, *(field.key for field in fields)}
-    info = [] if columns[_INFO] == "." else columns[_INFO].split(";")
-    info = [entry for entry in info if entry.partition("=")[0] not in own]
-    if any(outcome.values is not None for outcome in outcomes):
-        for index, field in enumerate(fields):
-            values = [f"{o.values[index]:.6g}" if o.values is not None else "." for o in outcomes]
-            info.append(f"{field.key}={','.join(values)}")
-    if any(outcome.reason for outcome in outcomes):
-        info.append(f"{SKIPPED}={','.join(outcome.reason or '.' for outcome in outcomes)}")
-    columns[_INFO] = ";".join(info) or "."
-    return "\t".join(columns) + "\n"
-
-
-def _info_id(line: str) -> str:
-    match = re.match(r"##INFO=<ID=([^,>]+)", line)
-    return match[1] if match else ""
 
 
 def _brief(text: str) -> str:

@@ -1,19 +1,24 @@
 """The frame of a run over records: its genome, device and clock, and the account of it."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from findna import __version__
-from findna.errors import InputError
+from findna.errors import InputError, OutputError
+from findna.io.arrays import require_absent
 from findna.io.genome import Genome
 from findna.io.meter import Meter
+from findna.io.record_spool import ArraySpool, RecordSpool
 from findna.io.records import read_records
+from findna.io.spool import differences, holds_run
 from findna.io.watch import Watch
+from findna.io.written import open_written
 from findna.models.store import Model
 from findna.models.task import TaskModel
 from findna.record import Record
@@ -95,6 +100,52 @@ class Frame:
         """
         self._watch.check()
 
+    @property
+    def partial(self) -> Path:
+        """The folder of what an unfinished run keeps."""
+        return self.job.out.with_name(f"{self.job.out.name}.partial")
+
+    @contextmanager
+    def keeping(self, spool: RecordSpool) -> Iterator[None]:
+        """Delete the spool at the end, and after an error if nobody can continue it: of a stream, a changed input."""
+        try:
+            yield
+        except BaseException:
+            if self.job.read_once or self.is_changed:
+                spool.remove()
+            raise
+        spool.remove()
+
+    @contextmanager
+    def arrays(self, facts: Mapping[str, Any]) -> Iterator[ArraySpool]:
+        """A spool for what is computed of the records, while the output is written.
+
+        Args:
+            facts: What the output says of the run.
+
+        Raises:
+            OutputError: The output exists and must not be replaced; as for `findna.io.record_spool.RecordSpool`.
+        """
+        run = self.job.run
+        with ArraySpool(self.partial, fingerprint(facts), resume=run.resume, force=run.force) as spool:
+            require_absent(self.job.out, force=run.force or spool.is_resumed)
+            with self.keeping(spool):
+                yield spool
+
+    def n_finished(self, facts: Mapping[str, Any]) -> int:
+        """Records of an output that the same run has finished, if it is to be resumed; 0 if it has to run.
+
+        Raises:
+            OutputError: The output is of another run.
+        """
+        out = self.job.out
+        if not self.job.run.resume or not out.is_file() or holds_run(self.partial):
+            return 0
+        written, own = open_written(out), json.loads(json.dumps(facts))
+        names = own.keys() - {"provenance"}
+        require_same_run(out, {name: written.meta.get(name) for name in names}, {name: own[name] for name in names})
+        return written.n_rows
+
     def facts(self, model: Model | TaskModel, params: Mapping[str, Any]) -> dict[str, Any]:
         """What an output says of the run, as JSON values.
 
@@ -130,3 +181,19 @@ class Frame:
             "peak_memory_bytes": peak_memory_bytes(),
             **facts,
         }
+
+
+def fingerprint(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be the same for a run to be resumed."""
+    return {"findna": __version__, **{name: value for name, value in facts.items() if name != "provenance"}}
+
+
+def require_same_run(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise if a finished output is of another run.
+
+    Raises:
+        OutputError: It is; the text has the differences.
+    """
+    if differing := differences(old, new):
+        changes = "; ".join(f"{name} was {before}, is {now}" for name, before, now in differing)
+        raise OutputError(f"{path}: is finished, and of another run: {changes}")

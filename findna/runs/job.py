@@ -101,6 +101,10 @@ class RunJob:
                 "a sequence goes into a FASTA file, or to stdin (-)"
             )
         problems = [] if self.shard or not self.run.plan else [f"the plan {self.run.plan} needs a shard, i/n"]
+        if self.run.resume and self.read_once:
+            problems.append(f"{self._once} cannot be read again: resume=True needs a file")
+        if self.run.resume and self.out == STDOUT:
+            problems.append("stdout cannot be resumed: write to a file")
         problems += self._problems()
         if self.out.is_file() and any(Path(text).is_file() and self.out.samefile(text) for text in self.sources):
             problems.append(f"{self.out} is an input and would be replaced: choose another output")
@@ -110,6 +114,15 @@ class RunJob:
     def sources(self) -> list[str]:
         """The inputs and the genome."""
         return [*self.inputs, *([str(self.options.genome)] if self.options.genome else [])]
+
+    @cached_property
+    def read_once(self) -> list[str]:
+        """The inputs that cannot be read again: stdin and pipes."""
+        return [text for text in self.inputs if text == STDIN or (Path(text).exists() and not Path(text).is_file())]
+
+    @property
+    def _once(self) -> str:
+        return "stdin" if STDIN in self.inputs else self.read_once[0]
 
     @property
     def is_fatal(self) -> bool:
@@ -169,11 +182,6 @@ class Job(RunJob, ABC):
 
     output_format: Format = "h5"
 
-    @cached_property
-    def read_once(self) -> list[str]:
-        """The inputs that cannot be read again: stdin and pipes."""
-        return [text for text in self.inputs if text == STDIN or (Path(text).exists() and not Path(text).is_file())]
-
     @abstractmethod
     def load(self, compute: Compute) -> RowMaker:
         """What makes the rows, on a device."""
@@ -187,18 +195,13 @@ class Job(RunJob, ABC):
 
     def _problems_of_streams(self) -> list[str]:
         problems = []
-        once = "" if not self.read_once else "stdin" if STDIN in self.inputs else self.read_once[0]
-        if self.run.resume and once:
-            problems.append(f"{once} cannot be read again: resume=True needs a file")
         if self.out == STDOUT and self.output_format != "tsv":
             problems.append(f"{self.output_format} cannot be streamed to stdout: output_format=tsv, or a file")
-        if self.out == STDOUT and self.run.resume:
-            problems.append("stdout cannot be resumed: write to a file")
         if self.run.shard and self.output_format not in ("h5", "parquet"):
             problems.append(f"a shard is HDF5 or Parquet, of which findna merge makes {self.output_format}")
-        if once and (self.run.shard or len(self.devices) > 1):
+        if self.read_once and (self.run.shard or len(self.devices) > 1):
             what = "a shard" if self.run.shard else "more than one process"
-            problems.append(f"{once} does not go with {what}: a file")
+            problems.append(f"{self._once} does not go with {what}: a file")
         return problems
 
     def _problems_of_processes(self) -> list[str]:

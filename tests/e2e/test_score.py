@@ -221,7 +221,7 @@ def test_an_interrupted_run_resumes_where_it_was(
     flags = ("--scores", "llr", "--on-error", "skip", "--json", "r.json", "--embeddings", "out.h5")
     score(many, genome, model, "-o", name.replace("out", "whole"), *flags[:-1], "whole.h5")
     n_windows = json.loads(Path("r.json").read_text())["n_windows"]
-    monkeypatch.setattr("findna.io.score_spool._EVERY", 0)
+    monkeypatch.setattr("findna.io.record_spool._EVERY", 0)
     real, n_calls = VariantScorer.score, 0
 
     def stop_at_third(self: VariantScorer, sites: list[Site]) -> list[Scored]:
@@ -362,7 +362,7 @@ def test_a_ref_of_n_and_an_empty_alt_are_listed_and_a_genome_is_needed(
 COMMANDS = {
     ("--max-length", "30"): "alleles of up to 30 bases need a window of at least 76 bases, not 50",
     ("--scores", "llr,magic"): "score 'magic' is unknown; known are llr, distance, influence",
-    ("-o", "-", "--resume"): "--resume needs a file for the scores",
+    ("-o", "-", "--resume"): "stdout cannot be resumed",
     ("--embeddings", "out.vcf"): "cannot hold both scores and vectors",
     ("-o", "-", "--format", "parquet"): "parquet cannot be streamed to stdout",
     ("-o", "x.tsv", "--format", "vcf"): "format vcf contradicts the name x.tsv",

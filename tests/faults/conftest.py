@@ -49,6 +49,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = ["".join(draws.choices("ACGT", k=20)) for _ in range(300)]
     for name, n in (("s.fa", 3), ("train.fa", 60)):
         (folder / name).write_text("".join(f">s{i}\n{text}\n" for i, text in enumerate(texts[:n])))
+    (folder / "g.fa").write_text(f">chr1\n{''.join(texts)}\n")
+    lines = "".join(
+        f"chr1\t{start + 1}\t.\t{base}\t{'<DEL>' if start % 50 else 'ACGT'.replace(base, '')[:1]}\t.\t.\t.\n"
+        for start, base in enumerate("".join(texts)[:600])
+    )
+    (folder / "in.vcf").write_text(f"##fileformat=VCFv4.3\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n{lines}")
     for name, first in (("train", 0), ("valid", 40)):
         rows = "".join(f"{'AT'[i % 2] * 6}{texts[first + i]},{'ab'[i % 2]}\n" for i in range(30))
         (folder / f"{name}.csv").write_text(f"sequence,label\n{rows}")

@@ -15,7 +15,8 @@ from findna.alleles import PASSES, SPAN, pair_alleles
 from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.io.genome import Genome
-from findna.io.vcf import Outcome, Site
+from findna.io.scores import Outcome
+from findna.io.vcf import Site
 from findna.models.readout import ModelReadout
 from findna.models.store import Model
 from findna.models.task import TaskModel, TaskSettings

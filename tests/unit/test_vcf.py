@@ -7,7 +7,8 @@ import pytest
 
 from findna.errors import VariantError
 from findna.io.genome import Genome
-from findna.io.vcf import Field, Outcome, Site, VariantReader, assembly_of, vcf_header, vcf_line
+from findna.io.scores import Field, Outcome, vcf_header, vcf_line
+from findna.io.vcf import Site, VariantReader, assembly_of
 from findna.region import Region
 from findna.sequence import decode
 
@@ -75,14 +76,17 @@ BAD = {
     META: "the #CHROM line is missing",
     f"{META}{COLUMNS}chr1\t-7\t.\tA\tC\t.\t.\t.\n": "line 6: POS '-7' is not a positive whole number",
     f"{META}{COLUMNS}chr1\tx\t.\tA\tC\t.\t.\t.\n": "line 6: POS 'x' is not",
-    f"{META}{COLUMNS}chr1\t7\t.\tA\tC\n": "line 6: 5 columns where at least 8 must be",
+    f"{META}{COLUMNS}chr1\t7\t.\tA\tC\n": "line 6: 5 columns, but the header has 8",
     f"{META}{COLUMNS}chr1\t7\t.\t\tC\t.\t.\t.\n": "line 6: CHROM or REF is empty",
+    f"{META}{COLUMNS}chr1\t7\t.\tA\tC\t.\t.\t.\tGT\n": "line 6: 9 columns, but the header has 8",
+    f"{META}{COLUMNS}chr1\t{10**20}\t.\tA\tC\t.\t.\t.\n": "line 6: not a valid VCF record",
+    f"{META}{COLUMNS}chr\udce9\t7\t.\tA\tC\t.\t.\t.\n": "line 6: not a valid VCF record",
 }
 
 
 @pytest.mark.parametrize("text", BAD, ids=range(len(BAD)))
 def test_what_is_not_a_variant_is_an_error_with_its_line(text, write):
-    path = write("bad.txt", text)
+    path = write("bad.txt", text.encode(errors="surrogateescape"))
     with pytest.raises(VariantError) as caught:
         read(path)
     assert str(caught.value).startswith(f"variant file {path}")

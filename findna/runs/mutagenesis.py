@@ -1,11 +1,14 @@
 """One run of `findna mutagenesis`: records in, the effects of their changes out."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from findna.effect_plots import check_plot, plot_effects, plot_pairs
 from findna.io.effects import Effects, EffectsWriter
+from findna.io.record_spool import Arrays
 from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.record import Record
@@ -50,6 +53,8 @@ class MutagenesisJob(RunJob):
 def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda done, total: None) -> dict[str, Any]:
     """Write the effects of all records of a job and give the account of it.
 
+    What is computed is kept beside the output until that is whole; a resumed run computes only what is missing.
+
     Raises:
         InputError: An input is damaged, or a record cannot be used.
         OutputError: The output exists or cannot be written.
@@ -59,18 +64,28 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda don
     model: Model | TaskModel = load_task(job.task) if job.task else load_model(job.model)
     with Frame(job) as frame:
         engine = _engine(job, model, frame)
-        facts = frame.facts(model, {"value": engine.value, **job.options.facts()})
+        facts = frame.facts(model, {"value": engine.value, "pairs": job.with_pairs, **job.options.facts()})
+        if n_finished := frame.n_finished(facts):
+            return frame.report(facts, [job.out], n_resumed=n_finished, nothing_to_do=True)
         outputs, n_bases = [job.out], 0
-        with EffectsWriter(job.out, job.output_format, facts, skipped=frame.skipped, force=job.run.force) as writer:
+
+        def records() -> Iterator[Record]:
             for record in frame.records():
                 on_progress(frame.n_records - 1, frame.n_expected)
-                effects = _effects_of(engine, record, with_pairs=job.with_pairs)
-                writer.write(effects)
-                if job.plot and not n_bases:
-                    outputs += _draw(effects, job.plot, engine.value)
-                n_bases += len(record.codes)
-                on_progress(frame.n_records, frame.n_expected)
-        return frame.report(facts, outputs, n_bases=n_bases, n_windows=engine.n_windows)
+                yield record
+
+        with frame.arrays(facts) as spool:
+            temp = spool.temp(job.out)
+            with EffectsWriter(job.out, job.output_format, facts, skipped=frame.skipped, temp=temp) as writer:
+                for record, arrays in spool.through(records(), partial(_arrays_of, engine, job)):
+                    effects = Effects(record, *arrays)
+                    writer.write(effects)
+                    if job.plot and not n_bases:
+                        outputs += _draw(effects, job.plot, engine.value)
+                    n_bases += len(record.codes)
+                    on_progress(frame.n_records, frame.n_expected)
+        counts = {"n_bases": n_bases, "n_windows": engine.n_windows}
+        return frame.report(facts, outputs, n_resumed=spool.n_done, **counts)
 
 
 def _engine(job: MutagenesisJob, model: Model | TaskModel, frame: Frame) -> Mutagenesis:
@@ -79,9 +94,13 @@ def _engine(job: MutagenesisJob, model: Model | TaskModel, frame: Frame) -> Muta
     return TaskMutagenesis(model, label=job.label, compute=frame.compute)
 
 
-def _effects_of(engine: Mutagenesis, record: Record, *, with_pairs: bool) -> Effects:
-    pairs = engine.dependencies(record.codes) if with_pairs and isinstance(engine, BaseMutagenesis) else None
-    return Effects(record, engine.effects(record.codes), pairs)
+def _arrays_of(engine: Mutagenesis, job: MutagenesisJob, records: Sequence[Record]) -> Sequence[Arrays]:
+    """Of each record the effects, and the dependencies if they are wanted."""
+    found = [[engine.effects(record.codes)] for record in records]
+    if job.with_pairs and isinstance(engine, BaseMutagenesis):
+        for arrays, record in zip(found, records, strict=True):
+            arrays.append(engine.dependencies(record.codes))
+    return found
 
 
 def _draw(effects: Effects, path: Path, value: str) -> list[Path]:

@@ -4,14 +4,13 @@ import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from findna import __version__
 from findna.cells import CHUNK
 from findna.config import EmbedConfig
 from findna.embedding import feature_columns, feature_names
@@ -21,13 +20,13 @@ from findna.io.hdf5 import refuse_existing
 from findna.io.rows import Rows
 from findna.io.score_files import FILES, STDOUT, Format, format_of
 from findna.io.score_spool import COLUMNS, ScoreSpool
-from findna.io.scores import ROWS
-from findna.io.vcf import Outcome, Site, VariantReader, assembly_of
-from findna.merge_scores import ScorePart, finished
+from findna.io.scores import ROWS, Outcome
+from findna.io.vcf import Site, VariantReader, assembly_of
 from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
-from findna.runs.frame import Frame
+from findna.runs.frame import Frame, fingerprint
 from findna.runs.job import OnProgress, RunJob
+from findna.runs.merge_scores import ScorePart, finished
 from findna.runs.variant_plan import cut_variants
 from findna.variants import ScoreConfig, VariantScorer
 
@@ -52,26 +51,22 @@ class ScoreJob(RunJob):
 
     def _problems(self) -> list[str]:
         problems = []
-        is_file = Path(self.source).is_file()
         if len(self.inputs) != 1:
             problems.append(f"variants come from one file, not from {len(self.inputs)}")
         if self.options.genome is None:
             problems.append("variants need their genome")
         if self.out == STDOUT and self.output_format in ("bcf", "parquet"):
             problems.append(f"{self.output_format} cannot be streamed to stdout: choose tsv or vcf, or a file")
-        if self.out == STDOUT and (self.run.resume or self.embeddings):
-            what = "resume=True" if self.run.resume else f"embeddings={self.embeddings}"
-            problems.append(f"{what} needs a file for the scores, not stdout")
+        if self.out == STDOUT and self.embeddings:
+            problems.append(f"embeddings={self.embeddings} needs a file for the scores, not stdout")
         if self.out != STDOUT and format_of(self.out.name) not in (None, self.output_format):
             problems.append(f"format {self.output_format} contradicts the name {self.out}")
         if self.embeddings and self.task:
             problems.append(f"embeddings={self.embeddings} needs a model: a task has no vectors")
         if self.embeddings == self.out:
             problems.append(f"{self.out} cannot hold both scores and vectors")
-        if self.run.shard and not is_file:
+        if self.run.shard and self.read_once:
             problems.append("a shard needs an input that can be read twice: a file")
-        if self.run.resume and not is_file:
-            problems.append(f"{self.source} cannot be read again: resume=True needs a file")
         return problems
 
     @property
@@ -110,18 +105,25 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
             return frame.report(facts, [job.out], **counts)
         if job.embeddings:
             refuse_existing(job.embeddings, "h5", is_allowed=job.run.force or job.run.resume)
-        longest = max(contigs.values(), default=0)
-        new = FILES[job.output_format](job.out, rows.head, source=reader.name, longest=longest, force=job.run.force)
-        file = stack.enter_context(new)
-        spool = stack.enter_context(_spool(job, model, facts, reader.name))
+        spool = stack.enter_context(_spool(job, model, facts, reader.name, frame.partial))
+        file = stack.enter_context(
+            FILES[job.output_format](
+                job.out,
+                rows.head,
+                source=reader.name,
+                longest=max(contigs.values(), default=0),
+                force=job.run.force or bool(spool and spool.is_resumed),
+                temp=spool.temp(job.out) if spool else None,
+            )
+        )
+        stack.enter_context(frame.keeping(spool) if spool else nullcontext())
         reasons: Counter[str] = Counter()
-        with _kept(spool, job, frame):
-            for site, outcomes in _outcomes(job, scorer, reader, part, spool):
-                file.write(site, rows.of(site, outcomes))
-                reasons.update(outcome.reason for outcome in outcomes)
-                if file.n_records % CHUNK == 0:
-                    on_progress(file.n_records, part.n_records if part else reader.n_expected)
-            frame.check()
+        for site, outcomes in _outcomes(job, scorer, reader, part, spool):
+            file.write(site, rows.of(site, outcomes))
+            reasons.update(outcome.reason for outcome in outcomes)
+            if file.n_records % CHUNK == 0:
+                on_progress(file.n_records, part.n_records if part else reader.n_expected)
+        frame.check()
         n_variants, n_scored = reasons.total(), reasons.pop("", 0)
         if part and (file.n_records, n_variants) != (part.n_records, part.n_rows):
             raise OutputError(f"{part.n_records:,} records came in, {file.n_records:,} came out")
@@ -131,8 +133,6 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
             meta |= {"shard": part.of_vectors()} if part else {}
             beside = spool.write_vectors(job.embeddings, meta, force=job.run.force or job.run.resume)
         outputs = [*file.finish(), *beside]
-        if spool:
-            spool.remove()
     return frame.report(
         facts,
         outputs,
@@ -161,31 +161,18 @@ def _scorer(job: ScoreJob, model: Model | TaskModel, frame: Frame, reader: Varia
 
 
 def _spool(
-    job: ScoreJob, model: Model | TaskModel, facts: Mapping[str, Any], source: str
+    job: ScoreJob, model: Model | TaskModel, facts: Mapping[str, Any], source: str, folder: Path
 ) -> AbstractContextManager[ScoreSpool | None]:
     """Where outcomes are kept until the output is whole; nowhere of a stream."""
     if job.out == STDOUT:
         return nullcontext()
-    folder = job.out.with_name(f"{job.out.name}.partial")
     rows = None
     if job.embeddings and isinstance(model, Model):
         config = model.readout.embed_config(EmbedConfig(), model.config)
         names, var = feature_names(config, model.config), feature_columns(config, model.config, model.readout)
         rows = Rows(folder, COLUMNS, names, np.dtype(np.float32), None, None, var=var)
-    fingerprint = {name: value for name, value in facts.items() if name != "provenance"}
-    fingerprint |= {"findna": __version__, "embeddings": job.embeddings is not None}
-    return ScoreSpool(folder, rows, source, fingerprint, resume=job.run.resume, force=job.run.force)
-
-
-@contextmanager
-def _kept(spool: ScoreSpool | None, job: ScoreJob, frame: Frame) -> Iterator[None]:
-    """Throw the spool away after an error where nobody can continue it: of a stream, of an input that changed."""
-    try:
-        yield
-    except BaseException:
-        if spool and (not Path(job.source).is_file() or frame.is_changed):
-            spool.remove()
-        raise
+    same = fingerprint(facts) | {"embeddings": job.embeddings is not None}
+    return ScoreSpool(folder, rows, source, same, resume=job.run.resume, force=job.run.force)
 
 
 def _outcomes(

@@ -6,12 +6,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from findna.errors import ConfigError, OutputError, TableError
+from findna.errors import ConfigError, TableError
 from findna.io.score_files import FILES, Format, format_of
 from findna.io.scores import FACT, TableHead
-from findna.io.spool import differences
+from findna.io.spool import differences, holds_run
 from findna.io.tables import require_pyarrow
 from findna.io.vcf import Site, VariantReader
+from findna.runs.frame import require_same_run
 from findna.runs.shard import Shard
 
 _SHARD = re.compile(r"(\d+)/(\d+); records=(\d+)\+(\d+) of (\d+); rows=(\d+)\+(\d+) of (\d+)")
@@ -158,12 +159,10 @@ def finished(path: Path, kind: Format, facts: Mapping[str, str]) -> dict[str, An
     Raises:
         OutputError: It is of another run.
     """
-    if not path.is_file() or path.with_name(f"{path.name}.partial").exists():
+    if not path.is_file() or holds_run(path.with_name(f"{path.name}.partial")):
         return {}
     with ScoredFile(path, kind) as file:
-        if differing := differences(_shared(file.facts), _shared(facts)):
-            changes = "; ".join(f"{name} was {before}, is {now}" for name, before, now in differing)
-            raise OutputError(f"{path}: is finished, and of another run: {changes}")
+        require_same_run(path, _shared(file.facts), _shared(facts))
         return {"n_resumed": sum(1 for _ in file.records()), "n_windows": 0, "nothing_to_do": True}
 
 

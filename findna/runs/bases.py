@@ -1,21 +1,22 @@
 """One run of `findna predict-bases`: records in, the predicted probabilities of their bases out."""
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from findna.io.arrays import require_absent
 from findna.io.base_tracks import VALUES, BaseRow, places_of, write_hdf5
+from findna.io.record_spool import Arrays
 from findna.io.tracks import require_pybigtools, write_track
 from findna.masked import MaskedBases
 from findna.models.store import DEFAULT, load_model
 from findna.record import Record
 from findna.runs.frame import Frame
 from findna.runs.job import OnProgress, RunJob
-from findna.sequence import Codes
 
 FORMATS = ("h5", "bedgraph", "bigwig")
+
+_N_BATCHES = 8
+"""Batches of bases that are predicted together; the last of them may be small."""
 
 
 @dataclass(frozen=True)
@@ -50,36 +51,40 @@ class BasesJob(RunJob):
 def predict_bases_of(job: BasesJob, *, on_progress: OnProgress = lambda done, total: None) -> dict[str, Any]:
     """Write the predictions of all records of a job and give the account of it.
 
+    What is computed is kept beside the output until that is whole; a resumed run computes only what is missing.
+
     Raises:
         InputError: An input is damaged, or a record cannot be used.
         OutputError: The output exists or cannot be written.
         ModelError: The model is damaged.
     """
-    require_absent(job.out, force=job.run.force)
     model = load_model(job.model)
     with Frame(job) as frame:
         masked = MaskedBases(model.network, passes=job.passes, compute=frame.compute)
         facts = frame.facts(model, {"passes": job.passes, **job.options.facts()})
-        waiting: deque[Record] = deque()
+        is_hdf5 = job.output_format == "h5"
+        if is_hdf5 and (n_finished := frame.n_finished(facts)):
+            return frame.report(facts, [job.out], n_resumed=n_finished, nothing_to_do=True)
         n_bases = n_rows = 0
 
-        def sequences() -> Iterator[Codes]:
-            for record in frame.records():
-                waiting.append(record)
-                yield record.codes
+        def arrays_of(records: Sequence[Record]) -> list[Arrays]:
+            return [[one] for one in masked.predict(record.codes for record in records)]
 
         def rows() -> Iterator[BaseRow]:
             nonlocal n_bases, n_rows
-            for probabilities in masked.predict(sequences()):
-                yield BaseRow(waiting.popleft(), probabilities)
+            n_together = max(1, _N_BATCHES * frame.compute.batch_bases // (job.passes or 1))
+            for record, (probabilities,) in spool.through(frame.records(), arrays_of, n_bases=n_together):
+                yield BaseRow(record, probabilities)
                 n_bases += len(probabilities)
                 n_rows += 1
                 on_progress(n_rows + len(frame.skipped), frame.n_expected)
 
-        if job.output_format == "h5":
-            write_hdf5(job.out, rows(), facts, skipped=frame.skipped)
-        else:
-            places = (place for row in rows() for place in places_of(row, job.value))
-            contigs = frame.genome.contigs if frame.genome else {}
-            write_track(job.out, places, contigs, skipped=frame.skipped)
-        return frame.report(facts, [job.out], n_bases=n_bases)
+        with frame.arrays(facts) as spool:
+            temp = spool.temp(job.out)
+            if is_hdf5:
+                write_hdf5(job.out, rows(), facts, skipped=frame.skipped, temp=temp)
+            else:
+                places = (place for row in rows() for place in places_of(row, job.value))
+                contigs = frame.genome.contigs if frame.genome else {}
+                write_track(job.out, places, contigs, skipped=frame.skipped, temp=temp)
+        return frame.report(facts, [job.out], n_resumed=spool.n_done, n_bases=n_bases)
