@@ -49,6 +49,7 @@ Strand = Annotated[
     str,
     typer.Option(
         "--strand",
+        metavar="both|bed|auto",
         help="both (mean of the two strands), bed (as written), or auto (the better one on the validation split).",
     ),
 ]

@@ -2,14 +2,17 @@
 
 import json
 import sys
+import textwrap
 import time
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 from findna.io.files import write_atomic
 
+_LEAST_WIDTH = 12  # of a column that is wrapped
 _LOADING: list[str] = []  # what stands in the last line of the terminal
 
 
@@ -90,12 +93,13 @@ def size(n_bytes: float) -> str:
 
 
 def show_facts(facts: Mapping[str, object]) -> None:
-    """Names and values to stdout, the values aligned; those that are "" or None are skipped."""
-    facts = {name: value for name, value in facts.items() if value not in ("", None)}
+    """Names and values to stdout, the values aligned; those that are empty or None are skipped."""
+    facts = {name: value for name, value in facts.items() if value not in ("", None, (), [], {})}
     width = max(map(len, facts), default=0)
     for name, value in facts.items():
-        first, *others = visible(str(value)).split("\n")
-        show("\n".join([f"{name:{width}}  {first}", *(f"{'':{width}}  {line}" for line in others)]))
+        for line in visible(str(value)).split("\n"):
+            _show_wrapped(f"{name:{width}}  ", line)
+            name = ""
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -104,10 +108,17 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     widths = [max(map(len, column)) for column in zip(header, *texts, strict=True)]
     is_number = [all(isinstance(row[k], int | float) for row in rows) for k in range(len(header))]
     for line in [list(header), *texts]:
-        cells = [
+        *cells, last = [
             cell.rjust(w) if right else cell.ljust(w) for cell, w, right in zip(line, widths, is_number, strict=True)
         ]
-        show("  ".join(cells).rstrip())
+        _show_wrapped("".join(f"{cell}  " for cell in cells), last.rstrip())
+
+
+def _show_wrapped(first: str, text: str) -> None:
+    """What stands before a text, and the text, on a terminal in lines that begin below each other."""
+    columns = max(_LEAST_WIDTH, get_terminal_size().columns - len(first)) if sys.stdout.isatty() else len(text) + 1
+    lines = textwrap.wrap(text, columns, break_on_hyphens=False) or [""]
+    show(f"\n{'':{len(first)}}".join([f"{first}{lines[0]}".rstrip(), *lines[1:]]))
 
 
 def write_report(path: Path | None, report: Mapping[str, Any]) -> None:

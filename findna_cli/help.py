@@ -1,10 +1,11 @@
 """Help pages: the panel and the unit of each flag, and two examples of each command."""
 
 from collections.abc import Iterator, Mapping
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "embed": (
@@ -107,14 +108,16 @@ PANELS: Mapping[str, str] = {
 """Names of settings by panel; the others are in the panel Settings."""
 
 UNITS: Mapping[str, str] = {
-    "BASES": "size window stride batch_bases n_bases max_length min_length max_indel mask_span",
+    "BASES": "size window stride batch_bases n_bases max_length min_length max_indel mask_span extend",
     "FILE": "out embeddings track json_file genome genomes labels html plot export plan log valid test exclude cut "
     "neighbours",
     "FOLDER": "folder start_from data",
     "NAME": "model task initial label_column sequence_column color label feature pool preset head tasks "
-    "value scores mode suite",
+    "value scores mode suite shift_layout objective",
+    "LETTERS": "student_augment teacher_augment",
     "SEED": "seed",
-    "FRACTION": "max_n valid_fraction threshold mask_fraction dropout mixer_dropout abstain max_shared warmup",
+    "FRACTION": "max_n valid_fraction threshold mask_fraction dropout mixer_dropout abstain max_shared warmup "
+    "reverse_complement",
     "TIME": "time_budget checkpoint_every",
     "CONTIGS": "holdout circular",
     "NUMBERS": "blocks sizes precisions",
@@ -126,7 +129,7 @@ UNITS: Mapping[str, str] = {
     "TEXT": "title class_names",
     "N": "min_mapq threads workers gpus processes rows start features max_points seeds steps epochs top limit "
     "limit_test limit_valid n_windows n_held_out n_reports n_shards rounds batch_size patience max_restarts n "
-    "n_class_tokens layer warmup_steps passes most_columns hidden class_tokens exclude_words",
+    "n_class_tokens layer warmup_steps passes most_columns hidden class_tokens exclude_words projection",
     "X": "alpha center_momentum clip contrast contrast_start head_rate layer_decay learning_rate momentum noise_sd "
     "reverse_probability student_temp teacher_temp weight_decay",
     "bed|+|-|both": "strand",
@@ -134,9 +137,11 @@ UNITS: Mapping[str, str] = {
     "auto|cpu|cuda|mps": "device",
     "chordmixer|transformer": "mixer",
     "FORMAT": "in_format output_format",
+    "pca|tsne": "method",
 }
 """Names of settings by what the help page calls their value."""
 
+_NARROW = 80
 _PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names.split()}
 _UNIT_OF = {name: unit for unit, names in UNITS.items() for name in names.split()}
 
@@ -152,6 +157,11 @@ class Command(TyperCommand):
                 if parameter.metavar is None:
                     is_switch = getattr(parameter, "is_flag", False)
                     parameter.metavar = "" if is_switch else _UNIT_OF.get(parameter.name or "")
+                if "|" in (parameter.metavar or "") and get_terminal_size().columns < _NARROW:
+                    parameter.metavar = ""  # its help has the choices, too
+            else:
+                parameter.metavar = parameter.metavar or (parameter.name or "").upper()
+                parameter.display_type_rich = lambda ctx: None  # type: ignore[attr-defined]
         order = [*PANELS, "Settings"]
         self.params.sort(key=lambda one: order.index(getattr(one, "rich_help_panel", None) or order[0]))
 
@@ -164,9 +174,21 @@ class Command(TyperCommand):
         return found
 
 
+class Group(TyperGroup):
+    """A group of commands whose own flags are switches."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The flags, without the name of a type."""
+        found = super().get_params(ctx)
+        for parameter in found:
+            parameter.metavar = ""
+        return found
+
+
 def add_help(app: typer.Typer, path: str = "") -> None:
     """Give every command of an app its panels and examples."""
     app.rich_markup_mode = "markdown"
+    app.info.cls = Group
     for info in app.registered_commands:
         name = info.name or (info.callback.__name__ if info.callback else "")
         info.cls = Command

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from findna_cli import task
-from findna_cli.console import say, show, write_report
+from findna_cli.console import say, show, show_facts, show_table, write_report
 from findna_cli.options import Device, Json, Precision, Quiet, Threads, not_empty
 from findna_cli.progress import progress
 
@@ -22,7 +22,7 @@ Name = Annotated[
 def list_models() -> None:
     """Print the shipped and the pulled models.
 
-    Each line has name, parameters, window and layers.
+    window: the longest sequence of one pass, in bases.
     """
     from findna.config import ModelConfig
     from findna.models.pulled import pulled_models
@@ -30,12 +30,14 @@ def list_models() -> None:
 
     rows = [(folder.name, folder, "default" if folder.name == DEFAULT else "") for folder in shipped_models()]
     rows += [(str(repo), folder, "pulled") for repo, folder in pulled_models()]
-    for name, folder, mark in rows:
-        size = ModelConfig.from_dict(read_config(folder)["model"])
-        show(
-            f"{name}\t{size.n_parameters:,} parameters\t{size.channels} channels\t"
-            f"window {size.window}\t{size.n_layers} layers\t{mark}".rstrip()
-        )
+    sizes = [ModelConfig.from_dict(read_config(folder)["model"]) for _, folder, _ in rows]
+    show_table(
+        ("model", "parameters", "channels", "layers", "window", ""),
+        [
+            (name, size.n_parameters, size.channels, size.n_layers, size.window, mark)
+            for (name, _, mark), size in zip(rows, sizes, strict=True)
+        ],
+    )
 
 
 @app.command()
@@ -52,12 +54,8 @@ def info(name: Name = "", json_file: Json = None) -> None:
         return
     model = load_model(name or DEFAULT)  # whole, or an error
     folder, config = model.path, read_config(model.path)
-    for key in ("name", "window", "sha256"):
-        show(f"{key:16} {config.get(key)}")
-    show(f"{'folder':16} {folder}")
-    show(f"{'read-out':16} {model.readout}")
-    for key, value in config["model"].items():
-        show(f"{key:16} {value}")
+    facts = {key: config.get(key) for key in ("name", "window", "sha256")}
+    show_facts({**facts, "folder": folder, "read-out": model.readout, **config["model"]})
     if card := read_card(folder):
         show("\n" + card.rstrip())
     write_report(json_file, {"folder": str(folder), **config})

@@ -61,9 +61,6 @@ def mutagenesis(
 
     Without --task the effect is the log-probability of each base minus that of the reference base, which is masked.
     With --task it is the change of the log-odds of a class (of a regression, of the value).
-
-    Examples: `findna mutagenesis chr20:10,000,001-10,000,400 -g hg19.fa --task promoter-tata -o ism.h5 --plot ism.png`;
-    `findna mutagenesis seqs.fa -o effects.tsv`
     """
     from findna.models.store import DEFAULT
     from findna.runs.job import parts_of

@@ -53,8 +53,6 @@ def plot(
     """Draw a map of the vectors: each point is a sequence, and similar sequences are close.
 
     With --html and without --out, only the page is written. The page contains its data and needs no network.
-
-    Examples: `findna plot vectors.h5 --color chrom`; `findna plot vectors.h5 --labels classes.tsv --html map.html`
     """
     from findna import maps
 

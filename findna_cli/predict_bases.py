@@ -44,9 +44,6 @@ def predict_bases(
     """Predict each base from the others: the probabilities of A, C, G and T, their entropy, and the base's own.
 
     A base is masked when it is predicted. HDF5 has all of it; a bedGraph or bigWig shows one value per base.
-
-    Examples: `findna predict-bases regions.bed -g hg38.fa -o bases.h5`;
-    `findna predict-bases chr20:10,000,001-10,002,000 -g hg19.fa --value entropy -o entropy.bw`
     """
     from findna.io.tracks import track_format
     from findna.models.store import DEFAULT

@@ -64,9 +64,6 @@ def score(
     Each ALT gets scores of a model or of a task. A VCF is written with INFO fields FINDNA_LLR, FINDNA_COSINE,
     FINDNA_EUCLIDEAN and FINDNA_INFLUENCE; records are otherwise unchanged and in order. An ALT that cannot be scored
     (symbolic, breakend, too long, ...) is listed with its reason in FINDNA_SKIPPED. REF is checked against the genome.
-
-    Examples: `findna score calls.vcf.gz -g hg38.fa -o scored.vcf.gz`; `bcftools view -r chr20 calls.bcf | findna score
-    - -g hg38.fa --task promoter-tata -o scored.tsv`
     """
     import os
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from findna_cli.console import show, show_table, write_report
+from findna_cli.console import show, show_facts, show_table, write_report
 from findna_cli.options import Json
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ def info(
 
     is_builtin = name in task_names() and not (Path(name) / "config.json").is_file()
     facts = _facts(name) if is_builtin else {}
-    for key, value in facts.items():
-        if key not in ("prepare", "command"):
-            show(f"{key:16} {' '.join(value) if key in ('flags', 'teacher') else _text(value)}".rstrip())
+    shown = {key: value for key, value in facts.items() if key not in ("prepare", "command")}
+    shown = {key: " ".join(value) if key in ("flags", "teacher") else _text(value) for key, value in shown.items()}
     if is_builtin and not read_task(name).has_weights:
+        show_facts(shown)
         show(f"\nTo train it:\n\n{_indented(facts['prepare'])}\n\n    {facts['command']}")
         write_report(json_file, facts)
         return
@@ -63,9 +63,7 @@ def info(
         "folder": str(task.path),
         "sha256": task.sha256,
     }
-    for key, value in model.items():
-        if key not in facts:
-            show(f"{key:16} {_text(value)}".rstrip())
+    show_facts(shown | {key: _text(value) for key, value in model.items() if key not in facts})
     if card := read_card(task.path):
         show(f"\n{card.rstrip()}")
     if facts:
@@ -99,6 +97,8 @@ def _facts(name: str) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
         return ", ".join(name if name == label else f"{label} = {name}" for label, name in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -62,7 +62,9 @@ class InputOptions:
         None, "Genome of the regions: FASTA (plain or bgzip) or .2bit.", flag="--genome -g"
     )
     in_format: str | None = setting(
-        None, "fasta, fastq, bed, narrowpeak, bam, cram or region. Default: inferred from the content."
+        None,
+        "fasta, fastq, table, bed, narrowpeak, gtf, gff, vcf, bigbed, bam, cram or region. "
+        "Default: inferred from the content.",
     )
     split: bool = setting(False, "Join the blocks of BED12 regions.", flag="--split")
     feature: str = setting(

@@ -28,7 +28,7 @@ def test_a_pulled_model_is_a_model_by_its_name(model: Path, write, monkeypatch: 
         assert (report["folder"], report["commit"], report["is_new"]) == (str(folder), commit, True)
     assert call("model", "pull", "lab/little", "--offline").out.strip() == str(folder)
     lines = call("model", "list").out.splitlines()
-    assert [line.split("\t")[0] for line in lines if line.endswith("\tpulled")] == ["lab/little"]
+    assert [line.split()[0] for line in lines if line.endswith("  pulled")] == ["lab/little"]
     assert call("model", "verify", "lab/little", "--precision", "fp32").code == 0
     embedded(fasta, "--model", "lab/little", "-o", "by_name.h5")
     embedded(fasta, "--model", folder, "-o", "by_folder.h5")
