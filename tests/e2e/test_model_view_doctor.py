@@ -28,7 +28,7 @@ def test_info_tells_size_sha_and_card(model: Path) -> None:
     result = call("model", "info", model, "--json", "i.json")
     assert result.code == 0
     config = json.loads((model / "config.json").read_text())
-    for text in (config["sha256"], "window           50", "channels         12", "For tests."):
+    for text in (config["sha256"], "window          50", "channels        12", "For tests."):
         assert text in result.out
     assert json.loads(Path("i.json").read_text())["model"] == config["model"]
 
