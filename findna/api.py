@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +14,16 @@ from findna.classification import Classifier
 from findna.config import (
     ClassifyConfig,
     ComputeConfig,
-    ComputeSettings,
     EmbedConfig,
     RunConfig,
-    RunSettings,
     Strand,
-    VectorSettings,
 )
 from findna.embedding import RecordEmbedder, feature_columns, feature_names, obs_columns
 from findna.errors import InputError
 from findna.io.formats import Format, infer_format
 from findna.io.genome import Genome
 from findna.io.memory import Bases, Place, iter_regions, read_sequences
-from findna.io.options import InputOptions, InputSettings
+from findna.io.options import InputOptions
 from findna.io.reader import Embeddings
 from findna.io.records import read_records, read_regions
 from findna.io.rows import SKIPPED_COLUMNS, VAR_COLUMNS, Kind
@@ -46,15 +43,8 @@ Report = dict[str, Any]
 """The account of a run: outputs, n_records, n_rows, n_skipped, n_bases, seconds and more; JSON values."""
 
 
-class FileSettings(InputSettings, RunSettings, ComputeSettings, total=False):
-    """Settings of a run over files."""
-
-
-class VectorFileSettings(InputSettings, RunSettings, VectorSettings, total=False):
-    """Settings of a run over files that writes vectors."""
-
-    windows: bool
-    dtype: Literal["float32", "float16"]
+_OF_FILES = ("windows", "dtype", "threads", "deterministic")
+"""Settings that only a run over files takes."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +68,8 @@ class Predictions:
         return max(len(self.labels), len(self.values))
 
 
-@with_settings(VectorSettings, EmbedConfig, ComputeConfig)
-def embed(
-    sequences: Iterable[Bases], *, model: str | Path | Model = DEFAULT, **settings: Unpack[VectorSettings]
-) -> NDArray[np.float32]:
+@with_settings(EmbedConfig, ComputeConfig, without=_OF_FILES)
+def embed(sequences: Iterable[Bases], *, model: str | Path | Model = DEFAULT, **settings: Any) -> NDArray[np.float32]:
     """The vectors of sequences, shape (n, D), float32, in their order: those that `findna embed` writes.
 
     A vector does not depend on the other sequences. A sequence that is longer than the model's window becomes
@@ -108,7 +96,7 @@ def embed(
     return np.concatenate([np.empty((0, width), np.float32), *(cell.x for cell in cells)])
 
 
-@with_settings(VectorSettings, EmbedConfig, ComputeConfig)
+@with_settings(EmbedConfig, ComputeConfig, without=_OF_FILES)
 def embed_regions(
     regions: str | Path | Iterable[Region | Place | str],
     genome: str | Path | Genome,
@@ -119,7 +107,7 @@ def embed_regions(
     split: bool = False,
     max_n: float = 1.0,
     on_error: Literal["fail", "skip"] = "fail",
-    **settings: Unpack[VectorSettings],
+    **settings: Any,
 ) -> Embeddings:
     """The vectors of regions, with their coordinates, in memory; `embed_file` is for more than fit there.
 
@@ -155,7 +143,7 @@ def embed_regions(
     return _gathered(cells, engine, loaded)
 
 
-@with_settings(VectorFileSettings, EmbedConfig, InputOptions, RunConfig, ComputeConfig)
+@with_settings(EmbedConfig, InputOptions, RunConfig, ComputeConfig)
 def embed_file(
     inputs: str | Path | Sequence[str | Path],
     out: str | Path,
@@ -165,7 +153,7 @@ def embed_file(
     dry_run: bool = False,
     command: str = "",
     on_progress: OnProgress = lambda done, total: None,
-    **settings: Unpack[VectorFileSettings],
+    **settings: Any,
 ) -> Report:
     """Write the vectors of all records of files to a file, in constant memory: what `findna embed` runs.
 
@@ -200,20 +188,16 @@ def embed_file(
     return dry.dry_run(job) if dry_run else run(job, on_progress=on_progress)
 
 
-@with_settings(FileSettings, InputOptions, RunConfig, ComputeConfig)
+@with_settings(ClassifyConfig, InputOptions, RunConfig, ComputeConfig)
 def classify_file(
     inputs: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     task: str,
-    strand: Strand | Literal[""] = "",
-    windows: bool = False,
-    abstain: float = 0.0,
-    top: int = 0,
     dry_run: bool = False,
     command: str = "",
     on_progress: OnProgress = lambda done, total: None,
-    **settings: Unpack[FileSettings],
+    **settings: Any,
 ) -> Report:
     """Write the answers of a task model for all records of files as a TSV: what `findna classify` runs.
 
@@ -221,14 +205,10 @@ def classify_file(
         inputs: As for `embed_file`.
         out: The output; "-" is stdout. A shard writes HDF5, of which `findna merge` makes the TSV.
         task: A built-in task's name, or a run directory of a fine-tuning.
-        strand: As for `classify`; "" is the task's own.
-        windows: One row per window of the task's length.
-        abstain: As for `classify`.
-        top: Write only the most probable classes, best first; 0: all.
         dry_run: As for `embed_file`.
         command: As for `embed_file`.
         on_progress: As for `embed_file`.
-        settings: Of `findna.config.RunConfig` and `ComputeConfig`, and `findna.io.options.InputOptions`.
+        settings: Of `findna.config.ClassifyConfig`, `RunConfig` and `ComputeConfig`, and of `InputOptions`.
 
     Returns:
         As for `embed_file`.
@@ -240,10 +220,10 @@ def classify_file(
         _texts(inputs),
         Path(out),
         output_format=infer_format(out) if settings.get("shard") else "tsv",
-        config=ClassifyConfig(strand, windows, abstain, top),
+        config=make(ClassifyConfig, settings),
         task=task,
         command=command,
-        **parts_of({**settings, "strand": strand or "bed"}),
+        **parts_of({**settings, "strand": settings.get("strand") or "bed"}),
     )
     return dry.dry_run(job) if dry_run else run(job, on_progress=on_progress)
 
@@ -364,7 +344,7 @@ def _model(model: str | Path | Model) -> Model:
     return model if isinstance(model, Model) else load_model(str(model))
 
 
-def _embedder(model: str | Path | Model, settings: VectorSettings) -> tuple[RecordEmbedder, Model]:
+def _embedder(model: str | Path | Model, settings: Mapping[str, Any]) -> tuple[RecordEmbedder, Model]:
     config, asked = make(EmbedConfig, settings), make(ComputeConfig, settings)
     compute = Compute.pick(asked.device, asked.precision, batch_bases=asked.batch_bases)
     loaded = _model(model)

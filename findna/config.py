@@ -5,7 +5,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Self, TypedDict, cast, get_args
+from typing import Any, Literal, NamedTuple, Self, cast, get_args
 
 from findna.errors import ConfigError
 from findna.limits import MAX_DEPTH, MAX_PROCESSES, MAX_SIZES, MAX_THREADS, MAX_TRACKS, MAX_VALUES, shown, wrong_types
@@ -93,10 +93,12 @@ class ModelConfig:
     track_width: int = 28
     n_layers: int = 4
     max_len: int = 1010
-    n_class_tokens: int = 10
+    n_class_tokens: int = setting(10, "Class tokens per sequence (K). Default: 10.")
     extended_len: int = 0
-    mixer: Mixer = "chordmixer"
-    shift_layout: ShiftLayout = "published"
+    mixer: Mixer = setting("chordmixer", "chordmixer, or transformer (FinDNA-T). Default: chordmixer.")
+    shift_layout: ShiftLayout = setting(
+        "published", f"How tracks rotate: {', '.join(SHIFT_LAYOUTS)}. Default: the preset's."
+    )
 
     def __post_init__(self) -> None:
         require(wrong_types(self))
@@ -462,40 +464,6 @@ def parse_blocks(text: str, most: int | None = None) -> tuple[int, ...]:
 
 Strand = Literal["bed", "+", "-", "both"]
 STRANDS = get_args(Strand)
-
-
-class ComputeSettings(TypedDict, total=False):
-    """Settings of a `ComputeConfig` that a call in memory takes."""
-
-    batch_bases: int
-    device: str
-    precision: str
-
-
-class VectorSettings(ComputeSettings, total=False):
-    """Settings of an `EmbedConfig`, and how to compute."""
-
-    pool: str
-    raw: bool
-    layer: int
-    blocks: str
-    window: int
-    stride: int
-    strand: Strand
-
-
-class RunSettings(TypedDict, total=False):
-    """Settings of a `RunConfig`, and what a `ComputeConfig` has beside `ComputeSettings`."""
-
-    on_error: Literal["fail", "skip"]
-    resume: bool
-    force: bool
-    workers: int
-    gpus: int
-    shard: str
-    plan: str
-    threads: int
-    deterministic: bool
 
 
 @dataclass(frozen=True)

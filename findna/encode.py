@@ -16,7 +16,7 @@ from findna.data.ahead import ahead
 from findna.data.batch import Batch, pack
 from findna.data.datasets import Corpus
 from findna.data.windows import Windows
-from findna.nn.device import Precision, pick_batch_bases, put
+from findna.nn.device import Compute, put
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import pool_features
 from findna.sequence import Codes, reverse_complement
@@ -79,13 +79,12 @@ def hidden_of(
     batch: Batch,
     *,
     blocks: Sequence[int],
-    device: torch.device,
-    precision: Precision,
+    compute: Compute,
     dropout: float = 0.0,
 ) -> Tensor:
     """Hidden states of a batch, shape (positions, C), on the device; of several blocks side by side. Differentiable."""
-    codes = put(batch.codes, device)
-    hidden: Tensor = network(codes, batch.rings, blocks=blocks, precision=precision, dropout=dropout)
+    codes = put(batch.codes, compute.device)
+    hidden: Tensor = network(codes, batch.rings, blocks=blocks, precision=compute.precision, dropout=dropout)
     return hidden
 
 
@@ -167,12 +166,11 @@ def features_of(
     work: Work,
     settings: Settings,
     *,
-    device: torch.device,
-    precision: Precision,
+    compute: Compute,
     dropout: float = 0.0,
 ) -> Tensor:
     """The features of a batch's windows, shape (B, F), on the device; differentiable."""
-    hidden = hidden_of(network, work.batch, blocks=settings.blocks, device=device, precision=precision, dropout=dropout)
+    hidden = hidden_of(network, work.batch, blocks=settings.blocks, compute=compute, dropout=dropout)
     return pool_features(
         hidden, work.batch.rings, work.own, pools=settings.pools, n_class_tokens=settings.n_class_tokens
     )
@@ -185,8 +183,7 @@ def embed_windows(
     windows: Windows,
     *,
     settings: Settings,
-    device: torch.device,
-    precision: Precision,
+    compute: Compute,
     is_turned: bool = False,
     on_done: Callable[[int], None] = lambda n_windows: None,
 ) -> Tensor:
@@ -197,8 +194,7 @@ def embed_windows(
         corpus: The sequences.
         windows: Their windows.
         settings: Pools, blocks and class tokens.
-        device: Where it runs.
-        precision: Of the matrix products and the residual stream.
+        compute: Where and how it runs.
         is_turned: Read the other strand.
         on_done: Called after each batch with the number of windows so far.
     """
@@ -209,12 +205,12 @@ def embed_windows(
         np.arange(windows.n),
         n_class_tokens=settings.n_class_tokens,
         is_turned=turned,
-        max_bases=pick_batch_bases(0, device),
+        max_bases=compute.batch_bases,
     )
     features: Tensor | None = None
     n_done = 0
     for work in ahead(works):
-        part = features_of(network, work, settings, device=device, precision=precision).cpu()
+        part = features_of(network, work, settings, compute=compute).cpu()
         if features is None:
             features = torch.empty((windows.n, part.shape[1]))
         features[torch.from_numpy(work.indices)] = part
@@ -235,8 +231,7 @@ def embed_strands(
     *,
     strand: str,
     settings: Settings,
-    device: torch.device,
-    precision: Precision,
+    compute: Compute,
     on_done: Callable[[int], None] = lambda n_windows: None,
 ) -> list[Tensor]:
     """`embed_windows` of the strand as it is given and, if `strand` is "both", of the other one."""
@@ -246,8 +241,7 @@ def embed_strands(
             corpus,
             windows,
             settings=settings,
-            device=device,
-            precision=precision,
+            compute=compute,
             is_turned=is_turned,
             on_done=on_done,
         )

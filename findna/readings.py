@@ -56,7 +56,7 @@ class WindowReader:
         with_log_p: bool,
         compute: Compute,
     ) -> None:
-        self._network = network.for_inference(device=compute.device, precision=compute.precision)
+        self._network = network.for_inference(compute)
         self._read, self._blocks = read, network.depths(blocks)
         self._n_class_tokens = n_class_tokens
         self._with_log_p, self._compute = with_log_p, compute

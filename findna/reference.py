@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from findna.cells import Item
 from findna.config import EmbedConfig
@@ -13,7 +12,7 @@ from findna.embedding import RecordEmbedder
 from findna.errors import ConfigError, InputError
 from findna.models.readout import ModelReadout, n_columns
 from findna.models.store import Model
-from findna.nn.device import Compute, Precision
+from findna.nn.device import Compute
 
 N_WINDOWS = 4096
 """Reference windows that are read where no number is given."""
@@ -31,8 +30,7 @@ def measure_readout(
     n_windows: int = N_WINDOWS,
     most_columns: int = MOST_COLUMNS,
     sources: Mapping[str, Any],
-    device: torch.device,
-    precision: Precision,
+    compute: Compute,
     on_done: Callable[[int], None] = lambda n_done: None,
 ) -> ModelReadout:
     """A read-out of a model, with mean and sd of its features over the first windows; `save_readout` stores it.
@@ -47,8 +45,7 @@ def measure_readout(
         n_windows: Most windows.
         most_columns: Most features of a vector.
         sources: Where the windows come from: name and sha256 of each file.
-        device: Where it runs.
-        precision: Of the matrix products and the residual stream.
+        compute: Where and how it runs.
         on_done: Called with the number of windows so far.
 
     Raises:
@@ -61,7 +58,7 @@ def measure_readout(
             f"a read-out of {n:,} features is above the limit of {most_columns:,}: "
             "name fewer pools or blocks, or raise the limit"
         )
-    embedder = RecordEmbedder(model.network, config, compute=Compute(device, precision))
+    embedder = RecordEmbedder(model.network, config, compute=compute)
     n_done, mean, squares = 0, np.zeros(n), np.zeros(n)
     for cell in embedder.embed(itertools.islice(windows, n_windows)):
         if cell.skipped:

@@ -103,21 +103,30 @@ def make(config: type[Config], settings: Mapping[str, object]) -> Config:
     return config(**{name: value for name, value in settings.items() if name in own})
 
 
-def with_settings(names: type, *configs: type) -> Callable[[Function], Function]:
+def settings_of_all(
+    *configs: type, only: Sequence[str] = (), without: Sequence[str] = ()
+) -> dict[str, tuple[Any, Any, About]]:
+    """`settings_of` several dataclasses, of settings with one name the first; all, or some of them."""
+    found = {name: known for config in reversed(configs) for name, known in settings_of(config).items()}
+    order = dict.fromkeys(name for config in configs for name in settings_of(config))
+    return {name: found[name] for name in order if name in (only or found) and name not in without}
+
+
+def with_settings(*configs: type, without: Sequence[str] = ()) -> Callable[[Function], Function]:
     """Let a function that takes `**settings` say which: in its signature and in its docstring, for help pages.
 
     Args:
-        names: The TypedDict of the settings.
         configs: Dataclasses that have them.
+        without: Those of their settings that it does not take.
     """
-    found = {name: known for config in configs for name, known in settings_of(config).items()}
+    found = settings_of_all(*configs, without=without)
 
     def decorate(function: Function) -> Function:
         signature = inspect.signature(function)
         own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
         more = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=found[name][1], annotation=found[name][0])
-            for name in names.__annotations__
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+            for name, (kind, default, _) in found.items()
         ]
         allowed = {one.name for one in (*own, *more)}
 
@@ -129,8 +138,32 @@ def with_settings(names: type, *configs: type) -> Callable[[Function], Function]
 
         call.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
         if function.__doc__:
-            lines = "".join(f"        {name}: {found[name][2].help}\n" for name in names.__annotations__)
+            lines = "".join(f"        {name}: {found[name][2].help}\n" for name in found)
             call.__doc__ = re.sub(r" {8}settings: .+\n", lambda match: lines, function.__doc__)
         return call  # type: ignore[return-value]
 
     return decorate
+
+
+def duration(text: str) -> float:
+    """Seconds of a text such as 90s, 24m, 1.5h; a bare number is seconds.
+
+    Raises:
+        ValueError: It is none.
+
+    >>> duration("24m")
+    1440.0
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if not match or not float(match[1]):
+        raise ValueError(f"{text!r} is not a duration such as 90s, 24m or 3h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The names of a list separated by commas.
+
+    >>> names_in("chr8,chr20")
+    ('chr8', 'chr20')
+    """
+    return tuple(name for name in text.split(",") if name)

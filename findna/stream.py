@@ -109,7 +109,7 @@ class Forward:
         blocks: Sequence[int] = (),
         compute: Compute,
     ) -> None:
-        self.network = network.for_inference(device=compute.device, precision=compute.precision)
+        self.network = network.for_inference(compute)
         self.compute = compute
         self._readout, self._blocks = readout, blocks
         self._window, self._stride, self._both_strands = window, stride, both_strands
@@ -219,8 +219,7 @@ class Forward:
     @torch.inference_mode()
     def _values(self, parts: list[_StrandWindow], packed: Packed, with_states: bool) -> "_Values":
         batch, own = packed
-        device, precision = self.compute.device, self.compute.precision
-        hidden = hidden_of(self.network, batch, blocks=self._blocks, device=device, precision=precision)
+        hidden = hidden_of(self.network, batch, blocks=self._blocks, compute=self.compute)
         read = self._readout.read(hidden, batch.rings, own)
         tensors = [tensor.to("cpu", non_blocking=hidden.is_cuda) for tensor in read]
         states = [hidden[start:end] for start, end in own] if with_states else []

@@ -106,13 +106,12 @@ def readout(
     from findna.io.fasta import read_fasta
     from findna.io.files import sha256
     from findna.models.store import load_model, save_readout
-    from findna.nn.device import pick_device, pick_precision, set_threads
+    from findna.nn.device import Compute, set_threads
     from findna.reference import measure_readout
 
     if not (folder / "config.json").is_file():
         raise ModelError(f"model {folder}: not a model folder: config.json not found")
     set_threads(threads)
-    place = pick_device(device)
     with progress("measuring", total=n_windows, quiet=quiet, unit="windows") as advance:
         found = measure_readout(
             load_model(str(folder)),
@@ -122,8 +121,7 @@ def readout(
             n_windows=n_windows,
             most_columns=most_columns,
             sources={windows.name: sha256(windows)},
-            device=place,
-            precision=pick_precision(precision, place),
+            compute=Compute.pick(device, precision),
             on_done=advance,
         )
     save_readout(folder, found)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
-from findna.settings import About, settings_of
+from findna.settings import About, settings_of_all
 
 _LAST = ("dry_run", "json_file", "quiet")
 """Parameters whose flags come after all others in help."""
@@ -106,10 +106,7 @@ def flags_of(
         without: Settings that do not.
         is_recipe: Whether a preset has the defaults, so that help shows none.
     """
-    settings: dict[str, tuple[Any, Any, About]] = {}
-    for config in configs:
-        settings = settings | {name: one for name, one in settings_of(config).items() if name not in settings}
-    chosen = {name: one for name, one in settings.items() if name in (only or settings) and name not in without}
+    chosen = settings_of_all(*configs, only=only, without=without)
 
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command)

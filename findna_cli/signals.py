@@ -3,20 +3,21 @@
 import signal
 
 
-def catch_signals(*, once: bool = False) -> list[int]:
+def catch_signals(caught: list[int] | None = None, *, once: bool = False) -> list[int]:
     """SIGINT and SIGTERM from now on, as they come.
 
     Args:
+        caught: Where they are noted.
         once: A second one ends the process, for who asks twice will not wait. Not for the processes of a launcher:
             it sends them its own after the terminal's.
     """
-    caught: list[int] = []
+    noted = [] if caught is None else caught
 
     def note(number: int, frame: object) -> None:
-        caught.append(number)
+        noted.append(number)
         if once:
             signal.signal(number, signal.SIG_DFL)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, note)
-    return caught
+    return noted

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from findna import __version__, phases, plots
@@ -29,7 +28,7 @@ from findna.metrics import NAMES, metrics_of
 from findna.models.readout import ReadOut
 from findna.models.store import Model
 from findna.models.task import PLAN, TaskModel, load_task, probabilities
-from findna.nn.device import Precision
+from findna.nn.device import Compute
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixers import make_encoder
 from findna.train.finetune import evaluate_task, finetune
@@ -118,8 +117,7 @@ def run_task(
     *,
     config: BenchmarkConfig,
     teacher: Model,
-    device: torch.device,
-    precision: Precision,
+    compute: Compute,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Progress]:
     """Measure one set in all modes and seeds, and yield after each; an existing result is not made again.
@@ -132,8 +130,7 @@ def run_task(
         out: Folder of the results; made where absent.
         config: What is measured.
         teacher: The model.
-        device: Where it runs.
-        precision: Of the matrix products and the residual stream.
+        compute: Where and how it runs.
         should_stop: Asked while it embeds and fine-tunes, and between runs.
 
     Raises:
@@ -150,8 +147,7 @@ def run_task(
         splits,
         config=config,
         teacher=teacher,
-        device=device,
-        precision=precision,
+        compute=compute,
         out=out,
         should_stop=should_stop,
     )
@@ -209,8 +205,7 @@ class _Bench:
         *,
         config: BenchmarkConfig,
         teacher: Model,
-        device: torch.device,
-        precision: Precision,
+        compute: Compute,
         out: Path,
         should_stop: Callable[[], bool],
     ) -> None:
@@ -218,7 +213,7 @@ class _Bench:
         numbered = replace(splits.train, ids=tuple(map(str, range(len(splits.train)))))
         self.task, self.config, self.teacher = task, config, teacher
         self.splits = splits._replace(train=numbered)
-        self.device, self.precision, self.out, self.should_stop = device, precision, out, should_stop
+        self.compute, self.out, self.should_stop = compute, out, should_stop
         self.classes = splits.train.classes
         self._embed_seconds = 0.0
 
@@ -232,8 +227,8 @@ class _Bench:
         facts: dict[str, Any] = {
             "version": __version__,
             "data": {name: split.sha256 for name, split in self.splits._asdict().items() if split is not None},
-            **self.precision.facts(),
-            "device": self.device.type,
+            **self.compute.precision.facts(),
+            "device": self.compute.device.type,
         }
         if mode in RECIPES:
             facts["recipe"] = RECIPES[mode]
@@ -256,7 +251,7 @@ class _Bench:
         if mode == "kmer":
             found = fit_kmers(train, valid, test, n_classes=n_classes)
         elif mode == "cnn":
-            found = fit_cnn(train, valid, test, n_classes=n_classes, seed=seed, device=self.device)
+            found = fit_cnn(train, valid, test, n_classes=n_classes, seed=seed, device=self.compute.device)
         elif mode in ("finetune", "random-finetune"):
             found = self._finetune(mode, seed, train, valid)
         else:
@@ -317,7 +312,7 @@ class _Bench:
     def _embed(self, network: Encoder) -> dict[str, dict[str, NDArray[np.float32]]]:
         """The vectors of each split, by strand."""
         began = time.monotonic()
-        encoder = network.for_inference(device=self.device, precision=self.precision)
+        encoder = network.for_inference(self.compute)
         vectors: dict[str, dict[str, NDArray[np.float32]]] = {}
         splits = {name: split for name, split in self.splits._asdict().items() if split is not None}
         n_before, n_all = 0, sum(map(len, splits.values()))
@@ -328,9 +323,7 @@ class _Bench:
                 raise Stopped
 
         for name, split in splits.items():
-            read = self.config.read_out.vectors(
-                encoder, split.corpus, device=self.device, precision=self.precision, on_done=on_done
-            )
+            read = self.config.read_out.vectors(encoder, split.corpus, compute=self.compute, on_done=on_done)
             n_before += len(split)
             for strand, x in read.items():
                 vectors.setdefault(strand, {})[name] = x
@@ -361,8 +354,7 @@ class _Bench:
                 folder,
                 teacher=teacher,
                 name=self.task.name.replace("/", "-"),
-                device=self.device,
-                precision=self.precision,
+                compute=self.compute,
                 resume=(folder / PLAN).is_file(),
                 should_stop=self.should_stop,
             )
@@ -374,7 +366,7 @@ class _Bench:
         )
 
     def _predict(self, model: TaskModel, split: LabelledSet) -> Probabilities:
-        scores = evaluate_task(model, split, device=self.device, precision=self.precision)
+        scores = evaluate_task(model, split, compute=self.compute)
         is_joined = np.diff(split.corpus.offsets) > model.settings.window
         return probabilities(scores, model.settings, is_joined)
 

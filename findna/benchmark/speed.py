@@ -23,15 +23,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from findna import __version__, phases
+from findna.benchmark.options import LENGTHS, SpeedConfig
 from findna.config import PRESETS, SIZES, EmbedConfig, FinetuneConfig, ModelConfig
 from findna.data.batch import pack
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
 from findna.embedding import RecordEmbedder
-from findna.errors import ConfigError
 from findna.io.fasta import read_fasta
 from findna.nn.chordmixer import ChordMixer
-from findna.nn.device import PRECISIONS, Compute, Precision, has_native_bf16
+from findna.nn.device import PRECISIONS, Compute, has_native_bf16
 from findna.nn.encoder import initialise
 from findna.nn.kernels import choose
 from findna.sequence import BLANK, decode
@@ -40,7 +40,6 @@ from findna.train.tuner import Tuner
 from findna.train.views import Portion, views_of
 
 SCHEMA = "findna-speed/1"
-LENGTHS = (100, 250, 500, 1000, 2000, 4096, 8192)
 MIXED = (100, 1000)
 BATCHES = 4
 """A forward is timed with so many times the bases of a batch, too, and with one sequence alone."""
@@ -80,36 +79,6 @@ class TimedCase:
     run: Run
 
 
-@dataclass(frozen=True)
-class SpeedConfig:
-    """What is timed.
-
-    Args:
-        sizes: Of `findna.config.SIZES`.
-        precisions: Of `findna.nn.device.PRECISIONS`.
-        n_bases: Bases in a batch.
-        rounds: How often each variant runs; the best counts.
-        with_training: Whether the steps of pretraining and fine-tuning are timed.
-
-    Raises:
-        ConfigError: A size or precision is not known, or a number is too small.
-    """
-
-    sizes: tuple[str, ...] = ("small",)
-    precisions: tuple[str, ...] = ("fp32", "bf16")
-    n_bases: int = 16384
-    rounds: int = 3
-    with_training: bool = True
-
-    def __post_init__(self) -> None:
-        if unknown := sorted(set(self.sizes) - set(SIZES)):
-            raise ConfigError(f"sizes must be some of {', '.join(SIZES)}, not {', '.join(unknown)}")
-        if unknown := sorted(set(self.precisions) - set(PRECISIONS)):
-            raise ConfigError(f"precisions must be some of {', '.join(PRECISIONS)}, not {', '.join(unknown)}")
-        if self.n_bases < max(LENGTHS) or self.rounds < 1:
-            raise ConfigError(f"a batch needs {max(LENGTHS)} bases, and there must be a round")
-
-
 def measure_speed(config: SpeedConfig, *, device: torch.device) -> dict[str, Any]:
     """Time all variants of all sizes.
 
@@ -143,7 +112,8 @@ def measure_speed(config: SpeedConfig, *, device: torch.device) -> dict[str, Any
 
 
 def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[dict[str, Any]]:
-    timed = [variant for name in config.precisions for variant in variants(size, PRECISIONS[name], config, device)]
+    computes = [Compute(device, PRECISIONS[name], config.n_bases) for name in config.precisions]
+    timed = [case for compute in computes for case in cases(size, config, compute)]
     timed += _naive(size, config, device)
     for name in config.precisions:
         timed += _bert(config, name, device)
@@ -190,27 +160,33 @@ def _kernels(size: str, variant: TimedCase, device: torch.device) -> str | None:
     return choose(SIZES[size], device=device, precision=PRECISIONS[variant.precision], is_training=is_training).name
 
 
-def variants(size: str, precision: Precision, config: SpeedConfig, device: torch.device) -> Iterator[TimedCase]:
+def cases(size: str, config: SpeedConfig, compute: Compute) -> Iterator[TimedCase]:
     """Yield what is timed of our network, and the matrix products that it is compared with."""
     model = SIZES[size]
     n_flops = 2.0 * model.n_parameters
-    network = initialise(ChordMixer(model), 0).for_inference(device=device, precision=precision)
+    network = initialise(ChordMixer(model), 0).for_inference(compute)
     for is_row_major in (True, False):
-        run = products(model, precision.products, device=device, is_row_major=is_row_major)
+        run = products(model, compute.precision.products, device=compute.device, is_row_major=is_row_major)
         yield TimedCase(
-            "products", precision.name, "", PRODUCT_POSITIONS, PRODUCT_POSITIONS, n_flops * PRODUCT_POSITIONS, run
+            "products",
+            compute.precision.name,
+            "",
+            PRODUCT_POSITIONS,
+            PRODUCT_POSITIONS,
+            n_flops * PRODUCT_POSITIONS,
+            run,
         )
     forwards = [(length, config.n_bases) for length in LENGTHS] + [(1000, 1000), (1000, BATCHES * config.n_bases)]
     batches = [(str(length), batch, [length] * (batch // length)) for length, batch in forwards]
     batches.append((f"{MIXED[0]}-{MIXED[1]}", config.n_bases, mixed_lengths(config.n_bases)))
     for name, batch, lengths in batches:
         n_bases = sum(lengths)
-        run = _forward(network, lengths, precision, device)
-        yield TimedCase("forward", precision.name, name, n_bases, batch, n_flops * n_bases, run)
-    yield _embedding(model, precision, device, n_bases=config.n_bases)
+        run = _forward(network, lengths, compute)
+        yield TimedCase("forward", compute.precision.name, name, n_bases, batch, n_flops * n_bases, run)
+    yield _embedding(model, compute)
     if config.with_training:
-        yield _pretraining(size, precision, device, n_sequences=config.n_bases // 1000)
-        yield _finetuning(model, precision, device, n_sequences=config.n_bases // 1000)
+        yield _pretraining(size, compute, n_sequences=config.n_bases // 1000)
+        yield _finetuning(model, compute, n_sequences=config.n_bases // 1000)
 
 
 def products(model: ModelConfig, dtype: torch.dtype, *, device: torch.device, is_row_major: bool) -> Run:
@@ -293,28 +269,27 @@ def _bert(config: SpeedConfig, precision: str, device: torch.device) -> Iterator
     yield TimedCase(BERT, precision, "1000", n_bases, 1000 * NAIVE_SEQUENCES, 2.0 * n_parameters * tokens.numel(), run)
 
 
-def _forward(network: ChordMixer, lengths: Sequence[int], precision: Precision, device: torch.device) -> Run:
+def _forward(network: ChordMixer, lengths: Sequence[int], compute: Compute) -> Run:
     batch = pack(_sequences(lengths), n_class_tokens=network.config.n_class_tokens)
-    codes = torch.from_numpy(batch.codes).to(device)
+    codes = torch.from_numpy(batch.codes).to(compute.device)
 
     @torch.inference_mode()
     def run() -> None:
-        network(codes, batch.rings, precision=precision)
+        network(codes, batch.rings, precision=compute.precision)
 
     return run
 
 
-def _embedding(model: ModelConfig, precision: Precision, device: torch.device, *, n_bases: int) -> TimedCase:
+def _embedding(model: ModelConfig, compute: Compute) -> TimedCase:
     """One contig of a plain FASTA file, read, cut into windows of 1,000 bases, packed and embedded."""
-    compute = Compute(device, precision, n_bases)
-    n_bases = EMBED_BATCHES * (n_bases - n_bases % 1000)
+    n_bases = EMBED_BATCHES * (compute.batch_bases - compute.batch_bases % 1000)
     embedder = RecordEmbedder(initialise(ChordMixer(model), 0), EmbedConfig(), compute=compute)
     file = NamedTemporaryFile("w", suffix=".fa")  # noqa: SIM115  # it lives as long as what is timed
     file.write(f">contig\n{decode(_sequences([n_bases])[0])}\n")
     file.flush()
     run = partial(_embed_file, embedder, file)
     return TimedCase(
-        "embed", precision.name, "1000", n_bases, compute.batch_bases, 2.0 * model.n_parameters * n_bases, run
+        "embed", compute.precision.name, "1000", n_bases, compute.batch_bases, 2.0 * model.n_parameters * n_bases, run
     )
 
 
@@ -323,16 +298,16 @@ def _embed_file(embedder: RecordEmbedder, file: IO[str]) -> None:
         pass
 
 
-def _pretraining(size: str, precision: Precision, device: torch.device, *, n_sequences: int) -> TimedCase:
+def _pretraining(size: str, compute: Compute, *, n_sequences: int) -> TimedCase:
     recipe = replace(PRESETS[size], batch_size=n_sequences, min_length=0)
-    trainer = Trainer(recipe, device=device, precision=precision)
+    trainer = Trainer(recipe, compute=compute)
     views = views_of(_corpus([1000] * n_sequences), range(n_sequences), epoch=0, config=recipe)
     portion = Portion(views, n_sequences=n_sequences, n_masked=len(views.targets), n_bases=1000 * n_sequences)
     n_bases = 1000 * n_sequences
     flops = 8.0 * recipe.model.n_parameters * n_bases
     return TimedCase(
         "pretraining step",
-        precision.name,
+        compute.precision.name,
         "1000",
         n_bases,
         n_bases,
@@ -341,19 +316,19 @@ def _pretraining(size: str, precision: Precision, device: torch.device, *, n_seq
     )
 
 
-def _finetuning(model: ModelConfig, precision: Precision, device: torch.device, *, n_sequences: int) -> TimedCase:
+def _finetuning(model: ModelConfig, compute: Compute, *, n_sequences: int) -> TimedCase:
     labels = np.arange(n_sequences) % 2
     ids, lines = tuple(map(str, range(n_sequences))), np.arange(n_sequences)
     data = LabelledSet(_corpus([1000] * n_sequences), labels, ("a", "b"), "classification", ids, lines, {})
     recipe = FinetuneConfig(batch_size=n_sequences)
     teacher = initialise(ChordMixer(model), 0)
-    tuner = Tuner(recipe, teacher, train=data, valid=data, device=device, precision=precision)
+    tuner = Tuner(recipe, teacher, train=data, valid=data, compute=compute)
     batch = next(tuner.batches(0, 1))
     n_bases = 1000 * n_sequences
     flops = 6.0 * model.n_parameters * n_bases
     return TimedCase(
         "fine-tuning step",
-        precision.name,
+        compute.precision.name,
         "1000",
         n_bases,
         n_bases,

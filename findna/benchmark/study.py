@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from findna import __version__, phases
 from findna.benchmark.baselines import RECIPES, Data, fit_strands, require_sklearn
@@ -25,7 +24,7 @@ from findna.io.structured import read_toml
 from findna.metrics import metrics_of
 from findna.models.readout import ReadOut
 from findna.models.store import Model, load_model
-from findna.nn.device import Precision
+from findna.nn.device import Compute
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.kernels import choose
 from findna.nn.mixers import make_encoder
@@ -160,8 +159,7 @@ def run_study(
     out: Path,
     *,
     config: StudyConfig,
-    device: torch.device,
-    precision: Precision,
+    compute: Compute,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[dict[str, Any]]:
     """Pretrain and measure each variant with each seed, and yield its entry in the log. Existing results are reused.
@@ -175,8 +173,7 @@ def run_study(
         sources: Windows, the same for all variants.
         out: Folder of the study; made where absent.
         config: How it is measured.
-        device: Where it runs.
-        precision: Of the matrix products and the residual stream.
+        compute: Where and how it runs.
         should_stop: Asked after every step of training, and between runs.
 
     Raises:
@@ -192,7 +189,7 @@ def run_study(
     require_sklearn()
     for variant in variants:  # all that a score needs, before hours of training
         try:
-            choose(variant.config.model, device=device, precision=precision)
+            choose(variant.config.model, device=compute.device, precision=compute.precision)
             parse_blocks(replace(config.read_out, **variant.read_out).blocks, variant.config.model.depth)
         except ConfigError as error:
             raise ConfigError(f"variant {variant.name}: {error}") from error
@@ -206,8 +203,7 @@ def run_study(
         sets={name: found.chosen(0) for name, found in splits.items()},
         sources=sources,
         config=config,
-        device=device,
-        precision=precision,
+        compute=compute,
         should_stop=should_stop,
     )
     log = read_log(out / LOG)
@@ -253,12 +249,11 @@ class _Study:
         sets: Mapping[str, tuple[LabelledSet, LabelledSet]],
         sources: Sources,
         config: StudyConfig,
-        device: torch.device,
-        precision: Precision,
+        compute: Compute,
         should_stop: Callable[[], bool],
     ) -> None:
         self.out, self.sets, self.sources, self.config = out, sets, sources, config
-        self.device, self.precision, self.should_stop = device, precision, should_stop
+        self.compute, self.should_stop = compute, should_stop
 
     def key(self, variant: Variant, recipe: PretrainConfig) -> str:
         """Of all that decides the figures of a run."""
@@ -284,7 +279,7 @@ class _Study:
             "config": variant.model.training.get("config", {}) if variant.model else _stored(recipe),
             "sources": variant.model.training.get("sources", {}) if variant.model else self.sources.summary,
             **({"model": variant.model.sha256} if variant.model else {}),
-            **self.precision.facts(),
+            **self.compute.precision.facts(),
             "command": self.config.command,
             "findna": __version__,
         }
@@ -293,7 +288,8 @@ class _Study:
         if variant.model:
             return variant.model.sha256
         windows = {**self.sources.summary, "files": list(self.sources.summary["files"].values())}
-        where = self.precision.facts() | {"products": str(self.precision.products), "device": self.device.type}
+        precision, device = self.compute.precision, self.compute.device.type
+        where = precision.facts() | {"products": str(precision.products), "device": device}
         is_trained = not variant.is_untrained
         return _digest({"config": _departures(recipe), "is_trained": is_trained, "windows": windows, **where})
 
@@ -314,8 +310,7 @@ class _Study:
                 self.sources.held_out,
                 folder,
                 name=folder.name,
-                device=self.device,
-                precision=self.precision,
+                compute=self.compute,
                 sources=self.sources.summary,
                 resume=any(folder.glob("checkpoints/*.json")),
                 n_reports=1,
@@ -332,11 +327,8 @@ class _Study:
 
     def _score(self, network: Encoder, read_out: ReadOut, train: LabelledSet, valid: LabelledSet) -> float:
         """AUROC on the validation split of a logistic regression on frozen vectors, its penalty chosen there too."""
-        encoder = network.for_inference(device=self.device, precision=self.precision)
-        first, second = (
-            read_out.vectors(encoder, split.corpus, device=self.device, precision=self.precision)
-            for split in (train, valid)
-        )
+        encoder = network.for_inference(self.compute)
+        first, second = (read_out.vectors(encoder, split.corpus, compute=self.compute) for split in (train, valid))
         held = {strand: Data(x, valid.labels) for strand, x in second.items()}
         strands = {strand: (Data(x, train.labels), held[strand], held[strand]) for strand, x in first.items()}
         found = fit_strands(strands, n_classes=len(train.classes))

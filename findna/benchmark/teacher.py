@@ -5,7 +5,7 @@ Everything is measured on windows that it was not trained on, and on labelled se
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, InputError, TableError
 from findna.models.readout import ReadOut
 from findna.models.store import Model
-from findna.nn.device import BF16, FP32, Precision, pick_batch_bases
+from findna.nn.device import BF16, FP32, Compute
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixers import make_encoder
 from findna.train.sources import Sources
@@ -85,8 +85,7 @@ def measure_teacher(
     config: TeacherConfig,
     labelled: LabelledSet | None = None,
     log: Sequence[Mapping[str, float]] = (),
-    device: torch.device,
-    precision: Precision,
+    compute: Compute,
     on_done: OnDone = lambda what: None,
 ) -> dict[str, Any]:
     """All figures of a teacher, as in its JSON file.
@@ -97,8 +96,7 @@ def measure_teacher(
         config: How.
         labelled: Sequences with a class each, for the neighbours.
         log: Rows of its run's log.csv, for the health at the end.
-        device: Where it runs.
-        precision: Of the matrix products and the residual stream.
+        compute: Where and how it runs.
         on_done: Told what was measured.
 
     Raises:
@@ -109,7 +107,7 @@ def measure_teacher(
         raise InputError("no window is held out: name contigs, or a file, to hold out")
     if int(np.diff(sources.held_out.offsets).max()) > model.config.window:
         raise InputError(f"held-out windows must fit in the teacher's window of {model.config.window} bases")
-    network = model.network.for_inference(device=device, precision=precision)
+    network = model.network.for_inference(compute)
     result: dict[str, Any] = {
         "schema": SCHEMA,
         "model": {"name": model.name, "sha256": model.sha256, "parameters": model.config.n_parameters},
@@ -117,28 +115,26 @@ def measure_teacher(
         "settings": asdict(config),
         "versions": {name: version(name) for name in _LIBRARIES} | {"findna": __version__},
         "machine": platform.machine(),
-        "device": device.type,
-        **precision.facts(),
-        "masked_bases": masked_bases(network, sources, config=config, device=device, precision=precision),
+        "device": compute.device.type,
+        **compute.precision.facts(),
+        "masked_bases": masked_bases(network, sources, config=config, compute=compute),
     }
     on_done("masked bases")
-    vectors, tokens = embed(network, sources.held_out, device=device, precision=FP32)
+    vectors, tokens = embed(network, sources.held_out, compute=replace(compute, precision=FP32))
     result["effective_rank"] = {"n_windows": len(tokens), "value": effective_rank(torch.from_numpy(tokens))}
-    coarse, _ = embed(network, sources.held_out, device=device, precision=BF16)
+    coarse, _ = embed(network, sources.held_out, compute=replace(compute, precision=BF16))
     cosines = F.cosine_similarity(torch.from_numpy(vectors), torch.from_numpy(coarse)).numpy()
     result["bf16"] = {"n_windows": len(cosines), "min": float(cosines.min()), "mean": float(cosines.mean())}
     on_done("vectors")
     if any(not np.isnan(row["effective_rank"]) for row in log):
         result["health"] = health(log)
     if labelled is not None:
-        result["neighbours"] = neighbours(model, labelled, config=config, device=device, precision=precision)
+        result["neighbours"] = neighbours(model, labelled, config=config, compute=compute)
         on_done("neighbours")
     return result
 
 
-def masked_bases(
-    network: Encoder, sources: Sources, *, config: TeacherConfig, device: torch.device, precision: Precision
-) -> dict[str, Any]:
+def masked_bases(network: Encoder, sources: Sources, *, config: TeacherConfig, compute: Compute) -> dict[str, Any]:
     """Share of masked bases that the teacher and the counting models know, overall and by position in the window.
 
     All are asked the same bases. `standard_error` is that of the share over windows, `ahead` by how much the teacher's
@@ -149,7 +145,7 @@ def masked_bases(
     items = list(
         iter_masked(sources.held_out, fraction=config.mask_fraction, seed=_HELD_OUT_SEED, n_rounds=config.n_rounds)
     )
-    guesses = {TEACHER: _teacher_guesses(network, items, device=device, precision=precision)}
+    guesses = {TEACHER: _teacher_guesses(network, items, compute=compute)}
     guesses |= {name: _counting_guesses(counting, items, name) for name, counting in models.items()}
     windows = np.repeat([item.window for item in items], [len(item.positions) for item in items])
     positions = np.concatenate([item.positions for item in items])
@@ -183,18 +179,16 @@ def masked_bases(
 
 
 @torch.inference_mode()
-def _teacher_guesses(
-    network: Encoder, items: Sequence[Masked], *, device: torch.device, precision: Precision
-) -> Guesses:
+def _teacher_guesses(network: Encoder, items: Sequence[Masked], *, compute: Compute) -> Guesses:
     parts = []
     n_tokens = network.config.n_class_tokens
-    size = max(1, pick_batch_bases(0, device) // network.config.max_len)
+    size = max(1, compute.batch_bases // network.config.max_len)
     for first in phases.track("masked bases: the model", range(0, len(items), size)):
         some = items[first : first + size]
         batch = pack([item.codes for item in some], n_class_tokens=n_tokens)
-        hidden = network(torch.from_numpy(batch.codes).to(device), batch.rings, precision=precision)
+        hidden = network(torch.from_numpy(batch.codes).to(compute.device), batch.rings, precision=compute.precision)
         places = np.concatenate([start + item.positions for start, item in zip(batch.rings, some, strict=False)])
-        logits = network.nucleotide_logits(hidden[torch.from_numpy(places).to(device)].float())
+        logits = network.nucleotide_logits(hidden[torch.from_numpy(places).to(compute.device)].float())
         bases = F.log_softmax(logits[:, :4], dim=1).cpu().numpy()  # that a base is no N is known
         parts.append(_guesses(np.exp(bases.astype(np.float64)), some))
     return Guesses(*map(np.concatenate, zip(*parts, strict=True)))
@@ -229,12 +223,10 @@ def _by_position(
     }
 
 
-def embed(
-    network: Encoder, corpus: Corpus, *, device: torch.device, precision: Precision
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def embed(network: Encoder, corpus: Corpus, *, compute: Compute) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean vectors (n, C) and class tokens (n, K, C) of sequences; windows of a long one are joined."""
     size = network.config
-    rows = ReadOut("mean,cls", strand="bed").vectors(network, corpus, device=device, precision=precision)["bed"]
+    rows = ReadOut("mean,cls", strand="bed").vectors(network, corpus, compute=compute)["bed"]
     return rows[:, : size.channels], rows[:, size.channels :].reshape(len(rows), size.n_class_tokens, size.channels)
 
 
@@ -261,9 +253,7 @@ def _known(row: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in row.items() if not np.isnan(value)}
 
 
-def neighbours(
-    model: Model, labelled: LabelledSet, *, config: TeacherConfig, device: torch.device, precision: Precision
-) -> dict[str, Any]:
+def neighbours(model: Model, labelled: LabelledSet, *, config: TeacherConfig, compute: Compute) -> dict[str, Any]:
     """How often the nearest neighbours of a sequence are of its class, by vectors of the teacher and of others.
 
     Vectors are the teacher's own read-out, the mean of both strands, standardised; near is a large cosine. Beside the
@@ -278,8 +268,8 @@ def neighbours(
     random = initialise(make_encoder(model.config), _RANDOM_SEED)
     read_out = ReadOut("").of_model(model.readout)
     spaces = {
-        TEACHER: _both_strands(model.network, read_out, labelled.corpus, device=device, precision=precision),
-        "random": _both_strands(random, read_out, labelled.corpus, device=device, precision=precision),
+        TEACHER: _both_strands(model.network, read_out, labelled.corpus, compute=compute),
+        "random": _both_strands(random, read_out, labelled.corpus, compute=compute),
         "kmer": np.asarray(kmer_counts(labelled.corpus).toarray(), dtype=np.float32),
     }
     counts = np.bincount(labelled.labels, minlength=len(labelled.classes))
@@ -298,11 +288,9 @@ def neighbours(
     }
 
 
-def _both_strands(
-    network: Encoder, read_out: ReadOut, corpus: Corpus, *, device: torch.device, precision: Precision
-) -> NDArray[np.float32]:
-    encoder = network.for_inference(device=device, precision=precision)
-    return read_out.vectors(encoder, corpus, device=device, precision=precision)["both"]
+def _both_strands(network: Encoder, read_out: ReadOut, corpus: Corpus, *, compute: Compute) -> NDArray[np.float32]:
+    encoder = network.for_inference(compute)
+    return read_out.vectors(encoder, corpus, compute=compute)["both"]
 
 
 def _same_class(vectors: NDArray[np.float32], labels: NDArray[np.int64], *, n_neighbours: int) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from findna.config import Strand
 from findna.io.sniff import KINDS
@@ -25,25 +25,6 @@ def sam_flags(text: str) -> int:
         return int(text, 0)
     except ValueError:
         raise ValueError(f"{text!r} is not a number such as 2304 or 0x900") from None
-
-
-class InputSettings(TypedDict, total=False):
-    """Settings of `InputOptions`; the strand goes with what is made of the records."""
-
-    genome: str | Path | None
-    in_format: str | None
-    split: bool
-    size: int | None
-    center: Literal["middle", "summit"]
-    max_n: float
-    feature: str
-    pad: bool
-    circular: tuple[str, ...]
-    sequence_column: str
-    region: str | None
-    min_mapq: int
-    exclude_flags: int
-    reference_bases: bool
 
 
 @dataclass(frozen=True)

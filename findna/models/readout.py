@@ -15,7 +15,7 @@ from findna.data.windows import cut, join
 from findna.encode import Readings, embed_strands
 from findna.errors import ConfigError
 from findna.models.manifest import digest_of
-from findna.nn.device import Precision
+from findna.nn.device import Compute
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import n_features
 
@@ -184,8 +184,7 @@ class ReadOut:
         encoder: Encoder,
         corpus: Corpus,
         *,
-        device: torch.device,
-        precision: Precision,
+        compute: Compute,
         on_done: Callable[[int], None] = lambda n_windows: None,
     ) -> dict[str, NDArray[np.float32]]:
         """The vectors of all sequences, shape (n, F), float32, by strand: one entry, or bed and both for auto.
@@ -193,8 +192,7 @@ class ReadOut:
         Args:
             encoder: On the device, for inference.
             corpus: The sequences.
-            device: Where it runs.
-            precision: Of the matrix products and the residual stream.
+            compute: Where and how it runs.
             on_done: Called after each batch with the number of windows so far.
 
         Raises:
@@ -210,8 +208,7 @@ class ReadOut:
             settings=Readings(
                 parse_pools(self.pool or "mean"), parse_blocks(self.blocks, model.depth), model.n_class_tokens
             ),
-            device=device,
-            precision=precision,
+            compute=compute,
             on_done=on_done,
         )
         read = {"bed": strands[0], "both": torch.stack(strands).mean(0)}

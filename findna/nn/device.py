@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from findna.config import ComputeConfig
 from findna.cpus import n_cpus
 from findna.errors import ConfigError
 
@@ -109,6 +110,9 @@ class Compute:
         """What an output says of it: the kind of device, and the precision."""
         return {"device": self.device.type, "precision": self.precision.name}
 
+    def __str__(self) -> str:
+        return f"{self.device}, {self.precision.name}"
+
     @classmethod
     def pick(cls, device: str = "auto", precision: str = "auto", *, batch_bases: int = 0, threads: int = 0) -> Self:
         """The device and the precision of these names; see `pick_device` and `pick_precision`.
@@ -118,6 +122,12 @@ class Compute:
         """
         where = pick_device(device)
         return cls(where, pick_precision(precision, where), batch_bases, threads)
+
+    @classmethod
+    def begin(cls, asked: ComputeConfig) -> Self:
+        """What settings ask for, and torch's threads and kernels set to it; see `pick` and `set_threads`."""
+        set_threads(asked.threads, deterministic=asked.deterministic)
+        return cls.pick(asked.device, asked.precision, batch_bases=asked.batch_bases, threads=asked.threads)
 
 
 def set_threads(n_threads: int = 0, *, deterministic: bool = False) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from findna.config import ModelConfig
-from findna.nn.device import Precision
+from findna.nn.device import Compute
 from findna.sequence import ALPHABET
 
 
@@ -53,10 +53,10 @@ class Encoder(nn.Module):
         """Logits over A C G T N of hidden states (..., C), before the softmax of equation 2; shape (..., 5)."""
         return self.head(hidden)  # type: ignore[no-any-return]
 
-    def for_inference(self, *, device: torch.device, precision: Precision) -> Self:
+    def for_inference(self, compute: Compute) -> Self:
         """A copy on the device, its blocks in the type of the products, so that they are not cast each time."""
-        network = copy.deepcopy(self).to(device).eval()
-        network.blocks.to(precision.products)
+        network = copy.deepcopy(self).to(compute.device).eval()
+        network.blocks.to(compute.precision.products)
         return network
 
 

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from findna.config import FinetuneConfig
@@ -20,7 +19,7 @@ from findna.io.files import write_atomic
 from findna.io.structured import read_json
 from findna.models.store import Model
 from findna.models.task import PLAN, TaskModel, encode_parts, probabilities, save_task
-from findna.nn.device import Precision
+from findna.nn.device import Compute
 from findna.nn.kernels import choose
 from findna.train.card import draw_curve, draw_splits, task_card
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
@@ -71,12 +70,10 @@ class _Stopped(Exception):
     """Somebody asked the run to stop."""
 
 
-def evaluate_task(
-    task: TaskModel, labelled: LabelledSet, *, device: torch.device, precision: Precision
-) -> NDArray[np.float64]:
+def evaluate_task(task: TaskModel, labelled: LabelledSet, *, compute: Compute) -> NDArray[np.float64]:
     """Scores of all sequences, windows joined, before calibration; shape (n, n_outputs). See `task.probabilities`."""
-    head = copy.deepcopy(task.head).to(device)
-    return score(task.network, head, labelled.corpus, settings=task.settings, device=device, precision=precision)
+    head = copy.deepcopy(task.head).to(compute.device)
+    return score(task.network, head, labelled.corpus, settings=task.settings, compute=compute)
 
 
 def finetune(
@@ -87,8 +84,7 @@ def finetune(
     *,
     teacher: Model,
     name: str,
-    device: torch.device,
-    precision: Precision,
+    compute: Compute,
     test: LabelledSet | None = None,
     asked: Mapping[str, Any] = MappingProxyType({}),
     resume: bool = False,
@@ -110,8 +106,7 @@ def finetune(
         out: The run directory; it is a task model once the run has ended.
         teacher: Where the encoder starts.
         name: Name of the task.
-        device: One CPU or GPU.
-        precision: Of the matrix products and the residual stream.
+        compute: Where and how it runs: on one CPU or GPU.
         test: Test split, with the same classes.
         asked: What else `finetune.json` keeps for a resume.
         resume: Resume from the newest checkpoint in `out`; on the CPU the result is that of a run never stopped.
@@ -135,12 +130,12 @@ def finetune(
     check_teacher(config, teacher.network)
     if not resume:
         open_folder(out)
-    facts = _facts(config, splits, teacher=teacher, precision=precision)
+    facts = _facts(config, splits, teacher=teacher, compute=compute)
     if resume:
         _check_same(out, facts)
     write_atomic(out / PLAN, json.dumps({**facts, "plan": dict(asked)}, indent=2) + "\n")
-    with enough_memory(device, batch_size=config.batch_size):
-        tuner = Tuner(config, teacher.network, train=train, valid=valid, device=device, precision=precision)
+    with enough_memory(compute.device, batch_size=config.batch_size):
+        tuner = Tuner(config, teacher.network, train=train, valid=valid, compute=compute)
         run = _FinetuneRun(tuner, out, facts=facts, resume=resume, should_stop=should_stop, on_report=on_report)
         finished = run.probe() if config.frozen and config.head == "linear" else run.descend(checkpoint_seconds)
         metrics = run.finish(name, teacher=teacher, test=test) if finished else {}
@@ -162,8 +157,8 @@ class _FinetuneRun(Training[LabelledBatch]):
         self.tuner, self.facts = tuner, facts
         self.kernels = choose(
             tuner.network.config,
-            device=tuner.device,
-            precision=tuner.precision,
+            device=tuner.compute.device,
+            precision=tuner.compute.precision,
             dropout=tuner.config.mixer_dropout,
             is_training=not tuner.config.frozen,
         )
@@ -318,13 +313,13 @@ def _check(splits: Mapping[str, LabelledSet]) -> None:
 
 
 def _facts(
-    config: FinetuneConfig, splits: Mapping[str, LabelledSet], *, teacher: Model, precision: Precision
+    config: FinetuneConfig, splits: Mapping[str, LabelledSet], *, teacher: Model, compute: Compute
 ) -> dict[str, Any]:
     """What decides the result of a run."""
     return {
         "config": dataclasses.asdict(config),
         "teacher": {"name": teacher.name, "sha256": teacher.sha256},
-        **precision.facts(),
+        **compute.precision.facts(),
         "data": {
             name: {"n": len(split), "files": dict(split.sources), "sha256": split.sha256}
             for name, split in splits.items()

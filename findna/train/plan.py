@@ -13,10 +13,8 @@ from findna.io.structured import parse_json, read_text
 from findna.models.store import DEFAULT, load_model
 from findna.models.task import PLAN
 from findna.tasks.catalog import read_recipe
+from findna.train.options import FinetuneOptions, PretrainOptions
 from findna.train.sources import find_genome
-
-VALID_FRACTION = 0.1
-"""What is split off where no validation split is named."""
 
 
 @dataclass(frozen=True)
@@ -97,30 +95,20 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class PretrainPlan(Plan):
+class PretrainPlan(PretrainOptions, Plan):
     """What `findna pretrain` was asked for.
 
     Args:
         config: The recipe, with what departs from the preset.
-        preset: The preset's name.
         inputs: FASTA files as they were named.
         genome: Genome as it was named or found; "" with inputs.
-        holdout: Contigs that are only measured on.
-        n_held_out: Windows to measure on, at most.
-        time_budget: Seconds to fit the run into, or None.
-        initial: Model whose weights the run starts from; "" draws them.
     """
 
     FILE = "pretrain.json"
     PLACES = ("inputs", "genome")
     config: PretrainConfig = field(default_factory=lambda: PRESETS["small"])
-    preset: str = "small"
     inputs: tuple[str, ...] = ()
     genome: str = ""
-    holdout: tuple[str, ...] = ()
-    n_held_out: int = 128
-    time_budget: float | None = None
-    initial: str = ""
 
     @classmethod
     def make(cls, given: Mapping[str, Any], *, n_gpus: int = 0) -> Self:
@@ -162,38 +150,26 @@ class PretrainPlan(Plan):
 
 
 @dataclass(frozen=True)
-class TaskPlan(Plan):
+class TaskPlan(FinetuneOptions, Plan):
     """What `findna finetune` was asked for.
 
     Args:
         config: The recipe, with what departs from the preset.
-        preset: The preset's name.
         inputs: Files of the training split as they were named.
         valid: Files of the validation split; () splits `valid_fraction` off.
-        valid_fraction: Share of the training sequences to split off.
         test: Files of the test split.
         genome: Genome that BED files are on.
         model: The teacher.
-        objective: As for `read_labelled`.
-        sequence_column: As for `read_labelled`.
-        label_column: As for `read_labelled`.
-        class_names: As for `read_class_names`.
     """
 
     FILE = PLAN
     PLACES = ("inputs", "valid", "test", "genome", "model")
     config: FinetuneConfig = field(default_factory=FinetuneConfig)
-    preset: str = "default"
     inputs: tuple[str, ...] = ()
     valid: tuple[str, ...] = ()
-    valid_fraction: float = VALID_FRACTION
     test: tuple[str, ...] = ()
     genome: str = ""
     model: str = DEFAULT
-    objective: str = ""
-    sequence_column: str = ""
-    label_column: str = ""
-    class_names: str = ""
 
     @classmethod
     def make(cls, given: Mapping[str, Any]) -> Self:

@@ -15,7 +15,7 @@ from torch import Tensor
 from findna.errors import OutputError, TrainingError
 from findna.io.files import write_atomic
 from findna.io.structured import parse_json
-from findna.nn.device import Precision
+from findna.nn.device import Compute
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.plan import PretrainPlan
 
@@ -90,13 +90,13 @@ def portable_plan(path: Path) -> PretrainPlan:
     return PretrainPlan.parse(read_portable(path)[2], path)
 
 
-def import_run(path: Path, out: Path, *, precision: Precision, job: str = "") -> int:
+def import_run(path: Path, out: Path, *, compute: Compute, job: str = "") -> int:
     """Make a run directory that stands where an exported run stood; the step.
 
     Args:
         path: The exported file.
         out: Must not hold a run.
-        precision: Of the matrix products and the residual stream from here on: another machine may have another.
+        compute: How the run computes from here on: another machine may have another precision.
         job: The job that makes it, for `pretrain.json`.
 
     Raises:
@@ -115,7 +115,7 @@ def import_run(path: Path, out: Path, *, precision: Precision, job: str = "") ->
     step = int(state.pop("step"))
     del state["sha256"]
     state["fingerprint"].pop("stream", None)
-    state["fingerprint"] |= precision.facts()
+    state["fingerprint"] |= compute.precision.facts()
     out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(out / "checkpoints", step, tensors | moments, {**state, "rewarm_from": step})
     write_atomic(out / "pretrain.json", json.dumps({**json.loads(plan), "job": job}, indent=2) + "\n")

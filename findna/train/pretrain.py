@@ -10,15 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
-
 from findna.config import PretrainConfig
 from findna.data.datasets import Corpus, iter_steps
 from findna.errors import ConfigError, InputError, TrainingError
 from findna.io.files import write_atomic
 from findna.io.structured import read_json
 from findna.models.store import Model, save_model
-from findna.nn.device import Precision
+from findna.nn.device import Compute
 from findna.train.baseline import fit_baseline
 from findna.train.card import model_card
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
@@ -65,8 +63,7 @@ def pretrain(
     out: Path,
     *,
     name: str,
-    device: torch.device,
-    precision: Precision,
+    compute: Compute,
     sources: Mapping[str, Any],
     asked: Mapping[str, Any] = MappingProxyType({}),
     time_budget: float | None = None,
@@ -86,8 +83,7 @@ def pretrain(
         held_out: Windows that are only measured on.
         out: The run directory; it is a model folder once the run has ended.
         name: Name of the model.
-        device: One CPU or GPU; with a team, this process's.
-        precision: Of the matrix products and the residual stream.
+        compute: Where and how it runs: on one CPU or GPU; with a team, those of this process.
         sources: What the windows were made of, for `config.json`; a resume must agree, but its files' names.
         asked: What else `pretrain.json` keeps for a resume; see `findna.train.plan`.
         time_budget: Seconds to fit the run into, instead of a number of steps.
@@ -114,12 +110,12 @@ def pretrain(
         raise ConfigError(f"a batch of {batch_size} sequences cannot be split among {team.size} processes")
     resume = team.broadcast(_enter(out, resume, team) if team.is_main else resume)
     network = initial.network if initial else None
-    trainer = Trainer(config, device=device, precision=precision, team=team, initial=network)
+    trainer = Trainer(config, compute=compute, team=team, initial=network)
     made_of = {
         **({"initial": {"name": initial.name, "sha256": initial.sha256}} if initial else {}),
         "config": {**dataclasses.asdict(config), "model": config.model.to_dict()},
         "sources": dict(sources),
-        **precision.facts(),
+        **compute.precision.facts(),
     }
     contents = list(sources.get("files", {}).values())  # a file may be named otherwise when a run goes on
     fingerprint = json.loads(json.dumps({**made_of, "sources": {**sources, "files": contents}}))
@@ -146,7 +142,7 @@ def pretrain(
         should_stop=should_stop,
         on_report=on_report,
     )
-    with enough_memory(device, batch_size=batch_size):
+    with enough_memory(compute.device, batch_size=batch_size):
         finished = run.run(run.batches(batch_size), run.open_log(), checkpoint_seconds=checkpoint_seconds)
     return Pretrained(finished, run.step, run.n_bases, run.clock.seconds, run.last, trainer.kernels.name)
 

@@ -11,7 +11,7 @@ from findna.data.datasets import Corpus
 from findna.data.windows import Windows, cut, join
 from findna.encode import embed_strands
 from findna.models.task import TaskSettings, log_scores
-from findna.nn.device import Precision
+from findna.nn.device import Compute
 from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
 
@@ -32,8 +32,7 @@ def score(
     corpus: Corpus,
     *,
     settings: TaskSettings,
-    device: torch.device,
-    precision: Precision,
+    compute: Compute,
     on_done: Callable[[int], None] = lambda n_windows: None,
 ) -> NDArray[np.float64]:
     """Scores of all sequences of a corpus, shape (n, n_outputs), before calibration. Neither module is changed.
@@ -41,7 +40,7 @@ def score(
     They are the mean of the two strands' where the settings say so.
     """
     windows = cut(corpus, window=settings.window, stride=settings.stride)
-    encoder = network.for_inference(device=device, precision=precision)
+    encoder = network.for_inference(compute)
     strands = [
         join_scores(head, features, windows, n=len(corpus), objective=settings.objective)
         for features in embed_strands(
@@ -50,8 +49,7 @@ def score(
             windows,
             strand=settings.strand,
             settings=settings,
-            device=device,
-            precision=precision,
+            compute=compute,
             on_done=on_done,
         )
     ]

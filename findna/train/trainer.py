@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from findna.config import PretrainConfig
 from findna.data.augment import Views, dissimilarity, split_views
 from findna.errors import FindnaWarning, TrainingError
-from findna.nn.device import Precision, put
+from findna.nn.device import Compute, put
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.kernels import choose
 from findna.nn.losses import (
@@ -73,8 +73,7 @@ class Trainer:
 
     Args:
         config: The recipe.
-        device: Of this process.
-        precision: Of the matrix products and the residual stream.
+        compute: Where and how this process computes.
         team: The processes of the run; None is this one alone.
         initial: Network whose weights student and teacher start from; None draws them.
     """
@@ -83,24 +82,24 @@ class Trainer:
         self,
         config: PretrainConfig,
         *,
-        device: torch.device,
-        precision: Precision,
+        compute: Compute,
         team: Team | None = None,
         initial: Encoder | None = None,
     ) -> None:
-        self.config, self.device, self.precision, self.team = config, device, precision, team or Team()
-        self.kernels = choose(config.model, device=device, precision=precision, is_training=True)
+        self.config, self.device, self.precision = config, compute.device, compute.precision
+        self.team = team or Team()
+        self.kernels = choose(config.model, device=compute.device, precision=compute.precision, is_training=True)
         student = make_encoder(config.model)
         if config.projection:
             student.add_projection(config.projection)
         self.student = initialise(student, config.seed)
         if initial is not None:
             self.student.load_state_dict(initial.state_dict(), strict=False)  # a projection is drawn
-        self.student.to(device)
+        self.student.to(self.device)
         self.is_distilled = config.alpha < 1
         self.teacher = copy.deepcopy(self.student).requires_grad_(False) if self.is_distilled else self.student
         shape = (config.model.n_class_tokens, config.projection or config.model.channels)
-        self.center = torch.zeros(shape, device=device)
+        self.center = torch.zeros(shape, device=self.device)
         self.optimizers = make_optimizers(config, self.student)
         moments = {
             parameter: optimizer.state[parameter] for optimizer in self.optimizers for parameter in optimizer.state

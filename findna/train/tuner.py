@@ -17,7 +17,7 @@ from findna.data.labelled import LabelledSet
 from findna.data.windows import Windows
 from findna.encode import Work, embed_windows, features_of, pack_windows, strands_of
 from findna.errors import TrainingError
-from findna.nn.device import Precision
+from findna.nn.device import Compute
 from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
 from findna.train.checkpoint import check_same_shapes
@@ -73,8 +73,7 @@ class Tuner:
         teacher: Where the encoder starts.
         train: Training split.
         valid: Validation split.
-        device: Where it runs.
-        precision: Of the matrix products and the residual stream.
+        compute: Where and how it runs.
     """
 
     def __init__(
@@ -84,20 +83,19 @@ class Tuner:
         *,
         train: LabelledSet,
         valid: LabelledSet,
-        device: torch.device,
-        precision: Precision,
+        compute: Compute,
     ) -> None:
-        self.config, self.device, self.precision = config, device, precision
+        self.config, self.compute, self.device = config, compute, compute.device
         network = make_network(config, teacher)
         self.settings = settings_of(config, network.config, train)
-        self.network = network.to(device).requires_grad_(not config.frozen)
+        self.network = network.to(self.device).requires_grad_(not config.frozen)
         self.network.head.requires_grad_(False)
-        self.head = make_head(config, network.config, self.settings).to(device)
+        self.head = make_head(config, network.config, self.settings).to(self.device)
         self.labels = Targets(train)
         self.train = TaskSplit(train, self.settings, self.labels)
         self.valid = TaskSplit(valid, self.settings, self.labels)
         weights = balanced_weights(train) if config.class_weights == "balanced" else None
-        self.class_weights = None if weights is None else weights.to(device)
+        self.class_weights = None if weights is None else weights.to(self.device)
         self.modules = {"head": self.head} if config.frozen else {"network": self.network, "head": self.head}
         named = {
             f"{part}.{name}": parameter
@@ -152,7 +150,7 @@ class Tuner:
         Args:
             on_done: Called with the number of windows so far, and of all.
         """
-        encoder = self.network.for_inference(device=self.device, precision=self.precision)
+        encoder = self.network.for_inference(self.compute)
         chosen = np.arange(self.n_windows)
         if not self.config.frozen:
             rng = np.random.default_rng((self.config.seed, self.n_windows))
@@ -251,8 +249,7 @@ class Tuner:
             split.corpus,
             windows,
             settings=self.settings,
-            device=self.device,
-            precision=self.precision,
+            compute=self.compute,
             is_turned=is_turned,
             on_done=on_done,
         )
@@ -329,8 +326,7 @@ class Tuner:
             self.network,
             item,
             self.settings,
-            device=self.device,
-            precision=self.precision,
+            compute=self.compute,
             dropout=self.config.mixer_dropout,
         )
         return self.head(features)  # type: ignore[no-any-return]
@@ -361,7 +357,7 @@ class Tuner:
             n = len(split.labels)
             strands = [join_scores(head, part, split.windows, n=n, objective=objective) for part in split.features]
             return np.asarray(np.mean(strands, axis=0))
-        return score(network, head, split.corpus, settings=self.settings, device=self.device, precision=self.precision)
+        return score(network, head, split.corpus, settings=self.settings, compute=self.compute)
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of what is trained, the head's center and scale included."""

@@ -187,15 +187,19 @@ def test_a_run_goes_on_elsewhere_from_its_file(windows: Path) -> None:
     assert (there["steps"], there["n_bases"]) == (here["steps"], here["n_bases"])
     for args, code, message in (
         (("--from", "run.findna", "-o", "here"), 1, "here: holds a run already; choose another folder"),
-        (("--from", "run.findna", "-o", "here", "--resume"), 2, "give --from or --resume, not both"),
+        (("--from", "run.findna", "-o", "here", "--resume"), 2, "give --from FILE or --resume, not both"),
         (("--from", "run.findna", "-o", "new", "--seed", 7), 2, "--seed 7 differs from 0"),
         (("--export", "x", "-o", "none"), 1, "none: nothing to export: no pretrain.json"),
         (("--export", "run.findna", "-o", "here"), 1, "run.findna: exists already; --force replaces it"),
         ((windows, "-o", "new", "--force"), 2, "--force goes with --export"),
         ((windows, "--gpus", 99), 2, "--gpus 99: this host has "),
-        ((windows, "--gpus", 1, "--processes", 2), 2, "give --gpus or --processes, not both"),
+        ((windows, "--gpus", 1, "--processes", 2), 2, "give --gpus 1 or --processes 2, not both"),
         ((windows, "--processes", 2, "--batch-size", 1), 2, "--batch-size 1: fewer sequences than the 2 processes"),
-        ((windows, "--processes", 2, "--device", "cuda"), 2, "--processes takes the CPU: it does not go with"),
+        (
+            (windows, "--processes", 2, "--device", "cuda"),
+            2,
+            "--processes 2 takes the CPU: it does not go",
+        ),
     ):
         result = call("pretrain", *args)
         assert (result.code, message in result.err) == (code, True), result.err

@@ -11,7 +11,7 @@ from published import hash01
 from findna.config import ModelConfig, PretrainConfig
 from findna.data.augment import make_views
 from findna.nn.chordmixer import ChordMixer
-from findna.nn.device import FP32
+from findna.nn.device import FP32, Compute
 from findna.nn.losses import (
     contrastive_loss,
     masked_nucleotide_loss,
@@ -139,7 +139,7 @@ def test_equation_9():
 def test_equation_1(alpha):
     model = ModelConfig(channels=6, hidden=5, track_width=2, n_layers=1, max_len=16, n_class_tokens=3)
     config = PretrainConfig(model=model, alpha=alpha, max_indel=2)
-    trainer = Trainer(config, device=torch.device("cpu"), precision=FP32)
+    trainer = Trainer(config, compute=Compute(torch.device("cpu"), FP32))
     rngs = [np.random.default_rng(i) for i in range(3)]
     views = make_views([rng.integers(0, 4, size=12, dtype=np.uint8) for rng in rngs], rngs, config)
     losses = trainer.losses(views)

@@ -58,7 +58,7 @@ def test_a_step_of_pretraining_on_a_gpu_has_the_figures_of_a_cpu(way, precision,
     n_bases = len(views.student.codes) - 4 * recipe.model.n_class_tokens
     portion = Portion(views, n_sequences=4, n_masked=len(views.targets), n_bases=n_bases)
     found, expected = (
-        Trainer(recipe, device=device, precision=kind).update(portion, rate=1e-4, momentum=0.996)
+        Trainer(recipe, compute=Compute(device, kind)).update(portion, rate=1e-4, momentum=0.996)
         for device, kind in ((CUDA, precision), (CPU, FP32))
     )
     for figure in ("loss", "mnm_loss", "contrastive_loss", "grad_norm"):

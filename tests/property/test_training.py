@@ -13,7 +13,7 @@ from findna.encode import embed_windows, pack_windows
 from findna.errors import InputError
 from findna.models.task import TaskSettings, probabilities
 from findna.nn.chordmixer import ChordMixer, extended, initialise
-from findna.nn.device import FP32
+from findna.nn.device import FP32, Compute
 from findna.sequence import reverse_complement
 
 MODEL = ModelConfig(channels=12, hidden=8, track_width=2, n_layers=2, max_len=22, n_class_tokens=2)
@@ -78,7 +78,7 @@ def test_features_of_a_sequence_do_not_depend_on_the_others(lengths, seed, kind)
 
     def features(some):
         windows = cut(some, window=20, stride=20)
-        found = embed_windows(NETWORK, some, windows, settings=settings, device=CPU, precision=FP32)
+        found = embed_windows(NETWORK, some, windows, settings=settings, compute=Compute(CPU, FP32))
         return join(found.numpy(), windows, len(some))
 
     together = features(sequences)

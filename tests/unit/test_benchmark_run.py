@@ -17,7 +17,7 @@ from findna.errors import ConfigError, InputError, TableError
 from findna.models.readout import ReadOut
 from findna.models.store import Model, load_model, save_model
 from findna.nn.chordmixer import ChordMixer, initialise
-from findna.nn.device import FP32
+from findna.nn.device import FP32, Compute
 from findna.sequence import decode
 
 pytest.importorskip("sklearn")
@@ -53,7 +53,7 @@ def measure(folder: Path, teacher: Model, config: BenchmarkConfig, **options: ob
     (task,), _ = find_tasks("gue", folder)
     device = torch.device("cpu")
     out = folder.parent / "results"
-    return list(run_task(task, out, config=config, teacher=teacher, device=device, precision=FP32, **options))  # type: ignore[arg-type]
+    return list(run_task(task, out, config=config, teacher=teacher, compute=Compute(device, FP32), **options))  # type: ignore[arg-type]
 
 
 ALL = BenchmarkConfig(

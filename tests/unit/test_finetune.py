@@ -17,7 +17,7 @@ from findna.errors import ConfigError, InputError, ModelError, OutputError, Trai
 from findna.models.store import Model
 from findna.models.task import load_task, probabilities
 from findna.nn.chordmixer import ChordMixer, initialise
-from findna.nn.device import FP32
+from findna.nn.device import FP32, Compute
 from findna.nn.heads import Head
 from findna.sequence import reverse_complement
 from findna.train.checkpoint import load_checkpoint
@@ -92,7 +92,7 @@ TRAIN, VALID, TEST = labelled(60, seed=1), labelled(30, seed=2), labelled(30, se
 
 
 def run(out, teacher, config=CONFIG, *, train=TRAIN, valid=VALID, **kwargs):
-    kwargs = {"name": "t", "device": CPU, "precision": FP32} | kwargs
+    kwargs = {"name": "t", "compute": Compute(CPU, FP32)} | kwargs
     return finetune(config, train, valid, out, teacher=teacher, **kwargs)
 
 
@@ -127,7 +127,7 @@ def test_what_can_be_learned_is_learned_and_figures_are_those_of_what_is_stored(
     task = load_task(tmp_path / "run")
     assert task.metrics == json.loads(json.dumps(outcome.metrics))
     for split, name in ((VALID, "valid"), (TEST, "test")):
-        scores = evaluate_task(task, split, device=CPU, precision=FP32)
+        scores = evaluate_task(task, split, compute=Compute(CPU, FP32))
         joined = is_joined(cut(split.corpus, window=task.settings.window, stride=task.settings.stride), len(split))
         assert figures_of(scores, split.labels, joined, task.settings) == outcome.metrics[name]
 
@@ -150,7 +150,7 @@ def test_other_objectives_learn_too(tmp_path, teacher, objective, is_frozen):
     config = dataclasses.replace(CONFIG, frozen=is_frozen, epochs=10, patience=0)
     outcome = run(tmp_path / "run", teacher, config, train=train, valid=valid)
     task = load_task(tmp_path / "run")
-    answers = probabilities(evaluate_task(task, valid, device=CPU, precision=FP32), task.settings, False)
+    answers = probabilities(evaluate_task(task, valid, compute=Compute(CPU, FP32)), task.settings, False)
     if objective == "regression":
         assert np.corrcoef(answers[:, 0], valid.labels)[0, 1] > 0.8
         assert 90 < answers.mean() < 160  # in the unit of the labels
@@ -309,7 +309,7 @@ def test_a_task_of_both_strands_answers_with_their_mean(tmp_path, teacher):
     turned = dataclasses.replace(TEST, corpus=corpus_of(reverse_complement(TEST.corpus[i]) for i in range(len(TEST))))
 
     def scores(settings, labelled):
-        return evaluate_task(dataclasses.replace(task, settings=settings), labelled, device=CPU, precision=FP32)
+        return evaluate_task(dataclasses.replace(task, settings=settings), labelled, compute=Compute(CPU, FP32))
 
     one = dataclasses.replace(task.settings, strand="bed")
     plus, both = scores(one, TEST), scores(task.settings, TEST)
@@ -322,7 +322,7 @@ def test_a_task_of_both_strands_answers_with_their_mean(tmp_path, teacher):
 
 def test_rates_of_head_and_blocks_are_shares_of_that_of_the_last_block(teacher):
     config = dataclasses.replace(CONFIG, head_rate=3.0, layer_decay=0.5, learning_rate=0.0)
-    tuner = Tuner(config, teacher.network, train=TRAIN, valid=VALID, device=CPU, precision=FP32)
+    tuner = Tuner(config, teacher.network, train=TRAIN, valid=VALID, compute=Compute(CPU, FP32))
     tuner.update(next(iter(tuner.batches(0, 1))), step=0, rate=1e-3)
     rates = dict(zip(tuner.parameters, (group["lr"] for group in tuner.optimizer.param_groups), strict=True))
     depth = len(teacher.network.blocks)
@@ -416,7 +416,7 @@ def test_what_is_not_finite_is_no_traceback(tmp_path, teacher):
         broken.network.stem.weight.fill_(math.inf)
     with pytest.raises(TrainingError, match="the teacher's vectors are not finite"):
         run(tmp_path / "run", broken)
-    tuner = Tuner(CONFIG, teacher.network, train=TRAIN, valid=VALID, device=CPU, precision=FP32)
+    tuner = Tuner(CONFIG, teacher.network, train=TRAIN, valid=VALID, compute=Compute(CPU, FP32))
     before = {name: parameter.clone() for name, parameter in tuner.parameters.items()}
     tuner.head.center.fill_(math.nan)
     with pytest.raises(TrainingError, match=r"diverged: the loss is nan .*lower learning_rate"):
@@ -440,7 +440,7 @@ def test_a_large_batch_in_parts_has_the_gradient_of_the_whole(teacher, monkeypat
     gradients = []
     for limit in (10**9, 100):
         monkeypatch.setattr("findna.train.tuner.MICRO_BASES", {"cpu": limit})
-        tuner = Tuner(config, teacher.network, train=TRAIN, valid=VALID, device=CPU, precision=FP32)
+        tuner = Tuner(config, teacher.network, train=TRAIN, valid=VALID, compute=Compute(CPU, FP32))
         batch = next(iter(tuner.batches(0, 1)))
         assert (len(batch.parts) == 1) == (limit > 100)
         torch.manual_seed(0)
@@ -455,13 +455,13 @@ def test_a_large_batch_in_parts_has_the_gradient_of_the_whole(teacher, monkeypat
 
 def test_a_window_counts_by_the_bases_that_it_owns(teacher):
     config = dataclasses.replace(CONFIG, dropout=0.0, mixer_dropout=0.0, batch_size=60, window=40)
-    tuner = Tuner(config, teacher.network, train=TRAIN, valid=VALID, device=CPU, precision=FP32)
+    tuner = Tuner(config, teacher.network, train=TRAIN, valid=VALID, compute=Compute(CPU, FP32))
     torch.nn.init.normal_(tuner.head.out.weight)
     batch = next(iter(tuner.batches(0, 1)))
     loss = tuner.update(batch, step=0, rate=0.0)["loss"]
     windows, settings = cut(TRAIN.corpus, window=40, stride=40), settings_of(config, MODEL, TRAIN)
-    encoder = teacher.network.for_inference(device=CPU, precision=FP32)
-    features = embed_windows(encoder, TRAIN.corpus, windows, settings=settings, device=CPU, precision=FP32)
+    encoder = teacher.network.for_inference(Compute(CPU, FP32))
+    features = embed_windows(encoder, TRAIN.corpus, windows, settings=settings, compute=Compute(CPU, FP32))
     targets = torch.from_numpy(TRAIN.labels[windows.sequence])
     with torch.no_grad():
         losses = loss_of(tuner.head.eval()(features), targets, "classification").numpy()[batch.indices]
@@ -473,14 +473,14 @@ def test_the_other_strand_s_windows_own_the_same_bases(teacher):
     config = dataclasses.replace(CONFIG, window=40, pool="mean")
     turned = dataclasses.replace(TRAIN, corpus=corpus_of(reverse_complement(TRAIN.corpus[i]) for i in range(60)))
     settings = settings_of(config, MODEL, TRAIN)
-    encoder = teacher.network.for_inference(device=CPU, precision=FP32)
+    encoder = teacher.network.for_inference(Compute(CPU, FP32))
     windows = cut(TRAIN.corpus, window=40, stride=40)
-    found = embed_windows(encoder, TRAIN.corpus, windows, settings=settings, device=CPU, precision=FP32, is_turned=True)
+    found = embed_windows(encoder, TRAIN.corpus, windows, settings=settings, compute=Compute(CPU, FP32), is_turned=True)
     assert join(np.ones((windows.n, 1)), windows, 60)[:, 0] == pytest.approx(np.ones(60))
     whole = np.flatnonzero(~is_joined(windows, 60))  # in one window, turning is reverse complementing
     assert len(whole) > 10
     rows = np.flatnonzero(np.isin(windows.sequence, whole))
-    there = embed_windows(encoder, turned.corpus, windows, settings=settings, device=CPU, precision=FP32)
+    there = embed_windows(encoder, turned.corpus, windows, settings=settings, compute=Compute(CPU, FP32))
     assert torch.allclose(found[rows], there[rows], atol=1e-5)
 
 

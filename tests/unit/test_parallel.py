@@ -13,7 +13,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from findna.config import ModelConfig, PretrainConfig
 from findna.data.datasets import corpus_of, split_evenly
 from findna.errors import ConfigError, TrainingError
-from findna.nn.device import FP32
+from findna.nn.device import FP32, Compute
 from findna.train.parallel import LOST, Place, Team, find_place, is_restart, join, launch, meet, record_failure
 from findna.train.trainer import Trainer
 from findna.train.views import portion_of
@@ -176,7 +176,7 @@ def test_the_losses_and_gradients_of_portions_add_up_to_the_batch(reduction):
     config = PretrainConfig(model=model, batch_size=7, reduction=reduction, min_length=10, max_indel=3)
     rng = np.random.default_rng(1)
     corpus = corpus_of(rng.integers(0, 4, size=60, dtype=np.uint8) for _ in range(7))
-    trainer = Trainer(config, device=torch.device("cpu"), precision=FP32)
+    trainer = Trainer(config, compute=Compute(torch.device("cpu"), FP32))
 
     def learn(size):
         portions = [portion_of(corpus, range(7), epoch=3, config=config, rank=rank, size=size) for rank in range(size)]

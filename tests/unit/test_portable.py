@@ -10,12 +10,13 @@ from safetensors.torch import save_file
 from findna.config import ModelConfig, PretrainConfig
 from findna.data.datasets import corpus_of
 from findna.errors import OutputError, TrainingError
-from findna.nn.device import FP32
+from findna.nn.device import FP32, Compute
 from findna.train.checkpoint import load_checkpoint
 from findna.train.log import read_log
 from findna.train.portable import export_run, import_run, portable_plan, read_portable
 from findna.train.pretrain import pretrain
 
+CPU = Compute(torch.device("cpu"), FP32)
 MODEL = ModelConfig(channels=28, hidden=48, track_width=4, n_layers=1, max_len=64, n_class_tokens=2)
 CONFIG = PretrainConfig(
     model=MODEL, steps=200, batch_size=8, reduction="mean", max_indel=0, alpha=0.9, learning_rate=1e-2, clip=1.0
@@ -26,7 +27,7 @@ WINDOWS = corpus_of([MOTIF[start : start + 62] for start in range(16)] * 2)
 
 def run(out, *, stop=0, **options):
     asked = iter(range(1, 10**9))
-    cpu = {"device": torch.device("cpu"), "precision": FP32, "sources": {"made": 1}, "name": "t"}
+    cpu = {"compute": CPU, "sources": {"made": 1}, "name": "t"}
     return pretrain(
         CONFIG, WINDOWS, WINDOWS, out, n_reports=4, should_stop=lambda: next(asked) == stop, **cpu, **options
     )
@@ -60,7 +61,7 @@ def test_the_file_is_small_and_holds_where_the_run_stood(half):
 
 
 def test_a_carried_run_ends_as_well_as_one_that_stayed(half, tmp_path):
-    assert import_run(half / "half.findna", tmp_path / "away", precision=FP32, job="j") == 100
+    assert import_run(half / "half.findna", tmp_path / "away", compute=CPU, job="j") == 100
     assert json.loads((tmp_path / "away/pretrain.json").read_text())["job"] == "j"
     away = run(tmp_path / "away", resume=True)
     stayed = run(tmp_path / "stayed")
@@ -77,7 +78,7 @@ def test_a_carried_run_ends_as_well_as_one_that_stayed(half, tmp_path):
 
 def test_a_carried_run_resumes_exactly(half, tmp_path):
     for name in ("whole", "parts"):
-        import_run(half / "half.findna", tmp_path / name, precision=FP32)
+        import_run(half / "half.findna", tmp_path / name, compute=CPU)
     run(tmp_path / "whole", resume=True)
     run(tmp_path / "parts", resume=True, stop=2)  # in the midst of the rise
     run(tmp_path / "parts", resume=True)
@@ -86,7 +87,7 @@ def test_a_carried_run_resumes_exactly(half, tmp_path):
 
 def test_what_cannot_be_carried_is_said(half, tmp_path):
     with pytest.raises(OutputError, match="run: holds a run already; choose another folder"):
-        import_run(half / "half.findna", half / "run", precision=FP32)
+        import_run(half / "half.findna", half / "run", compute=CPU)
     (tmp_path / "text").write_text("no")
     with pytest.raises(TrainingError, match="text: cannot be read as an exported run"):
         read_portable(tmp_path / "text")

@@ -17,7 +17,7 @@ from findna.data.augment import make_views
 from findna.data.datasets import corpus_of
 from findna.errors import FindnaWarning, InputError, OutputError, TrainingError
 from findna.models.store import load_model, verify_model
-from findna.nn.device import BF16, BF16_STREAM, FP32
+from findna.nn.device import BF16, BF16_STREAM, FP32, Compute
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.log import COLUMNS, Log, read_log
 from findna.train.loop import Clock
@@ -49,7 +49,7 @@ TRAIN, HELD_OUT = random_corpus(30, 1), random_corpus(16, 2)
 
 
 def run(out, config=CONFIG, *, corpus=TRAIN, held_out=HELD_OUT, **kwargs):
-    kwargs = {"name": "t", "device": torch.device("cpu"), "precision": FP32, "sources": {"made": 1}} | kwargs
+    kwargs = {"name": "t", "compute": Compute(torch.device("cpu"), FP32), "sources": {"made": 1}} | kwargs
     return pretrain(config, corpus, held_out, out, **kwargs)
 
 
@@ -199,7 +199,7 @@ def test_the_contrast_enters_where_it_is_asked_to_and_the_teacher_follows_before
     contrasts = [row["contrastive_loss"] for row in read_log(tmp_path / "run" / "log.csv")]
     assert contrasts[:3] == [0, 0, 0]
     assert all(value > 0 for value in contrasts[3:])
-    trainer = Trainer(CONFIG, device=torch.device("cpu"), precision=FP32)
+    trainer = Trainer(CONFIG, compute=Compute(torch.device("cpu"), FP32))
     before = trainer.teacher.stem.weight.clone()
     portion = portion_of(TRAIN, range(3), epoch=0, config=CONFIG)
     trainer.update(portion, rate=1e-2, momentum=0.9, is_contrasted=False)
@@ -209,7 +209,7 @@ def test_the_contrast_enters_where_it_is_asked_to_and_the_teacher_follows_before
 
 def test_muon_takes_the_blocks_matrices_and_adamw_the_rest():
     config = dataclasses.replace(CONFIG, optimizer="muon")
-    trainer = Trainer(config, device=torch.device("cpu"), precision=FP32)
+    trainer = Trainer(config, compute=Compute(torch.device("cpu"), FP32))
     with_muon = {name for name, moments in trainer.moments.items() if "momentum_buffer" in moments}
     assert with_muon == {
         name for name, value in trainer.student.named_parameters() if name.startswith("blocks.") and value.ndim == 2
@@ -233,7 +233,7 @@ def test_a_student_that_sees_v_sees_its_noise_and_the_teacher_none():
     for view, student, teacher in (("u", "MDIT", "NR"), ("v", "MNR", "DIT")):
         config = dataclasses.replace(base, student_augment=student, teacher_augment=teacher)
         views = make_views(sequences, [np.random.default_rng(i) for i in range(3)], config)
-        losses = Trainer(config, device=torch.device("cpu"), precision=FP32).losses(views)
+        losses = Trainer(config, compute=Compute(torch.device("cpu"), FP32)).losses(views)
         found[view] = losses.student_tokens, losses.teacher_tokens
     assert torch.allclose(found["u"][0], found["v"][1], atol=1e-6)
     assert torch.allclose(found["u"][1], found["v"][0], atol=1e-6)
@@ -242,8 +242,8 @@ def test_a_student_that_sees_v_sees_its_noise_and_the_teacher_none():
 
 def test_the_contrast_goes_through_the_projection_and_the_model_is_without_it(tmp_path):
     config = dataclasses.replace(CONFIG, projection=5, steps=2)
-    trainer = Trainer(config, device=torch.device("cpu"), precision=FP32)
-    plain = Trainer(CONFIG, device=torch.device("cpu"), precision=FP32)
+    trainer = Trainer(config, compute=Compute(torch.device("cpu"), FP32))
+    plain = Trainer(CONFIG, compute=Compute(torch.device("cpu"), FP32))
     for name, value in plain.student.state_dict().items():
         assert torch.equal(value, trainer.student.state_dict()[name])  # the encoder begins as it would without
     views = make_views([TRAIN[0], TRAIN[1]], [np.random.default_rng(i) for i in range(2)], config)
@@ -391,7 +391,7 @@ def test_a_run_without_a_whole_checkpoint_says_what_to_do(tmp_path):
 def test_a_batch_that_does_not_fit_in_memory_is_learned_in_parts_with_the_same_result():
     corpus = corpus_of(np.random.default_rng(2).integers(0, 4, size=60, dtype=np.uint8) for _ in range(7))
     portion = portion_of(corpus, range(7), epoch=0, config=CONFIG)
-    whole, parted = (Trainer(CONFIG, device=torch.device("cpu"), precision=FP32) for _ in range(2))
+    whole, parted = (Trainer(CONFIG, compute=Compute(torch.device("cpu"), FP32)) for _ in range(2))
 
     def refuse(module, inputs):
         if len(inputs[1]) > 1 + 3:
@@ -435,7 +435,11 @@ def test_another_run_is_not_resumed(tmp_path):
     with pytest.raises(TrainingError, match="nothing to resume"):
         run(tmp_path / "run", resume=True)
     run(tmp_path / "run", should_stop=stop_at(2))
-    for change in ({"sources": {"made": 2}}, {"precision": BF16}, {"precision": BF16_STREAM}):
+    for change in (
+        {"sources": {"made": 2}},
+        {"compute": Compute(torch.device("cpu"), BF16)},
+        {"compute": Compute(torch.device("cpu"), BF16_STREAM)},
+    ):
         with pytest.raises(TrainingError, match="the settings or sources differ"):
             run(tmp_path / "run", resume=True, **change)
     with pytest.raises(TrainingError, match="the settings or sources differ"):
@@ -450,9 +454,9 @@ def test_nothing_to_train_on_is_an_error(tmp_path):
 
 def test_products_in_bf16_train_and_resume_alike(tmp_path):
     config = dataclasses.replace(CONFIG, steps=4)
-    run(tmp_path / "whole", config, precision=BF16)
-    run(tmp_path / "parts", config, precision=BF16, should_stop=stop_at(2))
-    run(tmp_path / "parts", config, precision=BF16, resume=True)
+    run(tmp_path / "whole", config, compute=Compute(torch.device("cpu"), BF16))
+    run(tmp_path / "parts", config, compute=Compute(torch.device("cpu"), BF16), should_stop=stop_at(2))
+    run(tmp_path / "parts", config, compute=Compute(torch.device("cpu"), BF16), resume=True)
     assert_identical(state_of(tmp_path / "parts"), state_of(tmp_path / "whole"))
 
 

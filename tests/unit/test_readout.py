@@ -19,7 +19,7 @@ from findna.record import Record
 from findna.reference import measure_readout
 
 MODEL = ModelConfig(channels=6, hidden=5, track_width=2, n_layers=2, max_len=23, n_class_tokens=3)  # 10 blocks
-HOW = {"device": torch.device("cpu"), "precision": FP32}
+HOW = {"compute": Compute(torch.device("cpu"), FP32)}
 OWN = {"pool": "mean,sd", "blocks": "4,10"}
 
 
@@ -42,7 +42,7 @@ def measured(folder, items=None, **changes):
 
 
 def embed(model, items, **settings):
-    embedder = RecordEmbedder(model.network, EmbedConfig(**settings), readout=model.readout, compute=Compute(**HOW))
+    embedder = RecordEmbedder(model.network, EmbedConfig(**settings), readout=model.readout, **HOW)
     return np.concatenate([cell.x for cell in embedder.embed(items)])
 
 
@@ -73,7 +73,7 @@ def test_a_model_without_one_gives_the_mean_after_the_last_block_as_it_is(folder
     model = load_model(str(folder))
     assert str(model.readout) == "mean after the last block; not standardised"
     items = records(9)
-    bare = RecordEmbedder(model.network, EmbedConfig(pool="mean", layer=2), compute=Compute(**HOW))
+    bare = RecordEmbedder(model.network, EmbedConfig(pool="mean", layer=2), **HOW)
     expected = np.concatenate([cell.x for cell in bare.embed(items)])
     assert np.array_equal(embed(model, items), expected)
     assert np.array_equal(embed(model, items, raw=True), expected)

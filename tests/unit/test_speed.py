@@ -7,17 +7,17 @@ import torch
 from findna.benchmark.speed import (
     LENGTHS,
     SpeedConfig,
+    cases,
     measure_speed,
     mixed_lengths,
     naive_forward,
     speed_table,
-    variants,
 )
 from findna.config import SIZES
 from findna.data.batch import pack
 from findna.errors import ConfigError
 from findna.nn.chordmixer import ChordMixer, initialise
-from findna.nn.device import FP32
+from findna.nn.device import FP32, Compute
 
 CPU = torch.device("cpu")
 
@@ -65,7 +65,7 @@ def test_every_variant_has_a_row_and_its_share_is_of_the_products():
 
 
 def test_what_is_embedded_takes_several_batches_of_the_forward_s_size():
-    variant = next(v for v in variants("tiny", FP32, SpeedConfig(n_bases=9500), CPU) if v.what == "embed")
+    variant = next(v for v in cases("tiny", SpeedConfig(n_bases=9500), Compute(CPU, FP32, 9500)) if v.what == "embed")
     assert variant.n_bases == 4 * 9000
     assert variant.run.args[0].compute.batch_bases == 9500
 

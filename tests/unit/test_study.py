@@ -18,7 +18,7 @@ from findna.data.datasets import corpus_of
 from findna.errors import ConfigError, ModelError, TableError
 from findna.models.readout import ReadOut
 from findna.models.store import load_model
-from findna.nn.device import BF16_STREAM, FP32
+from findna.nn.device import BF16_STREAM, FP32, Compute
 from findna.sequence import decode
 from findna.train.sources import Sources
 
@@ -66,8 +66,7 @@ def study(variants, tasks, out, *, n_reads=None, precision=FP32, **kwargs):
             sources,
             out,
             config=config,
-            device=torch.device("cpu"),
-            precision=precision,
+            compute=Compute(torch.device("cpu"), precision),
             should_stop=lambda: n_reads is not None and next(asked) >= n_reads,
         )
     )

@@ -18,7 +18,7 @@ from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, InputError, TableError
 from findna.models.store import Model, load_model, save_model
 from findna.nn.chordmixer import ChordMixer
-from findna.nn.device import FP32
+from findna.nn.device import FP32, Compute
 from findna.nn.encoder import initialise
 from findna.nn.pooling import class_tokens
 from findna.train.sources import Sources
@@ -58,7 +58,7 @@ def labelled(sequences: list[np.ndarray], labels: list[int]) -> LabelledSet:
 
 
 def test_masked_bases_are_scored_as_one_window_at_a_time_would(model: Model, sources: Sources) -> None:
-    found = masked_bases(model.network, sources, config=CONFIG, device=CPU, precision=FP32)
+    found = masked_bases(model.network, sources, config=CONFIG, compute=Compute(CPU, FP32))
     right, nats, by_bin = 0, 0.0, {}
     items = list(iter_masked(sources.held_out, fraction=0.3, seed=1, n_rounds=2))
     for item in items:
@@ -85,7 +85,7 @@ def test_masked_bases_are_scored_as_one_window_at_a_time_would(model: Model, sou
 
 
 def test_vectors_are_the_mean_and_the_class_tokens(model: Model, sources: Sources) -> None:
-    vectors, tokens = embed(model.network, sources.held_out, device=CPU, precision=FP32)
+    vectors, tokens = embed(model.network, sources.held_out, compute=Compute(CPU, FP32))
     one = sources.held_out[7]
     batch = pack([one], n_class_tokens=3)
     with torch.inference_mode():
@@ -97,17 +97,17 @@ def test_vectors_are_the_mean_and_the_class_tokens(model: Model, sources: Source
 def test_neighbours_are_of_their_class_where_classes_differ_and_by_chance_where_not(model: Model) -> None:
     rng = np.random.default_rng(3)
     at, gc = ([rng.choice(bases, 50).astype(np.uint8) for _ in range(20)] for bases in ([0, 3], [1, 2]))
-    apart = neighbours(model, labelled(at + gc, [0] * 20 + [1] * 20), config=CONFIG, device=CPU, precision=FP32)
+    apart = neighbours(model, labelled(at + gc, [0] * 20 + [1] * 20), config=CONFIG, compute=Compute(CPU, FP32))
     assert apart["n"] == {"at": 20, "gc": 20}
     assert apart["chance"]["at"] == pytest.approx(19 / 39)
     for space in (TEACHER, "random", "kmer"):
         assert min(apart["same_class"][space].values()) > 0.95, space
     mixed = [rng.integers(0, 4, 50, np.uint8) for _ in range(300)]
-    found = neighbours(model, labelled(mixed, [k % 2 for k in range(300)]), config=CONFIG, device=CPU, precision=FP32)
+    found = neighbours(model, labelled(mixed, [k % 2 for k in range(300)]), config=CONFIG, compute=Compute(CPU, FP32))
     assert list(found["same_class"][TEACHER].values()) == pytest.approx([0.5, 0.5], abs=0.1)
     few = labelled(at[:2], [0, 1])
     with pytest.raises(TableError, match="more than 3 sequences"):
-        neighbours(model, few, config=CONFIG, device=CPU, precision=FP32)
+        neighbours(model, few, config=CONFIG, compute=Compute(CPU, FP32))
 
 
 def log_of(ranks: list[float]) -> list[dict[str, float]]:
@@ -132,8 +132,8 @@ def test_the_report_is_written_whole_and_its_page_is_made_of_its_json(
 ) -> None:
     pytest.importorskip("matplotlib")
     log = log_of([3, 4, 5, 6, 7])
-    result = measure_teacher(model, sources, config=CONFIG, log=log, device=CPU, precision=FP32)
-    _, tokens = embed(model.network, sources.held_out, device=CPU, precision=FP32)
+    result = measure_teacher(model, sources, config=CONFIG, log=log, compute=Compute(CPU, FP32))
+    _, tokens = embed(model.network, sources.held_out, compute=Compute(CPU, FP32))
     assert result["effective_rank"]["value"] == pytest.approx(effective_rank(torch.from_numpy(tokens)))
     assert 0.99 < result["bf16"]["min"] <= result["bf16"]["mean"] <= 1 + 1e-6
     write_teacher(tmp_path / "r", result | {"command": "findna benchmark teacher w.fa"}, log=log)
@@ -158,8 +158,7 @@ def test_windows_must_be_held_out_and_fit(model: Model, sources: Sources) -> Non
             model,
             sources._replace(held_out=corpus_of(held_out)),
             config=CONFIG,
-            device=CPU,
-            precision=FP32,
+            compute=Compute(CPU, FP32),
         )
 
     with pytest.raises(InputError, match="no window is held out"):

@@ -1,0 +1,353 @@
+"""What `findna benchmark` does: labelled sets, variants, the report of a teacher, speed, studies of recipes."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from findna.benchmark.options import ReadOutOptions, SpeedConfig, StudyOptions, SuiteOptions, TeacherOptions
+from findna.benchmark.report import as_html, as_markdown, make_report
+from findna.benchmark.run import BenchmarkConfig, parse_modes, read_result, run_task
+from findna.benchmark.run import Progress as Progress
+from findna.benchmark.run import Stopped as Stopped
+from findna.benchmark.speed import measure_speed
+from findna.benchmark.speed import speed_table as speed_table
+from findna.benchmark.study import StudyConfig, read_variants, run_study, study_table
+from findna.benchmark.suites import BenchmarkTask, find_tasks, parse_genomes
+from findna.benchmark.teacher import TeacherConfig, measure_teacher
+from findna.benchmark.teacher_page import write_teacher
+from findna.benchmark.variants import VariantSetConfig, find_tables, measure_variants
+from findna.benchmark.variants import table_of as table_of
+from findna.config import PRESETS, ComputeConfig
+from findna.data.labelled import read_labelled
+from findna.errors import ConfigError, InputError, TableError
+from findna.io.files import write_atomic
+from findna.io.genome import Genome
+from findna.models.readout import ReadOut
+from findna.models.store import DEFAULT, load_model
+from findna.nn.device import Compute, pick_device, set_threads
+from findna.settings import make, with_settings
+from findna.tasks.catalog import read_recipe
+from findna.train.log import read_log
+from findna.train.sources import load_sources
+from findna.variants import ScoreConfig
+
+Report = dict[str, Any]
+OnProgress = Callable[[int, int], None]
+OnNote = Callable[[str], None]
+"""Told in words what is measured or skipped."""
+
+
+@with_settings(SuiteOptions, ReadOutOptions, ComputeConfig, without=("batch_bases",))
+def benchmark(
+    suite: str,
+    data: str | Path,
+    out: str | Path = "results",
+    *,
+    tasks: Sequence[str] = (),
+    genomes: Sequence[str] = (),
+    model: str = DEFAULT,
+    command: str = "",
+    should_stop: Callable[[], bool] = lambda: False,
+    on_skip: OnNote = lambda text: None,
+    on_note: OnNote = lambda text: None,
+    on_run: Callable[[Progress], None] = lambda step: None,
+    on_progress: OnProgress = lambda done, total: None,
+    **settings: Any,
+) -> Report:
+    """Measure a model and baselines on the labelled sets of a suite: one result file per set and mode.
+
+    Args:
+        suite: gue, genomic-benchmarks, mtcdna or csv.
+        data: Folder of its sets.
+        out: Folder of the results; existing results of the same data, settings and model are taken.
+        tasks: Names of the sets that are wanted; () is all.
+        genomes: genomic-benchmarks: SPECIES=FILE each.
+        model: As for `findna.load_model`.
+        command: The command line, for the results.
+        should_stop: Asked between and within runs.
+        on_skip: Told which sets are skipped, and why.
+        on_note: Told what a reader of a set's figures must know.
+        on_run: Told each run; see `findna.benchmark.run.Progress`.
+        on_progress: Told how many runs are done, and about how many there are.
+        settings: Modes, limits, recipe, read-out and computation.
+
+    Returns:
+        out, runs (each with its figures), left_out and faulty (sets with the reason).
+
+    Raises:
+        ConfigError: A setting is out of range, or there is no such set.
+        InputError: The folder holds no set.
+        OutputError: A result cannot be written.
+        Stopped: It was asked to stop; the same call resumes.
+    """
+    out, asked, read_out = Path(out), make(SuiteOptions, settings), make(ReadOutOptions, settings)
+    recipe = read_recipe(asked.preset)
+    config = BenchmarkConfig(
+        modes=parse_modes(asked.mode),
+        seeds=asked.seeds,
+        limit=asked.limit,
+        limit_test=asked.limit_test or asked.limit,
+        read_out=ReadOut(read_out.pool, read_out.blocks, read_out.strand),
+        finetune=dataclasses.replace(recipe, epochs=asked.epochs) if asked.epochs else recipe,
+        with_plots=asked.with_plots,
+        command=command,
+    )
+    compute = Compute.begin(make(ComputeConfig, settings))
+    found, skipped = find_tasks(suite, Path(data), only=tasks, genomes=parse_genomes(genomes))
+    for one in skipped:
+        on_skip(f"{one.name}: skipped: {one.reason}")
+    teacher = load_model(model)
+    runs: list[dict[str, Any]] = []
+    faulty: list[dict[str, str]] = []
+    on_progress(0, len(found) * sum(1 if one in ("probe", "kmer") else asked.seeds for one in config.modes))
+    for n_left, task in zip(range(len(found), 0, -1), found, strict=True):
+        if task.note:
+            on_note(f"{task.name}: {task.note}")
+        n_before = len(runs)
+        try:
+            for step in run_task(task, out, config=config, teacher=teacher, compute=compute, should_stop=should_stop):
+                on_run(step)
+                runs.append(dataclasses.asdict(step))
+                on_progress(len(runs), n_before + n_left * step.n_runs)
+        except InputError as error:
+            faulty.append({"task": task.name, "error": str(error)})
+            on_skip(f"{task.name}: skipped: {error}")
+    left_out = [dataclasses.asdict(one) for one in skipped]
+    return {"out": str(out), "n_sets": len(found) - len(faulty), "runs": runs, "left_out": left_out, "faulty": faulty}
+
+
+@with_settings(SuiteOptions, ComputeConfig, without=("batch_bases", "mode", "limit_test", "preset", "epochs"))
+def benchmark_variants(
+    data: str | Path,
+    out: str | Path = "results",
+    *,
+    genome: str | Path | None = None,
+    model: str = DEFAULT,
+    command: str = "",
+    on_note: OnNote = lambda text: None,
+    on_table: Callable[[Report], None] = lambda result: None,
+    **settings: Any,
+) -> Report:
+    """Measure scores of variants with known effects, of each table in a folder; a JSON file per table.
+
+    Args:
+        data: Folder with tables (.tsv), each with chrom, pos, ref, alt (single bases) and label.
+        out: Folder of the results.
+        genome: Genome of the variants; None is the one in `data`.
+        model: As for `findna.load_model`.
+        command: The command line, for the results.
+        on_note: Told what was measured.
+        on_table: Told each result.
+        settings: `seeds` networks with random weights, `limit` variants per label, bases per `window`.
+
+    Returns:
+        out, results.
+
+    Raises:
+        TableError: There is no table or no genome, or a table is damaged.
+        VariantError: A variant does not fit the genome.
+    """
+    out, asked = Path(out), make(SuiteOptions, settings)
+    compute = Compute.begin(make(ComputeConfig, settings))
+    score = ScoreConfig(window=asked.window, max_length=1)
+    config = VariantSetConfig(score=score, limit=asked.limit, seeds=asked.seeds)
+    tables, found = find_tables(Path(data), Path(genome) if genome else None)
+    results = []
+    with Genome(found) as opened:
+        for table in tables:
+            result = measure_variants(
+                table,
+                opened,
+                load_model(model),
+                config,
+                compute=compute,
+                on_done=lambda name: on_note(f"measured {name}"),
+            )
+            on_table(result)
+            out.mkdir(parents=True, exist_ok=True)
+            stem = table.name.removesuffix(".gz").removesuffix(".tsv")
+            text = json.dumps(result | {"command": command}, indent=2) + "\n"
+            write_atomic(out / f"variants.{stem}.json", text)
+            results.append(result)
+    return {"out": str(out), "results": results}
+
+
+def report(results: Sequence[str | Path], out: str | Path | None = None) -> str:
+    """The tables of result files next to published figures, as a page of Markdown; written to a .md or .html file.
+
+    Raises:
+        ConfigError: The file has another ending.
+        TableError: A file is damaged or not a result.
+        InputError: There is none, or two results measure the same.
+    """
+    path = Path(out or "report.md")
+    if path.suffix not in (".md", ".html"):
+        raise ConfigError(f"{path}: must end in .md or .html")
+    sections = make_report([read_result(Path(result)) for result in results])
+    text = as_html(sections) if path.suffix == ".html" else as_markdown(sections)
+    if out is not None:
+        write_atomic(path, text)
+    return text
+
+
+@with_settings(TeacherOptions, ComputeConfig, without=("batch_bases", "deterministic"))
+def report_teacher(
+    inputs: Sequence[str | Path] = (),
+    out: str | Path = "teacher",
+    *,
+    genome: str | Path | None = None,
+    model: str = DEFAULT,
+    neighbours: Sequence[str | Path] = (),
+    log: str | Path | None = None,
+    command: str = "",
+    on_note: OnNote = lambda text: None,
+    **settings: Any,
+) -> Report:
+    """Report what a pretrained model has learned: teacher.json, teacher.md and figures in a folder.
+
+    Args:
+        inputs: FASTA files with the training and the held-out sequences.
+        out: The folder.
+        genome: The genome, instead of `inputs`.
+        model: As for `findna.load_model`.
+        neighbours: Tables of sequences and labels, for nearest neighbours.
+        log: log.csv of the training run; None is the one in the model's folder.
+        command: The command line, for the report.
+        on_note: Told what was measured.
+        settings: Held-out contigs, numbers of windows, and computation.
+
+    Returns:
+        The content of teacher.json.
+
+    Raises:
+        ConfigError: Neither files nor a genome are given, or both, or nothing is held out.
+        InputError: An input is damaged, or no window is held out.
+        TableError: A table or the log is damaged.
+        MissingExtraError: matplotlib is not installed.
+    """
+    asked = make(TeacherOptions, settings)
+    if bool(inputs) == bool(genome):
+        raise ConfigError("give the FASTA files that the model was trained on, or genome=FILE")
+    if not asked.holdout:
+        raise ConfigError("holdout must name the contigs, or the file, that the model was not trained on")
+    measured = load_model(model)
+    compute = Compute.begin(make(ComputeConfig, settings))
+    sources = load_sources(
+        inputs or [str(genome)],
+        is_genome=genome is not None,
+        holdout=asked.holdout,
+        n_windows=asked.n_windows,
+        n_held_out=asked.n_held_out,
+        size=measured.config.window,
+        seed=asked.seed,
+    )
+    path = Path(log) if log else measured.path / "log.csv"
+    rows = read_log(path) if log or path.is_file() else []
+    if rows and "effective_rank" not in rows[0]:
+        raise TableError("has no effective_rank: give the log.csv of a findna pretrain", path=path)
+    result = measure_teacher(
+        measured,
+        sources,
+        config=TeacherConfig(),
+        labelled=read_labelled(neighbours, objective="classification") if neighbours else None,
+        log=rows,
+        compute=compute,
+        on_done=on_note,
+    )
+    result |= {"command": command}
+    write_teacher(Path(out), result, log=rows)
+    return result
+
+
+@with_settings(SpeedConfig)
+def time_networks(*, device: str = "auto", threads: int = 0, **settings: Any) -> Report:
+    """Time our networks on this machine; see `findna.benchmark.speed.measure_speed` for the report.
+
+    Args:
+        device: auto, cpu, cuda, ...
+        threads: CPU threads; 0: all available CPUs.
+        settings: What is timed.
+
+    Raises:
+        ConfigError: A setting is out of range, or there is no such device.
+    """
+    config = make(SpeedConfig, settings)
+    set_threads(threads)
+    return measure_speed(config, device=pick_device(device))
+
+
+@with_settings(StudyOptions, ReadOutOptions, ComputeConfig, without=("batch_bases", "deterministic"))
+def study(
+    variants: str | Path,
+    inputs: Sequence[str | Path],
+    data: str | Path,
+    out: str | Path = "study",
+    *,
+    tasks: Sequence[str] = (),
+    command: str = "",
+    should_stop: Callable[[], bool] = lambda: False,
+    on_skip: OnNote = lambda text: None,
+    on_run: Callable[[Mapping[str, Any]], None] = lambda run: None,
+    on_progress: OnProgress = lambda done, total: None,
+    **settings: Any,
+) -> list[Mapping[str, Any]]:
+    """Compare recipes of pretraining by frozen probes on validation splits; study.json and study.md after each run.
+
+    Args:
+        variants: TOML file with one table per variant: the settings that it changes.
+        inputs: FASTA files of training sequences.
+        data: Folder of the labelled sets.
+        out: Folder of the study; the same call resumes.
+        tasks: Names of the sets that are wanted; () is all.
+        command: The command line, for the log.
+        should_stop: Asked after each step, and between runs.
+        on_skip: Told which sets are skipped, and why.
+        on_run: Told the entry of each run in the log.
+        on_progress: Told how many runs are done, and how many there are.
+        settings: Preset, steps, seeds, limits, read-out and computation.
+
+    Returns:
+        The entries of all runs.
+
+    Raises:
+        ConfigError: A setting or a variant is wrong, or no labelled set is left.
+        InputError: An input is damaged.
+        TrainingError: A run failed.
+        Stopped: It was asked to stop.
+    """
+    out, asked, read_out = Path(out), make(StudyOptions, settings), make(ReadOutOptions, settings)
+    if asked.preset not in PRESETS:
+        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, not {asked.preset!r}")
+    base = dataclasses.replace(PRESETS[asked.preset], steps=asked.steps, n_windows=asked.n_windows)
+    wanted = read_variants(Path(variants), base)
+    found: list[BenchmarkTask]
+    found, skipped = find_tasks(asked.suite, Path(data), only=tasks)
+    for one in skipped:
+        on_skip(f"{one.name}: skipped: {one.reason}")
+    compute = Compute.begin(make(ComputeConfig, settings))
+    sources = load_sources(
+        inputs,
+        is_genome=False,
+        holdout=asked.holdout,
+        n_windows=asked.n_windows,
+        n_held_out=128,
+        size=base.model.window,
+        seed=0,
+    )
+    config = StudyConfig(
+        seeds=asked.seeds,
+        limit=asked.limit,
+        limit_valid=asked.limit_valid,
+        read_out=ReadOut(read_out.pool or "mean", read_out.blocks, read_out.strand),
+        command=command,
+    )
+    runs: list[Mapping[str, Any]] = []
+    n_runs = sum(1 if variant.model else asked.seeds for variant in wanted)
+    for run in run_study(wanted, found, sources, out, config=config, compute=compute, should_stop=should_stop):
+        runs.append(run)
+        on_run(run)
+        write_atomic(out / "study.md", study_table(runs))
+        on_progress(len(runs), n_runs)
+    return runs

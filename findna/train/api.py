@@ -1,0 +1,275 @@
+"""What `findna pretrain` and `findna finetune` do: sequences and settings to run directories."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from findna.config import ComputeConfig, FinetuneConfig, ModelConfig, PretrainConfig
+from findna.cpus import n_cpus
+from findna.errors import ConfigError
+from findna.models.store import load_model
+from findna.nn.device import Compute, pick_device, pick_precision, set_threads
+from findna.settings import make, settings_of_all, with_settings
+from findna.train import finetune as tuning
+from findna.train import pretrain as teaching
+from findna.train.loop import Report as Report
+from findna.train.objectives import summary_line as summary_line
+from findna.train.options import CheckpointOptions, FinetuneOptions, PretrainOptions, ProcessOptions
+from findna.train.parallel import Place, device_of, is_restart, join, launch
+from findna.train.parallel import find_place as find_place
+from findna.train.parallel import record_failure as record_failure
+from findna.train.plan import PretrainPlan, TaskPlan
+from findna.train.portable import export_run as export_run
+from findna.train.portable import import_run, portable_plan
+from findna.train.sources import Sources, load_sources
+from findna.train.start import check_teacher
+
+PRETRAINING = (PretrainConfig, PretrainOptions, ModelConfig)
+"""What a pretraining may be told of its recipe."""
+
+FINETUNING = (FinetuneConfig, FinetuneOptions)
+"""What a fine-tuning may be told of its recipe."""
+
+Files = str | Path | Sequence[str | Path]
+OnStart = Callable[[str], None]
+OnReport = Callable[[Report], None]
+
+
+@with_settings(*PRETRAINING, ProcessOptions, CheckpointOptions, ComputeConfig, without=("batch_bases",))
+def pretrain(
+    inputs: Files = (),
+    out: str | Path = "runs/pretrain",
+    *,
+    genome: str | Path | None = None,
+    resume: bool = False,
+    start_from: str | Path | None = None,
+    arguments: Sequence[str] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+    on_start: OnStart = lambda text: None,
+    on_report: OnReport = lambda report: None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Pretrain a teacher without labels, as `findna pretrain` does; `out` becomes a model folder.
+
+    Only settings that are given count: the others are those of the preset, or of the run that is resumed.
+
+    Args:
+        inputs: FASTA files of training sequences; windows are sampled from long records.
+        out: The run directory.
+        genome: Genome to sample from instead; without either, $FINDNA_GENOME or one in the cache directory.
+        resume: Resume from the newest checkpoint in `out`.
+        start_from: An exported run to continue in `out`.
+        arguments: What follows `findna` on the command line, with which each of several processes is started.
+        should_stop: Asked after every step; True writes a checkpoint and ends the run unfinished.
+        on_start: Told before the first step, in each process, what the run works with, in words.
+        on_report: Told each step; see `findna.train.loop.Report`.
+        settings: Of the recipe, the processes and the computation.
+
+    Returns:
+        finished, step, n_bases, seconds, bases_per_second, last (held-out figures), n_processes; of processes that were
+        started only their `exit_code`.
+
+    Raises:
+        ConfigError: A setting is out of range or contradicts another.
+        InputError: An input is missing or damaged.
+        TrainingError: It diverged, collapsed, ran out of memory, lost a process, or has nothing to resume.
+        OutputError: `out` holds a run already, or cannot be made.
+    """
+    out, place = Path(out), find_place()
+    processes, asked = make(ProcessOptions, settings), make(ComputeConfig, settings)
+    n_processes = max(count_processes(processes, device=asked.device), place.size)
+    given = _given(PRETRAINING, settings, inputs=_texts(inputs), genome=str(genome) if genome else "")
+    if resume and not start_from and (summary := teaching.finished_summary(out)):
+        PretrainPlan.read(out).follow(given)
+        return {"is_complete": True, "finished": True, "step": summary["steps"]}
+    is_on_gpu = processes.gpus or (not processes.processes and pick_device(asked.device).type == "cuda")
+    plan = _plan(given, out, resume, start_from, n_gpus=n_processes if is_on_gpu else 0)
+    if plan.config.batch_size < n_processes:
+        raise ConfigError(f"batch_size={plan.config.batch_size}: fewer sequences than the {n_processes} processes")
+    if place.job == "" and place.size == 1 and (n_processes > 1 or processes.max_restarts):
+        if not arguments:
+            raise ConfigError(f"{n_processes} processes: start each of them by torchrun, or use findna pretrain")
+        return {"exit_code": launch(arguments, n_processes=n_processes, max_restarts=processes.max_restarts)}
+    compute = _compute(place, processes, asked)
+    if start_from and place.rank == 0 and not is_restart(place, teaching.job_of(out)):
+        import_run(Path(start_from), out, compute=compute, job=place.job)
+    sources = _sources(plan)
+    on_start(_summary(plan, sources, compute, place))
+    team = join(place, compute.device)
+    with team.together():
+        outcome = teaching.pretrain(
+            plan.config,
+            sources.corpus,
+            sources.held_out,
+            out,
+            name=out.resolve().name,
+            compute=compute,
+            sources=sources.summary,
+            asked=plan.asked(),
+            time_budget=plan.time_budget,
+            initial=load_model(plan.initial) if plan.initial else None,
+            resume=resume or bool(start_from),
+            team=team,
+            n_reports=processes.n_reports,
+            checkpoint_seconds=make(CheckpointOptions, settings).checkpoint_every,
+            should_stop=should_stop,
+            on_report=on_report,
+        )
+    rate = outcome.n_bases / max(outcome.seconds, 1e-9)
+    return {"out": str(out), "n_processes": team.size, **dataclasses.asdict(outcome), "bases_per_second": rate}
+
+
+@with_settings(*FINETUNING, CheckpointOptions, ComputeConfig, without=("batch_bases",))
+def finetune(
+    inputs: Files = (),
+    out: str | Path = "runs/finetune",
+    *,
+    valid: Files = (),
+    test: Files = (),
+    genome: str | Path | None = None,
+    model: str | Path = "",
+    resume: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_start: OnStart = lambda text: None,
+    on_report: OnReport = lambda report: None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Train a classifier or regression on labelled sequences, as `findna finetune` does; `out` becomes a task model.
+
+    Only settings that are given count: the others are those of the preset, or of the run that is resumed.
+
+    Args:
+        inputs: A table of labelled sequences, or one FASTA or BED file per class.
+        out: The run directory.
+        valid: Files of the validation split.
+        test: Files of the test split, measured once at the end.
+        genome: Genome of BED files.
+        model: The teacher: a name or folder, see `findna.load_model`; "" is the default model.
+        resume: As for `pretrain`.
+        should_stop: As for `pretrain`.
+        on_start: As for `pretrain`.
+        on_report: As for `pretrain`.
+        settings: Of the recipe and the computation.
+
+    Returns:
+        finished, step, seconds, metrics (of each split), kernels.
+
+    Raises:
+        ConfigError: A setting is out of range or contradicts another.
+        InputError: A split is invalid.
+        TrainingError: It diverged, ran out of memory, or has nothing to resume.
+        OutputError: `out` holds a run already, or cannot be made.
+    """
+    out, asked = Path(out), make(ComputeConfig, settings)
+    files = {"inputs": _texts(inputs), "valid": _texts(valid), "test": _texts(test)}
+    given = _given(FINETUNING, settings, **files, genome=str(genome) if genome else "", model=str(model))
+    plan = TaskPlan.read(out).follow(given) if resume else TaskPlan.make(given)
+    if resume and (out / "config.json").is_file():
+        return {"is_complete": True, "finished": True, "metrics": {}}
+    compute = Compute.begin(asked)
+    teacher = load_model(plan.model)
+    check_teacher(plan.config, teacher.network)
+    train, held_out, tested = plan.load()
+    what = f"{len(train.classes)} classes" if train.classes else "one value per sequence"
+    on_start(
+        f"{len(train):,} sequences to train on, {len(held_out):,} to validate"
+        f"{f', {len(tested):,} to test' if tested is not None else ''}; {train.objective}, {what}; "
+        f"teacher {teacher.name}{' (frozen)' if plan.config.frozen else ''}; {compute}"
+    )
+    outcome = tuning.finetune(
+        plan.config,
+        train,
+        held_out,
+        out,
+        teacher=teacher,
+        name=out.resolve().name,
+        compute=compute,
+        test=tested,
+        asked=plan.asked(),
+        resume=resume,
+        checkpoint_seconds=make(CheckpointOptions, settings).checkpoint_every,
+        should_stop=should_stop,
+        on_report=on_report,
+    )
+    return {"out": str(out), **dataclasses.asdict(outcome)}
+
+
+def count_processes(asked: ProcessOptions, *, device: str) -> int:
+    """How many processes are asked for.
+
+    Raises:
+        ConfigError: The settings contradict one another or the device, or there are fewer GPUs.
+    """
+    gpus, processes = asked.gpus, asked.processes
+    if gpus and processes:
+        raise ConfigError(f"give gpus={gpus} or processes={processes}, not both")
+    if (gpus and device not in ("auto", "cuda")) or (processes and device not in ("auto", "cpu")):
+        what = f"gpus={gpus} takes GPUs" if gpus else f"processes={processes} takes the CPU"
+        raise ConfigError(f"{what}: it does not go with device={device}")
+    if gpus > torch.cuda.device_count():
+        raise ConfigError(f"gpus={gpus}: this host has {torch.cuda.device_count()}")
+    return gpus or processes or 1
+
+
+def _given(configs: Sequence[type], settings: Mapping[str, Any], **others: Any) -> dict[str, Any]:
+    """What a plan is told: settings of its recipe, and what is not empty of the others."""
+    known = settings_of_all(*configs)
+    own = {name: value for name, value in settings.items() if name in known and value is not None}
+    return own | {name: value for name, value in others.items() if value}
+
+
+def _texts(files: Files) -> tuple[str, ...]:
+    return (str(files),) if isinstance(files, str | Path) else tuple(map(str, files))
+
+
+def _plan(
+    given: Mapping[str, Any], out: Path, resume: bool, start_from: str | Path | None, *, n_gpus: int
+) -> PretrainPlan:
+    if start_from and resume:
+        raise ConfigError("give start_from=FILE or resume=True, not both: the first begins a new run directory")
+    if start_from:
+        return portable_plan(Path(start_from)).follow(given)
+    return PretrainPlan.read(out).follow(given) if resume else PretrainPlan.make(given, n_gpus=n_gpus)
+
+
+def _compute(place: Place, processes: ProcessOptions, asked: ComputeConfig) -> Compute:
+    """Where and how this process computes; its threads are set."""
+    own = processes.gpus or processes.processes
+    if own > 1 and own != place.size:
+        raise ConfigError(
+            f"{'gpus' if processes.gpus else 'processes'}={own}: this is one of {place.size} processes that torchrun "
+            "or srun started; leave it out, they say how many there are"
+        )
+    set_threads(asked.threads or max(1, n_cpus() // place.local_size), deterministic=asked.deterministic)
+    device = device_of(place, "cuda" if processes.gpus else "cpu" if processes.processes else asked.device, pick_device)
+    return Compute(device, pick_precision(asked.precision, device))
+
+
+def _sources(plan: PretrainPlan) -> Sources:
+    return load_sources(
+        plan.inputs or [plan.genome],
+        is_genome=not plan.inputs,
+        holdout=plan.holdout,
+        n_windows=plan.config.n_windows,
+        n_held_out=plan.n_held_out,
+        size=plan.config.model.window,
+        seed=plan.config.seed,
+    )
+
+
+def _summary(plan: PretrainPlan, sources: Sources, compute: Compute, place: Place) -> str:
+    where = str(compute)
+    if place.size > 1:
+        where = f"{place.size} processes on {compute.device.type}, {compute.precision.name}"
+    lines = [
+        f"{plan.config.model.n_parameters:,} parameters; {len(sources.corpus):,} windows to train on "
+        f"({len(sources.corpus.codes):,} bases), {len(sources.held_out):,} held out; {where}"
+    ]
+    if n_left_out := sources.summary["n_left_out"]:
+        lines.append(f"{n_left_out:,} records skipped: N fraction above 0.1")
+    if place.n_restarts:
+        lines.append("started anew, after a process was lost")
+    return "\n".join(lines)
