@@ -166,7 +166,7 @@ def _said(error: Exception) -> str:
 def _fail(text: str, code: int) -> int:
     text = visible(text)
     if "FINDNA_LAUNCHED" in os.environ:  # one of several processes: the one that started them says it, once
-        from findna.train.api import record_failure
+        from findna.commands.training import record_failure
 
         if record_failure(text):
             return code

@@ -13,12 +13,12 @@ from findna.config import ComputeConfig
 from findna.errors import ConfigError
 from findna_cli.console import say, show, write_report
 from findna_cli.job import command_line
-from findna_cli.options import Device, Genome, Json, ModelName, Quiet, Threads, flags_of
+from findna_cli.options import Genome, Json, ModelName, Quiet, flags_of
 from findna_cli.progress import progress
 from findna_cli.signals import catch_signals
 
 if TYPE_CHECKING:
-    from findna.benchmark.api import Progress
+    from findna.commands.benchmarks import Progress
 
 app = typer.Typer(no_args_is_help=True, help="Measure, compare and time models on labelled sets.")
 
@@ -62,7 +62,7 @@ def run(
     has chrom, pos, ref, alt (single bases) and label (LOF and FUNC, or 1 and 0). --seeds is the number of networks
     with random weights, --limit the maximum number of variants per label.
     """
-    from findna.benchmark import api
+    from findna.commands import benchmarks
 
     common: dict[str, Any] = {"command": command_line(), **({"model": model} if model else {})}
     common["on_note"] = partial(say, quiet=quiet)
@@ -72,15 +72,15 @@ def run(
         genome = genomes[0] if genomes else None
         own = {name: value for name, value in settings.items() if name not in _OF_SETS}
         with progress("scoring", total=None, quiet=quiet, unit="steps"):
-            found = api.benchmark_variants(
-                data, out, genome=genome, on_table=lambda result: show(api.table_of(result)), **common, **own
+            found = benchmarks.benchmark_variants(
+                data, out, genome=genome, on_table=lambda result: show(benchmarks.table_of(result)), **common, **own
             )
         write_report(json_file, found)
         return
     caught = catch_signals(once=True)
     try:
         with progress("measuring", total=None, quiet=quiet, unit="runs") as advance:
-            found = api.benchmark(
+            found = benchmarks.benchmark(
                 suite,
                 data,
                 out,
@@ -93,7 +93,7 @@ def run(
                 **common,
                 **settings,
             )
-    except api.Stopped as stop:
+    except benchmarks.Stopped as stop:
         raise _stopped(out, caught) from stop
     n_sets = found.pop("n_sets")
     write_report(json_file, found)
@@ -136,9 +136,9 @@ def report(
     The report has the commands that made the results. Published figures appear only next to complete sets with the
     published splits. The split of mtcdna is not published, and the report says so.
     """
-    from findna.benchmark import api
+    from findna.commands import benchmarks
 
-    text = api.report(results, out)
+    text = benchmarks.report(results, out)
     if out is None:
         show(text, end="")
 
@@ -176,10 +176,10 @@ def teacher(
     teacher.json, teacher.md and figures: masked-base accuracy by position in the window, and the learning curves if
     log.csv exists.
     """
-    from findna.benchmark import api
+    from findna.commands import benchmarks
 
     with progress("measuring", total=None, quiet=quiet, unit="steps"):
-        result = api.report_teacher(
+        result = benchmarks.report_teacher(
             inputs or (),
             out,
             genome=genome,
@@ -195,11 +195,13 @@ def teacher(
     say(f"{out}: teacher.json, teacher.md", quiet=quiet)
 
 
+_UNTIMED = ("batch_bases", "precision", "deterministic")
+"""Settings of the computation that are not those of `findna benchmark speed`."""
+
+
 @app.command()
-@flags_of(SpeedConfig)
+@flags_of(SpeedConfig, ComputeConfig, without=_UNTIMED)
 def speed(
-    device: Device = "auto",
-    threads: Threads = 0,
     json_file: Json = None,
     quiet: Quiet = False,
     **settings: Any,
@@ -210,11 +212,11 @@ def speed(
     length, mixed lengths, embedding, training steps and a naive forward pass. If transformers is installed, it also
     times a BERT of DNABERT-2's size.
     """
-    from findna.benchmark import api
+    from findna.commands import benchmarks
 
     with progress("timing", total=None, quiet=quiet, unit="runs"):
-        found = api.time_networks(device=device, threads=threads, **settings)
-    show(api.speed_table(found))
+        found = benchmarks.time_networks(**settings)
+    show(benchmarks.speed_table(found))
     write_report(json_file, found)
 
 
@@ -241,7 +243,7 @@ def study(
     study.md after every run, and the same command resumes. The other variants are compared with the first. A variant
     named untrained is measured without training. Test splits are not used.
     """
-    from findna.benchmark import api
+    from findna.commands import benchmarks
 
     def show_run(run: Mapping[str, Any]) -> None:
         cost = f"  ({run['seconds']:,} s)" if "seconds" in run else ""
@@ -250,7 +252,7 @@ def study(
     caught = catch_signals(once=True)
     try:
         with progress("training and scoring", total=None, quiet=quiet, unit="runs") as advance:
-            api.study(
+            benchmarks.study(
                 variants,
                 inputs,
                 data,
@@ -263,5 +265,5 @@ def study(
                 on_progress=lambda done, total: advance(done, total=total),
                 **settings,
             )
-    except api.Stopped as stop:
+    except benchmarks.Stopped as stop:
         raise _stopped(out, caught) from stop

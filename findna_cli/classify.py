@@ -59,16 +59,14 @@ def classify(
         raise ConfigError(f"-o {out}: predictions are a TSV; name it {Path(name).stem}.tsv or {Path(name).stem}.tsv.gz")
     path = named_output(inputs, out, "predictions.h5" if shard else "predictions.tsv", shard=shard)
     if track is not None:
-        from findna.io.tracks import check_track
-        from findna.models.task import load_task
-        from findna.window_tracks import track_column, write_window_track
+        from findna.commands import files
 
         if not settings.get("windows") or settings.get("top") or out == "-":
             raise ConfigError("--track needs --windows, a file for the predictions, and no --top")
         genome, is_allowed = settings.get("genome"), bool(settings.get("force") or settings.get("resume"))
-        check_track(track, has_genome=genome is not None, force=is_allowed)
-        column = track_column(load_task(task).settings, label)
+        files.check_track(track, has_genome=genome is not None, force=is_allowed)
+        column = files.column_of(task, label)
     run_files(classify_file, inputs, path, task=task, dry_run=dry_run, json_file=json_file, quiet=quiet, **settings)
     if track is not None and not dry_run:
-        write_window_track(path, track, column, genome=genome)
+        files.write_track(path, track, column, genome=genome)
         say(f"{track}: {column} along the genome", quiet=quiet)

@@ -1,16 +1,13 @@
 """What a person sees of a command: results on stdout, messages and progress on stderr; nothing else writes there."""
 
-import json
 import sys
 import textwrap
 import time
 import unicodedata
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from shutil import get_terminal_size
-from typing import Any
 
-from findna.io.files import write_atomic
+from findna.commands.reports import write_report as write_report
 
 _LEAST_WIDTH = 12  # of a column that is wrapped
 _LOADING: list[str] = []  # what stands in the last line of the terminal
@@ -119,12 +116,6 @@ def _show_wrapped(first: str, text: str) -> None:
     columns = max(_LEAST_WIDTH, get_terminal_size().columns - len(first)) if sys.stdout.isatty() else len(text) + 1
     lines = textwrap.wrap(text, columns, break_on_hyphens=False) or [""]
     show(f"\n{'':{len(first)}}".join([f"{first}{lines[0]}".rstrip(), *lines[1:]]))
-
-
-def write_report(path: Path | None, report: Mapping[str, Any]) -> None:
-    """Write the machine-readable report of `--json`, if it was asked for."""
-    if path is not None:
-        write_atomic(path, json.dumps(report, indent=2) + "\n")
 
 
 class Every:

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from findna.config import WindowsConfig
+from findna.settings import names_in
 from findna_cli.console import say, show, write_report
-from findna_cli.options import Force, Genome, Json, Quiet, flags_of, split_names
+from findna_cli.options import Force, Genome, Json, Quiet, flags_of
 from findna_cli.progress import progress
 
 app = typer.Typer(no_args_is_help=True, help="Download genomes, make training sets, audit labelled splits.")
@@ -45,7 +46,7 @@ def fetch(
     checksum is correct. Only this command and findna model pull use the network, and a cached genome is not downloaded
     again.
     """
-    from findna.data.fetch import fetch_genome
+    from findna.commands.data import fetch_genome
 
     with progress(f"fetching {name}", total=None, quiet=quiet, unit="bytes") as advance:
         found = fetch_genome(
@@ -114,7 +115,7 @@ def windows(
     Windows are drawn from genomes and other sequences. NAME.json next to it is the manifest: the sha256 of every file,
     the settings, and the skipped windows by reason. The same files, settings and seed give the same bytes.
     """
-    from findna.data.recipe import REASONS, make_windows
+    from findna.commands.data import REASONS, make_windows
 
     config = WindowsConfig(**{name: value for name, value in settings.items() if value is not None})
     with progress("drawing windows", total=config.n, quiet=quiet, unit="windows") as advance:
@@ -124,7 +125,7 @@ def windows(
             config=config,
             genome=genome,
             weights=parse_weights(weight or []),
-            holdout=split_names(holdout),
+            holdout=names_in(holdout),
             exclude=exclude or [],
             cut=cut or [],
             force=force,
@@ -192,14 +193,11 @@ def audit(
     shares at least --threshold of its 16-mers, on either strand, with one sequence of the other split. Two sequences
     that overlap by half reach 0.5, and so do two with 96 % identity.
     """
-    from findna.benchmark.audit import audit as run
-    from findna.benchmark.audit import read_splits
-    from findna.errors import ConfigError
+    from findna.commands import data
 
-    if not 0 < threshold <= 1:
-        raise ConfigError(f"--threshold {threshold:g}: must lie above 0 and be at most 1")
-    splits = read_splits(files, genome=genome, sequence_column=sequence_column, label_column=label_column)
-    found = run(splits, threshold=threshold)
+    found = data.audit(
+        files, genome=genome, threshold=threshold, sequence_column=sequence_column, label_column=label_column
+    )
     show("split\tsequences\trepeated\tother_label")
     for one in found.within:
         show(f"{one.name}\t{one.n}\t{one.n_repeated}\t{one.n_conflicts}")

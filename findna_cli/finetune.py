@@ -14,7 +14,7 @@ from findna_cli.pretrain import begin
 from findna_cli.progress import Advance, progress
 
 if TYPE_CHECKING:
-    from findna.train.api import Report
+    from findna.commands.training import Report
 
 
 @flags_of(CheckpointOptions, ComputeConfig, without=("batch_bases",))
@@ -53,7 +53,7 @@ def finetune(
     directory holds the weights, metrics.json, log.csv, curve.png and CARD.md, and `findna classify --task` reads it.
     Ctrl-C writes a checkpoint.
     """
-    from findna.train import api as training
+    from findna.commands import training
 
     caught: list[int] = []
     with progress("finetune", total=None, quiet=quiet, unit="steps") as advance:
@@ -83,7 +83,7 @@ def finetune(
 
 
 def _show(advance: Advance, is_time_for_a_line: Every, report: "Report", *, quiet: bool) -> None:
-    from findna.train.api import summary_line
+    from findna.commands.training import summary_line
 
     row = report.row
     valid = {name.removeprefix("valid_"): value for name, value in row.items() if name.startswith("valid_")}

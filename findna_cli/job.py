@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
@@ -18,9 +18,6 @@ from findna_cli.screens import show_plan
 from findna_cli.translate import said
 
 _MOST_REASONS = 8
-
-if TYPE_CHECKING:
-    from findna.runs.job import RunJob
 
 
 def run_files(
@@ -110,7 +107,7 @@ def named_output(inputs: list[str], out: str, ending: str, *, shard: str = "") -
         return path
     import os
 
-    from findna.runs.shard import Shard
+    from findna.commands.shards import Shard
 
     suffix = f".{ending}" if not out else "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
     return path.with_name(f"{path.name.removesuffix(suffix)}.{Shard.parse(shard, os.environ).name}{suffix}")
@@ -119,7 +116,7 @@ def named_output(inputs: list[str], out: str, ending: str, *, shard: str = "") -
 def run_framed(
     title: str,
     run: Callable[..., dict[str, Any]],
-    job: "RunJob",
+    out: Path,
     *,
     json_file: Path | None,
     quiet: bool,
@@ -129,14 +126,14 @@ def run_framed(
 
     Args:
         title: Beside the progress bar.
-        run: Does the job and gives its report.
-        job: The job.
+        run: A command of the library, but for the command line and what it tells its progress; gives its report.
+        out: Its output.
         json_file: Where the report goes.
         quiet: No progress and no line.
         counts: What the line says: names of counts without their `n_`.
     """
-    with _saying_what_is_kept(job.out), progress(title, total=None, quiet=quiet) as advance:
-        report = run(job, on_progress=lambda done, total=None: advance(done, total=total))
+    with _saying_what_is_kept(out), progress(title, total=None, quiet=quiet) as advance:
+        report = run(command=command_line(), on_progress=lambda done, total=None: advance(done, total=total))
     write_report(json_file, report)
     if report.get("nothing_to_do"):
         say(f"{', '.join(report['outputs'])}: is complete; nothing to do", quiet=quiet)

@@ -41,32 +41,13 @@ def merge(
     --virtual, the merge takes little time and space: the output points to the parts, and reads like a copy. Parts of
     vectors in Parquet become a folder of links to them, which Parquet readers take as one table.
     """
-    from findna.errors import ConfigError
-    from findna.io.formats import infer_format
-    from findna.io.score_files import format_of
-    from findna.runs.merge import merge as merge_parts
-    from findna.runs.merge_parquet import holds_vectors, merge_parquet
-    from findna.runs.merge_scores import merge_scores
+    from findna.commands import shards
 
-    is_parquet = holds_vectors(parts[0])
-    if is_parquet:
-        if infer_format(out, output_format) != "parquet":
-            raise ConfigError(f"-o {out}: Parquet parts become a folder, named as NAME.parquet")
-        report = merge_parquet(parts, out, force=force, command=command_line())
-    elif format_of(parts[0].name):
-        if virtual:
-            raise ConfigError("--virtual is for vectors in HDF5, not for scores")
-        report = merge_scores(parts, out, force=force, command=command_line())
-        write_report(json_file, report)
-        found = f"{report['n_records']:,} records of {report['n_parts']:,} parts"
-        say(f"{', '.join(report['outputs'])}: {found}", quiet=quiet)
-        return
-    else:
-        kind = infer_format(out, output_format)
-        report = merge_parts(parts, out, output_format=kind, virtual=virtual, force=force, command=command_line())
+    report = shards.merge(parts, out, output_format=output_format, virtual=virtual, force=force, command=command_line())
     write_report(json_file, report)
-    say(
-        f"{', '.join(report['outputs'])}: {report['n_rows']:,} rows, {report['n_skipped']:,} skipped, "
-        f"of {report['n_parts']:,} parts",
-        quiet=quiet,
+    found = (
+        f"{report['n_records']:,} records of"
+        if "n_rows" not in report
+        else (f"{report['n_rows']:,} rows, {report['n_skipped']:,} skipped, of")
     )
+    say(f"{', '.join(report['outputs'])}: {found} {report['n_parts']:,} parts", quiet=quiet)

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from findna.config import ComputeConfig
 from findna_cli import task
 from findna_cli.console import say, show, show_facts, show_table, write_report
-from findna_cli.options import Device, Json, Precision, Quiet, Threads, not_empty
+from findna_cli.options import Json, Quiet, flags_of, not_empty
 from findna_cli.progress import progress
 
 app = typer.Typer(help="List, describe, verify, convert and pull models.", rich_markup_mode=None)
@@ -24,20 +25,13 @@ def list_models() -> None:
 
     window: the longest sequence of one pass, in bases.
     """
-    from findna.config import ModelConfig
-    from findna.models.pulled import pulled_models
-    from findna.models.store import DEFAULT, read_config, shipped_models
+    from findna.commands import models
 
-    rows = [(folder.name, folder, "default" if folder.name == DEFAULT else "") for folder in shipped_models()]
-    rows += [(str(repo), folder, "pulled") for repo, folder in pulled_models()]
-    sizes = [ModelConfig.from_dict(read_config(folder)["model"]) for _, folder, _ in rows]
-    show_table(
-        ("model", "parameters", "channels", "layers", "window", ""),
-        [
-            (name, size.n_parameters, size.channels, size.n_layers, size.window, mark)
-            for (name, _, mark), size in zip(rows, sizes, strict=True)
-        ],
-    )
+    rows = [
+        (name, size.n_parameters, size.channels, size.n_layers, size.window, mark)
+        for name, size, mark in models.list_models()
+    ]
+    show_table(("model", "parameters", "channels", "layers", "window", ""), rows)
 
 
 @app.command()
@@ -46,29 +40,29 @@ def info(name: Name = "", json_file: Json = None) -> None:
 
     For a run directory of finetune, it prints the task.
     """
-    from findna.models.parts import read_card
-    from findna.models.store import DEFAULT, find_model, load_model, read_config
+    from findna.commands import models
 
-    if (find_model(name or DEFAULT) / "head.safetensors").is_file():
+    if models.is_task(name):
         task.info(name, json_file)
         return
-    model = load_model(name or DEFAULT)  # whole, or an error
-    folder, config = model.path, read_config(model.path)
-    facts = {key: config.get(key) for key in ("name", "window", "sha256")}
-    show_facts({**facts, "folder": folder, "read-out": model.readout, **config["model"]})
-    if card := read_card(folder):
+    facts, readout, card = models.describe_model(name)
+    shown = {key: facts.get(key) for key in ("name", "window", "sha256", "folder")}
+    show_facts({**shown, "read-out": readout, **facts["model"]})
+    if card:
         show("\n" + card.rstrip())
-    write_report(json_file, {"folder": str(folder), **config})
+    write_report(json_file, facts)
 
 
 @app.command()
-def verify(name: Name = "", device: Device = "auto", precision: Precision = "auto", json_file: Json = None) -> None:
+@flags_of(ComputeConfig, only=("device", "precision"))
+def verify(name: Name = "", json_file: Json = None, **settings: Any) -> None:
     """Check a model's weights and vectors on this machine.
 
     It checks sha256, config, tensors, read-out and stored vectors. Exit code 1: a check failed.
     """
+    from findna.commands.models import check_model
 
-    folder, checks = verify_report(name, device=device, precision=precision)
+    folder, checks = check_model(name, **settings)
     print_checks(folder, checks)
     write_report(json_file, {"model": folder, "checks": checks})
     if not all(check["ok"] for check in checks):
@@ -76,6 +70,7 @@ def verify(name: Name = "", device: Device = "auto", precision: Precision = "aut
 
 
 @app.command()
+@flags_of(ComputeConfig, without=("batch_bases", "deterministic"))
 def readout(
     folder: Annotated[Path, typer.Argument(help="Model folder; its config.json is replaced.")],
     windows: Annotated[Path, typer.Argument(help="FASTA of reference windows; the first ones are read.")],
@@ -91,40 +86,28 @@ def readout(
     ] = None,
     n_windows: Annotated[int, typer.Option("--n-windows", min=2, help="Most windows to read.")] = 4096,
     most_columns: Annotated[int, typer.Option("--most-columns", min=1, help="Most features of a vector.")] = 1300,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Threads = 0,
     json_file: Json = None,
     quiet: Quiet = False,
+    **settings: Any,
 ) -> None:
     """Set a model's read-out: the pools and blocks of its vectors, with mean and sd of each feature.
 
     findna embed then reads these by default, standardised: 0.08 (value - mean) / sd. Example:
     findna model readout runs/t1 windows.fa --pool mean,sd --blocks 5,10,15,20
     """
-    from findna.errors import ModelError
-    from findna.io.fasta import read_fasta
-    from findna.io.files import sha256
-    from findna.models.store import load_model, save_readout
-    from findna.nn.device import Compute, set_threads
-    from findna.reference import measure_readout
+    from findna.commands.models import set_readout
 
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"model {folder}: not a model folder: config.json not found")
-    set_threads(threads)
     with progress("measuring", total=n_windows, quiet=quiet, unit="windows") as advance:
-        found = measure_readout(
-            load_model(str(folder)),
-            read_fasta(windows),
+        found = set_readout(
+            folder,
+            windows,
             pool=pool,
             blocks=blocks or "",
             n_windows=n_windows,
             most_columns=most_columns,
-            sources={windows.name: sha256(windows)},
-            compute=Compute.pick(device, precision),
             on_done=advance,
+            **settings,
         )
-    save_readout(folder, found)
     say(f"{folder}: {found}", quiet=quiet)
     write_report(json_file, {"model": str(folder), **found.to_dict()})
 
@@ -146,15 +129,10 @@ def convert(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing model folder.")] = False,
 ) -> None:
     """Convert a checkpoint of the published code."""
-    from findna.errors import OutputError
-    from findna.models.convert import convert as convert_checkpoint
+    from findna.commands import models
 
     folder = out or Path(checkpoint.stem)
-    if (folder / "config.json").exists() and not force:
-        raise OutputError(f"{folder}: holds a model already; --force replaces it")
-    config = convert_checkpoint(
-        checkpoint, folder, name=folder.resolve().name, network="student" if is_student else "teacher"
-    )
+    config = models.convert(checkpoint, folder, is_student=is_student, force=force)
     say(f"{folder}: {config.n_parameters:,} parameters, window {config.window}")
 
 
@@ -173,9 +151,9 @@ def pull(
     card, never a pickle. The folder gets its name when the weights have the sha256 of config.json. The hub is
     huggingface.co or HF_ENDPOINT; HF_TOKEN gives access to private repositories.
     """
-    from findna.models.hub import pull as pull_model
+    from findna.commands import models
 
-    found = pull_model(
+    found = models.pull(
         name,
         offline=offline,
         on_file=lambda file, n: say(f"{name}: {file}, {n / 1e6:,.1f} MB", quiet=quiet),
@@ -184,22 +162,6 @@ def pull(
     say(f"{found.repo}: {state}: commit {found.commit[:12]}, weights sha256 {found.sha256[:12]}...", quiet=quiet)
     show(found.folder)
     write_report(json_file, found._asdict() | {"folder": str(found.folder), "repo": str(found.repo)})
-
-
-def verify_report(name: str, *, device: str, precision: str) -> tuple[str, list[dict[str, Any]]]:
-    """The name of a model and its checks: what, whether it holds, the figure."""
-    from findna.models.store import DEFAULT, load_model, verify_model
-    from findna.nn.device import pick_device, pick_precision
-
-    chosen = pick_device(device)
-    kind = pick_precision(precision, chosen)
-    model = load_model(name or DEFAULT)
-    model.network.to(chosen)
-    checks = [{"check": "sha256 and tensors", "ok": True, "figure": model.sha256}]
-    checks += [
-        {"check": check, "ok": is_ok, "figure": figure} for check, is_ok, figure in verify_model(model, precision=kind)
-    ]
-    return model.name, checks
 
 
 def print_checks(name: str, checks: list[dict[str, Any]]) -> None:

@@ -1,5 +1,6 @@
 """`findna mutagenesis`: every base to every other."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 from findna.config import ComputeConfig, RunConfig
 from findna.errors import ConfigError
 from findna.io.options import InputOptions
-from findna_cli.job import command_line, named_output, run_framed
+from findna_cli.job import named_output, run_framed
 from findna_cli.options import Inputs, Json, ModelName, Quiet, flags_of
 
 _ENDINGS = {".h5": "h5", ".hdf5": "h5", ".tsv": "tsv"}
@@ -62,26 +63,23 @@ def mutagenesis(
     Without --task the effect is the log-probability of each base minus that of the reference base, which is masked.
     With --task it is the change of the log-odds of a class (of a regression, of the value).
     """
-    from findna.models.store import DEFAULT
-    from findna.runs.job import parts_of
-    from findna.runs.mutagenesis import MutagenesisJob, run_mutagenesis
+    from findna.commands import files
 
-    if model and task:
-        raise ConfigError("--model and --task: give one of them; a task has its own model")
     kind = output_format or _ENDINGS.get(Path(out).suffix, "" if out else "h5")
     if kind not in ("h5", "tsv") or _ENDINGS.get(Path(out).suffix, kind) != kind:
         raise ConfigError(f"-o {out or '(none)'}, --format {output_format or '(none)'}: the output is .h5 or .tsv")
-    job = MutagenesisJob(
+    path = named_output(inputs, out, f"mutagenesis.{kind}")
+    run = partial(
+        files.mutagenesis,
         inputs,
-        named_output(inputs, out, f"mutagenesis.{kind}"),
-        model=model or DEFAULT,
+        path,
+        model=model or "",
         task=task,
         label=label,
         with_pairs=pairs,
         plot=plot,
         output_format=kind,
-        command=command_line(),
-        **parts_of(settings),
+        **settings,
     )
     counts = ("records", "bases", "windows", "skipped")
-    run_framed("mutagenesis", run_mutagenesis, job, json_file=json_file, quiet=quiet, counts=counts)
+    run_framed("mutagenesis", run, path, json_file=json_file, quiet=quiet, counts=counts)

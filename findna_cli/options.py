@@ -44,7 +44,6 @@ Genome = Annotated[
 ResumeRun = Annotated[
     bool, typer.Option("--resume", help="Resume from the newest checkpoint in --out, with its inputs and flags.")
 ]
-CheckpointEvery = Annotated[str, typer.Option("--checkpoint-every", help="Time between checkpoints.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print counts, errors, output size and estimated time; write no output.")
@@ -59,22 +58,6 @@ ModelName = Annotated[
         callback=not_empty,
     ),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")]
-Precision = Annotated[
-    str,
-    typer.Option(
-        "--precision",
-        help="auto (bf16 if supported), fp32, bf16 (matrix products), or bf16-stream (also the residual stream).",
-    ),
-]
-Threads = Annotated[int, typer.Option("--threads", "-t", min=0, help="CPU threads; 0: all available CPUs.")]
-Deterministic = Annotated[
-    bool, typer.Option("--deterministic", help="Use only GPU kernels that give the same bits in every run.")
-]
-Holdout = Annotated[
-    str,
-    typer.Option("--holdout", help="Held-out contigs or FASTA files, e.g. chr8,chr20.", show_default=False),
-]
 Json = Annotated[
     Path | None,
     typer.Option(
@@ -82,15 +65,6 @@ Json = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
-
-
-def split_names(text: str) -> tuple[str, ...]:
-    """The names of a list separated by commas.
-
-    >>> split_names("chr8,chr20")
-    ('chr8', 'chr20')
-    """
-    return tuple(name for name in text.split(",") if name)
 
 
 def flags_of(

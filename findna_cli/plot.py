@@ -54,7 +54,7 @@ def plot(
 
     With --html and without --out, only the page is written. The page contains its data and needs no network.
     """
-    from findna import maps
+    from findna.commands.view import maps
 
     figure = out or (None if html else Path(path.name).with_suffix(".png"))
     if figure:

@@ -1,5 +1,6 @@
 """`findna predict-bases`: the probabilities of A, C, G and T at each base."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 from findna.config import ComputeConfig, RunConfig
 from findna.errors import ConfigError
 from findna.io.options import InputOptions
-from findna_cli.job import command_line, named_output, run_framed
+from findna_cli.job import named_output, run_framed
 from findna_cli.options import Inputs, Json, ModelName, Quiet, flags_of
 
 _WITHOUT = (
@@ -45,23 +46,21 @@ def predict_bases(
 
     A base is masked when it is predicted. HDF5 has all of it; a bedGraph or bigWig shows one value per base.
     """
-    from findna.io.tracks import track_format
-    from findna.models.store import DEFAULT
-    from findna.runs.bases import BasesJob, predict_bases_of
-    from findna.runs.job import parts_of
+    from findna.commands import files
 
-    kind = track_format(out) or ("h5" if not out or Path(out).suffix in (".h5", ".hdf5") else "")
+    kind = files.track_format(out) or ("h5" if not out or Path(out).suffix in (".h5", ".hdf5") else "")
     if not kind:
         raise ConfigError(f"-o {out}: cannot infer the format from the file name: .h5, .bedgraph, .bedgraph.gz or .bw")
-    job = BasesJob(
+    path = named_output(inputs, out, "bases.h5")
+    run = partial(
+        files.predict_bases,
         inputs,
-        named_output(inputs, out, "bases.h5"),
-        model=model or DEFAULT,
+        path,
+        model=model or "",
         passes=passes,
         output_format=kind,
         value=value,
-        command=command_line(),
-        **parts_of(settings),
+        **settings,
     )
     counts = ("records", "bases", "skipped")
-    run_framed("predict-bases", predict_bases_of, job, json_file=json_file, quiet=quiet, counts=counts)
+    run_framed("predict-bases", run, path, json_file=json_file, quiet=quiet, counts=counts)

@@ -17,7 +17,7 @@ from findna_cli.progress import Advance, progress
 from findna_cli.signals import catch_signals
 
 if TYPE_CHECKING:
-    from findna.train.api import Report
+    from findna.commands.training import Report
 
 
 @flags_of(ProcessOptions, CheckpointOptions, ComputeConfig, without=("batch_bases",))
@@ -59,7 +59,7 @@ def pretrain(
     hosts. Batches and losses do not depend on the number of processes, and you can resume with another number.
     --threads is the number per process.
     """
-    from findna.train import api as training
+    from findna.commands import training
 
     if export:
         made = training.export_run(out, export, force=force)

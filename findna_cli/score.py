@@ -1,14 +1,16 @@
 """`findna score`: the effects of variants."""
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from findna.config import ComputeConfig, RunConfig
-from findna.errors import ConfigError
-from findna_cli.job import command_line, named_output, run_framed
-from findna_cli.options import Json, ModelName, Quiet, flags_of, split_names
+from findna.settings import names_in
+from findna_cli.job import named_output, run_framed
+from findna_cli.options import Json, ModelName, Quiet, flags_of
 
 
 @flags_of(RunConfig, ComputeConfig, without=("workers", "gpus"))
@@ -65,36 +67,31 @@ def score(
     FINDNA_EUCLIDEAN and FINDNA_INFLUENCE; records are otherwise unchanged and in order. An ALT that cannot be scored
     (symbolic, breakend, too long, ...) is listed with its reason in FINDNA_SKIPPED. REF is checked against the genome.
     """
-    import os
+    from findna.commands import files
+    from findna.commands.shards import Shard, format_of
 
-    from findna.io.score_files import format_of
-    from findna.models.store import DEFAULT
-    from findna.runs.job import parts_of
-    from findna.runs.score import ScoreJob, run_scores
-    from findna.runs.shard import Shard
-    from findna.variants import ScoreConfig
-
-    if model and task:
-        raise ConfigError("--model and --task: give one of them; a task has its own model")
     kind, shard = output_format or format_of(out) or _default_format(variants), settings.get("shard", "")
     ending = {"vcf": "scored.vcf.gz"}.get(kind, f"scored.{kind}")
     path = named_output([variants], out, ending, shard=shard)
     if embeddings and shard and (not out or shard == "auto") and out != "-":
         part = Shard.parse(shard, os.environ).name
         embeddings = embeddings.with_name(f"{embeddings.stem}.{part}{embeddings.suffix}")
-    job = ScoreJob(
-        [variants],
+    run = partial(
+        files.score,
+        variants,
         path,
-        config=ScoreConfig(split_names(scores), window, max_length),
-        model=model or DEFAULT,
+        genome=genome,
+        scores=names_in(scores),
+        window=window,
+        max_length=max_length,
+        model=model or "",
         task=task,
-        output_format=kind,  # type: ignore[arg-type]
+        output_format=kind,
         embeddings=embeddings,
-        command=command_line(),
-        **parts_of({**settings, "genome": genome}),
+        **settings,
     )
     counts = ("records", "variants", "scored", "skipped")
-    run_framed("score", run_scores, job, json_file=json_file, quiet=quiet, counts=counts)
+    run_framed("score", run, path, json_file=json_file, quiet=quiet, counts=counts)
 
 
 def _default_format(variants: str) -> str:

@@ -36,28 +36,10 @@ def split(
     a --region, and regions with --max-n are still read from their beginning. For shards on GPUs, give both commands
     --batch-bases 131072.
     """
-    from findna.errors import ConfigError, OutputError
-    from findna.runs.job import parts_of
-    from findna.runs.manifest import split as split_inputs
-    from findna.runs.variant_plan import split_variants
+    from findna.commands import shards
 
-    if out.exists() and not force:
-        raise OutputError(f"{out}: exists already; --force replaces it")
-    parts = parts_of(settings)
-    if variants:
-        if len(inputs) != 1:
-            raise ConfigError(f"variants come from one file, not from {len(inputs)}")
-        manifest = split_variants(inputs[0], n_shards=n_shards)
-    else:
-        manifest = split_inputs(
-            inputs,
-            parts["options"],
-            n_shards=n_shards,
-            batch_bases=parts["compute"].batch_bases or 16_384,
-            is_fatal=parts["run"].on_error == "fail",
-        )
-    manifest.write(out)
-    counts = {"n_records": manifest.n_records, "n_bases": manifest.n_bases, "n_problems": manifest.n_problems}
-    write_report(json_file, {"outputs": [str(out)], "n_shards": n_shards, **counts})
+    report = shards.split(inputs, out, n_shards=n_shards, variants=variants, force=force, **settings)
+    write_report(json_file, report)
     what = "rows of scores" if variants else "bases"
-    say(f"{out}: {n_shards:,} shards, {manifest.n_records:,} records, {manifest.n_bases:,} {what}", quiet=quiet)
+    found = f"{report['n_records']:,} records, {report['n_bases']:,} {what}"
+    say(f"{out}: {n_shards:,} shards, {found}", quiet=quiet)

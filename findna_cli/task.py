@@ -10,7 +10,7 @@ from findna_cli.console import show, show_facts, show_table, write_report
 from findna_cli.options import Json
 
 if TYPE_CHECKING:
-    from findna.tasks.catalog import Task
+    from findna.commands.models import Task
 
 app = typer.Typer(help="List and describe the tasks of findna classify.", rich_markup_mode=None)
 
@@ -22,7 +22,7 @@ def list_tasks(json_file: Json = None) -> None:
     weights: yes if `findna classify --task NAME` works at once, otherwise `findna task info NAME` says how to train
     it. bases: the length of its sequences.
     """
-    from findna.tasks.catalog import read_task, task_names
+    from findna.commands.models import read_task, task_names
 
     tasks = [read_task(name) for name in task_names()]
     ready_first = sorted(tasks, key=lambda task: not task.has_weights)
@@ -37,7 +37,7 @@ def info(
     json_file: Json = None,
 ) -> None:
     """Print a task's classes, metrics, data and training."""
-    from findna.tasks.catalog import read_task, task_names
+    from findna.commands.models import read_task, task_names
 
     is_builtin = name in task_names() and not (Path(name) / "config.json").is_file()
     facts = _facts(name) if is_builtin else {}
@@ -48,27 +48,16 @@ def info(
         show(f"\nTo train it:\n\n{_indented(facts['prepare'])}\n\n    {facts['command']}")
         write_report(json_file, facts)
         return
-    from findna.models.parts import read_card
-    from findna.models.task import load_task
+    from findna.commands.models import describe_task
 
-    task = load_task(name)
-    model = {
-        "objective": task.settings.objective,
-        "classes": list(task.settings.classes),
-        "window": task.settings.window,
-        "pools": list(task.settings.pools),
-        "blocks": list(task.settings.blocks),
-        "temperature": task.settings.temperature,
-        "teacher": task.teacher.get("name"),
-        "folder": str(task.path),
-        "sha256": task.sha256,
-    }
+    model, card = describe_task(name)
+    metrics = model.pop("metrics")
     show_facts(shown | {key: _text(value) for key, value in model.items() if key not in facts})
-    if card := read_card(task.path):
+    if card:
         show(f"\n{card.rstrip()}")
     if facts:
         show(f"\nTrained by:\n\n    {facts['command']}")
-    write_report(json_file, {**model, **facts, "metrics": dict(task.metrics)})
+    write_report(json_file, {**model, **facts, "metrics": metrics})
 
 
 def training_command(task: "Task") -> str:
@@ -88,12 +77,10 @@ def training_command(task: "Task") -> str:
 
 
 def _facts(name: str) -> dict[str, Any]:
-    import dataclasses
-
-    from findna.tasks.catalog import read_task
+    from findna.commands.models import read_task, task_facts
 
     task = read_task(name)
-    return {**dataclasses.asdict(task), "has_weights": task.has_weights, "command": training_command(task)}
+    return {**task_facts(task), "command": training_command(task)}
 
 
 def _text(value: Any) -> str:

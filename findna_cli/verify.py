@@ -1,15 +1,17 @@
 """`findna verify`: whether an output is whole, and is what its model makes of its inputs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from findna.config import ComputeConfig
 from findna.errors import TableError
 from findna_cli.console import say, show, write_report
-from findna_cli.options import Genome, Json, Quiet, Threads, not_empty
+from findna_cli.options import Genome, Json, Quiet, flags_of, not_empty
 
 
+@flags_of(ComputeConfig, only=("threads",))
 def verify(
     path: Annotated[Path, typer.Argument(help="Output of embed, classify, score, predict-bases, mutagenesis, merge.")],
     model: Annotated[
@@ -24,9 +26,9 @@ def verify(
     ] = None,
     genome: Genome = None,
     n: Annotated[int, typer.Option("--n", min=0, help="Rows to compute again, drawn with a fixed seed.")] = 20,
-    threads: Threads = 0,
     json_file: Json = None,
     quiet: Quiet = False,
+    **settings: Any,
 ) -> None:
     """Check an output: content, model, genome, inputs, and a sample of rows.
 
@@ -36,11 +38,9 @@ def verify(
     """
     import dataclasses
 
-    from findna.nn.device import set_threads
-    from findna.verify import verify as verify_output
+    from findna.commands import files
 
-    set_threads(threads)
-    found = verify_output(path, model=model or "", genome=genome, n=n)
+    found = files.verify(path, model=model or "", genome=genome, n=n, **settings)
     for name, status, detail in found.checks if not quiet else ():
         show(f"{name:8} {status:12} {detail}")
     write_report(json_file, {**dataclasses.asdict(found), "is_valid": found.is_valid})

@@ -24,7 +24,7 @@ def view(
     import json
     import sys
 
-    from findna.io.view import describe, iter_rows
+    from findna.commands.view import describe, iter_rows
     from findna_cli.screens import show_file
 
     summary = describe(path)

@@ -5,6 +5,8 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import findna
+
 ROOT = Path(__file__).parents[2]
 FILES = [path for name in ("findna", "findna_cli") for path in (ROOT / name).rglob("*.py")]
 
@@ -34,4 +36,25 @@ def test_no_text_of_the_library_names_a_flag() -> None:
             is_text = isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in own
             if is_text and (flag := FLAG.search(node.value)):
                 found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {flag[0]}")
+    assert found == []
+
+
+PUBLIC = re.compile(r"findna|findna\.(commands|api|config|errors|settings|phases)(\.\w+)?|findna\.\w+\.options")
+"""What the command line may import of the library: names of `findna`, commands, and settings."""
+
+
+def test_the_command_line_imports_only_what_is_public() -> None:
+    found = []
+    for path in (ROOT / "findna_cli").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found += [
+                f"{path.name}:{node.lineno}: {name}"
+                for name in names
+                if name.partition(".")[0] == "findna" and not PUBLIC.fullmatch(name)
+            ]
+            if isinstance(node, ast.ImportFrom) and node.module == "findna":
+                names = [one.name for one in node.names if one.name not in (*findna.__all__, "commands")]
+                found += [f"{path.name}:{node.lineno}: findna.{name}" for name in names]
     assert found == []

@@ -1,0 +1,202 @@
+"""What commands over files do: scores, effects and bases of a model; outputs verified."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from findna.config import ComputeConfig, RunConfig
+from findna.errors import ConfigError
+from findna.io.options import InputOptions
+from findna.io.tracks import check_track as check_track
+from findna.io.tracks import track_format as track_format
+from findna.models.store import DEFAULT
+from findna.models.task import load_task
+from findna.nn.device import set_threads
+from findna.runs.bases import BasesJob, predict_bases_of
+from findna.runs.job import parts_of
+from findna.runs.mutagenesis import MutagenesisJob, run_mutagenesis
+from findna.runs.score import ScoreJob, run_scores
+from findna.settings import with_settings
+from findna.variants import SCORES, ScoreConfig
+from findna.verify import Verification
+from findna.verify import verify as verify_output
+from findna.window_tracks import track_column, write_window_track
+
+Report = dict[str, Any]
+OnDone = Callable[..., None]
+"""Told how many records are written, and how many there are if that is known."""
+
+
+def _silent(done: int, total: int | None = None) -> None:
+    """The default of `on_progress`."""
+
+
+@with_settings(RunConfig, ComputeConfig, without=("workers", "gpus"))
+def score(
+    variants: str | Path,
+    out: str | Path,
+    *,
+    genome: str | Path,
+    scores: Sequence[str] = SCORES,
+    window: int = 0,
+    max_length: int = 50,
+    model: str = "",
+    task: str = "",
+    output_format: str = "vcf",
+    embeddings: Path | None = None,
+    command: str = "",
+    on_progress: OnDone = _silent,
+    **settings: Any,
+) -> Report:
+    """Score the variants of a file: what `findna score` runs; see `findna.score_variants`.
+
+    Args:
+        variants: VCF, BCF or TSV, or "-" for stdin.
+        out: The output; "-" is stdout.
+        genome: Genome of the variants.
+        scores: As for `findna.score_variants`; so are the two that follow.
+        window: Bases per window.
+        max_length: Longest allele.
+        model: A name or folder; "" is the default model.
+        task: A task model instead.
+        output_format: vcf, bcf, tsv or parquet.
+        embeddings: HDF5 file of the vectors of REF and ALT, too.
+        command: The command line, for the provenance.
+        on_progress: Told how many records are written, and how many there are.
+        settings: Of the run and the computation.
+
+    Raises:
+        VariantError: The input is damaged, or a record does not fit the genome.
+        OutputError: The output exists or cannot be written.
+        ModelError: The model is damaged.
+        ConfigError: Settings contradict each other.
+    """
+    _refuse_both(model, task)
+    job = ScoreJob(
+        [str(variants)],
+        Path(out),
+        config=ScoreConfig(tuple(scores), window, max_length),
+        model=model or DEFAULT,
+        task=task,
+        output_format=output_format,  # type: ignore[arg-type]
+        embeddings=embeddings,
+        command=command,
+        **parts_of({**settings, "genome": genome}),
+    )
+    return run_scores(job, on_progress=on_progress)
+
+
+@with_settings(InputOptions, RunConfig, ComputeConfig)
+def mutagenesis(
+    inputs: Sequence[str],
+    out: Path,
+    *,
+    model: str = "",
+    task: str = "",
+    label: str = "",
+    with_pairs: bool = False,
+    plot: Path | None = None,
+    output_format: str = "h5",
+    command: str = "",
+    on_progress: OnDone = _silent,
+    **settings: Any,
+) -> Report:
+    """Write the effects of all changes of all records: what `findna mutagenesis` runs; see `findna.mutagenesis`.
+
+    Args:
+        inputs: As for `findna.embed_file`.
+        out: The output.
+        model: A name or folder; "" is the default model.
+        task: A task model instead.
+        label: Its class; "" is the second one of two.
+        with_pairs: Whether the dependencies of positions are computed, too.
+        plot: A figure of the first record.
+        output_format: h5 or tsv.
+        command: The command line, for the provenance.
+        on_progress: Told how many records are written.
+        settings: Of the inputs, the run and the computation.
+
+    Raises:
+        InputError: An input is damaged, or a record cannot be used.
+        OutputError: The output exists or cannot be written.
+        ConfigError: Settings contradict each other.
+    """
+    _refuse_both(model, task)
+    job = MutagenesisJob(
+        inputs,
+        out,
+        model=model or DEFAULT,
+        task=task,
+        label=label,
+        with_pairs=with_pairs,
+        plot=plot,
+        output_format=output_format,
+        command=command,
+        **parts_of(settings),
+    )
+    return run_mutagenesis(job, on_progress=on_progress)
+
+
+@with_settings(InputOptions, RunConfig, ComputeConfig)
+def predict_bases(
+    inputs: Sequence[str],
+    out: Path,
+    *,
+    model: str = "",
+    passes: int = 8,
+    output_format: str = "h5",
+    value: str = "log_p",
+    command: str = "",
+    on_progress: OnDone = _silent,
+    **settings: Any,
+) -> Report:
+    """Write the predicted bases of all records: what `findna predict-bases` runs; see `findna.predict_bases`.
+
+    Args:
+        inputs: As for `findna.embed_file`.
+        out: The output.
+        model: A name or folder; "" is the default model.
+        passes: As for `findna.predict_bases`.
+        output_format: h5, bedgraph or bigwig.
+        value: What a track shows: log_p of the observed base, or entropy.
+        command: The command line, for the provenance.
+        on_progress: Told how many records are written.
+        settings: Of the inputs, the run and the computation.
+
+    Raises:
+        InputError: An input is damaged, or a record cannot be used.
+        OutputError: The output exists or cannot be written.
+        ConfigError: Settings contradict each other.
+    """
+    job = BasesJob(
+        inputs,
+        out,
+        model=model or DEFAULT,
+        passes=passes,
+        output_format=output_format,
+        value=value,
+        command=command,
+        **parts_of(settings),
+    )
+    return predict_bases_of(job, on_progress=on_progress)
+
+
+def verify(path: Path, *, model: str = "", genome: Path | None = None, n: int = 20, threads: int = 0) -> Verification:
+    """Check an output; see `findna.verify.verify`. `threads` is the number of CPU threads; 0: all available CPUs."""
+    set_threads(threads)
+    return verify_output(path, model=model, genome=genome, n=n)
+
+
+def column_of(task: str, label: str) -> str:
+    """The column of a task's predictions that a track shows; see `findna.window_tracks.track_column`."""
+    return track_column(load_task(task).settings, label)
+
+
+def write_track(predictions: Path, path: Path, column: str, *, genome: str | Path | None = None) -> None:
+    """Write a column of predictions as a track; see `findna.window_tracks.write_window_track`."""
+    write_window_track(predictions, path, column, genome=genome)
+
+
+def _refuse_both(model: str, task: str) -> None:
+    if model and task:
+        raise ConfigError("give model=NAME or task=NAME: a task has its own model")

@@ -1,0 +1,185 @@
+"""What `findna model`, `findna task` and `findna doctor` do: models and tasks listed, described, checked and made."""
+
+import dataclasses
+import importlib.util
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from findna import __version__
+from findna.config import ComputeConfig, ModelConfig
+from findna.cpus import n_cpus
+from findna.errors import ModelError, OutputError
+from findna.io.cache import cache_dir
+from findna.io.fasta import read_fasta
+from findna.io.files import sha256
+from findna.models import convert as converting
+from findna.models.hub import pull as pull
+from findna.models.parts import read_card
+from findna.models.pulled import pulled_models
+from findna.models.readout import ModelReadout
+from findna.models.store import DEFAULT, find_model, load_model, read_config, save_readout, shipped_models, verify_model
+from findna.models.task import load_task
+from findna.nn.device import Compute, has_native_bf16, pick_device
+from findna.reference import measure_readout
+from findna.settings import make, with_settings
+from findna.tasks.catalog import Task as Task
+from findna.tasks.catalog import read_task as read_task
+from findna.tasks.catalog import task_names as task_names
+
+_OPTIONAL = {
+    "pyarrow": "parquet",
+    "tensorboard": "train",
+    "sklearn": "bench",
+    "matplotlib": "bench",
+    "huggingface_hub": "hub",
+    "pooch": "data",
+    "anndata": "dev",
+}
+"""Packages that are not required, and the extra of each."""
+
+
+def list_models() -> list[tuple[str, ModelConfig, str]]:
+    """Name, size and mark ("default", "pulled" or "") of the shipped and the pulled models."""
+    rows = [(folder.name, folder, "default" if folder.name == DEFAULT else "") for folder in shipped_models()]
+    rows += [(str(repo), folder, "pulled") for repo, folder in pulled_models()]
+    return [(name, ModelConfig.from_dict(read_config(folder)["model"]), mark) for name, folder, mark in rows]
+
+
+def is_task(name: str) -> bool:
+    """Whether a name or folder is that of a task model.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    return (find_model(name or DEFAULT) / "head.safetensors").is_file()
+
+
+def describe_model(name: str = "") -> tuple[dict[str, Any], str, str]:
+    """`config.json` and `folder` of a model, its read-out in words, and its card.
+
+    Raises:
+        ModelError: The model is not found or damaged.
+    """
+    model = load_model(name or DEFAULT)  # whole, or an error
+    return {"folder": str(model.path), **read_config(model.path)}, str(model.readout), read_card(model.path)
+
+
+def describe_task(name: str) -> tuple[dict[str, Any], str]:
+    """What a task model answers and what it is made of, and its card.
+
+    Raises:
+        ModelError: The task model is damaged.
+        ConfigError: There is no such task.
+    """
+    task = load_task(name)
+    facts = {
+        "objective": task.settings.objective,
+        "classes": list(task.settings.classes),
+        "window": task.settings.window,
+        "pools": list(task.settings.pools),
+        "blocks": list(task.settings.blocks),
+        "temperature": task.settings.temperature,
+        "teacher": task.teacher.get("name"),
+        "folder": str(task.path),
+        "sha256": task.sha256,
+        "metrics": dict(task.metrics),
+    }
+    return facts, read_card(task.path)
+
+
+def check_model(name: str = "", *, device: str = "auto", precision: str = "auto") -> tuple[str, list[dict[str, Any]]]:
+    """The name of a model and its checks on this machine: what, whether it holds, the figure.
+
+    Raises:
+        ModelError: The model is not found or damaged.
+        ConfigError: There is no such device or precision.
+    """
+    compute = Compute.pick(device, precision)
+    model = load_model(name or DEFAULT)
+    model.network.to(compute.device)
+    found = [("sha256 and tensors", True, model.sha256), *verify_model(model, precision=compute.precision)]
+    return model.name, [{"check": check, "ok": is_ok, "figure": figure} for check, is_ok, figure in found]
+
+
+@with_settings(ComputeConfig, without=("batch_bases", "deterministic"))
+def set_readout(
+    folder: Path,
+    windows: Path,
+    *,
+    pool: str = "mean,sd",
+    blocks: str = "",
+    n_windows: int = 4096,
+    most_columns: int = 1300,
+    on_done: Callable[[int], None] = lambda n_done: None,
+    **settings: Any,
+) -> ModelReadout:
+    """Measure a read-out of a model on reference windows and store it in the model's folder.
+
+    Args:
+        folder: The model folder; its `config.json` is replaced.
+        windows: FASTA; the first windows are read.
+        pool: As `EmbedConfig.pool`.
+        blocks: As `EmbedConfig.blocks`.
+        n_windows: Most windows.
+        most_columns: Most features of a vector.
+        on_done: Called with the number of windows so far.
+        settings: Of the computation.
+
+    Raises:
+        ModelError: It is no model folder.
+        ConfigError: Pools or blocks are not those of the model, or the features are too many.
+        InputError: A window cannot be used, or there are fewer than two.
+    """
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"model {folder}: not a model folder: config.json not found")
+    found = measure_readout(
+        load_model(str(folder)),
+        read_fasta(windows),
+        pool=pool,
+        blocks=blocks,
+        n_windows=n_windows,
+        most_columns=most_columns,
+        sources={windows.name: sha256(windows)},
+        compute=Compute.begin(make(ComputeConfig, settings)),
+        on_done=on_done,
+    )
+    save_readout(folder, found)
+    return found
+
+
+def convert(checkpoint: Path, folder: Path, *, is_student: bool = False, force: bool = False) -> ModelConfig:
+    """Make a model folder of a checkpoint of the published code; the size of its network.
+
+    Raises:
+        OutputError: The folder holds a model, or cannot be written.
+        ModelError: The checkpoint cannot be read.
+    """
+    if (folder / "config.json").exists() and not force:
+        raise OutputError(f"{folder}: holds a model already; force=True replaces it")
+    name = folder.resolve().name
+    return converting.convert(checkpoint, folder, name=name, network="student" if is_student else "teacher")
+
+
+def task_facts(task: Task) -> dict[str, Any]:
+    """The fields of a built-in task, and whether its weights are shipped."""
+    return {**dataclasses.asdict(task), "has_weights": task.has_weights}
+
+
+def machine_facts() -> dict[str, str]:
+    """Versions, devices and folders, by name."""
+    device = pick_device()
+    facts = {"findna": __version__, "python": platform.python_version(), "system": platform.platform()}
+    facts |= {name: version(name) for name in ("torch", "numpy", "h5py", "pysam", "biopython", "safetensors")}
+    facts["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu"
+    facts["threads"] = str(n_cpus())
+    facts["native bf16"] = "yes" if has_native_bf16(device) else "no: precision auto takes fp32"
+    facts["cache"] = str(cache_dir())
+    for package, extra in _OPTIONAL.items():
+        is_there = importlib.util.find_spec(package) is not None
+        facts[package] = "installed" if is_there else f"not installed: pip install 'findna[{extra}]'"
+    return facts

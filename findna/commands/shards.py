@@ -1,0 +1,95 @@
+"""What `findna split` and `findna merge` do: the plan of a sharded run, and one output of its parts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from findna.config import ComputeConfig, RunConfig
+from findna.errors import ConfigError, OutputError
+from findna.io.formats import infer_format
+from findna.io.options import InputOptions
+from findna.io.score_files import format_of as format_of
+from findna.runs.manifest import split as split_records
+from findna.runs.merge import merge as merge_vectors
+from findna.runs.merge_parquet import holds_vectors, merge_parquet
+from findna.runs.merge_scores import merge_scores
+from findna.runs.shard import Shard as Shard
+from findna.runs.variant_plan import split_variants
+from findna.settings import make, with_settings
+
+Report = dict[str, Any]
+
+
+@with_settings(InputOptions, RunConfig, ComputeConfig, without=("device", "precision", "threads", "deterministic"))
+def split(
+    inputs: Sequence[str], out: Path, *, n_shards: int, variants: bool = False, force: bool = False, **settings: Any
+) -> Report:
+    """Check the inputs of a sharded run, and write its plan; the counts.
+
+    Args:
+        inputs: As for `findna.embed_file`.
+        out: The plan.
+        n_shards: Number of shards.
+        variants: Whether the input is one file of variants.
+        force: Replace an existing plan.
+        settings: Of the inputs; `on_error` and `batch_bases` as in the run.
+
+    Raises:
+        InputError: An input is damaged, or a record cannot be used.
+        OutputError: The plan exists or cannot be written.
+        ConfigError: Settings contradict each other.
+    """
+    if out.exists() and not force:
+        raise OutputError(f"{out}: exists already; force=True replaces it")
+    if variants and len(inputs) != 1:
+        raise ConfigError(f"variants come from one file, not from {len(inputs)}")
+    manifest = (
+        split_variants(inputs[0], n_shards=n_shards)
+        if variants
+        else split_records(
+            inputs,
+            make(InputOptions, settings),
+            n_shards=n_shards,
+            batch_bases=make(ComputeConfig, settings).batch_bases or 16_384,
+            is_fatal=make(RunConfig, settings).on_error == "fail",
+        )
+    )
+    manifest.write(out)
+    counts = {"n_records": manifest.n_records, "n_bases": manifest.n_bases, "n_problems": manifest.n_problems}
+    return {"outputs": [str(out)], "n_shards": n_shards, **counts}
+
+
+def merge(
+    parts: Sequence[Path],
+    out: Path,
+    *,
+    output_format: str = "",
+    virtual: bool = False,
+    force: bool = False,
+    command: str = "",
+) -> Report:
+    """Join the parts of a sharded run: vectors, a data set in Parquet, or scores (which have no `n_rows`).
+
+    Args:
+        parts: Parts of all shards, in any order.
+        out: The output.
+        output_format: Of vectors: h5, tsv, parquet or npy; "" infers it from the name.
+        virtual: Point to the rows of the parts instead of copying them.
+        force: Replace an existing output.
+        command: The command line, for the provenance.
+
+    Raises:
+        TableError: A part is damaged, missing, duplicate, or does not belong to the others.
+        OutputError: The output exists or cannot be written.
+        ConfigError: The parts cannot become that output.
+    """
+    if holds_vectors(parts[0]):
+        if infer_format(out, output_format) != "parquet":
+            raise ConfigError(f"{out}: Parquet parts become a folder, named as NAME.parquet")
+        return merge_parquet(parts, out, force=force, command=command)
+    if format_of(parts[0].name):
+        if virtual:
+            raise ConfigError("virtual=True is for vectors in HDF5, not for scores")
+        return merge_scores(parts, out, force=force, command=command)
+    kind = infer_format(out, output_format)
+    return merge_vectors(parts, out, output_format=kind, virtual=virtual, force=force, command=command)
