@@ -119,11 +119,12 @@ def with_settings(*configs: type, without: Sequence[str] = ()) -> Callable[[Func
         configs: Dataclasses that have them.
         without: Those of their settings that it does not take.
     """
-    found = settings_of_all(*configs, without=without)
+    known = settings_of_all(*configs, without=without)
 
     def decorate(function: Function) -> Function:
         signature = inspect.signature(function)
         own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        found = {name: one for name, one in known.items() if name not in signature.parameters}
         more = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
             for name, (kind, default, _) in found.items()
