@@ -131,7 +131,7 @@ def set_readout(
         settings: Of the computation.
 
     Raises:
-        ModelError: It is no model folder.
+        ModelError: The folder is not a model folder.
         ConfigError: Pools or blocks are not those of the model, or the features are too many.
         InputError: A window cannot be used, or there are fewer than two.
     """

@@ -215,7 +215,7 @@ def count_processes(asked: ProcessOptions, *, device: str) -> int:
 
 
 def _given(configs: Sequence[type], settings: Mapping[str, Any], **others: Any) -> dict[str, Any]:
-    """What a plan is told: settings of its recipe, and what is not empty of the others."""
+    """The settings of a plan: those of its recipe, and the others that are not empty."""
     known = settings_of_all(*configs)
     own = {name: value for name, value in settings.items() if name in known and value is not None}
     return own | {name: value for name, value in others.items() if value}

@@ -149,7 +149,7 @@ def test_mistakes_and_bad_sources(windows: Path, genome: Path, write: Write) -> 
         ((windows, "--holdout", "chr9"), 1, "windows.fa: no record belongs to the held-out chr9"),
         (("--genome", genome, "--holdout", "chr9"), 1, "held-out contigs chr9 are not in the genome"),
         ((windows, "--genome", genome), 2, "give FASTA files or --genome FILE, not both"),
-        ((windows, "--time-budget", "3s"), 2, "give --steps or --time-budget, not both"),
+        ((windows, "--time-budget", "3s"), 2, "give --steps N or --time-budget TIME, not both"),
         ((windows, "--checkpoint-every", "soon"), 2, "'soon' is not a duration such as 90s, 24m or 3h"),
         ((windows, "--preset", "huge"), 2, "--preset must be one of paper, base, small, tiny, not 'huge'"),
         ((windows, "--learning-rate", "1e38"), 2, "--learning-rate must be at most 1, not 1e+38"),
