@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from findna.errors import ConfigError, MissingExtraError
+from findna.errors import ConfigError
+from findna.extras import need
 from findna.io.files import replacing
 from findna.sequence import ALPHABET, Codes, N, decode
 
@@ -86,12 +87,8 @@ def plot_pairs(codes: Codes, pairs: NDArray[np.float32], path: Path, *, title: s
 
 def _packages() -> tuple[Any, Any]:
     """logomaker, and matplotlib's Figure."""
-    try:
-        import logomaker
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("logomaker and matplotlib", extra="plot", purpose="a figure") from error
-    return logomaker, Figure
+    logomaker = need("logomaker", extra="plot", purpose="a figure", package="logomaker and matplotlib")
+    return logomaker, need("matplotlib.figure", extra="plot", purpose="a figure").figure.Figure
 
 
 def _save(figure: "Figure", path: Path) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna import __version__
-from findna.errors import ConfigError, MissingExtraError, TableError
+from findna.errors import ConfigError, TableError
+from findna.extras import need_sklearn
 from findna.io.compressed import ByteStream
 from findna.io.files import replacing
 from findna.io.reader import EmbeddingReader
@@ -137,10 +138,9 @@ def principal_components(x: Any, rows: NDArray[np.intp], n: int) -> tuple[NDArra
 
 def tsne(scores: NDArray[np.float64], *, seed: int) -> NDArray[np.float64]:
     """t-SNE of principal components, shape (n, 2); it starts from the first two, so that a seed changes little."""
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError as error:
-        raise MissingExtraError("scikit-learn", extra="plot", purpose="t-SNE") from error
+    need_sklearn("t-SNE")
+    from sklearn.manifold import TSNE
+
     perplexity = min(30.0, (len(scores) - 1) / 3)
     found: NDArray[np.float64] = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(scores)
     return found

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from findna.errors import MissingExtraError
+from findna.extras import need_sklearn
 
 Values = NDArray[Any]
 NAMES = ("accuracy", "macro_f1", "mcc", "auroc")
@@ -36,7 +36,7 @@ def metrics_of(
         MissingExtraError: scikit-learn is not installed.
         ValueError: The shapes do not fit, a value is not finite, or there is no such objective.
     """
-    _require_sklearn()
+    need_sklearn("accuracy, macro F1, MCC and AUROC")
     figures = {"classification": _of_classes, "multilabel": _of_labels, "regression": _of_values}
     if objective not in figures:
         raise ValueError(f"objective must be one of {', '.join(figures)}, not {objective!r}")
@@ -114,10 +114,3 @@ def _auroc(is_class: Values, scores: Values) -> float | None:
     from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score(is_class, scores)) if 0 < np.count_nonzero(is_class) < len(is_class) else None
-
-
-def _require_sklearn() -> None:
-    try:
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("scikit-learn", extra="bench", purpose="accuracy, macro F1, MCC and AUROC") from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from findna.errors import MissingExtraError
+from findna.extras import need, need_sklearn
 from findna.io.files import write_atomic
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def roc(
         MissingExtraError: matplotlib or scikit-learn is not installed.
         OutputError: The file cannot be written.
     """
-    _require_sklearn()
+    need_sklearn("a figure")
     from sklearn.metrics import auc, roc_curve
 
     def curve(is_class: NDArray[np.bool_], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], float]:
@@ -125,7 +125,7 @@ def precision_recall(
     The legend has the average precision and the number of sequences of each class. Arguments and errors are those of
     `roc`.
     """
-    _require_sklearn()
+    need_sklearn("a figure")
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
     def curve(is_class: NDArray[np.bool_], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], float]:
@@ -203,7 +203,7 @@ def calibration(labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *
         MissingExtraError: matplotlib or scikit-learn is not installed.
         OutputError: The file cannot be written.
     """
-    _require_sklearn()
+    need_sklearn("a figure")
     from sklearn.calibration import calibration_curve
 
     figure, axes = _figure(4.4, 4.2)
@@ -321,13 +321,6 @@ def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title
     _save(figure, path)
 
 
-def _require_sklearn() -> None:
-    try:
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("scikit-learn", extra="plot", purpose="a figure") from error
-
-
 def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
     figure, grid = panels(width, height)
     return figure, grid[0]
@@ -339,11 +332,9 @@ def panels(width: float, height: float, *, n_rows: int = 1, n_columns: int = 1) 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", extra="plot", purpose="a figure") from error
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = need("matplotlib.figure", extra="plot", purpose="a figure").figure.Figure(
+        figsize=(width, height), layout="constrained"
+    )
     grid = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
     for axes in grid:
         axes.spines[["top", "right"]].set_visible(False)

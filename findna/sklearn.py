@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 from findna.api import embed
 from findna.config import EmbedConfig
 from findna.embedding import feature_names
-from findna.errors import MissingExtraError
+from findna.extras import need_sklearn
 from findna.io.memory import Bases
 from findna.models.store import DEFAULT, Model, load_model
 
-try:
-    from sklearn.base import BaseEstimator, TransformerMixin
-except ImportError as error:
-    raise MissingExtraError("scikit-learn", extra="bench", purpose="findna.sklearn") from error
+need_sklearn("findna.sklearn")
+from sklearn.base import BaseEstimator, TransformerMixin  # noqa: E402
 
 
 class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]

@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from findna.data.datasets import Corpus, iter_steps
 from findna.data.kmers import iter_kmers
 from findna.data.labelled import LabelledSet
-from findna.errors import MissingExtraError
+from findna.extras import need_sklearn
 from findna.metrics import metrics_of
 from findna.models.task import log_scores
 from findna.nn.heads import Head
 from findna.sequence import COMPLEMENT, N
 from findna.train.objectives import mean_loss, quality, ranking
-from findna.train.probe import PENALTIES, fit_probe
+from findna.train.probe import PENALTIES, Fit, fit_probe
 
 K = 6
 KMER_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
@@ -55,8 +55,19 @@ class Data(NamedTuple):
     y: NDArray[np.int64]
 
 
-def fit_vectors(train: Data, valid: Data, test: Data, *, n_classes: int) -> Prediction:
-    """The probe of `findna.train.probe` on vectors; the penalty is the one with the best AUROC on validation."""
+def fit_strands(strands: Mapping[str, tuple[Data, Data, Data]], *, n_classes: int) -> Prediction:
+    """The probe of `findna.train.probe` on the vectors of each strand.
+
+    Strand and penalty, which `chosen` names, are those with the best AUROC on the validation split.
+    """
+    fits = {strand: _fit_vectors(*data, n_classes=n_classes) for strand, data in strands.items()}
+    strand = max(fits, key=lambda name: quality(fits[name][0]._asdict(), "auroc")[0])
+    best, found = fits[strand]
+    return found._replace(chosen={"penalty": best.penalty, "strand": strand})
+
+
+def _fit_vectors(train: Data, valid: Data, test: Data, *, n_classes: int) -> tuple[Fit, Prediction]:
+    """The best fit on the vectors of one strand, and what it says."""
     features = torch.as_tensor(train.x, dtype=torch.float32)
     head = Head(features.shape[1], n_classes)
     head.standardise(features)
@@ -80,16 +91,7 @@ def fit_vectors(train: Data, valid: Data, test: Data, *, n_classes: int) -> Pred
         select="auroc",
     )
     best = max(fits, key=lambda fit: quality(fit._asdict(), "auroc"))
-    return Prediction(np.exp(scores(valid)), np.exp(scores(test)), {"penalty": best.penalty})
-
-
-def fit_strands(strands: Mapping[str, tuple[Data, Data, Data]], *, n_classes: int) -> Prediction:
-    """`fit_vectors` on the vectors of each strand: the one with the best AUROC on validation, which `chosen` names."""
-    fits = {strand: fit_vectors(*data, n_classes=n_classes) for strand, data in strands.items()}
-    classes = [str(k) for k in range(n_classes)]
-    auroc = {name: metrics_of(strands[name][1].y, fits[name].valid, classes=classes)["auroc"] or 0.0 for name in fits}
-    strand = max(auroc, key=lambda name: auroc[name])
-    return fits[strand]._replace(chosen={**fits[strand].chosen, "strand": strand})
+    return best, Prediction(np.exp(scores(valid)), np.exp(scores(test)), {})
 
 
 def fit_kmers(train: LabelledSet, valid: LabelledSet, test: LabelledSet, *, n_classes: int) -> Prediction:
@@ -100,7 +102,7 @@ def fit_kmers(train: LabelledSet, valid: LabelledSet, test: LabelledSet, *, n_cl
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    require_sklearn()
+    need_sklearn("a benchmark")
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import MaxAbsScaler
@@ -142,14 +144,6 @@ def kmer_counts(corpus: Corpus) -> Any:
     # A word counts beside its reverse complement, so that the penalty is that of counts on both strands.
     mates = 4**K - 1 - np.arange(4**K).reshape([4] * K).transpose().ravel()
     return (one_strand + one_strand[:, mates]).tocsr()
-
-
-def require_sklearn() -> None:
-    """Nothing, or MissingExtraError where scikit-learn is not installed."""
-    try:
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("scikit-learn", extra="bench", purpose="a benchmark") from error
 
 
 CNN_EPOCHS = 8

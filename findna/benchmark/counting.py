@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from findna.data.augment import mask
 from findna.data.datasets import Corpus
+from findna.data.kmers import numbers_of
 from findna.sequence import BLANK, Codes, N
 
 REACH = 8
@@ -115,7 +116,7 @@ class CountingModel:
 
     def count(self, contexts: Contexts, targets: Codes) -> None:
         """See bases `targets` (m,) in their contexts (m, REACH)."""
-        for counts, index in zip(self._counts, _indices(contexts), strict=True):
+        for counts, index in zip(self._counts, numbers_of(contexts, _LETTERS), strict=True):
             np.add.at(counts, (index, targets), 1.0)
 
     def probabilities(self, contexts: Contexts) -> NDArray[np.float64]:
@@ -126,19 +127,10 @@ class CountingModel:
     def by_order(self, contexts: Contexts, strength: float) -> Iterator[NDArray[np.float64]]:
         """Yield those of order 0, 1, ..., each shape (m, 4)."""
         found = np.full((len(contexts), _BASES), 1 / _BASES)
-        for counts, index in zip(self._counts, _indices(contexts), strict=True):
+        for counts, index in zip(self._counts, numbers_of(contexts, _LETTERS), strict=True):
             seen = counts[index]
             found = (seen + strength * found) / (seen.sum(axis=1, keepdims=True) + strength)
             yield found
-
-
-def _indices(contexts: Contexts) -> Iterator[NDArray[np.int64]]:
-    """The first 0, 1, ... letters of each context as one number."""
-    index = np.zeros(len(contexts), np.int64)
-    yield index
-    for letter in contexts.T:
-        index = index * _LETTERS + letter
-        yield index
 
 
 def fit_counting(items: Iterable[Masked], names: Iterable[str]) -> dict[str, CountingModel]:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from findna import __version__, phases
-from findna.benchmark.baselines import RECIPES, Data, fit_strands, require_sklearn
+from findna.benchmark.baselines import RECIPES, Data, fit_strands
 from findna.benchmark.run import Stopped
 from findna.benchmark.stored import read_stored
 from findna.benchmark.suites import BenchmarkTask
 from findna.config import PretrainConfig, parse_blocks
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, TableError
+from findna.extras import need_sklearn
 from findna.io.files import raise_output_error, write_atomic
 from findna.io.structured import read_toml
 from findna.metrics import metrics_of
@@ -186,7 +187,7 @@ def run_study(
     """
     if not tasks:
         raise ConfigError("no labelled set is left to score on")
-    require_sklearn()
+    need_sklearn("a benchmark")
     for variant in variants:  # all that a score needs, before hours of training
         try:
             choose(variant.config.model, device=compute.device, precision=compute.precision)

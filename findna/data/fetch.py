@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from findna.errors import ConfigError, GenomeError, InputError, MissingExtraError
+from findna.errors import ConfigError, GenomeError, InputError
+from findna.extras import need
 from findna.io.cache import cache_dir
 from findna.io.files import locked, raise_output_error, require_space, sha256, write_atomic
 from findna.io.genome import GENOME_ENDINGS, Genome
@@ -245,10 +246,7 @@ def _from_first(
 
 
 def _pooch() -> Any:
-    try:
-        import pooch
-    except ImportError as error:
-        raise MissingExtraError("pooch", extra="data", purpose="findna data fetch") from error
+    pooch = need("pooch", extra="data", purpose="findna data fetch")
     pooch.get_logger().setLevel("ERROR")
     return pooch
 

@@ -18,6 +18,19 @@ Kmers = NDArray[np.unsignedinteger[Any]]
 _CHUNK = 1 << 18
 
 
+def numbers_of(letters: NDArray[np.uint8], n_letters: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the first 0, 1, ... letters of each row as one number, the first the most significant; each shape (m,).
+
+    >>> [numbers.tolist() for numbers in numbers_of(np.array([[0, 2], [1, 0]], np.uint8), 5)]
+    [[0, 0], [0, 1], [2, 5]]
+    """
+    index = np.zeros(len(letters), np.int64)
+    yield index
+    for letter in letters.T:
+        index = index * n_letters + letter
+        yield index
+
+
 def canonical_kmers(codes: Codes, k: int) -> tuple[Kmers, NDArray[np.bool_]]:
     """The k-mer that begins at each base, or its reverse complement if that is smaller; and whether it has no N.
 

@@ -10,7 +10,8 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from findna.errors import MissingExtraError, OutputError
+from findna.errors import OutputError
+from findna.extras import need
 from findna.io.files import raise_output_error, sha256
 from findna.io.h5ad import SCHEMA
 from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Checksums, Kind, Rows, checked, printable
@@ -104,11 +105,7 @@ def require_pyarrow() -> Any:
     Raises:
         MissingExtraError: It is not installed.
     """
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingExtraError("pyarrow", extra="parquet", purpose="a Parquet file") from error
-    return pyarrow
+    return need("pyarrow.parquet", extra="parquet", purpose="a Parquet file")
 
 
 def write_parquet(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int) -> None:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, cast
 
 import pysam
 
-from findna.errors import ConfigError, InputError, MissingExtraError
+from findna.errors import ConfigError, InputError
+from findna.extras import need
 from findna.io.arrays import require_absent, skipped_lines
 from findna.io.files import replacing
 
@@ -112,11 +113,7 @@ def require_pybigtools(purpose: str = "bigWig") -> Any:
     Raises:
         MissingExtraError: It is not installed.
     """
-    try:
-        import pybigtools
-    except ImportError as error:
-        raise MissingExtraError("pybigtools", extra="bigwig", purpose=purpose) from error
-    return pybigtools
+    return need("pybigtools", extra="bigwig", purpose=purpose)
 
 
 def _sorted(places: Iterable[TrackValue], contigs: Mapping[str, int]) -> Iterator[TrackValue]:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from findna.errors import ConfigError, MissingExtraError, ModelError
+from findna.errors import ConfigError, ModelError
+from findna.extras import need
 from findna.io.files import locked, publish, raise_output_error, require_space, sync_folder
 from findna.models.pulled import Repo, parse_repo, pulled_folder, remember
 from findna.models.store import load_model, read_config
@@ -109,12 +110,8 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _huggingface_hub() -> Any:
-    try:
-        import huggingface_hub.errors
-        import huggingface_hub.utils
-    except ImportError as error:
-        raise MissingExtraError("huggingface_hub", extra="hub", purpose="findna model pull") from error
-    hub: Any = huggingface_hub
+    names = ("huggingface_hub.errors", "huggingface_hub.utils")
+    hub = need(*names, extra="hub", purpose="findna model pull")
     hub.utils.disable_progress_bars()
     hub.utils.logging.set_verbosity_error()
     return hub

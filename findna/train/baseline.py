@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from findna.config import PretrainConfig
 from findna.data.batch import Batch
 from findna.data.datasets import Corpus
+from findna.data.kmers import numbers_of
 from findna.sequence import Codes, N
 from findna.train.views import VALID_EPOCH, views_of
 
@@ -16,11 +17,10 @@ FLANK = 3
 
 def contexts(batch: Batch, positions: NDArray[np.int64]) -> NDArray[np.int64]:
     """The neighbours of positions as one number each; masked bases, N and class tokens count as a fifth letter."""
-    letters = np.minimum(batch.codes, N).astype(np.int64)
-    index = np.zeros(len(positions), dtype=np.int64)
-    for offset in (*range(-FLANK, 0), *range(1, FLANK + 1)):
-        index = index * (N + 1) + letters[(positions + offset) % len(letters)]
-    return index
+    letters = np.minimum(batch.codes, N)
+    offsets = np.array([*range(-FLANK, 0), *range(1, FLANK + 1)])
+    *_, found = numbers_of(letters[(positions[:, None] + offsets) % len(letters)], N + 1)
+    return found
 
 
 class MaskedKmerModel:

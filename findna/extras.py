@@ -1,0 +1,36 @@
+"""Optional packages: imported where they are needed, with an error that says how to install them."""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+from findna.errors import MissingExtraError
+
+
+def need(*modules: str, extra: str, purpose: str, package: str = "") -> Any:
+    """The package of these modules, which are imported.
+
+    Args:
+        modules: Their names, of one package.
+        extra: The extra of findna that installs it.
+        purpose: What needs it.
+        package: Its name where it is not that of the module.
+
+    Raises:
+        MissingExtraError: One cannot be imported.
+
+    >>> need("json.decoder", extra="data", purpose="a test").__name__
+    'json'
+    """
+    root = modules[0].partition(".")[0]
+    try:
+        for name in modules:
+            import_module(name)
+    except ImportError as error:
+        raise MissingExtraError(package or root, extra=extra, purpose=purpose) from error
+    return sys.modules[root]
+
+
+def need_sklearn(purpose: str) -> None:
+    """Raise a MissingExtraError unless scikit-learn is installed."""
+    need("sklearn", extra="bench", purpose=purpose, package="scikit-learn")
