@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 import findna
-from findna.benchmark.baselines import Data, fit_vectors
+from findna.benchmark.baselines import Data, fit_strands
 from findna.benchmark.suites import find_tasks
 from findna.io.files import write_atomic
 
@@ -40,7 +40,7 @@ def main(folder: str, target: str) -> None:
             warnings.simplefilter("ignore")
             plain = LogisticRegression().fit(x["train"], y["train"])
         scored, chooses = (Data(x["valid"][first::2], y["valid"][first::2]) for first in (0, 1))
-        probe = fit_vectors(Data(x["train"], y["train"]), chooses, scored, n_classes=2)
+        probe = fit_strands({"bed": (Data(x["train"], y["train"]), chooses, scored)}, n_classes=2)
         found[task.name] = {
             "scikit_learn": round(roc_auc_score(scored.y, plain.decision_function(scored.x)), 4),
             "probe": round(roc_auc_score(scored.y, probe.test[:, 1]), 4),

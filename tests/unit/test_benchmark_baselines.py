@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from findna.benchmark.baselines import Cnn, Data, fit_cnn, fit_kmers, fit_strands, fit_vectors, kmer_counts
+from findna.benchmark.baselines import Cnn, Data, Prediction, fit_cnn, fit_kmers, fit_strands, kmer_counts
 from findna.data.datasets import corpus_of
 from findna.data.labelled import LabelledSet
 from findna.metrics import metrics_of
@@ -12,6 +12,10 @@ from findna.sequence import Codes, N, encode, reverse_complement
 
 pytest.importorskip("sklearn")
 MOTIF = encode("TGACTCATGC")[0]
+
+
+def fit_vectors(train: Data, valid: Data, test: Data, *, n_classes: int) -> Prediction:
+    return fit_strands({"bed": (train, valid, test)}, n_classes=n_classes)
 
 
 def labelled(n: int, *, seed: int, n_classes: int = 2) -> LabelledSet:
