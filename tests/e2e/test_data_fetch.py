@@ -87,7 +87,7 @@ def test_a_wrong_checksum_is_an_error_and_leaves_no_genome(mirror: tuple[Path, s
         (["g", "--url", "ftp://x/g.fa"], 2, "must begin with https://"),
         (["g", "--url", "https://x/g.txt"], 2, "the name of a genome ends in"),
         (["g", "--from", "nowhere"], 1, "the folder holds no g.2bit"),
-        (["g", "--from", ".", "--url", DEAD], 2, "do not go together"),
+        (["g", "--from", ".", "--url", DEAD], 2, "give URLs or a folder, not both"),
         (["g", "--url", DEAD, "--checksum", "md5:1"], 2, "must be md5: and 32"),
         ([], 2, "Missing argument"),
     ],
