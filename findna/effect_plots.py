@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from findna.errors import ConfigError
 from findna.extras import need
-from findna.io.files import replacing
+from findna.plots import save_figure
 from findna.sequence import ALPHABET, Codes, N, decode
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, valu
     known = np.flatnonzero(codes < N)
     heights[known, codes[known]] = -effects[known].sum(axis=1) / (N - 1)  # the reference itself adds 0
     logomaker.Logo(pandas.DataFrame(heights, columns=list(_BASES)), ax=above, color_scheme="classic")
-    above.set(ylabel="mean loss", title=title)
+    above.set(ylabel="mean decrease\nwhen changed", title=title)
     above.axhline(0, color="#999999", linewidth=0.6)
     limit = float(np.nanmax(np.abs(effects))) or 1.0
     image = below.imshow(effects.T, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
@@ -65,7 +65,7 @@ def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, valu
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
     figure.colorbar(image, ax=below, pad=0.01).set_label(_wrapped(value), fontsize=7)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_pairs(codes: Codes, pairs: NDArray[np.float32], path: Path, *, title: str) -> None:
@@ -82,18 +82,13 @@ def plot_pairs(codes: Codes, pairs: NDArray[np.float32], path: Path, *, title: s
         axes.set_xticks(range(len(codes)), list(decode(codes)), fontsize=6)
         axes.set_yticks(range(len(codes)), list(decode(codes)), fontsize=6)
     figure.colorbar(image, ax=axes, label="largest change of log-odds", shrink=0.8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _packages() -> tuple[Any, Any]:
     """logomaker, and matplotlib's Figure."""
     logomaker = need("logomaker", extra="plot", purpose="a figure", package="logomaker and matplotlib")
     return logomaker, need("matplotlib.figure", extra="plot", purpose="a figure").figure.Figure
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    with replacing(path) as temp:
-        figure.savefig(temp, format=path.suffix.removeprefix(".").lower(), dpi=150)
 
 
 def _wrapped(text: str) -> str:

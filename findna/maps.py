@@ -16,7 +16,7 @@ from findna.extras import need_sklearn
 from findna.io.compressed import ByteStream
 from findna.io.files import replacing
 from findna.io.reader import EmbeddingReader
-from findna.plots import panels
+from findna.plots import panels, save_figure
 
 FORMATS = (".png", ".svg", ".pdf")
 NO_LABEL = "no label"
@@ -265,7 +265,8 @@ def draw_map(found: Map, path: Path, *, title: str | None = None) -> None:
         is_known = np.isfinite(values.astype(float))
         axes.scatter(x[~is_known], y[~is_known], color=_OTHER, **style)
         drawn = axes.scatter(x[is_known], y[is_known], c=values[is_known], cmap="viridis", **style)
-        figure.colorbar(drawn, ax=axes, label=found.color, fraction=0.046, pad=0.02)
+        bar = figure.colorbar(drawn, ax=axes, label=found.color, fraction=0.046, pad=0.02)
+        bar.ax.yaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if abs(x) >= 1000 else f"{x:g}")
     else:
         colours = class_colours(values)
         names = np.array([*map(str, values.tolist())])
@@ -294,8 +295,7 @@ def draw_map(found: Map, path: Path, *, title: str | None = None) -> None:
     axes.set(xlabel=found.axes[0], ylabel=found.axes[1])
     axes.set_title(found.title if title is None else title, fontsize=9, loc="left")
     axes.tick_params(labelsize=8)
-    with replacing(path) as temp:
-        figure.savefig(temp, format=path.suffix[1:].lower(), dpi=200, metadata=None if path.suffix == ".png" else {})
+    save_figure(figure, path)
 
 
 def write_page(found: Map, path: Path, *, title: str | None = None) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from io import BytesIO, StringIO
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.extras import need, need_sklearn
-from findna.io.files import write_atomic
+from findna.io.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 N_BINS = 10
 """Bins of a calibration plot, of equal width."""
 
+_DPI = 300  # what journals ask for
 _MOST_CURVES = 10
 _LONGEST_NAME = 18
 _INK, _BLUE, _ORANGE, _GREY = "#222222", "#2166ac", "#d6604d", "#999999"
@@ -47,10 +48,14 @@ def training_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str 
         if name == "valid_loss":
             best = int(np.argmin(y))
             axes.plot(x[best], y[best], "o", color=_ORANGE, markersize=6, label=f"best: {y[best]:.4f}")
-    axes.locator_params(axis="x", integer=True)
+    if penalties := [(float(row[x_name]), row["penalty"]) for row in rows if row.get("penalty") not in (None, "")]:
+        axes.set_xticks([x for x, _ in penalties], [f"{float(penalty):g}" for _, penalty in penalties])
+        x_name = "penalty"
+    else:
+        axes.locator_params(axis="x", integer=True)
     axes.set(xlabel=x_name, ylabel="loss", title=title)
     axes.legend(frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def confusion_matrix(
@@ -84,7 +89,7 @@ def confusion_matrix(
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046, pad=0.04)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def roc(
@@ -114,7 +119,7 @@ def roc(
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
     axes.set(xlabel="false positive rate", ylabel="true positive rate", title=title)
     _curves(axes, curve, labels, probabilities, classes=classes, value="AUROC", place="lower right")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def precision_recall(
@@ -135,7 +140,7 @@ def precision_recall(
     figure, axes = _figure(4.4, 4.2)
     axes.set(xlabel="recall", ylabel="precision", title=title)
     _curves(axes, curve, labels, probabilities, classes=classes, value="average precision", place="lower left")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _curves(
@@ -221,7 +226,7 @@ def calibration(labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *
     axes.set(xlabel="probability of the predicted class", ylabel="accuracy", title=title, aspect="equal")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.legend(frameon=False, loc="upper left", fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def comparison(
@@ -280,8 +285,9 @@ def accuracy_by_position(
     for (name, values), (color, line) in zip(shares.items(), itertools.cycle(styles)):
         axes.plot(starts, values, color=color, linestyle=line, linewidth=1.2, label=name)
     axes.set(xlabel="position in the window", ylabel="masked-base accuracy", title=title)
+    axes.margins(y=0.3)  # room for the legend
     axes.legend(frameon=False, fontsize=8, ncols=2)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title: str = "") -> None:
@@ -318,7 +324,7 @@ def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title
         if axes.lines:
             axes.legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
@@ -342,11 +348,18 @@ def panels(width: float, height: float, *, n_rows: int = 1, n_columns: int = 1) 
     return figure, grid
 
 
-def _save(figure: "Figure", path: Path) -> None:
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    write_atomic(path, buffer.getvalue())
-
-
 def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure as PNG, SVG or PDF, by its name. Text in a PDF stays text.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    from matplotlib import rc_context
+
+    ending = path.suffix[1:].lower()
+    with rc_context({"pdf.fonttype": 42}), replacing(path) as temp:
+        figure.savefig(temp, format=ending, dpi=_DPI, metadata=None if ending == "png" else {})

@@ -14,15 +14,21 @@ from findna.models.task import TaskSettings
 from findna.train.log import read_log
 from findna.train.objectives import BOUNDS
 
+_SPLITS = {"valid": "validation"}
+
 
 def draw_curve(out: Path, name: str) -> None:
-    """Draw the training curve where matplotlib is: one point an epoch, or one a penalty of a probe."""
+    """Draw the training curve where matplotlib is: one point per epoch, or per penalty of a probe."""
     by_epoch: dict[float, list[dict[str, float]]] = {}
     for row in read_log(out / "log.csv"):
         by_epoch.setdefault(row["epoch"], []).append(row)
-    axis = "step" if any(math.isfinite(row["penalty"]) for rows in by_epoch.values() for row in rows) else "epoch"
     points = [
-        {axis: epoch, "loss": float(np.mean([row["loss"] for row in rows])), "valid_loss": rows[-1]["valid_loss"]}
+        {
+            "epoch": epoch,
+            "loss": float(np.mean([row["loss"] for row in rows])),
+            "valid_loss": rows[-1]["valid_loss"],
+            "penalty": rows[-1]["penalty"] if math.isfinite(rows[-1]["penalty"]) else "",
+        }
         for epoch, rows in by_epoch.items()
         if math.isfinite(rows[-1]["valid_loss"])
     ]
@@ -51,7 +57,11 @@ def draw_splits(
 
         for split, (labels, found) in answers.items():
             split_figures(
-                labels, found, out / "plots" / split, classes=settings.classes, title=f"{name}, {split} split"
+                labels,
+                found,
+                out / "plots" / split,
+                classes=settings.classes,
+                title=f"{name}, {_SPLITS.get(split, split)} split",
             )
 
 
