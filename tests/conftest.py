@@ -1,10 +1,16 @@
 """Small inputs made by code, shared by all tests."""
 
 import contextlib
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from forks import Forks
 
 with contextlib.suppress(ImportError):  # tests/gpu runs where there is no hypothesis
     from hypothesis import settings
@@ -27,6 +33,35 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this test run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def forks(run_folder: Path) -> "Iterator[Forks]":
+    """What starts the command in a process of its own without the seconds that importing torch takes."""
+    from forks import COMMANDS, Forks
+
+    with Forks(run_folder / "forks", COMMANDS) as forks:
+        yield forks
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made but not drawn, which takes longer than a small training; `test_plots.py` draws them."""
+    figure = pytest.importorskip("matplotlib.figure")
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, file, **options: file.write(b"\x89PNG"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first, so that it does not run alone in the end."""
     items.sort(key=lambda item: item.get_closest_marker("early") is None)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is never garbage: looking through it again and again took a tenth of the time."""
+    gc.collect()
+    gc.freeze()

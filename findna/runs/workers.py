@@ -5,6 +5,7 @@ import os
 import pickle
 import queue
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -103,7 +104,10 @@ class _Worker:
     """One process, seen from the one that reads."""
 
     def __init__(self, load: Load, name: str, n_threads: int) -> None:
-        context = get_context("spawn")
+        # A server that has imported torch forks them, so that importing takes one process's time and memory.
+        context: Any = get_context("forkserver" if sys.platform == "linux" else "spawn")
+        if sys.platform == "linux":
+            context.set_forkserver_preload(["findna.runs.run"])
         self._name = name
         self._connection, theirs = context.Pipe()
         is_deterministic = torch.are_deterministic_algorithms_enabled()

@@ -1,6 +1,7 @@
 """The installed command, in this process or in one of its own, and vectors computed without the package."""
 
 import contextlib
+import functools
 import io
 import json
 import math
@@ -12,9 +13,16 @@ from unittest import mock
 
 import h5py
 import numpy as np
+import typer.main
+from forks import Forks, Process
 from numpy.typing import NDArray
 
 COMMAND = [sys.executable, "-m", "findna_cli"]
+FORKS: list[Forks] = []
+"""What `fork` forks from; the last one counts."""
+
+
+_get_command = functools.cache(typer.main.get_command)
 
 
 class Result(NamedTuple):
@@ -29,6 +37,11 @@ def start(*args: object, **options: Any) -> subprocess.Popen[bytes]:
     """The command in a process of its own."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     return subprocess.Popen([*COMMAND, *map(str, args)], **pipes)
+
+
+def fork(*args: object, job: str = "command", **options: Any) -> Process:
+    """The command in a process of its own that starts at once; `often` commits after every cell."""
+    return FORKS[-1].start(f"forks:{job}", *args, **options)
 
 
 def spawn(*args: object, stdin: bytes = b"", **options: Any) -> Result:
@@ -46,6 +59,7 @@ def call(*args: object, stdin: bytes = b"") -> Result:
         mock.patch.object(sys, "argv", ["findna", *map(str, args)]),
         mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
         mock.patch("signal.signal"),
+        mock.patch("typer.main.get_command", _get_command),  # made once, not for each call
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):

@@ -5,9 +5,11 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import command
 import pysam
 import pytest
 from command import Oracle, fasta
+from forks import Forks
 
 from findna.config import ModelConfig
 from findna.models.store import save_model
@@ -42,6 +44,12 @@ def oracle(model: Path) -> Oracle:
     return Oracle(model)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forked(forks: Forks) -> None:
+    """`command.fork` has its server."""
+    command.FORKS.append(forks)
+
+
 @pytest.fixture(autouse=True)
 def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test works in a directory of its own, with a cache of its own."""
@@ -50,6 +58,7 @@ def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(work)
     monkeypatch.setenv("FINDNA_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FINDNA_GENOME", raising=False)
+    monkeypatch.setattr("findna.runs.dry_run.CALIBRATION_SECONDS", 0.05)
 
 
 @pytest.fixture

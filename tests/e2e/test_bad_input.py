@@ -13,7 +13,7 @@ from pathlib import Path
 import pysam
 import pytest
 import torch
-from command import call, embedded, fasta, left_behind, read, spawn, start
+from command import call, embedded, fasta, fork, left_behind, read, spawn
 
 from findna.errors import BedError
 from findna.models.manifest import config_text
@@ -235,7 +235,7 @@ def test_an_output_that_cannot_be_written(write: Write, model: Path, monkeypatch
 def test_a_full_device_behind_stdout(write: Write, model: Path) -> None:
     seqs = write("a.fa", ">a\nACGT\n")
     with Path("/dev/full").open("wb") as full:
-        process = start("embed", seqs, "-m", model, "-o", "-", "-t", "1", stdout=full)
+        process = fork("embed", seqs, "-m", model, "-o", "-", "-t", "1", stdout=full)
         error = process.communicate()[1]
     assert process.returncode == 1
     assert error == b"findna: stdout: no space left (disk full, quota or file size limit)\n"

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from command import call, start
+from command import call, fork
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
@@ -83,13 +85,13 @@ def test_faults_are_told(gue: Path, model: Path) -> None:
 
 def test_an_interrupted_run_goes_on(gue: Path, model: Path) -> None:
     args = benchmark("--mode", "kmer,random,cnn", "--seeds", 40, "--model", model)
-    process = start(*args)
+    process = fork(*args)
     first = Path("results/gue.mouse-2.random.little.json")
     until = time.monotonic() + 120
     while not first.exists() and time.monotonic() < until:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
     assert process.returncode == 130, err
     assert b"resumes" in err
     n_done = len(json.loads(first.read_text())["runs"])

@@ -3,8 +3,6 @@
 import gzip
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,7 @@ import numpy as np
 import pysam
 import pytest
 import torch
-from command import Oracle, Result, call, fasta, left_behind, n_lines, reverse_complement
+from command import Oracle, Result, call, fasta, fork, left_behind, n_lines, reverse_complement
 from safetensors.numpy import load_file
 
 from findna.models.manifest import config_text
@@ -23,14 +21,6 @@ from findna.nn.heads import Head
 
 Write = Callable[..., Path]
 CLASSES = ("alpha", "beta", "gamma")
-OFTEN = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from findna.io.hdf5 import EmbeddingWriter
-EmbeddingWriter.__init__.__kwdefaults__["every"] = 0.0
-from findna_cli.app import main
-main()
-"""
 
 
 def make_task(folder: Path, model: Path, objective: str = "classification", **changes: object) -> Path:
@@ -344,8 +334,8 @@ def test_a_run_that_is_killed_and_resumed_is_one_that_was_not(write: Write, geno
     flags = [write("many.bed", rows), "-g", genome, "--task", task, "--on-error", "skip", "--windows"]
     classified(*flags, "-o", "whole.tsv")
     journal = Path("out.tsv.partial/journal")
-    command = [sys.executable, "-c", OFTEN, "classify", *flags, "-o", "out.tsv", "--resume", "--precision", "fp32"]
-    process = subprocess.Popen([*map(str, command), "-t", "1"], stderr=subprocess.PIPE)
+    run = ["classify", *flags, "-o", "out.tsv", "--resume", "--precision", "fp32", "-t", 1]
+    process = fork(*run, job="often")
     while n_lines(journal) < 3 and process.poll() is None:
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)

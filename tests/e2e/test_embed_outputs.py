@@ -3,29 +3,17 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command import Table, call, embedded, left_behind, n_lines, read, start
+from command import Table, call, embedded, fork, left_behind, n_lines, read, start
 
 from findna.io.hdf5 import EmbeddingWriter
 
 Write = Callable[..., Path]
-
-# The command, but with a commit after every cell of the grid, not after every second of work.
-OFTEN = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # some shells start background jobs without
-from findna.io.hdf5 import EmbeddingWriter
-EmbeddingWriter.__init__.__kwdefaults__["every"] = 0.0
-from findna_cli.app import main
-main()
-"""
 
 
 def rows(n: int) -> str:
@@ -51,10 +39,10 @@ def test_a_run_that_is_killed_and_resumed_is_bit_for_bit_one_that_was_not(
     assert len(whole.skipped["id"]) > 25
     journal, n_before = Path("out.h5.partial/journal"), 1
     for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
-        command = [sys.executable, "-c", OFTEN, "embed", *flags, "-o", "out.h5", "--resume", "--precision", "fp32"]
-        process = subprocess.Popen([*map(str, command), "-t", "1"], stderr=subprocess.PIPE)
+        run = ["embed", *flags, "-o", "out.h5", "--resume", "--precision", "fp32", "-t", 1]
+        process = fork(*run, job="often")
         while n_lines(journal) < n_before + 2 and process.poll() is None:
-            time.sleep(0.001)
+            time.sleep(0.01)
         process.send_signal(number)
         error = process.communicate()[1].decode()
         assert process.returncode == code, error

@@ -4,13 +4,14 @@ import csv
 import json
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command import Result, call, fasta, n_lines, start
+from command import Result, call, fasta, fork, n_lines
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 Write = Callable[..., Path]
 FLAGS = ["-t", 1, "--precision", "fp32", "--epochs", 4, "--batch-size", 8, "--learning-rate", 0.01]
@@ -97,13 +98,13 @@ def test_a_run_that_was_told_to_stop_resumes_bit_for_bit(
     sequence = write("a.fa", ">a\nACGT\n")
     flags = ["finetune", tables[0], "--valid", tables[1], "-m", model, *FLAGS, "--epochs", 5]
     assert call(*flags, "-o", "whole").code == 0
-    process = start(*flags, "-o", "parts", stderr=subprocess.PIPE)
+    process = fork(*flags, "-o", "parts")
     for _ in range(1200):
         if n_lines(Path("parts/log.csv")) > 1 or process.poll() is not None:
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate()
     assert process.returncode in (0, 143), err
     if process.returncode == 143:  # it may have been through before the signal
         assert b"`findna finetune --resume --out parts` continues" in err

@@ -3,16 +3,14 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pysam
 import pytest
-from command import Table, call, embedded, left_behind, n_lines, read
-from test_embed_outputs import OFTEN, rows, same
+from command import Table, call, embedded, fork, left_behind, n_lines, read
+from test_embed_outputs import rows, same
 
 pytestmark = pytest.mark.early
 Write = Callable[..., Path]
@@ -113,10 +111,9 @@ def test_a_fault_is_found_by_every_shard_as_by_one_run(write: Write, model: Path
 def test_a_shard_is_resumed_only_as_itself(write: Write, model: Path) -> None:
     fasta = write("a.fa", "".join(f">s{i}\nACGTACGTT\n" for i in range(3000)))
     flags = [fasta, "-m", model, "--precision", "fp32", "-t", 1, "-o", "p.h5"]
-    command = [sys.executable, "-c", OFTEN, "embed", *flags, "--shard", "2/2"]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
+    process = fork("embed", *flags, "--shard", "2/2", job="often")
     while n_lines(Path("p.h5.partial/journal")) < 3 and process.poll() is None:
-        time.sleep(0.001)
+        time.sleep(0.01)
     process.kill()
     assert process.wait() == -9
     other = call("embed", *flags, "--shard", "1/2", "--resume")
@@ -168,11 +165,15 @@ def test_two_processes_give_what_one_gives(write: Write, genome: Path, model: Pa
     assert Path("out.tokens.h5").read_bytes() == Path("whole.tokens.h5").read_bytes()
 
 
-def children(pid: int) -> list[int]:
-    """Processes of a process that make cells."""
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    found = map(int, path.read_text().split()) if path.exists() else []
-    return [child for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+def workers_of(pid: int) -> list[int]:
+    """Processes that make cells for a process: the children of its server of forks."""
+
+    def children(pid: int) -> list[int]:
+        path = Path(f"/proc/{pid}/task/{pid}/children")
+        return [int(child) for child in path.read_text().split()] if path.exists() else []
+
+    servers = [child for child in children(pid) if b"forkserver" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [worker for server in servers for worker in children(server)]
 
 
 def is_alive(pid: int) -> bool:
@@ -182,15 +183,14 @@ def is_alive(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not list processes there")
 def test_whoever_is_killed_the_rows_are_kept_and_nobody_stays_behind(write: Write, model: Path) -> None:
-    fasta = write("a.fa", "".join(f">s{i}\n{'ACGTACGTT' * 20}\n" for i in range(3000)))
+    fasta = write("a.fa", "".join(f">s{i}\n{'ACGTACGTT' * 20}\n" for i in range(2000)))
     flags = [fasta, "-m", model, "-o", "out.h5", "--precision", "fp32", "-t", 1, "--resume"]
-    command = [sys.executable, "-c", OFTEN, "embed", *flags, "--workers", "2"]
     journal, n_before = Path("out.h5.partial/journal"), 1
     for what in ("the parent", "Ctrl-C", "a worker"):
-        process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, start_new_session=True)
+        process = fork("embed", *flags, "--workers", 2, job="often", group=True)
         while n_lines(journal) < n_before + 2 and process.poll() is None:
-            time.sleep(0.001)
-        workers = children(process.pid)
+            time.sleep(0.01)
+        workers = workers_of(process.pid)
         assert len(workers) == 2
         if what == "a worker":
             os.kill(workers[0], signal.SIGKILL)

@@ -4,14 +4,12 @@ import csv
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command import call, embedded, fasta, n_lines, read
+from command import call, embedded, fasta, fork, n_lines, read
 
 Write = Callable[..., Path]
 FLAGS = ["--preset", "tiny", "--batch-size", 2, "--min-length", 30, "-t", 1, "--precision", "fp32", "--n-reports", 2]
@@ -60,10 +58,9 @@ def test_an_interrupted_run_resumes_bit_for_bit(windows: Path) -> None:
     n_before = 1
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         resume = ["--resume"] if n_before > 1 else []
-        command = [sys.executable, "-m", "findna_cli", *flags, "--checkpoint-every", "0.001", "-o", "parts", *resume]
-        process = subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE)
+        process = fork(*flags, "--checkpoint-every", "0.001", "-o", "parts", *resume)
         while n_lines(Path("parts/log.csv")) < n_before + 4 and process.poll() is None:
-            time.sleep(0.001)
+            time.sleep(0.01)
         process.send_signal(number)
         error = process.communicate()[1].decode()
         assert process.returncode == code, error

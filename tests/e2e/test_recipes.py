@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from command import embedded, read
+from forks import Forks
 from test_embed_outputs import rows, same
 
 Write = Callable[..., Path]
-RECIPES = Path(__file__).resolve().parents[2] / "docs" / "recipes"
+HERE = Path(__file__).resolve().parent
+RECIPES = HERE.parents[1] / "docs" / "recipes"
 SHAPE = ["--batch-bases", "512", "--on-error", "skip"]
 FLAGS = [*SHAPE, "--precision", "fp32"]
 
@@ -37,18 +39,22 @@ for task in ("1", "2"):
     environment = os.environ | {"SLURM_ARRAY_TASK_ID": task}
     subprocess.run(["bash", *words], env=environment, check=True, stdout=sys.stderr)
 """
+FINDNA = f"""\
+import sys
+sys.path.insert(0, {str(HERE.parent)!r})
+from forks import ask_as_program
+sys.exit(ask_as_program({{address!r}}, *sys.argv[1:]))
+"""
 SCONTROL = "print('MaxArraySize            = 3')"
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> Mapping[str, str]:
+def environment(tmp_path: Path, forks: Forks) -> Mapping[str, str]:
     """With `findna` on the PATH."""
+    forks.begin()
     folder = tmp_path / "bin"
     folder.mkdir()
-    script(
-        folder / "findna",
-        "from findna_cli.app import main\n\nmain()\n",
-    )
+    script(folder / "findna", FINDNA.format(address=str(forks.address)))
     return os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "HOME": str(tmp_path)}
 
 

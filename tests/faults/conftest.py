@@ -11,11 +11,13 @@ from injector import Injector, compiler
 
 import findna
 
-HEAVY = (
-    *("outputs", "pyarrow.parquet", "findna_cli.app", "typer._adapters", "torch._dynamo", "torch.utils.tensorboard"),
+LIGHT = ("outputs", "pyarrow.parquet", "findna_cli.app", "typer._adapters")
+OURS = tuple(m.name for m in pkgutil.walk_packages(findna.__path__, "findna.") if m.name != "findna.nn.fused")
+OF_TRAINING = (
+    *("torch._dynamo", "torch.utils.tensorboard"),
     *("sklearn.metrics", "matplotlib.backends.backend_agg", "matplotlib.pyplot"),
-    *(module.name for module in pkgutil.walk_packages(findna.__path__, "findna.") if module.name != "findna.nn.fused"),
 )
+"""What takes seconds to import, and only the slow tests need."""
 
 
 @pytest.fixture(scope="session")
@@ -28,11 +30,13 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Injector]:
 
 
 @pytest.fixture(scope="session")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Injector]:
+def commands(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Injector]:
     """Runs the command line."""
     if sys.platform != "linux" or not compiler():
         pytest.skip("needs Linux and a C compiler")
-    with Injector(tmp_path_factory.mktemp("commands"), HEAVY) as injector:
+    are_slow = any(item.get_closest_marker("slow") for item in request.session.items)
+    modules = [*LIGHT, *OURS, *(OF_TRAINING if are_slow else ())]
+    with Injector(tmp_path_factory.mktemp("commands"), modules) as injector:
         yield injector
 
 

@@ -9,12 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
-from command import call, n_lines
+from command import FORKS, Result, call, fork, n_lines
+from forks import Forks, Process
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="ranks are found by /proc"),
@@ -29,8 +30,9 @@ TIMED = {"seconds", "bases_per_second"}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Path:
     """A folder with 120 windows of 60 bases, and a run of one process on them."""
+    FORKS.append(forks)
     folder = tmp_path_factory.mktemp("ranks")
     draws = random.Random(11)
     lines = [f">w{i}\n{''.join(draws.choices('ACGT', k=60))}\n" for i in range(120)]
@@ -47,24 +49,29 @@ def train_alone(folder: Path, out: str, *flags: str) -> None:
     assert result.code == 0, result.err
 
 
-def start(folder: Path, out: str, *flags: str, **options: Any) -> subprocess.Popen[str]:
+def start(
+    folder: Path,
+    out: str,
+    *flags: str,
+    env: Mapping[str, str] = {},
+    before: Sequence[str] = (),
+) -> "Process | subprocess.Popen[bytes]":
     """A pretraining in a process of its own; `before` stands before the module, as torchrun's flags do."""
-    before = options.pop("before", [sys.executable])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **options.pop("env", {})}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **env}
     given = dict(zip(FLAGS[::2], FLAGS[1::2], strict=True)) | dict(zip(flags[::2], flags[1::2], strict=True))
-    command = [*before, "-m", "findna_cli", "pretrain", "w.fa", *MODEL, "-o", out]
+    command = ["pretrain", "w.fa", *MODEL, "-o", out]
     command += [text for flag, value in given.items() for text in ((flag, value) if value else (flag,))]
-    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, **options)
+    if not before:
+        return fork(*command, environment=environment, folder=folder)
+    words = [*before, "-m", "findna_cli", *command]
+    return subprocess.Popen(words, cwd=folder, env=environment, stderr=subprocess.PIPE)
 
 
-def finish(process: subprocess.Popen[str]) -> "subprocess.CompletedProcess[str]":
+def finish(process: "Process | subprocess.Popen[bytes]") -> Result:
     """The end of a command, which must come."""
-    try:
-        error = process.communicate(timeout=400)[1]
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise AssertionError(f"it hangs: {process.communicate()[1]}") from None
-    return subprocess.CompletedProcess(process.args, process.returncode, "", error)
+    error = process.communicate()[1].decode()
+    assert process.returncode is not None
+    return Result(process.returncode, "", error)
 
 
 def pid_of(rank: int, out: str) -> int:
@@ -80,7 +87,7 @@ def pid_of(rank: int, out: str) -> int:
     raise AssertionError(f"no process has rank {rank}")
 
 
-def wait_for(path: Path, n: int, process: subprocess.Popen[str]) -> None:
+def wait_for(path: Path, n: int, process: "Process | subprocess.Popen[bytes]") -> None:
     """Wait until a log has so many rows."""
     while n_lines(path) < n + 1:
         assert process.poll() is None, process.communicate()[1]
@@ -109,11 +116,11 @@ def test_processes_restarted_stopped_and_resumed_by_one_make_the_same_curve(fold
     wait_for(log, 30, process)
     process.send_signal(signal.SIGTERM)
     stopped = finish(process)
-    assert stopped.returncode == 143, stopped.stderr
-    assert stopped.stderr.count("started anew, after a process was lost") == 1
-    assert stopped.stderr.count("stopped at step") == 1
-    assert "`findna pretrain --resume --out two` continues" in stopped.stderr
-    assert "Traceback" not in stopped.stderr
+    assert stopped.code == 143, stopped.err
+    assert stopped.err.count("started anew, after a process was lost") == 1
+    assert stopped.err.count("stopped at step") == 1
+    assert "`findna pretrain --resume --out two` continues" in stopped.err
+    assert "Traceback" not in stopped.err
     assert 30 <= n_lines(log) - 1 < STEPS
     train_alone(folder, "two", "--resume")
     assert_same_curve(folder, "two")
@@ -122,10 +129,10 @@ def test_processes_restarted_stopped_and_resumed_by_one_make_the_same_curve(fold
 def test_what_a_user_can_mend_is_said_once(folder: Path) -> None:
     """Process 0 alone sees that the run directory is taken, and the other loses it."""
     result = finish(start(folder, "one", "--processes", "2"))
-    assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("findna: one: holds a run already; ")
-    assert result.stderr.count("holds a run already") == 1
-    assert result.stderr.count("findna: ") == 1
+    assert result.code == 1
+    assert result.err.splitlines()[-1].startswith("findna: one: holds a run already; ")
+    assert result.err.count("holds a run already") == 1
+    assert result.err.count("findna: ") == 1
 
 
 @pytest.mark.slow
@@ -134,9 +141,9 @@ def test_a_run_without_restarts_says_which_process_was_lost(folder: Path) -> Non
     wait_for(folder / "lost/log.csv", 2, process)
     os.kill(pid_of(1, "lost"), signal.SIGKILL)
     result = finish(process)
-    assert result.returncode == 1
-    assert "findna: process 1 was ended by SIGKILL; --resume continues from the last checkpoint" in result.stderr
-    assert "Traceback" not in result.stderr
+    assert result.code == 1
+    assert "findna: process 1 was ended by SIGKILL; --resume continues from the last checkpoint" in result.err
+    assert "Traceback" not in result.err
 
 
 @pytest.mark.slow
@@ -145,7 +152,7 @@ def test_eight_processes_make_the_curve_of_one(folder: Path) -> None:
     one, eight = start(folder, "a", *flags), start(folder, "b", *flags, "--processes", "8")
     for process in (one, eight):
         result = finish(process)
-        assert result.returncode == 0, result.stderr
+        assert result.code == 0, result.err
     assert_same_curve(folder, "b", like="a", n=10)
 
 
@@ -163,7 +170,7 @@ def test_torchrun_on_two_nodes_goes_on_when_one_process_is_killed(folder: Path) 
         time.sleep(0.5)
     for process in nodes:
         result = finish(process)
-        assert result.returncode == 0, result.stderr
+        assert result.code == 0, result.err
     assert_same_curve(folder, "nodes")
 
 
@@ -176,9 +183,9 @@ def test_the_tasks_of_a_slurm_step_are_ranks(folder: Path) -> None:
         start(folder, "slurm", env={**step, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)}) for rank in (0, 1)
     ]
     ends = [finish(task) for task in tasks]
-    assert [end.returncode for end in ends] == [0, 0], ends[0].stderr + ends[1].stderr
-    assert "2 processes on cpu" in ends[0].stderr
-    assert ends[1].stderr == ""
+    assert [end.code for end in ends] == [0, 0], ends[0].err + ends[1].err
+    assert "2 processes on cpu" in ends[0].err
+    assert ends[1].err == ""
     assert_same_curve(folder, "slurm")
 
 
@@ -196,7 +203,7 @@ class Host(NamedTuple):
     interface: str
     address: str
 
-    def start(self, folder: Path, out: str, first: str) -> subprocess.Popen[str]:
+    def start(self, folder: Path, out: str, first: str) -> "Process | subprocess.Popen[bytes]":
         """torchrun's agent of this host, with one process; the hosts meet at the address of the first."""
         before = ["ip", "netns", "exec", self.name, sys.executable, "-m", "torch.distributed.run"]
         before += ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "3", "--local-addr", self.address]
@@ -234,7 +241,7 @@ def test_two_hosts_make_the_curve_of_one(folder: Path, hosts: list[Host]) -> Non
     nodes = [host.start(folder, "hosts", hosts[0].address) for host in hosts]
     for process in nodes:
         result = finish(process)
-        assert result.returncode == 0, result.stderr
+        assert result.code == 0, result.err
     assert_same_curve(folder, "hosts")
 
 
@@ -257,7 +264,7 @@ def test_a_host_that_is_killed_and_comes_back_goes_on(folder: Path, hosts: list[
     nodes[1] = hosts[1].start(folder, "failing", first)
     for process in nodes:
         result = finish(process)
-        assert result.returncode == 0, result.stderr
+        assert result.code == 0, result.err
     assert_same_curve(folder, "failing")
 
 

@@ -20,6 +20,8 @@ from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import FP32, Compute
 from findna.sequence import decode
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 SIZE = ModelConfig(channels=12, hidden=8, track_width=2, n_layers=1, max_len=53, n_class_tokens=3)

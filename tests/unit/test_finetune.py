@@ -36,6 +36,8 @@ from findna.train.probe import PENALTIES, fit_probe
 from findna.train.start import settings_of
 from findna.train.tuner import Tuner
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 MODEL = ModelConfig(channels=12, hidden=16, track_width=2, n_layers=1, max_len=64, n_class_tokens=2)
 CONFIG = FinetuneConfig(
     pool="mean",
