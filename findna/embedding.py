@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from findna.cells import Cell, Item
-from findna.config import EmbedConfig, ModelConfig
+from findna.config import EmbedConfig
 from findna.encode import Spans
 from findna.io.rows import OBS_COLUMNS, Kind
 from findna.models.readout import ModelReadout, n_columns
@@ -19,6 +19,7 @@ from findna.nn.device import Compute
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import gather
 from findna.record import Record
+from findna.sizes import ModelConfig
 from findna.stream import Forward, Joined, Readout
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from findna.config import WindowsConfig
+from findna.data.options import WindowsConfig
 from findna.settings import names_in
 from findna_cli.console import say, show, write_report
 from findna_cli.options import Force, Genome, Json, Quiet, flags_of

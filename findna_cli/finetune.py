@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from findna.config import ComputeConfig, FinetuneConfig
+from findna.config import ComputeConfig
+from findna.recipes import FinetuneConfig
 from findna.train.options import CheckpointOptions, FinetuneOptions
 from findna_cli.console import Every, say, write_report
 from findna_cli.options import Genome, Json, ModelName, Quiet, ResumeRun, flags_of

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from findna.config import ComputeConfig, ModelConfig, PretrainConfig
+from findna.config import ComputeConfig
 from findna.errors import ConfigError
+from findna.recipes import PretrainConfig
+from findna.sizes import ModelConfig
 from findna.train.options import CheckpointOptions, PretrainOptions, ProcessOptions
 from findna_cli.console import Every, say, write_report
 from findna_cli.options import Genome, Json, Quiet, ResumeRun, flags_of

@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.nn import kernels
 from findna.nn.chordmixer import ChordMixer, extended, initialise
 from findna.nn.device import FP32, Precision
+from findna.sizes import ModelConfig
 
 TINY = ModelConfig(channels=44, hidden=64, track_width=4, n_layers=1, max_len=34, n_class_tokens=3)
 NETWORKS = {

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from findna.config import ModelConfig
 from findna.nn.device import FP32, Precision
+from findna.sizes import ModelConfig
 
 PUBLISHED_ORDER = "ACGNT"
 EXACT = {torch.float32: FP32, torch.float64: Precision("fp64", torch.float64, torch.float64)}

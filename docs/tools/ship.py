@@ -31,11 +31,11 @@ from typing import Any
 
 import pages
 
-from findna.config import ModelConfig
 from findna.data.recipe import output_paths
 from findna.io.files import write_atomic
 from findna.models.manifest import config_text
 from findna.models.store import DEFAULT, SHIPPED
+from findna.sizes import ModelConfig
 from findna.tasks.catalog import HEADS, read_task, task_names
 from findna.train.log import read_log
 

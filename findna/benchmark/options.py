@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from findna.config import PRESETS, SIZES
 from findna.errors import ConfigError
+from findna.recipes import PRESETS
 from findna.settings import names_in, problems_of, require, setting
+from findna.sizes import SIZES
 
 LENGTHS = (100, 250, 500, 1000, 2000, 4096, 8192)
 """Bases of the sequences that the speed of the network is measured with."""

@@ -19,7 +19,6 @@ from findna.benchmark.audit import is_leaked
 from findna.benchmark.baselines import RECIPES, Data, Prediction, Probabilities, fit_cnn, fit_kmers, fit_strands
 from findna.benchmark.stored import read_stored
 from findna.benchmark.suites import BenchmarkTask, Splits
-from findna.config import FinetuneConfig
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError
@@ -31,6 +30,7 @@ from findna.models.task import PLAN, TaskModel, load_task, probabilities
 from findna.nn.device import Compute
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixers import make_encoder
+from findna.recipes import FinetuneConfig
 from findna.train.finetune import evaluate_task, finetune
 
 SCHEMA = "findna-benchmark/1"

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from findna import __version__, phases
 from findna.benchmark.options import LENGTHS, SpeedConfig
-from findna.config import PRESETS, SIZES, EmbedConfig, FinetuneConfig, ModelConfig
+from findna.config import EmbedConfig
 from findna.data.batch import pack
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
@@ -34,7 +34,9 @@ from findna.nn.chordmixer import ChordMixer
 from findna.nn.device import PRECISIONS, Compute, has_native_bf16
 from findna.nn.encoder import initialise
 from findna.nn.kernels import choose
+from findna.recipes import PRESETS, FinetuneConfig
 from findna.sequence import BLANK, decode
+from findna.sizes import SIZES, ModelConfig
 from findna.train.trainer import Trainer
 from findna.train.tuner import Tuner
 from findna.train.views import Portion, views_of

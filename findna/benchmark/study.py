@@ -16,7 +16,7 @@ from findna.benchmark.baselines import RECIPES, Data, fit_strands
 from findna.benchmark.run import Stopped
 from findna.benchmark.stored import read_stored
 from findna.benchmark.suites import BenchmarkTask
-from findna.config import PretrainConfig, parse_blocks
+from findna.config import parse_blocks
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, TableError
 from findna.extras import need_sklearn
@@ -29,6 +29,7 @@ from findna.nn.device import Compute
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.kernels import choose
 from findna.nn.mixers import make_encoder
+from findna.recipes import PretrainConfig
 from findna.train.pretrain import STUDENT, pretrain
 from findna.train.sources import Sources
 

@@ -19,7 +19,7 @@ from findna.benchmark.teacher import TeacherConfig, measure_teacher
 from findna.benchmark.teacher_page import write_teacher
 from findna.benchmark.variants import VariantSetConfig, find_tables, measure_variants
 from findna.benchmark.variants import table_of as table_of
-from findna.config import PRESETS, ComputeConfig
+from findna.config import ComputeConfig
 from findna.data.labelled import read_labelled
 from findna.errors import ConfigError, InputError, TableError
 from findna.io.files import write_atomic
@@ -27,6 +27,7 @@ from findna.io.genome import Genome
 from findna.models.readout import ReadOut
 from findna.models.store import DEFAULT, load_model
 from findna.nn.device import Compute, pick_device, set_threads
+from findna.recipes import PRESETS
 from findna.settings import make, with_settings
 from findna.tasks.catalog import read_recipe
 from findna.train.log import read_log

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from findna import __version__
-from findna.config import ComputeConfig, ModelConfig
+from findna.config import ComputeConfig
 from findna.cpus import n_cpus
 from findna.errors import ModelError, OutputError
 from findna.io.cache import cache_dir
@@ -27,6 +27,7 @@ from findna.models.task import load_task
 from findna.nn.device import Compute, has_native_bf16, pick_device
 from findna.reference import measure_readout
 from findna.settings import make, with_settings
+from findna.sizes import ModelConfig
 from findna.tasks.catalog import Task as Task
 from findna.tasks.catalog import read_task as read_task
 from findna.tasks.catalog import task_names as task_names

@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 
-from findna.config import ComputeConfig, FinetuneConfig, ModelConfig, PretrainConfig
+from findna.config import ComputeConfig
 from findna.cpus import n_cpus
 from findna.errors import ConfigError
 from findna.models.store import load_model
 from findna.nn.device import Compute, pick_device, pick_precision, set_threads
+from findna.recipes import FinetuneConfig, PretrainConfig
 from findna.settings import make, settings_of_all, with_settings
+from findna.sizes import ModelConfig
 from findna.train import finetune as tuning
 from findna.train import pretrain as teaching
 from findna.train.loop import Report as Report

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from findna.config import PretrainConfig
 from findna.data.batch import Batch, pack
+from findna.recipes import PretrainConfig
 from findna.sequence import ALPHABET, BLANK, COMPLEMENT, Codes, reverse_complement
 
 

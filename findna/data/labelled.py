@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from findna.config import OBJECTIVES
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled_rows import LABEL_COLUMNS, LabelledRow, Problems, holds_records, read_class, read_table
 from findna.errors import ConfigError, FindnaWarning, InputError, TableError
@@ -22,6 +21,7 @@ from findna.io.compressed import ByteStream
 from findna.io.files import sha256
 from findna.io.watch import unchanged
 from findna.limits import MAX_CLASSES
+from findna.recipes import OBJECTIVES
 from findna.sequence import reverse_complement
 
 SEPARATOR = ";"
@@ -42,7 +42,7 @@ class LabelledSet:
         labels: Classification: class of each, shape (n,), int64. Multilabel: 1 for each label that it has,
             shape (n, n_classes), float32. Regression: value of each, shape (n,), float32.
         classes: Names of the classes or labels, in order; () for a regression.
-        objective: One of `findna.config.OBJECTIVES`.
+        objective: One of `findna.recipes.OBJECTIVES`.
         ids: Name of each: its column `id` or `name`, else its line.
         lines: Line in its file (of a FASTA or BED file the number of the record), from 1 on; shape (n,).
         sources: sha256 of each file.

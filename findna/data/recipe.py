@@ -15,10 +15,10 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from findna import __version__, phases
-from findna.config import WindowsConfig
 from findna.data.cutting import cut_out, read_cuts
 from findna.data.datasets import corpus_of, cut_region, draw_places
 from findna.data.labelled_rows import read_sequences
+from findna.data.options import WindowsConfig
 from findna.data.origins import Origin, open_origins
 from findna.data.overlap import ONE_IN, K, KmerSet, Novelty
 from findna.errors import ConfigError, InputError, OutputError

@@ -14,12 +14,12 @@ from zipfile import BadZipFile, ZipFile
 import torch
 from torch import Tensor
 
-from findna.config import ModelConfig
 from findna.errors import ConfigError, ModelError
 from findna.io.files import open_regular, sha256
 from findna.models.store import PICKLES, save_model
 from findna.nn.chordmixer import ChordMixer
 from findna.sequence import ALPHABET
+from findna.sizes import ModelConfig
 
 THEIR_ALPHABET = "ACGNT"
 """Channel order of the published code."""

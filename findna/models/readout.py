@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from findna.config import EmbedConfig, FinetuneConfig, ModelConfig, parse_blocks, parse_pools
+from findna.config import EmbedConfig, parse_blocks, parse_pools
 from findna.data.datasets import Corpus
 from findna.data.windows import cut, join
 from findna.encode import Readings, embed_strands
@@ -18,6 +18,8 @@ from findna.models.manifest import digest_of
 from findna.nn.device import Compute
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import n_features
+from findna.recipes import FinetuneConfig
+from findna.sizes import ModelConfig
 
 LEAST_SPREAD = 1e-3
 """A feature whose sd is below this share of its mean is constant: it is centred, and its scale is 1."""

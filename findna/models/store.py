@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from findna import phases
-from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.errors import ConfigError, ModelError
 from findna.io.files import raise_output_error, write_atomic
@@ -25,6 +24,7 @@ from findna.nn.device import FP32, Precision
 from findna.nn.encoder import Encoder
 from findna.nn.mixers import make_encoder
 from findna.sequence import ALPHABET, Codes
+from findna.sizes import ModelConfig
 
 SCHEMA = "findna-model/1"
 SHIPPED = Path(__file__).parent / "shipped"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from findna import phases
-from findna.config import OBJECTIVES, POOLS, ModelConfig
+from findna.config import POOLS
 from findna.errors import ConfigError, ModelError
 from findna.io.files import raise_output_error, write_atomic
 from findna.io.structured import read_json
@@ -29,7 +29,9 @@ from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
 from findna.nn.mixers import make_encoder
 from findna.nn.pooling import n_features
+from findna.recipes import OBJECTIVES
 from findna.sequence import ALPHABET
+from findna.sizes import ModelConfig
 from findna.tasks.catalog import find_head, task_names
 
 SCHEMA = "findna-task/1"
@@ -43,7 +45,7 @@ class TaskSettings:
     """How hidden states become answers.
 
     Args:
-        objective: One of `findna.config.OBJECTIVES`.
+        objective: One of `findna.recipes.OBJECTIVES`.
         classes: Names of the outputs, in order; () for a regression.
         pools: What the features are made of, in order.
         n_class_tokens: Class tokens at the end of each ring; 0 without.

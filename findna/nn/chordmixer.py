@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from findna.config import ModelConfig, Tracks
 from findna.nn import kernels
 from findna.nn.device import FP32, Precision
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixing import MlpWeights, Rotation, mix
 from findna.sequence import ALPHABET
+from findna.sizes import ModelConfig, Tracks
 
 Made = TypeVar("Made")
 

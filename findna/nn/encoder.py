@@ -8,9 +8,9 @@ from typing import Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from findna.config import ModelConfig
 from findna.nn.device import Compute
 from findna.sequence import ALPHABET
+from findna.sizes import ModelConfig
 
 
 class Encoder(nn.Module):

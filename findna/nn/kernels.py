@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from findna.config import ModelConfig
 from findna.errors import ConfigError
 from findna.nn.device import Precision, put
 from findna.sequence import ALPHABET
+from findna.sizes import ModelConfig
 
 ENVIRONMENT = "FINDNA_KERNELS"
 WAYS = ("triton", "compile", "plain")

@@ -1,9 +1,9 @@
 """Which network a size is of."""
 
-from findna.config import ModelConfig
 from findna.nn.chordmixer import ChordMixer
 from findna.nn.encoder import Encoder
 from findna.nn.transformer import Transformer
+from findna.sizes import ModelConfig
 
 
 def make_encoder(config: ModelConfig) -> Encoder:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from findna.config import ModelConfig
 from findna.nn.device import FP32, Precision
 from findna.nn.encoder import Encoder
 from findna.nn.kernels import choose
 from findna.nn.mixing import Run, ring_runs
 from findna.sequence import ALPHABET, BLANK
+from findna.sizes import ModelConfig
 
 SLOWEST = 10_000.0
 """Positions in which the slowest pair of channels turns by one radian."""

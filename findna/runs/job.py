@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from findna.cells import Cell, Item
-from findna.config import ComputeConfig, ModelConfig, RunConfig
+from findna.config import ComputeConfig, RunConfig
 from findna.errors import ConfigError
 from findna.io.compressed import STDIN
 from findna.io.formats import Format
@@ -19,6 +19,7 @@ from findna.nn.device import Compute, set_threads
 from findna.runs.manifest import Manifest, read_manifest
 from findna.runs.shard import Shard
 from findna.settings import make, require
+from findna.sizes import ModelConfig
 
 STDOUT = Path("-")
 OnProgress = Callable[[int, int | None], object]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from findna.config import OBJECTIVES, FinetuneConfig
 from findna.errors import ConfigError
 from findna.io.structured import read_toml
+from findna.recipes import OBJECTIVES, FinetuneConfig
 
 FOLDER = Path(__file__).parent
 HEADS = FOLDER / "heads"
@@ -31,7 +31,7 @@ class Task:
         title: What it distinguishes, on one line.
         suite: Benchmark that it belongs to: gue, genomic-benchmarks or mtcdna.
         dataset: Its name there.
-        objective: One of `findna.config.OBJECTIVES`.
+        objective: One of `findna.recipes.OBJECTIVES`.
         classes: Name of each label of the data set, in order.
         metric: The figure that is quoted for it, one of `METRICS`.
         length: Bases of its sequences, or their median.

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from findna.config import PretrainConfig
 from findna.data.batch import Batch
 from findna.data.datasets import Corpus
 from findna.data.kmers import numbers_of
+from findna.recipes import PretrainConfig
 from findna.sequence import Codes, N
 from findna.train.views import VALID_EPOCH, views_of
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from findna.config import FinetuneConfig
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, InputError, TrainingError
 from findna.io.files import write_atomic
@@ -21,6 +20,7 @@ from findna.models.store import Model
 from findna.models.task import PLAN, TaskModel, encode_parts, probabilities, save_task
 from findna.nn.device import Compute
 from findna.nn.kernels import choose
+from findna.recipes import FinetuneConfig
 from findna.train.card import draw_curve, draw_splits, task_card
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.log import Log

@@ -26,7 +26,7 @@ def loss_of(scores: Tensor, labels: Tensor, objective: str, *, class_weights: Te
     Args:
         scores: Log-probabilities or logits (both do), logits of labels, or values; shape (n, n_outputs).
         labels: As in `LabelledSet`.
-        objective: One of `findna.config.OBJECTIVES`.
+        objective: One of `findna.recipes.OBJECTIVES`.
         class_weights: Classification: factor of each class. Multilabel: factor of a label where it is present.
     """
     if objective == "classification":

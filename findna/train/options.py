@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from findna.config import OBJECTIVES, PRESETS
 from findna.limits import MAX_PROCESSES
+from findna.recipes import OBJECTIVES, PRESETS
 from findna.settings import duration, names_in, problems_of, require, setting
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from findna.config import MODEL_SETTINGS, PRESETS, FinetuneConfig, ModelConfig, PretrainConfig, gpu_batch_size
 from findna.data.labelled import LabelledSet, read_class_names, read_labelled, split_off, warn_of_shared
 from findna.errors import ConfigError, InputError, TrainingError
 from findna.io.structured import parse_json, read_text
 from findna.models.store import DEFAULT, load_model
 from findna.models.task import PLAN
+from findna.recipes import MODEL_SETTINGS, PRESETS, FinetuneConfig, PretrainConfig, gpu_batch_size
+from findna.sizes import ModelConfig
 from findna.tasks.catalog import read_recipe
 from findna.train.options import FinetuneOptions, PretrainOptions
 from findna.train.sources import find_genome

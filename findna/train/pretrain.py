@@ -10,13 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from findna.config import PretrainConfig
 from findna.data.datasets import Corpus, iter_steps
 from findna.errors import ConfigError, InputError, TrainingError
 from findna.io.files import write_atomic
 from findna.io.structured import read_json
 from findna.models.store import Model, save_model
 from findna.nn.device import Compute
+from findna.recipes import PretrainConfig
 from findna.train.baseline import fit_baseline
 from findna.train.card import model_card
 from findna.train.checkpoint import load_checkpoint, save_checkpoint

@@ -53,7 +53,7 @@ def fit_probe(
         features: Shape (n, F).
         labels: As for `loss_of`.
         weights: Of the rows, shape (n,).
-        objective: One of `findna.config.OBJECTIVES`.
+        objective: One of `findna.recipes.OBJECTIVES`.
         measure: The `valid_loss` and `valid_auroc` of a head.
         select: Which of them chooses the penalty, see `findna.train.objectives.quality`.
         class_weights: As for `loss_of`.

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from findna.config import FinetuneConfig, ModelConfig, parse_blocks
+from findna.config import parse_blocks
 from findna.data.labelled import LabelledSet
 from findna.data.windows import cut, is_joined
 from findna.errors import ConfigError
@@ -17,6 +17,8 @@ from findna.models.task import TaskSettings
 from findna.nn.chordmixer import ChordMixer, extended
 from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
+from findna.recipes import FinetuneConfig
+from findna.sizes import ModelConfig
 
 
 def window_of(config: FinetuneConfig, model: ModelConfig) -> int:

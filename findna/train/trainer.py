@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from findna.config import PretrainConfig
 from findna.data.augment import Views, dissimilarity, split_views
 from findna.errors import FindnaWarning, TrainingError
 from findna.nn.device import Compute, put
@@ -27,6 +26,7 @@ from findna.nn.losses import (
 )
 from findna.nn.mixers import make_encoder
 from findna.nn.pooling import class_tokens
+from findna.recipes import PretrainConfig
 from findna.train.baseline import MaskedKmerModel
 from findna.train.checkpoint import check_same_shapes
 from findna.train.loop import check_finite

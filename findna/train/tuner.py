@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from findna.config import FinetuneConfig
 from findna.data.labelled import LabelledSet
 from findna.data.windows import Windows
 from findna.encode import Work, embed_windows, features_of, pack_windows, strands_of
@@ -20,6 +19,7 @@ from findna.errors import TrainingError
 from findna.nn.device import Compute
 from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
+from findna.recipes import FinetuneConfig
 from findna.train.checkpoint import check_same_shapes
 from findna.train.loop import check_finite
 from findna.train.objectives import balanced_weights, loss_of, quality, ranking, simple_accuracy

@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from findna.config import PretrainConfig
 from findna.data.augment import Views, make_views
 from findna.data.datasets import Corpus, crop, split_evenly
+from findna.recipes import PretrainConfig
 from findna.sequence import Codes
 
 VALID_EPOCH = 2**32 - 1

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from triton.testing import do_bench
 
-from findna.config import ModelConfig
 from findna.nn import fused, kernels
 from findna.nn.device import BF16
 from findna.nn.fused import Tiling
+from findna.sizes import ModelConfig
 
 CUDA = torch.device("cuda")
 N_WINDOWS, LENGTH = 256, 1010

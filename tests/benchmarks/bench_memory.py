@@ -8,9 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from findna.config import ModelConfig
 from findna.models.store import save_model
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.sizes import ModelConfig
 
 SMALLEST = ModelConfig(channels=2, hidden=1, track_width=1, n_layers=1, max_len=21, n_class_tokens=1)
 N_CONTIG, N_BASES = 100_000, 20

@@ -22,9 +22,9 @@ BATCH_BASES = 16_384
 
 def make_inputs(n_rows: int) -> None:
     """g.fa, a.bed, and the model folder stub."""
-    from findna.config import ModelConfig
     from findna.models.store import save_model
     from findna.nn.chordmixer import ChordMixer
+    from findna.sizes import ModelConfig
 
     draw = random.Random(0)
     n_bases = n_rows + 2 * N_BASES

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pysam
 
-from findna.config import ModelConfig
 from findna.models.store import save_model
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.sizes import ModelConfig
 
 SMALLEST = ModelConfig(channels=12, hidden=8, track_width=2, n_layers=2, max_len=53, n_class_tokens=3)
 N_CONTIG, EVERY = 1_000_000, 1000

@@ -11,9 +11,9 @@ import pytest
 from command import Oracle, fasta
 from forks import Forks
 
-from findna.config import ModelConfig
 from findna.models.store import save_model
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.sizes import ModelConfig
 
 Write = Callable[..., Path]
 LENGTHS = {"chr1": 2000, "chr2": 300, "chrN": 200}

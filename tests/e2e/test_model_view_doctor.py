@@ -12,8 +12,8 @@ import torch
 from command import Oracle, assert_close, call, embedded, read
 from published import formula_b
 
-from findna.config import ModelConfig
 from findna.models.store import DEFAULT, find_model, shipped_models
+from findna.sizes import ModelConfig
 
 Write = Callable[..., Path]
 

@@ -13,9 +13,9 @@ from command import call, fasta
 from test_classify import make_task
 from test_score import META, record
 
-from findna.config import ModelConfig
 from findna.models.store import save_model
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.sizes import ModelConfig
 
 Write = Callable[..., Path]
 FAST = ("--precision", "fp32", "--threads", 1)

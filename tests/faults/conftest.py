@@ -43,9 +43,9 @@ def commands(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model, sequences, labelled sequences and windows to train on."""
-    from findna.config import ModelConfig
     from findna.models.store import save_model
     from findna.nn.chordmixer import ChordMixer, initialise
+    from findna.sizes import ModelConfig
 
     folder, draws = tmp_path_factory.mktemp("inputs"), random.Random(5)
     size = ModelConfig(channels=4, hidden=3, track_width=2, n_layers=1, max_len=24, n_class_tokens=2)

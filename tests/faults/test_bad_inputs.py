@@ -30,12 +30,12 @@ from command import call
 from outputs import write_all
 
 import findna
-from findna.config import ModelConfig
 from findna.models.manifest import config_text
 from findna.models.store import save_model
 from findna.models.task import TaskSettings, save_task
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.heads import Head
+from findna.sizes import ModelConfig
 
 TABLE = Path(__file__).with_name("bad_inputs.tsv")
 SECONDS = 60.0

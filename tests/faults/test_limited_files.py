@@ -12,9 +12,9 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "e2e"))
 from command import call
 
-from findna.config import ModelConfig
 from findna.models.store import save_model
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.sizes import ModelConfig
 
 GENOME = ">c\n" + "ACGTTGCAGGCATTACGGAT" * 30 + "\n"
 VCF = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"

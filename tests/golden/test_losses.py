@@ -8,7 +8,6 @@ import pytest
 import torch
 from published import hash01
 
-from findna.config import ModelConfig, PretrainConfig
 from findna.data.augment import make_views
 from findna.nn.chordmixer import ChordMixer
 from findna.nn.device import FP32, Compute
@@ -19,6 +18,8 @@ from findna.nn.losses import (
     update_center,
     update_teacher,
 )
+from findna.recipes import PretrainConfig
+from findna.sizes import ModelConfig
 from findna.train.trainer import Trainer
 
 B, K, C = 3, 4, 5

@@ -8,12 +8,12 @@ import pytest
 import torch
 from published import EXACT, PUBLISHED_ORDER, formula_b, published_shapes
 
-from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.models.convert import read_checkpoint
 from findna.nn.chordmixer import ChordMixer
 from findna.nn.device import FP32
 from findna.sequence import ALPHABET, BLANK, encode
+from findna.sizes import ModelConfig
 
 TINY = ModelConfig(channels=16, hidden=24, track_width=2, n_layers=2, max_len=74)
 OURS = [PUBLISHED_ORDER.index(base) for base in ALPHABET]

@@ -7,10 +7,10 @@ import pytest
 import torch
 from published import EXACT
 
-from findna.config import SHIFT_LAYOUTS, ModelConfig
 from findna.data.batch import pack
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.sequence import BLANK
+from findna.sizes import SHIFT_LAYOUTS, ModelConfig
 
 FLOAT64 = EXACT[torch.float64]
 

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from findna.config import SIZES
+from findna.sizes import SIZES
 
 HEADER = ("capability", "channels", "hidden", "pass", "precision", "way", "bases_per_second", "gpu")
 PASSES = {"forward": "inference", "pretraining step": "training"}

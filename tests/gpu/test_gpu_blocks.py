@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.models.convert import read_checkpoint
 from findna.nn import kernels
 from findna.nn.chordmixer import ChordMixer
 from findna.nn.device import BF16, BF16_STREAM, FP32
 from findna.sequence import BLANK, encode
+from findna.sizes import ModelConfig
 
 CUDA = torch.device("cuda")
 LIMIT = {FP32: 1e-5, BF16: 0.03, BF16_STREAM: 0.03}

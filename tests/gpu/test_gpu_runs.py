@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from findna.config import PRESETS, EmbedConfig, ModelConfig
+from findna.config import EmbedConfig
 from findna.data.datasets import corpus_of
 from findna.embedding import RecordEmbedder
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import BF16, BF16_STREAM, FP32, Compute
+from findna.recipes import PRESETS
 from findna.record import Record
+from findna.sizes import ModelConfig
 from findna.train.trainer import Trainer
 from findna.train.views import Portion, views_of
 

@@ -9,13 +9,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from findna.classification import Classifier, decide, split_windows
-from findna.config import ClassifyConfig, ModelConfig
+from findna.config import ClassifyConfig
 from findna.models.task import TaskModel, TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import BF16, BF16_STREAM, FP32, Compute
 from findna.nn.heads import Head
 from findna.record import Record
 from findna.sequence import is_mostly_n
+from findna.sizes import ModelConfig
 
 MODEL = ModelConfig(channels=24, hidden=32, track_width=4, n_layers=3, max_len=42)  # windows of 32 bases
 CLASSES = ("a", "b", "c")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from findna.cells import GRID
-from findna.config import EmbedConfig, ModelConfig, PretrainConfig
+from findna.config import EmbedConfig
 from findna.data import augment
 from findna.data.datasets import corpus_of, iter_steps
 from findna.data.windows import count_windows, iter_windows
@@ -20,9 +20,11 @@ from findna.nn import chordmixer
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import BF16, BF16_STREAM, FP32, PRECISIONS, Compute
 from findna.nn.mixing import MlpWeights, Rotation, mix
+from findna.recipes import PretrainConfig
 from findna.record import Record
 from findna.reference import measure_readout
 from findna.sequence import BLANK, decode, encode, reverse_complement
+from findna.sizes import ModelConfig
 from findna.train.views import views_of
 
 MODEL = ModelConfig(channels=24, hidden=32, track_width=4, n_layers=3, max_len=42)  # windows of 32 bases

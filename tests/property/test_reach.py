@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from findna.config import SHIFT_LAYOUTS, SIZES, ModelConfig
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.sizes import SHIFT_LAYOUTS, SIZES, ModelConfig
 
 MODEL = ModelConfig(channels=22, hidden=8, track_width=2, n_layers=2, max_len=16, n_class_tokens=1)
 

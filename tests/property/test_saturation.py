@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from findna.classification import Classifier
-from findna.config import ClassifyConfig, ModelConfig
+from findna.config import ClassifyConfig
 from findna.data.batch import pack
 from findna.models.store import Model
 from findna.models.task import TaskModel, TaskSettings
@@ -19,6 +19,7 @@ from findna.nn.heads import Head
 from findna.record import Record
 from findna.saturation import BaseMutagenesis, TaskMutagenesis
 from findna.sequence import BLANK, encode, reverse_complement
+from findna.sizes import ModelConfig
 from findna.variants import log_odds
 
 MODEL = ModelConfig(channels=24, hidden=32, track_width=4, n_layers=2, max_len=42, shift_layout="two-sided")

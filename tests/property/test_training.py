@@ -5,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from findna.config import ModelConfig
 from findna.data.datasets import corpus_of
 from findna.data.labelled import LabelledSet, split_off
 from findna.data.windows import cut, join
@@ -15,6 +14,7 @@ from findna.models.task import TaskSettings, probabilities
 from findna.nn.chordmixer import ChordMixer, extended, initialise
 from findna.nn.device import FP32, Compute
 from findna.sequence import reverse_complement
+from findna.sizes import ModelConfig
 
 MODEL = ModelConfig(channels=12, hidden=8, track_width=2, n_layers=2, max_len=22, n_class_tokens=2)
 NETWORK = initialise(ChordMixer(MODEL), 1)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import findna
 from findna.alleles import PASSES, SPAN, pair_alleles
-from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.io.genome import Genome
 from findna.io.scores import Outcome
@@ -24,6 +23,7 @@ from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import FP32, Compute
 from findna.nn.heads import Head
 from findna.sequence import BLANK, decode, encode, reverse_complement
+from findna.sizes import ModelConfig
 from findna.variants import ScoreConfig, VariantScorer, log_odds
 
 MODEL = ModelConfig(channels=24, hidden=32, track_width=4, n_layers=2, max_len=74, shift_layout="two-sided")

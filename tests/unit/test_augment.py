@@ -5,9 +5,10 @@ import collections
 import numpy as np
 import pytest
 
-from findna.config import ModelConfig, PretrainConfig
 from findna.data import augment
+from findna.recipes import PretrainConfig
 from findna.sequence import BLANK, N, reverse_complement
+from findna.sizes import ModelConfig
 
 MODEL = ModelConfig(channels=4, hidden=4, track_width=2, n_layers=1, max_len=128, n_class_tokens=2)
 ALL_N = np.full(100, N, np.uint8)  # random bases are never N, so they show

@@ -12,13 +12,14 @@ import torch
 from findna.benchmark.report import as_html, as_markdown, make_report, published
 from findna.benchmark.run import BenchmarkConfig, Progress, Stopped, parse_modes, read_result, result_name, run_task
 from findna.benchmark.suites import find_tasks
-from findna.config import FinetuneConfig, ModelConfig
 from findna.errors import ConfigError, InputError, TableError
 from findna.models.readout import ReadOut
 from findna.models.store import Model, load_model, save_model
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import FP32, Compute
+from findna.recipes import FinetuneConfig
 from findna.sequence import decode
+from findna.sizes import ModelConfig
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from findna.classification import Classifier, column_order, decide, prediction_columns, split_windows, value_names
-from findna.config import ClassifyConfig, ModelConfig
+from findna.config import ClassifyConfig
 from findna.data.batch import pack
 from findna.errors import BedError, ConfigError
 from findna.models.task import TaskModel, TaskSettings
@@ -16,6 +16,7 @@ from findna.nn.device import FP32, Compute
 from findna.nn.heads import Head
 from findna.record import Record
 from findna.sequence import encode, reverse_complement
+from findna.sizes import ModelConfig
 
 MODEL = ModelConfig(channels=6, hidden=5, track_width=2, n_layers=2, max_len=23, n_class_tokens=3)  # 20 bases
 CLASSES = ("a", "b", "c")

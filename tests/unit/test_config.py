@@ -5,9 +5,11 @@ import json
 
 import pytest
 
-from findna.config import PRESETS, SIZES, EmbedConfig, ModelConfig, PretrainConfig
+from findna.config import EmbedConfig
 from findna.errors import ConfigError
 from findna.nn.chordmixer import ChordMixer
+from findna.recipes import PRESETS, PretrainConfig
+from findna.sizes import SIZES, ModelConfig
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from published import formula_b
 
-from findna.config import ModelConfig
 from findna.errors import ModelError
 from findna.models.convert import convert, read_checkpoint
 from findna.models.store import load_model, verify_model
+from findna.sizes import ModelConfig
 
 TINY = ModelConfig(channels=16, hidden=24, track_width=2, n_layers=2, max_len=128)  # 7 blocks a layer, 8 tracks
 

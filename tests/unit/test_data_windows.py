@@ -8,9 +8,9 @@ import re
 import numpy as np
 import pytest
 
-from findna.config import WindowsConfig
 from findna.data import origins, recipe
 from findna.data.datasets import corpus_of
+from findna.data.options import WindowsConfig
 from findna.data.overlap import KmerSet, Novelty
 from findna.data.recipe import make_windows
 from findna.errors import BedError, ConfigError, InputError, OutputError

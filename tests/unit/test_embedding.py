@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from findna.cells import GRID, write_rows
-from findna.config import EmbedConfig, ModelConfig
+from findna.config import EmbedConfig
 from findna.data.batch import pack
 from findna.embedding import RecordEmbedder, feature_names, obs_columns
 from findna.errors import BedError, ConfigError, FindnaWarning
@@ -13,6 +13,7 @@ from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import BF16, FP32, Compute
 from findna.record import Record
 from findna.sequence import encode, reverse_complement
+from findna.sizes import ModelConfig
 from findna.stream import one_behind
 
 MODEL = ModelConfig(channels=6, hidden=5, track_width=2, n_layers=2, max_len=23, n_class_tokens=3)  # 20 bases

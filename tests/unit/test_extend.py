@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from findna.config import SIZES, ModelConfig
 from findna.data.batch import pack
 from findna.errors import ConfigError
 from findna.nn.chordmixer import ChordMixer, extended, initialise
+from findna.sizes import SIZES, ModelConfig
 
 SMALL = ModelConfig(channels=12, hidden=8, track_width=2, n_layers=2, max_len=32, n_class_tokens=2)
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from findna.config import FinetuneConfig, ModelConfig
 from findna.data.datasets import corpus_of
 from findna.data.labelled import LabelledSet
 from findna.data.windows import cut, is_joined, join
@@ -19,7 +18,9 @@ from findna.models.task import load_task, probabilities
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import FP32, Compute
 from findna.nn.heads import Head
+from findna.recipes import FinetuneConfig
 from findna.sequence import reverse_complement
+from findna.sizes import ModelConfig
 from findna.train.checkpoint import load_checkpoint
 from findna.train.finetune import evaluate_task, finetune
 from findna.train.log import read_log

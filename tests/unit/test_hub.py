@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from hub_server import Hub, files_of, running_hub
 
-from findna.config import ModelConfig
 from findna.errors import ConfigError, MissingExtraError, ModelError, OutputError
 from findna.io.files import locked
 from findna.models.hub import FILES, pull
 from findna.models.pulled import Repo, parse_repo, pulled_models
 from findna.models.store import find_model, load_model, save_model, verify_model
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.sizes import ModelConfig
 
 pytest.importorskip("huggingface_hub")
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from findna.config import SIZES, ModelConfig
 from findna.errors import ConfigError
 from findna.nn import kernels
 from findna.nn.device import BF16, BF16_STREAM, FP32
+from findna.sizes import SIZES, ModelConfig
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 LIMIT = {FP32: 1e-5, BF16: 0.03, BF16_STREAM: 0.03}

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from findna.config import FinetuneConfig
 from findna.data import labelled, labelled_rows
 from findna.data.labelled import read_class_names, read_labelled, split_off
 from findna.errors import ConfigError, FastaError, FindnaWarning, InputError, TableError
+from findna.recipes import FinetuneConfig
 from findna.sequence import decode, encode, reverse_complement
 from findna.train.plan import TaskPlan
 

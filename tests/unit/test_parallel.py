@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from findna.config import ModelConfig, PretrainConfig
 from findna.data.datasets import corpus_of, split_evenly
 from findna.errors import ConfigError, TrainingError
 from findna.nn.device import FP32, Compute
+from findna.recipes import PretrainConfig
+from findna.sizes import ModelConfig
 from findna.train.parallel import LOST, Place, Team, find_place, is_restart, join, launch, meet, record_failure
 from findna.train.trainer import Trainer
 from findna.train.views import portion_of

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from findna.config import PRESETS
 from findna.errors import ConfigError, TrainingError
 from findna.models.store import load_model
+from findna.recipes import PRESETS
 from findna.train.plan import PretrainPlan
 
 GIVEN = {"preset": "tiny", "inputs": ("a.fa", "b/a.fa"), "holdout": ("chr8",), "n_held_out": 7, "batch_size": 3}

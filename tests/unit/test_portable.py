@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from findna.config import ModelConfig, PretrainConfig
 from findna.data.datasets import corpus_of
 from findna.errors import OutputError, TrainingError
 from findna.nn.device import FP32, Compute
+from findna.recipes import PretrainConfig
+from findna.sizes import ModelConfig
 from findna.train.checkpoint import load_checkpoint
 from findna.train.log import read_log
 from findna.train.portable import export_run, import_run, portable_plan, read_portable

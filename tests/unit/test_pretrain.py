@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from findna.config import ModelConfig, PretrainConfig
 from findna.data.augment import make_views
 from findna.data.datasets import corpus_of
 from findna.errors import FindnaWarning, InputError, OutputError, TrainingError
 from findna.models.store import load_model, verify_model
 from findna.nn.device import BF16, BF16_STREAM, FP32, Compute
+from findna.recipes import PretrainConfig
+from findna.sizes import ModelConfig
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.log import COLUMNS, Log, read_log
 from findna.train.loop import Clock

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from findna.config import EmbedConfig, FinetuneConfig, ModelConfig, parse_blocks
+from findna.config import EmbedConfig, parse_blocks
 from findna.embedding import RecordEmbedder, feature_columns, feature_names
 from findna.errors import ConfigError, FastaError, InputError, ModelError
 from findna.models.manifest import config_text
@@ -15,8 +15,10 @@ from findna.models.readout import ModelReadout
 from findna.models.store import load_model, save_model, save_readout, verify_model
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import FP32, Compute
+from findna.recipes import FinetuneConfig
 from findna.record import Record
 from findna.reference import measure_readout
+from findna.sizes import ModelConfig
 
 MODEL = ModelConfig(channels=6, hidden=5, track_width=2, n_layers=2, max_len=23, n_class_tokens=3)  # 10 blocks
 HOW = {"compute": Compute(torch.device("cpu"), FP32)}

@@ -6,17 +6,11 @@ import inspect
 import pytest
 
 import findna
-from findna.config import (
-    ClassifyConfig,
-    ComputeConfig,
-    EmbedConfig,
-    FinetuneConfig,
-    PretrainConfig,
-    RunConfig,
-    WindowsConfig,
-)
+from findna.config import ClassifyConfig, ComputeConfig, EmbedConfig, RunConfig
+from findna.data.options import WindowsConfig
 from findna.errors import ConfigError
 from findna.io.options import InputOptions
+from findna.recipes import FinetuneConfig, PretrainConfig
 from findna.settings import problems_of, setting, settings_of
 
 CONFIGS = (EmbedConfig, ClassifyConfig, ComputeConfig, RunConfig, InputOptions)

@@ -13,11 +13,11 @@ from findna.benchmark.speed import (
     naive_forward,
     speed_table,
 )
-from findna.config import SIZES
 from findna.data.batch import pack
 from findna.errors import ConfigError
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import FP32, Compute
+from findna.sizes import SIZES
 
 CPU = torch.device("cpu")
 

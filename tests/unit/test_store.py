@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from findna.config import ModelConfig
 from findna.errors import ModelError, OutputError
 from findna.io.files import write_atomic
 from findna.models.manifest import config_text, digest_of
@@ -19,6 +18,7 @@ from findna.models.parts import read_card
 from findna.models.store import find_model, load_model, save_model, verify_model
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import PRECISIONS
+from findna.sizes import ModelConfig
 
 MODEL = ModelConfig(channels=6, hidden=5, track_width=2, n_layers=1, max_len=23, n_class_tokens=3)
 

@@ -13,13 +13,14 @@ import torch
 from findna.benchmark.run import Stopped
 from findna.benchmark.study import LOG, StudyConfig, compare, read_log, read_variants, run_study, study_table
 from findna.benchmark.suites import find_tasks
-from findna.config import PRESETS, ModelConfig, PretrainConfig
 from findna.data.datasets import corpus_of
 from findna.errors import ConfigError, ModelError, TableError
 from findna.models.readout import ReadOut
 from findna.models.store import load_model
 from findna.nn.device import BF16_STREAM, FP32, Compute
+from findna.recipes import PRESETS, PretrainConfig
 from findna.sequence import decode
+from findna.sizes import ModelConfig
 from findna.train.sources import Sources
 
 pytest.importorskip("sklearn")

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from findna.config import ModelConfig
 from findna.errors import ConfigError, ModelError
 from findna.models.manifest import config_text
 from findna.models.store import load_model, save_model
 from findna.models.task import TaskSettings, load_task, log_scores, probabilities, save_task
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.heads import Head
+from findna.sizes import ModelConfig
 
 MODEL = ModelConfig(channels=8, hidden=8, track_width=2, n_layers=1, max_len=16, n_class_tokens=2)
 SETTINGS = TaskSettings("classification", ("no", "yes", "else"), ("mean", "cls"), 2, 14, 14, 1.5, 0.5)

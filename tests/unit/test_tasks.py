@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from findna.config import FinetuneConfig
 from findna.data.labelled import sort_labels
 from findna.errors import ConfigError, ModelError
 from findna.models.task import find_task, load_task
+from findna.recipes import FinetuneConfig
 from findna.tasks.catalog import find_head, read_recipe, read_task, recipe_names, task_names
 from findna_cli.task import training_command
 

@@ -11,7 +11,6 @@ import torch
 from findna.benchmark.counting import iter_masked
 from findna.benchmark.teacher import TEACHER, TeacherConfig, embed, health, masked_bases, measure_teacher, neighbours
 from findna.benchmark.teacher_page import read_teacher, teacher_markdown, write_teacher
-from findna.config import ModelConfig
 from findna.data.batch import pack
 from findna.data.datasets import corpus_of
 from findna.data.labelled import LabelledSet
@@ -21,6 +20,7 @@ from findna.nn.chordmixer import ChordMixer
 from findna.nn.device import FP32, Compute
 from findna.nn.encoder import initialise
 from findna.nn.pooling import class_tokens
+from findna.sizes import ModelConfig
 from findna.train.sources import Sources
 from findna.train.trainer import effective_rank
 

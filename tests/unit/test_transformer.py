@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from findna.config import PRESETS, SIZES, EmbedConfig, FinetuneConfig, ModelConfig
+from findna.config import EmbedConfig
 from findna.data.batch import pack
 from findna.embedding import RecordEmbedder
 from findna.errors import ConfigError
@@ -17,7 +17,9 @@ from findna.nn.device import BF16, FP32, Compute
 from findna.nn.encoder import initialise
 from findna.nn.mixers import make_encoder
 from findna.nn.transformer import Transformer
+from findna.recipes import PRESETS, FinetuneConfig
 from findna.record import Record
+from findna.sizes import SIZES, ModelConfig
 from findna.train.start import make_network
 
 MODEL = ModelConfig(channels=8, hidden=12, track_width=4, n_layers=2, max_len=40, n_class_tokens=2, mixer="transformer")

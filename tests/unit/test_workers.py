@@ -9,7 +9,7 @@ import torch
 from outputs import count_threads
 
 from findna.cells import GRID
-from findna.config import ComputeConfig, EmbedConfig, ModelConfig, RunConfig
+from findna.config import ComputeConfig, EmbedConfig, RunConfig
 from findna.errors import BedError, ConfigError, InputError, ModelError
 from findna.models.store import save_model
 from findna.nn.chordmixer import ChordMixer, initialise
@@ -18,6 +18,7 @@ from findna.record import Record
 from findna.runs.embed import EmbedJob
 from findna.runs.run import load_cells
 from findna.runs.workers import Workers
+from findna.sizes import ModelConfig
 
 pytestmark = pytest.mark.early
 

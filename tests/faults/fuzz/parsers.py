@@ -13,7 +13,6 @@ from pathlib import Path
 import pysam
 import stored
 
-from findna.config import ModelConfig
 from findna.data.labelled import read_labelled
 from findna.errors import FindnaError, InputError
 from findna.io.bam import read_bam
@@ -34,6 +33,7 @@ from findna.record import Record
 from findna.region import Region, parse_region
 from findna.runs.manifest import read_manifest, split
 from findna.runs.shard import Shard
+from findna.sizes import ModelConfig
 
 PLACE = Path(tempfile.mkdtemp(prefix="findna-fuzz-"))
 os.environ["FINDNA_CACHE"] = str(PLACE / "cache")

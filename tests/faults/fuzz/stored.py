@@ -9,7 +9,6 @@ from pathlib import Path
 import pysam
 
 from findna.benchmark.study import read_variants
-from findna.config import PRESETS
 from findna.data.labelled import read_class_names
 from findna.errors import FindnaError
 from findna.io.bam_index import is_index_of
@@ -17,6 +16,7 @@ from findna.io.spool import Spool
 from findna.io.view import describe, iter_rows
 from findna.maps import read_labels
 from findna.models.convert import read_checkpoint
+from findna.recipes import PRESETS
 from findna.train.log import read_log
 from findna.train.plan import PretrainPlan, TaskPlan
 from findna.train.portable import read_portable
