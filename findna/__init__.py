@@ -31,17 +31,8 @@ from findna.region import Region
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from findna.api import (
-        Predictions,
-        Report,
-        classify,
-        classify_file,
-        embed,
-        embed_file,
-        embed_regions,
-        hidden_states,
-        predict_bases,
-    )
+    from findna.api import Predictions, classify, embed, embed_regions, hidden_states, predict_bases
+    from findna.api_files import Report, classify_file, embed_file
     from findna.effects import Scores, mutagenesis, score_variants
     from findna.io.genome import Genome
     from findna.io.reader import EmbeddingReader, Embeddings, read_embeddings
@@ -51,15 +42,13 @@ if TYPE_CHECKING:
 _LAZY = {
     "findna.api": (
         "Predictions",
-        "Report",
         "classify",
-        "classify_file",
         "embed",
-        "embed_file",
         "embed_regions",
         "hidden_states",
         "predict_bases",
     ),
+    "findna.api_files": ("Report", "classify_file", "embed_file"),
     "findna.effects": ("Scores", "mutagenesis", "score_variants"),
     "findna.io.genome": ("Genome",),
     "findna.io.reader": ("EmbeddingReader", "Embeddings", "read_embeddings"),

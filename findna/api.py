@@ -20,7 +20,6 @@ from findna.config import (
 )
 from findna.embedding import RecordEmbedder, feature_columns, feature_names, obs_columns
 from findna.errors import InputError
-from findna.io.formats import Format, infer_format
 from findna.io.genome import Genome
 from findna.io.memory import Bases, Place, iter_regions, read_sequences
 from findna.io.options import InputOptions
@@ -32,16 +31,7 @@ from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.nn.device import Compute
 from findna.region import Region
-from findna.runs import dry_run as dry
-from findna.runs.classify import ClassifyJob
-from findna.runs.embed import EmbedJob
-from findna.runs.job import OnProgress, parts_of
-from findna.runs.run import run
-from findna.settings import make, settings_of, with_settings
-
-Report = dict[str, Any]
-"""The account of a run: outputs, n_records, n_rows, n_skipped, n_bases, seconds and more; JSON values."""
-
+from findna.settings import make, with_settings
 
 _OF_FILES = ("windows", "dtype", "threads", "deterministic")
 """Settings that only a run over files takes."""
@@ -141,91 +131,6 @@ def embed_regions(
             items = read_regions(iter_regions(regions, opened), options, genome=opened)
         cells = list(engine.embed(items if on_error == "skip" else _raise_faults(items)))
     return _gathered(cells, engine, loaded)
-
-
-@with_settings(EmbedConfig, InputOptions, RunConfig, ComputeConfig)
-def embed_file(
-    inputs: str | Path | Sequence[str | Path],
-    out: str | Path,
-    *,
-    model: str = DEFAULT,
-    output_format: Format | None = None,
-    dry_run: bool = False,
-    command: str = "",
-    on_progress: OnProgress = lambda done, total: None,
-    **settings: Any,
-) -> Report:
-    """Write the vectors of all records of files to a file, in constant memory: what `findna embed` runs.
-
-    Args:
-        inputs: FASTA, FASTQ, BED, narrowPeak, BAM or CRAM files, "-" for stdin, or region strings.
-        out: The output; "-" is stdout (TSV).
-        model: A shipped model's name, a model folder or a pulled ORG/NAME.
-        output_format: h5, tsv, parquet or npy; None infers it from the name of `out`.
-        dry_run: Write nothing; the report has counts, problems, sizes and a time estimate.
-        command: The command line, for the provenance.
-        on_progress: Told how many records are written or skipped, and how many there are (None: not known).
-        settings: Of `findna.config.EmbedConfig`, `RunConfig` and `ComputeConfig`, and `findna.io.options.InputOptions`.
-
-    Returns:
-        The report: outputs, n_records, n_rows, n_skipped, n_bases, seconds, peak_memory_bytes, model, params and more.
-
-    Raises:
-        InputError: An input is missing, empty, damaged, or a record of it cannot be used.
-        OutputError: The output exists, is in use, or cannot be written.
-        ModelError: The model is not found or damaged.
-        ConfigError: A setting is out of range or contradicts another.
-    """
-    job = EmbedJob(
-        _texts(inputs),
-        Path(out),
-        output_format=infer_format(out, output_format or ""),
-        config=EmbedConfig.asked(**_own(EmbedConfig, settings)),
-        model=model,
-        command=command,
-        **parts_of(settings),
-    )
-    return dry.dry_run(job) if dry_run else run(job, on_progress=on_progress)
-
-
-@with_settings(ClassifyConfig, InputOptions, RunConfig, ComputeConfig)
-def classify_file(
-    inputs: str | Path | Sequence[str | Path],
-    out: str | Path,
-    *,
-    task: str,
-    dry_run: bool = False,
-    command: str = "",
-    on_progress: OnProgress = lambda done, total: None,
-    **settings: Any,
-) -> Report:
-    """Write the answers of a task model for all records of files as a TSV: what `findna classify` runs.
-
-    Args:
-        inputs: As for `embed_file`.
-        out: The output; "-" is stdout. A shard writes HDF5, of which `findna merge` makes the TSV.
-        task: A built-in task's name, or a run directory of a fine-tuning.
-        dry_run: As for `embed_file`.
-        command: As for `embed_file`.
-        on_progress: As for `embed_file`.
-        settings: Of `findna.config.ClassifyConfig`, `RunConfig` and `ComputeConfig`, and of `InputOptions`.
-
-    Returns:
-        As for `embed_file`.
-
-    Raises:
-        InputError: As for `embed_file`; so are the others.
-    """
-    job = ClassifyJob(
-        _texts(inputs),
-        Path(out),
-        output_format=infer_format(out) if settings.get("shard") else "tsv",
-        config=make(ClassifyConfig, settings),
-        task=task,
-        command=command,
-        **parts_of({**settings, "strand": settings.get("strand") or "bed"}),
-    )
-    return dry.dry_run(job) if dry_run else run(job, on_progress=on_progress)
 
 
 def hidden_states(
@@ -349,14 +254,6 @@ def _embedder(model: str | Path | Model, settings: Mapping[str, Any]) -> tuple[R
     compute = Compute.pick(asked.device, asked.precision, batch_bases=asked.batch_bases)
     loaded = _model(model)
     return RecordEmbedder(loaded.network, config, readout=loaded.readout, compute=compute), loaded
-
-
-def _texts(inputs: str | Path | Sequence[str | Path]) -> list[str]:
-    return [str(inputs)] if isinstance(inputs, str | Path) else [str(text) for text in inputs]
-
-
-def _own(config: type, settings: Mapping[str, object]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name in settings_of(config)}
 
 
 def _raise_faults(items: Iterable[Item]) -> Iterator[Item]:

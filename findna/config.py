@@ -195,8 +195,7 @@ class ComputeConfig:
     batch_bases: int = setting(0, "Bases per batch; 0: 16,384 on a CPU, 131,072 on a GPU.", least=0)
     device: str = setting("auto", "auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")
     precision: str = setting(
-        "auto",
-        "auto (bf16 if supported), fp32, bf16 (matrix products), or bf16-stream (also the residual stream).",
+        "auto", "auto (bf16 if supported), fp32, bf16 (matrix products), or bf16-stream (also the residual stream)."
     )
     threads: int = setting(0, "CPU threads; 0: all available CPUs.", least=0, most=MAX_THREADS, flag="--threads -t -@")
     deterministic: bool = setting(

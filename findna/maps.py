@@ -1,7 +1,6 @@
 """A map of an embedding file: its vectors in two dimensions, coloured by a column, as a figure and as a page."""
 
 import csv
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,28 +9,23 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from findna import __version__
 from findna.errors import ConfigError, TableError
 from findna.extras import need_sklearn
 from findna.io.compressed import ByteStream
-from findna.io.files import replacing
 from findna.io.reader import EmbeddingReader
-from findna.plots import panels, save_figure
 
-FORMATS = (".png", ".svg", ".pdf")
 NO_LABEL = "no label"
 
-_PAGE = Path(__file__).with_name("map.html")
 _BLOCK = 4096
 _TSNE_COMPONENTS = 50
 _MIN_ROWS = 3
 _MOST_CLASSES = 11
 _HEADER_NAMES = ("id", "name")
-_COLOURS = (  # distinguishable with every kind of colour vision (Okabe and Ito), then lighter tints of the same hues
+COLOURS = (  # distinguishable with every kind of colour vision (Okabe and Ito), then lighter tints of the same hues
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
     "#6f4e7c", "#8c8c00", "#8b4513", "#7fc8a9", "#f2a68a",
 )  # fmt: skip
-_OTHER = "#b8bcc2"
+OTHER = "#b8bcc2"
 
 
 @dataclass(frozen=True)
@@ -232,101 +226,15 @@ def class_colours(values: NDArray[Any]) -> dict[str, str]:
     counts = Counter(map(str, values.tolist()))
     names = sorted(counts, key=lambda name: (name == NO_LABEL, -counts[name], name))
     n_coloured = sum(name != NO_LABEL for name in names[:_MOST_CLASSES])
-    return {name: _COLOURS[k] if k < n_coloured else _OTHER for k, name in enumerate(names)}
+    return {name: COLOURS[k] if k < n_coloured else OTHER for k, name in enumerate(names)}
 
 
-def check_figure(path: Path) -> None:
-    """Raise unless a figure of this name can be drawn.
-
-    Raises:
-        ConfigError: The ending is not of `FORMATS`.
-        MissingExtraError: matplotlib is not installed.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"-o {path}: a figure is one of {', '.join(FORMATS)}; html=FILE writes a page")
-    panels(1, 1)
-
-
-def draw_map(found: Map, path: Path, *, title: str | None = None) -> None:
-    """Draw a map; its legend has the number of sequences of each class.
-
-    Args:
-        found: The map.
-        path: A name that `check_figure` takes.
-        title: Above the figure; None: `Map.title`.
-    """
-    figure, (axes,) = panels(6.4, 4.8)
-    n = len(found.points)
-    style: dict[str, Any] = {"s": float(np.clip(4000 / n, 3, 28)), "linewidths": 0, "rasterized": n > 2000}
-    x, y = found.points.T
-    if not found.color:
-        axes.scatter(x, y, color=_COLOURS[0], alpha=0.8, **style)
-    elif is_numeric(values := found.columns[found.color]):
-        is_known = np.isfinite(values.astype(float))
-        axes.scatter(x[~is_known], y[~is_known], color=_OTHER, **style)
-        drawn = axes.scatter(x[is_known], y[is_known], c=values[is_known], cmap="viridis", **style)
-        bar = figure.colorbar(drawn, ax=axes, label=found.color, fraction=0.046, pad=0.02)
-        bar.ax.yaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if abs(x) >= 1000 else f"{x:g}")
-    else:
-        colours = class_colours(values)
-        names = np.array([*map(str, values.tolist())])
-        groups: dict[str, list[str]] = {}
-        for name, colour in colours.items():
-            groups.setdefault(colour if colour == _OTHER and name != NO_LABEL else name, []).append(name)
-        for group in reversed(groups.values()):  # the rare ones below
-            is_one = np.isin(names, group)
-            label = group[0] if len(group) == 1 else f"{len(group)} others"
-            text = f"{label if len(label) <= 28 else label[:27] + '…'} ({is_one.sum():,})"
-            axes.scatter(x[is_one], y[is_one], color=colours[group[0]], alpha=0.8, label=text, **style)
-        handles, texts = axes.get_legend_handles_labels()
-        axes.legend(
-            handles[::-1],
-            texts[::-1],
-            title=found.color,
-            markerscale=max(1, (20 / style["s"]) ** 0.5),
-            loc="upper left",
-            bbox_to_anchor=(1.01, 1),
-            borderaxespad=0,
-            frameon=False,
-            fontsize=8,
-            title_fontsize=9,
-            alignment="left",
-        )
-    axes.set(xlabel=found.axes[0], ylabel=found.axes[1])
-    axes.set_title(found.title if title is None else title, fontsize=9, loc="left")
-    axes.tick_params(labelsize=8)
-    save_figure(figure, path)
-
-
-def write_page(found: Map, path: Path, *, title: str | None = None) -> None:
-    """Write a map as one HTML page with search, a table and details of each point; it needs no network.
-
-    Args:
-        found: The map.
-        path: The page.
-        title: Heading; None: `Map.title`.
-    """
-    content = {
-        "title": found.title if title is None else title,
-        "version": __version__,
-        "axes": found.axes,
-        "x": [float(f"{v:.5g}") for v in found.points[:, 0].tolist()],
-        "y": [float(f"{v:.5g}") for v in found.points[:, 1].tolist()],
-        "color": found.color,
-        "other": _OTHER,
-        "columns": [_column(name, values) for name, values in found.columns.items() if not _is_unset(values)],
-    }
-    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-    with replacing(path) as temp:
-        temp.write_text(_PAGE.read_text(encoding="utf-8").replace("/*DATA*/null", text), encoding="utf-8")
-
-
-def _is_unset(values: NDArray[Any]) -> bool:
+def is_unset(values: NDArray[Any]) -> bool:
     """Whether no row has a value, as the coordinates of sequences without any."""
     return set(values.tolist()) in ({""}, {"."}, {-1})
 
 
-def _column(name: str, values: NDArray[Any]) -> dict[str, Any]:
+def values_of(name: str, values: NDArray[Any]) -> dict[str, Any]:
     if is_numeric(values):
         numbers = [float(f"{v:.6g}") if isinstance(v, float) else v for v in values.tolist()]
         return {"name": name, "numbers": [v if np.isfinite(v) else None for v in numbers]}
@@ -335,6 +243,6 @@ def _column(name: str, values: NDArray[Any]) -> dict[str, Any]:
     return {
         "name": name,
         "classes": list(colours),
-        "colours": [colour for colour in colours.values() if colour != _OTHER],
+        "colours": [colour for colour in colours.values() if colour != OTHER],
         "codes": [places[str(text)] for text in values.tolist()],
     }

@@ -1,28 +1,24 @@
 """Figures as PNG files: training curve, confusion matrix, ROC, calibration; a pretraining and what came of it."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from findna.extras import need, need_sklearn
+from findna.extras import need
 from findna.io.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-N_BINS = 10
-"""Bins of a calibration plot, of equal width."""
 
 _DPI = 300  # what journals ask for
-_MOST_CURVES = 10
 _LONGEST_NAME = 18
-_INK, _BLUE, _ORANGE, _GREY = "#222222", "#2166ac", "#d6604d", "#999999"
+INK, BLUE, ORANGE, GREY = "#222222", "#2166ac", "#d6604d", "#999999"
 
 
 def training_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str = "") -> None:
@@ -37,9 +33,9 @@ def training_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str 
         MissingExtraError: matplotlib is not installed.
         OutputError: The file cannot be written.
     """
-    figure, axes = _figure(5.2, 3.4)
+    figure, axes = one_figure(5.2, 3.4)
     x_name = "epoch" if any("epoch" in row for row in rows) else "step"
-    for name, label, color in (("loss", "training", _GREY), ("valid_loss", "validation", _BLUE)):
+    for name, label, color in (("loss", "training", GREY), ("valid_loss", "validation", BLUE)):
         points = [(float(row[x_name]), float(row[name])) for row in rows if row.get(name) not in (None, "")]
         if not points:
             continue
@@ -47,7 +43,7 @@ def training_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str 
         axes.plot(x, y, color=color, label=label, marker="o" if len(points) <= 30 else "", markersize=3)
         if name == "valid_loss":
             best = int(np.argmin(y))
-            axes.plot(x[best], y[best], "o", color=_ORANGE, markersize=6, label=f"best: {y[best]:.4f}")
+            axes.plot(x[best], y[best], "o", color=ORANGE, markersize=6, label=f"best: {y[best]:.4f}")
     if penalties := [(float(row[x_name]), row["penalty"]) for row in rows if row.get("penalty") not in (None, "")]:
         axes.set_xticks([x for x, _ in penalties], [f"{float(penalty):g}" for _, penalty in penalties])
         x_name = "penalty"
@@ -55,177 +51,6 @@ def training_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str 
         axes.locator_params(axis="x", integer=True)
     axes.set(xlabel=x_name, ylabel="loss", title=title)
     axes.legend(frameon=False)
-    save_figure(figure, path)
-
-
-def confusion_matrix(
-    confusion: Sequence[Sequence[int]], path: Path, *, classes: Sequence[str], title: str = ""
-) -> None:
-    """Draw a confusion matrix: each row is a true class, shaded by its shares, with counts in the cells.
-
-    Args:
-        confusion: Counts, rows are the true class, columns the predicted.
-        path: The PNG file.
-        classes: Their names.
-        title: Above the figure.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-        OutputError: The file cannot be written.
-    """
-    counts = np.asarray(confusion)  # (n_classes, n_classes)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    size = 2.4 + 0.55 * len(classes)
-    figure, axes = _figure(size + 0.9, size)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [_short(name) for name in classes]
-    is_wide = max(map(len, names)) > 3
-    axes.set_xticks(range(len(names)), names, rotation=45 if is_wide else 0, ha="right" if is_wide else "center")
-    axes.set_yticks(range(len(names)), names)
-    for (row, column), count in np.ndenumerate(counts):
-        color = "white" if shares[row, column] > 0.6 else _INK
-        axes.text(column, row, f"{count:,}", ha="center", va="center", color=color, fontsize=8)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046, pad=0.04)
-    save_figure(figure, path)
-
-
-def roc(
-    labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *, classes: Sequence[str], title: str = ""
-) -> None:
-    """Draw the ROC of each class against the rest (of two classes, of the second), with its area.
-
-    Args:
-        labels: Class index, shape (n,).
-        probabilities: Shape (n, n_classes).
-        path: The PNG file.
-        classes: Their names; of more than ten only the mean of the areas and thin lines are shown.
-        title: Above the figure.
-
-    Raises:
-        MissingExtraError: matplotlib or scikit-learn is not installed.
-        OutputError: The file cannot be written.
-    """
-    need_sklearn("a figure")
-    from sklearn.metrics import auc, roc_curve
-
-    def curve(is_class: NDArray[np.bool_], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], float]:
-        false, true, _ = roc_curve(is_class, scores)
-        return false, true, float(auc(false, true))
-
-    figure, axes = _figure(4.4, 4.2)
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
-    axes.set(xlabel="false positive rate", ylabel="true positive rate", title=title)
-    _curves(axes, curve, labels, probabilities, classes=classes, value="AUROC", place="lower right")
-    save_figure(figure, path)
-
-
-def precision_recall(
-    labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *, classes: Sequence[str], title: str = ""
-) -> None:
-    """Draw precision by recall of each class against the rest (of two classes, of the second).
-
-    The legend has the average precision and the number of sequences of each class. Arguments and errors are those of
-    `roc`.
-    """
-    need_sklearn("a figure")
-    from sklearn.metrics import average_precision_score, precision_recall_curve
-
-    def curve(is_class: NDArray[np.bool_], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], float]:
-        precision, recall, _ = precision_recall_curve(is_class, scores)
-        return recall, precision, float(average_precision_score(is_class, scores))
-
-    figure, axes = _figure(4.4, 4.2)
-    axes.set(xlabel="recall", ylabel="precision", title=title)
-    _curves(axes, curve, labels, probabilities, classes=classes, value="average precision", place="lower left")
-    save_figure(figure, path)
-
-
-def _curves(
-    axes: "Axes",
-    curve: Callable[[NDArray[np.bool_], NDArray[Any]], tuple[NDArray[Any], NDArray[Any], float]],
-    labels: NDArray[Any],
-    probabilities: NDArray[Any],
-    *,
-    classes: Sequence[str],
-    value: str,
-    place: Literal["lower left", "lower right"],
-) -> None:
-    """One curve per class that has sequences and is not all there is; its legend has value and number of sequences."""
-    shown = [k for k in ([1] if len(classes) == 2 else range(len(classes))) if 0 < np.sum(labels == k) < len(labels)]
-    values = []
-    for k in shown:
-        x, y, found = curve(labels == k, probabilities[:, k])
-        values.append(found)
-        name = f"{_short(classes[k])}: {found:.3f} (n = {np.sum(labels == k):,})"
-        label = name if len(shown) <= _MOST_CURVES else None
-        axes.plot(x, y, label=label, linewidth=1.4 if label else 0.6, color=_BLUE if len(shown) == 1 else None)
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    if shown:
-        mean = f"{value} (mean {np.mean(values):.3f})" if len(shown) > 1 else value
-        axes.legend(frameon=False, loc=place, fontsize=8, title=mean, title_fontsize=8)
-
-
-def split_figures(
-    labels: NDArray[Any], probabilities: NDArray[Any], stem: Path, *, classes: Sequence[str], title: str
-) -> list[Path]:
-    """Draw ROC, precision-recall, confusion matrix and calibration of a split: STEM.roc.png and so on.
-
-    Args:
-        labels: Class index, shape (n,).
-        probabilities: Shape (n, n_classes).
-        stem: Path of the figures without their endings.
-        classes: Their names.
-        title: Above each figure, without the number of sequences.
-
-    Raises:
-        MissingExtraError: matplotlib or scikit-learn is not installed.
-        OutputError: A file cannot be written.
-    """
-    title = f"{title}, {len(labels):,} sequences"
-    confusion = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(confusion, (labels, probabilities.argmax(1)), 1)
-    paths = [stem.with_name(f"{stem.name}.{kind}.png") for kind in ("roc", "pr", "confusion", "calibration")]
-    roc(labels, probabilities, paths[0], classes=classes, title=title)
-    precision_recall(labels, probabilities, paths[1], classes=classes, title=title)
-    confusion_matrix(confusion.tolist(), paths[2], classes=classes, title=title)
-    calibration(labels, probabilities, paths[3], title=title)
-    return paths
-
-
-def calibration(labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *, title: str = "") -> None:
-    """Draw accuracy by confidence, the probability of the predicted class; on the diagonal the two agree.
-
-    Args:
-        labels: Class index, shape (n,).
-        probabilities: Shape (n, n_classes).
-        path: The PNG file.
-        title: Above the figure.
-
-    Raises:
-        MissingExtraError: matplotlib or scikit-learn is not installed.
-        OutputError: The file cannot be written.
-    """
-    need_sklearn("a figure")
-    from sklearn.calibration import calibration_curve
-
-    figure, axes = _figure(4.4, 4.2)
-
-    confidence = np.clip(probabilities.max(1), 0, 1)
-    is_right = probabilities.argmax(1) == labels
-    rate, mean = calibration_curve(is_right, confidence, n_bins=N_BINS)
-    edges = np.linspace(0, 1, N_BINS + 1)
-    counts, _ = np.histogram(confidence, edges)
-    axes.bar(
-        edges[:-1], counts / counts.sum(), width=1 / N_BINS, align="edge", color="#dddddd", label="share of predictions"
-    )
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
-    axes.plot(mean, rate, "o-", color=_BLUE, markersize=4, label="accuracy")
-    axes.set(xlabel="probability of the predicted class", ylabel="accuracy", title=title, aspect="equal")
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    axes.legend(frameon=False, loc="upper left", fontsize=8)
     save_figure(figure, path)
 
 
@@ -243,7 +68,7 @@ def comparison(
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    figure, axes = _figure(8.4, 1.2 + 0.34 * len(rows) + 0.18 * len(columns) / 3)
+    figure, axes = one_figure(8.4, 1.2 + 0.34 * len(rows) + 0.18 * len(columns) / 3)
     names = list(rows)
     places = np.arange(len(names))[::-1]
     for k, (column, quoted) in enumerate(zip(columns, is_quoted, strict=True)):
@@ -280,8 +105,8 @@ def accuracy_by_position(
         MissingExtraError: matplotlib is not installed.
         OutputError: The file cannot be written.
     """
-    figure, axes = _figure(6.4, 3.4)
-    styles = [(_BLUE, "-"), (_ORANGE, "-"), (_INK, "--"), (_GREY, "-"), (_GREY, ":")]
+    figure, axes = one_figure(6.4, 3.4)
+    styles = [(BLUE, "-"), (ORANGE, "-"), (INK, "--"), (GREY, "-"), (GREY, ":")]
     for (name, values), (color, line) in zip(shares.items(), itertools.cycle(styles)):
         axes.plot(starts, values, color=color, linestyle=line, linewidth=1.2, label=name)
     axes.set(xlabel="position in the window", ylabel="masked-base accuracy", title=title)
@@ -316,7 +141,7 @@ def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title
     else:
         figure, grid = panels(10.5, 2.8, n_columns=3)
     for axes, (label, columns) in zip(grid, curves.items(), strict=True):
-        for (column, name), color in zip(columns.items(), (_BLUE, _ORANGE), strict=False):
+        for (column, name), color in zip(columns.items(), (BLUE, ORANGE), strict=False):
             points = [(row["n_bases"] / 1e6, row[column]) for row in rows if not np.isnan(row.get(column, np.nan))]
             if points:
                 axes.plot(*zip(*points, strict=True), color=color, marker="o", markersize=3, label=name)
@@ -327,7 +152,7 @@ def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title
     save_figure(figure, path)
 
 
-def _figure(width: float, height: float) -> "tuple[Figure, Axes]":
+def one_figure(width: float, height: float) -> "tuple[Figure, Axes]":
     figure, grid = panels(width, height)
     return figure, grid[0]
 
@@ -348,7 +173,7 @@ def panels(width: float, height: float, *, n_rows: int = 1, n_columns: int = 1) 
     return figure, grid
 
 
-def _short(name: str) -> str:
+def shortened(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 

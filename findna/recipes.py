@@ -46,20 +46,13 @@ class PretrainConfig:
     )
     batch_size: int = setting(64, "Sequences per training step.", above=0)
     alpha: float = setting(
-        0.5,
-        "Weight of masked nucleotide modelling (equation 1); 1: no distillation (CM-MNM).",
-        least=0,
-        most=1,
+        0.5, "Weight of masked nucleotide modelling (equation 1); 1: no distillation (CM-MNM).", least=0, most=1
     )
     contrast_start: float = setting(
-        0.0,
-        "Fraction of the run after which the contrast enters the loss.",
-        least=0,
-        most=1,
+        0.0, "Fraction of the run after which the contrast enters the loss.", least=0, most=1
     )
     reduction: Literal["sum", "mean"] = setting(
-        "sum",
-        '"sum": sums as in equations 2 and 7; "mean": averages over masked bases and over features.',
+        "sum", '"sum": sums as in equations 2 and 7; "mean": averages over masked bases and over features.'
     )
     contrast: Literal["tokens", "features"] = setting(
         "tokens",
@@ -82,25 +75,19 @@ class PretrainConfig:
     )
     mask_fraction: float = setting(0.3, "Fraction of the student's bases that are masked.", least=0, most=1)
     mask_span: float = setting(
-        1.0,
-        "Mean length of masked spans, in bases; 1: each base is masked independently.",
-        least=1,
+        1.0, "Mean length of masked spans, in bases; 1: each base is masked independently.", least=1
     )
     max_indel: int = setting(20, "Maximum length of a deletion or insertion, in bases.", least=0)
     noise_sd: float = setting(0.2, "Standard deviation of the Gaussian noise on one-hot rows.", least=0)
     reverse_probability: float = setting(
-        0.5,
-        "Probability that the view with R is reverse complemented.",
-        least=0,
-        most=1,
+        0.5, "Probability that the view with R is reverse complemented.", least=0, most=1
     )
     student_temp: float = setting(0.1, "Temperature of equation 4.", above=0)
     teacher_temp: float = setting(0.04, "Temperature of equation 5.", above=0)
     center_momentum: float = setting(0.996, "Beta of equation 6.", least=0, most=1)
     momentum: float = setting(0.996, "Lambda of equation 9 at the start; it rises to 1 on a cosine.", least=0, most=1)
     optimizer: Literal["adamw", "muon"] = setting(
-        "adamw",
-        '"adamw", or "muon": Muon for the matrices of the blocks, AdamW for the other weights.',
+        "adamw", '"adamw", or "muon": Muon for the matrices of the blocks, AdamW for the other weights.'
     )
     learning_rate: float = setting(3e-4, "Peak learning rate, after the warm-up.", above=0, most=1)
     warmup: float = setting(0.3, "Fraction of the steps in which the learning rate rises.", least=0, most=1)
@@ -212,8 +199,7 @@ class FinetuneConfig:
         "Features: mean, sd (standard deviation), max, min (over bases), cls (class tokens), or several, as mean,cls.",
     )
     blocks: str = setting(
-        "",
-        "Blocks whose hidden states are read, side by side, as 5,10,15,20; otherwise the last block.",
+        "", "Blocks whose hidden states are read, side by side, as 5,10,15,20; otherwise the last block."
     )
     head: Literal["linear", "mlp"] = setting("linear", '"linear", or "mlp" with one hidden layer.')
     hidden: int = setting(128, "Width of the MLP's hidden layer.", above=0)
@@ -221,35 +207,22 @@ class FinetuneConfig:
     class_tokens: bool = setting(True, "Whether class tokens are appended to each sequence.")
     window: int = setting(0, "Maximum length of a window, in bases; 0: the model's window.", least=0)
     extend: int = setting(
-        0,
-        "Maximum length of a sequence that is one ring, in bases: adds blocks to each layer; 0: none.",
-        least=0,
+        0, "Maximum length of a sequence that is one ring, in bases: adds blocks to each layer; 0: none.", least=0
     )
     dropout: float = setting(0.1, "Dropout probability of the features and of the MLP's hidden layer.", least=0, most=1)
     mixer_dropout: float = setting(
-        0.0,
-        "Dropout probability in each block, in its MLP and in the rotated update.",
-        least=0,
-        most=1,
+        0.0, "Dropout probability in each block, in its MLP and in the rotated update.", least=0, most=1
     )
     epochs: int = setting(10, "Maximum number of passes over the training sequences.", above=0)
     batch_size: int = setting(32, "Windows per training step.", above=0)
     learning_rate: float = setting(
-        0.0,
-        "Peak learning rate, after the warm-up; 0: 0.003 x 44 / channels of the pretrained model.",
-        least=0,
-        most=1,
+        0.0, "Peak learning rate, after the warm-up; 0: 0.003 x 44 / channels of the pretrained model.", least=0, most=1
     )
     head_rate: float = setting(
-        0.1,
-        "Learning rate of a head that starts as a probe, as a fraction of that of the encoder.",
-        above=0,
+        0.1, "Learning rate of a head that starts as a probe, as a fraction of that of the encoder.", above=0
     )
     layer_decay: float = setting(
-        1.0,
-        "Learning rate of a block, as a fraction of that of the next block.",
-        above=0,
-        most=1,
+        1.0, "Learning rate of a block, as a fraction of that of the next block.", above=0, most=1
     )
     weight_decay: float = setting(
         0.01,
@@ -267,8 +240,7 @@ class FinetuneConfig:
     )
     patience: int = setting(5, "Stop after this many epochs without a better validation metric; 0: never.", least=0)
     class_weights: Literal["none", "balanced"] = setting(
-        "none",
-        '"balanced": weight each class by the inverse of its frequency; "none": equal weights.',
+        "none", '"balanced": weight each class by the inverse of its frequency; "none": equal weights.'
     )
     reverse_complement: float = setting(
         0.0,

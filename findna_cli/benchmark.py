@@ -176,10 +176,10 @@ def teacher(
     teacher.json, teacher.md and figures: masked-base accuracy by position in the window, and the learning curves if
     log.csv exists.
     """
-    from findna.commands import benchmarks
+    from findna.commands import studies
 
     with progress("measuring", total=None, quiet=quiet, unit="steps"):
-        result = benchmarks.report_teacher(
+        result = studies.report_teacher(
             inputs or (),
             out,
             genome=genome,
@@ -243,7 +243,7 @@ def study(
     study.md after every run, and the same command resumes. The other variants are compared with the first. A variant
     named untrained is measured without training. Test splits are not used.
     """
-    from findna.commands import benchmarks
+    from findna.commands import benchmarks, studies
 
     def show_run(run: Mapping[str, Any]) -> None:
         cost = f"  ({run['seconds']:,} s)" if "seconds" in run else ""
@@ -252,7 +252,7 @@ def study(
     caught = catch_signals(once=True)
     try:
         with progress("training and scoring", total=None, quiet=quiet, unit="runs") as advance:
-            benchmarks.study(
+            studies.study(
                 variants,
                 inputs,
                 data,

@@ -52,7 +52,7 @@ def classify(
     windows. An interrupted run leaves NAME.partial, and --resume continues it. With --shard, the output is HDF5
     (NAME.part3of16.predictions.h5), and findna merge writes the TSV of all parts.
     """
-    from findna.api import classify_file
+    from findna import classify_file
 
     name, shard = out.removesuffix(".gz"), settings.get("shard", "")
     if out != "-" and name and not shard and not name.endswith((".tsv", ".txt")):

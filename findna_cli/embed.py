@@ -38,7 +38,7 @@ def embed(
     NAME.partial, and --resume continues it. With --shard, the default name includes the part: NAME.part3of16.h5. With
     --shard auto, so does the name in --out.
     """
-    from findna.api import embed_file
+    from findna import embed_file
 
     path = named_output(inputs, out, output_format or "h5", shard=settings.get("shard", ""))
     chosen = {"model": model} if model else {}

@@ -54,11 +54,11 @@ def plot(
 
     With --html and without --out, only the page is written. The page contains its data and needs no network.
     """
-    from findna.commands.view import maps
+    from findna.commands.view import map_figures, maps
 
     figure = out or (None if html else Path(path.name).with_suffix(".png"))
     if figure:
-        maps.check_figure(figure)
+        map_figures.check_figure(figure)
     if html and html.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--html {html}: a page is .html")
     for target in (figure, html):
@@ -66,9 +66,9 @@ def plot(
             raise OutputError(f"{target}: exists already; --force replaces it")
     found = maps.make_map(path, method=method, color=color, labels=labels, max_points=max_points, seed=seed)
     if figure:
-        maps.draw_map(found, figure, title=title)
+        map_figures.draw_map(found, figure, title=title)
     if html:
-        maps.write_page(found, html, title=title)
+        map_figures.write_page(found, html, title=title)
     made = ", ".join(str(target) for target in (figure, html) if target)
     n_labelled = f", coloured by {found.color}" if found.color else ""
     say(f"{made}: {len(found.points):,} of {found.n_rows:,} sequences{n_labelled}", quiet=quiet)

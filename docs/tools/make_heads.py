@@ -19,8 +19,9 @@ from pathlib import Path
 from Bio import SeqIO
 
 from findna.io.files import write_atomic
+from findna.models.save_task import save_task
 from findna.models.store import load_model
-from findna.models.task import load_task, save_task
+from findna.models.task import load_task
 from findna.tasks.catalog import HEADS, Task, read_task, task_names
 from findna_cli.task import training_command
 

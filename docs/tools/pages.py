@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from findna.benchmark.report import as_markdown, make_report
-from findna.benchmark.run import read_result
-from findna.benchmark.study import compare, read_log
+from findna.benchmark.results import read_result
+from findna.benchmark.study import read_log
+from findna.benchmark.study_table import compare
 from findna.benchmark.teacher_page import TITLES, read_teacher, teacher_markdown
 from findna.io.files import write_atomic
 

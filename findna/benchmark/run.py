@@ -5,7 +5,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -14,101 +14,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from findna import __version__, phases, plots
+from findna import __version__, phases, split_plots
 from findna.benchmark.audit import is_leaked
 from findna.benchmark.baselines import RECIPES, Data, Prediction, Probabilities, fit_cnn, fit_kmers, fit_strands
-from findna.benchmark.stored import read_stored
-from findna.benchmark.suites import BenchmarkTask, Splits
+from findna.benchmark.modes import BenchmarkConfig, Progress, Stopped
+from findna.benchmark.results import OF_TEACHER, SCHEMA, over_seeds, result_name, runs_of
+from findna.benchmark.splits import BenchmarkTask, Splits
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
-from findna.errors import ConfigError
 from findna.io.files import raise_output_error, write_atomic
-from findna.metrics import NAMES, metrics_of
-from findna.models.readout import ReadOut
+from findna.metrics import metrics_of
 from findna.models.store import Model
 from findna.models.task import PLAN, TaskModel, load_task, probabilities
 from findna.nn.device import Compute
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixers import make_encoder
-from findna.recipes import FinetuneConfig
 from findna.train.finetune import evaluate_task, finetune
 
-SCHEMA = "findna-benchmark/1"
-BASELINES = ("kmer", "random", "cnn")
-MODES = ("probe", "finetune", *BASELINES, "random-finetune")
-"""probe: logistic regression on frozen vectors; finetune: all weights. random and random-finetune are the same two of a
-network of random weights."""
-
-_OF_TEACHER = ("probe", "finetune", "random", "random-finetune")
 _RANDOM_SEED = 1000
 _LIBRARIES = ("torch", "numpy", "scikit-learn")
-
-
-class Stopped(Exception):
-    """The run was asked to stop; what is measured is written."""
-
-
-@dataclass(frozen=True)
-class BenchmarkConfig:
-    """What is measured.
-
-    Args:
-        modes: Of `MODES`, in their order.
-        seeds: How many, from 0 on, where a figure depends on the seed.
-        limit: Most training sequences of a set; 0 is all.
-        limit_test: Most validation and most test sequences; 0 is all.
-        read_out: What the frozen vectors are made of.
-        finetune: Recipe of the fine-tuning; its seed is the run's.
-        with_plots: Whether ROC, confusion matrix and calibration of each mode's first seed are drawn.
-        command: The command line, for the report.
-    """
-
-    modes: tuple[str, ...] = ("probe", *BASELINES)
-    seeds: int = 5
-    limit: int = 0
-    limit_test: int = 0
-    read_out: ReadOut = field(default_factory=ReadOut)
-    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
-    with_plots: bool = False
-    command: str = ""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What was done last.
-
-    Args:
-        task: Name of the set.
-        mode: One of `MODES`.
-        seed: Of the run.
-        is_new: False where an earlier result was taken.
-        run: The entry in the result file.
-        n_runs: Runs of this set.
-    """
-
-    task: str
-    mode: str
-    seed: int
-    is_new: bool
-    run: Mapping[str, Any]
-    n_runs: int
-
-
-def parse_modes(text: str) -> tuple[str, ...]:
-    """The modes of a comma list; "baseline" is kmer, random and cnn.
-
-    Raises:
-        ConfigError: One is not known.
-
-    >>> parse_modes("probe,baseline")
-    ('probe', 'kmer', 'random', 'cnn')
-    """
-    wanted: set[str] = set()
-    for name in text.split(","):
-        if name not in (*MODES, "baseline"):
-            raise ConfigError(f"mode must be some of {', '.join(MODES)}, baseline, separated by commas, not {name!r}")
-        wanted |= set(BASELINES) if name == "baseline" else {name}
-    return tuple(mode for mode in MODES if mode in wanted)
 
 
 def run_task(
@@ -142,15 +66,7 @@ def run_task(
     recipe = own.finetune_config(config.finetune, teacher.config)
     config = replace(config, read_out=config.read_out.of_model(own), finetune=recipe)
     splits = task.load().limited(config.limit, config.limit_test)
-    bench = _Bench(
-        task,
-        splits,
-        config=config,
-        teacher=teacher,
-        compute=compute,
-        out=out,
-        should_stop=should_stop,
-    )
+    bench = _Bench(task, splits, config=config, teacher=teacher, compute=compute, out=out, should_stop=should_stop)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -160,7 +76,7 @@ def run_task(
     for mode in config.modes:
         path = out / result_name(task, mode, teacher.name)
         fingerprint = bench.fingerprint(mode)
-        runs = _runs_of(path, fingerprint)
+        runs = runs_of(path, fingerprint)
         for seed in seeds[mode]:
             is_new = seed not in runs
             if is_new:
@@ -170,29 +86,6 @@ def run_task(
                 runs[seed] = bench.measure(mode, seed)
                 write_atomic(path, json.dumps(bench.result(mode, fingerprint, runs), indent=1) + "\n")
             yield Progress(task.name, mode, seed, is_new, runs[seed], n_runs)
-
-
-def result_name(task: BenchmarkTask, mode: str, model: str) -> str:
-    """Name of a result file: what it is of, so that other models' stay beside it."""
-    parts = [task.suite, task.name, mode, *([model] if mode in _OF_TEACHER else [])]
-    return ".".join(parts).replace("/", "-") + ".json"
-
-
-def read_result(path: Path) -> dict[str, Any]:
-    """A result file.
-
-    Raises:
-        TableError: It is damaged or not ours.
-    """
-    return read_stored(path, schema=SCHEMA, what="benchmark result")
-
-
-def _runs_of(path: Path, fingerprint: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """The runs of a result file of the same data and settings, by seed."""
-    if not path.exists():
-        return {}
-    result = read_result(path)
-    return {run["seed"]: run for run in result["runs"]} if result["fingerprint"] == fingerprint else {}
 
 
 class _Bench:
@@ -282,15 +175,15 @@ class _Bench:
             "suite": self.task.suite,
             "task": self.task.name,
             "mode": mode,
-            "model": self.teacher.name if mode in _OF_TEACHER else "",
+            "model": self.teacher.name if mode in OF_TEACHER else "",
             "note": self.task.note,
             "is_comparable": self.task.is_comparable and not (self.config.limit or self.config.limit_test),
             "classes": list(self.classes),
             "n": {name: len(split) for name, split in self.splits._asdict().items() if split is not None},
             "n_near_duplicates": int(self._is_leaked.sum()),
             "limits": {"train": self.config.limit, "test": self.config.limit_test},
-            "mean": _over(ordered, np.mean),
-            "sd": _over(ordered, lambda values: np.std(values, ddof=1) if len(values) > 1 else 0.0),
+            "mean": over_seeds(ordered, np.mean),
+            "sd": over_seeds(ordered, lambda values: np.std(values, ddof=1) if len(values) > 1 else 0.0),
             "runs": ordered,
             "is_seeded": self.is_seeded(mode),
             "fingerprint": dict(fingerprint),
@@ -384,18 +277,7 @@ class _Bench:
         folder.mkdir(exist_ok=True)
         stem = result_name(self.task, mode, self.teacher.name).removesuffix(".json")
         title = f"{self.task.name}, {mode}, test split"
-        plots.split_figures(self.splits.test.labels, found.test, folder / stem, classes=self.classes, title=title)
-
-
-def _over(runs: Sequence[Mapping[str, Any]], summary: Callable[[list[float]], Any]) -> dict[str, dict[str, Any]]:
-    """Each figure's summary over the seeds; None where it is not defined."""
-    summaries: dict[str, dict[str, Any]] = {}
-    for part in ("test", "test_without_duplicates", "valid"):
-        if any(run[part] is None for run in runs):
-            continue
-        columns = {name: [run[part][name] for run in runs] for name in NAMES}
-        summaries[part] = {name: None if None in values else float(summary(values)) for name, values in columns.items()}
-    return summaries
+        split_plots.split_figures(self.splits.test.labels, found.test, folder / stem, classes=self.classes, title=title)
 
 
 def _sources(labelled: LabelledSet | None) -> Mapping[str, str]:

@@ -5,12 +5,9 @@ ratio within one run is not. FLOPs are the model's: 2 x parameters a base forwar
 a step of pretraining (student and teacher); what is computed twice is not counted twice.
 """
 
-import ctypes
 import platform
-import re
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -18,15 +15,14 @@ from typing import IO, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional as F
 
 from findna import __version__, phases
 from findna.benchmark.options import LENGTHS, SpeedConfig
+from findna.benchmark.rivals import BERT, bert, naive
+from findna.benchmark.timing import Run, TimedCase, memory_of, random_corpus, random_sequences, seconds_of
 from findna.config import EmbedConfig
 from findna.data.batch import pack
-from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
 from findna.embedding import RecordEmbedder
 from findna.io.fasta import read_fasta
@@ -35,7 +31,7 @@ from findna.nn.device import PRECISIONS, Compute, has_native_bf16
 from findna.nn.encoder import initialise
 from findna.nn.kernels import choose
 from findna.recipes import PRESETS, FinetuneConfig
-from findna.sequence import BLANK, decode
+from findna.sequence import decode
 from findna.sizes import SIZES, ModelConfig
 from findna.train.trainer import Trainer
 from findna.train.tuner import Tuner
@@ -49,36 +45,6 @@ PRODUCT_POSITIONS = 8192
 """Positions in one matrix product of the limit."""
 EMBED_BATCHES = 4
 """Batches that are embedded: one is packed while another is computed."""
-NAIVE_SEQUENCES = 8
-"""Sequences that the naive forward takes at a time."""
-BERT = "BERT of 12 layers, 768"
-BERT_BASES_A_TOKEN = 5
-"""Bases in a token of DNABERT-2 (Zhou et al. 2024, arXiv:2306.15006: sequences become about 5 times shorter)."""
-
-Run = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class TimedCase:
-    """One thing that is timed.
-
-    Args:
-        what: forward, embed, pretraining step, ...
-        precision: Its name.
-        lengths: Bases of the sequences, as text.
-        n_bases: Bases that one run goes through.
-        batch: Bases that go through the network at a time.
-        flops: Of one run.
-        run: Does it once.
-    """
-
-    what: str
-    precision: str
-    lengths: str
-    n_bases: int
-    batch: int
-    flops: float
-    run: Run
 
 
 def measure_speed(config: SpeedConfig, *, device: torch.device) -> dict[str, Any]:
@@ -116,13 +82,13 @@ def measure_speed(config: SpeedConfig, *, device: torch.device) -> dict[str, Any
 def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[dict[str, Any]]:
     computes = [Compute(device, PRECISIONS[name], config.n_bases) for name in config.precisions]
     timed = [case for compute in computes for case in cases(size, config, compute)]
-    timed += _naive(size, config, device)
+    timed += naive(size, config, device)
     for name in config.precisions:
-        timed += _bert(config, name, device)
-    memory = [_memory(variant.run, device) for variant in phases.track(f"warming up {size}", timed)]
+        timed += bert(config, name, device)
+    memory = [memory_of(variant.run, device) for variant in phases.track(f"warming up {size}", timed)]
     best = [float("inf")] * len(timed)
     for index in phases.track(f"timing {size}", [*range(len(timed))] * config.rounds):
-        best[index] = min(best[index], _seconds(timed[index].run, device))
+        best[index] = min(best[index], seconds_of(timed[index].run, device))
     rates = [variant.flops / seconds for variant, seconds in zip(timed, best, strict=True)]
     limits, units = (
         {
@@ -212,67 +178,14 @@ def products(model: ModelConfig, dtype: torch.dtype, *, device: torch.device, is
     return run
 
 
-def naive_forward(network: ChordMixer, codes: Tensor) -> Tensor:
-    """Hidden states (B, L, C) of sequences of one length, codes (B, L), as one would write the equations down."""
-    config = network.config
-    h = network.stem(F.one_hot(codes.long(), BLANK + 1)[..., :BLANK].float())
-    for index, block in enumerate(network.blocks):
-        z = block.fc2(F.gelu(block.fc1(h)))  # type: ignore[operator]
-        shifts, width = config.tracks(index)
-        parts = z.split(width, dim=-1)
-        turned = [torch.roll(part, -shift, dims=1) for part, shift in zip(parts, shifts, strict=True)]
-        h = h + torch.cat(turned, dim=-1)
-    return h  # type: ignore[no-any-return]
-
-
 def mixed_lengths(n_bases: int) -> list[int]:
     """Lengths drawn uniformly from 100 to 1,000 bases, about this many bases in all."""
     lengths = np.random.default_rng(1).integers(MIXED[0], MIXED[1] + 1, size=2 * n_bases // MIXED[0])
     return [int(n) for n in lengths[np.cumsum(lengths) <= n_bases]]
 
 
-def _naive(size: str, config: SpeedConfig, device: torch.device) -> Iterator[TimedCase]:
-    """The naive forward in float32, whose share is of the float32 products; nothing without those."""
-    if "fp32" not in config.precisions:
-        return
-    network = initialise(ChordMixer(SIZES[size]), 0).eval().to(device)
-    n_sequences = config.n_bases // 1000
-    codes = torch.from_numpy(np.stack(_sequences([1000] * n_sequences))).to(device)
-
-    @torch.inference_mode()
-    def run() -> None:
-        for part in torch.split(codes, NAIVE_SEQUENCES):
-            naive_forward(network, part)
-
-    n_bases = 1000 * n_sequences
-    n_flops = 2.0 * SIZES[size].n_parameters * n_bases
-    yield TimedCase("naive forward", "fp32", "1000", n_bases, 1000 * NAIVE_SEQUENCES, n_flops, run)
-
-
-def _bert(config: SpeedConfig, precision: str, device: torch.device) -> Iterator[TimedCase]:
-    """A BERT of DNABERT-2's size (12 layers, 768) with random weights, where the package transformers is installed."""
-    try:
-        from transformers import BertConfig, BertModel
-    except ImportError:
-        return
-    torch.manual_seed(0)
-    size = BertConfig(vocab_size=4096, max_position_embeddings=1000 // BERT_BASES_A_TOKEN + 2)
-    network = BertModel(size, add_pooling_layer=False).eval().to(device, PRECISIONS[precision].products)
-    n_sequences = config.n_bases // 1000
-    tokens = torch.randint(5, 4096, (n_sequences, 1000 // BERT_BASES_A_TOKEN), device=device)
-    n_parameters = sum(p.numel() for name, p in network.named_parameters() if "embeddings" not in name)
-
-    @torch.inference_mode()
-    def run() -> None:
-        for part in torch.split(tokens, NAIVE_SEQUENCES):
-            network(part)
-
-    n_bases = 1000 * n_sequences
-    yield TimedCase(BERT, precision, "1000", n_bases, 1000 * NAIVE_SEQUENCES, 2.0 * n_parameters * tokens.numel(), run)
-
-
 def _forward(network: ChordMixer, lengths: Sequence[int], compute: Compute) -> Run:
-    batch = pack(_sequences(lengths), n_class_tokens=network.config.n_class_tokens)
+    batch = pack(random_sequences(lengths), n_class_tokens=network.config.n_class_tokens)
     codes = torch.from_numpy(batch.codes).to(compute.device)
 
     @torch.inference_mode()
@@ -287,7 +200,7 @@ def _embedding(model: ModelConfig, compute: Compute) -> TimedCase:
     n_bases = EMBED_BATCHES * (compute.batch_bases - compute.batch_bases % 1000)
     embedder = RecordEmbedder(initialise(ChordMixer(model), 0), EmbedConfig(), compute=compute)
     file = NamedTemporaryFile("w", suffix=".fa")  # noqa: SIM115  # it lives as long as what is timed
-    file.write(f">contig\n{decode(_sequences([n_bases])[0])}\n")
+    file.write(f">contig\n{decode(random_sequences([n_bases])[0])}\n")
     file.flush()
     run = partial(_embed_file, embedder, file)
     return TimedCase(
@@ -303,7 +216,7 @@ def _embed_file(embedder: RecordEmbedder, file: IO[str]) -> None:
 def _pretraining(size: str, compute: Compute, *, n_sequences: int) -> TimedCase:
     recipe = replace(PRESETS[size], batch_size=n_sequences, min_length=0)
     trainer = Trainer(recipe, compute=compute)
-    views = views_of(_corpus([1000] * n_sequences), range(n_sequences), epoch=0, config=recipe)
+    views = views_of(random_corpus([1000] * n_sequences), range(n_sequences), epoch=0, config=recipe)
     portion = Portion(views, n_sequences=n_sequences, n_masked=len(views.targets), n_bases=1000 * n_sequences)
     n_bases = 1000 * n_sequences
     flops = 8.0 * recipe.model.n_parameters * n_bases
@@ -321,7 +234,7 @@ def _pretraining(size: str, compute: Compute, *, n_sequences: int) -> TimedCase:
 def _finetuning(model: ModelConfig, compute: Compute, *, n_sequences: int) -> TimedCase:
     labels = np.arange(n_sequences) % 2
     ids, lines = tuple(map(str, range(n_sequences))), np.arange(n_sequences)
-    data = LabelledSet(_corpus([1000] * n_sequences), labels, ("a", "b"), "classification", ids, lines, {})
+    data = LabelledSet(random_corpus([1000] * n_sequences), labels, ("a", "b"), "classification", ids, lines, {})
     recipe = FinetuneConfig(batch_size=n_sequences)
     teacher = initialise(ChordMixer(model), 0)
     tuner = Tuner(recipe, teacher, train=data, valid=data, compute=compute)
@@ -337,49 +250,6 @@ def _finetuning(model: ModelConfig, compute: Compute, *, n_sequences: int) -> Ti
         flops,
         lambda: tuner.update(batch, step=0, rate=1e-5),
     )
-
-
-def _sequences(lengths: Sequence[int]) -> list[NDArray[np.uint8]]:
-    rng = np.random.default_rng(0)
-    return [rng.integers(0, 4, size=length, dtype=np.uint8) for length in lengths]
-
-
-def _corpus(lengths: Sequence[int]) -> Corpus:
-    return corpus_of(_sequences(lengths))
-
-
-def _seconds(run: Run, device: torch.device) -> float:
-    began = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
-
-
-def _memory(run: Run, device: torch.device) -> int | None:
-    """Bytes that a first run takes at its peak, beside what lay there before."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        return torch.cuda.max_memory_allocated(device) - before
-    try:
-        ctypes.CDLL(None).malloc_trim(0)  # glibc gives back what an earlier run left it
-        Path("/proc/self/clear_refs").write_text("5")  # Linux counts the peak from here
-        before = _status("VmRSS")
-        run()
-        return _status("VmHWM") - before
-    except (OSError, AttributeError, TypeError):  # another system, or another library of its
-        run()
-        return None
-
-
-def _status(name: str) -> int:
-    """Bytes of this process that Linux tells under that name."""
-    found = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    if found is None:
-        raise OSError(f"/proc/self/status has no {name}")
-    return 1024 * int(found[1])
 
 
 def speed_table(report: dict[str, Any]) -> str:

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,15 @@ import numpy as np
 
 from findna import __version__, phases
 from findna.benchmark.baselines import RECIPES, Data, fit_strands
-from findna.benchmark.run import Stopped
+from findna.benchmark.modes import Stopped
+from findna.benchmark.splits import BenchmarkTask
 from findna.benchmark.stored import read_stored
-from findna.benchmark.suites import BenchmarkTask
+from findna.benchmark.study_variants import Variant
 from findna.config import parse_blocks
 from findna.data.labelled import LabelledSet
-from findna.errors import ConfigError, TableError
+from findna.errors import ConfigError
 from findna.extras import need_sklearn
 from findna.io.files import raise_output_error, write_atomic
-from findna.io.structured import read_toml
 from findna.metrics import metrics_of
 from findna.models.readout import ReadOut
 from findna.models.store import Model, load_model
@@ -35,14 +34,7 @@ from findna.train.sources import Sources
 
 SCHEMA = "findna-study/1"
 LOG = "study.json"
-UNTRAINED = "untrained"
-"""Names that begin so are measured with the weights that a run begins with."""
-N_ERRORS = 3.0
-"""A difference of more standard errors than this is called one: a study makes many comparisons."""
 
-_OF_THE_STUDY = ("seed", "epochs", "n_windows")
-_READ_OUT = tuple(field.name for field in fields(ReadOut))
-_NETWORKS = ("teacher", STUDENT)
 _FIGURES = (
     "steps",
     "n_bases",
@@ -53,33 +45,6 @@ _FIGURES = (
     "effective_rank",
     "dissimilarity",
 )
-_COLUMNS = (("valid_accuracy", 4), ("effective_rank", 1), ("dissimilarity", 3))
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A recipe by what it changes.
-
-    Args:
-        name: Its table in the file of variants.
-        config: The recipe; its seed is the run's.
-        changes: Settings that depart from the study's recipe.
-        model: An existing teacher, which is measured once, instead of a recipe.
-        read_out: Settings of `ReadOut` that depart from the study's.
-        read: Which network of the run is measured: "teacher" or "student".
-    """
-
-    name: str
-    config: PretrainConfig
-    changes: Mapping[str, Any]
-    model: Model | None = None
-    read_out: Mapping[str, str] = field(default_factory=dict)
-    read: str = "teacher"
-
-    @property
-    def is_untrained(self) -> bool:
-        """Whether it is measured with the weights that a run begins with."""
-        return self.name.startswith(UNTRAINED)
 
 
 @dataclass(frozen=True)
@@ -99,59 +64,6 @@ class StudyConfig:
     limit_valid: int = 1000
     read_out: ReadOut = field(default_factory=ReadOut)
     command: str = ""
-
-
-def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
-    """The variants of a TOML file: a table each, of settings that depart from `base`; an empty one is `base` itself.
-
-    The first is what the others are compared with. `[untrained]` measures the weights that a run begins with, and a
-    table with `model = "..."` an existing teacher. Any of them may name another pool, blocks or strand. With
-    `read = "student"` the student of a run is measured; a recipe that two variants share is trained once.
-
-    Raises:
-        TableError: The file cannot be read, is not valid TOML, or holds no table.
-        ConfigError: A setting is unknown, out of range, or belongs to the study.
-        ModelError: There is no such model, or it is damaged.
-    """
-    try:
-        tables = read_toml(path)
-    except OSError as error:
-        raise TableError(f"cannot be read: {error.strerror}", path=path) from error
-    except ValueError as error:
-        raise TableError(f"is not valid TOML: {error}", path=path) from error
-    if not tables or not all(isinstance(table, dict) for table in tables.values()):
-        raise TableError("must hold tables alone, one a variant, as [alpha-1] with alpha = 1.0", path=path)
-    variants = []
-    for name, changes in tables.items():
-        if "/" in name or name in (".", ".."):
-            raise ConfigError(
-                f"{path}, [{name}]: a name must not contain a slash or be only dots, because it names folders"
-            )
-        if own := [setting for setting in _OF_THE_STUDY if setting in changes]:
-            raise ConfigError(f"{path}, [{name}]: {own[0]} is the same for all variants; remove it")
-        if any(isinstance(value, dict) for value in changes.values()):
-            raise ConfigError(f'{path}, [{name}]: holds a table; put a name with a dot in quotes, ["alpha-0.5"]')
-        read_out = {key: changes[key] for key in _READ_OUT if key in changes}
-        settings = {key: value for key, value in changes.items() if key not in (*read_out, "read")}
-        read = changes.get("read", "teacher")
-        if read not in _NETWORKS:
-            raise ConfigError(f"{path}, [{name}]: read must be {' or '.join(_NETWORKS)}, not {read!r}")
-        if not all(isinstance(value, str) for value in read_out.values()):
-            raise ConfigError(f"{path}, [{name}]: {', '.join(read_out)} must be texts in quotes")
-        if name.startswith(UNTRAINED) and settings:
-            raise ConfigError(f"{path}, [{name}]: is the study's own network before its training; it has no settings")
-        if "model" in settings and (len(settings) > 1 or not isinstance(settings["model"], str)):
-            raise ConfigError(f"{path}, [{name}]: model is a name or folder, and an existing model has no settings")
-        try:
-            ReadOut(**read_out)
-            model = load_model(settings["model"]) if "model" in settings else None
-            config = replace(base, model=model.config) if model else base.changed(**settings)
-            if read == STUDENT and (model or name.startswith(UNTRAINED) or config.alpha == 1):
-                raise ConfigError("there is no student beside the teacher: it needs a run with alpha below 1")
-            variants.append(Variant(name, config, changes, model, read_out, read))
-        except (ConfigError, TypeError) as error:
-            raise ConfigError(f"{path}, [{name}]: {error}") from error
-    return variants
 
 
 def run_study(
@@ -355,95 +267,3 @@ def _departures(config: PretrainConfig) -> dict[str, Any]:
 
 def _digest(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A variant beside the first.
-
-    Args:
-        name: Of the variant.
-        runs: Its entries in the log, by seed.
-        score: Mean over the seeds of the mean AUROC over the sets.
-        difference: To the first variant's.
-        error: Standard error of the difference, from the deviation between seeds pooled over all variants; NaN where
-            no variant has two.
-    """
-
-    name: str
-    runs: Sequence[Mapping[str, Any]]
-    score: float
-    difference: float
-    error: float
-
-    @property
-    def is_beyond_noise(self) -> bool:
-        """Whether the difference is more than `N_ERRORS` standard errors."""
-        return abs(self.difference) > N_ERRORS * self.error
-
-
-def compare(runs: Sequence[Mapping[str, Any]]) -> tuple[list[Comparison], float]:
-    """Each variant beside the first, and the standard deviation between seeds, pooled over all variants."""
-    grouped: dict[str, list[Mapping[str, Any]]] = {}
-    for run in runs:
-        grouped.setdefault(run["variant"], []).append(run)
-    scores = {name: np.array([run["score"] for run in members]) for name, members in grouped.items()}
-    n_free = sum(len(found) - 1 for found in scores.values())
-    squares = sum(float(((found - found.mean()) ** 2).sum()) for found in scores.values())
-    sd = math.sqrt(squares / n_free) if n_free else math.nan
-    first = next(iter(scores.values()), np.zeros(1))
-    return [
-        Comparison(
-            name,
-            grouped[name],
-            float(found.mean()),
-            float(found.mean() - first.mean()),
-            sd * math.sqrt(1 / len(found) + 1 / len(first)),
-        )
-        for name, found in scores.items()
-    ], sd
-
-
-def study_table(runs: Sequence[Mapping[str, Any]]) -> str:
-    """The runs of a study in Markdown: variants, their difference to the first and whether it is beyond the noise."""
-    comparisons, sd = compare(runs)
-    sets = list(runs[0]["scores"])
-    head = [
-        "variant",
-        "changes",
-        "seeds",
-        "AUROC",
-        "difference",
-        *sets,
-        "masked-base accuracy",
-        "rank",
-        "KL",
-        "seconds",
-        "Mbp",
-    ]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for index, one in enumerate(comparisons):
-        changes = ", ".join(f"{name} {value}" for name, value in one.runs[0]["changes"].items())
-        shown = f"{one.difference:+.4f}" + (" *" if one.is_beyond_noise else "") if index else ""
-        cells = [one.name, changes, str(len(one.runs)), f"{one.score:.4f}", shown]
-        cells += [f"{np.mean([run['scores'][name] for run in one.runs]):.4f}" for name in sets]
-        cells += [_mean(one.runs, name, digits) for name, digits in _COLUMNS]
-        cells += [_mean(one.runs, "seconds", 0), _mean(one.runs, "n_bases", 2, scale=1e-6)]
-        lines.append(f"| {' | '.join(cells)} |")
-    read_out = ", ".join(f"{name} {runs[0][name]}" for name in ("pool", "blocks", "strand") if runs[0].get(name))
-    noise = "one seed a variant: the noise is not known" if math.isnan(sd) else f"{sd:.4f}"
-    lines += [
-        "",
-        "AUROC: mean over the sets, on their validation splits, of logistic regression on frozen vectors "
-        f"({read_out}). Standard deviation between seeds, pooled over the variants: {noise}. A star marks a "
-        f"difference of more than {N_ERRORS:g} standard errors; without one it is within the noise and says nothing. "
-        "KL: dissimilarity of the two views, equation 10, mean over positions, in nats.",
-        "",
-        *(f"    {command}" for command in dict.fromkeys(run["command"] for run in runs)),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _mean(runs: Sequence[Mapping[str, Any]], name: str, digits: int, *, scale: float = 1.0) -> str:
-    values = [run[name] * scale for run in runs if name in run]
-    return f"{np.mean(values):.{digits}f}" if values else ""

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from findna import __version__, phases
 from findna.benchmark.baselines import kmer_counts
 from findna.benchmark.counting import CONTEXTS, CountingModel, Masked, fit_counting, iter_masked
+from findna.benchmark.health import health
 from findna.data.batch import pack
 from findna.data.datasets import Corpus
 from findna.data.labelled import LabelledSet
@@ -26,13 +27,11 @@ from findna.models.store import Model
 from findna.nn.device import BF16, FP32, Compute
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixers import make_encoder
+from findna.train.optimizers import effective_rank
 from findna.train.sources import Sources
-from findna.train.trainer import effective_rank
 
 SCHEMA = "findna-teacher/1"
 TEACHER = "teacher"
-LAST_PART = 0.2
-"""The end of a run in which the effective rank must not fall."""
 
 _TRAINING_SEED, _HELD_OUT_SEED, _RANDOM_SEED = 0, 1, 1000
 _LIBRARIES = ("torch", "numpy")
@@ -228,29 +227,6 @@ def embed(network: Encoder, corpus: Corpus, *, compute: Compute) -> tuple[NDArra
     size = network.config
     rows = ReadOut("mean,cls", strand="bed").vectors(network, corpus, compute=compute)["bed"]
     return rows[:, : size.channels], rows[:, size.channels :].reshape(len(rows), size.n_class_tokens, size.channels)
-
-
-def health(log: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Student and teacher at the end of a run and where its last fifth begins, from the rows of log.csv.
-
-    `rank_slope` is that of a line through the effective ranks of the last fifth, per whole run.
-    """
-    measured = [row for row in log if not np.isnan(row["effective_rank"])]
-    last_step = measured[-1]["step"]
-    late = [row for row in measured if row["step"] >= (1 - LAST_PART) * last_step]
-    ranks = [row["effective_rank"] for row in late]
-    slope = float(np.polyfit([row["step"] / last_step for row in late], ranks, 1)[0]) if len(late) > 1 else 0.0
-    return {
-        "n_reports": len(measured),
-        "steps": int(last_step),
-        "last_fifth_from": _known(late[0]),
-        "end": _known(late[-1]),
-        "rank_slope": slope,
-    }
-
-
-def _known(row: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in row.items() if not np.isnan(value)}
 
 
 def neighbours(model: Model, labelled: LabelledSet, *, config: TeacherConfig, compute: Compute) -> dict[str, Any]:

@@ -17,12 +17,14 @@ from findna.settings import make, settings_of_all, with_settings
 from findna.sizes import ModelConfig
 from findna.train import finetune as tuning
 from findna.train import pretrain as teaching
+from findna.train.launch import launch
+from findna.train.launch import record_failure as record_failure
 from findna.train.loop import Report as Report
 from findna.train.objectives import summary_line as summary_line
 from findna.train.options import CheckpointOptions, FinetuneOptions, PretrainOptions, ProcessOptions
-from findna.train.parallel import Place, device_of, is_restart, join, launch
-from findna.train.parallel import find_place as find_place
-from findna.train.parallel import record_failure as record_failure
+from findna.train.parallel import device_of, join
+from findna.train.place import Place, is_restart
+from findna.train.place import find_place as find_place
 from findna.train.plan import PretrainPlan, TaskPlan
 from findna.train.portable import export_run as export_run
 from findna.train.portable import import_run, portable_plan

@@ -1,5 +1,6 @@
 """What `findna view` and `findna plot` show of an embedding file."""
 
+from findna import map_figures as map_figures
 from findna import maps as maps
 from findna.io.view import describe as describe
 from findna.io.view import iter_rows as iter_rows

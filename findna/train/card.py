@@ -53,7 +53,7 @@ def draw_splits(
         return
     (out / "plots").mkdir(exist_ok=True)
     with contextlib.suppress(MissingExtraError):
-        from findna.plots import split_figures
+        from findna.split_plots import split_figures
 
         for split, (labels, found) in answers.items():
             split_figures(

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.data.labelled import LabelledSet
-from findna.errors import ConfigError, InputError, TrainingError
 from findna.io.files import write_atomic
-from findna.io.structured import read_json
+from findna.models.save_task import encode_parts, save_task
 from findna.models.store import Model
-from findna.models.task import PLAN, TaskModel, encode_parts, probabilities, save_task
+from findna.models.task import PLAN, TaskModel, probabilities
 from findna.nn.device import Compute
 from findna.nn.kernels import choose
 from findna.recipes import FinetuneConfig
@@ -26,6 +25,7 @@ from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.log import Log
 from findna.train.loop import Report, Training, enough_memory, open_folder
 from findna.train.objectives import balanced_weights, figures_by_kind, fit_temperatures, quality
+from findna.train.resume import check_same, check_splits, facts_of
 from findna.train.schedule import learning_rate
 from findna.train.scoring import score
 from findna.train.start import TaskSplit, check_teacher
@@ -122,7 +122,7 @@ def finetune(
         OutputError: `out` holds a run already, or cannot be made.
     """
     splits = {"train": train, "valid": valid} | ({"test": test} if test is not None else {})
-    _check(splits)
+    check_splits(splits)
     if config.class_weights == "balanced":
         balanced_weights(train)  # before anything is made
     config = teacher.readout.finetune_config(config, teacher.config)
@@ -130,9 +130,9 @@ def finetune(
     check_teacher(config, teacher.network)
     if not resume:
         open_folder(out)
-    facts = _facts(config, splits, teacher=teacher, compute=compute)
+    facts = facts_of(config, splits, teacher=teacher, compute=compute)
     if resume:
-        _check_same(out, facts)
+        check_same(out, facts)
     write_atomic(out / PLAN, json.dumps({**facts, "plan": dict(asked)}, indent=2) + "\n")
     with enough_memory(compute.device, batch_size=config.batch_size):
         tuner = Tuner(config, teacher.network, train=train, valid=valid, compute=compute)
@@ -145,15 +145,7 @@ def finetune(
 class _FinetuneRun(Training[LabelledBatch]):
     """One run on its way: the log, the checkpoints, where it stands."""
 
-    def __init__(
-        self,
-        tuner: Tuner,
-        out: Path,
-        *,
-        facts: Mapping[str, Any],
-        resume: bool,
-        **hooks: Any,
-    ) -> None:
+    def __init__(self, tuner: Tuner, out: Path, *, facts: Mapping[str, Any], resume: bool, **hooks: Any) -> None:
         self.tuner, self.facts = tuner, facts
         self.kernels = choose(
             tuner.network.config,
@@ -301,50 +293,3 @@ class _FinetuneRun(Training[LabelledBatch]):
         if "penalty" not in self.best:
             return {}
         return {"penalty": self.best["penalty"], "fits": [fit._asdict() for fit in self.tuner.fits]}
-
-
-def _check(splits: Mapping[str, LabelledSet]) -> None:
-    train = splits["train"]
-    for name, split in splits.items():
-        if not len(split):
-            raise InputError(f"the {name} split has no sequence")
-        if (split.objective, split.classes) != (train.objective, train.classes):
-            raise InputError(f"the {name} split has other classes, or another objective, than the training split")
-
-
-def _facts(
-    config: FinetuneConfig, splits: Mapping[str, LabelledSet], *, teacher: Model, compute: Compute
-) -> dict[str, Any]:
-    """What decides the result of a run."""
-    return {
-        "config": dataclasses.asdict(config),
-        "teacher": {"name": teacher.name, "sha256": teacher.sha256},
-        **compute.precision.facts(),
-        "data": {
-            name: {"n": len(split), "files": dict(split.sources), "sha256": split.sha256}
-            for name, split in splits.items()
-        },
-    }
-
-
-def _check_same(out: Path, facts: Mapping[str, Any]) -> None:
-    try:
-        stored = read_json(out / PLAN)
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{out}: nothing to resume: no {PLAN}") from error
-    try:
-        is_same = _fingerprint({name: stored[name] for name in facts}) == _fingerprint(facts)
-    except (KeyError, TypeError, ConfigError):
-        is_same = False
-    if not is_same:
-        raise TrainingError(f"{out}: the settings, data or teacher differ from those of the run to resume")
-
-
-def _fingerprint(facts: Mapping[str, Any]) -> Any:
-    """The facts without the names of files, which may change between a run and its resume.
-
-    What is stored of a recipe gets the defaults of settings that came after it was written.
-    """
-    config = dataclasses.asdict(FinetuneConfig.from_dict(facts["config"]))
-    data = {name: split["sha256"] for name, split in facts["data"].items()}
-    return json.loads(json.dumps({**facts, "config": config, "data": data, "teacher": facts["teacher"]["sha256"]}))

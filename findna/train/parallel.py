@@ -5,97 +5,26 @@ environment; DistributedDataParallel then averages the gradients. One process ne
 """
 
 import contextlib
-import json
-import logging
 import os
 import re
-import signal
-import sys
-import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from findna.errors import ConfigError, TrainingError
+from findna.errors import TrainingError
+from findna.train.place import Place
 
 PATIENCE = timedelta(minutes=30)
 """How long processes wait for one another: reading the sources may take one longer than the others."""
 
 LOST = "lost another process of the run"
-LAUNCHED = "FINDNA_LAUNCHED"
-"""Set in the processes that `launch` starts: what ends them is told by the one that started them."""
 
 Value = TypeVar("Value")
-
-
-class Place(NamedTuple):
-    """Which of the processes this is.
-
-    Args:
-        rank: 0 to size - 1; process 0 writes files and messages.
-        size: Processes in all.
-        local_rank: Number among those of its host.
-        local_size: Processes on its host.
-        job: What starts of the same job have in common; "" where it is not known.
-        n_restarts: How often this host's processes were started anew.
-    """
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
-    job: str = ""
-    n_restarts: int = 0
-
-
-def find_place(environment: Mapping[str, str] = os.environ) -> Place:
-    """The place that torchrun or srun gave this process; without either it is alone.
-
-    Raises:
-        ConfigError: A variable of theirs is not a number.
-
-    >>> find_place({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}).rank
-    3
-    """
-
-    def number(name: str, default: int = 0) -> int:
-        try:
-            return int(environment.get(name, default))
-        except ValueError as error:
-            raise ConfigError(f"the environment variable {name} is {environment[name]!r}, no number") from error
-
-    if "RANK" in environment and "WORLD_SIZE" in environment:
-        job = environment.get("TORCHELASTIC_RUN_ID", "")
-        return Place(
-            number("RANK"),
-            number("WORLD_SIZE"),
-            number("LOCAL_RANK"),
-            number("LOCAL_WORLD_SIZE", 1),
-            "" if job == "none" else job,  # torchrun's default, which every job has
-            number("TORCHELASTIC_RESTART_COUNT"),
-        )
-    if "SLURM_STEP_NUM_TASKS" in environment and "SLURM_PROCID" in environment:  # a batch script itself is no task
-        return Place(
-            number("SLURM_PROCID"),
-            number("SLURM_STEP_NUM_TASKS"),
-            number("SLURM_LOCALID"),
-            _first_number(environment.get("SLURM_STEP_TASKS_PER_NODE", "1")),
-            f"slurm-{environment.get('SLURM_JOB_ID', '')}.{environment.get('SLURM_STEP_ID', '')}",
-            number("SLURM_RESTART_COUNT"),
-        )
-    return Place()
-
-
-def _first_number(text: str) -> int:
-    """The 4 of Slurm's `4(x2),3`."""
-    digits = text.partition("(")[0].partition(",")[0]
-    return int(digits) if digits.isdecimal() else 1
 
 
 class Team:
@@ -225,18 +154,6 @@ def join(place: Place, device: torch.device) -> Team:
     return Team(place) if place.size == 1 else Ranks(place, device)
 
 
-def is_restart(place: Place, stored_job: str | None) -> bool:
-    """Whether a run directory that `stored_job` began is this job's own, from before one of its processes was lost.
-
-    A job without a name, and a Slurm job, which may have other steps, must have been restarted.
-
-    >>> is_restart(Place(job="a"), "a"), is_restart(Place(job="a"), "b"), is_restart(Place(n_restarts=1), "")
-    (True, False, True)
-    """
-    is_unique = bool(place.job) and not place.job.startswith("slurm-")
-    return stored_job == place.job and (is_unique or place.n_restarts > 0)
-
-
 def _connect(place: Place, device: torch.device) -> None:
     """Begin the process group under a name that no earlier attempt had: torch would find their dead addresses."""
     from torch.distributed import PrefixStore  # type: ignore[attr-defined]
@@ -307,85 +224,6 @@ def meet(store: Any, rank: int, size: int, *, patience: timedelta = PATIENCE) ->
 
 def _text(store: Any, key: str) -> str:
     return store.get(key).decode() if store.check([key]) else ""
-
-
-def launch(arguments: Sequence[str], *, n_processes: int, max_restarts: int) -> int:
-    """Run `findna` with these arguments in `n_processes` processes of this host; the exit code.
-
-    Process 0 has this one's terminal; what the others write is shown only if it is a traceback that ended them.
-
-    Args:
-        arguments: All that follows the command's name.
-        n_processes: How many.
-        max_restarts: How often all are started anew when one was lost.
-
-    Raises:
-        TrainingError: One of them failed; of those, the first to fail tells why.
-    """
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    os.environ[LAUNCHED] = "1"
-    if sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one host: nothing leaves it
-    is_here = Path(sys.path[0] or ".").resolve() == Path.cwd()
-    command = [*([] if is_here else ["-P"]), "-m", "findna_cli", *arguments]
-    with tempfile.TemporaryDirectory(prefix="findna-") as folder:
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=n_processes,
-            run_id=uuid.uuid4().hex,
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            local_addr="localhost",
-            max_restarts=max_restarts,
-            logs_specs=DefaultLogsSpecs(folder, redirects=dict.fromkeys(range(1, n_processes), Std.ALL)),
-        )
-        try:
-            elastic_launch(config, sys.executable)(*command)
-        except ChildFailedError as error:
-            return _explain(error.failures, folder)
-        except SignalException as error:
-            return 128 + int(error.sigval)
-    return 0
-
-
-def _explain(failures: Mapping[int, Any], folder: str) -> int:
-    """The exit code of a command that the user must correct.
-
-    Raises:
-        TrainingError: A process failed with a message, or was killed.
-    """
-    causes = [failure for failure in failures.values() if LOST not in str(failure.message)]
-    for failure in causes:
-        if failure.error_file_data.get("findna"):  # even if the launcher ended it while it was on its way out
-            sys.stderr.write(f"findna: {failure.message}\n")
-            return max(int(failure.exitcode), 1)
-    died = [failure for failure in causes if failure.exitcode != -signal.SIGTERM]  # which the launcher sends the rest
-    first = min(died or causes or failures.values(), key=lambda failure: (failure.timestamp, failure.local_rank))
-    if first.exitcode < 0:
-        raise TrainingError(
-            f"process {first.local_rank} was ended by {signal.Signals(-first.exitcode).name}; resume=True continues "
-            "from the last checkpoint, and max_restarts=N restarts the processes"
-        )
-    if first.error_file_data.get("findna"):  # all are the losses of one that left no word
-        sys.stderr.write(f"findna: {first.message}\n")
-        return int(first.exitcode)
-    for log in sorted(Path(folder).glob(f"*/attempt_*/{first.local_rank}/stderr.log"))[-1:]:
-        sys.stderr.write(log.read_text(errors="replace"))
-    return int(first.exitcode)
-
-
-def record_failure(text: str, environment: Mapping[str, str] = os.environ) -> bool:
-    """Leave the message of an error to the process that launched this one; False where none did."""
-    path = environment.get("TORCHELASTIC_ERROR_FILE")
-    if LAUNCHED not in environment or not path:
-        return False
-    Path(path).write_text(json.dumps({"message": text, "timestamp": int(time.time()), "findna": True}))
-    return True
 
 
 def device_of(place: Place, name: str, pick: Callable[[str], torch.device]) -> torch.device:

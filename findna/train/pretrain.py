@@ -21,7 +21,8 @@ from findna.train.baseline import fit_baseline
 from findna.train.card import model_card
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.loop import Report, Training, enough_memory, open_folder
-from findna.train.parallel import Team, is_restart
+from findna.train.parallel import Team
+from findna.train.place import is_restart
 from findna.train.portable import rewarmed
 from findna.train.schedule import cosine, learning_rate
 from findna.train.trainer import Trainer

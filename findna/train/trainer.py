@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from findna.data.augment import Views, dissimilarity, split_views
@@ -30,6 +30,7 @@ from findna.recipes import PretrainConfig
 from findna.train.baseline import MaskedKmerModel
 from findna.train.checkpoint import check_same_shapes
 from findna.train.loop import check_finite
+from findna.train.optimizers import effective_rank, make_optimizers
 from findna.train.parallel import Team
 from findna.train.views import Portion
 
@@ -79,12 +80,7 @@ class Trainer:
     """
 
     def __init__(
-        self,
-        config: PretrainConfig,
-        *,
-        compute: Compute,
-        team: Team | None = None,
-        initial: Encoder | None = None,
+        self, config: PretrainConfig, *, compute: Compute, team: Team | None = None, initial: Encoder | None = None
     ) -> None:
         self.config, self.device, self.precision = config, compute.device, compute.precision
         self.team = team or Team()
@@ -295,33 +291,3 @@ class Trainer:
 
     def _put(self, array: Any) -> Tensor:
         return put(array, self.device)
-
-
-def make_optimizers(config: PretrainConfig, student: nn.Module) -> list[torch.optim.Optimizer]:
-    """AdamW alone, or Muon for the blocks' matrices and AdamW for the rest; all moments exist and are zero.
-
-    Muon's steps are scaled as AdamW's are (Liu et al. 2025, arXiv:2502.16982), so that one rate serves both.
-    """
-    named = dict(student.named_parameters())
-    is_muon = config.optimizer == "muon"
-    matrices = [value for name, value in named.items() if is_muon and name.startswith("blocks.") and value.ndim == 2]
-    others = [value for value in named.values() if not any(value is matrix for matrix in matrices)]
-    settings: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-    adamw = torch.optim.AdamW(others, **settings)
-    for value in others:  # so that a checkpoint can be read before the first step
-        moments = {"exp_avg": torch.zeros_like(value), "exp_avg_sq": torch.zeros_like(value)}
-        adamw.state[value] = {"step": torch.zeros(()), **moments}
-    if not matrices:
-        return [adamw]
-    muon = torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw", **settings)
-    for value in matrices:
-        muon.state[value] = {"momentum_buffer": torch.zeros_like(value)}
-    return [adamw, muon]
-
-
-def effective_rank(tokens: Tensor) -> float:
-    """Exp of the entropy of the normalised singular values of centred class tokens (B, K, C), mean over K."""
-    centred = (tokens - tokens.mean(dim=0)).float().cpu().permute(1, 0, 2)  # (K, B, C)
-    values = torch.linalg.svdvals(centred)
-    shares = values / values.sum(dim=1, keepdim=True).clamp_min(1e-30)
-    return float(torch.special.entr(shares).sum(dim=1).exp().mean())

@@ -77,13 +77,7 @@ class Tuner:
     """
 
     def __init__(
-        self,
-        config: FinetuneConfig,
-        teacher: Encoder,
-        *,
-        train: LabelledSet,
-        valid: LabelledSet,
-        compute: Compute,
+        self, config: FinetuneConfig, teacher: Encoder, *, train: LabelledSet, valid: LabelledSet, compute: Compute
     ) -> None:
         self.config, self.compute, self.device = config, compute, compute.device
         network = make_network(config, teacher)
@@ -323,11 +317,7 @@ class Tuner:
         if isinstance(item, Tensor):
             return self.head(item.to(self.device))  # type: ignore[no-any-return]
         features = features_of(
-            self.network,
-            item,
-            self.settings,
-            compute=self.compute,
-            dropout=self.config.mixer_dropout,
+            self.network, item, self.settings, compute=self.compute, dropout=self.config.mixer_dropout
         )
         return self.head(features)  # type: ignore[no-any-return]
 

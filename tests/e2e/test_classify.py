@@ -15,8 +15,9 @@ from command import Oracle, Result, call, fasta, fork, left_behind, n_lines, rev
 from safetensors.numpy import load_file
 
 from findna.models.manifest import config_text
+from findna.models.save_task import save_task
 from findna.models.store import load_model
-from findna.models.task import TaskSettings, save_task
+from findna.models.task import TaskSettings
 from findna.nn.heads import Head
 
 Write = Callable[..., Path]

@@ -31,8 +31,9 @@ from outputs import write_all
 
 import findna
 from findna.models.manifest import config_text
+from findna.models.save_task import save_task
 from findna.models.store import save_model
-from findna.models.task import TaskSettings, save_task
+from findna.models.task import TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.heads import Head
 from findna.sizes import ModelConfig

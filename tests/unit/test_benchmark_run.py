@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from findna.benchmark.report import as_html, as_markdown, make_report, published
-from findna.benchmark.run import BenchmarkConfig, Progress, Stopped, parse_modes, read_result, result_name, run_task
+from findna.benchmark.modes import BenchmarkConfig, Progress, Stopped, parse_modes
+from findna.benchmark.report import as_markdown, make_report, published
+from findna.benchmark.report_html import as_html
+from findna.benchmark.results import read_result, result_name
+from findna.benchmark.run import run_task
 from findna.benchmark.suites import find_tasks
 from findna.errors import ConfigError, InputError, TableError
 from findna.models.readout import ReadOut

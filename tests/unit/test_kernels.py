@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from findna.errors import ConfigError
-from findna.nn import kernels
+from findna.nn import kernels, measured
 from findna.nn.device import BF16, BF16_STREAM, FP32
 from findna.sizes import SIZES, ModelConfig
 
@@ -87,18 +87,18 @@ def test_fused_kernels_compile_for_a_gpu_within_its_shared_memory_and_registers(
 
 def test_the_fastest_measured_way_comes_first_and_plain_torch_last():
     def row(way, **changes):
-        return kernels.FastestWay(90, 308, 512, False, "bf16", way)._replace(**changes)
+        return measured.FastestWay(90, 308, 512, False, "bf16", way)._replace(**changes)
 
     rows = [row("triton"), row("compile", channels=154), row("compile", is_training=True)]
-    assert kernels.order(rows, row("")) == ("triton", "plain")
-    assert kernels.order(rows, row("", is_training=True)) == ("compile", "plain")
-    assert kernels.order(rows, row("", capability=80)) == ("plain",)
-    assert kernels.order([*rows, row("plain", hidden=64)], row("", hidden=64)) == ("plain",)
-    assert kernels.order([*rows, row("compile")], row("")) == ("compile", "plain")  # the later measurement
+    assert measured.order(rows, row("")) == ("triton", "plain")
+    assert measured.order(rows, row("", is_training=True)) == ("compile", "plain")
+    assert measured.order(rows, row("", capability=80)) == ("plain",)
+    assert measured.order([*rows, row("plain", hidden=64)], row("", hidden=64)) == ("plain",)
+    assert measured.order([*rows, row("compile")], row("")) == ("compile", "plain")  # the later measurement
 
 
 def test_the_committed_table_names_known_ways():
-    assert {row.way for row in kernels.measured()} <= {*kernels.WAYS}
+    assert {row.way for row in measured.measured()} <= {*kernels.WAYS}
 
 
 @pytest.mark.parametrize("case", cases.NETWORKS)
@@ -182,7 +182,9 @@ def test_where_nothing_works_plain_code_is_taken_and_the_reasons_are_told(monkey
     choice = kernels.choose(cases.TINY, device=CUDA, precision=BF16)
     assert choice == ("plain", {})
     tiny = cases.TINY
-    rows = tuple(kernels.FastestWay(0, tiny.channels, tiny.hidden, False, kind.name, "triton") for kind in (BF16, FP32))
+    rows = tuple(
+        measured.FastestWay(0, tiny.channels, tiny.hidden, False, kind.name, "triton") for kind in (BF16, FP32)
+    )
     monkeypatch.setattr(kernels, "measured", lambda: rows)
     for precision in (BF16, FP32):
         choice = kernels.choose(tiny, device=CUDA, precision=precision)

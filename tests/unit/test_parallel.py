@@ -15,7 +15,9 @@ from findna.errors import ConfigError, TrainingError
 from findna.nn.device import FP32, Compute
 from findna.recipes import PretrainConfig
 from findna.sizes import ModelConfig
-from findna.train.parallel import LOST, Place, Team, find_place, is_restart, join, launch, meet, record_failure
+from findna.train.launch import launch, record_failure
+from findna.train.parallel import LOST, Team, join, meet
+from findna.train.place import Place, find_place, is_restart
 from findna.train.trainer import Trainer
 from findna.train.views import portion_of
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from findna import plots
+from findna import plots, split_plots
 
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
@@ -30,10 +30,10 @@ def test_every_figure_is_a_png(tmp_path: Path, predictions: tuple[np.ndarray, np
     labels, probabilities = predictions
     rows = [{"epoch": 1, "loss": 2.0, "valid_loss": 1.0}, {"epoch": 2, "loss": 1.0, "valid_loss": ""}]
     plots.training_curve(rows, tmp_path / "curve.png")
-    plots.confusion_matrix([[3, 1], [0, 2]], tmp_path / "confusion.png", classes=["a", "b"])
-    plots.roc(labels, probabilities, tmp_path / "roc.png", classes=["a", "b", "c"])
-    plots.calibration(labels, probabilities, tmp_path / "calibration.png")
-    plots.precision_recall(labels, probabilities, tmp_path / "pr.png", classes=["a", "b", "c"])
+    split_plots.confusion_matrix([[3, 1], [0, 2]], tmp_path / "confusion.png", classes=["a", "b"])
+    split_plots.roc(labels, probabilities, tmp_path / "roc.png", classes=["a", "b", "c"])
+    split_plots.calibration(labels, probabilities, tmp_path / "calibration.png")
+    split_plots.precision_recall(labels, probabilities, tmp_path / "pr.png", classes=["a", "b", "c"])
     for path in tmp_path.iterdir():
         image = pixels(path)
         assert min(image.shape[:2]) > 200, path
@@ -43,12 +43,12 @@ def test_every_figure_is_a_png(tmp_path: Path, predictions: tuple[np.ndarray, np
 
 def test_another_matrix_is_another_picture(tmp_path: Path) -> None:
     for name, matrix in (("one", [[5, 0], [0, 5]]), ("two", [[0, 5], [5, 0]])):
-        plots.confusion_matrix(matrix, tmp_path / f"{name}.png", classes=["a", "b"])
+        split_plots.confusion_matrix(matrix, tmp_path / f"{name}.png", classes=["a", "b"])
     one, two = (pixels(tmp_path / f"{name}.png") for name in ("one", "two"))
     assert one.shape == two.shape
     assert not np.array_equal(one, two)
 
 
 def test_labels_of_one_class_have_no_curve_and_no_error(tmp_path: Path) -> None:
-    plots.roc(np.zeros(5, int), np.full((5, 2), 0.5), tmp_path / "roc.png", classes=["a", "b"])
+    split_plots.roc(np.zeros(5, int), np.full((5, 2), 0.5), tmp_path / "roc.png", classes=["a", "b"])
     assert pixels(tmp_path / "roc.png").size

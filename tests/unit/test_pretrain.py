@@ -22,8 +22,9 @@ from findna.sizes import ModelConfig
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.log import COLUMNS, Log, read_log
 from findna.train.loop import Clock
+from findna.train.optimizers import effective_rank
 from findna.train.pretrain import pretrain
-from findna.train.trainer import Trainer, effective_rank
+from findna.train.trainer import Trainer
 from findna.train.views import portion_of
 
 MODEL = ModelConfig(channels=12, hidden=16, track_width=2, n_layers=1, max_len=64, n_class_tokens=2)  # six blocks

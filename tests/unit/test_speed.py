@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from findna.benchmark.speed import (
-    LENGTHS,
-    SpeedConfig,
-    cases,
-    measure_speed,
-    mixed_lengths,
-    naive_forward,
-    speed_table,
-)
+from findna.benchmark.rivals import naive_forward
+from findna.benchmark.speed import LENGTHS, SpeedConfig, cases, measure_speed, mixed_lengths, speed_table
 from findna.data.batch import pack
 from findna.errors import ConfigError
 from findna.nn.chordmixer import ChordMixer, initialise

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from findna.benchmark.run import Stopped
-from findna.benchmark.study import LOG, StudyConfig, compare, read_log, read_variants, run_study, study_table
+from findna.benchmark.modes import Stopped
+from findna.benchmark.study import LOG, StudyConfig, read_log, run_study
+from findna.benchmark.study_table import compare, study_table
+from findna.benchmark.study_variants import read_variants
 from findna.benchmark.suites import find_tasks
 from findna.data.datasets import corpus_of
 from findna.errors import ConfigError, ModelError, TableError

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from findna.benchmark.suites import find_tasks, parse_genomes
+from findna.benchmark.intervals import parse_genomes
+from findna.benchmark.suites import find_tasks
 from findna.errors import ConfigError, InputError
 from findna.sequence import decode, encode, reverse_complement
 

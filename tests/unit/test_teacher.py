@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from findna.benchmark.counting import iter_masked
-from findna.benchmark.teacher import TEACHER, TeacherConfig, embed, health, masked_bases, measure_teacher, neighbours
+from findna.benchmark.health import health
+from findna.benchmark.teacher import TEACHER, TeacherConfig, embed, masked_bases, measure_teacher, neighbours
 from findna.benchmark.teacher_page import read_teacher, teacher_markdown, write_teacher
 from findna.data.batch import pack
 from findna.data.datasets import corpus_of
@@ -21,8 +22,8 @@ from findna.nn.device import FP32, Compute
 from findna.nn.encoder import initialise
 from findna.nn.pooling import class_tokens
 from findna.sizes import ModelConfig
+from findna.train.optimizers import effective_rank
 from findna.train.sources import Sources
-from findna.train.trainer import effective_rank
 
 CPU = torch.device("cpu")
 CONFIG = TeacherConfig(n_rounds=2, bin_size=10, n_neighbours=3)

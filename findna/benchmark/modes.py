@@ -1,0 +1,83 @@
+"""What a benchmark measures: its modes and settings, and what it reports of each run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from findna.errors import ConfigError
+from findna.models.readout import ReadOut
+from findna.recipes import FinetuneConfig
+
+BASELINES = ("kmer", "random", "cnn")
+
+
+MODES = ("probe", "finetune", *BASELINES, "random-finetune")
+"""probe: logistic regression on frozen vectors; finetune: all weights. random and random-finetune are the same two of a
+network of random weights."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop; what is measured is written."""
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """What is measured.
+
+    Args:
+        modes: Of `MODES`, in their order.
+        seeds: How many, from 0 on, where a figure depends on the seed.
+        limit: Most training sequences of a set; 0 is all.
+        limit_test: Most validation and most test sequences; 0 is all.
+        read_out: What the frozen vectors are made of.
+        finetune: Recipe of the fine-tuning; its seed is the run's.
+        with_plots: Whether ROC, confusion matrix and calibration of each mode's first seed are drawn.
+        command: The command line, for the report.
+    """
+
+    modes: tuple[str, ...] = ("probe", *BASELINES)
+    seeds: int = 5
+    limit: int = 0
+    limit_test: int = 0
+    read_out: ReadOut = field(default_factory=ReadOut)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    with_plots: bool = False
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What was done last.
+
+    Args:
+        task: Name of the set.
+        mode: One of `MODES`.
+        seed: Of the run.
+        is_new: False where an earlier result was taken.
+        run: The entry in the result file.
+        n_runs: Runs of this set.
+    """
+
+    task: str
+    mode: str
+    seed: int
+    is_new: bool
+    run: Mapping[str, Any]
+    n_runs: int
+
+
+def parse_modes(text: str) -> tuple[str, ...]:
+    """The modes of a comma list; "baseline" is kmer, random and cnn.
+
+    Raises:
+        ConfigError: One is not known.
+
+    >>> parse_modes("probe,baseline")
+    ('probe', 'kmer', 'random', 'cnn')
+    """
+    wanted: set[str] = set()
+    for name in text.split(","):
+        if name not in (*MODES, "baseline"):
+            raise ConfigError(f"mode must be some of {', '.join(MODES)}, baseline, separated by commas, not {name!r}")
+        wanted |= set(BASELINES) if name == "baseline" else {name}
+    return tuple(mode for mode in MODES if mode in wanted)

@@ -1,0 +1,82 @@
+"""How long a call takes and how much memory, and the sequences that it is given."""
+
+import ctypes
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from findna.data.datasets import Corpus, corpus_of
+
+Run = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class TimedCase:
+    """One thing that is timed.
+
+    Args:
+        what: forward, embed, pretraining step, ...
+        precision: Its name.
+        lengths: Bases of the sequences, as text.
+        n_bases: Bases that one run goes through.
+        batch: Bases that go through the network at a time.
+        flops: Of one run.
+        run: Does it once.
+    """
+
+    what: str
+    precision: str
+    lengths: str
+    n_bases: int
+    batch: int
+    flops: float
+    run: Run
+
+
+def random_sequences(lengths: Sequence[int]) -> list[NDArray[np.uint8]]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 4, size=length, dtype=np.uint8) for length in lengths]
+
+
+def random_corpus(lengths: Sequence[int]) -> Corpus:
+    return corpus_of(random_sequences(lengths))
+
+
+def seconds_of(run: Run, device: torch.device) -> float:
+    began = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def memory_of(run: Run, device: torch.device) -> int | None:
+    """Bytes that a first run takes at its peak, beside what lay there before."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # glibc gives back what an earlier run left it
+        Path("/proc/self/clear_refs").write_text("5")  # Linux counts the peak from here
+        before = _status("VmRSS")
+        run()
+        return _status("VmHWM") - before
+    except (OSError, AttributeError, TypeError):  # another system, or another library of its
+        run()
+        return None
+
+
+def _status(name: str) -> int:
+    """Bytes of this process that Linux tells under that name."""
+    found = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if found is None:
+        raise OSError(f"/proc/self/status has no {name}")
+    return 1024 * int(found[1])

@@ -1,0 +1,175 @@
+"""What `findna benchmark study` and `teacher` do: recipes compared, and what a model has learned."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from findna.benchmark.modes import Progress as Progress
+from findna.benchmark.modes import Stopped as Stopped
+from findna.benchmark.options import ReadOutOptions, StudyOptions, TeacherOptions
+from findna.benchmark.speed import speed_table as speed_table
+from findna.benchmark.splits import BenchmarkTask
+from findna.benchmark.study import StudyConfig, run_study
+from findna.benchmark.study_table import study_table
+from findna.benchmark.study_variants import read_variants
+from findna.benchmark.suites import find_tasks
+from findna.benchmark.teacher import TeacherConfig, measure_teacher
+from findna.benchmark.teacher_page import write_teacher
+from findna.benchmark.variants import table_of as table_of
+from findna.commands.benchmarks import OnNote, OnProgress, Report
+from findna.config import ComputeConfig
+from findna.data.labelled import read_labelled
+from findna.errors import ConfigError, TableError
+from findna.io.files import write_atomic
+from findna.models.readout import ReadOut
+from findna.models.store import DEFAULT, load_model
+from findna.nn.device import Compute
+from findna.recipes import PRESETS
+from findna.settings import make, with_settings
+from findna.train.log import read_log
+from findna.train.sources import load_sources
+
+
+@with_settings(TeacherOptions, ComputeConfig, without=("batch_bases", "deterministic"))
+def report_teacher(
+    inputs: Sequence[str | Path] = (),
+    out: str | Path = "teacher",
+    *,
+    genome: str | Path | None = None,
+    model: str = DEFAULT,
+    neighbours: Sequence[str | Path] = (),
+    log: str | Path | None = None,
+    command: str = "",
+    on_note: OnNote = lambda text: None,
+    **settings: Any,
+) -> Report:
+    """Report what a pretrained model has learned: teacher.json, teacher.md and figures in a folder.
+
+    Args:
+        inputs: FASTA files with the training and the held-out sequences.
+        out: The folder.
+        genome: The genome, instead of `inputs`.
+        model: As for `findna.load_model`.
+        neighbours: Tables of sequences and labels, for nearest neighbours.
+        log: log.csv of the training run; None is the one in the model's folder.
+        command: The command line, for the report.
+        on_note: Told what was measured.
+        settings: Held-out contigs, numbers of windows, and computation.
+
+    Returns:
+        The content of teacher.json.
+
+    Raises:
+        ConfigError: Neither files nor a genome are given, or both, or nothing is held out.
+        InputError: An input is damaged, or no window is held out.
+        TableError: A table or the log is damaged.
+        MissingExtraError: matplotlib is not installed.
+    """
+    asked = make(TeacherOptions, settings)
+    if bool(inputs) == bool(genome):
+        raise ConfigError("give the FASTA files that the model was trained on, or genome=FILE")
+    if not asked.holdout:
+        raise ConfigError("holdout must name the contigs, or the file, that the model was not trained on")
+    measured = load_model(model)
+    compute = Compute.begin(make(ComputeConfig, settings))
+    sources = load_sources(
+        inputs or [str(genome)],
+        is_genome=genome is not None,
+        holdout=asked.holdout,
+        n_windows=asked.n_windows,
+        n_held_out=asked.n_held_out,
+        size=measured.config.window,
+        seed=asked.seed,
+    )
+    path = Path(log) if log else measured.path / "log.csv"
+    rows = read_log(path) if log or path.is_file() else []
+    if rows and "effective_rank" not in rows[0]:
+        raise TableError("has no effective_rank: give the log.csv of a findna pretrain", path=path)
+    result = measure_teacher(
+        measured,
+        sources,
+        config=TeacherConfig(),
+        labelled=read_labelled(neighbours, objective="classification") if neighbours else None,
+        log=rows,
+        compute=compute,
+        on_done=on_note,
+    )
+    result |= {"command": command}
+    write_teacher(Path(out), result, log=rows)
+    return result
+
+
+@with_settings(StudyOptions, ReadOutOptions, ComputeConfig, without=("batch_bases", "deterministic"))
+def study(
+    variants: str | Path,
+    inputs: Sequence[str | Path],
+    data: str | Path,
+    out: str | Path = "study",
+    *,
+    tasks: Sequence[str] = (),
+    command: str = "",
+    should_stop: Callable[[], bool] = lambda: False,
+    on_skip: OnNote = lambda text: None,
+    on_run: Callable[[Mapping[str, Any]], None] = lambda run: None,
+    on_progress: OnProgress = lambda done, total: None,
+    **settings: Any,
+) -> list[Mapping[str, Any]]:
+    """Compare recipes of pretraining by frozen probes on validation splits; study.json and study.md after each run.
+
+    Args:
+        variants: TOML file with one table per variant: the settings that it changes.
+        inputs: FASTA files of training sequences.
+        data: Folder of the labelled sets.
+        out: Folder of the study; the same call resumes.
+        tasks: Names of the sets that are wanted; () is all.
+        command: The command line, for the log.
+        should_stop: Asked after each step, and between runs.
+        on_skip: Told which sets are skipped, and why.
+        on_run: Told the entry of each run in the log.
+        on_progress: Told how many runs are done, and how many there are.
+        settings: Preset, steps, seeds, limits, read-out and computation.
+
+    Returns:
+        The entries of all runs.
+
+    Raises:
+        ConfigError: A setting or a variant is wrong, or no labelled set is left.
+        InputError: An input is damaged.
+        TrainingError: A run failed.
+        Stopped: It was asked to stop.
+    """
+    out, asked, read_out = Path(out), make(StudyOptions, settings), make(ReadOutOptions, settings)
+    if asked.preset not in PRESETS:
+        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, not {asked.preset!r}")
+    base = dataclasses.replace(PRESETS[asked.preset], steps=asked.steps, n_windows=asked.n_windows)
+    wanted = read_variants(Path(variants), base)
+    found: list[BenchmarkTask]
+    found, skipped = find_tasks(asked.suite, Path(data), only=tasks)
+    for one in skipped:
+        on_skip(f"{one.name}: skipped: {one.reason}")
+    compute = Compute.begin(make(ComputeConfig, settings))
+    sources = load_sources(
+        inputs,
+        is_genome=False,
+        holdout=asked.holdout,
+        n_windows=asked.n_windows,
+        n_held_out=128,
+        size=base.model.window,
+        seed=0,
+    )
+    config = StudyConfig(
+        seeds=asked.seeds,
+        limit=asked.limit,
+        limit_valid=asked.limit_valid,
+        read_out=ReadOut(read_out.pool or "mean", read_out.blocks, read_out.strand),
+        command=command,
+    )
+    runs: list[Mapping[str, Any]] = []
+    n_runs = sum(1 if variant.model else asked.seeds for variant in wanted)
+    for run in run_study(wanted, found, sources, out, config=config, compute=compute, should_stop=should_stop):
+        runs.append(run)
+        on_run(run)
+        write_atomic(out / "study.md", study_table(runs))
+        on_progress(len(runs), n_runs)
+    return runs

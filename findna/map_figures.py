@@ -1,0 +1,102 @@
+"""Maps drawn: a figure, a page of HTML."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from findna import __version__
+from findna.errors import ConfigError
+from findna.io.files import replacing
+from findna.maps import COLOURS, NO_LABEL, OTHER, Map, class_colours, is_numeric, is_unset, values_of
+from findna.plots import panels, save_figure
+
+FORMATS = (".png", ".svg", ".pdf")
+
+
+_LEGEND: dict[str, Any] = {
+    "loc": "upper left",
+    "bbox_to_anchor": (1.01, 1),
+    "borderaxespad": 0,
+    "frameon": False,
+    "fontsize": 8,
+    "title_fontsize": 9,
+    "alignment": "left",
+}
+_PAGE = Path(__file__).with_name("map.html")
+
+
+def check_figure(path: Path) -> None:
+    """Raise unless a figure of this name can be drawn.
+
+    Raises:
+        ConfigError: The ending is not of `FORMATS`.
+        MissingExtraError: matplotlib is not installed.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"-o {path}: a figure is one of {', '.join(FORMATS)}; html=FILE writes a page")
+    panels(1, 1)
+
+
+def draw_map(found: Map, path: Path, *, title: str | None = None) -> None:
+    """Draw a map; its legend has the number of sequences of each class.
+
+    Args:
+        found: The map.
+        path: A name that `check_figure` takes.
+        title: Above the figure; None: `Map.title`.
+    """
+    figure, (axes,) = panels(6.4, 4.8)
+    n = len(found.points)
+    style: dict[str, Any] = {"s": float(np.clip(4000 / n, 3, 28)), "linewidths": 0, "rasterized": n > 2000}
+    x, y = found.points.T
+    if not found.color:
+        axes.scatter(x, y, color=COLOURS[0], alpha=0.8, **style)
+    elif is_numeric(values := found.columns[found.color]):
+        is_known = np.isfinite(values.astype(float))
+        axes.scatter(x[~is_known], y[~is_known], color=OTHER, **style)
+        drawn = axes.scatter(x[is_known], y[is_known], c=values[is_known], cmap="viridis", **style)
+        bar = figure.colorbar(drawn, ax=axes, label=found.color, fraction=0.046, pad=0.02)
+        bar.ax.yaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if abs(x) >= 1000 else f"{x:g}")
+    else:
+        colours = class_colours(values)
+        names = np.array([*map(str, values.tolist())])
+        groups: dict[str, list[str]] = {}
+        for name, colour in colours.items():
+            groups.setdefault(colour if colour == OTHER and name != NO_LABEL else name, []).append(name)
+        for group in reversed(groups.values()):  # the rare ones below
+            is_one = np.isin(names, group)
+            label = group[0] if len(group) == 1 else f"{len(group)} others"
+            text = f"{label if len(label) <= 28 else label[:27] + '…'} ({is_one.sum():,})"
+            axes.scatter(x[is_one], y[is_one], color=colours[group[0]], alpha=0.8, label=text, **style)
+        handles, texts = axes.get_legend_handles_labels()
+        scale = max(1, (20 / style["s"]) ** 0.5)
+        axes.legend(handles[::-1], texts[::-1], title=found.color, markerscale=scale, **_LEGEND)
+    axes.set(xlabel=found.axes[0], ylabel=found.axes[1])
+    axes.set_title(found.title if title is None else title, fontsize=9, loc="left")
+    axes.tick_params(labelsize=8)
+    save_figure(figure, path)
+
+
+def write_page(found: Map, path: Path, *, title: str | None = None) -> None:
+    """Write a map as one HTML page with search, a table and details of each point; it needs no network.
+
+    Args:
+        found: The map.
+        path: The page.
+        title: Heading; None: `Map.title`.
+    """
+    content = {
+        "title": found.title if title is None else title,
+        "version": __version__,
+        "axes": found.axes,
+        "x": [float(f"{v:.5g}") for v in found.points[:, 0].tolist()],
+        "y": [float(f"{v:.5g}") for v in found.points[:, 1].tolist()],
+        "color": found.color,
+        "other": OTHER,
+        "columns": [values_of(name, values) for name, values in found.columns.items() if not is_unset(values)],
+    }
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    with replacing(path) as temp:
+        temp.write_text(_PAGE.read_text(encoding="utf-8").replace("/*DATA*/null", text), encoding="utf-8")

@@ -1,0 +1,98 @@
+"""Processes on this host, started by torch.distributed's launcher; what ended them is said once."""
+
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from findna.errors import TrainingError
+from findna.train.parallel import LOST
+
+LAUNCHED = "FINDNA_LAUNCHED"
+"""Set in the processes that `launch` starts: what ends them is told by the one that started them."""
+
+
+def launch(arguments: Sequence[str], *, n_processes: int, max_restarts: int) -> int:
+    """Run `findna` with these arguments in `n_processes` processes of this host; the exit code.
+
+    Process 0 has this one's terminal; what the others write is shown only if it is a traceback that ended them.
+
+    Args:
+        arguments: All that follows the command's name.
+        n_processes: How many.
+        max_restarts: How often all are started anew when one was lost.
+
+    Raises:
+        TrainingError: One of them failed; of those, the first to fail tells why.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    os.environ[LAUNCHED] = "1"
+    if sys.platform == "linux":
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one host: nothing leaves it
+    is_here = Path(sys.path[0] or ".").resolve() == Path.cwd()
+    command = [*([] if is_here else ["-P"]), "-m", "findna_cli", *arguments]
+    with tempfile.TemporaryDirectory(prefix="findna-") as folder:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=n_processes,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="localhost",
+            max_restarts=max_restarts,
+            logs_specs=DefaultLogsSpecs(folder, redirects=dict.fromkeys(range(1, n_processes), Std.ALL)),
+        )
+        try:
+            elastic_launch(config, sys.executable)(*command)
+        except ChildFailedError as error:
+            return _explain(error.failures, folder)
+        except SignalException as error:
+            return 128 + int(error.sigval)
+    return 0
+
+
+def _explain(failures: Mapping[int, Any], folder: str) -> int:
+    """The exit code of a command that the user must correct.
+
+    Raises:
+        TrainingError: A process failed with a message, or was killed.
+    """
+    causes = [failure for failure in failures.values() if LOST not in str(failure.message)]
+    for failure in causes:
+        if failure.error_file_data.get("findna"):  # even if the launcher ended it while it was on its way out
+            sys.stderr.write(f"findna: {failure.message}\n")
+            return max(int(failure.exitcode), 1)
+    died = [failure for failure in causes if failure.exitcode != -signal.SIGTERM]  # which the launcher sends the rest
+    first = min(died or causes or failures.values(), key=lambda failure: (failure.timestamp, failure.local_rank))
+    if first.exitcode < 0:
+        raise TrainingError(
+            f"process {first.local_rank} was ended by {signal.Signals(-first.exitcode).name}; resume=True continues "
+            "from the last checkpoint, and max_restarts=N restarts the processes"
+        )
+    if first.error_file_data.get("findna"):  # all are the losses of one that left no word
+        sys.stderr.write(f"findna: {first.message}\n")
+        return int(first.exitcode)
+    for log in sorted(Path(folder).glob(f"*/attempt_*/{first.local_rank}/stderr.log"))[-1:]:
+        sys.stderr.write(log.read_text(errors="replace"))
+    return int(first.exitcode)
+
+
+def record_failure(text: str, environment: Mapping[str, str] = os.environ) -> bool:
+    """Leave the message of an error to the process that launched this one; False where none did."""
+    path = environment.get("TORCHELASTIC_ERROR_FILE")
+    if LAUNCHED not in environment or not path:
+        return False
+    Path(path).write_text(json.dumps({"message": text, "timestamp": int(time.time()), "findna": True}))
+    return True

@@ -1,0 +1,62 @@
+"""What decides the result of a fine-tuning, and whether a resumed run is the same."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from findna.data.labelled import LabelledSet
+from findna.errors import ConfigError, InputError, TrainingError
+from findna.io.structured import read_json
+from findna.models.store import Model
+from findna.models.task import PLAN
+from findna.nn.device import Compute
+from findna.recipes import FinetuneConfig
+
+
+def check_splits(splits: Mapping[str, LabelledSet]) -> None:
+    train = splits["train"]
+    for name, split in splits.items():
+        if not len(split):
+            raise InputError(f"the {name} split has no sequence")
+        if (split.objective, split.classes) != (train.objective, train.classes):
+            raise InputError(f"the {name} split has other classes, or another objective, than the training split")
+
+
+def facts_of(
+    config: FinetuneConfig, splits: Mapping[str, LabelledSet], *, teacher: Model, compute: Compute
+) -> dict[str, Any]:
+    """What decides the result of a run."""
+    return {
+        "config": dataclasses.asdict(config),
+        "teacher": {"name": teacher.name, "sha256": teacher.sha256},
+        **compute.precision.facts(),
+        "data": {
+            name: {"n": len(split), "files": dict(split.sources), "sha256": split.sha256}
+            for name, split in splits.items()
+        },
+    }
+
+
+def check_same(out: Path, facts: Mapping[str, Any]) -> None:
+    try:
+        stored = read_json(out / PLAN)
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{out}: nothing to resume: no {PLAN}") from error
+    try:
+        is_same = _fingerprint({name: stored[name] for name in facts}) == _fingerprint(facts)
+    except (KeyError, TypeError, ConfigError):
+        is_same = False
+    if not is_same:
+        raise TrainingError(f"{out}: the settings, data or teacher differ from those of the run to resume")
+
+
+def _fingerprint(facts: Mapping[str, Any]) -> Any:
+    """The facts without the names of files, which may change between a run and its resume.
+
+    What is stored of a recipe gets the defaults of settings that came after it was written.
+    """
+    config = dataclasses.asdict(FinetuneConfig.from_dict(facts["config"]))
+    data = {name: split["sha256"] for name, split in facts["data"].items()}
+    return json.loads(json.dumps({**facts, "config": config, "data": data, "teacher": facts["teacher"]["sha256"]}))
