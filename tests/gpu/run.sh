@@ -44,7 +44,7 @@ PY
 step 20 1-environment bash -c "nvidia-smi --query-gpu=name,memory.total,clocks.sm,driver_version --format=csv,noheader; command -v gcc; $FINDNA doctor"
 step 40 2-chosen python3 -W ignore - "$DEVICE" <<'PY'
 import sys, torch
-from findna.config import SIZES
+from findna.sizes import SIZES
 from findna.nn.device import BF16, BF16_STREAM, FP32
 from findna.nn.kernels import choose, find_way, deviations, WAYS
 device = torch.device(sys.argv[1])
