@@ -1,6 +1,5 @@
 """Optional packages: imported where they are needed, with an error that says how to install them."""
 
-import sys
 from importlib import import_module
 from typing import Any
 
@@ -24,11 +23,12 @@ def need(*modules: str, extra: str, purpose: str, package: str = "") -> Any:
     """
     root = modules[0].partition(".")[0]
     try:
+        found = import_module(root)
         for name in modules:
             import_module(name)
     except ImportError as error:
         raise MissingExtraError(package or root, extra=extra, purpose=purpose) from error
-    return sys.modules[root]
+    return found
 
 
 def need_sklearn(purpose: str) -> None:

@@ -45,9 +45,10 @@ def merge(
 
     report = shards.merge(parts, out, output_format=output_format, virtual=virtual, force=force, command=command_line())
     write_report(json_file, report)
+    is_scores = "n_skipped" not in report
     found = (
-        f"{report['n_records']:,} records of"
-        if "n_rows" not in report
-        else (f"{report['n_rows']:,} rows, {report['n_skipped']:,} skipped, of")
+        f"{report['n_records']:,} records"
+        if is_scores
+        else f"{report['n_rows']:,} rows, {report['n_skipped']:,} skipped,"
     )
-    say(f"{', '.join(report['outputs'])}: {found} {report['n_parts']:,} parts", quiet=quiet)
+    say(f"{', '.join(report['outputs'])}: {found} of {report['n_parts']:,} parts", quiet=quiet)

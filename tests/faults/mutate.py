@@ -116,8 +116,8 @@ MUTATIONS = {
     ),
     "the penalty of a probe is chosen on the test split": Mutation(
         "findna/benchmark/baselines.py",
-        "metrics_of(valid.y, _filled(model, valid.x, n_classes)",
-        "metrics_of(test.y, _filled(model, test.x, n_classes)",
+        'found = scores(valid)\n        loss = mean_loss(found, valid.y, "classification")',
+        'found, valid = scores(test), test\n        loss = mean_loss(found, valid.y, "classification")',
         "tests/unit/test_benchmark_baselines.py",
     ),
     "windows weigh alike in the loss": Mutation(

@@ -71,6 +71,6 @@ def test_many_numbers_are_a_scale_and_few_are_classes(tmp_path: Path) -> None:
 def test_rare_classes_and_missing_labels_are_grey() -> None:
     names = [f"c{k:02d}" for k in range(14) for _ in range(20 - k)] + [maps.NO_LABEL] * 50
     colours = maps.class_colours(np.array(names, object))
-    coloured = [name for name, colour in colours.items() if colour != maps._OTHER]
+    coloured = [name for name, colour in colours.items() if colour != maps.OTHER]
     assert coloured == [f"c{k:02d}" for k in range(11)]
     assert [*colours][-1] == maps.NO_LABEL
