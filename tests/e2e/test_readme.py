@@ -83,15 +83,3 @@ def test_the_command_line_page_is_what_the_command_says() -> None:
 def test_links_lead_to_files(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_flags_in_the_pages_exist(page: Path) -> None:
-    known = set(re.findall(r"--[a-z][a-z-]+", (ROOT / "docs/cli.md").read_text())) | {
-        "--index-url",
-        "--check",
-        "--help",
-    }
-    commands = re.findall(r"findna (?:embed|pretrain|model|view|doctor)[^`\n]*", page.read_text())
-    used = {flag for command in commands for flag in re.findall(r"--[a-z][a-z-]+", command)}
-    assert used <= known

@@ -1,0 +1,133 @@
+"""Every command on every page: its flags and values are known, and what needs no network and no hours runs."""
+
+import functools
+import gzip
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from command import call, fasta
+
+from findna.config import ModelConfig
+from findna.models.store import save_model
+from findna.nn.chordmixer import ChordMixer, initialise
+from findna_cli.app import app
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name != "cli.md")]
+RUN = ("README", "choose", "clusters", "formats", "scale", "finetune", "faq", "training", "model")
+NOT_RUN = {
+    "data fetch": "network",
+    "model pull": "network",
+    "pretrain": "hours; tests/e2e/test_pretrain_command.py trains for seconds",
+    "data windows": "a whole genome; tests/e2e/test_data_windows.py draws from a small one",
+    "benchmark run": "downloaded sets",
+    "benchmark study": "hours",
+    "model convert": "a checkpoint of the published code",
+    "model readout": "a thousand windows",
+    "model verify": "the shipped model",
+    "doctor": "the shipped model",
+    "task list": "run by the tutorial",
+    "task info": "run by the tutorial",
+}
+UNKNOWN = re.compile(
+    r"--device cuda|--gpus|--workers|of1000\.h5|of16\.parquet|part\*\.h5|3/16 --plan|--task covid|--task promoter"
+    r"|ORG/NAME|N\.csv|~/|docs/demo|finetune (?!.*--frozen)"
+)
+"""Devices, parts and files that this test lacks; test_readme.py has docs/demo, test_finetune_command.py all weights."""
+
+
+def commands(text: str) -> Iterator[str]:
+    """The findna commands of a page's indented lines, continued ones joined."""
+    text = re.sub(r"```.+?```", "", text, flags=re.DOTALL).replace("\\\n", " ")
+    for line in re.findall(r"^ {4,}(.+)$", text, re.MULTILINE):
+        line = re.sub(r"\$\(printf .*?\)", "", line.partition(" #")[0]).replace(
+            "$(findna data fetch hg38)", "hg38.2bit"
+        )
+        yield from (part for part in re.split(r"\s*(?:&&|\|)\s*", line.strip()) if part.startswith("findna "))
+
+
+@functools.cache
+def root() -> Any:
+    return typer.main.get_command(app)
+
+
+def resolved(line: str) -> tuple[str, Any, list[str]]:
+    """The name, the Typer command and the arguments of a command line; a letter that stands for a number is 1."""
+    words = [re.sub(r"^[A-Z]$", "1", word) for word in shlex.split(line)[1:]]
+    command, name = root(), []
+    while hasattr(command, "commands") and words and words[0] in command.commands:
+        name.append(words.pop(0))
+        command = command.commands[name[-1]]
+    return " ".join(name), command, words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_of_a_page_has_flags_and_values_that_exist(page: Path) -> None:
+    text = page.read_text()
+    for line in commands(text):
+        _, command, words = resolved(line)
+        command.make_context("findna", words)  # raises where a flag or a value is unknown
+    for line in re.findall(r"`findna ([a-z][^`\n]+)`", text):
+        _, command, words = resolved(f"findna {line}")
+        known = {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)} | {"--help"}
+        assert {word.partition("=")[0] for word in words if re.match("--[a-z]", word)} <= known, line
+
+
+@pytest.fixture
+def world(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files that the pages name, small, and a small model with as many blocks as the shipped one in its place."""
+    model = Path("shipped/findna-small").absolute()
+    size = ModelConfig(channels=22, hidden=8, track_width=2, n_layers=2, max_len=1010, n_class_tokens=10)
+    save_model(model, initialise(ChordMixer(size), 5), name="findna-small", training={}, card="")
+    monkeypatch.setattr("findna.models.store.SHIPPED", model.parent)
+    Path("runs").mkdir()
+    for name in ("t1", "my-species"):
+        (Path("runs") / name).symlink_to(model)
+    for name in ("hg38.fa", "my-genome.fa", "g.fa"):
+        Path(name).write_text(fasta(bases | {"chr8": bases["chr2"], "chr20": bases["chr2"]}))
+    for n, name in enumerate(("regions", "peaks", "windows", "others", "x")):
+        rows = [f"chr1\t{start}\t{start + 60}\tregion{start}\n" for start in range(n, 1500, 100)]
+        Path(f"{name}.bed").write_text("".join(rows))
+    seqs = {f"s{start}": bases["chr1"][start : start + 60] for start in range(200, 1400, 20)}
+    for name in ("new.fa", "in.fa", "pos.fa"):
+        Path(name).write_text(fasta(seqs))
+    Path("neg.fa").write_text(fasta({f"n{id}": text[::-1] for id, text in seqs.items()}))
+    table = [f"{text},{n % 2}\n" for n, text in enumerate(seqs.values())]
+    for name, rows in (("train", table[:40]), ("valid", table[40:50]), ("test", table[50:])):
+        Path(f"{name}.csv").write_text("sequence,label\n" + "".join(rows))
+    Path("seqs.fa.gz").write_bytes(gzip.compress(fasta(seqs).encode()))
+    Path("reads.bam").symlink_to(ROOT / "docs/demo/reads.bam")
+    Path("peaks.narrowPeak").write_text("chr1\t300\t400\tp\t0\t.\t1\t1\t1\t50\n")
+    exon = '\thavana\ttranscript\t600\t900\t.\t+\t.\tgene_id "g"; transcript_id "t";\n'
+    Path("genes.gtf").write_text(f"chr1{exon}")
+    sites = "".join(f"chr1\t{pos}\t.\t{bases['chr1'][pos - 1]}\tN\t.\t.\t.\n" for pos in (300, 400, 500))
+    head = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+    Path("calls.vcf.gz").write_bytes(gzip.compress((head + sites).encode()))
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("name", RUN)
+def test_the_commands_of_a_page_run_in_their_order(name: str) -> None:
+    page = next(page for page in PAGES if page.stem == name)
+    text = page.read_text().partition("## What you can read and do" if name == "README" else "\n")[2]
+    if name == "formats":
+        assert call("embed", "peaks.bed", "--genome", "hg38.fa").code == 0
+    if "runs/enhancers" in text:
+        assert call("finetune", "train.csv", "--frozen", "--out", "runs/enhancers").code == 0
+    n_run = 0
+    for line in commands(text):
+        found, command, words = resolved(line)
+        if found in NOT_RUN or UNKNOWN.search(line):
+            continue
+        words = [str(path) for word in words for path in (sorted(Path().glob(word)) or [word])]
+        flags = {flag for one in command.params for flag in one.opts}
+        words += ["--force"] * ("--force" in flags and "--resume" not in words)
+        result = call(*found.split(), *words)
+        assert result.code == 0, f"{line}\n{result.err}"
+        n_run += 1
+    assert n_run
