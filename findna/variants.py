@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -149,7 +150,7 @@ class VariantScorer:
             scored.append(Scored([Outcome(None, reason) for reason in reasons or ["no_alt"]]))
             for index, (alt, reason) in enumerate(zip(site.alts, reasons, strict=True)):
                 if not reason:
-                    ref_codes, alt_codes = encode(site.ref)[0], encode(alt)[0]
+                    ref_codes, alt_codes = _codes(site.ref), _codes(alt)
                     pairs = pair_alleles(flanks.left, ref_codes, alt_codes, flanks.right, size=self.window)
                     jobs.append(_Job(number, index, pairs))
         return scored, jobs
@@ -171,7 +172,7 @@ class VariantScorer:
             begin = site.start - region.start
             end = begin + len(site.ref)
             found[number] = _Flanks(codes[:begin], codes[end:])
-            if is_bases(site.ref) and not np.array_equal(encode(site.ref)[0], codes[begin:end]):
+            if is_bases(site.ref) and _codes(site.ref).tobytes() != codes[begin:end].tobytes():
                 others.append((number, decode(codes[begin:end])))
         for number, there in others:
             found[number] = self._mismatch(sites[number], there, n_bad=len(others), n_all=len(placed))
@@ -237,6 +238,11 @@ def why_skipped(ref: str, alt: str, *, max_length: int) -> str:
     if not is_bases(ref) or not is_bases(alt):
         return "not_acgt"
     return "same_as_ref" if ref.upper() == alt.upper() else ""
+
+
+@lru_cache(1 << 12)
+def _codes(allele: str) -> Codes:
+    return encode(allele)[0]
 
 
 def is_bases(text: str) -> bool:

@@ -105,9 +105,10 @@ def vcf_line(site: Site, fields: Sequence[Field], outcomes: Sequence[Outcome], *
     columns = list(site.fields)
     if kind == "tsv":
         columns = [site.chrom, str(site.start + 1), ".", site.ref, ",".join(site.alts) or ".", ".", ".", "."]
-    own = {SKIPPED, *(field.key for field in fields)}
     info = [] if columns[INFO] == "." else columns[INFO].split(";")
-    info = [entry for entry in info if entry.partition("=")[0] not in own]
+    if "FINDNA_" in columns[INFO]:
+        own = {SKIPPED, *(field.key for field in fields)}
+        info = [entry for entry in info if entry.partition("=")[0] not in own]
     if any(outcome.values is not None for outcome in outcomes):
         for index, field in enumerate(fields):
             values = [f"{o.values[index]:.6g}" if o.values is not None else "." for o in outcomes]

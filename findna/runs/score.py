@@ -120,7 +120,8 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
         reasons: Counter[str] = Counter()
         for site, outcomes in _outcomes(job, scorer, reader, part, spool):
             file.write(site, rows.of(site, outcomes))
-            reasons.update(outcome.reason for outcome in outcomes)
+            for outcome in outcomes:
+                reasons[outcome.reason] += 1
             if file.n_records % CHUNK == 0:
                 on_progress(file.n_records, part.n_records if part else reader.n_expected)
         frame.check()
