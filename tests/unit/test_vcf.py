@@ -78,7 +78,7 @@ BAD = {
     f"{META}{COLUMNS}chr1\tx\t.\tA\tC\t.\t.\t.\n": "line 6: POS 'x' is not",
     f"{META}{COLUMNS}chr1\t7\t.\tA\tC\n": "line 6: 5 columns, but the header has 8",
     f"{META}{COLUMNS}chr1\t7\t.\t\tC\t.\t.\t.\n": "line 6: CHROM or REF is empty",
-    f"{META}{COLUMNS}chr1\t7\t.\tA\tC\t.\t.\t.\tGT\n": "line 6: 9 columns, but the header has 8",
+    f"{META}{COLUMNS[:-1]}\tFORMAT\tS1\tS2\nchr1\t7\t.\tA\tC\t.\t.\t.\tGT\t0\n": "line 6: 10 columns, but the",
     f"{META}{COLUMNS}chr1\t{10**20}\t.\tA\tC\t.\t.\t.\n": "line 6: not a valid VCF record",
     f"{META}{COLUMNS}chr\udce9\t7\t.\tA\tC\t.\t.\t.\n": "line 6: not a valid VCF record",
 }
