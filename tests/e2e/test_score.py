@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pysam
 import pysam.bcftools
 import pytest
-from command import Result, assert_close, call, embedded, left_behind, read
+from command import Result, assert_close, call, embedded, fasta, left_behind, read
 
 from findna.io.genome import Genome
 from findna.io.vcf import Site
@@ -352,11 +352,13 @@ def test_unsorted_records_are_written_but_not_indexed(
 
 
 def test_a_deletion_of_100_kb_is_skipped_and_an_output_is_replaced_only_when_asked(
-    write: Write, genome: Path, model: Path, bases: dict[str, str]
+    write: Write, model: Path
 ) -> None:
-    path = write("in.vcf", HEAD + record(bases, "chr1", 5, bases["chr1"][4], n_ref=1900))
+    bases = {"chr1": "".join(random.Random(3).choices("ACGT", k=100_300))}
+    genome = write("long.fa", fasta(bases))
+    path = write("in.vcf", HEAD + record(bases, "chr1", 5, bases["chr1"][4], n_ref=100_001))
     score(path, genome, model, "-o", "out.vcf")
-    assert "FINDNA_SKIPPED=too_long" in Path("out.vcf").read_text()
+    assert rows("out.vcf") == [rows(path)[0].replace("AF=0.250", "AF=0.250;FINDNA_SKIPPED=too_long")]
     args = ("score", path, "-g", genome, "-m", model, "--max-length", 8, "-o")
     assert "exists already; --force replaces it" in call(*args, "out.vcf").err
     assert call(*args, "in.vcf", "--force").code == 2  # the input itself
@@ -375,6 +377,25 @@ def test_a_ref_of_n_and_an_empty_alt_are_listed_and_a_genome_is_needed(
     result = call("score", path, "-g", "absent.fa", "-m", model, "--max-length", 8, "-o", "other.vcf")
     assert (result.code, "absent.fa" in result.err) == (1, True), result.err
     assert left_behind("other") == []
+
+
+def test_a_file_that_is_no_vcf_or_truncated_ends_the_run(
+    write: Write, bases: dict[str, str], genome: Path, model: Path
+) -> None:
+    lines = "".join(record(bases, "chr1", pos, "<DEL>") for pos in range(1, 2000))
+    whole = write("in.vcf.gz", HEAD + lines, "bgzf").read_bytes()
+    files = {
+        "headerless.vcf": (lines.encode(), "line 1: column 'chrom' not found: a VCF begins with ##fileformat=VCF"),
+        "header.vcf": (META.encode(), "the #CHROM line is missing"),
+        "end.vcf.gz": (whole[:-28], "truncated: BGZF EOF marker missing (after line 2006)"),
+        "half.vcf.gz": (whole[: len(whole) // 2], "truncated: the gzip stream ends after line"),
+        "empty.vcf": (b"", "the file is empty"),
+    }
+    for name, (content, text) in files.items():
+        write(name, content)
+        result = call("score", name, "-g", genome, "-m", model, "--max-length", 8, "-o", "out.vcf")
+        assert (result.code, text in result.err, result.err.count("\n")) == (1, True, 1), result.err
+        assert left_behind() == []
 
 
 COMMANDS = {
