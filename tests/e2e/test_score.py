@@ -351,9 +351,7 @@ def test_unsorted_records_are_written_but_not_indexed(
     assert rows("out.vcf") == [row.replace("AF=0.250", "AF=0.250;FINDNA_SKIPPED=symbolic") for row in rows(path)]
 
 
-def test_a_deletion_of_100_kb_is_skipped_and_an_output_is_replaced_only_when_asked(
-    write: Write, model: Path
-) -> None:
+def test_a_deletion_of_100_kb_is_skipped_and_an_output_is_replaced_only_when_asked(write: Write, model: Path) -> None:
     bases = {"chr1": "".join(random.Random(3).choices("ACGT", k=100_300))}
     genome = write("long.fa", fasta(bases))
     path = write("in.vcf", HEAD + record(bases, "chr1", 5, bases["chr1"][4], n_ref=100_001))
