@@ -43,6 +43,7 @@ UNKNOWN = re.compile(
 
 def commands(text: str) -> Iterator[str]:
     """The findna commands of a page's indented lines, continued ones joined."""
+    text = re.sub(r"```sh\n(.+?)```", lambda block: re.sub(r"(?m)^", "    ", block[1]), text, flags=re.DOTALL)
     text = re.sub(r"```.+?```", "", text, flags=re.DOTALL).replace("\\\n", " ")
     for line in re.findall(r"^ {4,}(.+)$", text, re.MULTILINE):
         line = re.sub(r"\$\(printf .*?\)", "", line.partition(" #")[0]).replace(
@@ -131,3 +132,18 @@ def test_the_commands_of_a_page_run_in_their_order(name: str) -> None:
         assert result.code == 0, f"{line}\n{result.err}"
         n_run += 1
     assert n_run
+
+
+def test_the_scores_of_variants_are_those_of_their_page() -> None:
+    page = (ROOT / "docs/variants.md").read_text()
+    printed = re.findall(r"^(chr20) (\d+) (\w+) (\w+) (-?[\d.]+) ([\d.]+)$", page, re.MULTILINE)
+    places = {site[:4] for site in printed}
+    lines = (ROOT / "docs/demo/na12878.vcf").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if line[0] == "#" or (*(line.split("\t")[i] for i in (0, 1, 3, 4)),) in places]
+    Path("three.vcf").write_text("".join(kept))
+    result = call("score", "three.vcf", "--genome", ROOT / "docs/demo/genome.fa.gz", "-o", "scored.tsv", "-t", 1)
+    assert result.code == 0, result.err
+    head, *rows = [line.split("\t") for line in Path("scored.tsv").read_text().splitlines() if line[:2] != "##"]
+    found = [[float(row[head.index(name)]) for name in ("llr", "influence")] for row in rows]
+    assert len(found) == 3
+    assert found == [pytest.approx([float(llr), float(influence)], abs=0.1) for *_, llr, influence in printed]

@@ -53,6 +53,12 @@ def test_the_commands_of_the_readme_run_and_its_examples_read_what_they_wrote(
         small = ["--model", model, "--extend", 200] if words[0] == "finetune" else []  # the default takes a minute
         done = call(*words, *small)
         assert done.code == 0, done.err
+        if words[0] == "view":
+            rows = [line.split("\t") for line in done.out.splitlines()]
+            printed = [line.split("\t") for line in re.findall(r"```text\n(.+?)```", README, re.DOTALL)[0].splitlines()]
+            assert [[row[0], *row[8:10]] for row in rows[1:]] == [row[:1] + row[1:3] for row in printed[1:]]
+            for row, values in zip(rows[1:], printed[1:], strict=True):
+                assert [float(x) for x in row[12:16]] == pytest.approx([float(x) for x in values[3:]], abs=0.01)
     assert Path("map.png").read_bytes()[:4] == b"\x89PNG"
     assert "unique" in Path("map.html").read_text()
     labels = [line.split("\t") for line in Path("labels.tsv").read_text().splitlines()]
