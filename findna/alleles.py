@@ -1,4 +1,4 @@
-"""Where alleles lie in windows, on both strands, and which masked windows a likelihood ratio is made of."""
+"""Alleles in windows, on both strands, and the masked windows of a likelihood ratio."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

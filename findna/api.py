@@ -1,4 +1,4 @@
-"""What `import findna` offers: sequences, regions and files to vectors, predictions and hidden states."""
+"""The Python API: sequences, regions and files to vectors, predictions and hidden states."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext

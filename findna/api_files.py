@@ -1,4 +1,4 @@
-"""What `import findna` offers for files: vectors and answers of all their records, in constant memory."""
+"""The Python API for files: vectors and answers of all their records, in constant memory."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

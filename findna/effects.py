@@ -1,4 +1,4 @@
-"""What `import findna` offers of effects: scores of variants, and mutagenesis of a sequence."""
+"""Effects in the Python API: scores of variants, and mutagenesis of a sequence."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext

@@ -1,4 +1,4 @@
-"""How good predictions are: one dictionary of figures for each objective, all of them by scikit-learn."""
+"""Metrics of predictions: one dictionary for each objective, all of them by scikit-learn."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

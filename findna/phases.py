@@ -1,4 +1,4 @@
-"""What a long call is doing, for whoever listens: a command line shows it, a notebook need not."""
+"""The phases of a long call, for a listener: the command line shows them, a notebook need not."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

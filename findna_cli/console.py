@@ -1,4 +1,4 @@
-"""What a person sees of a command: results on stdout, messages and progress on stderr; nothing else writes there."""
+"""Output of the commands: results on stdout, messages and progress on stderr; nothing else writes there."""
 
 import sys
 import textwrap
@@ -10,7 +10,7 @@ from shutil import get_terminal_size
 from findna.commands.reports import write_report as write_report
 
 _LEAST_WIDTH = 12  # of a column that is wrapped
-_LOADING: list[str] = []  # what stands in the last line of the terminal
+_LOADING: list[str] = []  # the last line of the terminal
 
 
 def visible(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What the commands that read records share: the output's name, the run with its progress, the summary."""
+"""The common part of commands that read records: the output's name, the run with its progress, the summary."""
 
 import re
 import shlex

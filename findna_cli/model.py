@@ -165,6 +165,6 @@ def pull(
 
 
 def print_checks(name: str, checks: list[dict[str, Any]]) -> None:
-    """The checks, one a line."""
+    """The checks, one per line."""
     for check in checks:
         show(f"{'ok  ' if check['ok'] else 'FAIL'} {name}: {check['check']}: {check['figure']}")

@@ -1,4 +1,4 @@
-"""What a person reads: the plan of a dry run, and the contents of an embedding file, in words."""
+"""The plan of a dry run and the contents of an embedding file, in words."""
 
 import json
 from collections.abc import Mapping

@@ -80,7 +80,7 @@ def compiler() -> str:
 
 
 def write_rows(name: str, n_records: str, is_full: str) -> int:
-    """Write the rows of `outputs`, or what is missing of them; it says how many were there, and notes each commit."""
+    """Write the rows of `outputs`, or what is missing of them; it prints their number, and notes each commit."""
     import outputs
 
     from findna.errors import OutputError

@@ -1,4 +1,4 @@
-"""What a disk may hold after a power loss: played from the log that `faults/shim.c` keeps of a process.
+"""The contents of a disk after a power loss: played from the log that `faults/shim.c` keeps of a process.
 
 The model is the weakest that POSIX allows in practice: content is certain after fsync of its file, a name after fsync
 of its folder. Of later writes any may be missing, of later names of a folder any but the first ones.
@@ -25,7 +25,7 @@ class Call(NamedTuple):
 
 @dataclass
 class File:
-    """A file's certain content, and what was done to it since: (offset, bytes), or (size, None) if it was cut."""
+    """A file's certain content, and what was done to it since: (offset, bytes), or (size, None) if it was truncated."""
 
     certain: bytearray = field(default_factory=bytearray)
     pending: list[tuple[int, bytes | None]] = field(default_factory=list)

@@ -5,8 +5,8 @@
 
 Promoters are the middles of `promoters.fa.gz` (GUE), enhancers the middles of GenomicBenchmarks'
 human_enhancers_ensembl (positives, a table with label and sequence), repeats and unique pieces those of `repeats/`
-(by the case of the letters in `genome.fa.gz`). A sequence that has a 31-mer in common with the training sequence is left
-out, so that all of them are held out; of each class at most 250 are kept, spread over their files.
+(by the case of the letters in `genome.fa.gz`). A sequence that has a 31-mer in common with the training sequence is skipped,
+so that all of them are held out. Of each class at most 250 are kept, spread over their files.
 """
 
 import argparse

@@ -37,7 +37,7 @@ def run(*words: str | Path) -> None:
 
 
 def locate(data: Path, name: str) -> tuple[Path, str] | None:
-    """A task's file under DIR, plain or gzip, and what is to be said of it; None if it is not there."""
+    """A task's file under DIR, plain or gzip, and a note on it; None if it does not exist."""
     short = Path(*Path(name).parts[1:] or [name])
     for folder in (data, data / Path(name).parts[0], data / Path(name).parts[0].lower()):
         for stem, note in ((short.stem, ""), ("train_partial_nt", "a random tenth of the official training split")):
@@ -119,7 +119,7 @@ def without_places(text: str, *places: Path) -> str:
 
 
 def make_head(task: Task, data: Path, work: Path) -> bool:
-    """Train a task and put its head into the package; False if its data is not there."""
+    """Train a task and put its head into the package; False if its data does not exist."""
     splits, notes = splits_of(task, data, work)
     if "train" not in splits:
         return False

@@ -1,4 +1,4 @@
-"""What is written of the shipped teacher: its card, its section in model.md, its report; all from JSON files."""
+"""The pages of the shipped teacher, made from JSON files: its card, its section in model.md, its report."""
 
 import json
 from pathlib import Path
@@ -252,7 +252,7 @@ def gue_table(results: Path) -> str:
 
 
 def again(how: Json) -> str:
-    """What to give in place of files that are not to be had."""
+    """Files to give in place of those that are not available."""
     if how["prepare"] != FETCH:
         return ""
     return (

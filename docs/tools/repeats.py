@@ -2,9 +2,9 @@
 
     python docs/tools/repeats.py docs/demo/genome.fa.gz docs/demo/repeats
 
-UCSC writes in lower case what RepeatMasker and Tandem Repeats Finder mark. The genome is cut on a grid of 200 bases; a
-piece of which less than 1 % is masked is `unique`, one of which more than 99 % is masked is `repeat`, and what lies between
-is left out. The splits are stretches of the contig, in the order train, valid, test: no piece overlaps another, and
+UCSC writes in lower case what RepeatMasker and Tandem Repeats Finder mark. It divides the genome into pieces of 200 bases. A
+piece of which less than 1 % is masked is `unique`, one of which more than 99 % is masked is `repeat`, and the others
+are skipped. The splits are stretches of the contig, in the order train, valid, test: no piece overlaps another, and
 neighbours stay together. Of the pieces of each class, every second is kept.
 """
 

@@ -15,7 +15,7 @@ already, of the same weights, is not measured again. The parts, in their order, 
     heads      the built-in tasks that use this teacher, and docs/tasks.md
     tutorial   the tutorial's commands and figures; compare WORK/tutorial-SHA/transcript.txt with what its text says
 
-README.md and docs/tutorial.md have figures in their text: those are for a person to mend, and tests tell where.
+README.md and docs/tutorial.md have figures in their text: a person corrects those, and tests show where.
 """
 
 import argparse

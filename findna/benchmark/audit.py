@@ -1,4 +1,4 @@
-"""What one split of a labelled set gives away of another: exact and near duplicates, and labels that disagree."""
+"""Duplicates between the splits of a labelled set, exact and near, and labels that disagree."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""What a benchmark measures: its modes and settings, and what it reports of each run."""
+"""The modes and settings of a benchmark, and its report of each run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

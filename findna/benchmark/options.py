@@ -1,4 +1,4 @@
-"""What a benchmark is asked for: settings of `findna benchmark`."""
+"""The settings of `findna benchmark`."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What the network's speed is compared with: a forward pass as one would write it down, and a BERT."""
+"""Networks for comparison in speed: a forward pass written as in the equations, and a BERT."""
 
 from collections.abc import Iterator
 

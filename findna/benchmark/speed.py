@@ -1,4 +1,4 @@
-"""How fast the network runs on this machine: bases per second, and the share of the best matrix products of its shapes.
+"""Speed of the network on this machine: bases per second, and the fraction of the best matrix products of its shapes.
 
 Every variant is timed in turn, round after round, in one run, and its best round counts: machines are noisy, and a
 ratio within one run is not. FLOPs are the model's: 2 x parameters a base forward, 6 x with the backward pass, 8 x for
@@ -55,7 +55,7 @@ def measure_speed(config: SpeedConfig, *, device: torch.device) -> dict[str, Any
         device: Where it runs.
 
     Returns:
-        The report: machine, settings, and `rows`, one a variant: size, what, precision, lengths, batch,
+        The report: machine, settings, and `rows`, one per variant: size, what, precision, lengths, batch,
         memory_bytes (that a run takes beside weights and inputs; None where the system does not say),
         bases_per_second, gflops (of the model), share (of the best products' rate in that precision; None of
         the limit itself and of other networks), cost (of forward and embed: time a base, that of a forward of

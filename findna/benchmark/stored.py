@@ -1,4 +1,4 @@
-"""What the JSON files of the benchmarks have in common: each says its schema."""
+"""The common part of the benchmarks' JSON files: each names its schema."""
 
 from pathlib import Path
 from typing import Any

@@ -88,7 +88,7 @@ def study_table(runs: Sequence[Mapping[str, Any]]) -> str:
         cells += [_mean(one.runs, "seconds", 0), _mean(one.runs, "n_bases", 2, scale=1e-6)]
         lines.append(f"| {' | '.join(cells)} |")
     read_out = ", ".join(f"{name} {runs[0][name]}" for name in ("pool", "blocks", "strand") if runs[0].get(name))
-    noise = "one seed a variant: the noise is not known" if math.isnan(sd) else f"{sd:.4f}"
+    noise = "one seed per variant: the noise is not known" if math.isnan(sd) else f"{sd:.4f}"
     lines += [
         "",
         "AUROC: mean over the sets, on their validation splits, of logistic regression on frozen vectors "

@@ -70,7 +70,7 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
     except ValueError as error:
         raise TableError(f"is not valid TOML: {error}", path=path) from error
     if not tables or not all(isinstance(table, dict) for table in tables.values()):
-        raise TableError("must hold tables alone, one a variant, as [alpha-1] with alpha = 1.0", path=path)
+        raise TableError("must hold tables alone, one per variant, as [alpha-1] with alpha = 1.0", path=path)
     variants = []
     for name, changes in tables.items():
         if "/" in name or name in (".", ".."):

@@ -1,4 +1,4 @@
-"""Where a benchmark's sets lie on the disk, and what each of them is: GUE, GenomicBenchmarks, MTcDNA, any folder."""
+"""Benchmark suites: where their sets are on the disk, and their classes: GUE, GenomicBenchmarks, MTcDNA, any folder."""
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence

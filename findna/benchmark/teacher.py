@@ -1,4 +1,4 @@
-"""What a teacher has learned: masked bases of held-out windows beside models that count, and what its vectors are like.
+"""Measurements of a teacher: masked bases of held-out windows beside counting models, and its vectors.
 
 Everything is measured on windows that it was not trained on, and on labelled sequences for the neighbours.
 """
@@ -188,7 +188,7 @@ def _teacher_guesses(network: Encoder, items: Sequence[Masked], *, compute: Comp
         hidden = network(torch.from_numpy(batch.codes).to(compute.device), batch.rings, precision=compute.precision)
         places = np.concatenate([start + item.positions for start, item in zip(batch.rings, some, strict=False)])
         logits = network.nucleotide_logits(hidden[torch.from_numpy(places).to(compute.device)].float())
-        bases = F.log_softmax(logits[:, :4], dim=1).cpu().numpy()  # that a base is no N is known
+        bases = F.log_softmax(logits[:, :4], dim=1).cpu().numpy()  # none of them is N
         parts.append(_guesses(np.exp(bases.astype(np.float64)), some))
     return Guesses(*map(np.concatenate, zip(*parts, strict=True)))
 

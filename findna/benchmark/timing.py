@@ -1,4 +1,4 @@
-"""How long a call takes and how much memory, and the sequences that it is given."""
+"""Time and memory of a call, and the sequences that it is given."""
 
 import ctypes
 import re

@@ -1,1 +1,1 @@
-"""What each command does, as functions: files and settings in, files and a report out. Public, like `findna` itself."""
+"""Each command as a function: files and settings in, files and a report out. Public, like `findna` itself."""

@@ -1,4 +1,4 @@
-"""What `findna benchmark` does: labelled sets, variants, the report of a teacher, speed, studies of recipes."""
+"""The work of `findna benchmark`: labelled sets, variants, the report of a teacher, speed, studies of recipes."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What `findna data` does: genomes fetched, training sets made, splits audited."""
+"""The work of `findna data`: genomes fetched, training sets made, splits audited."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What commands over files do: scores, effects and bases of a model; outputs verified."""
+"""The work of commands over files: scores, effects and bases of a model; outputs verified."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `findna model`, `findna task` and `findna doctor` do: models and tasks listed, described, checked and made."""
+"""The work of `findna model`, `task` and `doctor`: models and tasks listed, described, checked and made."""
 
 import dataclasses
 import importlib.util

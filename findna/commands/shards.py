@@ -1,4 +1,4 @@
-"""What `findna split` and `findna merge` do: the plan of a sharded run, and one output of its parts."""
+"""The work of `findna split` and `findna merge`: the plan of a sharded run, and one output from its parts."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `findna benchmark study` and `teacher` do: recipes compared, and what a model has learned."""
+"""The work of `findna benchmark study` and `teacher`: recipes compared, and a report on a model."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence

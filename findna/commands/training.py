@@ -1,4 +1,4 @@
-"""What `findna pretrain` and `findna finetune` do: sequences and settings to run directories."""
+"""The work of `findna pretrain` and `findna finetune`: sequences and settings to run directories."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence

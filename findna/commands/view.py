@@ -1,4 +1,4 @@
-"""What `findna view` and `findna plot` show of an embedding file."""
+"""The work of `findna view` and `findna plot` on an embedding file."""
 
 from findna import map_figures as map_figures
 from findna import maps as maps

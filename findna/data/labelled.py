@@ -192,7 +192,7 @@ def split_off(labelled: LabelledSet, *, fraction: float, seed: int) -> tuple[Lab
                 break
             held += found[which]
             n_held += len(found[which])
-        if not n_held and len(found) > 1:  # the first is many copies: a stratum is not left out for that
+        if not n_held and len(found) > 1:  # many copies come first: the class still needs a held-out sequence
             held += sorted(found, key=len)[0]
     if not held:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Which windows a training set has: settings of `findna data windows`."""
+"""The settings of `findna data windows`."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Where windows may be cut from: the stretches of FASTA, .2bit and BED files, some of them held out."""
+"""The stretches of FASTA, .2bit and BED files that windows are taken from, some of them held out."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence

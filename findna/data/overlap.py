@@ -1,4 +1,4 @@
-"""What windows have in common with other sequences, or with the windows before them, by their 31-mers."""
+"""The 31-mers that windows share with other sequences, or with the windows before them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class KmerSet:
                 n += len(kmers)
         self._kmers = self._kmers[:n]
         self._kmers.sort()  # in place: there may be a hundred million
-        # A table of hashes tells of most k-mers at once that they are not here.
+        # A table of hashes rules out most k-mers at once.
         self._n_bits = min(_MOST_BITS, (4 * n).bit_length())
         self._may_have = np.zeros(1 << self._n_bits, dtype=np.bool_)
         for start in range(0, n, _CHUNK):

@@ -1,4 +1,4 @@
-"""What files of results per base have in common: no unasked replacement; their records, skipped ones, and run."""
+"""The common part of files with results per base: no unasked replacement; their records, skipped ones, and run."""
 
 import json
 import math

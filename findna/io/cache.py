@@ -1,4 +1,4 @@
-"""Where findna keeps what it can make again."""
+"""The cache directory, for files that findna can make again."""
 
 import os
 from pathlib import Path

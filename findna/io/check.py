@@ -1,4 +1,4 @@
-"""What the inputs hold and what is wrong with it, counted before any model loads."""
+"""The contents and errors of the inputs, counted before any model loads."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing

@@ -1,4 +1,4 @@
-"""Where each contig lies in a FASTA file (.fai): built, checked against the file, read and written."""
+"""The places of contigs in a FASTA file (.fai): built, checked against the file, read and written."""
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""How a file is put down so that its name means it is whole: publish, lock, free space, sha256."""
+"""Files that get their name only when they are whole: publish, lock, free space, sha256."""
 
 import errno
 import fcntl

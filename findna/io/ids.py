@@ -1,4 +1,4 @@
-"""Which ids were already used, at 8 to 13 bytes per id."""
+"""The ids that are already used, at 8 to 13 bytes per id."""
 
 from array import array
 

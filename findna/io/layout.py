@@ -1,4 +1,4 @@
-"""What an HDF5 file must be before anything of it is read: no larger than its bytes and those of its own parts."""
+"""Limits on an HDF5 file before anything of it is read: no larger than its bytes and those of its own parts."""
 
 import math
 import resource

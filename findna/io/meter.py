@@ -1,4 +1,4 @@
-"""How many records inputs hold, estimated while they are read."""
+"""The number of records in inputs, estimated while they are read."""
 
 from collections.abc import Sequence
 from pathlib import Path

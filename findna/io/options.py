@@ -1,4 +1,4 @@
-"""How inputs become records: the options that travel together."""
+"""The options by which inputs become records."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

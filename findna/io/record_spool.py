@@ -1,4 +1,4 @@
-"""What an unfinished run keeps of its records across a crash: what was computed of them, in order."""
+"""The spool of an unfinished run over records: the results of each, in order."""
 
 import io
 import itertools

@@ -1,4 +1,4 @@
-"""What a row of an output holds, and how rows are stored in a spool: fixed-size vectors and JSON lines."""
+"""The rows of an output, and how a spool stores them: fixed-size vectors and JSON lines."""
 
 import hashlib
 import itertools

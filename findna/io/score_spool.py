@@ -1,4 +1,4 @@
-"""What an unfinished run of scores keeps across a crash: the outcomes of records in order, and vectors of alleles."""
+"""The spool of an unfinished run of scores: outcomes of records in order, and vectors of alleles."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""What a scored record looks like: a line of VCF, or a row per ALT of a TSV or Parquet table; the head of each."""
+"""Scored records: a line of VCF, or a row per ALT of a TSV or Parquet table; the head of each."""
 
 import re
 from abc import ABC, abstractmethod

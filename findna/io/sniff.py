@@ -1,4 +1,4 @@
-"""Which kind of input something is, told from its content."""
+"""The kind of an input, recognised by its content."""
 
 import re
 from collections.abc import Mapping

@@ -103,7 +103,7 @@ class Spool:
     def remove(self) -> None:
         """Delete the folder; nothing of it is needed any more."""
         self._close_files()
-        self.path(_JOURNAL).unlink(missing_ok=True)  # first: what is left of a spool without it is no run
+        self.path(_JOURNAL).unlink(missing_ok=True)  # first: without it, the rest of a spool is not a run
         self._wipe()
         self.path(_MARKER).unlink(missing_ok=True)
         self.path(_LOCK).unlink(missing_ok=True)

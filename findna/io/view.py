@@ -1,4 +1,4 @@
-"""What `findna view` shows of an embedding file: a summary, and rows as text."""
+"""The summary of an embedding file for `findna view`, and its rows as text."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -87,7 +87,7 @@ class TaskSettings:
 
     @property
     def n_outputs(self) -> int:
-        """Values that the head gives: one a class, or one."""
+        """Number of values that the head gives: one per class, or one."""
         return 1 if self.objective == "regression" else len(self.classes)
 
     def n_features(self, channels: int) -> int:

@@ -1,4 +1,4 @@
-"""Which device and which precision a run takes."""
+"""The device and the precision of a run."""
 
 import os
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What student and teacher have in common, whatever mixes in their blocks: stem, layers, nucleotide head."""
+"""The common part of student and teacher, for any mixer: stem, layers, nucleotide head."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""Which code runs the blocks on a GPU, and the blocks there: rows of positions, (T, C), memory-lean in training.
+"""The code that runs the blocks on a GPU, and the blocks there: rows of positions, (T, C), memory-lean in training.
 
 Three ways give the same values within rounding. `triton` is one fused kernel per block (`findna.nn.fused`). `plain` is
 the functions below in torch, and `compile` is the same functions through torch.compile; both pad the weights so that

@@ -1,4 +1,4 @@
-"""Which way was the fastest on which GPU, size and pass: the rows of `measured.tsv`."""
+"""The fastest kernels by GPU, size and pass: the rows of `measured.tsv`."""
 
 from collections.abc import Sequence
 from functools import cache

@@ -1,4 +1,4 @@
-"""Which network a size is of."""
+"""The network of each size."""
 
 from findna.nn.chordmixer import ChordMixer
 from findna.nn.encoder import Encoder

@@ -1,4 +1,4 @@
-"""What a run would do: counts, problems, the size of the output, and a time from a short calibration."""
+"""The plan of a run: counts, problems, the size of the output, and a time from a short calibration."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What a run is told, and what makes its rows."""
+"""The settings of a run, and the maker of its rows."""
 
 import os
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""What an output says of its run: inputs, genome, machine and versions."""
+"""The provenance in an output: inputs, genome, machine and versions."""
 
 import platform
 import resource

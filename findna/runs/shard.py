@@ -87,7 +87,7 @@ class Part(NamedTuple):
 class ShardCuts:
     """Told the bases of every record in order, cuts the whole into shards of about as many bases.
 
-    A cut lies where a cell ends, so that every shard makes the batches that one run would make. 16 bytes a cell.
+    A cut lies where a cell ends, so that every shard makes the batches that one run would make. 16 bytes per cell.
 
     Args:
         batch_bases: Bases in a batch.

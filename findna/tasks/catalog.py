@@ -13,7 +13,7 @@ from findna.recipes import OBJECTIVES, FinetuneConfig
 
 FOLDER = Path(__file__).parent
 HEADS = FOLDER / "heads"
-"""Task folders as `findna.models.save_task.save_task` writes them, one a task that has weights."""
+"""Task folders as `findna.models.save_task.save_task` writes them, one per task that has weights."""
 
 PAPER = FinetuneConfig(pool="mean", warmup=0.3, warmup_steps=0, head_rate=1.0, strand="bed", select="loss", patience=0)
 """What the recipes of Yu et al. 2024 share; `Task.paper` says how one differs: sections 4.3 (tables 1 and 2), 4.4

@@ -1,4 +1,4 @@
-"""What a person reads of a run: CARD.md, and the curve of a fine-tuning."""
+"""CARD.md of a run, and the curve of a fine-tuning."""
 
 import contextlib
 import math

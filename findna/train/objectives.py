@@ -1,4 +1,4 @@
-"""What a task model is trained on and measured by: losses of the three objectives, calibration, figures."""
+"""Losses of the three objectives, calibration, and figures of a task model."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a training is asked for beside its recipe: settings of `findna pretrain` and `findna finetune`."""
+"""The settings of `findna pretrain` and `findna finetune` beside their recipe."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Which of the processes of a training this one is, as torchrun or srun tells it."""
+"""The place of this process among those of a training, as torchrun or srun gives it."""
 
 import os
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ def find_place(environment: Mapping[str, str] = os.environ) -> Place:
             "" if job == "none" else job,  # torchrun's default, which every job has
             number("TORCHELASTIC_RESTART_COUNT"),
         )
-    if "SLURM_STEP_NUM_TASKS" in environment and "SLURM_PROCID" in environment:  # a batch script itself is no task
+    if "SLURM_STEP_NUM_TASKS" in environment and "SLURM_PROCID" in environment:  # a batch script itself is not a task
         return Place(
             number("SLURM_PROCID"),
             number("SLURM_STEP_NUM_TASKS"),

@@ -1,4 +1,4 @@
-"""What a training was asked for; its run directory keeps it, so that a resume needs nothing else."""
+"""The plan of a training; its run directory keeps it, so that a resume needs nothing else."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -118,7 +118,7 @@ def pretrain(
         "sources": dict(sources),
         **compute.precision.facts(),
     }
-    contents = list(sources.get("files", {}).values())  # a file may be named otherwise when a run goes on
+    contents = list(sources.get("files", {}).values())  # a file may have another name in a resumed run
     fingerprint = json.loads(json.dumps({**made_of, "sources": {**sources, "files": contents}}))
     _require_equal(team.gather([fingerprint]))
     total = config.steps or config.epochs * (len(corpus) // batch_size)

@@ -1,4 +1,4 @@
-"""What decides the result of a fine-tuning, and whether a resumed run is the same."""
+"""The settings that decide the result of a fine-tuning, and whether a resumed run has the same."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What a pretraining trains on: windows from FASTA files or sampled from a genome, some of them held out."""
+"""Training windows from FASTA files or sampled from a genome, some of them held out."""
 
 import os
 from collections.abc import Iterator, Sequence

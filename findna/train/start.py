@@ -1,4 +1,4 @@
-"""What a fine-tuning starts from: a copy of the teacher, a new head, their settings, and the splits."""
+"""The start of a fine-tuning: a copy of the teacher, a new head, their settings, and the splits."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""What an update of a pretraining learns from: the views of its windows, in portions for the processes."""
+"""The views of the windows of one update, in portions for the processes."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""How many 1-kb regions a second are read from a genome and encoded; prints the figures."""
+"""Speed of reading and encoding 1-kb regions of a genome, in regions per second; prints the figures."""
 
 import tempfile
 import time
@@ -42,7 +42,7 @@ def main() -> None:
             began = time.perf_counter()
             Genome(path).close()
             print(f"{path.name}: indexed in {time.perf_counter() - began:.2f} s ({N_BASES / 1e6:.0f} Mb)")
-            print(f"{path.name}: {measure(path):,.0f} regions of {SIZE} bases a second, half of them reversed")
+            print(f"{path.name}: {measure(path):,.0f} regions of {SIZE} bases per second, half of them reversed")
 
 
 if __name__ == "__main__":

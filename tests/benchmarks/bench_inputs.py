@@ -40,7 +40,7 @@ def main() -> None:
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 n_records, seconds, peak = pool.apply(read, (bed, genome))
             rate = n_records / seconds
-            print(f"{n_records:>9,} rows: peak {peak:.1f} MB, {rate:,.0f} rows a second, check included")
+            print(f"{n_records:>9,} rows: peak {peak:.1f} MB, {rate:,.0f} rows per second, check included")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ N_ROUNDS = 3
 
 
 def rate(folder: Path, *flags: str) -> float:
-    """Bases a second of one run, its first and last steps left out."""
+    """Bases per second of one run, without its first and last steps."""
     with tempfile.TemporaryDirectory(dir=folder) as out:
         command = [sys.executable, "-m", "findna_cli", "pretrain", str(folder / "w.fa"), *FLAGS, *flags, "-o", out]
         subprocess.run(command, check=True)

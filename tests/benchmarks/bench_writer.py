@@ -1,4 +1,4 @@
-"""Rows a second of `EmbeddingWriter`, its peak memory, and the size of its file.
+"""Rows per second of `EmbeddingWriter`, its peak memory, and the size of its file.
 
 python tests/benchmarks/bench_writer.py                 # speed at D = 44 and 154, then memory
 python tests/benchmarks/bench_writer.py --rows 1000000 --width 44 --format tsv

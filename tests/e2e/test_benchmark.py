@@ -1,4 +1,4 @@
-"""`findna benchmark`: a run, its results, the report; what is at fault is told."""
+"""`findna benchmark`: a run, its results, the report, and its error messages."""
 
 import json
 import random

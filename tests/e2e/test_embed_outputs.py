@@ -1,4 +1,4 @@
-"""`findna embed`: outputs that exist, runs that end early, and what --resume makes of them."""
+"""`findna embed`: existing outputs, runs that end early, and --resume."""
 
 import json
 import os

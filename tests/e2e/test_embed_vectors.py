@@ -1,4 +1,4 @@
-"""`findna embed`: what a vector holds, and the files that it can stand in."""
+"""`findna embed`: the values of a vector, and the formats of its file."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""`findna finetune`: a run directory from tables, FASTA and BED, its end before its time, and what it refuses."""
+"""`findna finetune`: a run directory from tables, FASTA and BED, its early end, and the settings that it refuses."""
 
 import csv
 import json

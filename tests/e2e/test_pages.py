@@ -1,4 +1,4 @@
-"""Every command on every page: its flags and values are known, and what needs no network and no hours runs."""
+"""Every command on every page: its flags and values exist, and those that need neither network nor hours run."""
 
 import functools
 import gzip

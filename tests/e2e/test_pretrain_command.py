@@ -1,4 +1,4 @@
-"""`findna pretrain`: a run, its end before its time, and the model that it leaves."""
+"""`findna pretrain`: a run, its early end, and its model."""
 
 import csv
 import json

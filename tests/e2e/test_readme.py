@@ -1,4 +1,4 @@
-"""The README and the pages of docs/ hold: their commands run, their examples read, their links lead somewhere."""
+"""The commands of the README run, its examples read their files, and the links of all pages lead to files."""
 
 import importlib.util
 import re

@@ -62,7 +62,7 @@ def fasta(lines: list[str]) -> list[tuple[str, str]]:
 
 
 def of(path: Path, **options: object) -> list[Record]:
-    """All records of an input; none may be at fault."""
+    """All records of an input, which must all be valid."""
     found = list(read_records([str(path)], InputOptions(**options)))  # type: ignore[arg-type]
     assert not [item for item in found if isinstance(item, InputError)]
     return found  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do to a run that ends where it can go on."""
+"""Ctrl-C and SIGTERM during a run that can be resumed."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""How the command starts: at once, with help and version, and with exit code 2 for what it does not know."""
+"""The start of the command: fast, with help and version, and with exit code 2 for unknown words."""
 
 import shlex
 import subprocess

@@ -1,4 +1,4 @@
-"""`findna benchmark study`: log and table, going on where it stopped, faults told."""
+"""`findna benchmark study`: log and table, resuming, error messages."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""docs/tutorial.md holds: its commands run word for word, in their order, and say what stands below them."""
+"""The commands of docs/tutorial.md run word for word, in their order, and print what the page shows."""
 
 import contextlib
 import io

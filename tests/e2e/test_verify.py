@@ -1,4 +1,4 @@
-"""`findna verify`: a right file passes; a changed one, another model and another genome fail and are named."""
+"""`findna verify`: a valid file passes; a changed file, another model and another genome fail with their names."""
 
 import json
 import shutil

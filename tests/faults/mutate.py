@@ -1,4 +1,4 @@
-"""Takes one safeguard out of a copy of findna at a time; the tests that stand for it must fail.
+"""Removes one safeguard at a time from a copy of findna; the tests of that safeguard must fail.
 
 python tests/faults/mutate.py            # all; exit code 1 if a mutation survives
 python tests/faults/mutate.py NAME ...   # some

@@ -1,4 +1,4 @@
-"""Every row of `bad_inputs.tsv`: a small good file, an edit, and what the command must then say.
+"""Every row of `bad_inputs.tsv`: a small valid file, an edit, and the error message that the command must print.
 
 An edit is one of
     is TEXT             the whole content, with escapes as in Python
@@ -6,7 +6,7 @@ An edit is one of
     swap OLD NEW        the first OLD becomes NEW (one blank between them; escapes as in Python)
     keep N              the first N bytes; of a negative N all but the last
     set PLACE HEX       bytes from that place on
-    json PATH VALUE     a value of a config.json, by a path with dots; a VALUE of "-" removes it. The digest fits.
+    json PATH VALUE     sets VALUE in a config.json, by a path with dots; a VALUE of "-" removes it. The digest fits.
     times N TEXT        the whole content: TEXT, N times
     gz N                compressed with gzip, then as keep
     none                the file is absent

@@ -1,4 +1,4 @@
-"""Whatever goes wrong is one line on stderr, without a traceback, and nothing in it can steer a terminal."""
+"""Every error is one line on stderr, without a traceback and without control sequences for a terminal."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Every call that changes a file fails, or ends the process: the right file, or one line and nothing lost."""
+"""Every call that changes a file fails, or ends the process: a right file, or one line and nothing lost."""
 
 import ast
 import errno
@@ -45,7 +45,7 @@ def files(folder: Path) -> dict[str, object]:
 
 
 def told(ended: Ended) -> str:
-    """What a failed command says last; it never is a traceback or a fault of findna itself."""
+    """The last line of a failed command, which is never a traceback or an internal error."""
     assert "Traceback" not in ended.said, ended.said
     assert "internal error" not in ended.said, ended.said
     line = ended.said.rstrip("\n").rpartition("\n")[2]

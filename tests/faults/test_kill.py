@@ -50,7 +50,7 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(tmp_path: Path)
         assert process.wait() == -9, process.communicate()[1]
         process.communicate()
         assert not path.exists()
-        assert _n_lines(journal) >= enough  # no commit is lost, and the next run goes on from it
+        assert _n_lines(journal) >= enough  # no commit is lost, and the next run resumes from it
     write_all(path, n_records=N, full=True, resume=True, every=1000)
     assert dump(path) == dump(tmp_path / "whole.h5")
     assert dump(tmp_path / "out.tokens.h5") == dump(tmp_path / "whole.tokens.h5")

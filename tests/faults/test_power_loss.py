@@ -1,4 +1,4 @@
-"""A simulated power loss at any moment: what was committed is there, and a file with its final name is whole."""
+"""A simulated power loss at any moment: committed rows survive, and a file with its final name is complete."""
 
 import random
 import shutil

@@ -1,4 +1,4 @@
-"""What holds for all inputs of classify: an answer is a record's own, probabilities are, labels follow from them."""
+"""Properties of classify for all inputs: an answer depends on its record alone, labels follow from probabilities."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""What holds for all genomes, regions and sequences."""
+"""Properties for all genomes, regions and sequences."""
 
 import random
 import tempfile

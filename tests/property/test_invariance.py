@@ -1,4 +1,4 @@
-"""What holds for all inputs: a sequence's vector is its own, windows tile, views depend on their key alone."""
+"""Properties for all inputs: a vector depends on its sequence alone, windows tile, views depend on their key alone."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is written can be read back, and a run cut anywhere and resumed gives the same content."""
+"""Outputs are read back as they were written, and a run that was killed anywhere and resumed gives the same content."""
 
 import shutil
 import tempfile

@@ -1,4 +1,4 @@
-"""What holds for all mutageneses: an effect is the difference of two answers, on both strands."""
+"""Properties of mutagenesis: an effect is the difference of two answers, on both strands."""
 
 from pathlib import Path
 

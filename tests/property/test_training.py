@@ -1,4 +1,4 @@
-"""What holds for all labelled sets: splits part them, windows tile them, features are a window's own."""
+"""Properties for all labelled sets: splits are disjoint, windows tile, features depend on their window alone."""
 
 import numpy as np
 import torch

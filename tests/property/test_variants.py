@@ -1,4 +1,4 @@
-"""What holds for all variants: a score is a variant's own, the same on both strands, and what its definition says."""
+"""Properties of scores for all variants: independent of other variants, equal on both strands, as defined."""
 
 import dataclasses
 import random

@@ -45,7 +45,7 @@ def contigs() -> dict[str, str]:
 
 @pytest.fixture
 def genome_path(write: Write, contigs: dict[str, str]) -> Path:
-    """That genome as a FASTA of 60 bases a line."""
+    """That genome as a FASTA of 60 bases per line."""
     return write("genome.fa", "".join(f">{name} x\n{wrap(text, 60)}" for name, text in contigs.items()))
 
 

@@ -1,4 +1,4 @@
-"""Duplicates across splits: what is there is found, what is not is not."""
+"""Duplicates across splits: all of them are found, and nothing else."""
 
 from collections.abc import Sequence
 from pathlib import Path

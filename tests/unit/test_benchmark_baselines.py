@@ -1,4 +1,4 @@
-"""The baselines learn what is there to learn, and what they are made of is right."""
+"""The baselines learn a signal that exists, and their features are right."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""One set through all modes: figures, files, what is taken up again and what is not."""
+"""One set through all modes: figures, files, and which results are reused."""
 
 import csv
 import dataclasses

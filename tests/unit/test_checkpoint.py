@@ -1,4 +1,4 @@
-"""Checkpoints: whole or passed over, three kept."""
+"""Checkpoints: complete or ignored; the newest three are kept."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Models that count: their contexts by hand, their probabilities against a slow loop, what they can know."""
+"""Counting models: contexts by hand, probabilities against a slow loop, and the best accuracy possible."""
 
 from collections import Counter
 
@@ -19,7 +19,7 @@ def item_of(text: str, positions: list[int]) -> Masked:
 
 
 def letters(name: str, item: Masked) -> list[str]:
-    """The contexts of the masked bases as text; what is not known is "-"."""
+    """The contexts of the masked bases as text; an unknown base is "-"."""
     return ["".join("ACGT-"[code] for code in row) for row in CONTEXTS[name](item)]
 
 

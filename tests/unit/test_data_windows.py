@@ -1,4 +1,4 @@
-"""Training sets: where windows lie, what is left out, what is held out, and that the same is made again."""
+"""Training sets: places of windows, skipped and held-out sequence, and the same bytes from the same seed."""
 
 import gzip
 import hashlib
@@ -368,7 +368,7 @@ def test_regions_of_a_bed_file_are_cut_by_coordinate_from_records_named_by_their
 
 
 def test_repeats_elsewhere_stay_where_a_cut_sequence_stands_once(write, tmp_path):
-    """A window is not left out for a k-mer that it shares with a cut sequence, as it is by an excluded one."""
+    """A k-mer shared with a cut sequence does not skip a window; one shared with an excluded sequence does."""
     rng = np.random.default_rng(4)
     repeat, item = ("".join(rng.choice(list("ACGT"), n)) for n in (300, 60))
     source = write("g.fa", f">c\n{repeat}{item}{repeat[:200]}\n")

@@ -1,4 +1,4 @@
-"""Records to rows: what is in a vector, by hand, and what becomes of skipped records."""
+"""Records to rows: the values of a vector, computed by hand, and skipped records."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""GTF, GFF3, VCF and bigBed as regions, tables as records, and what is past the end of a contig."""
+"""GTF, GFF3, VCF and bigBed as regions, tables as records, and regions past the end of a contig."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The rules of the house that a reader of the code relies on."""
+"""Rules of the code that its readers rely on."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Models pulled from a server that answers as a hub does: checked, gone on with, found by name, never a pickle."""
+"""Models pulled from a server that answers as a hub does: checked, resumed, found by name, never a pickle."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Words: both strands alike, N in none, none across two sequences."""
+"""k-mers: the same for both strands, none with N, none across two sequences."""
 
 import numpy as np
 import pytest

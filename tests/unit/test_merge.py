@@ -1,4 +1,4 @@
-"""Parts to one output: their order, what does not belong together, and that blocks and files make no difference."""
+"""Parts to one output: their order, parts that do not belong together, and any size of blocks and files."""
 
 import json
 import resource

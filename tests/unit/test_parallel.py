@@ -82,7 +82,7 @@ def test_who_meets_a_dead_attempt_waits_for_the_next():
     late: dict[int, str] = {}
     early.start()
     early.join(0.3)
-    assert early.is_alive()  # the dead one's name is there, confirmed, and not taken
+    assert early.is_alive()  # the file of the dead process exists and is not taken for a live one
     (name,) = attempt(store, 3, [0]).values()
     early.join(20)
     assert late == {1: name, 2: name}

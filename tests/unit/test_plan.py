@@ -1,4 +1,4 @@
-"""What a run was asked for: new, read back, and compared with what a resume is given."""
+"""The plan of a run: written, read back, and compared with the settings of a resume."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""A run that is carried on in one small file: where it stood, without moments, with a rise of the learning rate."""
+"""A run in one small file, to continue elsewhere: its step, no moments, and a new warm-up of the learning rate."""
 
 import json
 

@@ -169,7 +169,7 @@ def test_every_option_trains_resumes_bit_for_bit_and_is_a_model(tmp_path, settin
     run(tmp_path / "parts", config, resume=True)
     assert_identical(state_of(tmp_path / "parts"), state_of(tmp_path / "whole"))
     run(tmp_path / "plain", dataclasses.replace(CONFIG, steps=6))
-    assert state_of(tmp_path / "plain")[2] != state_of(tmp_path / "whole")[2]  # it is no dead letter
+    assert state_of(tmp_path / "plain")[2] != state_of(tmp_path / "whole")[2]  # the setting has an effect
     model = load_model(str(tmp_path / "whole"))
     assert model.config == config.model
     assert all(ok for _, ok, _ in verify_model(model))
@@ -287,7 +287,7 @@ def test_divergence_stops_with_a_clear_message(tmp_path, monkeypatch):
 
 
 def test_a_collapse_stops_with_a_clear_message(tmp_path):
-    """A network of zeros says the same of every sequence, and no gradient leads out of it."""
+    """A network of zeros gives the same output for every sequence, and its gradient is zero."""
     config = dataclasses.replace(CONFIG, alpha=0.0)
     run(tmp_path / "run", config, should_stop=stop_at(2))
     folder = tmp_path / "run" / "checkpoints"
@@ -359,7 +359,7 @@ def test_a_repeated_motif_is_learned_beyond_the_kmer_baseline(tmp_path):
     rows = [row for row in read_log(tmp_path / "run" / "log.csv") if not math.isnan(row["valid_loss"])]
     assert rows[-1]["valid_mnm_loss"] < 0.3 * rows[0]["valid_mnm_loss"]
     assert outcome.last["valid_accuracy"] > outcome.last["kmer_accuracy"] + 0.03
-    assert outcome.last["kmer_accuracy"] > 0.6  # the baseline is no straw man
+    assert outcome.last["kmer_accuracy"] > 0.6  # the baseline learns, too
 
 
 def test_a_run_can_start_from_the_weights_of_a_model(tmp_path):

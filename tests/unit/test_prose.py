@@ -1,17 +1,20 @@
 """Pages, docstrings and messages are in plain English: no pattern of tests/prose.toml, no long sentence in a page."""
 
 import ast
+import io
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import COMMENT, generate_tokens
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 RULES = tomllib.loads((ROOT / "tests/prose.toml").read_text(encoding="utf-8"))["rule"]
 MAX_WORDS = 30
-MODULES = sorted(path for folder in ("findna", "findna_cli") for path in (ROOT / folder).rglob("*.py"))
+PACKAGES = ("findna", "findna_cli")
+MODULES = sorted(path for folder in (*PACKAGES, "tests", "docs/tools") for path in (ROOT / folder).rglob("*.py"))
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 CODE = re.compile(r"```.+?```|^(?:    [^\n]*\n)+|<!--.+?-->", re.DOTALL | re.MULTILINE)
 GENERATED = re.compile(r"<!-- (\w+) -->.+?<!-- /\1 -->", re.DOTALL)
@@ -30,7 +33,7 @@ def prose(text: str) -> Iterator[str]:
 
 
 def findings(text: str) -> Iterator[str]:
-    """What is not plain in a page."""
+    """The places in a page that break a rule."""
     for block in prose(text):
         for rule in RULES:
             for match in re.finditer(rule["pattern"], block, re.IGNORECASE):
@@ -41,23 +44,36 @@ def findings(text: str) -> Iterator[str]:
                 yield f"{n_words} words: {sentence}"
 
 
-def described(source: str) -> Iterator[str]:
-    """Docstrings and messages of a module: its text constants of several words, without doctests and pieces of code."""
+def described(source: str, *, with_messages: bool) -> Iterator[str]:
+    """Docstrings, comments and messages of a module, without doctests and pieces of code."""
+    texts = [token.string for token in generate_tokens(io.StringIO(source).readline) if token.type == COMMENT]
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip():
-            text = re.sub(r">>>.*?(\n\s*\n|$)", "", node.value, flags=re.DOTALL)
-            yield " ".join(re.sub(r"`[^`]+`", "CODE", text).split())
+        if with_messages and isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.append(node.value)
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            texts.append(ast.get_docstring(node) or "")
+    for text in texts:
+        text = re.sub(r">>>.*?(\n\s*\n|$)", "", text, flags=re.DOTALL)
+        yield " ".join(re.sub(r"`[^`]+`", "CODE", text).split())
 
 
 def test_docstrings_and_messages_are_in_plain_english() -> None:
     found = []
     for path in MODULES:
-        for text in described(path.read_text(encoding="utf-8")):
+        is_ours = path.relative_to(ROOT).parts[0] in PACKAGES
+        for text in described(path.read_text(encoding="utf-8"), with_messages=is_ours):
             for rule in RULES:
                 for match in re.finditer(rule["pattern"], text, re.IGNORECASE):
                     place = text[max(0, match.start() - 40) : match.end() + 40]
                     found.append(f"{path.relative_to(ROOT)}: '{match[0]}' ({rule['instead']}): ...{place}...")
     assert not found, "\n".join(found)
+
+
+def test_a_module_begins_with_a_noun() -> None:
+    found = [
+        path for path in MODULES if re.match(r'"""(What|Which|Where|How|Who|When) ', path.read_text(encoding="utf-8"))
+    ]
+    assert not found
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

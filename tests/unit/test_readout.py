@@ -1,4 +1,4 @@
-"""A model's own read-out: how it is measured, stored, chosen and left out."""
+"""A model's own read-out: how it is measured, stored, chosen and switched off."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Shards: what names one, and where the records are cut."""
+"""Shards: their names, and the records of each."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is written of the shipped teacher is what its JSON files say; what docs/tools/ship.py does to pages and logs."""
+"""The pages of the shipped teacher agree with its JSON files; docs/tools/ship.py on pages and logs."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Where windows come from: places held out, records left out, files that can be read again."""
+"""Sources of windows: held-out places, skipped records, files that can be read again."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The speed table: its naive forward is the network, its rows are all there, its shares add up. Nothing is timed."""
+"""The speed table: its naive forward is the network, it has all rows, its shares add up. Nothing is timed."""
 
 import numpy as np
 import pytest

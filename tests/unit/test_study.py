@@ -1,4 +1,4 @@
-"""A study: each variant and seed once, on validation splits alone, taken up where it stopped; noise and table."""
+"""A study: each variant and seed once, on validation splits alone, resumed after a stop; noise and table."""
 
 import csv
 import dataclasses

@@ -1,4 +1,4 @@
-"""What a suite finds in a folder, and what it makes of it."""
+"""The sets that a suite finds in a folder."""
 
 import gzip
 from pathlib import Path

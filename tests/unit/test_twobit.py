@@ -1,4 +1,4 @@
-"""The .2bit reader beside Biopython's, and files whose counts lie."""
+"""The .2bit reader beside Biopython's, and files with wrong counts."""
 
 import random
 import struct

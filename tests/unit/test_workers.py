@@ -1,4 +1,4 @@
-"""Several processes that make cells: what goes wrong in one of them, and in what it is given."""
+"""Several processes that make cells: errors in one of them, and in its input."""
 
 from functools import partial
 from pathlib import Path

@@ -1,11 +1,11 @@
 """Coverage-guided runs over the parsers; needs `pip install atheris`.
 
     python tests/faults/fuzz/fuzz.py NAME -max_total_time=60   # one parser, with flags of libFuzzer
-    python tests/faults/fuzz/fuzz.py all 3600 FOLDER           # all, for so many seconds of CPU together
+    python tests/faults/fuzz/fuzz.py all 3600 FOLDER           # all parsers, for this number of CPU seconds together
 
-A run adds what reaches new code to a copy of `corpus/NAME`. Of `all`, the copies lie in FOLDER: a second run goes on
-from them, and inputs that fail are there as NAME.crash-*. `minimise FOLDER` writes the smallest set of files with the
-same coverage to `corpus/`, each of at most 2,000 bytes and 12 for each parser.
+A run adds inputs that reach new code to a copy of `corpus/NAME`. With `all`, the copies are in FOLDER. A second run
+continues with them. Inputs that fail are in the same folder, as NAME.crash-*. `minimise FOLDER` writes the smallest set
+of files with the same coverage to `corpus/`, each of at most 2,000 bytes and 12 for each parser.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What findna wrote and reads again, as functions of bytes: outputs, runs, plans, logs, tables of labels."""
+"""Readers of files that findna wrote, as functions of bytes: outputs, runs, plans, logs, tables of labels."""
 
 import hashlib
 import json
@@ -86,7 +86,7 @@ def parsers(file: File) -> dict[str, Callable[[bytes], None]]:
         read_checkpoint(file("x.pt", content))
 
     def journal(content: bytes) -> None:
-        """A spool whose journal may lie: what it says is certain is there."""
+        """A spool with a journal that may be wrong: the rows that it calls certain must exist."""
         folder = file("spool-marker", b"").parent / "spool"
         folder.mkdir(exist_ok=True)
         for name, part in zip(("findna.txt", "x", "journal"), (b"", *content.partition(b"\xff\xff")[::2]), strict=True):
