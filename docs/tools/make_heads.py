@@ -3,7 +3,7 @@
     python docs/tools/make_heads.py --data DIR [--tasks covid tf-0] [--work runs/heads]
 
 Run it again whenever the default teacher changes. DIR holds the GUE sets, `covid/` and `genomic_benchmarks/` (tables
-`DATASET.*.tsv.gz` with the columns split, label, sequence). A task whose files are not there keeps what it has. Each
+`DATASET.*.tsv.gz` with the columns split, label, sequence). A task without such files keeps its head. Each
 recipe is the one of `findna task info NAME`; a task that has a teacher of its own has it pretrained first.
 """
 
@@ -187,7 +187,7 @@ def main() -> None:
     args = parser.parse_args()
     for name in args.tasks:
         is_made = make_head(read_task(name), args.data, args.work / name)
-        print(f"{name}: {'made' if is_made else 'its data is not there'}", flush=True)
+        print(f"{name}: {'made' if is_made else 'no data'}", flush=True)
     before, _, rest = PAGE.read_text().partition(MARKS[0])
     write_atomic(PAGE, f"{before}{MARKS[0]}\n{table()}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
 

@@ -177,7 +177,7 @@ def heads(args: argparse.Namespace) -> None:
         if read_task(name).has_weights
     }
     if stale := [name for name, found in of_teacher.items() if found != sha]:
-        raise SystemExit(f"{', '.join(stale)}: heads of an earlier teacher, whose data is not there: remove them")
+        raise SystemExit(f"{', '.join(stale)}: heads of an earlier teacher without their data: remove them")
 
 
 def tutorial(args: argparse.Namespace) -> None:

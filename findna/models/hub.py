@@ -104,7 +104,7 @@ def _found(repo: Repo, folder: Path) -> Pulled:
 def _is_whole(folder: Path) -> bool:
     try:
         load_model(str(folder))
-    except ModelError:  # not there, or damaged since
+    except ModelError:  # missing, or damaged since
         return False
     return True
 

@@ -95,7 +95,7 @@ MUTATIONS = {
     ),
     "the spool goes before its journal": Mutation(
         "findna/io/spool.py",
-        "        self.path(_JOURNAL).unlink(missing_ok=True)  # first: what is left of a spool without it is no run\n",
+        "        self.path(_JOURNAL).unlink(missing_ok=True)  # first: without it, the rest of a spool is not a run\n",
         "",
         f"{WRITE} {LOSS}",
     ),
