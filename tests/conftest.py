@@ -5,7 +5,7 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
@@ -53,7 +53,12 @@ def forks(run_folder: Path) -> "Iterator[Forks]":
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made but not drawn, which takes longer than a small training; `test_plots.py` draws them."""
     figure = pytest.importorskip("matplotlib.figure")
-    monkeypatch.setattr(figure.Figure, "savefig", lambda self, file, **options: file.write(b"\x89PNG"))
+
+    def savefig(self: object, file: "str | Path | BinaryIO", **options: object) -> None:
+        with Path(file).open("wb") if isinstance(file, str | Path) else contextlib.nullcontext(file) as opened:
+            opened.write(b"\x89PNG")
+
+    monkeypatch.setattr(figure.Figure, "savefig", savefig)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
