@@ -39,7 +39,12 @@ Inputs = Annotated[
 ]
 Genome = Annotated[
     Path | None,
-    typer.Option("--genome", "-g", help="Genome of the regions: FASTA (plain or bgzip) or .2bit.", show_default=False),
+    typer.Option(
+        "--genome",
+        "-g",
+        help="Genome of the regions: FASTA (plain or bgzip), .2bit, or a downloaded one, as hg38.",
+        show_default=False,
+    ),
 ]
 ResumeRun = Annotated[
     bool, typer.Option("--resume", help="Resume from the newest checkpoint in --out, with its inputs and flags.")

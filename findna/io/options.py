@@ -40,7 +40,7 @@ class InputOptions:
     """
 
     genome: str | Path | None = setting(
-        None, "Genome of the regions: FASTA (plain or bgzip) or .2bit.", flag="--genome -g"
+        None, "Genome of the regions: FASTA (plain or bgzip), .2bit, or a downloaded one, as hg38.", flag="--genome -g"
     )
     in_format: str | None = setting(
         None,

@@ -13,6 +13,7 @@ import typer
 from command import call, fasta
 
 from findna.config import ModelConfig
+from findna.io.cache import cache_dir
 from findna.models.store import save_model
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna_cli.app import app
@@ -91,7 +92,10 @@ def world(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
         (Path("runs") / name).symlink_to(model)
     for name in ("hg38.fa", "my-genome.fa", "g.fa"):
         Path(name).write_text(fasta(bases | {"chr8": bases["chr2"], "chr20": bases["chr2"]}))
-    for n, name in enumerate(("regions", "peaks", "windows", "others", "x")):
+    genomes = cache_dir() / "genomes"
+    genomes.mkdir(parents=True)
+    (genomes / "hg38.fa").symlink_to(Path("hg38.fa").absolute())
+    for n, name in enumerate(("regions", "peaks", "windows", "others", "x", "my")):
         rows = [f"chr1\t{start}\t{start + 60}\tregion{start}\n" for start in range(n, 1500, 100)]
         Path(f"{name}.bed").write_text("".join(rows))
     seqs = {f"s{start}": bases["chr1"][start : start + 60] for start in range(200, 1400, 20)}
@@ -115,7 +119,7 @@ def world(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", RUN)
 def test_the_commands_of_a_page_run_in_their_order(name: str) -> None:
     page = next(page for page in PAGES if page.stem == name)
-    text = page.read_text().partition("## What you can read and do" if name == "README" else "\n")[2]
+    text = page.read_text().partition("## Your own regions" if name == "README" else "\n")[2]
     if name == "formats":
         assert call("embed", "peaks.bed", "--genome", "hg38.fa").code == 0
     if "runs/enhancers" in text:

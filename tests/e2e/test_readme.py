@@ -16,7 +16,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 def demo_commands() -> list[str]:
     """The findna commands of the README's first sections, and further ones that embed files of the project."""
-    first, _, others = README.partition("## What you can read and do")
+    first, _, others = README.partition("## Your own regions")
     commands = [part.strip() for line in indented(first) for part in line.split("&&")]
     commands += [line for line in indented(others) if line.startswith("findna embed") and "docs/demo" in line]
     return [command.partition(" | ")[0] for command in commands if command.startswith("findna ")]
