@@ -133,49 +133,34 @@ def embed_regions(
     return _gathered(cells, engine, loaded)
 
 
-def hidden_states(
-    sequence: Bases,
-    *,
-    model: str | Path | Model = DEFAULT,
-    layer: int = -1,
-    blocks: str = "",
-    window: int = 0,
-    stride: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
-) -> NDArray[np.float32]:
+@with_settings(EmbedConfig, ComputeConfig, without=(*_OF_FILES, "pool", "raw", "strand"))
+def hidden_states(sequence: Bases, *, model: str | Path | Model = DEFAULT, **settings: Any) -> NDArray[np.float32]:
     """The hidden state of each base of a sequence, shape (L, C), float32; of several blocks side by side (L, n * C).
 
     Of a sequence that is longer than the window, each base's state is from the window that owns it.
 
     Args:
         sequence: One sequence, as for `embed`.
-        model: As for `embed`; so are the arguments that follow.
-        layer: As for `embed`.
-        blocks: As for `embed`.
-        window: As for `embed`.
-        stride: As for `embed`.
-        device: As for `embed`.
-        precision: As for `embed`.
+        model: As for `embed`.
+        settings: Of `findna.config.EmbedConfig` and `ComputeConfig`.
 
     Raises:
         InputError: The sequence is empty or not DNA.
         ModelError: The model is not found or damaged.
         ConfigError: A setting is out of range.
     """
-    config = EmbedConfig(pool="mean", layer=layer, blocks=blocks, window=window, stride=stride, with_tokens=True)
-    engine = RecordEmbedder(_model(model).network, config, compute=Compute.pick(device, precision))
+    config = make(EmbedConfig, {**settings, "pool": "mean", "with_tokens": True})
+    engine = RecordEmbedder(_model(model).network, config, compute=Compute.of(settings))
     return engine.hidden_states(next(read_sequences([sequence])))
 
 
+@with_settings(ComputeConfig, without=_OF_FILES)
 def predict_bases(
     sequences: Iterable[Bases],
     *,
     model: str | Path | Model = DEFAULT,
     passes: int = 8,
-    batch_bases: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
+    **settings: Any,
 ) -> list[NDArray[np.float32]]:
     """The probabilities of A, C, G and T that the model predicts at each base; per sequence (L, 4), float32.
 
@@ -184,32 +169,28 @@ def predict_bases(
 
     Args:
         sequences: As for `embed`.
-        model: As for `embed`; so are the arguments that follow `passes`.
+        model: As for `embed`.
         passes: How many times each sequence is computed: pass p masks every `passes`-th base, from base p on. More
             passes mask fewer bases together; 0 masks each base by itself, which costs L passes for L bases.
-        batch_bases: As for `embed`.
-        device: As for `embed`.
-        precision: As for `embed`.
+        settings: Of `findna.config.ComputeConfig`.
 
     Raises:
         InputError: A sequence is empty or not DNA; the text names its index.
         ModelError: The model is not found or damaged.
         ConfigError: A setting is out of range.
     """
-    compute = Compute.pick(device, precision, batch_bases=batch_bases)
-    masked = MaskedBases(_model(model).network, passes=passes, compute=compute)
+    masked = MaskedBases(_model(model).network, passes=passes, compute=Compute.of(settings))
     return list(masked.predict(record.codes for record in read_sequences(sequences)))
 
 
+@with_settings(ComputeConfig, without=_OF_FILES)
 def classify(
     sequences: Iterable[Bases],
     task: str | Path | TaskModel,
     *,
     strand: Strand = "bed",
     abstain: float = 0.0,
-    batch_bases: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
+    **settings: Any,
 ) -> Predictions:
     """The answers of a task model for sequences, in their order: those that `findna classify` writes.
 
@@ -219,9 +200,7 @@ def classify(
         strand: "bed" or "+": as given; "-": the reverse complement; "both": the mean of the two strands'
             log-probabilities.
         abstain: Sequences with a smaller margin between the two best classes get the label "unknown"; 0 never.
-        batch_bases: As for `embed`.
-        device: As for `embed`.
-        precision: As for `embed`.
+        settings: Of `findna.config.ComputeConfig`.
 
     Raises:
         InputError: A sequence is empty or not DNA; the text names its index.
@@ -229,18 +208,17 @@ def classify(
         ConfigError: The task is not known, or a setting is out of range.
     """
     loaded = task if isinstance(task, TaskModel) else load_task(task)
-    compute = Compute.pick(device, precision, batch_bases=batch_bases)
-    engine = Classifier(loaded, ClassifyConfig(strand=strand, abstain=abstain), compute=compute)
+    engine = Classifier(loaded, ClassifyConfig(strand=strand, abstain=abstain), compute=Compute.of(settings))
     cells = list(engine.classify(read_sequences(sequences, strand=strand)))
-    settings = loaded.settings
-    is_regression = settings.objective == "regression"
-    width = 1 if is_regression else 2 + len(settings.classes)  # probability and margin come first
+    answers = loaded.settings
+    is_regression = answers.objective == "regression"
+    width = 1 if is_regression else 2 + len(answers.classes)  # probability and margin come first
     x = np.concatenate([np.empty((0, width), np.float32), *(cell.x for cell in cells)])
     labels = [] if is_regression else [row["label"] for cell in cells for row in cell.obs]
     return Predictions(
         labels=np.array(labels, dtype=object),
         probabilities=x[:, :0] if is_regression else x[:, 2:],
-        classes=settings.classes,
+        classes=answers.classes,
         values=x[:, 0] if is_regression else np.empty(0, np.float32),
     )
 
@@ -250,10 +228,8 @@ def _model(model: str | Path | Model) -> Model:
 
 
 def _embedder(model: str | Path | Model, settings: Mapping[str, Any]) -> tuple[RecordEmbedder, Model]:
-    config, asked = make(EmbedConfig, settings), make(ComputeConfig, settings)
-    compute = Compute.pick(asked.device, asked.precision, batch_bases=asked.batch_bases)
-    loaded = _model(model)
-    return RecordEmbedder(loaded.network, config, readout=loaded.readout, compute=compute), loaded
+    config, loaded = make(EmbedConfig, settings), _model(model)
+    return RecordEmbedder(loaded.network, config, readout=loaded.readout, compute=Compute.of(settings)), loaded
 
 
 def _raise_faults(items: Iterable[Item]) -> Iterator[Item]:

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from findna.cells import CHUNK
+from findna.config import ComputeConfig
 from findna.io.genome import Genome
 from findna.io.memory import Bases, read_sequences
 from findna.io.vcf import Site
@@ -16,6 +18,7 @@ from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.nn.device import Compute
 from findna.saturation import BaseMutagenesis, TaskMutagenesis
+from findna.settings import with_settings
 from findna.variants import SCORES, ScoreConfig, VariantScorer
 
 
@@ -37,6 +40,7 @@ class Scores:
         return len(self.values)
 
 
+@with_settings(ComputeConfig, without=("threads", "deterministic"))
 def score_variants(
     variants: Iterable[tuple[str, int, str, str]],
     genome: str | Path | Genome,
@@ -46,9 +50,7 @@ def score_variants(
     scores: Sequence[str] = SCORES,
     window: int = 0,
     max_length: int = 50,
-    batch_bases: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
+    **settings: Any,
 ) -> Scores:
     """Score variants: how the predictions of a model change from REF to ALT, as `findna score` does.
 
@@ -60,16 +62,14 @@ def score_variants(
         scores: Of llr, distance and influence; without meaning for a task.
         window: Bases in a window; 0 is the model's own.
         max_length: Longest allele in bases; a variant with a longer one has no score.
-        batch_bases: Bases in a batch; 0 is what suits the device.
-        device: auto, cpu, cuda, ...
-        precision: auto, fp32, bf16 or bf16-stream.
+        settings: Of `findna.config.ComputeConfig`.
 
     Raises:
         VariantError: A variant does not fit the genome.
         ModelError: The model is not found or damaged.
         ConfigError: A setting is out of range.
     """
-    compute = Compute.pick(device, precision, batch_bases=batch_bases)
+    compute = Compute.of(settings)
     config = ScoreConfig(tuple(scores), window, max_length)
     sites = [Site(chrom, pos - 1, ref, (alt,), row) for row, (chrom, pos, ref, alt) in enumerate(variants)]
     with Genome(genome) if isinstance(genome, str | Path) else nullcontext(genome) as opened:
@@ -86,15 +86,14 @@ def score_variants(
     return Scores(names, values, tuple(each.outcomes[0].reason for each in scored))
 
 
+@with_settings(ComputeConfig, without=("threads", "deterministic"))
 def mutagenesis(
     sequence: Bases,
     *,
     model: str | Path | Model = DEFAULT,
     task: str | Path | TaskModel | None = None,
     label: str = "",
-    batch_bases: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
+    **settings: Any,
 ) -> NDArray[np.float32]:
     """The effect of A, C, G and T at each position of a sequence, shape (L, 4); both strands are averaged.
 
@@ -103,18 +102,16 @@ def mutagenesis(
 
     Args:
         sequence: Text, or codes.
-        model: As for `score_variants`; so are the arguments that follow `label`.
+        model: As for `score_variants`.
         task: A task model instead.
         label: Its class; "" is the second one of two.
-        batch_bases: As for `score_variants`.
-        device: As for `score_variants`.
-        precision: As for `score_variants`.
+        settings: Of `findna.config.ComputeConfig`.
 
     Raises:
         InputError: The sequence is empty or not DNA.
         ConfigError: The task has no such class.
     """
-    compute = Compute.pick(device, precision, batch_bases=batch_bases)
+    compute = Compute.of(settings)
     (record,) = read_sequences([sequence])
     if task is None:
         teacher = BaseMutagenesis(_model(model), compute=compute)

@@ -1,6 +1,7 @@
 """The device and the precision of a run."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from findna.config import ComputeConfig
 from findna.cpus import n_cpus
 from findna.errors import ConfigError
+from findna.settings import make
 
 
 class Precision(NamedTuple):
@@ -122,6 +124,12 @@ class Compute:
         """
         where = pick_device(device)
         return cls(where, pick_precision(precision, where), batch_bases, threads)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """What those of the settings that are of a `ComputeConfig` ask for; see `pick`."""
+        asked = make(ComputeConfig, settings)
+        return cls.pick(asked.device, asked.precision, batch_bases=asked.batch_bases)
 
     @classmethod
     def begin(cls, asked: ComputeConfig) -> Self:
