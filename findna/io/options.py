@@ -44,8 +44,7 @@ class InputOptions:
     )
     in_format: str | None = setting(
         None,
-        "fasta, fastq, table, bed, narrowpeak, gtf, gff, vcf, bigbed, bam, cram or region. "
-        "Default: inferred from the content.",
+        f"{', '.join(KINDS[:-1])} or {KINDS[-1]}. Default: inferred from the content.",
     )
     split: bool = setting(False, "Join the blocks of BED12 regions.", flag="--split")
     feature: str = setting(

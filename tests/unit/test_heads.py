@@ -78,13 +78,13 @@ def test_the_gradient_of_features_is_that_of_finite_differences():
     hidden = hidden.double().requires_grad_()
 
     def features(h):
-        return pool_features(h, batch.rings, own, pools=("mean", "max", "cls", "min", "sd"), n_class_tokens=1)
+        return pool_features(h, batch.rings, own, pools=POOLS, n_class_tokens=1)
 
     assert torch.autograd.gradcheck(features, (hidden,))
 
 
 @given(sizes=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 9)), min_size=1, max_size=6), seed=st.integers(0, 99))
-@pytest.mark.parametrize("pool", ["mean", "sd", "max", "min"])
+@pytest.mark.parametrize("pool", [pool for pool in POOLS if pool != "cls"])
 def test_a_gpu_s_way_to_pool_gives_what_a_window_after_the_other_does(pool, sizes, seed):
     own, position = [], 0
     for n_before, n_own in sizes:
