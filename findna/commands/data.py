@@ -6,8 +6,8 @@ from pathlib import Path
 from findna.benchmark.audit import Audit, read_splits
 from findna.benchmark.audit import audit as audit_splits
 from findna.data.fetch import fetch_genome as fetch_genome
-from findna.data.recipe import REASONS as REASONS
 from findna.data.recipe import make_windows as make_windows
+from findna.data.sifting import REASONS as REASONS
 from findna.errors import ConfigError
 
 

@@ -3,10 +3,8 @@
 import dataclasses
 import gzip
 import hashlib
-import itertools
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,48 +14,22 @@ import numpy as np
 
 from findna import __version__, phases
 from findna.data.cutting import cut_out, read_cuts
-from findna.data.datasets import corpus_of, cut_region, draw_places
+from findna.data.datasets import corpus_of
 from findna.data.labelled_rows import read_sequences
 from findna.data.options import WindowsConfig
 from findna.data.origins import Origin, open_origins
 from findna.data.overlap import ONE_IN, K, KmerSet, Novelty
-from findna.errors import ConfigError, InputError, OutputError
+from findna.data.sifting import BLOCK, Sift
+from findna.errors import ConfigError, OutputError
 from findna.io.files import replacing, sha256, write_atomic
 from findna.io.ids import IdSet
 from findna.io.watch import Watch
-from findna.region import Region
-from findna.sequence import Codes, N, decode, reverse_complement
+from findna.sequence import Codes, decode
 
 SCHEMA = "findna-windows/1"
 
-BLOCK = 4096
-"""Windows drawn at a time. Part of the recipe: another number gives other windows."""
 
-_DRY_BLOCKS = 8
-_DRY_SHARE = 0.02
 _LEVEL = 6
-
-REASONS = {
-    "n": "with too much N",
-    "excluded": "with 31-mers of excluded sequences",
-    "repeated": "that were there as they are, on either strand",
-    "overlapping": "with most 31-mers in others",
-}
-"""Why a window is skipped, in the order of the tests."""
-
-
-class DrawnWindow(NamedTuple):
-    """A window and where it is from.
-
-    Args:
-        region: Its place on its contig and its strand.
-        codes: Its bases, on its own strand.
-        origin: Index of its origin.
-    """
-
-    region: Region
-    codes: Codes
-    origin: int
 
 
 class TrainingSet(NamedTuple):
@@ -176,132 +148,6 @@ def output_paths(out: Path) -> tuple[Path, Path, Path]:
         raise ConfigError(f"{out}: must end in .fa or .fa.gz: windows are written as FASTA")
     stem, ending = match["stem"], match["ending"]
     return out, out.with_name(f"{stem}.held-out{ending}"), out.with_name(f"{stem}.json")
-
-
-class Sift:
-    """An iterator over the windows that are kept, which counts those that are not.
-
-    Args:
-        origins: Where windows are cut from.
-        config: Which windows.
-        factors: Weight of each origin.
-        excluded: Words that no window may have.
-        novelty: What was kept before.
-        is_held_out: Draw from what is held out, and take fewer where there is not enough.
-
-    Attributes:
-        n_drawn: Windows drawn so far.
-        left_out: How many of them were skipped, by reason.
-        kept: How many were kept, by origin.
-
-    Raises:
-        InputError: There is nothing to draw from, or when it runs dry.
-    """
-
-    def __init__(
-        self,
-        origins: Sequence[Origin],
-        config: WindowsConfig,
-        factors: Sequence[float],
-        excluded: KmerSet,
-        novelty: Novelty,
-        *,
-        is_held_out: bool,
-    ) -> None:
-        self.n_drawn, self.n_bases = 0, 0
-        self.left_out, self.kept = Counter[str](), Counter[str]()
-        self._origins, self._config, self._excluded, self._novelty = origins, config, excluded, novelty
-        self._is_held_out = is_held_out
-        self._pool = _Pool(origins, factors, min_length=config.min_length, is_held_out=is_held_out)
-        self._n = config.n_held_out if is_held_out else config.n
-        if not self._pool.shares.sum():
-            what = "held out" if is_held_out else "left to train on"
-            raise InputError(f"no stretch of at least {config.min_length} bases is {what}")
-
-    def __iter__(self) -> Iterator[DrawnWindow]:
-        n = 0
-        recent = [BLOCK] * _DRY_BLOCKS
-        for block in self._pool.draw(self._config, is_held_out=self._is_held_out):
-            n_before = n
-            for window, reason in self._judge(block, most=self._n - n):
-                self.n_drawn += 1
-                if reason:
-                    self.left_out[reason] += 1
-                    continue
-                n += 1
-                self.n_bases += len(window.codes)
-                self.kept[self._origins[window.origin].name] += 1
-                yield window
-                if n == self._n:
-                    return
-            recent = [*recent[1:], n - n_before]
-            if sum(recent) < _DRY_SHARE * _DRY_BLOCKS * BLOCK:
-                if self._is_held_out and n:
-                    return
-                left_out = ", ".join(f"{self.left_out[reason]:,} {text}" for reason, text in REASONS.items())
-                raise InputError(
-                    f"only {n:,} of {self._n:,} windows can be drawn: of {self.n_drawn:,} drawn were skipped "
-                    f"{left_out}; ask for fewer windows, or allow a larger max_shared"
-                )
-
-    def summary(self) -> dict[str, Any]:
-        """Counts for the manifest."""
-        return {
-            "n_windows": sum(self.kept.values()),
-            "n_bases": self.n_bases,
-            "n_drawn": self.n_drawn,
-            "n_left_out": {reason: self.left_out[reason] for reason in REASONS},
-            "by_source": {origin.name: self.kept[origin.name] for origin in self._origins},
-        }
-
-    def _judge(self, block: Sequence[DrawnWindow], *, most: int) -> Iterator[tuple[DrawnWindow, str]]:
-        """Each window with the reason why it is skipped, or ""; up to the last of `most` that are kept."""
-        is_n = np.array([np.mean(window.codes == N) > self._config.max_n for window in block])
-        n_excluded = self._excluded.count_in(corpus_of(window.codes for window in block))
-        is_excluded = n_excluded >= self._config.exclude_words
-        is_fit = ~is_n & ~is_excluded
-        fit = [window.codes for window, fits in zip(block, is_fit, strict=True) if fits]
-        verdicts = iter(self._novelty.sift(fit, most=most))
-        for index, window in enumerate(block):
-            yield window, "n" if is_n[index] else "excluded" if is_excluded[index] else next(verdicts)
-
-
-class _Pool:
-    """All stretches to draw from, and how likely each is."""
-
-    def __init__(
-        self, origins: Sequence[Origin], factors: Sequence[float], *, min_length: int, is_held_out: bool
-    ) -> None:
-        own = [
-            (index, stretch)
-            for index, origin in enumerate(origins)
-            for stretch in (origin.held_out if is_held_out else origin.training)
-            if len(stretch) >= min_length
-        ]
-        self.stretches = [stretch for _, stretch in own]
-        self._origins, self._fetch = [index for index, _ in own], [origin.fetch for origin in origins]
-        self.lengths = np.array([len(stretch) for stretch in self.stretches], dtype=np.int64)
-        self.shares = np.array([len(stretch) * factors[index] for index, stretch in own])
-
-    def draw(self, config: WindowsConfig, *, is_held_out: bool) -> Iterator[list[DrawnWindow]]:
-        """Yield blocks of windows without end; block b depends on (seed, b) and the stretches alone."""
-        for number in itertools.count():
-            draws = np.random.default_rng((config.seed, int(is_held_out), number)).random((BLOCK, 4))
-            wanted = config.min_length + (draws[:, 1] * (config.max_length - config.min_length + 1)).astype(np.int64)
-            places = draw_places(draws[:, (0, 2)], self.lengths, shares=self.shares, wanted=wanted)
-            is_reverse = (draws[:, 3] < 0.5) & (config.strand == "both")
-            yield self._cut(places, is_reverse.tolist())
-
-    def _cut(self, places: Sequence[tuple[int, int, int]], is_reverse: Sequence[bool]) -> list[DrawnWindow]:
-        windows: dict[int, DrawnWindow] = {}
-        for origin, fetch in enumerate(self._fetch):
-            own = [index for index, (which, _, _) in enumerate(places) if self._origins[which] == origin]
-            regions = [cut_region(self.stretches[places[i][0]].region, *places[i][1:]) for i in own]
-            for index, codes in zip(own, fetch(regions), strict=True):
-                which, start, end = places[index]
-                place = self.stretches[which].place(start, end, strand="-" if is_reverse[index] else "+")
-                windows[index] = DrawnWindow(place, reverse_complement(codes) if is_reverse[index] else codes, origin)
-        return [windows[index] for index in range(len(places))]
 
 
 class _FastaWriter:

@@ -2,60 +2,23 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic
 
 import numpy as np
 from numpy.typing import NDArray
 
 from findna import __version__
-from findna.errors import ConfigError, TableError
-from findna.io.files import storable
+from findna.errors import ConfigError
 from findna.io.hdf5 import Format, refuse_existing, tokens_path, write_output
 from findna.io.layout import naming
 from findna.io.reader import EmbeddingReader, TokensReader
-from findna.io.rows import BLOCK, OBS_COLUMNS, Block, Kind, Rows
-from findna.io.spool import differences
+from findna.io.rows import BLOCK, Block, Rows
 from findna.io.virtual import VirtualSource
-from findna.limits import shown
-
-_MOST_NAMED = 10
-Reader = TypeVar("Reader", bound=AbstractContextManager[Any])
-
-
-class ShardFile(NamedTuple):
-    """What is known of a part before its rows are read.
-
-    Args:
-        path: The file; its tokens lie beside it.
-        shard: See `findna.runs.shard.Part.to_dict`.
-        meta: What uns/findna holds.
-        columns: Name and kind of the obs columns.
-        features: Names of the values of a vector.
-        dtype: Of the vectors.
-        cls_shape: (K, C) of the class tokens, or None.
-        n_rows: Rows.
-        n_skipped: Records skipped.
-        tokens_shape: (bases, C) of the tokens, or None.
-        var: Columns of the features.
-    """
-
-    path: Path
-    shard: Mapping[str, int]
-    meta: Mapping[str, Any]
-    columns: dict[str, Kind]
-    features: list[str]
-    dtype: np.dtype[Any]
-    cls_shape: tuple[int, int] | None
-    n_rows: int
-    n_skipped: int
-    tokens_shape: tuple[int, int] | None
-    var: Mapping[str, Sequence[Any]]
+from findna.runs.parts import Reader, ShardFile, in_order, provenance_of, read_part
 
 
 @dataclass(frozen=True)
@@ -168,7 +131,7 @@ def merge(
         raise ConfigError(f"{out} is a part and would be replaced: choose another -o")
     refuse_existing(out, output_format, is_allowed=force)
     beside = {tokens_path(path) for path in paths}
-    parts = in_order([_read_part(path) for path in paths if path not in beside])
+    parts = in_order([read_part(path) for path in paths if path not in beside])
     first = next((part for part in parts if part.n_rows), parts[0])
     if first.cls_shape and output_format != "h5":
         raise ConfigError("class tokens beside the vectors need output_format=h5")
@@ -187,7 +150,7 @@ def merge(
         sum(part.n_rows for part in parts),
         sum(part.n_skipped for part in parts),
         var=first.var,
-        sources=tuple(_source(part, out.absolute().parent) for part in parts) if virtual else (),
+        sources=tuple(source_of(part, out.absolute().parent) for part in parts) if virtual else (),
         parts=tuple(parts),
     )
     uns = {name: first.meta[name] for name in ("model", "inputs", "genome", "params")}
@@ -211,7 +174,7 @@ def merge(
     }
 
 
-def _source(part: ShardFile, folder: Path) -> VirtualSource:
+def source_of(part: ShardFile, folder: Path) -> VirtualSource:
     """How an output in a folder points to a part.
 
     Raises:
@@ -227,137 +190,6 @@ def _source(part: ShardFile, folder: Path) -> VirtualSource:
     if part.tokens_shape is None:
         return VirtualSource(relative(part.path), part.n_rows)
     return VirtualSource(relative(part.path), part.n_rows, relative(tokens_path(part.path)), part.tokens_shape[0])
-
-
-def _read_part(path: Path) -> ShardFile:
-    with naming(path), EmbeddingReader(path) as reader:
-        meta, kinds = reader.meta, reader.kinds
-        shard = shard_of(meta, path)
-        part = ShardFile(
-            path,
-            shard,
-            meta,
-            {name: OBS_COLUMNS.get(name, kind) for name, kind in kinds.items()},
-            reader.features,
-            reader.x.dtype,
-            tuple(reader.cls.shape[1:]) if reader.cls is not None else None,
-            len(reader),
-            reader.n_skipped,
-            _read_tokens_shape(reader) if meta["params"].get("with_tokens") else None,
-            {name: values.tolist() for name, values in reader.var.items()},
-        )
-    return checked_part(part)
-
-
-def checked_part(part: ShardFile) -> ShardFile:
-    """The part, if it has as many records as its shard.
-
-    Raises:
-        TableError: It has not.
-    """
-    n_records, n_found = part.shard["n_records"], part.n_rows + part.n_skipped
-    if n_found != n_records:
-        raise TableError(f"holds {n_found:,} records, but its shard has {n_records:,}", path=part.path)
-    return part
-
-
-def shard_of(meta: Mapping[str, Any], path: Path) -> Mapping[str, int]:
-    """Which part of a run a file is; see `findna.runs.shard.Part.to_dict`."""
-    shard = meta.get("shard")
-    if shard is None:
-        raise TableError("is a whole run, no part of one: a run with a shard makes parts", path=path)
-    names = ("number", "n", "first", "n_records", "n_total")
-    is_whole = isinstance(shard, dict) and all(type(shard.get(name)) is int and shard[name] >= 0 for name in names)
-    if not is_whole or not 1 <= shard["number"] <= shard["n"]:
-        raise TableError(f"is damaged: its shard is {shown(shard)}", path=path)
-    return {name: int(shard[name]) for name in names}
-
-
-def _read_tokens_shape(reader: EmbeddingReader) -> tuple[int, int]:
-    path = tokens_path(reader.path)
-    with naming(path), TokensReader(path) as tokens:
-        if len(tokens.id) != len(reader):
-            raise TableError(f"has {len(tokens.id):,} sequences, {reader.path.name} {len(reader):,}", path=path)
-        for start in range(0, len(reader), BLOCK):
-            rows = slice(start, start + BLOCK)
-            obs = reader.read_obs(rows)
-            lengths = np.diff(tokens.indptr[start : start + BLOCK + 1])
-            if (obs["id"] != tokens.id[rows]).any() or (obs["length"] != lengths).any():
-                raise TableError(f"has other sequences than {reader.path.name}", path=path)
-        return tokens.x.shape[0], tokens.x.shape[1]
-
-
-def in_order(parts: Sequence[ShardFile]) -> list[ShardFile]:
-    """The parts by the number of their shard.
-
-    Raises:
-        TableError: They do not belong together, or are not all there.
-    """
-    by_number: dict[int, ShardFile] = {}
-    for part in parts:
-        _refuse_stranger(part, parts[0])
-        number, n = part.shard["number"], part.shard["n"]
-        if number in by_number:
-            raise TableError(f"is shard {number}/{n}, and so is {by_number[number].path}", path=part.path)
-        by_number[number] = part
-    n = parts[0].shard["n"]
-    if n_missing := n - len(by_number):
-        missing = (str(number) for number in range(1, n + 1) if number not in by_number)
-        named = ", ".join(islice(missing, _MOST_NAMED)) + (", ..." if n_missing > _MOST_NAMED else "")
-        raise TableError(f"{n_missing:,} of {n:,} shards are missing: {named}")
-    ordered = [by_number[number] for number in range(1, n + 1)]
-    end = 0
-    for part in ordered:
-        if part.shard["first"] != end:
-            reason = f"begins at record {part.shard['first']:,}, but the shard before it ends at {end:,}"
-            raise TableError(reason, path=part.path)
-        end += part.shard["n_records"]
-    if end != ordered[-1].shard["n_total"]:
-        reason = f"is the last shard and ends at record {end:,} of {ordered[-1].shard['n_total']:,}"
-        raise TableError(reason, path=ordered[-1].path)
-    return ordered
-
-
-def _refuse_stranger(part: ShardFile, first: ShardFile) -> None:
-    with naming(part.path):
-        differing = differences(_identity(first), _identity(part))
-    if not differing and part.n_rows and first.n_rows and part.columns != first.columns:
-        differing = [("obs", " ".join(first.columns), " ".join(part.columns))]
-    if differing:
-        what = "; ".join(f"{name} is {here}, there {there}" for name, there, here in differing)
-        raise TableError(f"does not belong to {first.path}: {what}", path=part.path)
-
-
-def _identity(part: ShardFile) -> dict[str, Any]:
-    """What parts of one run have in common; where their input and genome lie may differ."""
-    meta = part.meta
-    return {
-        "findna": meta["provenance"]["versions"]["findna"],
-        "model": meta["model"],
-        "inputs": {
-            str(i): {key: facts.get(key) for key in ("bytes", "sha256")} for i, facts in enumerate(meta["inputs"])
-        },
-        "genome": {key: meta["genome"].get(key) for key in ("bytes", "n_contigs", "digest")},
-        "params": meta["params"],
-        "features": part.features,
-        "class tokens": part.cls_shape,
-        "shards": {"n": part.shard["n"], "records": part.shard["n_total"]},
-    }
-
-
-def provenance_of(parts: Sequence[ShardFile], command: str, started: datetime) -> dict[str, Any]:
-    """How a merge was made, and each of its parts."""
-    kept = ("command", "device", "kernels", "threads", "processes", "started", "ended", "system", "working_directory")
-    return {
-        "command": command,
-        "versions": {"findna": __version__, "numpy": version("numpy"), "h5py": version("h5py")},
-        "started": started.isoformat(timespec="seconds"),
-        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-        "working_directory": storable(Path.cwd()),
-        "parts": [
-            {"path": str(part.path), **{key: part.meta["provenance"].get(key) for key in kept}} for part in parts
-        ],
-    }
 
 
 class _Opened(Generic[Reader]):

@@ -15,7 +15,7 @@ from findna import __version__
 from findna.errors import OutputError, TableError
 from findna.io.files import raise_output_error, sync_folder, write_atomic
 from findna.io.tables import require_pyarrow
-from findna.runs.merge import ShardFile, checked_part, in_order, provenance_of, shard_of
+from findna.runs.parts import ShardFile, checked_part, in_order, provenance_of, shard_of
 
 SCHEMA = "findna-dataset/1"
 FACTS = "_findna.json"

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from findna.data import origins, recipe
+from findna.data import origins, recipe, sifting
 from findna.data.datasets import corpus_of
 from findna.data.options import WindowsConfig
 from findna.data.overlap import KmerSet, Novelty
@@ -23,7 +23,8 @@ from findna.train.sources import load_sources
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(recipe, "BLOCK", 64)
+    for module in (recipe, sifting):
+        monkeypatch.setattr(module, "BLOCK", 64)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from findna.data import fetch
+from findna.data import download, fetch
 from findna.data.fetch import fetch_genome
 from findna.errors import ConfigError, GenomeError, InputError
 from findna.train.sources import find_genome
@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Server]]:
     """Start servers; they know no files yet."""
-    monkeypatch.setattr(fetch, "WAIT", 0.0)
+    monkeypatch.setattr(download, "WAIT", 0.0)
     monkeypatch.delenv("FINDNA_GENOME", raising=False)
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
