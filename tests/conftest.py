@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,7 +55,10 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made but not drawn, which takes longer than a small training; `test_plots.py` draws them."""
     figure = pytest.importorskip("matplotlib.figure")
 
-    def savefig(self: object, file: "str | Path | BinaryIO", **options: object) -> None:
+    def savefig(self: object, file: "str | Path | BinaryIO | io.StringIO", **options: object) -> None:
+        if isinstance(file, io.StringIO):
+            file.write("<svg></svg>")
+            return
         with Path(file).open("wb") if isinstance(file, str | Path) else contextlib.nullcontext(file) as opened:
             opened.write(b"\x89PNG")
 
