@@ -37,7 +37,7 @@ NOT_RUN = {
 }
 UNKNOWN = re.compile(
     r"--device cuda|--gpus|--workers|of1000\.h5|of16\.parquet|part\*\.h5|3/16 --plan|--task covid|--task promoter"
-    r"|ORG/NAME|N\.csv|~/|docs/demo|finetune (?!.*--frozen)"
+    r"|ORG/NAME|N\.csv|docs/demo|finetune (?!.*--frozen)"
 )
 """Devices, parts and files that this test lacks; test_readme.py has docs/demo, test_finetune_command.py all weights."""
 
