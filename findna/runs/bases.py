@@ -73,7 +73,9 @@ def predict_bases_of(job: BasesJob, *, on_progress: OnProgress = lambda done, to
         def rows() -> Iterator[BaseRow]:
             nonlocal n_bases, n_rows
             n_together = max(1, _N_BATCHES * frame.compute.batch_bases // (job.passes or 1))
-            for record, (probabilities,) in spool.through(frame.records(), arrays_of, n_bases=n_together):
+            records = frame.records()
+            on_progress(0, frame.n_expected)
+            for record, (probabilities,) in spool.through(records, arrays_of, n_bases=n_together):
                 yield BaseRow(record, probabilities)
                 n_bases += len(probabilities)
                 n_rows += 1

@@ -63,13 +63,16 @@ class Frame:
         self._stack.close()
 
     def records(self) -> Iterator[Record]:
-        """Yield the records that can be used, and check at the end that no input changed.
+        """Check all regions, and yield the records that can be used; at the end, check that no input changed.
 
         Raises:
             InputError: An input is damaged or changed; a record cannot be used and is not to be skipped; all were.
         """
         summary = check(self.job, self.genome)
         self._n_regions = None if summary.unchecked else summary.n_records
+        return self._records()
+
+    def _records(self) -> Iterator[Record]:
         for item in read_records(self.job.inputs, self.job.options, genome=self.genome, meter=self._meter):
             self.n_records += 1
             if isinstance(item, Record):

@@ -1,6 +1,6 @@
 """One run of `findna mutagenesis`: records in, the effects of their changes out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -67,17 +67,12 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda don
         facts = frame.facts(model, {"value": engine.value, "pairs": job.with_pairs, **job.options.facts()})
         if n_finished := frame.n_finished(facts):
             return frame.report(facts, [job.out], n_resumed=n_finished, nothing_to_do=True)
-        outputs, n_bases = [job.out], 0
-
-        def records() -> Iterator[Record]:
-            for record in frame.records():
-                on_progress(frame.n_records - 1, frame.n_expected)
-                yield record
-
+        outputs, n_bases, records = [job.out], 0, frame.records()
+        on_progress(0, frame.n_expected)
         with frame.arrays(facts) as spool:
             temp = spool.temp(job.out)
             with EffectsWriter(job.out, job.output_format, facts, skipped=frame.skipped, temp=temp) as writer:
-                for record, arrays in spool.through(records(), partial(_arrays_of, engine, job)):
+                for record, arrays in spool.through(records, partial(_arrays_of, engine, job)):
                     effects = Effects(record, *arrays)
                     writer.write(effects)
                     if job.plot and not n_bases:

@@ -118,6 +118,7 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
         )
         stack.enter_context(frame.keeping(spool) if spool else nullcontext())
         reasons: Counter[str] = Counter()
+        on_progress(0, part.n_records if part else reader.n_expected)
         for site, outcomes in _outcomes(job, scorer, reader, part, spool):
             file.write(site, rows.of(site, outcomes))
             for outcome in outcomes:
