@@ -117,6 +117,6 @@ def _stop_at_fault(items: Iterable[Item], *, fatal: bool) -> Iterator[Item]:
     for number, item in enumerate(items):
         if fatal and isinstance(item, InputError) and item.is_fatal:
             is_single = number > 0 and not item.is_systematic
-            hint = "; on_error=skip leaves it out" if is_single else ""
+            hint = "; on_error=skip omits it" if is_single else ""
             raise type(item)(f"{item.reason}{hint}", path=item.path, line=item.line, record=item.record, row=item.row)
         yield item

@@ -5,6 +5,7 @@ import textwrap
 import time
 import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from shutil import get_terminal_size
 
 from findna.commands.reports import write_report as write_report
@@ -109,6 +110,12 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
             cell.rjust(w) if right else cell.ljust(w) for cell, w, right in zip(line, widths, is_number, strict=True)
         ]
         _show_wrapped("".join(f"{cell}  " for cell in cells), last.rstrip())
+
+
+def columns_that_fit(rows: Sequence[Sequence[object]]) -> int:
+    """How many columns of a table fit in the terminal's width, at least one."""
+    ends = accumulate(2 + max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True))
+    return max(1, sum(end - 2 <= get_terminal_size().columns for end in ends))
 
 
 def _show_wrapped(first: str, text: str) -> None:

@@ -62,7 +62,7 @@ def show_file(summary: Mapping[str, Any]) -> None:
             "columns": ", ".join(summary["columns"]),
             "model": ", ".join(filter(None, (model.get("name"), f"sha256 {str(model.get('sha256'))[:12]}"))),
             "read-out": ", ".join(_settings(params)),
-            "genome": f"{genome['path']}, {genome.get('n_contigs', 0):,} contigs" if genome.get("path") else "",
+            "genome": f"{genome['path']}, contigs: {genome.get('n_contigs', 0):,}" if genome.get("path") else "",
             "inputs": ", ".join(one["path"] for one in summary.get("inputs", [])),
             "shard": json.dumps(summary["shard"]) if "shard" in summary else "",
             "command": made.get("command", ""),

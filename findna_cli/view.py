@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from findna_cli.console import show, show_table
+from findna_cli.console import columns_that_fit, show, show_table
 
 
 def view(
@@ -36,7 +36,10 @@ def view(
         show("")
     if rows and sys.stdout.isatty():
         names, *table = iter_rows(path, start, start + rows, n_features=features)
-        show_table(names, table)
+        n_fitting = columns_that_fit([names, *table])
+        show_table(names[:n_fitting], [fields[:n_fitting] for fields in table])
+        if n_left := len(names) - n_fitting:
+            show(f"({n_left} more columns: findna view {path} | less -S)")
     elif rows:
         for fields in iter_rows(path, start, start + rows, n_features=features):
             show("\t".join(fields))

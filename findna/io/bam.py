@@ -295,7 +295,7 @@ def _from_genome(
     def checked() -> Iterator[tuple[int, Mark | None, Any, Region | BamError]]:
         for row, mark, read, place in placed:
             if place is None:
-                reason = "is not aligned, so there are no bases under it (exclude_flags=0x904 leaves such out)"
+                reason = "is not aligned, so there are no bases under it (exclude_flags=0x904 skips such reads)"
             elif reason := genome.check(place) or "":
                 pass
             else:

@@ -53,7 +53,7 @@ class InputSummary:
         n_alike = self.problems[_problem_kind(first)]
         affected = f"{n_alike:,} of {self.n_records:,} records affected"
         if 2 * n_alike <= self.n_records:  # else it is the input that is wrong, and the records would be lost
-            affected += "; on_error=skip leaves them out"
+            affected += "; on_error=skip omits them"
         if first.reason.endswith(")"):
             reason = f"{first.reason[:-1]}{'' if first.reason.endswith('?)') else ';'} {affected})"
         else:

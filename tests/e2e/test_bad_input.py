@@ -332,7 +332,7 @@ def test_the_exit_code_and_the_message_of_the_real_process(
     assert (result.code, result.out) == (1, "")
     assert result.err == (
         "findna: BED file bad.bed, line 2: start 9 and end 5 must satisfy 0 <= start < end "
-        "(1 of 2 records affected; --on-error skip leaves them out)\n"
+        "(1 of 2 records affected; --on-error skip omits them)\n"
     )
     monkeypatch.setenv("FINDNA_DEBUG", "")  # so that it is as before after the test
     with pytest.raises(BedError):

@@ -280,7 +280,7 @@ def test_bad_records_end_the_run_or_are_listed(write: Write, genome: Path, task:
     dry = call("classify", bed, "-g", genome, "--task", task, "--dry-run", "-o", "x.tsv")
     assert (dry.code, Path("x.tsv").exists()) == (1, False)
     assert "problems  1 of 4 records: does not fit; 1 of 4 records: contig is not in the genome" in dry.out
-    assert "--on-error skip leaves them out" in dry.err
+    assert "--on-error skip omits them" in dry.err
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from findna_cli.translate import with_flags
     ("words", "text", "expected"),
     [
         (["embed"], "a.h5: exists already; force=True replaces it", "a.h5: exists already; --force replaces it"),
-        (["--debug", "embed", "a.fa"], "on_error=skip leaves it out", "--on-error skip leaves it out"),
+        (["--debug", "embed", "a.fa"], "on_error=skip omits it", "--on-error skip omits it"),
         (["embed"], "max_n must lie in 0 to 1, not nan", "--max-n must lie in 0 to 1, not nan"),
         (["embed"], "strand must be bed, +, - or both, not 'x'", "--strand must be bed, +, - or both, not 'x'"),
         (["embed"], "a window of 51 bases", "a window of 51 bases"),
