@@ -84,7 +84,7 @@ class Term(NamedTuple):
 
 
 def likelihood_terms(pair: Pair) -> list[Term]:
-    """What the log-likelihood ratio of a pair is the sum of.
+    """The terms of the log-likelihood ratio of a pair.
 
     Alleles of one length: the bases that differ, all masked at once, in one window. Others: of each allele the
     pseudo-log-likelihood of a span, the longer allele and `SPAN` bases on each side, in `PASSES` windows.

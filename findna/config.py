@@ -12,7 +12,7 @@ from findna.settings import problems_of, require, setting
 from findna.sizes import ModelConfig
 
 POOLS = ("mean", "cls", "max", "min", "sd")
-"""What is made of the hidden states of a sequence; several are joined in the order in which they are named."""
+"""The pools of the hidden states of a sequence; several are joined in the order in which they are named."""
 
 DEFAULT_POOL = "mean"
 
@@ -64,7 +64,7 @@ STRANDS = get_args(Strand)
 
 @dataclass(frozen=True)
 class EmbedConfig:
-    """What is in a vector.
+    """The contents of a vector.
 
     Args:
         pool: "" is the model's own read-out; with blocks or a layer it is the mean.
@@ -129,7 +129,7 @@ class EmbedConfig:
 
     @property
     def pools(self) -> tuple[str, ...]:
-        """What X holds, in order; the mean where nothing is named."""
+        """The pools in X, in order; the mean if none is named."""
         return parse_pools(self.pool or DEFAULT_POOL)
 
     def depths(self, model: ModelConfig) -> tuple[int, ...]:
@@ -161,7 +161,7 @@ class EmbedConfig:
 
 @dataclass(frozen=True)
 class ClassifyConfig:
-    """What an answer of a task model is.
+    """The form of an answer of a task model.
 
     Raises:
         ConfigError: A setting is out of range.

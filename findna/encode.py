@@ -89,7 +89,7 @@ def hidden_of(
 
 
 class Settings(Protocol):
-    """What is read of a window: `findna.models.task.TaskSettings` is one."""
+    """The read-out of a window: `findna.models.task.TaskSettings` is one."""
 
     @property
     def pools(self) -> Sequence[str]:

@@ -52,7 +52,7 @@ def shown(value: object) -> str:
 
 
 def wrong_types(config: Any) -> list[str]:
-    """What is wrong with the types of a config's fields, infinity included; NaN is left to the check of ranges."""
+    """Wrong types of a config's fields, infinity included; NaN is left to the check of ranges."""
     kinds = _kinds(type(config))
     values = {field.name: getattr(config, field.name) for field in fields(config)}
     return [

@@ -10,7 +10,7 @@ from findna.extras import need_sklearn
 
 Values = NDArray[Any]
 NAMES = ("accuracy", "macro_f1", "mcc", "auroc")
-"""What is said of every classification, in the order of the tables."""
+"""The metrics of every classification, in the order of the tables."""
 
 THRESHOLD = 0.5
 """A label of a multilabel task is predicted above this probability."""

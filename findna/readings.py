@@ -20,7 +20,7 @@ _BASES = N  # codes below N
 
 
 class Reading(NamedTuple):
-    """What was read of a window.
+    """The read-out of a window.
 
     Args:
         features: Shape (F,): of a teacher the vector, of a task the scores of its classes; () of a masked window.
@@ -63,7 +63,7 @@ class WindowReader:
         self.n_windows = 0
 
     def read(self, windows: Iterable[Codes]) -> dict[bytes, Reading]:
-        """What there is to read of windows, by their bytes."""
+        """The read-out of windows, by their bytes."""
         return {key: reading for (key, _), reading in self.read_own((codes, 0) for codes in windows).items()}
 
     def read_own(self, windows: Iterable[tuple[Codes, int]]) -> dict[tuple[bytes, int], Reading]:

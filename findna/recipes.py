@@ -155,7 +155,7 @@ _MEASURED = PretrainConfig(
     momentum=0.99,
     clip=1.0,
 )
-"""What measurement changed at every size: see docs/reproducing.md, one line a choice."""
+"""The settings that measurements changed at every size: docs/reproducing.md has one line per choice."""
 
 
 PRESETS: dict[str, PretrainConfig] = {

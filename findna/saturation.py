@@ -162,7 +162,7 @@ class TaskMutagenesis:
         return found
 
     def _of_windows(self, windows: Sequence[tuple[Codes, Window]]) -> list[NDArray[np.float64]]:
-        """What each window adds to the mean over its sequence: its scores times its share of the bases."""
+        """The contribution of each window to the mean over its sequence: its scores times its share of the bases."""
         keys = [(codes[w.start : w.end], w.own_start - w.start) for codes, w in windows]
         readings = self._reader.read_own(keys)
         return [

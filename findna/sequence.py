@@ -17,7 +17,7 @@ MOSTLY_N = 0.5
 """A record with a larger fraction of N says nothing of its own."""
 
 WHITE = b" \t\v\f\r\n"
-"""What holds no bases, wherever it is in a sequence."""
+"""Characters without bases, which a sequence may contain."""
 
 _IUPAC, _INVALID = BLANK + 1, BLANK + 2
 

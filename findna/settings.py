@@ -18,7 +18,7 @@ KEY = "findna"
 
 
 class About(NamedTuple):
-    """What is known of a setting beside its name, type and default.
+    """The facts of a setting beside its name, type and default.
 
     Args:
         help: What it does, its unit and what special values mean: one text for help pages and docs.
@@ -78,7 +78,7 @@ def require(problems: Sequence[str]) -> None:
 
 
 def _refusal(value: Any, about: About) -> str:
-    """What a value must be and is not; "" of one that is fine. NaN is refused: comparisons with it are false."""
+    """The rule that a value breaks; "" if it is valid. NaN is refused: comparisons with it are false."""
     if about.choices:
         *others, last = filter(None, about.choices)
         return "" if value in about.choices else f"must be {', '.join(map(str, others))} or {last}"

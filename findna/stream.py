@@ -27,7 +27,7 @@ One = TypeVar("One")
 
 
 class Readout(NamedTuple):
-    """What is read of the hidden states of a batch.
+    """The read-out of the hidden states of a batch.
 
     Args:
         kinds: How the windows of a record are joined, a kind of `Pool` for each array that `read` gives.
@@ -52,7 +52,7 @@ class Joined:
 
 
 class Passed(NamedTuple):
-    """What is finished: the hidden states of a batch, or the records of a cell.
+    """A finished step: the hidden states of a batch, or the records of a cell.
 
     Args:
         slots: Finished records.
@@ -190,7 +190,7 @@ class Forward:
         }
 
     def _launch(self, parts: list[_StrandWindow], packed: Packed | None, with_states: bool) -> "list[_Values]":
-        """What is read of a batch, which a GPU may still compute: in halves where the device has too little memory.
+        """The read-out of a batch, which a GPU may still compute: in halves if the device has too little memory.
 
         Raises:
             torch.OutOfMemoryError: A single window does not fit.
@@ -232,7 +232,7 @@ def _n_bases(part: _StrandWindow) -> int:
 
 
 class _Values(NamedTuple):
-    """What was read of a batch's windows, on the host once the event has passed."""
+    """The read-out of a batch's windows, on the host once the event has passed."""
 
     parts: list[_StrandWindow]
     tensors: list[Tensor]

@@ -25,7 +25,7 @@ from findna.region import Region
 from findna.sequence import Codes, N, decode, encode
 
 SCORES = ("llr", "distance", "influence")
-"""What a teacher can say of a variant."""
+"""The scores that a teacher can give a variant."""
 
 _LEAST_P = 1e-12
 
@@ -43,7 +43,7 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class ScoreConfig:
-    """What is computed of a variant.
+    """The scores that are computed for a variant.
 
     Args:
         scores: Of llr, distance and influence; without meaning for a task.
@@ -68,7 +68,7 @@ class ScoreConfig:
 
 
 class Scored(NamedTuple):
-    """What became of a record.
+    """The outcome of a record.
 
     Args:
         outcomes: One per ALT in their order; of a record without ALT a single one that says so.
@@ -125,7 +125,7 @@ class VariantScorer:
         self.reader = self._said.reader(compute)
 
     def score(self, sites: Sequence[Site]) -> list[Scored]:
-        """What becomes of each record, in their order.
+        """The outcome of each record, in order.
 
         Args:
             sites: Records that are scored together, about `CHUNK` of them.
@@ -262,7 +262,7 @@ class _Said(ABC):
 
     @abstractmethod
     def reader(self, compute: Compute) -> WindowReader:
-        """What computes the windows."""
+        """The reader that computes the windows."""
 
     @abstractmethod
     def windows(self, pair: Pair) -> Iterator[Codes]:

@@ -48,7 +48,7 @@ class _Unchecked(Exception):
 
 @dataclass
 class Verification:
-    """What was found of an output.
+    """The findings on an output.
 
     Args:
         path: The file.
@@ -257,7 +257,7 @@ def _inputs_of(written: Written) -> list[str] | None:
 
 
 def _records(written: Written, inputs: list[str] | None, genome: Genome | None) -> Iterator[Any] | None:
-    """What has a row each, from the inputs; None if they cannot be read again."""
+    """The records that have a row, from the inputs; None if they cannot be read again."""
     if inputs is None or STDIN in inputs or _params(written).get("alleles"):
         return None
     if written.family == "scores":

@@ -150,7 +150,7 @@ def _check_words(words: list[str]) -> None:
 
 
 def _said(error: Exception) -> str:
-    """What went wrong, in one line: the system's words for a file or for memory, else that it is an error of findna."""
+    """The error in one line: the system's words for a file or for memory, else an internal error."""
     if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
         return "out of memory; use fewer --workers, a smaller --batch-bases, or a machine with more"
     if isinstance(error, OSError) and error.strerror:

@@ -119,7 +119,7 @@ def columns_that_fit(rows: Sequence[Sequence[object]]) -> int:
 
 
 def _show_wrapped(first: str, text: str) -> None:
-    """What stands before a text, and the text, on a terminal in lines that begin below each other."""
+    """Show a text after its label; on a terminal, its lines begin below each other."""
     columns = max(_LEAST_WIDTH, get_terminal_size().columns - len(first)) if sys.stdout.isatty() else len(text) + 1
     lines = textwrap.wrap(text, columns, break_on_hyphens=False) or [""]
     show(f"\n{'':{len(first)}}".join([f"{first}{lines[0]}".rstrip(), *lines[1:]]))

@@ -18,7 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def not_empty(text: str | None) -> str | None:
-    """What a flag was given, None where it was not; an empty text is a mistake of the command line."""
+    """The value of a flag, None if it was not given; an empty text is a mistake of the command line."""
     if text == "":
         raise typer.BadParameter("is empty; leave the flag out for its default")
     return text

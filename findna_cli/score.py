@@ -95,5 +95,5 @@ def score(
 
 
 def _default_format(variants: str) -> str:
-    """What an input becomes where nothing says it: a TSV stays one."""
+    """The default format of an output: that of the input."""
     return "tsv" if ".tsv" in Path(variants).suffixes else "vcf"

@@ -22,7 +22,7 @@ _DEFAULTS = {
 
 
 def show_plan(report: Mapping[str, Any], out: Path) -> None:
-    """What `--dry-run` found, to stdout; the problems to stderr."""
+    """Show the plan of `--dry-run` on stdout, and the problems on stderr."""
     n_records, n_problems = report["n_records"], report["n_problems"]
     counts = dict(sorted(report["problems"].items(), key=lambda one: -one[1]))
     shard = f"{report['shard']}: {report['shard_records']:,} records" if "shard" in report else ""
@@ -45,7 +45,7 @@ def show_plan(report: Mapping[str, Any], out: Path) -> None:
 
 
 def show_file(summary: Mapping[str, Any]) -> None:
-    """What `findna.io.view.describe` found in a file, to stdout."""
+    """Show the result of `findna.io.view.describe` on stdout."""
     made = summary.get("provenance", {})
     model, params, genome = (summary.get(name) or {} for name in ("model", "params", "genome"))
     versions = made.get("versions", {})

@@ -61,7 +61,7 @@ class NearPair:
 
 @dataclass(frozen=True)
 class Overlap:
-    """What a later split has of an earlier one; counts are of the later split's sequences.
+    """Sequences that a later split shares with an earlier one; counts are of the later split's sequences.
 
     Args:
         earlier: Name of the split that is looked in.
@@ -88,7 +88,7 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Within:
-    """What a split repeats of itself.
+    """Duplicates within a split.
 
     Args:
         name: Of the split.

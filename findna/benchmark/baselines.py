@@ -30,7 +30,7 @@ Probabilities = NDArray[np.float64]
 
 
 class Prediction(NamedTuple):
-    """What a fitted classifier says.
+    """The output of a fitted classifier.
 
     Args:
         valid: Probabilities of the validation split, shape (n, n_classes).
@@ -162,7 +162,7 @@ RECIPES: dict[str, list[float]] = {
     "kmer": [K, *KMER_PENALTIES],
     "cnn": [CNN_EPOCHS, CNN_PATIENCE, CNN_BATCH, CNN_RATE, _WIDTH, _MOTIF, _POOL, _SHARE_DROPPED],
 }
-"""What decides the figures of each mode; a result of another recipe is not taken for the same."""
+"""The settings that decide the figures of each mode; a result of another recipe is not reused."""
 
 
 class Cnn(nn.Module):

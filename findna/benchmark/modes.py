@@ -22,7 +22,7 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """What is measured.
+    """The measurements of a benchmark.
 
     Args:
         modes: Of `MODES`, in their order.
@@ -47,7 +47,7 @@ class BenchmarkConfig:
 
 @dataclass(frozen=True)
 class Progress:
-    """What was done last.
+    """The last step of a benchmark.
 
     Args:
         task: Name of the set.

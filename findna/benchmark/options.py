@@ -28,7 +28,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class ReadOutOptions(Checked):
-    """What frozen vectors are made of; see `findna.models.readout.ReadOut`."""
+    """The read-out of frozen vectors; see `findna.models.readout.ReadOut`."""
 
     pool: str = setting(
         "",
@@ -44,7 +44,7 @@ class ReadOutOptions(Checked):
 
 @dataclass(frozen=True)
 class SuiteOptions(Checked):
-    """What is measured on the sets of a suite."""
+    """The measurements on the sets of a suite."""
 
     mode: str = setting(
         "probe,baseline", "probe, finetune, random-finetune, baseline (kmer,random,cnn), separated by commas."
@@ -88,7 +88,7 @@ class StudyOptions(Checked):
 
 @dataclass(frozen=True)
 class SpeedConfig:
-    """What is timed.
+    """The calls that are timed.
 
     Raises:
         ConfigError: A size or precision is not known, or a number is too small.

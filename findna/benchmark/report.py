@@ -205,7 +205,7 @@ def _all_figures(results: Sequence[Result]) -> Section:
         texts = [f"{r['suite']} {r['task']}", title, str(len(r["runs"])), *(_shown(r, name) for name in NAMES), clean]
         rows.append([TableCell(text) for text in (*texts, f"{n_near:,} of {n_test:,}")])
     note = (
-        "Mean and, of more than one seed, standard deviation; what does not depend on a seed was run once. "
+        "Mean, and standard deviation if there are several seeds; a method without a seed was run once. "
         "A near duplicate has half or more of its 16-mers in one sequence of the training or validation split, "
         "on either strand."
     )

@@ -32,7 +32,7 @@ _MOST_PAIRS = 1 << 22
 
 
 class SampledKmers:
-    """What is compared of a split: a digest of each sequence, and a sample of its k-mers.
+    """The data of a split that are compared: a digest of each sequence, and a sample of its k-mers.
 
     The samples of two splits are of the same k-mers where `one_in` is the same.
     """

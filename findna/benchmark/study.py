@@ -154,7 +154,7 @@ def write_log(path: Path, log: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 class _Study:
-    """What the runs of a study have in common, and how one is made."""
+    """The common part of the runs of a study, and how one is made."""
 
     def __init__(
         self,
@@ -250,7 +250,7 @@ class _Study:
 
 
 def _figures(model: Model) -> dict[str, Any]:
-    """What a training cost, and how its teacher was in the end."""
+    """The cost of a training, and the state of its teacher at the end."""
     summary = model.training.get("summary", {})
     return {name: summary[name] for name in _FIGURES if name in summary}
 

@@ -67,7 +67,7 @@ LAYOUTS = {
     "mtcdna": "one folder per class (mouse/, turtle/) with cDNA of its species as FASTA, or train, dev and test tables",
     "csv": "folders with train, dev (or valid) and test tables, or tables with a column split",
 }
-"""What each suite looks for."""
+"""The files that each suite looks for."""
 
 
 def _gue(folder: Path, genomes: Mapping[str, Path]) -> Iterator[BenchmarkTask | Skipped]:

@@ -66,7 +66,7 @@ class TeacherConfig:
 
 
 class Guesses(NamedTuple):
-    """What a model says of masked bases.
+    """The predictions of a model for masked bases.
 
     Args:
         is_right: Whether the most probable base is correct; shape (m,).

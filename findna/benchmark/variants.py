@@ -34,7 +34,7 @@ FLANK = 3
 K = 2 * FLANK + 1
 
 LABELS = (("LOF", "FUNC"), ("1", "0"))
-"""What damaging variants and the others are called in the column `label`; rows with another label are skipped."""
+"""The names of damaging variants and of the others in the column `label`; rows with another label are skipped."""
 
 _GENOMES = (".fa", ".fasta", ".fna", ".fa.gz", ".fasta.gz", ".fna.gz", ".2bit")
 _PSEUDOCOUNT = 1.0

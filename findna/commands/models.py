@@ -71,7 +71,7 @@ def describe_model(name: str = "") -> tuple[dict[str, Any], str, str]:
 
 
 def describe_task(name: str) -> tuple[dict[str, Any], str]:
-    """What a task model answers and what it is made of, and its card.
+    """The classes and settings of a task model, and its card.
 
     Raises:
         ModelError: The task model is damaged.

@@ -32,10 +32,10 @@ from findna.train.sources import Sources, load_sources
 from findna.train.start import check_teacher
 
 PRETRAINING = (PretrainConfig, PretrainOptions, ModelConfig)
-"""What a pretraining may be told of its recipe."""
+"""The settings of a recipe that a pretraining takes."""
 
 FINETUNING = (FinetuneConfig, FinetuneOptions)
-"""What a fine-tuning may be told of its recipe."""
+"""The settings of a recipe that a fine-tuning takes."""
 
 Files = str | Path | Sequence[str | Path]
 OnStart = Callable[[str], None]

@@ -70,7 +70,7 @@ def noise(length: int, rng: np.random.Generator, *, sd: float) -> NDArray[np.flo
 
 
 class Views(NamedTuple):
-    """What student and teacher see of one batch, packed alike.
+    """The views of student and teacher of one batch, packed alike.
 
     Args:
         student: The student's view, masked.

@@ -23,7 +23,7 @@ _N_BITS = 26
 
 
 class Cuts(NamedTuple):
-    """What is cut out of every source.
+    """The places that are cut out of every source.
 
     Args:
         sequences: Their exact places are removed, on either strand.

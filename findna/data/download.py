@@ -46,7 +46,7 @@ class Missing(_Failure):
 
 
 class _Stale(_Failure):
-    """What was kept is longer than the file."""
+    """The kept part is longer than the file."""
 
 
 def from_first(places: Sequence[str], target: Path, known: str, on_bytes: OnBytes, *, fallback: str) -> tuple[str, str]:

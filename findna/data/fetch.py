@@ -153,7 +153,7 @@ def _checked(checksum: str) -> str:
 
 
 def _found(target: Path, checksum: str) -> Fetched:
-    """What lies in the cache directory already, compared with what is known of it."""
+    """The file in the cache directory, compared with its stored checksum."""
     own = sha256(target)
     record: dict[str, Any] = {}
     with suppress(OSError, ValueError):

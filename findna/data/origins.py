@@ -206,7 +206,7 @@ def _open_bed(path: Path, genome: str | Path | None, open_genome: Callable[[str 
 
 
 def fetch_from(genome: Genome) -> Fetch:
-    """What fetches regions of a genome."""
+    """A reader of regions of a genome."""
     return lambda regions: [codes for codes, _ in genome.fetch_many(regions)]
 
 

@@ -33,7 +33,7 @@ _LEVEL = 6
 
 
 class TrainingSet(NamedTuple):
-    """What `make_windows` left.
+    """The result of `make_windows`.
 
     Args:
         paths: The files of windows: to train on, and to measure on where something is held out.

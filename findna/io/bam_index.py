@@ -20,7 +20,7 @@ _DEEPEST = 10
 
 _CRAM_HEAD = 26
 _SEVERAL = -2
-"""What a CRAM container with reads of several contigs has in place of one."""
+"""The contig number of a CRAM container with reads of several contigs."""
 
 
 def is_index_of(index: Path, path: Path) -> bool:

@@ -18,11 +18,11 @@ from findna.sequence import N
 SCHEMA = "findna-bases/1"
 
 VALUES = ("entropy", "log_p")
-"""What a track shows."""
+"""The values that a track can show."""
 
 
 class BaseRow(NamedTuple):
-    """What is predicted of the bases of one record.
+    """The predictions for the bases of one record.
 
     Args:
         record: The record.

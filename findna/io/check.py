@@ -23,7 +23,7 @@ _MOST_CONTIGS = 1000
 
 @dataclass
 class InputSummary:
-    """What a first pass over the inputs found.
+    """The findings of a first pass over the inputs.
 
     Args:
         n_records: Records, those with a problem among them.

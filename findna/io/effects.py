@@ -22,7 +22,7 @@ _BASES = ALPHABET[:N]
 
 
 class Effects(NamedTuple):
-    """What came of one record.
+    """The effects of one record.
 
     Args:
         record: The record.

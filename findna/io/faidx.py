@@ -127,7 +127,7 @@ def build_fai(chunks: Iterable[bytes], *, path: str) -> Faidx:
 
 
 class _Part(NamedTuple):
-    """What is known of a line of which only a beginning was read."""
+    """The facts of a line of which only the beginning was read."""
 
     n_bases: int = 0
     n_bytes: int = 0

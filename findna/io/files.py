@@ -20,7 +20,7 @@ _ATTEMPTS = 100
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 HELD = ".held"
-"""What the name of a lock gets where the file system has no locks."""
+"""The ending of a lock's name where the file system has no locks."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

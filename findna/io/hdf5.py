@@ -425,4 +425,4 @@ def _outputs(path: Path, output_format: Format, *, with_tokens: bool) -> dict[st
 
 
 Writer = EmbeddingWriter | tables.TsvStream
-"""What rows can be written to: a file that can be resumed, or a pipe."""
+"""A target for rows: a file that can be resumed, or a pipe."""

@@ -34,7 +34,7 @@ _DAMAGE = (
     ArithmeticError,
     MemoryError,
 )
-"""What h5py, and the code that relies on our layout, make of a file that is damaged or hostile."""
+"""The errors of h5py, and of code that relies on our layout, for a damaged or hostile file."""
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def _allow_open_files(n_files: int, path: Path) -> None:
 
 
 def _fault(dataset: h5py.Dataset) -> str:
-    """What is wrong with where the values of a dataset are stored; "" if nothing is."""
+    """The error in the places where the values of a dataset are stored; "" if there is none."""
     made = dataset.id.get_create_plist()
     if made.get_external_count():
         return "keeps its values in another file, which is not read"

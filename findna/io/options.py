@@ -93,5 +93,5 @@ class InputOptions:
         require(problems)
 
     def facts(self) -> dict[str, Any]:
-        """What an output says of them; the genome is a fact of its own."""
+        """Their entry in an output; the genome has its own entry."""
         return {name: value for name, value in asdict(self).items() if name != "genome"}

@@ -14,7 +14,7 @@ from findna.io.spool import Spool
 from findna.record import Record
 
 Arrays = Sequence[NDArray[np.float32]]
-"""What is computed of one record."""
+"""The results for one record."""
 
 _EVERY = 1.0
 """Seconds between two commits."""

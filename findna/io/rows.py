@@ -39,7 +39,7 @@ VAR_COLUMNS: Mapping[str, Kind] = {
     "mean": "float32",
     "sd": "float32",
 }
-"""What an output says of each feature beside its name: where it is read, and its mean and sd on reference windows."""
+"""The columns of each feature beside its name: where it is read, and its mean and sd on reference windows."""
 
 SKIPPED_COLUMNS: Mapping[str, Kind] = {
     "id": "string",
@@ -78,7 +78,7 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What a row of an output holds.
+    """The contents of a row of an output.
 
     Args:
         columns: Name and kind of its columns, in order.

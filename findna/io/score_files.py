@@ -264,7 +264,7 @@ class ParquetFile(ScoreFile):
 
 
 FILES: Mapping[Format, type[ScoreFile]] = {"vcf": VcfFile, "bcf": BcfFile, "tsv": TsvFile, "parquet": ParquetFile}
-"""What writes each format."""
+"""The writer of each format."""
 
 
 def format_of(name: str) -> Format | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from findna.io.vcf import COLUMNS, INFO, VCF_COLUMNS, Kind, Site, VariantReader
 
 FACT = "##findna_score"
-"""What a line of a head begins with that says what the run was."""
+"""The beginning of the header line that describes the run."""
 
 SKIPPED = "FINDNA_SKIPPED"
 """INFO key of why an ALT has no score."""
@@ -54,7 +54,7 @@ class Vectors(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one ALT.
+    """The outcome of one ALT.
 
     Args:
         values: Its scores in the order of the fields, None without.
@@ -142,11 +142,11 @@ class ScoreRows(ABC):
     @property
     @abstractmethod
     def head(self) -> Any:
-        """What comes before the first record."""
+        """The lines before the first record."""
 
     @abstractmethod
     def of(self, site: Site, outcomes: Sequence[Outcome]) -> Any:
-        """What a record becomes: its lines, or its rows."""
+        """The lines or rows of a record."""
 
 
 class VcfRows(ScoreRows):
@@ -186,7 +186,7 @@ class TableRows(ScoreRows):
         ]
 
     def _first(self, site: Site, alt: str) -> list[str]:
-        """What the row has from the input; of a TSV all columns but those that an earlier run wrote."""
+        """The columns that come from the input; of a TSV all but those that an earlier run wrote."""
         if self.reader.kind == "vcf":
             return [site.chrom, str(site.start + 1), site.fields[2], site.ref, alt]
         fields = [*site.fields, *[""] * (len(self.reader.columns) - len(site.fields))]
@@ -237,4 +237,4 @@ def _text(value: Any) -> str:
 
 
 ROWS: Mapping[str, type[ScoreRows]] = {"vcf": VcfRows, "bcf": VcfRows, "tsv": TsvRows, "parquet": ParquetRows}
-"""What makes the rows of each format."""
+"""The maker of the rows of each format."""

@@ -52,7 +52,7 @@ _NUMBER = re.compile(r"-?\d+(\.\d*)?([eE][-+]?\d+)?|-?\.\d+|inf|nan", re.IGNOREC
 
 
 def sniff(stream: ByteStream) -> Kind:
-    """What a file or stdin holds. Nothing is consumed.
+    """The kind of a file or stdin. Nothing is consumed.
 
     The content decides; only a text that does not tell (a first row that is broken) is taken for
     what the file's name says, so that its reader can say what is wrong with it.

@@ -23,7 +23,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """What a small JSON file holds.
+    """The contents of a small JSON file.
 
     Raises:
         OSError: As for `read_text`.
@@ -33,7 +33,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What a JSON text holds.
+    """The value of a JSON text.
 
     Raises:
         ValueError: It is not JSON, or is nested too deeply to read.

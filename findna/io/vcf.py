@@ -250,7 +250,7 @@ class VariantReader:
 
 
 def assembly_of(reader: VariantReader) -> str:
-    """What a VCF header calls its reference, "" where it is silent."""
+    """The reference that a VCF header names; "" if it names none."""
     for pattern in (r"##reference=(?:file://)?(.+)", r"##contig=<.*\bassembly=\"?([^,\">]+)"):
         for line in reader.header:
             if match := re.match(pattern, line):

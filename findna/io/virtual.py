@@ -59,7 +59,7 @@ def join(parent: h5py.Group, name: str, pieces: Sequence[tuple[str, int]], shape
 
 
 def pieces_of(dataset: h5py.Dataset) -> list[VirtualPiece]:
-    """What a virtual dataset is made of, in order.
+    """The parts of a virtual dataset, in order.
 
     Raises:
         ValueError: It is not made of whole datasets, each once and one after the other.

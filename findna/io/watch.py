@@ -11,7 +11,7 @@ from findna.io.files import sha256
 
 
 class Stamp(NamedTuple):
-    """What changes when a file is written to or replaced."""
+    """The facts that change when a file is written to or replaced."""
 
     size: int
     mtime_ns: int

@@ -86,7 +86,7 @@ class Written(ABC):
 
 
 def open_written(path: Path) -> Written:
-    """What a file is, by its content.
+    """The kind of a file, by its content.
 
     Raises:
         TableError: It is absent, unfinished, damaged, or not an output that says how it was made.

@@ -56,7 +56,7 @@ _UNREADABLE = (
     MemoryError,
     struct.error,
 )
-"""What torch.load raises of a file that is not a checkpoint, or whose pickle asks for more than tensors."""
+"""The errors of torch.load for a file that is not a checkpoint, or whose pickle asks for more than tensors."""
 
 
 def convert(path: Path, out: Path, *, name: str, network: NetworkName = "teacher") -> ModelConfig:

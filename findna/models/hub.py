@@ -17,7 +17,7 @@ from findna.models.store import load_model, read_config
 
 REQUIRED = ("config.json", "model.safetensors")
 FILES = (*REQUIRED, "golden.json", "CARD.md")
-"""What is fetched, in this order; nothing else of a repository is asked for."""
+"""The files that are fetched, in this order; no other file of a repository is requested."""
 
 ORIGIN = "hub.json"
 """File of a pulled folder that says where it is from."""

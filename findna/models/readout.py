@@ -80,7 +80,7 @@ class ModelReadout:
         return cls(pool, blocks, center, scale, reference)
 
     def to_dict(self) -> dict[str, Any]:
-        """What `config.json` says of a measured read-out."""
+        """The entry of a measured read-out in `config.json`."""
         if self.center is None or self.scale is None:
             raise ValueError("a read-out without statistics is not stored")
         return {
@@ -93,7 +93,7 @@ class ModelReadout:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What an output says of it: all but the numbers, which `var` has, and the sha256 of everything."""
+        """Its entry in an output: all but the numbers, which `var` has, and the sha256 of everything."""
         if self.center is None:
             return {}
         stored = self.to_dict()
@@ -153,7 +153,7 @@ class ModelReadout:
 
 @dataclass(frozen=True)
 class ReadOut:
-    """What the vectors of a corpus are made of; a sequence goes through in the network's own windows, end to end.
+    """The features of a corpus; a sequence goes through in the network's own windows, end to end.
 
     Args:
         pool: A comma list of `findna.config.POOLS`; "" is the mean.

@@ -32,7 +32,7 @@ DEFAULT = "findna-small"
 """The teacher that `findna embed` takes where no other is named."""
 
 PICKLES = (b"PK\x03\x04", b"\x80")
-"""What a pickled checkpoint begins with: torch's zip archive, or a bare pickle."""
+"""The first bytes of a pickled checkpoint: torch's zip archive, or a bare pickle."""
 
 TOLERANCE = {
     "cpu": {torch.float32: 1e-5, torch.bfloat16: 1e-2},

@@ -34,7 +34,7 @@ from findna.tasks.catalog import find_head, task_names
 SCHEMA = "findna-task/1"
 _MOST_HEAD = (MAX_SIZES["channels"] * MAX_DEPTH, MAX_SIZES["hidden"])
 PLAN = "finetune.json"
-"""What a run directory has from its first second on; `config.json` comes with the end."""
+"""The file that a run directory has from the start; `config.json` is written last."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def load_task(name: str | Path) -> TaskModel:
 
 
 def log_scores(outputs: Tensor, objective: str) -> Tensor:
-    """What the windows of a sequence are averaged as: log-probabilities, logits (multilabel) or values; same shape."""
+    """What is averaged over the windows of a sequence: log-probabilities, logits (multilabel) or values; same shape."""
     return F.log_softmax(outputs.float(), dim=-1) if objective == "classification" else outputs.float()
 
 

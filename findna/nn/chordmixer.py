@@ -106,7 +106,7 @@ class ChordMixer(Encoder):
         way: kernels.Way,
         dropout: float = 0.0,
     ) -> Tensor:
-        """What `forward` gives after these numbers of blocks, as a GPU computes it."""
+        """The output of `forward` after these numbers of blocks, as a GPU computes it."""
 
         def turn(tracks: Tracks) -> kernels.Turn:
             return kernels.Turn(rings, shifts=tracks.shifts, track_width=tracks.width, device=codes.device)
@@ -133,7 +133,7 @@ class ChordMixer(Encoder):
         return self._by_tracks(rotation, n_blocks=n_blocks)
 
     def _by_tracks(self, make: Callable[[Tracks], Made], *, n_blocks: int) -> list[Made]:
-        """What `make` gives for each of the first blocks; blocks with the same tracks share it."""
+        """The result of `make` for each of the first blocks; blocks with the same tracks share it."""
         tracks = [self.config.tracks(block) for block in range(n_blocks)]
         made = {each: make(each) for each in dict.fromkeys(tracks)}
         return [made[each] for each in tracks]

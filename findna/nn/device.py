@@ -23,7 +23,7 @@ class Precision(NamedTuple):
     stream: torch.dtype
 
     def facts(self) -> dict[str, str]:
-        """What a run's record says of it; of a stream in float32, nothing."""
+        """Its entry in the record of a run; none for a stream in float32."""
         kinds = {"products": self.products} | ({"stream": self.stream} if self.stream != torch.float32 else {})
         return {what: str(kind).removeprefix("torch.") for what, kind in kinds.items()}
 
@@ -109,7 +109,7 @@ class Compute:
         object.__setattr__(self, "threads", self.threads or torch.get_num_threads())
 
     def facts(self) -> dict[str, str]:
-        """What an output says of it: the kind of device, and the precision."""
+        """Its entry in an output: the kind of device, and the precision."""
         return {"device": self.device.type, "precision": self.precision.name}
 
     def __str__(self) -> str:
@@ -127,13 +127,13 @@ class Compute:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
-        """What those of the settings that are of a `ComputeConfig` ask for; see `pick`."""
+        """The choice by those settings that belong to a `ComputeConfig`; see `pick`."""
         asked = make(ComputeConfig, settings)
         return cls.pick(asked.device, asked.precision, batch_bases=asked.batch_bases)
 
     @classmethod
     def begin(cls, asked: ComputeConfig) -> Self:
-        """What settings ask for, and torch's threads and kernels set to it; see `pick` and `set_threads`."""
+        """The choice by settings, with torch's threads and kernels set to it; see `pick` and `set_threads`."""
         set_threads(asked.threads, deterministic=asked.deterministic)
         return cls.pick(asked.device, asked.precision, batch_bases=asked.batch_bases, threads=asked.threads)
 

@@ -109,7 +109,7 @@ class Choice(NamedTuple):
     refused: Mapping[str, str]
 
     def facts(self) -> dict[str, Any]:
-        """What a report says of it."""
+        """Its entry in a report."""
         return {"kernels": self.name, **({"kernels_refused": dict(self.refused)} if self.refused else {})}
 
 
@@ -200,7 +200,7 @@ def deviations(
 def _one_block(
     way: Way, h: Tensor, grad: Tensor, weights: Weights, turn: Turn, *, precision: Precision, is_training: bool
 ) -> dict[str, Tensor]:
-    """What a block adds, and the gradients of everything, without what h itself hands on."""
+    """The output of a block, and the gradients of everything without the part that h itself passes on."""
     with torch.set_grad_enabled(is_training):
         leaves = [tensor.clone().requires_grad_(is_training) for tensor in (h, *weights)]
         (padded,) = _padded([leaves[1:]], way, precision.products)

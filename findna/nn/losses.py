@@ -9,7 +9,7 @@ from torch.nn import functional as F
 Reduction = Literal["sum", "mean"]
 Contrast = Literal["tokens", "features"]
 AXES: dict[Contrast, int] = {"tokens": 1, "features": 2}
-"""What a softmax over the tokens, or the features, of class tokens (B, K, C) runs along."""
+"""The axis of a softmax over the tokens, or the features, of class tokens (B, K, C)."""
 
 
 def masked_nucleotide_loss(logits: Tensor, targets: Tensor, *, n_sequences: int, reduction: Reduction) -> Tensor:

@@ -136,7 +136,7 @@ def gather(
     pools: Sequence[str],
     n_class_tokens: int,
 ) -> list[Tensor]:
-    """What a `Pool` of each kind gathers of each window, differentiable: (B, C), for sd (B, 2, C), for cls (B, K * C).
+    """What each kind of `Pool` gathers from each window, differentiable: (B, C), for sd (B, 2, C), for cls (B, K * C).
 
     Args:
         hidden: Hidden states of a batch, shape (positions, C).

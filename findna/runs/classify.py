@@ -70,7 +70,7 @@ class AnswerRows:
         self.params: Mapping[str, Any] = {**asdict(self._config), "batch_bases": compute.batch_bases}
 
     def layout(self, extra: Sequence[str] = ()) -> Layout:
-        """What a row holds."""
+        """The contents of a row."""
         return Layout(
             columns=prediction_columns(self._config, self._settings, extra),
             features=value_names(self._config, self._settings),

@@ -32,7 +32,7 @@ _TSV_BYTES = 12
 
 
 def dry_run(job: Job) -> dict[str, Any]:
-    """What `run` would do; no output is written.
+    """The plan of `run`; no output is written.
 
     Raises:
         InputError: An input is missing, empty or damaged as a whole.

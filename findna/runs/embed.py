@@ -68,7 +68,7 @@ class VectorRows:
         self.params: Mapping[str, Any] = {**asdict(self._config), "batch_bases": compute.batch_bases}
 
     def layout(self, extra: Sequence[str] = ()) -> Layout:
-        """What a row holds."""
+        """The contents of a row."""
         config, size = self._config, self.size
         return Layout(
             columns=obs_columns(config, extra),

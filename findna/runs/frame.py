@@ -150,7 +150,7 @@ class Frame:
         return written.n_rows
 
     def facts(self, model: Model | TaskModel, params: Mapping[str, Any]) -> dict[str, Any]:
-        """What an output says of the run, as JSON values.
+        """The facts of the run in an output, as JSON values.
 
         Args:
             model: What computes.
@@ -187,7 +187,7 @@ class Frame:
 
 
 def fingerprint(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be the same for a run to be resumed."""
+    """The facts that must be the same for a run to be resumed."""
     return {"findna": __version__, **{name: value for name, value in facts.items() if name != "provenance"}}
 
 

@@ -54,10 +54,10 @@ class RowMaker(Protocol):
     has_windows: bool
 
     def layout(self, extra: Sequence[str] = ()) -> Layout:
-        """What a row holds; `extra` are the columns that the kind of input adds."""
+        """The contents of a row; `extra` are the columns that the kind of input adds."""
 
     def items(self, items: Iterable[Item]) -> Iterable[Item]:
-        """What gets a row each: records, or their windows."""
+        """The items that get a row: records, or their windows."""
 
     def cells(self, items: Iterable[Item]) -> Iterator[Cell]:
         """Yield the rows of what gets one, a cell at a time."""
@@ -74,7 +74,7 @@ def parts_of(settings: Mapping[str, object]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RunJob:
-    """What every run over records is told.
+    """The settings of every run over records.
 
     Args:
         inputs: Paths, "-" for stdin, or region strings; of one kind.
@@ -185,7 +185,7 @@ class Job(RunJob, ABC):
 
     @abstractmethod
     def load(self, compute: Compute) -> RowMaker:
-        """What makes the rows, on a device."""
+        """The maker of the rows, on a device."""
 
     def on(self, device: str) -> Self:
         """The job of a process that makes rows on a device."""

@@ -30,7 +30,7 @@ Pass = Callable[[OnItem, Callable[[int], object]], InputSummary]
 
 
 class Manifest(NamedTuple):
-    """What `findna split` found out, once, for all shards.
+    """The plan that `findna split` makes once for all shards.
 
     Args:
         batch_bases: Bases per batch; shards are cut where its cells end. 0: the records are variants.
@@ -63,7 +63,7 @@ class Manifest(NamedTuple):
         return self.shards[shard.number - 1]
 
     def facts(self, inputs: Sequence[str]) -> list[dict[str, Any]]:
-        """What identifies inputs that are still those of the plan; a file with another time is read again.
+        """The identity of inputs that are still those of the plan; a file with another time is read again.
 
         Raises:
             ConfigError: Their number differs.
@@ -274,7 +274,7 @@ def _take_id(ids: IdSet, found: Found) -> tuple[str, str]:
 
 
 def file_marks(text: str, options: InputOptions) -> dict[str, Any]:
-    """What identifies an input, and the time of its last change."""
+    """The identity of an input, and the time of its last change."""
     modified = file_facts(text, is_whole=False)
     return {"path": text, **modified, **(file_facts(text, is_whole=True) if options.region is None else {})}
 

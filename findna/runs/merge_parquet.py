@@ -19,7 +19,7 @@ from findna.runs.parts import ShardFile, checked_part, in_order, provenance_of, 
 
 SCHEMA = "findna-dataset/1"
 FACTS = "_findna.json"
-"""What the data set says of its run; readers of data sets pass over names that begin with an underscore."""
+"""The file with the facts of the run; readers of data sets pass over names that begin with an underscore."""
 
 
 def holds_vectors(path: Path) -> bool:

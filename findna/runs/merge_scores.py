@@ -50,7 +50,7 @@ class ScorePart(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """What the text of a part says, None where it is none.
+        """The facts in the text of a part; None if it is not a part.
 
         >>> str(ScorePart.parse("1/2; records=0+256 of 300; rows=0+260 of 310"))
         '1/2; records=0+256 of 300; rows=0+260 of 310'
@@ -219,7 +219,7 @@ def merge_scores(paths: Sequence[Path], out: Path, *, force: bool = False, comma
 
 
 def _shared(facts: Mapping[str, str]) -> dict[str, str]:
-    """What the parts of one run have in common."""
+    """The common facts of the parts of one run."""
     return {name: text for name, text in facts.items() if name not in _NOT_SHARED}
 
 

@@ -27,7 +27,7 @@ Reader = TypeVar("Reader", bound=AbstractContextManager[Any])
 
 
 class ShardFile(NamedTuple):
-    """What is known of a part before its rows are read.
+    """The facts of a part before its rows are read.
 
     Args:
         path: The file; its tokens lie beside it.
@@ -156,7 +156,7 @@ def _refuse_stranger(part: ShardFile, first: ShardFile) -> None:
 
 
 def identity_of(part: ShardFile) -> dict[str, Any]:
-    """What parts of one run have in common; where their input and genome lie may differ."""
+    """The common facts of the parts of one run; the paths of their input and genome may differ."""
     meta = part.meta
     return {
         "findna": meta["provenance"]["versions"]["findna"],

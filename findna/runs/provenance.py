@@ -23,7 +23,7 @@ LIBRARIES = ("torch", "numpy", "h5py", "pysam", "biopython", "safetensors")
 
 
 def input_facts(inputs: Sequence[str], options: InputOptions) -> list[dict[str, Any]]:
-    """What identifies each input: path, and of a file its size and sha256.
+    """The identity of each input: path, and of a file its size and sha256.
 
     Of a BAM or CRAM file of which only a region is read, the time of its last change replaces the sha256.
     """
@@ -45,7 +45,7 @@ def digests(facts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def genome_facts(genome: Genome | None) -> dict[str, Any]:
-    """What identifies a genome; {} without one."""
+    """The identity of a genome; {} without one."""
     if genome is None:
         return {}
     found = genome.path.stat()

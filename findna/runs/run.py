@@ -172,7 +172,7 @@ def _scope(job: Job, genome: Genome | None, *, batch_bases: int) -> Scope:
 
 
 def _facts(job: Job, maker: RowMaker, scope: Scope, genome: Genome | None) -> dict[str, Any]:
-    """What decides the rows: a resumed run must have the same."""
+    """The facts that decide the rows: a resumed run must have the same."""
     options = {name: value for name, value in job.options.facts().items() if name != "strand"}
     return {
         "model": maker.facts,
@@ -240,7 +240,7 @@ class _Counted(Iterator[Item]):
 
 
 def _peek(items: Iterator[Item]) -> tuple[list[Item], tuple[str, ...]]:
-    """What comes up to the first record, and the columns that its kind of input adds."""
+    """The items up to the first record, and the columns that its kind of input adds."""
     first: list[Item] = []
     for item in items:
         first.append(item)
@@ -260,7 +260,7 @@ def _workers(job: Job, maker: RowMaker) -> Workers:
 
 
 def load_cells(job: Job, precision: str) -> MakeCells:
-    """What a worker makes cells with."""
+    """The maker of cells in a worker."""
     device = pick_device(job.compute.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # before anything touches a GPU: a context on the first one costs its memory

@@ -231,7 +231,7 @@ def _params(job: ScoreJob, scorer: VariantScorer) -> dict[str, Any]:
 
 
 def _lines(job: ScoreJob, facts: Mapping[str, Any], part: ScorePart | None) -> dict[str, str]:
-    """What the header of the output says of the run, a line each."""
+    """The header lines about the run."""
     origin, source = facts["provenance"], facts["inputs"][0]
     versions = origin["versions"]
     params = {name: ",".join(v) if isinstance(v, tuple) else v for name, v in facts["params"].items()}

@@ -16,7 +16,7 @@ HEADS = FOLDER / "heads"
 """Task folders as `findna.models.save_task.save_task` writes them, one per task that has weights."""
 
 PAPER = FinetuneConfig(pool="mean", warmup=0.3, warmup_steps=0, head_rate=1.0, strand="bed", select="loss", patience=0)
-"""What the recipes of Yu et al. 2024 share; `Task.paper` says how one differs: sections 4.3 (tables 1 and 2), 4.4
+"""Shared by the recipes of Yu et al. 2024; `Task.paper` says how one differs: sections 4.3 (tables 1 and 2), 4.4
 (table 3; weight decay is not stated) and 4.5 (table 5; nothing is stated; taken as in 4.4, without dropout)."""
 
 METRICS = ("accuracy", "macro_f1", "mcc", "auroc")

@@ -289,7 +289,7 @@ class _FinetuneRun(Training[LabelledBatch]):
         return metrics
 
     def _facts_of_probe(self) -> dict[str, Any]:
-        """What the summary says of a probe that is all there is to train."""
+        """The summary of a run that trains only a probe."""
         if "penalty" not in self.best:
             return {}
         return {"penalty": self.best["penalty"], "fits": [fit._asdict() for fit in self.tuner.fits]}

@@ -67,7 +67,7 @@ def simple_accuracy(scores: NDArray[Any], labels: NDArray[Any], objective: str) 
 
 
 def quality(figures: Mapping[str, float], select: str) -> tuple[float, float]:
-    """What a selection maximises: validation AUROC, then the loss negated; with `select` "loss", the loss alone.
+    """The value to maximise: validation AUROC, then the loss negated; with `select` "loss", the loss alone.
 
     >>> figures = {"valid_loss": 0.5, "valid_auroc": 0.9}
     >>> quality(figures, "auroc"), quality(figures, "loss")

@@ -9,7 +9,7 @@ from findna.settings import duration, names_in, problems_of, require, setting
 
 @dataclass(frozen=True)
 class PretrainOptions:
-    """What a pretraining is asked for beside its recipe and its sequences.
+    """The settings of a pretraining beside its recipe and its sequences.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -29,7 +29,7 @@ class PretrainOptions:
 
 @dataclass(frozen=True)
 class FinetuneOptions:
-    """What a fine-tuning is asked for beside its recipe, its teacher and its sequences.
+    """The settings of a fine-tuning beside its recipe, its teacher and its sequences.
 
     Raises:
         ConfigError: A setting is out of range.

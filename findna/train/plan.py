@@ -97,7 +97,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class PretrainPlan(PretrainOptions, Plan):
-    """What `findna pretrain` was asked for.
+    """The request of `findna pretrain`.
 
     Args:
         config: The recipe, with what departs from the preset.
@@ -152,7 +152,7 @@ class PretrainPlan(PretrainOptions, Plan):
 
 @dataclass(frozen=True)
 class TaskPlan(FinetuneOptions, Plan):
-    """What `findna finetune` was asked for.
+    """The request of `findna finetune`.
 
     Args:
         config: The recipe, with what departs from the preset.

@@ -27,7 +27,7 @@ _NETWORKS = ("student.", "teacher.")
 
 
 class Exported(NamedTuple):
-    """What was exported.
+    """An exported run.
 
     Args:
         n_bytes: Size of the file.

@@ -264,7 +264,7 @@ def _enter(out: Path, resume: bool, team: Team) -> bool:
 
 
 def finished_summary(out: Path) -> dict[str, Any] | None:
-    """What the model of a run directory says of its training; None if there are steps left to make."""
+    """The training facts in the model of a run directory; None if steps are left."""
     try:
         summary: dict[str, Any] = read_json(out / "config.json")["training"]["summary"]
         return summary if summary["finished"] else None

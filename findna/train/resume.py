@@ -27,7 +27,7 @@ def check_splits(splits: Mapping[str, LabelledSet]) -> None:
 def facts_of(
     config: FinetuneConfig, splits: Mapping[str, LabelledSet], *, teacher: Model, compute: Compute
 ) -> dict[str, Any]:
-    """What decides the result of a run."""
+    """The facts that decide the result of a run."""
     return {
         "config": dataclasses.asdict(config),
         "teacher": {"name": teacher.name, "sha256": teacher.sha256},

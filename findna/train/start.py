@@ -49,7 +49,7 @@ def check_teacher(config: FinetuneConfig, teacher: Encoder) -> None:
 
 
 def settings_of(config: FinetuneConfig, model: ModelConfig, labelled: LabelledSet) -> TaskSettings:
-    """What a config makes of a teacher and a training split.
+    """The encoder, head and splits that a config gives for a teacher and a training split.
 
     The window is no longer than the longest training sequence, unless the config names it: a task answers for windows
     of a length that it has seen.

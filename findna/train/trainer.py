@@ -50,7 +50,7 @@ class Losses(NamedTuple):
 
 
 class HeldOutLosses(NamedTuple):
-    """What one batch of held-out windows gave.
+    """The figures of one batch of held-out windows.
 
     Args:
         order: Place of the batch among all.

@@ -52,7 +52,7 @@ START_PENALTY = 0.1
 
 
 class LabelledBatch(NamedTuple):
-    """What one update learns from.
+    """The input of one update.
 
     Args:
         epoch: Pass over the windows.
@@ -175,7 +175,7 @@ class Tuner:
             self.train.features, self.valid.features = [], []
 
     def _strand_options(self) -> list[str]:
-        """What the strand may be; a head that is not a probe cannot choose before it is trained."""
+        """The strands to try; a head that is not a probe cannot choose before it is trained."""
         if self.config.strand != "auto":
             return [self.config.strand]
         return ["bed", "both"] if self.config.head == "linear" else ["bed"]

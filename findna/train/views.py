@@ -14,7 +14,7 @@ VALID_EPOCH = 2**32 - 1
 
 
 class Portion(NamedTuple):
-    """What one process takes of an update.
+    """The share of one process in an update.
 
     Args:
         views: Of its own sequences.
@@ -38,7 +38,7 @@ def views_of(corpus: Corpus, indices: Any, *, epoch: int, config: PretrainConfig
 def portion_of(
     corpus: Corpus, indices: Any, *, epoch: int, config: PretrainConfig, rank: int = 0, size: int = 1
 ) -> Portion:
-    """What process `rank` of `size` takes of the batch of these windows: about as many bases as each of the others."""
+    """The share of process `rank` of `size` in the batch of windows: about as many bases as each of the others."""
     generators, crops = _crops(corpus, indices, epoch=epoch, config=config)
     lengths = [len(codes) for codes in crops]
     own = split_evenly(lengths, size)[rank]
