@@ -1,4 +1,4 @@
-"""Settings that travel together: the network's size, the recipes of a pretraining and of a fine-tuning, a vector."""
+"""Settings that travel together: what is in a vector, an answer or a score; where and how a command computes."""
 
 import dataclasses
 import itertools
@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, cast, get_args
 
 from findna.errors import ConfigError
 from findna.limits import MAX_PROCESSES, MAX_THREADS
-from findna.settings import problems_of, require, setting
+from findna.settings import names_in, problems_of, require, setting
 from findna.sizes import ModelConfig
 
 POOLS = ("mean", "cls", "max", "min", "sd")
@@ -228,3 +228,33 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         require(problems_of(self))
+
+
+SCORES = ("llr", "distance", "influence")
+"""The scores that a teacher can give a variant."""
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """The scores that are computed for a variant; those of a task are its own.
+
+    Raises:
+        ConfigError: A score is unknown, or a number is out of range.
+    """
+
+    scores: tuple[str, ...] = setting(
+        SCORES,
+        "Scores of the model, separated by commas: llr, distance, influence.",
+        parse=names_in,
+        shown=",".join(SCORES),
+    )
+    window: int = setting(0, "Bases per window; 0: the model's window.", least=0)
+    max_length: int = setting(50, "Skip ALTs with an allele of more bases than this.", least=1)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scores", tuple(self.scores))
+        require(problems_of(self))
+        if unknown := [name for name in self.scores if name not in SCORES]:
+            raise ConfigError(f"score {unknown[0]!r} is unknown; known are {', '.join(SCORES)}")
+        if not self.scores:
+            raise ConfigError(f"at least one score is needed; known are {', '.join(SCORES)}")

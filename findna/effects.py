@@ -1,6 +1,6 @@
 """Effects in the Python API: scores of variants, and mutagenesis of a sequence."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.cells import CHUNK
-from findna.config import ComputeConfig
+from findna.config import ComputeConfig, ScoreConfig
 from findna.io.genome import Genome
 from findna.io.memory import Bases, read_sequences
 from findna.io.vcf import Site
@@ -18,8 +18,8 @@ from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.nn.device import Compute
 from findna.saturation import BaseMutagenesis, TaskMutagenesis
-from findna.settings import with_settings
-from findna.variants import SCORES, ScoreConfig, VariantScorer
+from findna.settings import make, with_settings
+from findna.variants import VariantScorer
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,13 @@ class Scores:
         return len(self.values)
 
 
-@with_settings(ComputeConfig, without=("threads", "deterministic"))
+@with_settings(ScoreConfig, ComputeConfig, without=("threads", "deterministic"))
 def score_variants(
     variants: Iterable[tuple[str, int, str, str]],
     genome: str | Path | Genome,
     *,
     model: str | Path | Model = DEFAULT,
     task: str | Path | TaskModel | None = None,
-    scores: Sequence[str] = SCORES,
-    window: int = 0,
-    max_length: int = 50,
     **settings: Any,
 ) -> Scores:
     """Score variants: how the predictions of a model change from REF to ALT, as `findna score` does.
@@ -59,10 +56,7 @@ def score_variants(
         genome: FASTA or .2bit that they were called on, or an open genome.
         model: A teacher: a shipped model's name, a model folder, or a loaded model.
         task: A task model instead: the change of its probabilities.
-        scores: Of llr, distance and influence; without meaning for a task.
-        window: Bases in a window; 0 is the model's own.
-        max_length: Longest allele in bases; a variant with a longer one has no score.
-        settings: Of `findna.config.ComputeConfig`.
+        settings: Of `findna.config.ScoreConfig` and `ComputeConfig`.
 
     Raises:
         VariantError: A variant does not fit the genome.
@@ -70,7 +64,7 @@ def score_variants(
         ConfigError: A setting is out of range.
     """
     compute = Compute.of(settings)
-    config = ScoreConfig(tuple(scores), window, max_length)
+    config = make(ScoreConfig, settings)
     sites = [Site(chrom, pos - 1, ref, (alt,), row) for row, (chrom, pos, ref, alt) in enumerate(variants)]
     with Genome(genome) if isinstance(genome, str | Path) else nullcontext(genome) as opened:
         one = _model(model) if task is None else _task(task)

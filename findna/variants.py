@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from findna.alleles import SPAN, Allele, Pair, likelihood_terms, pair_alleles
-from findna.config import EmbedConfig
+from findna.config import SCORES, EmbedConfig, ScoreConfig
 from findna.errors import ConfigError, VariantError
 from findna.io.genome import Genome
 from findna.io.scores import Field, Outcome, Vectors
@@ -23,9 +22,6 @@ from findna.nn.pooling import pool_features
 from findna.readings import Reading, WindowReader, task_reader
 from findna.region import Region
 from findna.sequence import Codes, N, decode, encode
-
-SCORES = ("llr", "distance", "influence")
-"""The scores that a teacher can give a variant."""
 
 _LEAST_P = 1e-12
 
@@ -39,32 +35,6 @@ _FIELDS = {
         Field("influence", "Sum over the rest of the window of the change of the base probabilities (total variation)")
     ],
 }
-
-
-@dataclass(frozen=True)
-class ScoreConfig:
-    """The scores that are computed for a variant.
-
-    Args:
-        scores: Of llr, distance and influence; without meaning for a task.
-        window: Bases in a window; 0 is the model's own.
-        max_length: Longest allele in bases; an ALT with a longer one is skipped.
-
-    Raises:
-        ConfigError: A score is unknown, or a number is out of range.
-    """
-
-    scores: tuple[str, ...] = SCORES
-    window: int = 0
-    max_length: int = 50
-
-    def __post_init__(self) -> None:
-        if unknown := [name for name in self.scores if name not in SCORES]:
-            raise ConfigError(f"score {unknown[0]!r} is unknown; known are {', '.join(SCORES)}")
-        if not self.scores:
-            raise ConfigError(f"at least one score is needed; known are {', '.join(SCORES)}")
-        if self.max_length < 1 or self.window < 0:
-            raise ConfigError("max_length must be at least 1, window at least 0")
 
 
 class Scored(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.classification import split_windows
-from findna.config import ClassifyConfig, EmbedConfig
+from findna.config import SCORES, ClassifyConfig, EmbedConfig, ScoreConfig
 from findna.errors import ConfigError, FindnaError, ModelError
 from findna.io.compressed import STDIN
 from findna.io.effects import SCHEMA as MUTAGENESIS
@@ -34,7 +34,7 @@ from findna.runs.job import RowMaker
 from findna.runs.merge_scores import ScorePart
 from findna.saturation import BaseMutagenesis, TaskMutagenesis
 from findna.sequence import encode
-from findna.variants import SCORES, ScoreConfig, VariantScorer
+from findna.variants import VariantScorer
 
 TOLERANCES = {"fp32": 1e-3, "bf16": 0.05, "bf16-stream": 0.1}
 """Largest difference of a value that was computed again, by precision, in units of the row's largest value or of 1."""

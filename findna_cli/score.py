@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from findna.config import ComputeConfig, RunConfig
-from findna.settings import names_in
+from findna.config import ComputeConfig, RunConfig, ScoreConfig
 from findna_cli.job import named_output, run_framed
 from findna_cli.options import Json, ModelName, Quiet, flags_of
 
 
-@flags_of(RunConfig, ComputeConfig, without=("workers", "gpus"))
+@flags_of(ScoreConfig, RunConfig, ComputeConfig, without=("workers", "gpus"))
 def score(
     variants: Annotated[str, typer.Argument(help="VCF, VCF.gz, BCF or TSV (chrom, pos, ref, alt), or '-' for stdin.")],
     genome: Annotated[
@@ -35,9 +34,6 @@ def score(
             "--format", help="vcf, bcf, tsv or parquet. Default: inferred from the output's name.", show_default=False
         ),
     ] = "",
-    scores: Annotated[
-        str, typer.Option("--scores", help="Scores of the model, separated by commas: llr, distance, influence.")
-    ] = "llr,distance,influence",
     model: ModelName = None,
     task: Annotated[
         str,
@@ -53,10 +49,6 @@ def score(
             "--embeddings", help="Also write the vectors of REF and ALT to this HDF5 file.", show_default=False
         ),
     ] = None,
-    window: Annotated[int, typer.Option("--window", min=0, help="Bases per window; 0: the model's window.")] = 0,
-    max_length: Annotated[
-        int, typer.Option("--max-length", min=1, help="Skip ALTs with an allele of more bases than this.")
-    ] = 50,
     json_file: Json = None,
     quiet: Quiet = False,
     **settings: Any,
@@ -81,9 +73,6 @@ def score(
         variants,
         path,
         genome=genome,
-        scores=names_in(scores),
-        window=window,
-        max_length=max_length,
         model=model or "",
         task=task,
         output_format=kind,

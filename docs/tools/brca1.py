@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from findna.benchmark.variants import VariantSetConfig, measure_variants, table_of
+from findna.config import ScoreConfig
 from findna.io.genome import Genome
 from findna.models.store import load_model
 from findna.nn.device import FP32, Compute
-from findna.variants import ScoreConfig
 
 RECORD, OFFSET = "chr17:42424999-43600000", 42_424_999
 WINDOW = 128

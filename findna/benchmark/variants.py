@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from findna import __version__, phases
 from findna.cells import CHUNK
+from findna.config import ScoreConfig
 from findna.data.datasets import corpus_of
 from findna.data.kmers import canonical_kmers, iter_kmers
 from findna.errors import TableError
@@ -25,7 +26,7 @@ from findna.nn.encoder import initialise
 from findna.nn.mixers import make_encoder
 from findna.region import Region
 from findna.sequence import Codes, encode
-from findna.variants import ScoreConfig, VariantScorer
+from findna.variants import VariantScorer
 
 SCHEMA = "findna-variants/1"
 

@@ -20,7 +20,7 @@ from findna.benchmark.speed import speed_table as speed_table
 from findna.benchmark.suites import find_tasks
 from findna.benchmark.variants import VariantSetConfig, find_tables, measure_variants
 from findna.benchmark.variants import table_of as table_of
-from findna.config import ComputeConfig
+from findna.config import ComputeConfig, ScoreConfig
 from findna.errors import ConfigError, InputError
 from findna.io.files import write_atomic
 from findna.io.genome import Genome
@@ -29,7 +29,6 @@ from findna.models.store import DEFAULT, load_model
 from findna.nn.device import Compute, pick_device, set_threads
 from findna.settings import make, with_settings
 from findna.tasks.catalog import read_recipe
-from findna.variants import ScoreConfig
 
 Report = dict[str, Any]
 OnProgress = Callable[[int, int], None]

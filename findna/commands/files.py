@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from findna.config import ComputeConfig, RunConfig
+from findna.config import ComputeConfig, RunConfig, ScoreConfig
 from findna.errors import ConfigError
 from findna.io.options import InputOptions
 from findna.io.tracks import check_track as check_track
@@ -16,8 +16,7 @@ from findna.runs.bases import BasesJob, predict_bases_of
 from findna.runs.job import parts_of
 from findna.runs.mutagenesis import MutagenesisJob, run_mutagenesis
 from findna.runs.score import ScoreJob, run_scores
-from findna.settings import with_settings
-from findna.variants import SCORES, ScoreConfig
+from findna.settings import make, with_settings
 from findna.verify import Verification
 from findna.verify import verify as verify_output
 from findna.window_tracks import track_column, write_window_track
@@ -31,15 +30,12 @@ def _silent(done: int, total: int | None = None) -> None:
     """The default of `on_progress`."""
 
 
-@with_settings(RunConfig, ComputeConfig, without=("workers", "gpus"))
+@with_settings(ScoreConfig, RunConfig, ComputeConfig, without=("workers", "gpus"))
 def score(
     variants: str | Path,
     out: str | Path,
     *,
     genome: str | Path,
-    scores: Sequence[str] = SCORES,
-    window: int = 0,
-    max_length: int = 50,
     model: str = "",
     task: str = "",
     output_format: str = "vcf",
@@ -54,16 +50,13 @@ def score(
         variants: VCF, BCF or TSV, or "-" for stdin.
         out: The output; "-" is stdout.
         genome: Genome of the variants.
-        scores: As for `findna.score_variants`; so are the two that follow.
-        window: Bases per window.
-        max_length: Longest allele.
         model: A name or folder; "" is the default model.
         task: A task model instead.
         output_format: vcf, bcf, tsv or parquet.
         embeddings: HDF5 file of the vectors of REF and ALT, too.
         command: The command line, for the provenance.
         on_progress: Told how many records are written, and how many there are.
-        settings: Of the run and the computation.
+        settings: Of the scores, the run and the computation.
 
     Raises:
         VariantError: The input is damaged, or a record does not fit the genome.
@@ -75,7 +68,7 @@ def score(
     job = ScoreJob(
         [str(variants)],
         Path(out),
-        config=ScoreConfig(tuple(scores), window, max_length),
+        config=make(ScoreConfig, settings),
         model=model or DEFAULT,
         task=task,
         output_format=output_format,  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from findna.cells import CHUNK
-from findna.config import EmbedConfig
+from findna.config import EmbedConfig, ScoreConfig
 from findna.embedding import feature_columns, feature_names
 from findna.errors import ConfigError, OutputError, VariantError
 from findna.io.compressed import START, Mark
@@ -28,7 +28,7 @@ from findna.runs.frame import Frame, fingerprint
 from findna.runs.job import OnProgress, RunJob
 from findna.runs.merge_scores import ScorePart, finished
 from findna.runs.variant_plan import cut_variants
-from findna.variants import ScoreConfig, VariantScorer
+from findna.variants import VariantScorer
 
 
 @dataclass(frozen=True)

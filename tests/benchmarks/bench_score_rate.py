@@ -10,13 +10,12 @@ import time
 from pathlib import Path
 
 import findna
-from findna.config import ComputeConfig, RunConfig
+from findna.config import ComputeConfig, RunConfig, ScoreConfig
 from findna.io.genome import Genome
 from findna.io.options import InputOptions
 from findna.region import Region
 from findna.runs.score import ScoreJob, run_scores
 from findna.sequence import decode
-from findna.variants import ScoreConfig
 
 GENOME = Path(__file__).parents[2] / "docs" / "demo" / "genome.fa.gz"
 FIRST, STEP = 10_000_000, 2_000  # of the positions, which no window shares

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import findna
 from findna.alleles import PASSES, SPAN, pair_alleles
+from findna.config import ScoreConfig
 from findna.data.batch import pack
 from findna.io.genome import Genome
 from findna.io.scores import Outcome
@@ -24,7 +25,7 @@ from findna.nn.device import FP32, Compute
 from findna.nn.heads import Head
 from findna.sequence import BLANK, decode, encode, reverse_complement
 from findna.sizes import ModelConfig
-from findna.variants import ScoreConfig, VariantScorer, log_odds
+from findna.variants import VariantScorer, log_odds
 
 MODEL = ModelConfig(channels=24, hidden=32, track_width=4, n_layers=2, max_len=74, shift_layout="two-sided")
 WINDOW, LONGEST = MODEL.window, 12

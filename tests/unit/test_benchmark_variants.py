@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from findna.benchmark.variants import VariantSetConfig, kmer_llr, measure_variants, table_of
+from findna.config import ScoreConfig
 from findna.errors import TableError
 from findna.io.genome import Genome
 from findna.io.vcf import Site
@@ -16,7 +17,6 @@ from findna.models.store import Model
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import FP32, Compute
 from findna.sizes import ModelConfig
-from findna.variants import ScoreConfig
 
 SIZE = ModelConfig(channels=12, hidden=8, track_width=2, n_layers=1, max_len=60, n_class_tokens=3)
 
