@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from findna import phases
 from findna.data.windows import Window, iter_windows
 from findna.errors import ConfigError
+from findna.judges import log_odds
 from findna.models.store import Model
 from findna.models.task import TaskModel, TaskSettings, probabilities
 from findna.nn.device import Compute
 from findna.readings import WindowReader, task_reader
 from findna.sequence import ALPHABET, BLANK, Codes, N, reverse_complement
-from findna.variants import log_odds
 
 BASES = ALPHABET[:N]
 """The bases of the last axis of effects."""

@@ -10,12 +10,13 @@ from findna.data.datasets import is_held_out
 from findna.errors import ConfigError, InputError
 from findna.io.bed import read_bed
 from findna.io.check import check_inputs
-from findna.io.compressed import GZIP_MAGIC, ByteStream, is_bgzf
+from findna.io.compressed import ByteStream
 from findna.io.fasta import read_fasta
 from findna.io.files import sha256
 from findna.io.genome import Genome
 from findna.io.options import InputOptions
 from findna.io.sniff import sniff
+from findna.io.tap import GZIP_MAGIC, is_bgzf
 from findna.io.twobit import TWOBIT_MAGICS
 from findna.region import Region
 from findna.sequence import Codes

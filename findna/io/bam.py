@@ -8,17 +8,16 @@ from typing import Any, NoReturn
 
 import pysam
 
-from findna.errors import BamError, InputError
+from findna.errors import BamError
+from findna.io.alignments import REVERSE, UNMAPPED, bases_of_genome, bases_of_read
 from findna.io.bam_index import NO_INDEX, is_index_of
 from findna.io.compressed import BGZF_EOF, ByteStream, Mark, end_of
-from findna.io.genome import Genome, iter_batches
+from findna.io.genome import Genome
 from findna.io.ids import IdSet
 from findna.io.options import SECONDARY_OR_SUPPLEMENTARY
 from findna.record import Record
 from findna.region import Region, parse_region
-from findna.sequence import encode, reverse_complement
 
-_PAIRED, _UNMAPPED, _REVERSE, _FIRST, _LAST = 0x1, 0x4, 0x10, 0x40, 0x80
 _COVERING = (0, 7, 8)  # CIGAR M, = and X
 _DELETED, _SKIPPED = 2, 3  # CIGAR D and N
 _CRAM_EOF = (  # of version 3, of version 2
@@ -75,11 +74,11 @@ def read_bam(
         reads = _selected(stream, file, region, min_mapq=min_mapq, exclude_flags=exclude_flags)
         placed = _placed(stream, reads)
         if reference_bases and genome is not None:
-            yield from _from_genome(stream, placed, genome, strand=strand, used=used)
+            yield from bases_of_genome(stream, placed, genome, strand=strand, used=used)
             return
         for row, mark, read, place in placed:
             stream.mark = mark
-            yield _from_read(stream, row, read, place, strand=strand, used=used)
+            yield bases_of_read(stream, row, read, place, strand=strand, used=used)
 
 
 @contextmanager
@@ -218,7 +217,7 @@ def _placed(
 
 def _region(read: Any) -> Region | None:
     """Where a read is aligned, with the blocks between introns if there are introns."""
-    if read.flag & _UNMAPPED or read.reference_name is None:
+    if read.flag & UNMAPPED or read.reference_name is None:
         return None
     start = end = read.reference_start
     blocks = []
@@ -230,7 +229,7 @@ def _region(read: Any) -> Region | None:
         if operation in _COVERING or operation in (_DELETED, _SKIPPED):
             end += length
     blocks.append((block_start, end))
-    strand = "-" if read.flag & _REVERSE else "+"
+    strand = "-" if read.flag & REVERSE else "+"
     joined = tuple((first, last) for first, last in blocks if last > first)
     return Region(
         read.reference_name,
@@ -240,81 +239,3 @@ def _region(read: Any) -> Region | None:
         strand,
         blocks=joined if len(blocks) > 1 else (),
     )
-
-
-def _id(read: Any, used: IdSet) -> str:
-    mate = {_FIRST: "/1", _LAST: "/2"}.get(read.flag & (_FIRST | _LAST), "") if read.flag & _PAIRED else ""
-    return used.unique(f"{read.query_name}{mate}")
-
-
-def _record(stream: ByteStream, row: int, read: Any, place: Region | None, bases: Any, *, id: str) -> Record:
-    codes, n_iupac = bases
-    return Record(
-        id,
-        codes,
-        n_iupac,
-        row,
-        stream.source,
-        name=read.query_name,
-        chrom=place.chrom if place else "",
-        start=place.start if place else -1,
-        end=place.end if place else -1,
-        strand=place.strand if place else ".",
-        extra={"flag": read.flag, "mapq": read.mapping_quality},
-    )
-
-
-def _from_read(
-    stream: ByteStream, row: int, read: Any, place: Region | None, *, strand: str, used: IdSet
-) -> Record | BamError:
-    id = _id(read, used)
-    if not read.query_sequence:
-        reason = "has no bases ('*')"
-        return BamError(reason, path=stream.name, record=id, row=row)
-    try:
-        codes, n_iupac = encode(read.query_sequence)
-    except ValueError as problem:
-        return BamError(str(problem), path=stream.name, record=id, row=row)
-    # A BAM stores the bases of an aligned read on the genome's forward strand.
-    is_stored_reversed = bool(read.flag & _REVERSE)
-    is_reversed = is_stored_reversed if strand == "bed" else strand == "-"
-    if strand != "bed" and place is not None:
-        place = place._replace(strand=strand)
-    bases = (reverse_complement(codes) if is_reversed else codes, n_iupac)
-    return _record(stream, row, read, place, bases, id=id)
-
-
-def _from_genome(
-    stream: ByteStream,
-    placed: Iterable[tuple[int, Mark | None, Any, Region | None]],
-    genome: Genome,
-    *,
-    strand: str,
-    used: IdSet,
-) -> Iterator[Record | BamError]:
-    def checked() -> Iterator[tuple[int, Mark | None, Any, Region | BamError]]:
-        for row, mark, read, place in placed:
-            if place is None:
-                reason = "is not aligned, so there are no bases under it (exclude_flags=0x904 skips such reads)"
-            elif reason := genome.check(place) or "":
-                pass
-            else:
-                yield row, mark, read, place if strand == "bed" else place._replace(strand=strand)
-                continue
-            yield row, mark, read, BamError(reason, path=stream.name, record=read.query_name, row=row)
-
-    for batch in iter_batches(checked(), n_bases=lambda item: _span(item[3])):
-        regions = [place for *_, place in batch if isinstance(place, Region)]
-        fetched = iter(genome.fetch_many(regions))
-        for row, mark, read, place in batch:
-            stream.mark, id = mark, _id(read, used)
-            if isinstance(place, Region):
-                yield _record(stream, row, read, place, next(fetched), id=id)
-            else:
-                yield BamError(place.reason, path=stream.name, record=id, row=row)
-
-
-def _span(place: Region | InputError) -> int:
-    if not isinstance(place, Region):
-        return 0
-    return sum(end - start for start, end in place.blocks) or place.end - place.start

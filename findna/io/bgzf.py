@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.errors import GenomeError
-from findna.io.compressed import BGZF_EOF, is_bgzf
+from findna.io.compressed import BGZF_EOF
+from findna.io.tap import is_bgzf
 
 Blocks = NDArray[np.uint64]
 """Where each block begins, in the file and in the text: shape (n, 2). The first row is 0, 0."""

@@ -16,29 +16,21 @@ from types import TracebackType
 from typing import BinaryIO, NamedTuple, NoReturn, Self
 
 from findna.errors import InputError
+from findna.io.tap import GZIP_MAGIC, HEAD, TAIL, Tap, is_bgzf
 
 STDIN = "-"
-GZIP_MAGIC = b"\x1f\x8b"
 BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 """The empty block that ends every whole BGZF file."""
 
 _BARE_CR = re.compile(rb"\r(?!\n)")
-_HEAD = 1 << 16
 _CHUNK = 1 << 17
-_TAIL = 64
 _STEP = 256
-_BLOCK_HEAD = 18
-
-
-def is_bgzf(head: bytes) -> bool:
-    """Whether a file that begins with `head` is compressed in blocks, as bgzip and BAM are."""
-    return head[:4] == b"\x1f\x8b\x08\x04" and head[12:16] == b"BC\x02\x00"
 
 
 def end_of(path: str) -> bytes:
     """The last bytes of a file."""
     with Path(path).open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+        file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
         return file.read()
 
 
@@ -93,7 +85,7 @@ class ByteStream:
             self.fail("is closed")
         try:
             self._file: BinaryIO = sys.stdin.buffer if self.source == STDIN else io.FileIO(self.source)
-            self._tap = _Tap(self._file)
+            self._tap = Tap(self._file)
         except OSError as problem:
             self.fail((problem.strerror or str(problem)).lower(), cause=problem)
 
@@ -120,7 +112,7 @@ class ByteStream:
     def head(self) -> bytes:
         """The beginning of the content, decompressed, at least 64 KiB of it where there is so much."""
         raw, text = self.raw_head, b""
-        while raw[:2] == GZIP_MAGIC and len(text) < _HEAD:
+        while raw[:2] == GZIP_MAGIC and len(text) < HEAD:
             piece, raw = _inflate(raw)
             text += piece
         return text if self.raw_head[:2] == GZIP_MAGIC else self.raw_head
@@ -247,7 +239,7 @@ class ByteStream:
 
 
 def _inflate(raw: bytes) -> tuple[bytes, bytes]:
-    """The text of a gzip member up to the first damage or `_HEAD` bytes, and what follows a whole one."""
+    """The text of a gzip member up to the first damage or `HEAD` bytes, and what follows a whole one."""
     inflater, text = zlib.decompressobj(wbits=31), b""
     for start in range(0, len(raw), _STEP):
         try:
@@ -256,51 +248,6 @@ def _inflate(raw: bytes) -> tuple[bytes, bytes]:
             break
         if inflater.eof:
             return text, inflater.unused_data + raw[start + _STEP :]
-        if len(text) >= _HEAD:
+        if len(text) >= HEAD:
             break
     return text, b""
-
-
-class _Tap(io.RawIOBase):
-    """A file whose first bytes can be seen before they are read, and whose last ones after."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.head = self.tail = b""
-        while len(self.head) < _HEAD and (piece := file.read(_HEAD - len(self.head))):
-            self.head += piece
-        self._pending = memoryview(self.head)
-
-    def skip_to(self, offset: int) -> None:
-        """Continue at a byte of the file."""
-        self._file.seek(offset)
-        self._pending = memoryview(b"")
-
-    def skip_blocks(self, n_bytes: int) -> int:
-        """Pass over so many bytes of text by whole BGZF blocks, whose sizes are read; the bytes that are left."""
-        place, head = 0, self.head[:_BLOCK_HEAD]
-        while is_bgzf(head):
-            end = place + int.from_bytes(head[16:18], "little") + 1
-            found = os.pread(self._file.fileno(), 4 + _BLOCK_HEAD, end - 4)
-            n_text = int.from_bytes(found[:4], "little")
-            if n_text > n_bytes:
-                break
-            place, head, n_bytes = end, found[4:], n_bytes - n_text
-        if place:
-            self.skip_to(place)
-        return n_bytes
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
-        if self._pending:
-            n_read = min(len(buffer), len(self._pending))
-            buffer[:n_read] = self._pending[:n_read]
-            self._pending = self._pending[n_read:]
-        else:
-            data = self._file.read(len(buffer)) or b""
-            n_read = len(data)
-            buffer[:n_read] = data
-        self.tail = (self.tail + bytes(buffer[max(0, n_read - _TAIL) : n_read]))[-_TAIL:]
-        return n_read

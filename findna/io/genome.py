@@ -11,8 +11,8 @@ from typing import Protocol, Self, TypeVar
 from findna.errors import GenomeError, RegionError
 from findna.io.builds import build_of, builds_with
 from findna.io.cache import cache_dir
-from findna.io.compressed import GZIP_MAGIC, is_bgzf
 from findna.io.indexed import IndexedFasta
+from findna.io.tap import GZIP_MAGIC, is_bgzf
 from findna.io.twobit import TWOBIT_MAGICS, TwoBit
 from findna.region import Region, missing_contig, parse_region
 from findna.sequence import Codes, encode, reverse_complement

@@ -18,9 +18,10 @@ from findna.io import h5ad, tables
 from findna.io.files import publish, raise_output_error, refuse_irregular, require_space
 from findna.io.formats import Format
 from findna.io.readback import check_embeddings, check_joined, check_tokens
-from findna.io.reader import EmbeddingReader, is_tokens_file, read_embeddings
+from findna.io.reader import EmbeddingReader, read_embeddings
 from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, obs_lines
 from findna.io.spool import Spool, holds_run
+from findna.io.tokens import is_tokens_file
 
 __all__ = ["OBS_COLUMNS", "EmbeddingReader", "EmbeddingWriter", "Format", "Writer", "read_embeddings"]
 

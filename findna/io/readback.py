@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.errors import OutputError, TableError
-from findna.io.reader import EmbeddingReader, TokensReader
+from findna.io.reader import EmbeddingReader
 from findna.io.rows import Checksums, Rows
+from findna.io.tokens import TokensReader
 from findna.io.virtual import open_source, pieces_of
 
 

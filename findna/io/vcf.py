@@ -12,8 +12,9 @@ from typing import Any, Literal, NamedTuple, NoReturn, Self
 import pysam
 
 from findna.errors import VariantError
-from findna.io.compressed import BGZF_EOF, START, ByteStream, Mark, end_of, is_bgzf
+from findna.io.compressed import BGZF_EOF, START, ByteStream, Mark, end_of
 from findna.io.meter import Meter
+from findna.io.tap import is_bgzf
 
 Kind = Literal["vcf", "tsv"]
 

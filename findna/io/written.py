@@ -19,10 +19,11 @@ from findna.io.effects import SCHEMA as MUTAGENESIS
 from findna.io.files import sha256
 from findna.io.hdf5 import Format, finished_meta, tokens_path
 from findna.io.layout import check_layout
-from findna.io.reader import EmbeddingReader, TokensReader, is_tokens_file, open_hdf5
+from findna.io.reader import EmbeddingReader, open_hdf5
 from findna.io.rows import BLOCK, Block, Checksums
 from findna.io.scores import FACT, SKIPPED
 from findna.io.tables import require_pyarrow
+from findna.io.tokens import TokensReader, is_tokens_file
 from findna.io.vcf import Site, VariantReader
 from findna.io.virtual import open_source
 from findna.sequence import ALPHABET, N

@@ -15,8 +15,9 @@ from findna import __version__
 from findna.errors import ConfigError
 from findna.io.hdf5 import Format, refuse_existing, tokens_path, write_output
 from findna.io.layout import naming
-from findna.io.reader import EmbeddingReader, TokensReader
+from findna.io.reader import EmbeddingReader
 from findna.io.rows import BLOCK, Block, Rows
+from findna.io.tokens import TokensReader
 from findna.io.virtual import VirtualSource
 from findna.runs.parts import Reader, ShardFile, in_order, provenance_of, read_part
 

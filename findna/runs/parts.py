@@ -15,9 +15,10 @@ from findna.errors import TableError
 from findna.io.files import storable
 from findna.io.hdf5 import tokens_path
 from findna.io.layout import naming
-from findna.io.reader import EmbeddingReader, TokensReader
+from findna.io.reader import EmbeddingReader
 from findna.io.rows import BLOCK, OBS_COLUMNS, Kind
 from findna.io.spool import differences
+from findna.io.tokens import TokensReader
 from findna.limits import shown
 
 _MOST_NAMED = 10

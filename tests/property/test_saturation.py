@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from findna.classification import Classifier
 from findna.config import ClassifyConfig
 from findna.data.batch import pack
+from findna.judges import log_odds
 from findna.models.store import Model
 from findna.models.task import TaskModel, TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
@@ -20,7 +21,6 @@ from findna.record import Record
 from findna.saturation import BaseMutagenesis, TaskMutagenesis
 from findna.sequence import BLANK, encode, reverse_complement
 from findna.sizes import ModelConfig
-from findna.variants import log_odds
 
 MODEL = ModelConfig(channels=24, hidden=32, track_width=4, n_layers=2, max_len=42, shift_layout="two-sided")
 CPU = torch.device("cpu")  # windows have 32 bases

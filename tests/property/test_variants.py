@@ -17,6 +17,7 @@ from findna.data.batch import pack
 from findna.io.genome import Genome
 from findna.io.scores import Outcome
 from findna.io.vcf import Site
+from findna.judges import log_odds
 from findna.models.readout import ModelReadout
 from findna.models.store import Model
 from findna.models.task import TaskModel, TaskSettings
@@ -25,7 +26,7 @@ from findna.nn.device import FP32, Compute
 from findna.nn.heads import Head
 from findna.sequence import BLANK, decode, encode, reverse_complement
 from findna.sizes import ModelConfig
-from findna.variants import VariantScorer, log_odds
+from findna.variants import VariantScorer
 
 MODEL = ModelConfig(channels=24, hidden=32, track_width=4, n_layers=2, max_len=74, shift_layout="two-sided")
 WINDOW, LONGEST = MODEL.window, 12

@@ -1,0 +1,60 @@
+"""A stream that tells what is read from it."""
+
+import io
+import os
+from typing import BinaryIO
+
+GZIP_MAGIC = b"\x1f\x8b"
+HEAD = 1 << 16
+TAIL = 64
+BLOCK_HEAD = 18
+
+
+def is_bgzf(head: bytes) -> bool:
+    """Whether a file that begins with `head` is compressed in blocks, as bgzip and BAM are."""
+    return head[:4] == b"\x1f\x8b\x08\x04" and head[12:16] == b"BC\x02\x00"
+
+
+class Tap(io.RawIOBase):
+    """A file whose first bytes can be seen before they are read, and whose last ones after."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.head = self.tail = b""
+        while len(self.head) < HEAD and (piece := file.read(HEAD - len(self.head))):
+            self.head += piece
+        self._pending = memoryview(self.head)
+
+    def skip_to(self, offset: int) -> None:
+        """Continue at a byte of the file."""
+        self._file.seek(offset)
+        self._pending = memoryview(b"")
+
+    def skip_blocks(self, n_bytes: int) -> int:
+        """Pass over so many bytes of text by whole BGZF blocks, whose sizes are read; the bytes that are left."""
+        place, head = 0, self.head[:BLOCK_HEAD]
+        while is_bgzf(head):
+            end = place + int.from_bytes(head[16:18], "little") + 1
+            found = os.pread(self._file.fileno(), 4 + BLOCK_HEAD, end - 4)
+            n_text = int.from_bytes(found[:4], "little")
+            if n_text > n_bytes:
+                break
+            place, head, n_bytes = end, found[4:], n_bytes - n_text
+        if place:
+            self.skip_to(place)
+        return n_bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
+        if self._pending:
+            n_read = min(len(buffer), len(self._pending))
+            buffer[:n_read] = self._pending[:n_read]
+            self._pending = self._pending[n_read:]
+        else:
+            data = self._file.read(len(buffer)) or b""
+            n_read = len(data)
+            buffer[:n_read] = data
+        self.tail = (self.tail + bytes(buffer[max(0, n_read - TAIL) : n_read]))[-TAIL:]
+        return n_read

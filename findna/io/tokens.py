@@ -1,0 +1,63 @@
+"""The hidden states of every base, as `findna embed` writes them with pool tokens."""
+
+import json
+from pathlib import Path
+from typing import Self
+
+import h5py
+
+from findna.errors import TableError
+from findna.io.h5ad import TOKENS_SCHEMA
+from findna.io.layout import check_layout, naming
+from findna.io.reader import open_hdf5
+
+
+class TokensReader:
+    """An open token file; a context manager.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        x: The tokens, an h5py dataset of shape (sum of lengths, C).
+        indptr: Where each sequence begins, and the end of the last; an h5py dataset of shape (N + 1,).
+        id: The ids, an h5py dataset of shape (N,).
+        checksums: sha256 of its parts.
+
+    Raises:
+        TableError: It is absent, damaged, of another kind, or incomplete.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open_hdf5(path)
+        try:
+            with naming(path):
+                check_layout(self._file, path)
+            if self._file.attrs.get("findna_schema") != TOKENS_SCHEMA or not self._file.attrs.get("complete"):
+                raise TableError(f"is not a complete {TOKENS_SCHEMA} file", path=path)
+            self.x, self.indptr, self.id = self._file["X"], self._file["indptr"], self._file["id"].asstr()
+            self.checksums: dict[str, str] = json.loads(self._file.attrs.get("checksums", "{}"))
+            if len(self.indptr) != len(self.id) + 1 or self.indptr[-1] != len(self.x):
+                raise TableError("is damaged: its parts have different lengths", path=path)
+        except KeyError as error:
+            self._file.close()
+            raise TableError(f"is damaged: {error}", path=path) from error
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def is_tokens_file(path: Path) -> bool:
+    """Whether a file exists and holds tokens, whole or not."""
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            return bool(file.attrs.get("findna_schema") == TOKENS_SCHEMA)
+    except OSError:
+        return False
