@@ -13,7 +13,7 @@ from findna_cli.app import app
 UNSHARE = ["unshare", "--user", "--map-root-user", "--net"]
 CODE = f"""
 import shlex, sys
-sys.path[:0] = [{str(Path(__file__).parent)!r}]
+sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1])!r}]
 from command import call
 for line in open("lines"):
     code, *words = shlex.split(line)
