@@ -60,16 +60,15 @@ def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, valu
     image = below.imshow(effects.T, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     below.plot(known, codes[known], "s", color="#222222", markersize=1.5, linestyle="none")
     below.set(yticks=range(N), yticklabels=list(_BASES), xlabel="position")
-    step = max(1, -(-n_bases // int(figure.get_size_inches()[0] / _INCHES_PER_TICK) // 5) * 5)
-    below.set_xticks(range(0, n_bases, step), [f"{first + place:,}" for place in range(0, n_bases, step)])
+    below.set_xticks(*_ticks(n_bases, first, inches=figure.get_size_inches()[0]))
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
     figure.colorbar(image, ax=below, pad=0.01).set_label(_wrapped(value), fontsize=7)
     save_figure(figure, path)
 
 
-def plot_pairs(codes: Codes, pairs: NDArray[np.float32], path: Path, *, title: str) -> None:
-    """Draw the dependencies of positions, shape (L, L): row i is changed, column j is predicted."""
+def plot_pairs(codes: Codes, pairs: NDArray[np.float32], path: Path, *, title: str, first: int) -> None:
+    """Draw the dependencies of positions, shape (L, L): row i is changed, column j is predicted; see `plot_effects`."""
     _, figure_of = _packages()
     size = min(14.0, max(5.0, 0.06 * len(codes)))
     figure: Figure = figure_of(figsize=(size * 1.15, size), layout="constrained")
@@ -81,8 +80,18 @@ def plot_pairs(codes: Codes, pairs: NDArray[np.float32], path: Path, *, title: s
     if len(codes) <= 60:
         axes.set_xticks(range(len(codes)), list(decode(codes)), fontsize=6)
         axes.set_yticks(range(len(codes)), list(decode(codes)), fontsize=6)
+    else:
+        axes.set_xticks(*_ticks(len(codes), first, inches=size))
+        axes.set_yticks(*_ticks(len(codes), first, inches=size))
     figure.colorbar(image, ax=axes, label="largest change of log-odds", shrink=0.8)
     save_figure(figure, path)
+
+
+def _ticks(n_bases: int, first: int, *, inches: float) -> tuple[range, list[str]]:
+    """Places and labels of ticks on an axis of that length."""
+    step = max(1, -(-n_bases // int(inches / _INCHES_PER_TICK) // 5) * 5)
+    places = range(0, n_bases, step)
+    return places, [f"{first + place:,}" for place in places]
 
 
 def _packages() -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ from findna.io.record_spool import Arrays
 from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.record import Record
+from findna.region import Region
 from findna.runs.frame import Frame
 from findna.runs.job import OnProgress, RunJob
 from findna.saturation import BaseMutagenesis, Mutagenesis, TaskMutagenesis
@@ -100,10 +101,12 @@ def _arrays_of(engine: Mutagenesis, job: MutagenesisJob, records: Sequence[Recor
 
 def _draw(effects: Effects, path: Path, value: str) -> list[Path]:
     record = effects.record
-    first = record.start + 1 if record.chrom and record.strand != "-" else 1
-    plot_effects(record.codes, effects.values, path, value=value, title=record.id, first=first)
+    is_forward = bool(record.chrom) and record.strand != "-"
+    first = record.start + 1 if is_forward else 1
+    title = str(Region(record.chrom, record.start, record.end)) if is_forward else record.id
+    plot_effects(record.codes, effects.values, path, value=value, title=title, first=first)
     if effects.pairs is None:
         return [path]
     beside = path.with_name(f"{path.stem}.pairs{path.suffix}")
-    plot_pairs(record.codes, effects.pairs, beside, title=record.id)
+    plot_pairs(record.codes, effects.pairs, beside, title=title, first=first)
     return [path, beside]
