@@ -88,6 +88,19 @@ def table_text(source: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def page(result: dict[str, Any], *, threads: int) -> str:
+    """The page of a result."""
+    limit = result["limit"]
+    text = {
+        "model": result["model"]["name"],
+        "limit": f" --limit {limit}" if limit else "",
+        "threads": f"{threads} cores" if threads > 1 else "one core",
+        "meaning": meaning(result["rows"], result["model"]["name"]),
+        "table": table_of(result),
+    }
+    return PAGE.format(**result | text)
+
+
 def main(data: Path, limit: int, threads: int) -> None:
     """Measure, and write the page and its JSON."""
     config = VariantSetConfig(score=ScoreConfig(window=WINDOW, max_length=1), limit=limit)
@@ -100,14 +113,7 @@ def main(data: Path, limit: int, threads: int) -> None:
             compute = Compute(torch.device("cpu"), FP32)
             result = measure_variants(table, genome, load_model(), config, compute=compute)
     (RESULTS / "variants.json").write_text(json.dumps(result, indent=2) + "\n")
-    text = {
-        "model": result["model"]["name"],
-        "limit": f" --limit {limit}" if limit else "",
-        "threads": f"{threads} cores" if threads > 1 else "one core",
-        "meaning": meaning(result["rows"], result["model"]["name"]),
-        "table": table_of(result),
-    }
-    (RESULTS / "variants.md").write_text(PAGE.format(**result | text))
+    (RESULTS / "variants.md").write_text(page(result, threads=threads))
 
 
 if __name__ == "__main__":
