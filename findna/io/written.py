@@ -113,7 +113,7 @@ def open_written(path: Path) -> Written:
         return _EffectsTable(path)
     if head.startswith(b"id\t"):
         return _Vectors(path, "tsv")
-    if head.startswith((b"##fileformat=VCF", f"##{_FACT}".encode())):
+    if head.startswith((b"##fileformat=VCF", b"BCF\x02", f"##{_FACT}".encode())):
         return _Scores(path)
     raise TableError("holds nothing that says how findna made it (bedGraph and bigWig do not): no check", path=path)
 
@@ -324,7 +324,7 @@ class _Scores(Written):
         self.n_rows = sum(1 for _ in self.rows())
 
     def check(self) -> str:
-        return "BGZF checksums agree" if self.path.suffix == ".gz" else ""
+        return "BGZF checksums agree" if self.path.suffix in (".gz", ".bcf") else ""
 
     def rows(self) -> Iterator[Row]:
         if self.path.suffix == ".parquet":
@@ -358,14 +358,9 @@ def _score_facts(path: Path) -> dict[str, str]:
         metadata = require_pyarrow().parquet.read_schema(path).metadata
         pairs = {name.decode(): text.decode() for name, text in metadata.items()}
         return {name.removeprefix(_FACT): text for name, text in pairs.items() if name.startswith(_FACT)}
-    facts = {}
-    with ByteStream(path, error=TableError) as stream:
-        for line in stream.lines():
-            if not line.startswith(b"##"):
-                break
-            if match := re.match(rf"##{_FACT}(\w+)=(.*)", line.decode(errors="surrogateescape")):
-                facts[match[1]] = match[2]
-    return facts
+    with VariantReader(path) as reader:
+        found = [re.match(rf"{FACT}(\w+)=(.*)", line) for line in reader.header]
+    return {match[1]: match[2] for match in found if match}
 
 
 def _parsed(facts: Mapping[str, str]) -> dict[str, Any]:

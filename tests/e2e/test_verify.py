@@ -35,6 +35,7 @@ OUTPUTS = {
     "mt.h5": ("mutagenesis", "in.bed", "--label", "beta", "--task"),
     "s.vcf": ("score", "in.vcf", "--window", "50", "--max-length", "5"),
     "s.vcf.gz": ("score", "in.vcf", "--window", "50", "--max-length", "5"),
+    "s.bcf": ("score", "in.vcf", "--window", "50", "--max-length", "5"),
     "s.tsv": ("score", "in.vcf", "--window", "50", "--max-length", "5"),
     "s.parquet": ("score", "in.vcf", "--window", "50", "--max-length", "5"),
 }
