@@ -25,7 +25,7 @@ from findna.io.memory import Bases, Place, iter_regions, read_sequences
 from findna.io.options import InputOptions
 from findna.io.reader import Embeddings
 from findna.io.records import read_records, read_regions
-from findna.io.rows import SKIPPED_COLUMNS, VAR_COLUMNS, Kind
+from findna.io.rows import SKIPPED_COLUMNS, VAR_COLUMNS, Columns, Kind, columns_of
 from findna.masked import MaskedBases
 from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
@@ -214,7 +214,7 @@ def classify(
     is_regression = answers.objective == "regression"
     width = 1 if is_regression else 2 + len(answers.classes)  # probability and margin come first
     x = np.concatenate([np.empty((0, width), np.float32), *(cell.x for cell in cells)])
-    labels = [] if is_regression else [row["label"] for cell in cells for row in cell.obs]
+    labels = [] if is_regression else [label for cell in cells for label in cell.obs.get("label", ())]
     return Predictions(
         labels=np.array(labels, dtype=object),
         probabilities=x[:, :0] if is_regression else x[:, 2:],
@@ -241,7 +241,7 @@ def _raise_faults(items: Iterable[Item]) -> Iterator[Item]:
 
 def _gathered(cells: Sequence[Cell], engine: RecordEmbedder, model: Model) -> Embeddings:
     config, size, compute = engine.config, model.config, engine.compute
-    rows = [row for cell in cells for row in cell.obs]
+    obs = {name: [value for cell in cells for value in cell.obs.get(name, ())] for name in obs_columns(config)}
     skipped = [
         {"id": fault.record, "source": str(fault.path or ""), "row": fault.row, "line": -1, "reason": fault.reason}
         | ({} if fault.line is None else {"line": fault.line})
@@ -252,16 +252,16 @@ def _gathered(cells: Sequence[Cell], engine: RecordEmbedder, model: Model) -> Em
     features, columns = feature_names(config, size), feature_columns(config, size, model.readout)
     return Embeddings(
         x=np.concatenate([np.empty((0, len(features)), np.float32), *(cell.x for cell in cells)]),
-        obs=_arrays(rows, obs_columns(config)),
+        obs=_arrays(obs, obs_columns(config)),
         features=features,
         var={name: _array(values, VAR_COLUMNS[name]) for name, values in columns.items()},
-        skipped=_arrays(skipped, SKIPPED_COLUMNS),
+        skipped=_arrays(columns_of(skipped, SKIPPED_COLUMNS), SKIPPED_COLUMNS),
         meta={"model": {"name": model.name, "sha256": model.sha256}, "params": params},
     )
 
 
-def _arrays(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind]) -> dict[str, NDArray[Any]]:
-    return {name: _array([row[name] for row in rows], kind) for name, kind in columns.items()}
+def _arrays(values: Columns, columns: Mapping[str, Kind]) -> dict[str, NDArray[Any]]:
+    return {name: _array(values[name], kind) for name, kind in columns.items()}
 
 
 def _array(values: Sequence[Any], kind: Kind) -> NDArray[Any]:

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from findna.errors import InputError
 from findna.io.compressed import STDIN
 from findna.io.hdf5 import Writer
+from findna.io.rows import Columns
 from findna.record import Record
 
 GRID = 128
@@ -62,7 +63,7 @@ class Cell(NamedTuple):
 
     Args:
         x: Values, shape (B, D), float32.
-        obs: Their columns.
+        obs: Their columns; {} of no row.
         cls: Class tokens, shape (B, K, C), where they were asked for.
         skipped: Records that have no row, in their order.
         tokens: Hidden states of bases of rows to come, shape (n, C), where they were asked for.
@@ -70,7 +71,7 @@ class Cell(NamedTuple):
     """
 
     x: NDArray[np.float32]
-    obs: list[dict[str, Any]]
+    obs: Columns
     cls: NDArray[np.float32] | None
     skipped: list[InputError]
     tokens: NDArray[np.float16] | None = None
@@ -98,7 +99,7 @@ def write_rows(
             writer.write_tokens(cell.tokens)
         if not cell.is_end:
             continue
-        if cell.obs:
+        if len(cell.x):
             writer.write(cell.x, cell.obs, cell.cls)
         for fault in cell.skipped:
             writer.skip(
@@ -109,7 +110,7 @@ def write_rows(
                 reason=fault.reason,
             )
         writer.commit()
-        n_done += len(cell.obs) + len(cell.skipped)
+        n_done += len(cell.x) + len(cell.skipped)
         yield n_done
 
 

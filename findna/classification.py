@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +12,13 @@ from findna.config import ClassifyConfig
 from findna.data.windows import iter_windows
 from findna.encode import Spans
 from findna.errors import InputError
-from findna.io.rows import OBS_COLUMNS, Kind
+from findna.io.rows import OBS_COLUMNS, Columns, Kind, columns_of
 from findna.models.task import TaskModel, TaskSettings, log_scores, probabilities
 from findna.nn.device import Compute
 from findna.nn.pooling import pool_features
 from findna.record import Record
 from findna.sequence import MOSTLY_N
-from findna.stream import Forward, Joined, Readout
+from findna.stream import Forward, Passed, Readout
 
 PREDICTIONS = "findna-predictions/1"
 """Schema of the TSV's metadata file."""
@@ -96,28 +95,26 @@ class Classifier:
         that each owns, then over both strands if asked, then calibrated.
         """
         for passed in self._forward.run(items):
-            x, labels = self._answers(passed.slots)
-            obs = [{**slot.obs, **columns} for slot, columns in zip(passed.slots, labels, strict=True)]
-            yield Cell(x, obs, None, passed.skipped)
+            x, answers = self._answers(passed)
+            yield Cell(x, {**passed.obs, **answers}, None, passed.skipped)
 
     def _read(self, hidden: Tensor, rings: NDArray[np.int64], own: Spans) -> list[Tensor]:
         n_class_tokens = self.settings.n_class_tokens
         features = pool_features(hidden, rings, own, pools=self.settings.pools, n_class_tokens=n_class_tokens)
         return [log_scores(self.head(features), self.settings.objective)]
 
-    def _answers(self, slots: list[Joined]) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
-        settings = self.settings
-        scores = np.array([np.mean(slot.by_strand(), axis=0) for slot in slots]).reshape(-1, settings.n_outputs)
-        is_joined = np.array([slot.obs["n_windows"] > 1 for slot in slots], dtype=np.bool_)
-        values = probabilities(scores, settings, is_joined)
-        is_n = [slot.obs["frac_n"] > MOSTLY_N for slot in slots]
+    def _answers(self, passed: Passed) -> tuple[NDArray[np.float32], Columns]:
+        settings, names = self.settings, value_names(self.config, self.settings)
+        if not passed.n_rows:
+            return np.empty((0, len(names)), np.float32), {}
+        is_joined = np.array(passed.obs["n_windows"]) > 1
+        values = probabilities(passed.values[0].mean(axis=1), settings, is_joined)
+        is_n = [share > MOSTLY_N for share in passed.obs["frac_n"]]
         if settings.objective == "regression":
-            return values.astype(np.float32), [{"status": "mostly N" if bad else "ok"} for bad in is_n]
+            return values.astype(np.float32), {"status": ["mostly N" if bad else "ok" for bad in is_n]}
         answers = [self._answer(row, is_mostly_n=bad) for row, bad in zip(values, is_n, strict=True)]
-        names = value_names(self.config, settings)
-        return np.array([x for x, _ in answers], np.float32).reshape(-1, len(names)), [
-            columns for _, columns in answers
-        ]
+        x = np.array([numbers for numbers, _ in answers], np.float32)
+        return x, columns_of([columns for _, columns in answers], answers[0][1])
 
     def _answer(self, p: NDArray[np.float64], *, is_mostly_n: bool) -> tuple[list[float], dict[str, str]]:
         classes, top = self.settings.classes, self.config.top

@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,14 +12,14 @@ from torch import Tensor
 from findna.cells import Cell, Item
 from findna.config import EmbedConfig
 from findna.encode import Spans
-from findna.io.rows import OBS_COLUMNS, Kind
+from findna.io.rows import OBS_COLUMNS, Columns, Kind
 from findna.models.readout import ModelReadout, n_columns
 from findna.nn.device import Compute
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import gather
 from findna.record import Record
 from findna.sizes import ModelConfig
-from findna.stream import Forward, Joined, Readout
+from findna.stream import Forward, Passed, Readout
 
 
 def obs_columns(config: EmbedConfig, extra: Iterable[str] = ()) -> dict[str, Kind]:
@@ -116,7 +115,7 @@ class RecordEmbedder:
             items: Records, and in their places the faults of those that are to be skipped.
         """
         for passed in self._forward.run(items, with_states=self.config.with_tokens):
-            x, obs, cls = self._rows(passed.slots)
+            x, obs, cls = self._rows(passed)
             states = [bases.to(torch.float16).cpu().numpy() for bases in passed.states]
             yield Cell(x, obs, cls, passed.skipped, np.concatenate(states) if states else None, passed.is_end)
 
@@ -129,26 +128,25 @@ class RecordEmbedder:
         n_class_tokens = self.network.config.n_class_tokens
         return gather(hidden, rings, own, pools=self._kinds, n_class_tokens=n_class_tokens)
 
-    def _rows(
-        self, slots: list[Joined]
-    ) -> tuple[NDArray[np.float32], list[dict[str, Any]], NDArray[np.float32] | None]:
-        config = self.config
-        kinds = range(len(config.pools))
-        by_strand = np.array([slot.by_strand(kinds) for slot in slots], np.float32)  # (n, 1 or 2, F)
-        if not slots:
-            by_strand = by_strand.reshape(0, 1, n_columns(config, self.network.config))
-        x = by_strand.mean(axis=1)
+    def _rows(self, passed: Passed) -> tuple[NDArray[np.float32], Columns, NDArray[np.float32] | None]:
+        config, size = self.config, self.network.config
+        n_values, cls = n_columns(config, size), None
+        if config.with_cls:
+            shape = (-1, size.n_class_tokens, width_of(config, size))
+            cls = (
+                passed.values[-1].mean(axis=1).reshape(shape)
+                if passed.n_rows
+                else np.empty((0, *shape[1:]), np.float32)
+            )
+        if not passed.n_rows:
+            return np.empty((0, n_values), np.float32), {}, cls
+        by_strand = np.concatenate(passed.values[: len(config.pools)], axis=2)  # (n, 1 or 2, F)
+        x: NDArray[np.float32] = by_strand.mean(axis=1)
         if not config.raw:
             x, by_strand = self._readout.standardise(x), self._readout.standardise(by_strand)
         if config.strand == "both":
-            for slot, (forward, reverse) in zip(slots, by_strand, strict=True):
-                slot.obs["rc_cosine"] = _cosine(forward, reverse)
-        cls = None
-        if config.with_cls:
-            shape = (-1, self.network.config.n_class_tokens, width_of(config, self.network.config))
-            joined = [np.mean(slot.by_strand([len(kinds)]), axis=0) for slot in slots]
-            cls = np.array(joined, np.float32).reshape(shape)
-        return x, [slot.obs for slot in slots], cls
+            passed.obs["rc_cosine"] = [_cosine(forward, reverse) for forward, reverse in by_strand]
+        return x, passed.obs, cls
 
 
 def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

@@ -60,8 +60,8 @@ class MaskedBases:
         for passed in self._forward.run(self._records(sequences, unfinished), with_states=True):
             if passed.states:
                 self._take(passed.states)
-            for slot in passed.slots:
-                if slot.obs["name"] == _LAST:
+            for name in passed.obs.get("name", ()):
+                if name == _LAST:
                     yield unfinished.popleft()
 
     def _records(self, sequences: Iterable[Codes], unfinished: "deque[NDArray[np.float32]]") -> Iterator[Record]:

@@ -31,7 +31,9 @@ def _encode_table() -> bytes:
     return bytes(table)
 
 
-_ENCODE = _encode_table()
+ENCODE = _encode_table()
+"""Code of each byte; codes above `BLANK` are IUPAC codes and what is no nucleotide code."""
+
 COMPLEMENT = np.array([ALPHABET.index(base) for base in "TGCAN"] + [BLANK], dtype=np.uint8)
 """Code of the base that pairs with each code."""
 
@@ -51,7 +53,7 @@ def encode(bases: bytes | str) -> tuple[Codes, int]:
     ([0, 1, 2, 3, 3, 4], 1)
     """
     raw = bases.encode("latin-1", "replace") if isinstance(bases, str) else bases
-    codes = np.frombuffer(raw.translate(_ENCODE, WHITE), dtype=np.uint8)
+    codes = np.frombuffer(raw.translate(ENCODE, WHITE), dtype=np.uint8)
     if not codes.size or codes.max() < BLANK:
         return codes, 0
     if codes.max() == _INVALID:
@@ -93,4 +95,13 @@ def is_mostly_n(codes: Codes) -> bool:
     >>> is_mostly_n(encode("NNNA")[0]), is_mostly_n(encode("NNAA")[0])
     (True, False)
     """
-    return bool(np.count_nonzero(codes == N) > MOSTLY_N * len(codes))
+    return count_n(codes) > MOSTLY_N * len(codes)
+
+
+def count_n(codes: Codes) -> int:
+    """How many bases are N.
+
+    >>> count_n(encode("NNAA")[0])
+    2
+    """
+    return codes.tobytes().count(N)

@@ -4,7 +4,6 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,14 +13,15 @@ from torch import Tensor
 
 from findna.cells import Grid, Item, count_item
 from findna.data.ahead import ahead
-from findna.data.windows import count_windows, iter_windows
-from findna.encode import Packed, Piece, Spans, hidden_of, in_batches, pack_pieces
+from findna.data.batch import pack
+from findna.data.windows import cut
+from findna.encode import Packed, Spans, hidden_of
 from findna.errors import FindnaWarning, InputError
 from findna.nn.device import Compute
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import Pool
 from findna.record import Record
-from findna.sequence import N, reverse_complement
+from findna.sequence import count_n, reverse_complement
 
 One = TypeVar("One")
 
@@ -39,48 +39,104 @@ class Readout(NamedTuple):
     read: Callable[[Tensor, NDArray[np.int64], Spans], Sequence[Tensor]]
 
 
-@dataclass
-class Joined:
-    """One record: its columns, and what was read of its windows so far, by strand and kind."""
-
-    obs: dict[str, Any]
-    pools: list[list[Pool]] = field(repr=False)
-
-    def by_strand(self, kinds: Sequence[int] = (0,)) -> list[NDArray[np.float32]]:
-        """The joined values of each strand, those of several kinds end to end."""
-        return [np.concatenate([pools[kind].vector() for kind in kinds]) for pools in self.pools]
-
-
 class Passed(NamedTuple):
     """A finished step: the hidden states of a batch, or the records of a cell.
 
     Args:
-        slots: Finished records.
+        obs: Columns of the finished records.
+        values: Of each kind, what was read of them, shape (records, strands, F).
         skipped: Records that have no row.
         states: Of each window of a batch the hidden states of its own bases, shape (n, C), on the device.
         is_end: Whether a cell ends here.
     """
 
-    slots: list[Joined]
+    obs: dict[str, list[Any]]
+    values: list[NDArray[np.float32]]
     skipped: list[InputError]
     states: list[Tensor]
     is_end: bool
 
+    @property
+    def n_rows(self) -> int:
+        """Finished records."""
+        return len(self.obs.get("id", ()))
 
-class _StrandWindow(NamedTuple):
-    """A window, and the record and strand that it is of."""
 
-    slot: Joined
-    strand: int
-    piece: Piece
+class _Cell:
+    """The records of a cell, their windows on each strand, and what was read of these so far."""
+
+    def __init__(self, items: Iterable[Item], kinds: Sequence[str], *, window: int, stride: int, both: bool) -> None:
+        self.records: list[Record] = []
+        self.skipped: list[InputError] = []
+        for item in items:
+            self.records.append(item) if isinstance(item, Record) else self.skipped.append(item)
+        self._n_strands = 1 + both
+        self._codes = [record.codes for record in self.records]
+        if both:
+            self._codes = [each for codes in self._codes for each in (codes, reverse_complement(codes))]
+        lengths = np.array([len(codes) for codes in self._codes], dtype=np.int64)
+        self.windows = cut(lengths, window=window, stride=stride)
+        self._pools = [Pool(kind, len(lengths)) for kind in kinds]
+
+    def batches(self, most: int) -> Iterator[range]:
+        """Yield the windows of each batch of at most this many bases; a window that has more is one of its own."""
+        ends, first = np.cumsum(self.windows.lengths), 0
+        while first < len(ends):
+            n_before = ends[first - 1] if first else 0
+            stop = max(first + 1, int(np.searchsorted(ends, n_before + most, side="right")))
+            yield range(first, stop)
+            first = stop
+
+    def pack(self, batch: range, *, n_class_tokens: int) -> Packed:
+        """These windows end to end, and where the bases lie that each owns."""
+        sequence, start, end, own_start = (column[batch.start : batch.stop] for column in self.windows[:4])
+        places = zip(sequence.tolist(), start.tolist(), end.tolist(), strict=True)
+        packed = pack([self._codes[i][first:last] for i, first, last in places], n_class_tokens=n_class_tokens)
+        shift = packed.rings[:-1] - start
+        return Packed(packed, list(zip((own_start + shift).tolist(), (end + shift).tolist(), strict=True)))
+
+    def add(self, batch: range, arrays: Sequence[NDArray[np.float32]]) -> None:
+        """Take in what was read of these windows."""
+        sequence, _, end, own_start = (column[batch.start : batch.stop] for column in self.windows[:4])
+        for pool, values in zip(self._pools, arrays, strict=True):
+            pool.add(sequence, values, end - own_start)
+
+    def passed(self) -> Passed:
+        """Its finished records."""
+        if not self.records:
+            return Passed({}, [], self.skipped, [], is_end=True)
+        vectors = [pool.vectors() for pool in self._pools]
+        values = [each.reshape(len(self.records), self._n_strands, -1) for each in vectors]
+        return Passed(self._obs(), values, self.skipped, [], is_end=True)
+
+    def _obs(self) -> dict[str, list[Any]]:
+        id, _, n_iupac, row, source, name, chrom, start, end, strand, extra = map(list, zip(*self.records, strict=True))
+        lengths = [len(record.codes) for record in self.records]
+        n_windows = np.bincount(self.windows.sequence)[:: self._n_strands].tolist()
+        frac_n = [count_n(record.codes) / n for record, n in zip(self.records, lengths, strict=True)]
+        return {
+            "id": id,
+            "name": name,
+            "chrom": chrom,
+            "start": start,
+            "end": end,
+            "strand": strand,
+            "source": source,
+            "row": row,
+            "length": lengths,
+            "n_windows": n_windows,
+            "frac_n": frac_n,
+            "n_iupac": n_iupac,
+            **{column: [values[column] for values in extra] for column in extra[0]},
+        }
 
 
 class _Work(NamedTuple):
-    """A batch, or the end of a cell: all that has passed in it."""
+    """Windows of a cell in one batch; without any, the end of the cell."""
 
-    parts: list[_StrandWindow]
+    cell: _Cell
+    batch: range
     packed: Packed | None
-    done: list[Joined | InputError]
 
 
 class Forward:
@@ -127,28 +183,23 @@ class Forward:
             with_states: Whether the hidden states of every batch are asked for.
         """
         with closing(ahead(self._works(items))) as works:  # type: ignore[type-var]
-            launched = ((work, self._launch(work.parts, work.packed, with_states)) for work in works)
+            launched = ((work, self._launch(work, with_states)) for work in works)
             for work, values in one_behind(launched) if self.compute.device.type == "cuda" else launched:
                 for part in values:
-                    part.take()
+                    part.take(work.cell)
                 if work.packed is None:
-                    slots = [item for item in work.done if isinstance(item, Joined)]
-                    skipped = [item for item in work.done if isinstance(item, InputError)]
-                    yield Passed(slots, skipped, [], is_end=True)
+                    yield work.cell.passed()
                 elif with_states:
-                    yield Passed([], [], [state for part in values for state in part.states], is_end=False)
+                    yield Passed({}, [], [], [state for part in values for state in part.states], is_end=False)
 
     def _works(self, items: Iterable[Item]) -> Iterator[_Work]:
         stream = iter(items)
         for first in stream:
-            done: list[Joined | InputError] = []
-            parts = self._parts(self._cell(itertools.chain([first], stream)), done)
-            for batch in in_batches(parts, n_bases=_n_bases, most=self.compute.batch_bases):
-                yield _Work(batch, self._packed(batch), [])
-            yield _Work([], None, done)
-
-    def _packed(self, parts: Sequence[_StrandWindow]) -> Packed:
-        return pack_pieces([part.piece for part in parts], n_class_tokens=self._n_class_tokens)
+            own = self._cell(itertools.chain([first], stream))
+            cell = _Cell(own, self._readout.kinds, window=self._window, stride=self._stride, both=self._both_strands)
+            for batch in cell.batches(self.compute.batch_bases):
+                yield _Work(cell, batch, cell.pack(batch, n_class_tokens=self._n_class_tokens))
+            yield _Work(cell, range(0), None)
 
     def _cell(self, items: Iterable[Item]) -> Iterator[Item]:
         grid = Grid(self.compute.batch_bases)
@@ -157,52 +208,21 @@ class Forward:
             if grid.ends(count_item(item)):
                 return
 
-    def _parts(self, items: Iterable[Item], done: list[Joined | InputError]) -> Iterator[_StrandWindow]:
-        for item in items:
-            if isinstance(item, InputError):
-                done.append(item)
-                continue
-            strands = [item.codes]
-            if self._both_strands:
-                strands.append(reverse_complement(item.codes))
-            slot = Joined(self._obs(item), [[Pool(kind) for kind in self._readout.kinds] for _ in strands])
-            done.append(slot)
-            for strand, codes in enumerate(strands):
-                for start, end, own_start in iter_windows(len(codes), size=self._window, stride=self._stride):
-                    yield _StrandWindow(slot, strand, Piece(codes[start:end], own_start - start, end - start))
-
-    def _obs(self, record: Record) -> dict[str, Any]:
-        n_bases = len(record.codes)
-        return {
-            "id": record.id,
-            "name": record.name,
-            "chrom": record.chrom,
-            "start": record.start,
-            "end": record.end,
-            "strand": record.strand,
-            "source": record.source,
-            "row": record.row,
-            "length": n_bases,
-            "n_windows": count_windows(n_bases, size=self._window, stride=self._stride),
-            "frac_n": np.count_nonzero(record.codes == N) / n_bases,
-            "n_iupac": record.n_iupac,
-            **record.extra,
-        }
-
-    def _launch(self, parts: list[_StrandWindow], packed: Packed | None, with_states: bool) -> "list[_Values]":
+    def _launch(self, work: _Work, with_states: bool) -> "list[_Values]":
         """The read-out of a batch, which a GPU may still compute: in halves if the device has too little memory.
 
         Raises:
             torch.OutOfMemoryError: A single window does not fit.
         """
+        cell, batch, packed = work
         if packed is None:
             return []
-        n_bases = sum(map(_n_bases, parts))
-        if n_bases <= self._most_bases or len(parts) == 1:
+        n_bases = int(cell.windows.lengths[batch.start : batch.stop].sum())
+        if n_bases <= self._most_bases or len(batch) == 1:
             try:
-                return [self._values(parts, packed, with_states)]
+                return [self._values(batch, packed, with_states)]
             except torch.OutOfMemoryError:
-                if len(parts) == 1:
+                if len(batch) == 1:
                     raise
             if self._most_bases == self.compute.batch_bases:
                 warnings.warn(
@@ -212,42 +232,37 @@ class Forward:
                     stacklevel=2,
                 )
             self._most_bases = n_bases // 2
-        middle = len(parts) // 2
-        halves = parts[:middle], parts[middle:]
-        return [values for half in halves for values in self._launch(half, self._packed(half), with_states)]
+        middle = len(batch) // 2
+        works = (
+            _Work(cell, half, cell.pack(half, n_class_tokens=self._n_class_tokens))
+            for half in (batch[:middle], batch[middle:])
+        )
+        return [values for half in works for values in self._launch(half, with_states)]
 
     @torch.inference_mode()
-    def _values(self, parts: list[_StrandWindow], packed: Packed, with_states: bool) -> "_Values":
+    def _values(self, windows: range, packed: Packed, with_states: bool) -> "_Values":
         batch, own = packed
         hidden = hidden_of(self.network, batch, blocks=self._blocks, compute=self.compute)
         read = self._readout.read(hidden, batch.rings, own)
         tensors = [tensor.to("cpu", non_blocking=hidden.is_cuda) for tensor in read]
         states = [hidden[start:end] for start, end in own] if with_states else []
         event = torch.cuda.current_stream(self.compute.device).record_event() if hidden.is_cuda else None
-        return _Values(parts, tensors, states, event)
-
-
-def _n_bases(part: _StrandWindow) -> int:
-    return len(part.piece.codes)
+        return _Values(windows, tensors, states, event)
 
 
 class _Values(NamedTuple):
     """The read-out of a batch's windows, on the host once the event has passed."""
 
-    parts: list[_StrandWindow]
+    windows: range
     tensors: list[Tensor]
     states: list[Tensor]
     event: torch.cuda.Event | None
 
-    def take(self) -> None:
-        """Hand each window's values to its record."""
+    def take(self, cell: _Cell) -> None:
+        """Hand the windows' values to their records."""
         if self.event is not None:
             self.event.synchronize()
-        arrays = [tensor.numpy() for tensor in self.tensors]
-        for index, part in enumerate(self.parts):
-            n_own = part.piece.own_end - part.piece.own_start
-            for pool, values in zip(part.slot.pools[part.strand], arrays, strict=True):
-                pool.add(values[index], n_own)
+        cell.add(self.windows, [tensor.numpy() for tensor in self.tensors])
 
 
 def one_behind(items: Iterable[One]) -> Iterator[One]:

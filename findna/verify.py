@@ -323,8 +323,8 @@ def _vectors(
         for i, x in enumerate(cell.x):
             one, now = next(done), [x]
             for name in ("chrom", "start", "end", "strand", "length", "n_windows"):
-                if str(one.row.obs[name]) != str(cell.obs[i][name]):
-                    reason = f"{name} is {one.row.obs[name]}, and of its record {cell.obs[i][name]}"
+                if str(one.row.obs[name]) != str(cell.obs[name][i]):
+                    reason = f"{name} is {one.row.obs[name]}, and of its record {cell.obs[name][i]}"
                     raise written.fail(f"row {one.number:,} ({one.row.id}): {reason}")
             now += [cell.cls[i]] if cell.cls is not None else []
             now += [tokens.take(len(one.item.codes))] if has_tokens else []

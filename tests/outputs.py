@@ -1,7 +1,7 @@
 """Rows for the tests of outputs: vectors, class tokens, tokens and columns that follow from the row number."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from findna.cells import Cell
 from findna.io.hdf5 import EmbeddingWriter
+from findna.io.rows import OBS_COLUMNS, Columns, columns_of
 
 FEATURES = ["f000", "f001", "f002"]
 UNS = {"params": {"pool": "mean"}, "model": {"id": "tiny"}}
@@ -65,9 +66,15 @@ def count_threads() -> Callable[..., Iterator[Cell]]:
     def cells(*_: object) -> Iterator[Cell]:
         import torch
 
-        yield Cell(np.array([[torch.get_num_threads()]], np.float32), [], None, [])
+        yield Cell(np.array([[torch.get_num_threads()]], np.float32), {}, None, [])
 
     return cells
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> Columns:
+    """The columns of rows."""
+    rows = list(rows)
+    return columns_of(rows, rows[0] if rows else OBS_COLUMNS)
 
 
 def write_batches(writer: EmbeddingWriter, n_records: int = N_RECORDS, *, full: bool = False) -> None:
@@ -81,7 +88,7 @@ def write_batches(writer: EmbeddingWriter, n_records: int = N_RECORDS, *, full: 
             for row in rows:
                 writer.write_tokens(vectors([row] * obs(row)["length"], 2))
         cls = vectors(rows, 6).reshape(-1, 2, 3) if full else None
-        writer.write(vectors(rows), [obs(row) for row in rows], cls)
+        writer.write(vectors(rows), table(map(obs, rows)), cls)
         for row in skipped:
             writer.skip(f"bad {row}", row=row, line=row + 1, source="peaks.bed", reason="no\tregion")
         writer.commit()

@@ -1,11 +1,13 @@
 """Speed of the network on this machine: bases per second, and the fraction of the best matrix products of its shapes.
 
-Every variant is timed in turn, round after round, in one run, and its best round counts: machines are noisy, and a
-ratio within one run is not. FLOPs are the model's: 2 x parameters a base forward, 6 x with the backward pass, 8 x for
-a step of pretraining (student and teacher); what is computed twice is not counted twice.
+Every variant is timed in turn, round after round, in one run, and its best round counts. On a CPU the ratios are those
+of CPU time, which other processes hardly change; bases per second are those of the clock. FLOPs are the model's: 2 x
+parameters a base forward, 6 x with the backward pass, 8 x for a step of pretraining (student and teacher); what is
+computed twice is not counted twice.
 """
 
 import platform
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -43,6 +45,8 @@ BATCHES = 4
 """A forward is timed with so many times the bases of a batch, too, and with one sequence alone."""
 PRODUCT_POSITIONS = 8192
 """Positions in one matrix product of the limit."""
+SECONDS = 150.0
+"""No round begins that would probably end after so long, but for the first one of each size."""
 EMBED_BATCHES = 4
 """Batches that are embedded: one is packed while another is computed."""
 
@@ -57,14 +61,18 @@ def measure_speed(config: SpeedConfig, *, device: torch.device) -> dict[str, Any
     Returns:
         The report: machine, settings, and `rows`, one per variant: size, what, precision, lengths, batch,
         memory_bytes (that a run takes beside weights and inputs; None where the system does not say),
-        bases_per_second, gflops (of the model), share (of the best products' rate in that precision; None of
-        the limit itself and of other networks), cost (of forward and embed: time a base, that of a forward of
-        sequences of 1,000 bases being 1; of embed it is 1 over the share of the time that the network is busy) and
-        kernels (what ran our blocks; None of what has none).
+        bases_per_second, gflops (of the model), cpu_gflops (per second of CPU time; on a GPU the same), share (of the
+        best products' cpu_gflops in that precision; None of the limit itself and of other networks), cost (of forward
+        and embed: time a base, that of a forward of sequences of 1,000 bases being 1; of embed it is 1 over the share
+        of the time that the network is busy) and kernels (what ran our blocks; None of what has none). `rounds` are
+        the fewest of a size.
     """
     rows: list[dict[str, Any]] = []
-    for size in config.sizes:
-        rows += _measure_size(size, config, device)
+    n_rounds, until = config.rounds, time.monotonic() + SECONDS
+    for n_done, size in enumerate(config.sizes):
+        now = time.monotonic()
+        found, n = _measure_size(size, config, device, until=now + (until - now) / (len(config.sizes) - n_done))
+        rows, n_rounds = rows + found, min(n_rounds, n)
     return {
         "schema": SCHEMA,
         "findna": __version__,
@@ -74,22 +82,29 @@ def measure_speed(config: SpeedConfig, *, device: torch.device) -> dict[str, Any
         "threads": torch.get_num_threads(),
         "native_bf16": has_native_bf16(device),
         "n_bases": config.n_bases,
-        "rounds": config.rounds,
+        "rounds": n_rounds,
         "rows": rows,
     }
 
 
-def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[dict[str, Any]]:
+def _measure_size(
+    size: str, config: SpeedConfig, device: torch.device, *, until: float
+) -> tuple[list[dict[str, Any]], int]:
+    """The rows of a size, and how many rounds they are the best of."""
     computes = [Compute(device, PRECISIONS[name], config.n_bases) for name in config.precisions]
     timed = [case for compute in computes for case in cases(size, config, compute)]
     timed += naive(size, config, device)
     for name in config.precisions:
         timed += bert(config, name, device)
     memory = [memory_of(variant.run, device) for variant in phases.track(f"warming up {size}", timed)]
-    best = [float("inf")] * len(timed)
-    for index in phases.track(f"timing {size}", [*range(len(timed))] * config.rounds):
-        best[index] = min(best[index], seconds_of(timed[index].run, device))
-    rates = [variant.flops / seconds for variant, seconds in zip(timed, best, strict=True)]
+    rounds: list[list[tuple[float, float]]] = []
+    began = now = time.monotonic()
+    while not rounds or (len(rounds) < config.rounds and now + (now - began) / len(rounds) < until):
+        steps = phases.track(f"timing {size}, round {len(rounds) + 1}", timed)
+        rounds.append([seconds_of(variant.run, device) for variant in steps])
+        now = time.monotonic()
+    clock, work = np.array(rounds).min(axis=0).T  # seconds by the clock, and on a CPU those of its threads
+    rates = [variant.flops / seconds for variant, seconds in zip(timed, work.tolist(), strict=True)]
     limits, units = (
         {
             name: max(
@@ -102,7 +117,7 @@ def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[
         }
         for what, lengths in (("products", ""), ("forward", "1000"))
     )
-    return [
+    rows = [
         {
             "size": size,
             "what": variant.what,
@@ -111,14 +126,16 @@ def _measure_size(size: str, config: SpeedConfig, device: torch.device) -> list[
             "batch": variant.batch,
             "memory_bytes": n_bytes,
             "bases_per_second": variant.n_bases / seconds,
-            "gflops": rate / 1e9,
+            "gflops": variant.flops / seconds / 1e9,
+            "cpu_gflops": rate / 1e9,
             "share": None if variant.what in ("products", BERT) else rate / limits[variant.precision],
             "cost": units[variant.precision] / rate if variant.what in ("forward", "embed") else None,
             "kernels": _kernels(size, variant, device),
         }
-        for variant, seconds, rate, n_bytes in zip(timed, best, rates, memory, strict=True)
+        for variant, seconds, rate, n_bytes in zip(timed, clock.tolist(), rates, memory, strict=True)
         if variant.what != "products" or rate == limits[variant.precision]
     ]
+    return rows, len(rounds)
 
 
 def _kernels(size: str, variant: TimedCase, device: torch.device) -> str | None:
@@ -257,7 +274,7 @@ def speed_table(report: dict[str, Any]) -> str:
     lines = [
         f"findna {report['findna']}, torch {report['torch']}, {report['device']} ({report['machine']}), "
         f"{report['threads']} threads, native bf16: {'yes' if report['native_bf16'] else 'no'}; "
-        f"best of {report['rounds']} rounds, {report['n_bases']:,} bases per batch",
+        f"best of {report['rounds']} rounds, {report['n_bases']:,} bases per batch; shares by CPU time on a CPU",
         "",
         "| size | what | precision | lengths | batch | bases/s | GFLOP/s | share of the products' rate | "
         "time per base | MB |",

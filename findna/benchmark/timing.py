@@ -48,12 +48,14 @@ def random_corpus(lengths: Sequence[int]) -> Corpus:
     return corpus_of(random_sequences(lengths))
 
 
-def seconds_of(run: Run, device: torch.device) -> float:
-    began = time.perf_counter()
+def seconds_of(run: Run, device: torch.device) -> tuple[float, float]:
+    """Seconds of a run by the clock, and of CPU time; on a GPU both by the clock."""
+    began, busy = time.perf_counter(), time.process_time()
     run()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - began
+    seconds = time.perf_counter() - began
+    return seconds, time.process_time() - busy if device.type == "cpu" else seconds
 
 
 def memory_of(run: Run, device: torch.device) -> int | None:

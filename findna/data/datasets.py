@@ -35,6 +35,11 @@ class Corpus:
     def __getitem__(self, index: int) -> Codes:
         return self.codes[self.offsets[index] : self.offsets[index + 1]]
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Bases of each; shape (n,)."""
+        return np.diff(self.offsets)
+
 
 def corpus_of(windows: Iterable[Codes]) -> Corpus:
     """The corpus of these windows, in their order."""

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from findna.data.datasets import Corpus
 from findna.errors import ConfigError
 
 
@@ -29,13 +28,22 @@ def iter_windows(length: int, *, size: int, stride: int) -> Iterator[Window]:
     >>> [tuple(window) for window in iter_windows(25, size=10, stride=10)]
     [(0, 10, 0), (10, 20, 10), (15, 25, 20)]
     """
-    if not 1 <= stride <= size:
-        raise ConfigError(f"a stride of {stride} must lie in 1 to the window of {size} bases: else bases are skipped")
+    refuse_gaps(size, stride)
     start = owned = 0
     while start + size < length:
         yield Window(start, start + size, owned)
         start, owned = start + stride, start + size
     yield Window(max(0, length - size), length, owned)
+
+
+def refuse_gaps(size: int, stride: int) -> None:
+    """Raise if windows of this size and stride would skip bases.
+
+    Raises:
+        ConfigError: They would.
+    """
+    if not 1 <= stride <= size:
+        raise ConfigError(f"a stride of {stride} must lie in 1 to the window of {size} bases: else bases are skipped")
 
 
 def count_windows(length: int, *, size: int, stride: int) -> int:
@@ -75,16 +83,22 @@ class Windows(NamedTuple):
         return self.end - self.start
 
 
-def cut(corpus: Corpus, *, window: int, stride: int) -> Windows:
-    """The windows of all sequences."""
-    rows = [
-        (index, *piece)
-        for index, length in enumerate(np.diff(corpus.offsets).tolist())
-        for piece in iter_windows(length, size=window, stride=stride)
-    ]
-    table = np.array(rows, dtype=np.int64).reshape(-1, 4).T
-    sequence, start, end, own_start = table
-    return Windows(sequence, start, end, own_start, (end - own_start) / np.diff(corpus.offsets)[sequence])
+def cut(lengths: NDArray[np.int64], *, window: int, stride: int) -> Windows:
+    """The windows of all sequences of these lengths, those of `iter_windows`.
+
+    Raises:
+        ConfigError: As `iter_windows`.
+    """
+    refuse_gaps(window, stride)
+    n_windows = 1 + np.maximum(0, -((window - lengths) // stride))
+    sequence = np.repeat(np.arange(len(lengths)), n_windows)
+    place = np.arange(len(sequence)) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
+    length = lengths[sequence]
+    is_last = place == n_windows[sequence] - 1
+    start = np.where(is_last, np.maximum(0, length - window), place * stride)
+    end = np.where(is_last, length, start + window)
+    own_start = np.where(place == 0, 0, (place - 1) * stride + window)
+    return Windows(sequence, start, end, own_start, (end - own_start) / length)
 
 
 def join(values: NDArray[Any], windows: Windows, n: int) -> NDArray[np.float64]:

@@ -1,17 +1,26 @@
 """FASTA and FASTQ records in file order, with every damage that a library would not report."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from findna.errors import FastaError
 from findna.io.compressed import ByteStream, Mark
 from findna.io.ids import IdSet
 from findna.io.rows import printable
 from findna.record import Record
-from findna.sequence import WHITE, encode, protein_hint
+from findna.sequence import BLANK, ENCODE, WHITE, Codes, encode, protein_hint
 
 _MIN_PROTEIN = 10
+_BOM = b"\xef\xbb\xbf"
+_PLAIN = bytes(range(ord(" "), ord("~") + 1)) + b"\t\r\n"
+_WHITE = 0xFF
+_CODES = bytes(_WHITE if byte in WHITE else ENCODE[byte] for byte in range(256))
 _MATE = re.compile(r"([12]):[YN]:\d+:")
 
 
@@ -30,21 +39,98 @@ def read_fasta(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> 
     """
     with _opened(source) as stream:
         used = IdSet() if ids is None else ids
-        first = stream.begin.row
-        row, line, offset, header, bases = first - 1, 0, 0, b"", bytearray()
-        for number, text in stream.numbered():
-            if text.startswith(b">"):
-                if row >= first:
-                    stream.mark = Mark(offset, line - 1, row)
-                    yield _record(stream, header, bytes(bases), row=row, line=line, used=used)
-                row, line, offset, header, bases = row + 1, number, stream.offset, text[1:], bytearray()
-            elif row >= first:
-                bases += text
-            elif text.strip():
-                stream.fail("text before the first '>' header", line=number)
-        if row >= first:
-            stream.mark = Mark(offset, line - 1, row)
-            yield _record(stream, header, bytes(bases), row=row, line=line, used=used)
+        row = stream.begin.row
+        for piece in _pieces(stream):
+            for record in _records(stream, piece, row=row, used=used):
+                yield record
+                row += 1
+
+
+class _Piece(NamedTuple):
+    """Whole records of a FASTA file: the bytes and lines before them, and their text."""
+
+    offset: int
+    line: int
+    text: bytes
+
+
+def _pieces(stream: ByteStream) -> Iterator[_Piece]:
+    """Yield the text in pieces that begin with a header.
+
+    Raises:
+        FastaError: The file is truncated or damaged, or has text before its first header.
+    """
+    offset, line = stream.begin.offset, stream.begin.line
+    held: list[bytes] = []
+    for chunk in itertools.chain(stream.chunks(), [None]):
+        place = 0 if chunk is None else chunk.rfind(b"\n>") + 1
+        is_new = chunk is None or (chunk.startswith(b">") and bool(held) and held[-1].endswith(b"\n"))
+        if place or is_new:
+            text = b"".join([*held, chunk[:place]] if chunk else held)
+            held.clear()
+            yield _from_header(stream, _Piece(offset, line, text))
+            offset, line = offset + len(text), line + text.count(b"\n")
+        if chunk is not None:
+            held.append(chunk[place:])
+
+
+def _from_header(stream: ByteStream, piece: _Piece) -> _Piece:
+    """The piece without a byte order mark and blank lines before its first header."""
+    offset, line, text = piece
+    first = len(_BOM) if not offset and text.startswith(_BOM) else 0
+    begin = first if text.startswith(b">", first) else text.find(b"\n>") + 1 or len(text)
+    for number, before in enumerate(text[first:begin].split(b"\n"), start=line + 1):
+        if before.strip():
+            stream.fail("text before the first '>' header", line=number)
+    return _Piece(offset + begin, line + text.count(b"\n", 0, begin), text[begin:]) if begin else piece
+
+
+def _records(stream: ByteStream, piece: _Piece, *, row: int, used: IdSet) -> Iterator[Record | FastaError]:
+    """Yield the records of a piece. Plain ones are encoded together; any other, and a single one, by `_record`."""
+    offset, line, text = piece
+    raw = np.frombuffer(text, np.uint8)
+    ends = np.flatnonzero(raw == ord("\n"))
+    begins = np.concatenate([[0], ends[ends < len(text) - 1] + 1])[: len(text)]  # of lines
+    headers = np.flatnonzero(raw[begins] == ord(">"))
+    starts = begins[headers].tolist()
+    is_plain = len(starts) > 1 and not text.translate(None, _PLAIN)
+    batch = _encoded(text, begins, headers) if is_plain else None
+    for index, (start, stop, n_lines) in enumerate(
+        zip(starts, [*starts[1:], len(text)], headers.tolist(), strict=True)
+    ):
+        end = text.find(b"\n", start, stop)
+        header = text[start + 1 : stop if end < 0 else end]
+        stream.mark = Mark(offset + start, line + n_lines, row + index)
+        words = header.split(None, 1)
+        if batch is not None and words and batch.is_plain[index] and used.add(id := words[0].decode()):
+            name = words[1].decode().strip().replace("\t", " ") if len(words) > 1 else ""
+            codes = batch.codes[batch.begins[index] : batch.begins[index + 1]]
+            yield Record(id, codes, 0, row + index, stream.source, name)
+        else:
+            bases = b"" if end < 0 else text[end + 1 : stop]
+            at = line + n_lines + 1
+            yield _record(stream, header.removesuffix(b"\r"), bases, row=row + index, line=at, used=used)
+
+
+class _Encoded(NamedTuple):
+    """The bases of records end to end, where each begins, and whether all of its bases are A, C, G, T or N."""
+
+    codes: Codes
+    begins: list[int]
+    is_plain: list[bool]
+
+
+def _encoded(text: bytes, begins: NDArray[np.int64], headers: NDArray[np.int64]) -> _Encoded:
+    """Encode records together, from the text, where its lines begin, and which of these are headers."""
+    codes = np.frombuffer(text.translate(_CODES), np.uint8)
+    is_header = np.zeros(len(begins), np.bool_)
+    is_header[headers] = True
+    is_base = (codes != _WHITE) & ~np.repeat(is_header, np.diff(begins, append=len(text)))
+    starts = begins[headers]
+    n_bases = np.add.reduceat(is_base, starts, dtype=np.int64)
+    worst = np.maximum.reduceat(codes * is_base, starts)
+    is_plain = (n_bases > 0) & (worst < BLANK)
+    return _Encoded(codes[is_base], [0, *np.cumsum(n_bases).tolist()], is_plain.tolist())
 
 
 def read_fastq(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> Iterator[Record | FastaError]:

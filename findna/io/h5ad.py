@@ -151,7 +151,9 @@ class _Frame(AbstractContextManager["_Frame"]):
         categories = self._categories[name] = {}
 
         def put(rows: slice, values: Sequence[str]) -> None:
-            codes[rows] = [categories.setdefault(value, len(categories)) for value in values]
+            for value in dict.fromkeys(values):
+                categories.setdefault(value, len(categories))
+            codes[rows] = list(map(categories.__getitem__, values))
 
         return put
 

@@ -19,7 +19,7 @@ from findna.io.files import publish, raise_output_error, refuse_irregular, requi
 from findna.io.formats import Format
 from findna.io.readback import check_embeddings, check_joined, check_tokens
 from findna.io.reader import EmbeddingReader, read_embeddings
-from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, obs_lines
+from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Columns, Kind, Rows, checked, columns_of, obs_lines
 from findna.io.spool import Spool, holds_run
 from findna.io.tokens import is_tokens_file
 
@@ -116,26 +116,26 @@ class EmbeddingWriter:
         """Records that need not be read again: rows and skipped ones."""
         return self.n_rows + self.n_skipped
 
-    def write(self, x: NDArray[Any], obs: Sequence[Mapping[str, Any]], cls: NDArray[Any] | None = None) -> None:
+    def write(self, x: NDArray[Any], obs: Columns, cls: NDArray[Any] | None = None) -> None:
         """Append rows.
 
         Args:
             x: Vectors, shape (B, D).
-            obs: Their columns, B mappings.
+            obs: Their columns, B values each.
             cls: Their class tokens, shape (B, K, C), where the writer was made for them.
 
         Raises:
             ModelError: NaN or Inf; none of these rows is written.
             OutputError: The disk is full, or a value does not fit float16.
         """
-        rows, ids = self._rows, [str(row["id"]) for row in obs]
-        x = checked(x, rows.dtype, (len(obs), len(rows.features)), ids=ids)
+        rows, ids = self._rows, obs["id"]
+        x = checked(x, rows.dtype, (len(ids), len(rows.features)), ids=ids)
         if (cls is None) != (rows.cls_shape is None):
             raise ValueError("class tokens go with a writer made for them, and only with it")
         if cls is not None and rows.cls_shape:
-            cls = checked(cls, rows.dtype, (len(obs), *rows.cls_shape), ids=ids)
+            cls = checked(cls, rows.dtype, (len(ids), *rows.cls_shape), ids=ids)
         if rows.tokens_dim:
-            n_tokens = sum(int(row["length"]) for row in obs)
+            n_tokens = sum(map(int, obs["length"]))
             if n_tokens != self._n_tokens_pending:
                 raise ValueError(f"{self._n_tokens_pending} tokens came before rows of {n_tokens} bases")
         lines = obs_lines(rows.columns, obs)
@@ -144,7 +144,7 @@ class EmbeddingWriter:
         self._spool.append("obs", lines)
         if cls is not None:
             self._spool.append("cls", cls.tobytes())
-        self.n_rows += len(obs)
+        self.n_rows += len(ids)
 
     def write_tokens(self, tokens: NDArray[Any]) -> None:
         """Append tokens, shape (n, C), of the rows that the next `write` brings, all of them before it."""
@@ -163,7 +163,7 @@ class EmbeddingWriter:
             "line": -1 if line is None else line,
             "reason": reason,
         }
-        self._spool.append("skipped", obs_lines(SKIPPED_COLUMNS, [fields]))
+        self._spool.append("skipped", obs_lines(SKIPPED_COLUMNS, columns_of([fields], SKIPPED_COLUMNS)))
         self.n_skipped += 1
 
     def commit(self) -> None:

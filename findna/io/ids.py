@@ -9,6 +9,7 @@ _SMALLEST = 64
 _GROWTH = 1.3
 _MAX_LOAD = 0.85
 _SPARE = 32
+_MASK = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class IdSet:
@@ -24,12 +25,26 @@ class IdSet:
 
     def add(self, id: str) -> bool:
         """Take in an id; False if it is a duplicate."""
-        key = hash(id) & 0xFFFF_FFFF_FFFF_FFFF or 1
-        return self._tables[key % _N_TABLES].add(key)
+        key = hash(id) & _MASK or 1
+        table = self._tables[key % _N_TABLES]
+        slots, slot = table.slots, (key // _N_TABLES) % table.n_slots
+        while (found := slots[slot]) and found != key:
+            slot += 1
+        if found:
+            return False
+        slots[slot] = key
+        table.n_keys += 1
+        if table.n_keys > table.most_keys or slot + 2 > len(slots):
+            table.grow()
+        return True
 
     def __contains__(self, id: str) -> bool:
-        key = hash(id) & 0xFFFF_FFFF_FFFF_FFFF or 1
-        return self._tables[key % _N_TABLES].has(key)
+        key = hash(id) & _MASK or 1
+        table = self._tables[key % _N_TABLES]
+        slot = (key // _N_TABLES) % table.n_slots
+        while (found := table.slots[slot]) and found != key:
+            slot += 1
+        return bool(found)
 
     def unique(self, id: str) -> str:
         """The id, or with `_2`, `_3` ... behind it the first that is free; it is taken in.
@@ -55,39 +70,21 @@ class _HashTable:
     """Open addressing with linear probing; 0 is an empty slot. Probes run on into spare slots, not round."""
 
     def __init__(self) -> None:
-        self._n_slots, self._n_keys = _SMALLEST, 0
-        self._slots = array("Q", bytes(8 * (_SMALLEST + _SPARE)))
+        self.n_slots, self.n_keys = _SMALLEST, 0
+        self.most_keys = _MAX_LOAD * _SMALLEST
+        self.slots = array("Q", bytes(8 * (_SMALLEST + _SPARE)))
 
-    def _find(self, key: int) -> int:
-        slots = self._slots
-        slot = (key // _N_TABLES) % self._n_slots
-        while slots[slot] and slots[slot] != key:
-            slot += 1
-        return slot
-
-    def has(self, key: int) -> bool:
-        return self._slots[self._find(key)] == key
-
-    def add(self, key: int) -> bool:
-        slot = self._find(key)
-        if self._slots[slot] == key:
-            return False
-        self._slots[slot] = key
-        self._n_keys += 1
-        if self._n_keys > _MAX_LOAD * self._n_slots or slot + 2 > len(self._slots):
-            self._grow()
-        return True
-
-    def _grow(self) -> None:
-        keys = np.frombuffer(self._slots, dtype=np.uint64)
+    def grow(self) -> None:
+        keys = np.frombuffer(self.slots, dtype=np.uint64)
         keys = keys[keys != 0]
-        self._n_slots = int(self._n_slots * _GROWTH)
-        home = (keys // np.uint64(_N_TABLES)) % np.uint64(self._n_slots)
+        self.n_slots = int(self.n_slots * _GROWTH)
+        self.most_keys = _MAX_LOAD * self.n_slots
+        home = (keys // np.uint64(_N_TABLES)) % np.uint64(self.n_slots)
         order = np.argsort(home, kind="stable")
         # In order of home slot each key goes to its home or right behind the key before it.
         rank = np.arange(len(keys))
         place = np.maximum.accumulate(home[order].astype(np.int64) - rank) + rank
-        size = max(self._n_slots + _SPARE, int(place[-1]) + 2)
+        size = max(self.n_slots + _SPARE, int(place[-1]) + 2)
         slots = np.zeros(size, dtype=np.uint64)
         slots[place] = keys[order]
-        self._slots = array("Q", slots.tobytes())
+        self.slots = array("Q", slots.tobytes())

@@ -49,10 +49,13 @@ SKIPPED_COLUMNS: Mapping[str, Kind] = {
     "reason": "string",
 }
 
+Columns = Mapping[str, Sequence[Any]]
+"""Values of rows by column."""
+
 BLOCK = 2048
 """Rows handled at a time when the final file is assembled."""
 
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",\n", ":")).encode
 
 
 class Block(NamedTuple):
@@ -182,7 +185,7 @@ class Checksums:
 
     def add_columns(self, part: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """Take in the next rows of a table."""
-        self.add(part, "".join([_dumps(row) + "\n" for row in zip(*columns.values(), strict=True)]).encode())
+        self.add(part, _json_lines([*columns.values()]).encode())
 
     def add_block(self, block: Block) -> None:
         """Take in the next rows."""
@@ -196,22 +199,37 @@ class Checksums:
         return {part: digest.hexdigest() for part, digest in self._parts.items()}
 
 
-def obs_lines(columns: Mapping[str, Kind], obs: Sequence[Mapping[str, Any]]) -> bytes:
+def columns_of(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> Columns:
+    """The columns of rows.
+
+    >>> columns_of([{"a": 1, "b": 2}, {"a": 3, "b": 4}], ["b", "a"])
+    {'b': [2, 4], 'a': [1, 3]}
+    """
+    return {name: [row[name] for row in rows] for name in names}
+
+
+def obs_lines(columns: Mapping[str, Kind], obs: Columns) -> bytes:
     """Rows as JSON lines: a list of the columns' values each.
 
     Raises:
         InputError: A string holds a NUL or is not Unicode; the text names the row.
     """
-    casts = [(name, _CASTS[kind]) for name, kind in columns.items()]
-    values = ([cast(row[name]) for row in obs] for name, cast in casts)
     try:
-        text = "".join([_dumps(line) + "\n" for line in zip(*values, strict=True)])
+        text = _json_lines([_CASTS[kind](obs[name]) for name, kind in columns.items()])
         if "\\u0000" in text:
             _refuse_nul(columns, obs)
         return text.encode()
     except UnicodeEncodeError as error:
         around = error.object[max(0, error.start - 40) : error.end + 10]
         raise InputError(f"{around!r} is not Unicode text") from error
+
+
+def _json_lines(columns: Sequence[Sequence[Any]]) -> str:
+    """A line per row, from one call of the encoder: JSON has no line break and no NUL in its strings."""
+    rows = list(zip(*columns, strict=True))
+    if not rows:
+        return ""
+    return _dumps(rows)[1:-1].replace("],\n[", "]\0[").replace(",\n", ",").replace("\0", "\n") + "\n"
 
 
 def checked(
@@ -249,12 +267,12 @@ def printable(value: Any) -> str:
 
 
 _BLANKS = dict.fromkeys(map(ord, "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), " ")  # str.splitlines breaks at each
-_CASTS: Mapping[str, Callable[[Any], Any]] = {
-    "string": str,
-    "categorical": str,
-    "int32": int,
-    "int64": int,
-    "float32": lambda value: float(np.float32(value)),
+_CASTS: Mapping[str, Callable[[Sequence[Any]], list[Any]]] = {
+    "string": lambda values: list(map(str, values)),
+    "categorical": lambda values: list(map(str, values)),
+    "int32": lambda values: list(map(int, values)),
+    "int64": lambda values: list(map(int, values)),
+    "float32": lambda values: np.array(values, np.float32).tolist(),
 }
 
 
@@ -266,8 +284,8 @@ def _json_blocks(path: Path, columns: Iterable[str]) -> Iterator[dict[str, list[
             yield dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
-def _refuse_nul(columns: Mapping[str, Kind], obs: Sequence[Mapping[str, Any]]) -> None:
-    for row in obs:
-        for name in columns:
-            if "\0" in str(row[name]):
-                raise InputError(f"its {name} holds a NUL byte", record=str(row["id"]).replace("\0", "\\0"))
+def _refuse_nul(columns: Iterable[str], obs: Columns) -> None:
+    for name in columns:
+        for id, value in zip(obs["id"], obs[name], strict=True):
+            if "\0" in str(value):
+                raise InputError(f"its {name} holds a NUL byte", record=str(id).replace("\0", "\\0"))

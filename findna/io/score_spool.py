@@ -11,7 +11,7 @@ import numpy as np
 
 from findna.io.hdf5 import write_output
 from findna.io.record_spool import RecordSpool
-from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, obs_lines
+from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, columns_of, obs_lines
 from findna.io.scores import Outcome
 from findna.io.vcf import Site
 
@@ -83,7 +83,10 @@ class ScoreSpool(RecordSpool):
             if outcome.vectors is None:
                 line = -1 if site.line is None else site.line
                 values = {"source": self._source, "row": site.row, "line": line, "reason": outcome.reason}
-                self._spool.append("skipped", obs_lines(SKIPPED_COLUMNS, [{"id": one, **values} for one in ids]))
+                self._spool.append(
+                    "skipped",
+                    obs_lines(SKIPPED_COLUMNS, columns_of([{"id": one, **values} for one in ids], SKIPPED_COLUMNS)),
+                )
                 self._counts["skipped"] += 2
                 continue
             (x, length, frac_n), kind = outcome.vectors, np.dtype(np.float32)
@@ -105,5 +108,5 @@ class ScoreSpool(RecordSpool):
                 for one, allele, share in zip(ids, ALLELES, frac_n, strict=True)
             ]
             self._spool.append("x", checked(x, kind, x.shape, ids=ids).tobytes())
-            self._spool.append("obs", obs_lines(COLUMNS, obs))
+            self._spool.append("obs", obs_lines(COLUMNS, columns_of(obs, COLUMNS)))
             self._counts["rows"] += 2

@@ -14,7 +14,7 @@ from findna.errors import OutputError
 from findna.extras import need
 from findna.io.files import raise_output_error, sha256
 from findna.io.h5ad import SCHEMA
-from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Checksums, Kind, Rows, checked, printable
+from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Checksums, Columns, Kind, Rows, checked, printable
 
 _FIRST = ("id", "chrom", "start", "end", "strand", "length", "frac_n")
 _ROW_GROUP_BYTES = 16 << 20
@@ -164,18 +164,18 @@ class TsvStream:
         self.n_rows = self.n_skipped = 0
         self._put(_ordered_header(order) if order else tsv_header(obs_columns, len(features)))
 
-    def write(self, x: NDArray[Any], obs: Sequence[Mapping[str, Any]], cls: NDArray[Any] | None = None) -> None:
+    def write(self, x: NDArray[Any], obs: Columns, cls: NDArray[Any] | None = None) -> None:
         """Write rows; as in `EmbeddingWriter.write`."""
         if cls is not None:
             raise ValueError("TSV holds no class tokens beside the vectors")
-        ids = [str(row["id"]) for row in obs]
-        x = checked(x, self._dtype, (len(obs), len(self._features)), ids=ids)
-        columns = {name: [_plain(row[name], kind) for row in obs] for name, kind in self._columns.items()}
+        ids = obs["id"]
+        x = checked(x, self._dtype, (len(ids), len(self._features)), ids=ids)
+        columns = {name: [_plain(value, kind) for value in obs[name]] for name, kind in self._columns.items()}
         if self._order:
             self._put(_ordered_rows(self._order, self._features, columns, x))
         else:
             self._put(_tsv_rows(self._columns, columns, x))
-        self.n_rows += len(obs)
+        self.n_rows += len(ids)
 
     def write_tokens(self, tokens: NDArray[Any]) -> None:
         """Refused: tokens need a file."""

@@ -201,7 +201,7 @@ class ReadOut:
             ConfigError: The network has no such block.
         """
         model = encoder.config
-        windows = cut(corpus, window=model.window, stride=model.window)
+        windows = cut(corpus.lengths, window=model.window, stride=model.window)
         strands = embed_strands(
             encoder,
             corpus,

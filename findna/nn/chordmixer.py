@@ -76,7 +76,7 @@ class ChordMixer(Encoder):
             self.config, device=codes.device, precision=precision, dropout=dropout, is_training=torch.is_grad_enabled()
         )
         share = dropout if torch.is_grad_enabled() else 0.0
-        if codes.is_cuda:
+        if codes.is_cuda or choice.name == kernels.ROWS:
             way = kernels.find_way(choice.name)
             return self.on_rows(codes, rings, depths=depths, noise=noise, precision=precision, way=way, dropout=share)
         weights = [block.weights() for block in self.blocks[: depths[-1]]]  # type: ignore[operator]

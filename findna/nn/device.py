@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -58,6 +59,12 @@ def pick_device(name: str = "auto") -> torch.device:
 def pick_batch_bases(asked: int, device: torch.device) -> int:
     """Bases in a batch: those asked for, or for 0 as many as keep the device busy between two calls."""
     return asked or (131_072 if device.type == "cuda" else 16_384)
+
+
+@cache
+def has_amx() -> bool:
+    """Whether the CPU has AMX, by its capabilities; not where torch is older than 2.12 and does not say."""
+    return hasattr(torch.cpu, "get_capabilities") and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def has_native_bf16(device: torch.device) -> bool:

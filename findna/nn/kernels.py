@@ -3,7 +3,10 @@
 Three ways give the same values within rounding. `triton` is one fused kernel per block (`findna.nn.fused`). `plain` is
 the functions below in torch, and `compile` is the same functions through torch.compile; both pad the weights so that
 the vendor's products get aligned rows. `measured.tsv` says which way is fastest on which GPU. A GPU, size and pass that
-is not in that table takes `plain`. FINDNA_KERNELS forces a way, on a GPU only.
+is not in that table takes `plain`. FINDNA_KERNELS forces a way, on a GPU.
+On a CPU `plain` are the blocks of `findna.nn.mixing`, channels first, and `rows` are the functions below. A CPU with
+AMX takes `rows` where that table says that they are faster there, any other only if it is forced.
+
 Before `triton` or `compile` is taken it has run one small block on the device and agreed with torch.
 
 In training a block keeps its input in the type of the products and nothing else: the backward pass computes the
@@ -26,11 +29,14 @@ from torch.utils.checkpoint import checkpoint
 from findna.errors import ConfigError
 from findna.nn.device import Precision, put
 from findna.nn.measured import FastestWay, capability_of, measured, order
+from findna.nn.mixing import LEADING
 from findna.sequence import ALPHABET
 from findna.sizes import ModelConfig
 
 ENVIRONMENT = "FINDNA_KERNELS"
 WAYS = ("triton", "compile", "plain")
+ROWS = "rows"
+"""The way of a CPU besides `plain`."""
 MAX_CHANNELS = 512
 """Wider streams do not fit in the registers of a fused block."""
 
@@ -135,15 +141,17 @@ def choose(
     if config.mixer == "transformer" and precision.stream == torch.bfloat16:
         raise ConfigError("a Transformer's residual stream is float32, for its norms take no other: precision=bf16")
     wanted = os.environ.get(ENVIRONMENT, "") or "auto"
-    if wanted not in ("auto", *WAYS):
-        raise ConfigError(f"{ENVIRONMENT}={wanted}: known are auto, {', '.join(WAYS)}")
+    if wanted not in ("auto", *WAYS, ROWS):
+        raise ConfigError(f"{ENVIRONMENT}={wanted}: known are auto, {', '.join((*WAYS, ROWS))}")
     is_ours = config.mixer == "chordmixer" and not (dropout and is_training)
-    if device.type != "cuda" or precision.products not in TOLERANCE or not is_ours:
+    if device.type not in ("cpu", "cuda") or precision.products not in TOLERANCE or not is_ours:
         return Choice("plain", {})
     names: tuple[str, ...] = (wanted,)
     if wanted == "auto":
         sought = FastestWay(capability_of(device), config.channels, config.hidden, is_training, precision.name, "")
         names = order(measured(), sought)
+    if device.type == "cpu":  # which has no ways of a GPU
+        return Choice(ROWS if names[0] == ROWS else "plain", {})
     refused: dict[str, str] = {}
     for name in names:
         plain = name == "plain"
@@ -221,8 +229,9 @@ def find_way(name: str) -> Way:
     Raises:
         ImportError: Triton is not installed.
     """
-    if name == "plain":
-        return TORCH._replace(hidden=ALIGNED, channels=ALIGNED)
+    if name in ("plain", ROWS):
+        multiple = LEADING if name == ROWS else ALIGNED
+        return TORCH._replace(hidden=multiple, channels=multiple)
     if name == "compile":
         compiled = _torch_way(torch.compile(_mix, dynamic=True), torch.compile(_mix_back, dynamic=True))
         return compiled._replace(hidden=ALIGNED, channels=ALIGNED)

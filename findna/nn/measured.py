@@ -1,4 +1,4 @@
-"""The fastest kernels by GPU, size and pass: the rows of `measured.tsv`."""
+"""The fastest kernels by GPU (or CPU with AMX), size and pass: the rows of `measured.tsv`."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -7,17 +7,22 @@ from typing import NamedTuple
 
 import torch
 
+from findna.nn.device import has_amx
+
+AMX = 1
+"""What `measured.tsv` has as the capability of a CPU with AMX."""
+
 
 class FastestWay(NamedTuple):
     """One row of `measured.tsv`: the fastest way of a GPU, size and pass.
 
     Args:
-        capability: Compute capability of the GPU, as in 90.
+        capability: Compute capability of the GPU, as in 90; `AMX`.
         channels: C of the network.
         hidden: H of the network.
         is_training: Whether a backward pass was measured too.
         precision: Name of the precision.
-        way: The fastest of `WAYS`.
+        way: The fastest of `WAYS`; with AMX `plain` or `ROWS`.
     """
 
     capability: int
@@ -60,7 +65,9 @@ def order(rows: Sequence[FastestWay], sought: FastestWay) -> tuple[str, ...]:
 
 @cache
 def capability_of(device: torch.device) -> int:
-    """Compute capability, as in 90; 0 where there is no such GPU."""
+    """Compute capability, as in 90; of a CPU `AMX` or 0, and 0 where there is no such GPU."""
+    if device.type == "cpu":
+        return AMX if has_amx() else 0
     if not torch.cuda.is_available():
         return 0
     major, minor = torch.cuda.get_device_capability(device)

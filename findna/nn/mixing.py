@@ -12,6 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from findna.nn.device import has_amx
+
+LEADING = 32
+"""On a CPU with AMX, rows of bf16 begin at multiples of so many values; odd strides cost a third. Bits stay as they
+are."""
+
 MIN_RUN = 30_000
 """Values (channels x positions) in a run of equal rings from which on slices are worth their calls."""
 
@@ -137,7 +143,7 @@ def mix(
     """
     if not weights:
         return h
-    cast = [MlpWeights(*(matrix.detach().to(products) for matrix in pair)) for pair in weights]
+    cast = [MlpWeights(*(_aligned(matrix.detach(), products) for matrix in pair)) for pair in weights]
     flat = [matrix for pair in weights for matrix in pair]
     return _Mix.apply(h, cast, rotations, dropout, *flat)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -155,18 +161,19 @@ class _Mix(torch.autograd.Function):
     ) -> Tensor:
         is_kept = any(ctx.needs_input_grad)
         n, hidden = h.shape[1], len(weights[0].w1)
-        stream = torch.cat([h, h.new_ones(1, n)])
-        z = torch.empty_like(h, dtype=weights[0].w1.dtype)
-        update = z if z.dtype == h.dtype else torch.empty_like(h)
+        stream = _empty((len(h) + 1, n), h)
+        stream[:-1], stream[-1] = h, 1
+        z = _empty((len(h), n), weights[0].w1)
+        update = z if z.dtype == h.dtype else _empty((len(h), n), h)
         moves = {rotation: rotation.moves(stream[:-1], update, by=torch._foreach_add_) for rotation in set(rotations)}
         kept: list[Tensor] = []
         masks: list[tuple[Tensor, Tensor]] = []
         for i, ((w1, w2), rotation) in enumerate(zip(weights, rotations, strict=True)):
             if is_kept or i == 0:
-                x = stream if z.dtype == stream.dtype and not is_kept else torch.empty_like(stream, dtype=z.dtype)
-                inner = z.new_empty(hidden + 1, n)
+                x = stream if z.dtype == stream.dtype and not is_kept else _empty((len(stream), n), z)
+                inner = _empty((hidden + 1, n), z)
                 inner[-1] = 1
-                pre = z.new_empty(hidden, n) if is_kept else inner[:-1]
+                pre = _empty((hidden, n), z) if is_kept else inner[:-1]
                 kept += x, pre, inner
             torch.mm(w1, x.copy_(stream), out=pre)  # of itself, copy_ does nothing
             torch.ops.aten.gelu.out(pre, out=inner[:-1])
@@ -187,7 +194,7 @@ class _Mix(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         kept = ctx.saved_tensors
         grad = grads[0].clone(memory_format=torch.contiguous_format)  # of the stream, in place
-        dz, slope = torch.empty_like(grad, dtype=kept[0].dtype), torch.empty_like(kept[1])
+        dz, slope = (_empty((len(like), grad.shape[1]), kept[0]) for like in (grad, kept[1]))
         moves = {r: r.moves(dz, grad, by=torch._foreach_copy_, back=True) for r in set(ctx.rotations)}
         found: list[Tensor] = []
         for i in reversed(range(len(ctx.weights))):
@@ -203,6 +210,24 @@ class _Mix(torch.autograd.Function):
             found.append(torch.mm(slope, x.T))  # of w1
             grad.add_(torch.mm(w1[:, :-1].T, slope, out=dz))
         return grad, None, None, None, *(matrix.to(ctx.dtype) for matrix in reversed(found))
+
+
+def _aligned(matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    """The matrix in a type, its rows aligned where that helps."""
+    like = matrix.new_empty(0, dtype=dtype)
+    return _empty((len(matrix), matrix.shape[1]), like).copy_(matrix) if _is_for_amx(like) else matrix.to(dtype)
+
+
+def _empty(shape: tuple[int, int], like: Tensor) -> Tensor:
+    """A matrix of the type and device of another tensor, its rows aligned where that helps."""
+    n_rows, n_columns = shape
+    width = -(-n_columns // LEADING) * LEADING if _is_for_amx(like) else n_columns
+    return like.new_empty(n_rows, width)[:, :n_columns]
+
+
+def _is_for_amx(matrix: Tensor) -> bool:
+    """Whether AMX multiplies it. In float32 other rows would give other bits, and gain nothing."""
+    return matrix.dtype == torch.bfloat16 and has_amx()
 
 
 def _mask(part: Tensor, dropout: float) -> Tensor:

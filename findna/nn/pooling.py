@@ -11,6 +11,7 @@ from torch import Tensor
 from findna.nn.device import put
 
 Values = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
 _LEAST_VARIANCE = 1e-12
 """Below this a square root's gradient is of no use."""
@@ -33,15 +34,17 @@ class Pooling:
         by_segments: The same of every stretch of states (positions, C) with these sizes, in a few calls, because a GPU
             waits for each call. Not for training: torch's gradient of an extreme that occurs twice differs from that of
             `amax`. The result of an empty stretch has no meaning.
-        add: What is gathered of windows so far (None: of none), of the next one, and the bases that it owns: their sum.
-        finish: The vector of a sum over n bases.
+        weigh: Of what is gathered of windows (B, ...), and the bases that each owns, (B, 1): what is combined.
+        combine: What is combined of two windows to that of both.
+        finish: The vectors of what is combined (n, ...), over the bases of each, (n, 1).
         feature: Of what was gathered of single windows (B, ...): their vectors (B, values); differentiable.
     """
 
     over: Callable[[Tensor], Tensor] | None
     by_segments: Callable[[Tensor, Tensor], Tensor]
-    add: Callable[[Values | None, Values, int], Values]
-    finish: Callable[[Values, int], Values]
+    weigh: Callable[[Values, Counts], Values]
+    combine: np.ufunc
+    finish: Callable[[Values, Counts], Values]
     feature: Callable[[Tensor], Tensor] = lambda gathered: gathered
 
     def width(self, n_class_tokens: int) -> int:
@@ -59,37 +62,38 @@ def _mean_and_variance(states: Tensor, sizes: Tensor) -> Tensor:
     return torch.stack([means, torch.segment_reduce(centred.square(), "mean", lengths=sizes, unsafe=True)], dim=1)
 
 
-def _weighted(total: Values | None, part: Values, n_bases: int) -> Values:
-    return part * n_bases if total is None else total + part * n_bases
+def _weighted(parts: Values, n_bases: Counts) -> Values:
+    return parts * n_bases
 
 
-def _moments(total: Values | None, part: Values, n_bases: int) -> Values:
-    return _weighted(total, np.stack([part[0], part[1] + part[0] ** 2]), n_bases)
+def _moments(parts: Values, n_bases: Counts) -> Values:
+    return np.stack([parts[:, 0], parts[:, 1] + parts[:, 0] ** 2], axis=1) * n_bases[:, None]
 
 
-def _extreme(choose: Callable[[Values, Values], Values]) -> Callable[[Values | None, Values, int], Values]:
-    return lambda total, part, n_bases: part if total is None else choose(total, part)
+def _as_it_is(parts: Values, n_bases: Counts) -> Values:
+    return parts
 
 
-def _per_base(total: Values, n_bases: int) -> Values:
+def _per_base(total: Values, n_bases: Counts) -> Values:
     return total / n_bases
 
 
-def _spread(total: Values, n_bases: int) -> Values:
-    mean, square = total / n_bases
+def _spread(total: Values, n_bases: Counts) -> Values:
+    mean, square = total[:, 0] / n_bases, total[:, 1] / n_bases
     spread: Values = np.sqrt(np.maximum(square - mean**2, 0))
     return spread
 
 
 POOLINGS: Mapping[str, Pooling] = {
-    "mean": Pooling(lambda states: states.mean(0), _reduced("mean"), _weighted, _per_base),
-    "cls": Pooling(None, _reduced("mean"), _weighted, _per_base),
-    "max": Pooling(lambda states: states.amax(0), _reduced("max"), _extreme(np.maximum), lambda total, n_bases: total),
-    "min": Pooling(lambda states: states.amin(0), _reduced("min"), _extreme(np.minimum), lambda total, n_bases: total),
+    "mean": Pooling(lambda states: states.mean(0), _reduced("mean"), _weighted, np.add, _per_base),
+    "cls": Pooling(None, _reduced("mean"), _weighted, np.add, _per_base),
+    "max": Pooling(lambda states: states.amax(0), _reduced("max"), _as_it_is, np.maximum, _as_it_is),
+    "min": Pooling(lambda states: states.amin(0), _reduced("min"), _as_it_is, np.minimum, _as_it_is),
     "sd": Pooling(
         lambda states: torch.stack([states.mean(0), states.var(0, correction=0)]),
         _mean_and_variance,
         _moments,
+        np.add,
         _spread,
         lambda gathered: gathered[:, 1].clamp_min(_LEAST_VARIANCE).sqrt(),
     ),
@@ -166,28 +170,43 @@ def gather(
 
 
 class Pool:
-    """The vector of one sequence, gathered window by window; windows weigh by the bases they own.
+    """The vectors of sequences, gathered window by window; windows weigh by the bases they own.
 
     Args:
         kind: A name of `POOLINGS`.
+        n: How many sequences.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, n: int) -> None:
         self._pooling = POOLINGS[kind]
         self._total: Values | None = None
-        self._n_bases = 0
+        self._n_bases = np.zeros((n, 1), dtype=np.int64)
 
-    def add(self, values: NDArray[np.float32], n_bases: int) -> None:
-        """Add a window: what `gather` gives of it, and the bases it owns."""
-        self._total = self._pooling.add(self._total, values.astype(np.float64), n_bases)
-        self._n_bases += n_bases
+    def add(self, sequence: Counts, values: NDArray[np.float32], n_bases: Counts) -> None:
+        """Add windows; those of a sequence follow each other.
 
-    def vector(self) -> NDArray[np.float32]:
-        """The vector of all windows added.
+        Args:
+            sequence: Index of each one's sequence, rising, shape (B,).
+            values: What `gather` gives of them, shape (B, ...).
+            n_bases: The bases that each owns, shape (B,).
+        """
+        parts = self._pooling.weigh(values.astype(np.float64), n_bases[:, None])
+        if self._total is None:
+            self._total = np.empty((len(self._n_bases), *parts.shape[1:]))
+        is_first = self._n_bases[sequence, 0] == 0
+        is_first[1:] &= sequence[1:] != sequence[:-1]
+        self._total[sequence[is_first]] = parts[is_first]
+        for index in np.flatnonzero(~is_first):
+            total = self._total[sequence[index]]
+            self._pooling.combine(total, parts[index], out=total)
+        np.add.at(self._n_bases[:, 0], sequence, n_bases)
+
+    def vectors(self) -> NDArray[np.float32]:
+        """The vectors, shape (n, F).
 
         Raises:
-            ValueError: None was.
+            ValueError: A sequence has no window.
         """
-        if self._total is None:
+        if self._total is None or not self._n_bases.all():
             raise ValueError("a sequence without windows has no vector")
         return self._pooling.finish(self._total, self._n_bases).astype(np.float32)

@@ -122,5 +122,5 @@ def _calibrate(maker: RowMaker) -> float:
     began, n_bases = time.monotonic(), 0
     while time.monotonic() - began < CALIBRATION_SECONDS:
         for cell in maker.cells(records):
-            n_bases += len(cell.obs) * maker.window
+            n_bases += len(cell.x) * maker.window
     return n_bases / (time.monotonic() - began)

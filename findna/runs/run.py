@@ -219,24 +219,24 @@ def _n_rows(job: Job, maker: RowMaker, scope: Scope, genome: Genome | None) -> i
     return check(job, genome, n_windows=n_windows, is_full=True).n_windows
 
 
-class _Counted(Iterator[Item]):
+class _Counted:
     """Counts the records that pass, how many are mostly N or have IUPAC codes, and the bases that are left to embed."""
 
     def __init__(self, items: Iterable[Item], *, n_resumed: int) -> None:
-        self._items, self._n_resumed, self.n, self.n_bases = iter(items), n_resumed, 0, 0
+        self._items, self._n_resumed, self.n, self.n_bases = items, n_resumed, 0, 0
         self.n_mostly_n = self.n_with_iupac = 0
         self.first_fault: InputError | None = None
 
-    def __next__(self) -> Item:
-        item = next(self._items)
-        self.n += 1
-        if isinstance(item, Record):
-            self.n_mostly_n += is_mostly_n(item.codes)
-            self.n_with_iupac += item.n_iupac > 0
-            self.n_bases += len(item.codes) * (self.n > self._n_resumed)
-        else:
-            self.first_fault = self.first_fault or item
-        return item
+    def __iter__(self) -> Iterator[Item]:
+        for item in self._items:
+            self.n += 1
+            if isinstance(item, Record):
+                self.n_mostly_n += is_mostly_n(item.codes)
+                self.n_with_iupac += item.n_iupac > 0
+                self.n_bases += len(item.codes) * (self.n > self._n_resumed)
+            else:
+                self.first_fault = self.first_fault or item
+            yield item
 
 
 def _peek(items: Iterator[Item]) -> tuple[list[Item], tuple[str, ...]]:

@@ -39,7 +39,7 @@ def score(
 
     They are the mean of the two strands' where the settings say so.
     """
-    windows = cut(corpus, window=settings.window, stride=settings.stride)
+    windows = cut(corpus.lengths, window=settings.window, stride=settings.stride)
     encoder = network.for_inference(compute)
     strands = [
         join_scores(head, features, windows, n=len(corpus), objective=settings.objective)

@@ -123,7 +123,7 @@ class TaskSplit:
 
     def __init__(self, labelled: LabelledSet, settings: TaskSettings, targets: Targets) -> None:
         self.corpus, self.labels = labelled.corpus, labelled.labels
-        self.windows = cut(labelled.corpus, window=settings.window, stride=settings.stride)
+        self.windows = cut(labelled.corpus.lengths, window=settings.window, stride=settings.stride)
         self.targets = targets.of(labelled.labels)  # of sequences
         self.window_targets = self.targets[torch.from_numpy(self.windows.sequence)]
         self.features: list[Tensor] = []  # of the strand as given, then of the other

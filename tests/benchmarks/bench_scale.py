@@ -2,8 +2,9 @@
 
 It makes a BED file of ROWS regions of 16 bases, plans SHARDS shards, embeds each of them with a network of five narrow
 blocks, and merges the parts, by copying and without. The network costs next to nothing, so what is measured is
-everything else. STAGES (default: split,shards,copy,virtual,read) are run in turn, each in a process of its own. For
-each, it prints CPU seconds, seconds, and the peak of memory.
+everything else. STAGES (default: split,shards,copy,virtual,read,parquet,dataset) are run in turn, each in a process of
+its own; `shard` is the middle one alone, `parquet` are the shards in Parquet. For each, it prints CPU seconds, seconds,
+and the peak of memory.
 """
 
 import os
@@ -14,8 +15,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
-STAGES = "split,shards,copy,virtual,read"
+STAGES = "split,shards,copy,virtual,read,parquet,dataset"
 N_BASES = 16
 BATCH_BASES = 16_384
 
@@ -48,7 +50,7 @@ def split(n_shards: int) -> None:
         split(["a.bed"], options, n_shards=n_shards, batch_bases=BATCH_BASES, genome=genome).write(Path("plan.json"))
 
 
-def embed(n_shards: int, numbers: range) -> None:
+def embed(n_shards: int, numbers: range, ending: Literal["h5", "parquet"] = "h5") -> None:
     """Write some parts, all in this process; print the time until the first row of the last one."""
     from findna.config import ComputeConfig, RunConfig
     from findna.io.options import InputOptions
@@ -65,7 +67,8 @@ def embed(n_shards: int, numbers: range) -> None:
 
         job = EmbedJob(
             ["a.bed"],
-            Path(f"a.{shard.name}.h5"),
+            Path(f"a.{shard.name}.{ending}"),
+            output_format=ending,
             options=InputOptions(genome=Path("g.fa")),
             compute=ComputeConfig(device="cpu", precision="fp32", threads=1),
             run=RunConfig(shard=str(shard), plan="plan.json", force=True),
@@ -80,6 +83,13 @@ def merge(n_shards: int, name: str, *, virtual: bool) -> None:
     from findna.runs.merge import merge
 
     merge([Path(f"a.part{n}of{n_shards}.h5") for n in range(1, n_shards + 1)], Path(name), virtual=virtual, force=True)
+
+
+def dataset(n_shards: int) -> None:
+    """Join parts in Parquet."""
+    from findna.runs.merge_parquet import merge_parquet
+
+    merge_parquet([Path(f"a.part{n}of{n_shards}.parquet") for n in range(1, n_shards + 1)], Path("dataset.parquet"))
 
 
 def read(n_shards: int) -> None:
@@ -115,6 +125,9 @@ def main(n_rows: int, n_shards: int, stages: list[str]) -> None:
     runs = {
         "split": partial(split, n_shards),
         "shards": partial(embed, n_shards, range(1, n_shards + 1)),
+        "shard": partial(embed, n_shards, range(n_shards // 2, n_shards // 2 + 1)),
+        "parquet": partial(embed, n_shards, range(1, n_shards + 1), "parquet"),
+        "dataset": partial(dataset, n_shards),
         "copy": partial(merge, n_shards, "copy.h5", virtual=False),
         "virtual": partial(merge, n_shards, "virtual.h5", virtual=True),
         "read": partial(read, n_shards),

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from findna.io.hdf5 import EmbeddingWriter, Format
+from findna.io.rows import OBS_COLUMNS, columns_of
 from findna.runs.provenance import peak_memory_bytes
 
 BATCH = 256
@@ -46,7 +47,7 @@ def measure(folder: Path, n_rows: int, width: int, output_format: Format) -> dic
     ) as writer:
         for start in range(0, n_rows, BATCH):
             rows = range(start, min(n_rows, start + BATCH))
-            writer.write(x[: len(rows)], [_row(row) for row in rows])
+            writer.write(x[: len(rows)], columns_of([_row(row) for row in rows], OBS_COLUMNS))
             writer.commit()
         spooled = time.perf_counter()
         n_spool = sum(file.stat().st_size for file in Path(f"{path}.partial").iterdir())

@@ -46,7 +46,8 @@ def answers(classifier, records):
     """(numbers, label) by id."""
     found = {}
     for cell in classifier.classify(records):
-        found |= {row["id"]: (x, row["label"]) for row, x in zip(cell.obs, cell.x, strict=True)}
+        answered = zip(cell.obs["id"], cell.obs["label"], cell.x, strict=True)
+        found |= {id: (x, label) for id, label, x in answered}
     return found
 
 

@@ -52,7 +52,7 @@ def vectors(embedder, records):
     """Vector by id."""
     found = {}
     for rows in embedder.embed(records):
-        found |= {row["id"]: x for row, x in zip(rows.obs, rows.x, strict=True)}
+        found |= dict(zip(rows.obs["id"], rows.x, strict=True))
     return found
 
 

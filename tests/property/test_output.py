@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from outputs import FEATURES, N_RECORDS, dump, write_all, write_batches
+from outputs import FEATURES, N_RECORDS, dump, table, write_all, write_batches
 
 from findna.io.hdf5 import OBS_COLUMNS, EmbeddingWriter, read_embeddings
 
@@ -44,8 +44,8 @@ def test_what_is_written_reads_back_in_h5py_and_anndata(rows: list[dict[str, Any
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "out.h5"
         with EmbeddingWriter(path, features=["a", "b"], fingerprint={}, dtype=dtype) as writer:
-            writer.write(x[:cut], rows[:cut])
-            writer.write(x[cut:], rows[cut:])
+            writer.write(x[:cut], table(rows[:cut]))
+            writer.write(x[cut:], table(rows[cut:]))
             writer.finish({"params": {"text": "ß"}}, n_expected=len(rows))
         with h5py.File(path) as file:
             assert file["X"].dtype == dtype

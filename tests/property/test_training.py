@@ -57,7 +57,7 @@ def test_a_split_parts_a_set_and_no_sequence_is_on_both_sides(n, n_classes, frac
 @given(lengths, seeds, st.integers(20, 300), st.integers(1, 20))
 def test_batches_hold_every_window_once_with_its_own_bases(lengths, seed, max_bases, window):
     sequences = corpus(lengths, seed)
-    windows = cut(sequences, window=window, stride=window)
+    windows = cut(sequences.lengths, window=window, stride=window)
     works = list(pack_windows(sequences, windows, np.arange(windows.n), n_class_tokens=2, max_bases=max_bases))
     assert sorted(np.concatenate([work.indices for work in works]).tolist()) == list(range(windows.n))
     for work in works:
@@ -77,7 +77,7 @@ def test_features_of_a_sequence_do_not_depend_on_the_others(lengths, seed, kind)
     sequences = corpus(lengths, seed)
 
     def features(some):
-        windows = cut(some, window=20, stride=20)
+        windows = cut(some.lengths, window=20, stride=20)
         found = embed_windows(NETWORK, some, windows, settings=settings, compute=Compute(CPU, FP32))
         return join(found.numpy(), windows, len(some))
 
@@ -92,7 +92,7 @@ def test_an_extension_starts_as_the_same_function(lengths, seed, max_len, n_clas
     work = next(
         pack_windows(
             corpus(lengths, seed),
-            cut(corpus(lengths, seed), window=1000, stride=1000),
+            cut(corpus(lengths, seed).lengths, window=1000, stride=1000),
             np.arange(len(lengths)),
             n_class_tokens=n_class_tokens,
             max_bases=10**6,

@@ -47,7 +47,8 @@ def record(text, row=0, **fields):
 def only(model, item, **config):
     (cell,) = classifier(model, **config).classify([item])
     names = value_names(classifier(model, **config).config, model.settings)
-    return {**cell.obs[0], **dict(zip(names, cell.x[0].tolist(), strict=True))}
+    obs = {name: values[0] for name, values in cell.obs.items()}
+    return {**obs, **dict(zip(names, cell.x[0].tolist(), strict=True))}
 
 
 @torch.no_grad()

@@ -131,7 +131,8 @@ def test_what_can_be_learned_is_learned_and_figures_are_those_of_what_is_stored(
     assert task.metrics == json.loads(json.dumps(outcome.metrics))
     for split, name in ((VALID, "valid"), (TEST, "test")):
         scores = evaluate_task(task, split, compute=Compute(CPU, FP32))
-        joined = is_joined(cut(split.corpus, window=task.settings.window, stride=task.settings.stride), len(split))
+        windows = cut(split.corpus.lengths, window=task.settings.window, stride=task.settings.stride)
+        joined = is_joined(windows, len(split))
         assert figures_of(scores, split.labels, joined, task.settings) == outcome.metrics[name]
 
 
@@ -395,7 +396,7 @@ def test_longer_rings_see_a_sequence_in_one_piece(tmp_path, teacher):
         152,
         2,
     )  # the longest training sequence
-    assert not is_joined(cut(long[0].corpus, window=150, stride=150), 24).any()
+    assert not is_joined(cut(long[0].corpus.lengths, window=150, stride=150), 24).any()
     with pytest.raises(ConfigError, match="window=100: the teacher's rings hold 62 bases; extend=100"):
         settings_of(dataclasses.replace(CONFIG, window=100), MODEL, TRAIN)
 
@@ -462,7 +463,7 @@ def test_a_window_counts_by_the_bases_that_it_owns(teacher):
     torch.nn.init.normal_(tuner.head.out.weight)
     batch = next(iter(tuner.batches(0, 1)))
     loss = tuner.update(batch, step=0, rate=0.0)["loss"]
-    windows, settings = cut(TRAIN.corpus, window=40, stride=40), settings_of(config, MODEL, TRAIN)
+    windows, settings = cut(TRAIN.corpus.lengths, window=40, stride=40), settings_of(config, MODEL, TRAIN)
     encoder = teacher.network.for_inference(Compute(CPU, FP32))
     features = embed_windows(encoder, TRAIN.corpus, windows, settings=settings, compute=Compute(CPU, FP32))
     targets = torch.from_numpy(TRAIN.labels[windows.sequence])
@@ -477,7 +478,7 @@ def test_the_other_strand_s_windows_own_the_same_bases(teacher):
     turned = dataclasses.replace(TRAIN, corpus=corpus_of(reverse_complement(TRAIN.corpus[i]) for i in range(60)))
     settings = settings_of(config, MODEL, TRAIN)
     encoder = teacher.network.for_inference(Compute(CPU, FP32))
-    windows = cut(TRAIN.corpus, window=40, stride=40)
+    windows = cut(TRAIN.corpus.lengths, window=40, stride=40)
     found = embed_windows(encoder, TRAIN.corpus, windows, settings=settings, compute=Compute(CPU, FP32), is_turned=True)
     assert join(np.ones((windows.n, 1)), windows, 60)[:, 0] == pytest.approx(np.ones(60))
     whole = np.flatnonzero(~is_joined(windows, 60))  # in one window, turning is reverse complementing

@@ -6,7 +6,7 @@ import anndata
 import h5py
 import numpy as np
 import pytest
-from outputs import BATCH, FEATURES, N_RECORDS, UNS, batches, dump, obs, vectors, write_all, write_batches
+from outputs import BATCH, FEATURES, N_RECORDS, UNS, batches, dump, obs, table, vectors, write_all, write_batches
 
 from findna.errors import ConfigError, InputError, ModelError, OutputError, TableError
 from findna.io import files, spool
@@ -146,7 +146,7 @@ def test_own_columns_come_in_the_given_order(tmp_path: Path) -> None:
     columns = OBS_COLUMNS | {"flag": "int32", "rc_cosine": "float32"}
     with EmbeddingWriter(tmp_path / "o.h5", features=["a"], fingerprint={}, obs_columns=columns) as writer:
         row = obs(0, flag=np.int64(16), rc_cosine=np.float32(0.1), frac_n=np.float64(0.5))
-        writer.write(np.ones((1, 1), np.float32), [row])
+        writer.write(np.ones((1, 1), np.float32), table([row]))
         writer.finish({}, n_expected=1)
     with EmbeddingReader(tmp_path / "o.h5") as reader:
         assert reader.columns[-2:] == ["flag", "rc_cosine"]
@@ -159,7 +159,7 @@ def test_a_vector_with_nan_or_inf_is_an_error_and_not_written(tmp_path: Path, ba
         x = vectors([0, 1])
         x[1, 2] = bad
         with pytest.raises(ModelError, match=r"record chr1:1-3\(\+\): its vector holds NaN or Inf"):
-            writer.write(x, [obs(0), obs(1)])
+            writer.write(x, table([obs(0), obs(1)]))
         assert writer.n_rows == 0
 
 
@@ -168,7 +168,7 @@ def test_a_value_outside_float16_is_an_error_that_names_the_option(tmp_path: Pat
         EmbeddingWriter(tmp_path / "out.h5", features=FEATURES, fingerprint={}, dtype="float16") as writer,
         pytest.raises(OutputError, match="dtype=float32"),
     ):
-        writer.write(vectors([0]) + np.float32(1e6), [obs(0)])
+        writer.write(vectors([0]) + np.float32(1e6), table([obs(0)]))
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
@@ -177,13 +177,13 @@ def test_text_that_hdf5_cannot_hold_is_an_input_error(tmp_path: Path, name: str)
         EmbeddingWriter(tmp_path / "out.h5", features=FEATURES, fingerprint={}) as writer,
         pytest.raises(InputError, match=r"NUL byte|not Unicode"),
     ):
-        writer.write(vectors([0]), [obs(0, name=name)])
+        writer.write(vectors([0]), table([obs(0, name=name)]))
 
 
 def test_backslashes_quotes_and_line_ends_in_names_read_back(tmp_path: Path) -> None:
     name = 'a\\u0000 "b"\n\u2028],['
     with EmbeddingWriter(tmp_path / "out.h5", features=FEATURES, fingerprint={}) as writer:
-        writer.write(vectors([0]), [obs(0, name=name)])
+        writer.write(vectors([0]), table([obs(0, name=name)]))
         writer.finish({}, n_expected=1)
     assert read_embeddings(tmp_path / "out.h5").obs["name"].tolist() == [name]
 
@@ -192,14 +192,14 @@ def test_tokens_must_match_the_lengths_of_their_rows(tmp_path: Path) -> None:
     with EmbeddingWriter(tmp_path / "out.h5", features=FEATURES, fingerprint={}, tokens_dim=2) as writer:
         writer.write_tokens(vectors([0, 1], 2))
         with pytest.raises(ValueError, match="2 tokens came before rows of 1 bases"):
-            writer.write(vectors([0]), [obs(0)])
+            writer.write(vectors([0]), table([obs(0)]))
         with pytest.raises(ValueError, match="then it was skipped"):
             writer.skip("a", row=0, line=1, source="", reason="")
 
 
 def test_rows_that_went_missing_are_an_error_and_the_spool_stays(tmp_path: Path) -> None:
     with EmbeddingWriter(tmp_path / "out.h5", features=FEATURES, fingerprint={}) as writer:
-        writer.write(vectors([0]), [obs(0)])
+        writer.write(vectors([0]), table([obs(0)]))
         with pytest.raises(OutputError, match="2 records came in, 1 rows and 0 skipped came out"):
             writer.finish({}, n_expected=2)
     assert _names(tmp_path) == ["out.h5.partial"]

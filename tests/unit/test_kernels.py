@@ -49,7 +49,15 @@ def test_fused_kernels_take_a_stream_in_bf16(interpreter):
 
 @pytest.mark.parametrize(
     ("way", "precision"),
-    [("plain", FP32), ("plain", BF16), ("plain", BF16_STREAM), ("columns", BF16), ("columns", BF16_STREAM)],
+    [
+        ("rows", FP32),
+        ("rows", BF16),
+        ("plain", FP32),
+        ("plain", BF16),
+        ("plain", BF16_STREAM),
+        ("columns", BF16),
+        ("columns", BF16_STREAM),
+    ],
 )
 @pytest.mark.parametrize("case", cases.NETWORKS)
 def test_every_precision_gives_the_values_and_gradients_of_a_cpu_in_fp32(case, precision, way):
@@ -98,7 +106,34 @@ def test_the_fastest_measured_way_comes_first_and_plain_torch_last():
 
 
 def test_the_committed_table_names_known_ways():
-    assert {row.way for row in measured.measured()} <= {*kernels.WAYS}
+    assert {row.way for row in measured.measured()} <= {*kernels.WAYS, kernels.ROWS}
+
+
+@pytest.mark.parametrize("precision", [FP32, BF16, BF16_STREAM], ids=lambda precision: precision.name)
+def test_aligned_rows_of_amx_give_the_same_bits(precision, monkeypatch):
+    expected = cases.values_of("odd width", "columns", precision=precision)
+    monkeypatch.setattr("findna.nn.mixing.has_amx", lambda: True)
+    found = cases.values_of("odd width", "columns", precision=precision)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_a_cpu_takes_rows_of_positions_only_where_they_were_measured_or_forced(monkeypatch):
+    def chosen(is_training=False):
+        measured.capability_of.cache_clear()
+        return kernels.choose(SIZES["base"], device=CPU, precision=BF16, is_training=is_training).name
+
+    row = measured.FastestWay(measured.AMX, 308, 512, False, "bf16", kernels.ROWS)
+    monkeypatch.setattr(kernels, "measured", lambda: (row,))
+    assert chosen() == "plain"
+    monkeypatch.setattr(measured, "has_amx", lambda: True)
+    assert (chosen(), chosen(is_training=True)) == (kernels.ROWS, "plain")
+    monkeypatch.setenv(kernels.ENVIRONMENT, kernels.ROWS)
+    assert chosen(is_training=True) == kernels.ROWS
+    network = cases.network_of("odd width")
+    codes, rings, _ = cases.batch_of(network)
+    rows = cases.hidden_states(network, codes, rings, way=kernels.ROWS, depths=(len(network.blocks),))
+    assert torch.equal(network(codes, rings), rows)
+    measured.capability_of.cache_clear()
 
 
 @pytest.mark.parametrize("case", cases.NETWORKS)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.dataset
 import pyarrow.parquet
 import pytest
-from outputs import FEATURES, dump, obs, vectors
+from outputs import FEATURES, dump, obs, table, vectors
 
 from findna.errors import ConfigError, OutputError, TableError
 from findna.io.formats import infer_format
@@ -43,7 +43,8 @@ def write_part(path, first=0, stop=N, *, full=False, columns=OBS_COLUMNS, **chan
             if full:
                 writer.write_tokens(vectors([row] * obs(row)["length"], 2))
             cls = vectors([row], 6).reshape(-1, 2, 3) if full else None
-            writer.write(vectors([row]), [obs(row) | {name: 0 for name in columns if name not in OBS_COLUMNS}], cls)
+            more = {name: 0 for name in columns if name not in OBS_COLUMNS}
+            writer.write(vectors([row]), table([obs(row) | more]), cls)
         writer.finish(uns, n_expected=stop - first)
     return path
 
@@ -277,7 +278,7 @@ def test_an_output_is_replaced_only_by_force_and_never_a_part(tmp_path):
     with pytest.raises(ConfigError, match="is a part and would be replaced"):
         merge(parts, parts[0], force=True)
     with EmbeddingWriter(tmp_path / "run.h5", features=FEATURES, fingerprint={"seed": 1}, every=0) as writer:
-        writer.write(vectors([0]), [obs(0)])
+        writer.write(vectors([0]), table([obs(0)]))
         writer.commit()
     with pytest.raises(OutputError, match="the partial run has other settings"):
         merge(parts, tmp_path / "run.h5")

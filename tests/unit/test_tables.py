@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 import pytest
-from outputs import FEATURES, N_RECORDS, UNS, batches, obs, vectors, write_all
+from outputs import FEATURES, N_RECORDS, UNS, batches, obs, table, vectors, write_all
 
 from findna.errors import MissingExtraError, ModelError, OutputError
 from findna.io.hdf5 import OBS_COLUMNS
@@ -119,7 +119,7 @@ def test_no_part_of_a_table_that_exists_is_overwritten(tmp_path: Path) -> None:
 def test_tabs_in_a_name_become_spaces_in_a_tsv() -> None:
     file = io.BytesIO()
     with TsvStream(file, features=FEATURES) as stream:
-        stream.write(vectors([0]), [obs(0, name="a\tb\nc")])
+        stream.write(vectors([0]), table([obs(0, name="a\tb\nc")]))
     assert file.getvalue().decode().splitlines()[1].split("\t")[7] == "a b c"
 
 
@@ -128,20 +128,20 @@ def test_a_stream_is_the_tsv_file_and_a_line_that_says_it_is_whole(tmp_path: Pat
     file = io.BytesIO()
     with TsvStream(file, features=FEATURES) as stream:
         for rows, skipped in batches():
-            stream.write(vectors(rows), [obs(row) for row in rows])
+            stream.write(vectors(rows), table([obs(row) for row in rows]))
             for row in skipped:
                 stream.skip("bad", row=row, line=row + 1, source="peaks.bed", reason="no region")
             stream.commit()
         assert stream.finish(UNS, n_expected=N_RECORDS) == []
-    table, last = file.getvalue()[:-1].rsplit(b"\n", 1)
-    assert table + b"\n" == (tmp_path / "out.tsv").read_bytes()
+    text, last = file.getvalue()[:-1].rsplit(b"\n", 1)
+    assert text + b"\n" == (tmp_path / "out.tsv").read_bytes()
     assert last.decode() == f"# complete n_rows={len(ROWS)} n_skipped={N_RECORDS - len(ROWS)}"
 
 
 def test_a_stream_that_lacks_rows_does_not_say_it_is_whole() -> None:
     file = io.BytesIO()
     with TsvStream(file, features=FEATURES) as stream:
-        stream.write(vectors([0]), [obs(0)])
+        stream.write(vectors([0]), table([obs(0)]))
         with pytest.raises(OutputError, match="2 records came in"):
             stream.finish(UNS, n_expected=2)
     assert b"complete" not in file.getvalue()
@@ -149,7 +149,7 @@ def test_a_stream_that_lacks_rows_does_not_say_it_is_whole() -> None:
 
 def test_a_stream_refuses_nan() -> None:
     with TsvStream(io.BytesIO(), features=FEATURES) as stream, pytest.raises(ModelError, match="NaN"):
-        stream.write(vectors([0]) * np.float32(np.nan), [obs(0)])
+        stream.write(vectors([0]) * np.float32(np.nan), table([obs(0)]))
 
 
 def test_a_closed_pipe_goes_up_to_the_caller() -> None:
