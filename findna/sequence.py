@@ -32,7 +32,7 @@ def _encode_table() -> bytes:
 
 
 ENCODE = _encode_table()
-"""Code of each byte; codes above `BLANK` are IUPAC codes and what is no nucleotide code."""
+"""Code of each byte; codes above `BLANK` are IUPAC codes and invalid bytes."""
 
 COMPLEMENT = np.array([ALPHABET.index(base) for base in "TGCAN"] + [BLANK], dtype=np.uint8)
 """Code of the base that pairs with each code."""

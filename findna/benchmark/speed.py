@@ -1,7 +1,7 @@
 """Speed of the network on this machine: bases per second, and the fraction of the best matrix products of its shapes.
 
 Every variant is timed in turn, round after round, in one run, and its best round counts. On a CPU the ratios are those
-of CPU time, which other processes hardly change; bases per second are those of the clock. FLOPs are the model's: 2 x
+of CPU time, which depends little on other processes; bases per second are those of the clock. FLOPs are the model's: 2 x
 parameters a base forward, 6 x with the backward pass, 8 x for a step of pretraining (student and teacher); what is
 computed twice is not counted twice.
 """
@@ -97,12 +97,7 @@ def _measure_size(
     for name in config.precisions:
         timed += bert(config, name, device)
     memory = [memory_of(variant.run, device) for variant in phases.track(f"warming up {size}", timed)]
-    rounds: list[list[tuple[float, float]]] = []
-    began = now = time.monotonic()
-    while not rounds or (len(rounds) < config.rounds and now + (now - began) / len(rounds) < until):
-        steps = phases.track(f"timing {size}, round {len(rounds) + 1}", timed)
-        rounds.append([seconds_of(variant.run, device) for variant in steps])
-        now = time.monotonic()
+    rounds = _rounds(timed, f"timing {size}", config.rounds, device, until=until)
     clock, work = np.array(rounds).min(axis=0).T  # seconds by the clock, and on a CPU those of its threads
     rates = [variant.flops / seconds for variant, seconds in zip(timed, work.tolist(), strict=True)]
     limits, units = (
@@ -136,6 +131,19 @@ def _measure_size(
         if variant.what != "products" or rate == limits[variant.precision]
     ]
     return rows, len(rounds)
+
+
+def _rounds(
+    timed: Sequence[TimedCase], what: str, most: int, device: torch.device, *, until: float
+) -> list[list[tuple[float, float]]]:
+    """Seconds of each case in each round, see `seconds_of`; after the first round, none that would end too late."""
+    rounds: list[list[tuple[float, float]]] = []
+    began = now = time.monotonic()
+    while not rounds or (len(rounds) < most and now + (now - began) / len(rounds) < until):
+        steps = phases.track(f"{what}, round {len(rounds) + 1}", timed)
+        rounds.append([seconds_of(case.run, device) for case in steps])
+        now = time.monotonic()
+    return rounds
 
 
 def _kernels(size: str, variant: TimedCase, device: torch.device) -> str | None:

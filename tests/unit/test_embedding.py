@@ -148,7 +148,7 @@ class Sink:
         self.n_records_done, self.rows, self.skipped, self.tokens, self.n_commits = n_records_done, [], [], [], 0
 
     def write(self, x, obs, cls):
-        self.rows += [(row["id"], vector) for row, vector in zip(obs, x, strict=True)]
+        self.rows += zip(obs["id"], x, strict=True)
 
     def skip(self, id, **fault):
         self.skipped.append({"id": id, **fault})
