@@ -177,7 +177,7 @@ def test_a_dry_run_counts_and_writes_nothing(write: Write, genome: Path, model: 
 
 
 def test_a_dry_run_plans_for_its_flags(write: Write, model: Path) -> None:
-    seqs = write("a.fa", ">long\n" + "ACGTTGCA" * 500 + "\n" + "".join(f">s{i}\nACGT\n" for i in range(3000)))
+    seqs = write("a.fa", ">long\n" + "ACGTTGCA" * 50_000 + "\n" + "".join(f">s{i}\nACGT\n" for i in range(3000)))
 
     def plan(*flags: object) -> dict[str, float]:
         result = call("embed", seqs, "-m", model, "--dry-run", "-t", 1, "--json", "plan.json", *flags)
