@@ -1,4 +1,4 @@
-"""How fast the network runs on this machine: bases per second, and the share of the best matrix products of its shapes.
+"""Speed of the network on this machine: bases per second, and the fraction of the best matrix products of its shapes.
 
 Every variant is timed in turn, round after round, in one run, and its best round counts. On a CPU the ratios are those
 of CPU time, which depends little on other processes; bases per second are those of the clock. FLOPs are the model's:
