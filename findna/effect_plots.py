@@ -53,10 +53,11 @@ def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, valu
     heights = np.zeros((n_bases, N))
     known = np.flatnonzero(codes < N)
     heights[known, codes[known]] = -effects[known].sum(axis=1) / (N - 1)  # the reference itself adds 0
-    logomaker.Logo(pandas.DataFrame(heights, columns=list(_BASES)), ax=above, color_scheme="classic")
+    if heights.any():  # not of N alone
+        logomaker.Logo(pandas.DataFrame(heights, columns=list(_BASES)), ax=above, color_scheme="classic")
     above.set(ylabel="mean decrease\nwhen changed", title=title)
     above.axhline(0, color="#999999", linewidth=0.6)
-    limit = float(np.nanmax(np.abs(effects))) or 1.0
+    limit = float(np.abs(np.nan_to_num(effects)).max()) or 1.0
     image = below.imshow(effects.T, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     below.plot(known, codes[known], "s", color="#222222", markersize=1.5, linestyle="none")
     below.set(yticks=range(N), yticklabels=list(_BASES), xlabel="position")
@@ -74,7 +75,7 @@ def plot_pairs(codes: Codes, pairs: NDArray[np.float32], path: Path, *, title: s
     figure: Figure = figure_of(figsize=(size * 1.15, size), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(
-        pairs, cmap="magma_r", vmin=0, vmax=float(np.nanpercentile(pairs, 99.5)), interpolation="nearest"
+        pairs, cmap="magma_r", vmin=0, vmax=float(np.percentile(np.nan_to_num(pairs), 99.5)), interpolation="nearest"
     )
     axes.set(xlabel="predicted position", ylabel="changed position", title=title)
     if len(codes) <= 60:

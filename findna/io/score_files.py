@@ -26,6 +26,7 @@ STDOUT = Path("-")
 
 _BUFFER = 1 << 20
 _GROUP = 65_536
+_BGZF = (".gz", ".bgz")
 _LONGEST_TBI = 1 << 29
 """Contigs of more bases need a .csi index."""
 
@@ -134,12 +135,12 @@ class ScoreFile(ABC):
 
 
 class TextFile(ScoreFile):
-    """Lines of text, compressed in BGZF blocks for a name that ends in .gz."""
+    """Lines of text, compressed in BGZF blocks for a name that ends in .gz or .bgz."""
 
     def _open(self) -> None:
         if self.path == STDOUT:
             self._file: BinaryIO = sys.stdout.buffer
-        elif self.path.suffix == ".gz":
+        elif self.path.suffix in _BGZF:
             self._file = cast(BinaryIO, self._stack.enter_context(pysam.BGZFile(str(self._temp), "wb", None)))
         else:
             self._file = self._stack.enter_context(self._temp.open("wb", buffering=_BUFFER))
@@ -171,7 +172,7 @@ class VcfFile(TextFile):
     """A VCF; of a name that ends in .gz with its index beside it."""
 
     def _index_of(self, longest: int) -> str:
-        if self.path.suffix != ".gz":
+        if self.path.suffix not in _BGZF:
             return ""
         return ".csi" if longest > _LONGEST_TBI else ".tbi"
 
@@ -273,5 +274,5 @@ def format_of(name: str) -> Format | None:
     >>> format_of("a.vcf.gz"), format_of("a.bcf"), format_of("a")
     ('vcf', 'bcf', None)
     """
-    suffix = Path(name.removesuffix(".gz")).suffix.removeprefix(".")
+    suffix = Path(name.removesuffix(".gz").removesuffix(".bgz")).suffix.removeprefix(".")
     return next((kind for kind in FORMATS if kind == suffix), None)

@@ -62,19 +62,25 @@ class Frame:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def records(self) -> Iterator[Record]:
+    def records(self, *, longest: int = 0) -> Iterator[Record]:
         """Check all regions, and yield the records that can be used; at the end, check that no input changed.
+
+        Args:
+            longest: Most bases of a record that can be used; 0 is any number.
 
         Raises:
             InputError: An input is damaged or changed; a record cannot be used and is not to be skipped; all were.
         """
         summary = check(self.job, self.genome)
         self._n_regions = None if summary.unchecked else summary.n_records
-        return self._records()
+        return self._records(longest)
 
-    def _records(self) -> Iterator[Record]:
+    def _records(self, longest: int) -> Iterator[Record]:
         for item in read_records(self.job.inputs, self.job.options, genome=self.genome, meter=self._meter):
             self.n_records += 1
+            if isinstance(item, Record) and 0 < longest < len(item.codes):
+                reason = f"{len(item.codes):,} bases; at most {longest:,} fit one window"
+                item = InputError(reason, path=item.source, record=item.id)
             if isinstance(item, Record):
                 yield item
             elif item.is_fatal and self.job.is_fatal:

@@ -60,15 +60,17 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda don
         InputError: An input is damaged, or a record cannot be used.
         OutputError: The output exists or cannot be written.
         ModelError: The model is damaged.
-        ConfigError: The task has no such class; a sequence is too long for dependencies.
+        ConfigError: The task has no such class.
     """
     model: Model | TaskModel = load_task(job.task) if job.task else load_model(job.model)
     with Frame(job) as frame:
         engine = _engine(job, model, frame)
         facts = frame.facts(model, {"value": engine.value, "pairs": job.with_pairs, **job.options.facts()})
-        if n_finished := frame.n_finished(facts):
+        is_drawn = not job.plot or job.plot.exists()
+        if is_drawn and (n_finished := frame.n_finished(facts)):
             return frame.report(facts, [job.out], n_resumed=n_finished, nothing_to_do=True)
-        outputs, n_bases, records = [job.out], 0, frame.records()
+        outputs, n_bases = [job.out], 0
+        records = frame.records(longest=engine.window if job.with_pairs else 0)
         on_progress(0, frame.n_expected)
         with frame.arrays(facts) as spool:
             temp = spool.temp(job.out)

@@ -101,7 +101,8 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
         facts = frame.facts(model, _params(job, scorer)) | ({"shard": part.to_dict()} if part else {})
         contigs = scorer.genome.contigs
         rows = ROWS[job.output_format](reader, scorer.fields, _lines(job, facts, part), contigs)
-        if job.run.resume and (counts := finished(job.out, job.output_format, rows.facts)):
+        has_vectors = not job.embeddings or job.embeddings.exists()
+        if job.run.resume and has_vectors and (counts := finished(job.out, job.output_format, rows.facts)):
             return frame.report(facts, [job.out], **counts)
         if job.embeddings:
             refuse_existing(job.embeddings, "h5", is_allowed=job.run.force or job.run.resume)

@@ -43,6 +43,20 @@ def test_regions_become_an_array_and_a_table_with_the_same_effects(
     assert left_behind() == ["out.h5", "out.tsv"]
 
 
+def test_dependencies_need_records_that_fit_a_window(write: Write, model: Path) -> None:
+    fasta = write("in.fa", f">long\n{'ACGT' * 20}\n>short\nNNN\n")
+    flags = ("mutagenesis", fasta, "-m", model, "-o", "out.h5", "--pairs")
+    result = call(*flags)
+    assert (result.code, "record long: 80 bases; at most 50 fit one window" in result.err) == (1, True), result.err
+    pytest.importorskip("logomaker")
+    result = call(*flags, "--on-error", "skip", "--plot", "out.png")  # a figure of N alone
+    assert (result.code, len(result.err.splitlines())) == (0, 1), result.err
+    Path("out.png").unlink()
+    assert "exists already" in call(*flags, "--on-error", "skip", "--plot", "out.png", "--resume").err
+    with h5py.File("out.h5") as file:
+        assert file["id"].asstr()[()].tolist() == ["short"]
+
+
 def test_a_figure_is_drawn(write: Write, model: Path) -> None:
     pytest.importorskip("logomaker")
     fasta = write("in.fa", ">a\nACGTACGTNACGTTAG\n")

@@ -271,6 +271,8 @@ def test_an_interrupted_run_resumes_where_it_was(
     n_rows = report["n_variants" if name.endswith(".parquet") else "n_records"]
     assert json.loads(Path("r.json").read_text())["n_resumed"] == n_rows
     assert "is finished, and of another run" in call(*args, "--max-length", 7, "--resume").err
+    Path("out.h5").unlink()
+    assert "exists already" in call(*args, "--resume").err  # the vectors are missing
 
 
 def test_vectors_of_both_alleles_are_those_of_embed(vcf: Path, genome: Path, model: Path, write: Write) -> None:
