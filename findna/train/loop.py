@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -174,6 +175,9 @@ def open_folder(out: Path) -> None:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for path in out.iterdir():
+            if re.fullmatch(r"\.\w+\.json\.\d+\.tmp", path.name):  # of a run that was killed before it began
+                path.unlink()
         if any(out.iterdir()):
             raise OutputError(f"{out}: holds a run already; resume=True continues it, or choose another folder")
     except OSError as error:

@@ -255,10 +255,11 @@ def _enter(out: Path, resume: bool, team: Team) -> bool:
     Raises:
         OutputError: It holds a run already, or cannot be made.
     """
-    if resume:
-        return True
+    has_checkpoint = any((out / "checkpoints").glob("step-*.json"))
+    if resume:  # a run that ended before its first checkpoint begins again
+        return has_checkpoint or job_of(out) is None
     if is_restart(team.place, job_of(out)):  # one of this job's processes was lost, and all were started anew
-        return any((out / "checkpoints").glob("step-*.json"))
+        return has_checkpoint
     open_folder(out)
     return False
 

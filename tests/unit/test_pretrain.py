@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -388,6 +389,16 @@ def test_a_run_without_a_whole_checkpoint_says_what_to_do(tmp_path):
         path.write_bytes(b"")
     with pytest.raises(TrainingError, match=r"nothing to resume: .* in checkpoints/; delete .*run and start again$"):
         run(tmp_path / "run", dataclasses.replace(CONFIG, steps=1), resume=True)
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_begins_again(tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / ".pretrain.json.17.tmp").write_text("{")  # all that a kill left
+    run(out, dataclasses.replace(CONFIG, steps=1))
+    assert not list(out.glob(".*.tmp"))
+    shutil.rmtree(out / "checkpoints")
+    assert run(out, dataclasses.replace(CONFIG, steps=1), resume=True).step == 1
 
 
 def test_a_batch_that_does_not_fit_in_memory_is_learned_in_parts_with_the_same_result():
