@@ -16,9 +16,9 @@ from injector import Ended, Injector
 from outputs import dump
 
 FORMATS = ("out.h5", "out.tsv", "out.npy", "out.parquet")
-FAULTS = [("fail", errno.ENOSPC), ("fail on", errno.ENOSPC), ("fail", errno.EIO), ("kill", 0), ("tear", 0)]
+FAULTS = [("fail", errno.ENOSPC), ("fail on", errno.ENOSPC), ("kill", 0), ("tear", 0)]
 STEPS = [29, pytest.param(1, marks=pytest.mark.slow)]
-N = 40
+N = 12
 
 
 def content(path: Path) -> object:
@@ -76,7 +76,7 @@ def test_a_fault_costs_no_row_and_leaves_no_damaged_file(
     (tmp_path / "whole").mkdir()
     n_calls = writer.run(*job, folder=tmp_path / "whole").n_calls
     expected = files(tmp_path / "whole")
-    assert n_calls > 100
+    assert n_calls > 50
     resumed: set[str] = set()
     for nth in faults(step, n_calls):
         folder = tmp_path / str(nth)
@@ -114,7 +114,7 @@ COMMANDS = {
     "embed parquet": Command(f"{EMBED} out.parquet", "out.parquet"),
     "merge": Command("merge part1.h5 part2.h5 -o merged.h5", "merged.h5", again=""),
     "finetune": Command(
-        f"finetune train.csv --valid valid.csv -m model --epochs 2 {TRAIN}",
+        f"finetune train.csv --valid valid.csv -m model --epochs 1 {TRAIN}",
         "run/model.safetensors run/head.safetensors run/metrics.json",
     ),
     "score": Command(
@@ -125,7 +125,7 @@ COMMANDS = {
     "predict-bases": Command("predict-bases s.fa -m model --precision fp32 -t 1 --passes 2 -o out.h5", "out.h5"),
     "classify": Command("classify s.fa --task task --precision fp32 -t 1 -o out.tsv", "out.tsv out.meta.json"),
     "pretrain": Command(
-        f"pretrain train.fa --preset tiny --min-length 10 --steps 4 --n-reports 2 --checkpoint-every 0.001 {TRAIN}",
+        f"pretrain train.fa --preset tiny --min-length 10 --steps 2 --n-reports 1 --checkpoint-every 0.001 {TRAIN}",
         "run/model.safetensors run/golden.json",
     ),
 }
