@@ -13,6 +13,7 @@ from findna.errors import InputError
 from findna.io.arrays import skipped_lines, write_facts, write_records
 from findna.io.files import replacing
 from findna.io.h5ad import created
+from findna.io.summed import SummedText
 from findna.record import Record
 from findna.sequence import ALPHABET, N, decode
 
@@ -71,8 +72,8 @@ class EffectsWriter:
         if self._is_hdf5:
             self._file, self._sink = self._stack.enter_context(created(temp))
         else:
-            self._text = self._stack.enter_context(temp.open("w", encoding="utf-8"))
-            self._text.write(f"## {json.dumps(self._facts)}\nid\tchrom\tpos\tposition\tref\talt\teffect\n")
+            head = f"## {json.dumps(self._facts)}\nid\tchrom\tpos\tposition\tref\talt\teffect\n"
+            self._text = SummedText(self._stack.enter_context(temp.open("wb")), head)
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -85,7 +86,7 @@ class EffectsWriter:
     def write(self, effects: Effects) -> None:
         """Write what came of a record."""
         if not self._is_hdf5:
-            self._text.writelines(_lines(effects))
+            self._text.write("".join(_lines(effects)))
             return
         self._sink.check()
         self._append("effects", effects.values)
@@ -107,6 +108,7 @@ class EffectsWriter:
     def _finish(self) -> None:
         if not self._is_hdf5:
             self._text.write(skipped_lines(self._skipped))
+            self._text.settle()
             return
         write_records(self._file, self._records, self._skipped)
         write_facts(self._file, SCHEMA, self._facts)

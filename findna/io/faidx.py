@@ -11,6 +11,7 @@ from findna.errors import GenomeError
 from findna.io.bgzf import RandomAccess
 from findna.sequence import WHITE
 
+_NO_HEADER = "text before the first '>' header"
 _MOST_HEADER = 1 << 20
 _MOST_DIGITS = 18
 _MOST_READ = 4096
@@ -158,8 +159,7 @@ class _Builder:
         part = self._part or _Part()
         n_bases, n_span = len(piece.translate(None, WHITE)), len(piece.rstrip(WHITE))
         if n_bases < n_span or (n_bases and part.has_blank):
-            reason = "white space before or between bases; rewrap it, for instance with seqtk seq -l 60"
-            raise GenomeError(reason, path=self._path, line=self._n_lines + 1, record=self._name or "")
+            raise self._blank(self._n_lines + 1)
         self._part = _Part(part.n_bases + n_bases, part.n_bytes + len(piece), n_span < len(piece))
 
     def _end_part(self, *, has_newline: bool) -> None:
@@ -228,7 +228,7 @@ class _Builder:
         if self._name is None:
             if bases.any():
                 line = self._n_lines + first + int(np.argmax(bases > 0)) + 1
-                raise GenomeError("text before the first '>' header", path=self._path, line=line)
+                raise GenomeError(_NO_HEADER, path=self._path, line=line)
             return
         if not self._bases and bases[0]:
             self._bases, self._width = int(bases[0]), int(widths[0]) + int(not has_newline[0])
@@ -253,9 +253,14 @@ class _Builder:
         spans = np.maximum.reduceat(places * is_base, starts)
         if (spans > bases).any():
             line = self._n_lines + first + int(np.argmax(spans > bases)) + 1
-            reason = "white space before or between bases; rewrap it, for instance with seqtk seq -l 60"
-            raise GenomeError(reason, path=self._path, line=line, record=self._name or "")
+            raise self._blank(line)
         return bases
+
+    def _blank(self, line: int) -> GenomeError:
+        if self._name is None:
+            return GenomeError(_NO_HEADER, path=self._path, line=line)
+        reason = "white space before or between bases; rewrap it, for instance with seqtk seq -l 60"
+        return GenomeError(reason, path=self._path, line=line, record=self._name)
 
 
 def _whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:

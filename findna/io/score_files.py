@@ -16,6 +16,7 @@ from findna.errors import OutputError, VariantError
 from findna.io.arrays import require_absent
 from findna.io.files import publish, raise_output_error, refuse_irregular
 from findna.io.scores import TableHead
+from findna.io.summed import SummedText
 from findna.io.tables import require_pyarrow
 from findna.io.vcf import Site
 
@@ -137,6 +138,8 @@ class ScoreFile(ABC):
 class TextFile(ScoreFile):
     """Lines of text, compressed in BGZF blocks for a name that ends in .gz or .bgz."""
 
+    _text: SummedText | None = None
+
     def _open(self) -> None:
         if self.path == STDOUT:
             self._file: BinaryIO = sys.stdout.buffer
@@ -144,13 +147,23 @@ class TextFile(ScoreFile):
             self._file = cast(BinaryIO, self._stack.enter_context(pysam.BGZFile(str(self._temp), "wb", None)))
         else:
             self._file = self._stack.enter_context(self._temp.open("wb", buffering=_BUFFER))
+            self._text = SummedText(self._file, self._head)
+            return
         self._put(self._head)
 
     def _write(self, site: Site, content: str) -> None:
         self._put(content)
 
     def _put(self, text: str) -> None:
-        self._file.write(text.encode(errors="surrogateescape"))
+        if self._text:
+            self._text.write(text)
+        else:
+            self._file.write(text.encode(errors="surrogateescape"))
+
+    def _finish(self) -> None:
+        if self._text:
+            self._text.settle()
+        super()._finish()
 
 
 class TsvFile(TextFile):
@@ -201,8 +214,8 @@ class VcfFile(TextFile):
         self._last = (site.chrom, site.start)
 
     def _finish(self) -> None:
-        self._stack.close()
         if self._index:
+            self._stack.close()
             self._make_index()
         super()._finish()
         if self._index:
@@ -220,14 +233,14 @@ class BcfFile(VcfFile):
 
     def _open(self) -> None:
         self._chroms, self._last = set(), ("", -1)
-        self._text = Path(f"{self._temp}.text")
-        self._file = self._stack.enter_context(self._text.open("wb", buffering=_BUFFER))
+        self._plain = Path(f"{self._temp}.text")
+        self._file = self._stack.enter_context(self._plain.open("wb", buffering=_BUFFER))
         self._put(self._head)
 
     def _make_index(self) -> None:
         bcftools: Any = pysam.bcftools
         try:
-            bcftools.view("--no-version", "-Ob", "-o", str(self._temp), str(self._text), catch_stdout=False)
+            bcftools.view("--no-version", "-Ob", "-o", str(self._temp), str(self._plain), catch_stdout=False)
             bcftools.index("--csi", "--force", str(self._temp), catch_stdout=False)
         except SamtoolsError as error:
             raise OutputError(f"{self.path}: not written: {' '.join(str(error).split())}") from error
@@ -242,7 +255,9 @@ class ParquetFile(ScoreFile):
         kinds = {"string": arrow.string(), "int64": arrow.int64(), "float": arrow.float32()}
         self._schema = arrow.schema([(name, kinds[kind]) for name, kind in head.columns], metadata=dict(head.facts))
         self._rows: list[list[Any]] = []
-        self._parquet = self._stack.enter_context(arrow.parquet.ParquetWriter(self._temp, self._schema))
+        self._parquet = self._stack.enter_context(
+            arrow.parquet.ParquetWriter(self._temp, self._schema, write_page_checksum=True)
+        )
 
     def _write(self, site: Site, content: list[list[Any]]) -> None:
         self._rows += content

@@ -12,8 +12,10 @@ from typing import Any, Literal, NamedTuple, NoReturn, Self
 import pysam
 
 from findna.errors import VariantError
+from findna.io.bam_index import NO_INDEX
 from findna.io.compressed import BGZF_EOF, START, ByteStream, Mark, end_of
 from findna.io.meter import Meter
+from findna.io.summed import SUM_LINE
 from findna.io.tap import is_bgzf
 
 Kind = Literal["vcf", "tsv"]
@@ -198,7 +200,8 @@ class VariantReader:
         for number, raw in self._lines:
             line = raw.decode("utf-8", "surrogateescape")
             if line.startswith("##"):
-                self.header.append(line)
+                if not line.startswith(SUM_LINE):  # of the file that is read
+                    self.header.append(line)
             elif is_vcf:
                 if line.split("\t")[:_LEAST] != VCF_COLUMNS:
                     self._stream.fail("the #CHROM line must follow the ## lines, tab-separated", line=number)
@@ -229,13 +232,16 @@ class VariantReader:
 
     def _open_bcf(self, stack: ExitStack) -> None:
         is_file = self._stream.is_rereadable
-        self._parse(stack, self._stream.source if is_file else stack.enter_context(self._stream.as_pipe()))
+        self._parse(
+            stack, f"{self._stream.source}{NO_INDEX}" if is_file else stack.enter_context(self._stream.as_pipe())
+        )
         if self.begin.row:
             self._file.seek(self.begin.offset)
         try:
-            *self.header, columns = str(self._file.header).rstrip("\n").split("\n")
+            *header, columns = str(self._file.header).rstrip("\n").split("\n")
         except ValueError as problem:  # not UTF-8
             self._stream.fail("damaged: its BCF header cannot be read", cause=problem)
+        self.header = [line for line in header if not line.startswith(SUM_LINE)]
         self.columns = columns.split("\t")
 
     def _parse(self, stack: ExitStack, source: Any) -> None:

@@ -22,6 +22,7 @@ from findna.io.layout import check_layout
 from findna.io.reader import EmbeddingReader, open_hdf5
 from findna.io.rows import BLOCK, Block, Checksums
 from findna.io.scores import FACT, SKIPPED
+from findna.io.summed import compare_sum
 from findna.io.tables import require_pyarrow
 from findna.io.tokens import TokensReader, is_tokens_file
 from findna.io.vcf import Site, VariantReader
@@ -77,6 +78,14 @@ class Written(ABC):
     def fail(self, reason: str) -> TableError:
         """An error of this file."""
         return TableError(reason, path=self.path)
+
+    def check_text(self) -> str:
+        """Compare a text with the checksum in its second line; as `check`."""
+        with ByteStream(self.path, error=TableError) as stream:
+            is_same = compare_sum(stream.chunks())
+        if is_same is False:
+            raise self.fail("its sha256 differs: the content is not what was written")
+        return "sha256 agrees" if is_same else ""
 
     def compare(self, found: Mapping[str, str], stored: Mapping[str, str]) -> str:
         """Compare checksums by name; what was compared."""
@@ -292,7 +301,7 @@ class _EffectsTable(Written):
         self.n_rows = sum(1 for _ in self.rows())
 
     def check(self) -> str:
-        return ""
+        return self.check_text()
 
     def rows(self) -> Iterator[Row]:
         with ByteStream(self.path, error=TableError) as stream:
@@ -324,11 +333,14 @@ class _Scores(Written):
         self.n_rows = sum(1 for _ in self.rows())
 
     def check(self) -> str:
-        return "BGZF checksums agree" if self.path.suffix in (".gz", ".bcf") else ""
+        if self.path.suffix == ".parquet":
+            return "page checksums agree"  # compared as its rows were counted
+        bgzf = "BGZF checksums agree" if self.path.suffix in (".gz", ".bcf") else ""
+        return bgzf or self.check_text()
 
     def rows(self) -> Iterator[Row]:
         if self.path.suffix == ".parquet":
-            with require_pyarrow().parquet.ParquetFile(self.path) as file:
+            with require_pyarrow().parquet.ParquetFile(self.path, page_checksum_verification=True) as file:
                 for batch in file.iter_batches(BLOCK):
                     for obs in batch.to_pylist():
                         lower = {name.lower(): value for name, value in obs.items()}

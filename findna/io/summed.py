@@ -1,0 +1,52 @@
+"""Text files whose second line has the sha256 of all others: written with zeros first, and filled in at the end."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import BinaryIO
+
+SUM_LINE = "##findna_sha256="
+_LENGTH = 64
+_LONGEST_LINE = 1 << 24
+
+
+class SummedText:
+    """Writes text to a file that can seek.
+
+    Args:
+        file: The file, empty.
+        head: What comes first; its first line stays first.
+    """
+
+    def __init__(self, file: BinaryIO, head: str) -> None:
+        self._file, self._sum = file, hashlib.sha256()
+        first, newline, rest = head.partition("\n")
+        self.write(first + newline)
+        self._place = file.tell() + len(SUM_LINE)
+        file.write(f"{SUM_LINE}{'0' * _LENGTH}\n".encode())
+        self.write(rest)
+
+    def write(self, text: str) -> None:
+        """Add text; bytes that are not UTF-8 are surrogates in it."""
+        content = text.encode(errors="surrogateescape")
+        self._sum.update(content)
+        self._file.write(content)
+
+    def settle(self) -> None:
+        """Fill in the checksum."""
+        self._file.seek(self._place)
+        self._file.write(self._sum.hexdigest().encode())
+
+
+def compare_sum(chunks: Iterable[bytes]) -> bool | None:
+    """Whether a text, in pieces, has the checksum that it names; None if it names none."""
+    rest, head = iter(chunks), b""
+    while head.count(b"\n") < 2 and len(head) < _LONGEST_LINE and (chunk := next(rest, b"")):
+        head += chunk
+    line = head.find(b"\n") + 1
+    end = line + len(SUM_LINE) + _LENGTH + 1
+    if not head.startswith(SUM_LINE.encode(), line):
+        return None
+    found = hashlib.sha256(head[:line] + head[end:])
+    for chunk in rest:
+        found.update(chunk)
+    return head[line + len(SUM_LINE) : end] == f"{found.hexdigest()}\n".encode()
