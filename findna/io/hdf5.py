@@ -417,7 +417,7 @@ def _is_sidecar_of(path: Path, file: Path, name: str) -> bool:
 def _outputs(path: Path, output_format: Format, *, with_tokens: bool) -> dict[str, Path]:
     """The files of an output, in the order in which they get their names."""
     stem = re.sub(r"(\.(h5ad|h5|hdf5|tsv|txt|parquet|npy))?(\.gz)?$", "", path.name)
-    outputs = {"tokens": path.with_name(f"{stem}.tokens.h5")} if with_tokens else {}
+    outputs = {"tokens": path.parent / f"{stem}.tokens.h5"} if with_tokens else {}
     if output_format in ("tsv", "npy"):
         outputs["meta"] = path.with_name(f"{stem}.meta.json")
     if output_format == "npy":

@@ -96,8 +96,11 @@ def find_model(name: str) -> Path:
 
 
 def _hint_of_a_file(path: Path) -> str:
-    with path.open("rb") as file:
-        is_checkpoint = file.read(4).startswith(PICKLES)
+    try:
+        with path.open("rb") as file:
+            is_checkpoint = file.read(4).startswith(PICKLES)
+    except OSError as error:
+        return f"it cannot be read: {(error.strerror or str(error)).lower()}"
     if is_checkpoint:
         return "for a pickled checkpoint run `findna model convert` first"
     return (

@@ -97,7 +97,7 @@ MUTATIONS = {
         "findna/io/spool.py",
         "        self.path(_JOURNAL).unlink(missing_ok=True)  # first: without it, the rest of a spool is not a run\n",
         "",
-        f"{WRITE} {LOSS}",
+        "tests/unit/test_spool.py",
     ),
     "a failed write of HDF5 is not noticed": Mutation(
         "findna/io/h5ad.py",

@@ -99,6 +99,20 @@ def test_a_spool_in_use_is_refused(tmp_path: Path) -> None:
         _spool(tmp_path, discard=True)
 
 
+def test_the_journal_of_a_removed_spool_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    removed, unlink = [], Path.unlink
+
+    def note(path: Path, *, missing_ok: bool = False) -> None:
+        removed.append(path.name)
+        unlink(path, missing_ok=missing_ok)
+
+    with Spool(tmp_path / "spool", [f"x{i}" for i in range(30)], {}) as spool:
+        spool.commit({})
+        monkeypatch.setattr(Path, "unlink", note)
+        spool.remove()
+    assert removed[0] == "journal"  # what is left after a kill is no run, so nothing is computed again
+
+
 def test_a_removed_spool_leaves_nothing(tmp_path: Path) -> None:
     with _spool(tmp_path) as spool:
         spool.append("a", b"one")
