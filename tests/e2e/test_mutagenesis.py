@@ -26,7 +26,7 @@ def test_regions_become_an_array_and_a_table_with_the_same_effects(
     assert (effects.shape, pairs.shape) == ((2, 12, 4), (2, 12, 12))
     assert np.isnan(effects[1, 7:]).all()
     assert not np.isnan(effects[0]).any()
-    lines = [line.split("\t") for line in Path("out.tsv").read_text().splitlines()[2:]]
+    lines = [line.split("\t") for line in Path("out.tsv").read_text().splitlines()[3:]]
     assert len(lines) == 3 * (12 + 7)
     for name, _, _, position, ref, alt, effect in lines:
         row = ["chr1:500-512(+)", "chr2:30-37(-)"].index(name)

@@ -177,7 +177,8 @@ def same_run(path: str, other: str) -> bool:
             text = (
                 gzip.decompress(Path(name).read_bytes()) if name.endswith(".gz") else Path(name).read_bytes()
             ).decode()
-        return [line for line in text.splitlines() if not line.startswith("##findna_scoreCommand")]
+        of_the_run = ("##findna_scoreCommand", "##findna_sha256")
+        return [line for line in text.splitlines() if not line.startswith(of_the_run)]
 
     return content(path) == content(other)
 

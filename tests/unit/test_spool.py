@@ -110,7 +110,7 @@ def test_the_journal_of_a_removed_spool_goes_first(tmp_path: Path, monkeypatch: 
         spool.commit({})
         monkeypatch.setattr(Path, "unlink", note)
         spool.remove()
-    assert removed[0] == "journal"  # what is left after a kill is no run, so nothing is computed again
+    assert removed[0] == "journal"  # after a kill, no row is computed again
 
 
 def test_a_removed_spool_leaves_nothing(tmp_path: Path) -> None:
