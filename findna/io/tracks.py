@@ -86,11 +86,16 @@ def write_track(
 def _write_bigwig(path: Path, places: Iterable[TrackValue], contigs: Mapping[str, int], temp: Path | None) -> None:
     bigtools = require_pybigtools()
     faults: list[BaseException] = []
+    values = _sorted(places, contigs)
+    first = next(values, None)
+    if first is None:
+        raise InputError("no base has a value, and a bigWig cannot be empty", path=str(path))
 
     def checked() -> Iterator[TrackValue]:
         """All of them. pybigtools prints what an iterator raises and writes a short file; the error is raised later."""
         try:
-            yield from _sorted(places, contigs)
+            yield first
+            yield from values
         except BaseException as error:
             faults.append(error)
 

@@ -45,6 +45,7 @@ def test_hdf5_and_tracks_hold_what_the_python_function_gives(
 BAD = {
     ("in.fa", "-o", "out.bedgraph"): (1, "record a: has no place on a genome"),
     ("in.bed", "-g", "g.fa", "-o", "out.bw"): (1, "a bigWig needs sorted regions without overlaps"),
+    ("n.bed", "-g", "g.fa", "-o", "out.bw"): (1, "no base has a value, and a bigWig cannot be empty"),
     ("in.fa", "-g", "g.fa", "-o", "out.h5"): (2, "the genome g.fa is not used: no input has regions"),
     ("in.bed", "-g", "g.fa", "-o", "out.txt"): (2, "cannot infer the format"),
     ("in.bed", "-g", "g.fa", "-o", "out.bw", "--value", "x"): (2, "a track shows one of entropy, log_p"),
@@ -57,6 +58,7 @@ def test_what_cannot_be_written_is_an_error_and_leaves_nothing(
 ) -> None:
     pytest.importorskip("pybigtools")
     write("in.fa", ">a\nACGTACGT\n")
+    write("n.bed", "chrN\t5\t9\n")
     write("in.bed", "chr1\t500\t510\nchr1\t505\t515\n")
     result = call("predict-bases", *args, "-m", model)
     assert (result.code, BAD[args][1] in result.err) == (BAD[args][0], True), result.err
