@@ -97,3 +97,13 @@ def test_what_is_ignored_or_gives_nothing_is_an_error(model: Path, genome: Path)
     assert unused.code == 2
     assert "is not used: no input has regions" in unused.err
     assert call("embed", "n.fa", "-m", "", "-o", "n.h5").code == 2
+
+
+def test_a_report_replaces_no_input_and_an_input_may_be_named_in_any_way(model: Path) -> None:
+    Path("s.fa").write_text(">a\nACGTACGT\n")
+    flags = ("-m", model, "--precision", "fp32", "--device", "cpu", "-o")
+    assert call("embed", "./s.fa", *flags, "a.tsv", "--json", "r.json").code == 0
+    assert call("embed", f"{Path.cwd()}//s.fa", *flags, "b.tsv", "--json", "r.json").code == 0  # an earlier report
+    refused = call("embed", "s.fa", *flags, "c.tsv", "--json", "s.fa")
+    assert (refused.code, "s.fa: exists and is not a report" in refused.err) == (1, True)
+    assert Path("s.fa").read_text() == ">a\nACGTACGT\n"

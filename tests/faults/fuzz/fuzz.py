@@ -29,7 +29,7 @@ def fuzz(name: str, flags: list[str], corpus: Path) -> None:
     with atheris.instrument_imports(include=["findna", "parsers", "stored"]):
         import parsers
     os.fsync = os.fdatasync = lambda _: None  # nothing here outlives the process
-    limits = ["-timeout=20", "-rss_limit_mb=2048", f"-artifact_prefix={corpus.parent}/{name}."]
+    limits = ["-timeout=300", "-rss_limit_mb=2048", f"-artifact_prefix={corpus.parent}/{name}."]
     atheris.Setup([sys.argv[0], *limits, *flags, str(corpus)], lambda data: parsers.run(name, data))
     atheris.Fuzz()
 
