@@ -1,17 +1,16 @@
 """Whether an output is whole, and is what its model makes of its inputs: what `findna verify` runs."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from findna.classification import split_windows
-from findna.config import SCORES, ClassifyConfig, EmbedConfig, ScoreConfig
 from findna.errors import ConfigError, FindnaError, ModelError
 from findna.io.compressed import STDIN
 from findna.io.effects import SCHEMA as MUTAGENESIS
@@ -22,28 +21,18 @@ from findna.io.options import InputOptions
 from findna.io.records import read_records
 from findna.io.rows import printable
 from findna.io.vcf import Site, VariantReader
-from findna.io.written import Row, Written, open_written
-from findna.masked import MaskedBases
+from findna.io.written import open_written
+from findna.io.written_rows import Written
 from findna.models.store import Model, load_model
 from findna.models.task import TaskModel, load_task
-from findna.nn.device import Compute
+from findna.recomputed import SampledRow, Unchecked, config_of, params_of, recompute
 from findna.record import Record
-from findna.runs.classify import AnswerRows
-from findna.runs.embed import VectorRows
-from findna.runs.job import RowMaker
 from findna.runs.merge_scores import ScorePart
-from findna.saturation import BaseMutagenesis, TaskMutagenesis
-from findna.sequence import encode
-from findna.variants import VariantScorer
 
 TOLERANCES = {"fp32": 1e-3, "bf16": 0.05, "bf16-stream": 0.1}
 """Largest difference of a value that was computed again, by precision, in units of the row's largest value or of 1."""
 
 _SEED = 0
-
-
-class _Unchecked(Exception):
-    """A file that a check needs is not found."""
 
 
 @dataclass
@@ -81,7 +70,7 @@ class Verification:
         try:
             with naming(Path(self.path)):
                 yield found
-        except _Unchecked as reason:
+        except Unchecked as reason:
             status, found = "not checked", [str(reason)]
         except FindnaError as error:
             status, found = "failed", [str(error)]
@@ -119,7 +108,7 @@ def verify(path: Path | str, *, model: str = "", genome: Path | str | None = Non
         said.append(_check_inputs(written))
     with found.check("rows") as said:
         if loaded is None or not found.is_valid:
-            raise _Unchecked("the model is not found" if found.is_valid else "a check before this one failed")
+            raise Unchecked("the model is not found" if found.is_valid else "a check before this one failed")
         said.append(_check_rows(written, loaded, genome, n, found))
     return found
 
@@ -131,14 +120,14 @@ def _load(written: Written, name: str) -> Model | TaskModel:
         TableError: It is another one.
     """
     facts = written.meta["model"]
-    value = str(_params(written).get("value", ""))  # of mutagenesis, in words
+    value = str(params_of(written).get("value", ""))  # of mutagenesis, in words
     is_task = "task" in facts or value.startswith(("log-odds of ", "prediction "))
     try:
         loaded = (load_task if is_task else load_model)(name or str(facts["name"]))
     except (ModelError, ConfigError) as error:
         if name:
             raise
-        raise _Unchecked(f"{error}; name its folder") from error
+        raise Unchecked(f"{error}; name its folder") from error
     if loaded.sha256 != facts["sha256"]:
         raise written.fail(
             f"was made by {facts['name']}, sha256 {facts['sha256'][:12]}; {loaded.name} has {loaded.sha256[:12]}"
@@ -153,7 +142,7 @@ def _located(written: Written, text: str) -> Path:
     for place in places:
         if place.is_file():
             return place
-    raise _Unchecked(f"{text} not found")
+    raise Unchecked(f"{text} not found")
 
 
 def _genome_of(written: Written, genome: Path | str | None) -> Path | None:
@@ -167,7 +156,7 @@ def _check_genome(written: Written, genome: Path | str | None) -> str:
     facts = written.meta.get("genome") or {}
     path = _genome_of(written, genome)
     if path is None or not facts:
-        raise _Unchecked("the output names no genome")
+        raise Unchecked("the output names no genome")
     with Genome(path) as opened:
         if opened.digest != facts["digest"]:
             raise written.fail(
@@ -181,11 +170,11 @@ def _check_inputs(written: Written) -> str:
     inputs = written.meta.get("inputs") or []
     for facts in inputs:
         if facts["path"] == STDIN:
-            raise _Unchecked("stdin cannot be read again")
+            raise Unchecked("stdin cannot be read again")
         if "sha256" in facts and sha256(_located(written, facts["path"])) != facts["sha256"]:
             raise written.fail(f"input {facts['path']} is not what it was: its sha256 differs")
     if not inputs:
-        raise _Unchecked("the output names no inputs")
+        raise Unchecked("the output names no inputs")
     return ", ".join(facts["path"] for facts in inputs)
 
 
@@ -198,10 +187,9 @@ def _check_rows(
     chosen = set(np.random.default_rng(_SEED).permutation(written.n_rows)[:n_chosen].tolist())
     with Genome(path) if path else nullcontext() as opened:
         sample = list(_sample(written, _records(written, inputs, opened), chosen))
-        compute = {"vectors": _vectors, "bases": _bases, "scores": _scores}[written.family]
-        precision = str(_params(written).get("precision", "fp32"))
+        precision = str(params_of(written).get("precision", "fp32"))
         found.n_computed, found.tolerance = len(sample), TOLERANCES.get(precision, TOLERANCES["fp32"])
-        for one, now in zip(sample, compute(written, loaded, opened, sample), strict=True):
+        for one, now in zip(sample, recompute(written, loaded, opened, sample), strict=True):
             stored = [*now.stored, *written.more(one.number)]
             difference = max((_difference(a, b) for a, b in zip(stored, now.values, strict=True)), default=0.0)
             found.max_difference = max(found.max_difference or 0.0, difference)
@@ -212,22 +200,7 @@ def _check_rows(
     return f"{len(sample):,} computed again{largest}"
 
 
-class _Sampled(NamedTuple):
-    """A row, its number, and the record or variant that it is of; None where the inputs are not found."""
-
-    number: int
-    row: Row
-    item: Any
-
-
-class _Again(NamedTuple):
-    """The values of a row as they are stored, and as they come out now; `Written.more` follows the stored ones."""
-
-    stored: list[NDArray[Any]]
-    values: list[NDArray[Any]]
-
-
-def _sample(written: Written, records: Iterator[Any] | None, chosen: set[int]) -> Iterator[_Sampled]:
+def _sample(written: Written, records: Iterator[Any] | None, chosen: set[int]) -> Iterator[SampledRow]:
     """The chosen rows. Every row must have the id of its record.
 
     Raises:
@@ -241,7 +214,7 @@ def _sample(written: Written, records: Iterator[Any] | None, chosen: set[int]) -
         if printable(name) != printable(row.id):
             raise written.fail(f"row {index:,} has the id {row.id}; the record there of the inputs is {name}")
         if index in chosen:
-            yield _Sampled(index, row, item)
+            yield SampledRow(index, row, item)
 
 
 def _inputs_of(written: Written) -> list[str] | None:
@@ -252,20 +225,20 @@ def _inputs_of(written: Written) -> list[str] | None:
         return [
             str(_located(written, one["path"])) if "bytes" in one else one["path"] for one in written.meta["inputs"]
         ]
-    except (_Unchecked, KeyError):
+    except (Unchecked, KeyError):
         return None
 
 
 def _records(written: Written, inputs: list[str] | None, genome: Genome | None) -> Iterator[Any] | None:
     """The records that have a row, from the inputs; None if they cannot be read again."""
-    if inputs is None or STDIN in inputs or _params(written).get("alleles"):
+    if inputs is None or STDIN in inputs or params_of(written).get("alleles"):
         return None
     if written.family == "scores":
         return _alts(written, inputs[0])
     shard = written.meta.get("shard")
     wanted = range(shard["first"], shard["first"] + shard["n_records"]) if shard else None
     items: Iterator[Any] = read_records(inputs, _options(written, genome), genome=genome, wanted=wanted)
-    params = _params(written)
+    params = params_of(written)
     if params.get("windows"):
         settings = written.meta["model"].get("task", params)
         items = split_windows(items, size=settings["window"], stride=settings["stride"])
@@ -282,111 +255,9 @@ def _alts(written: Written, source: str) -> Iterator[Site]:
             yield from (site._replace(alts=(alt,)) for alt in site.alts) if site.alts else [site]
 
 
-def _params(written: Written) -> Mapping[str, Any]:
-    return {**written.meta, **written.meta.get("params", {})}
-
-
-def _made(kind: type[Any], params: Mapping[str, Any], **others: Any) -> Any:
-    """A config from what an output says of it."""
-    names = [each.name for each in fields(kind)]
-    return kind(**{name: params[name] for name in names if name in params} | others)
-
-
 def _options(written: Written, genome: Genome | None) -> InputOptions:
-    made: InputOptions = _made(InputOptions, written.meta["params"], genome=genome and genome.path)
+    made: InputOptions = config_of(InputOptions, written.meta["params"], genome=genome and genome.path)
     return made
-
-
-def _compute(written: Written) -> Compute:
-    return Compute.pick(precision=str(_params(written)["precision"]))
-
-
-def _vectors(
-    written: Written, loaded: Model | TaskModel, genome: Genome | None, sample: Sequence[_Sampled]
-) -> Iterator[_Again]:
-    if _params(written).get("alleles"):
-        raise _Unchecked("vectors of alleles are not computed again; verify the scores that came with them")
-    if any(one.item is None for one in sample):
-        raise _Unchecked("an input is not found or cannot be read again")
-    params = _params(written)
-    compute = _compute(written)
-    maker: RowMaker
-    if isinstance(loaded, TaskModel):
-        maker = AnswerRows(loaded, _made(ClassifyConfig, params), compute)
-    else:
-        maker = VectorRows(loaded, _made(EmbedConfig, params), compute)
-    tokens, has_tokens = _Tokens(), maker.layout().tokens_dim is not None
-    done = iter(sample)
-    for cell in maker.cells([one.item for one in sample]):
-        if cell.tokens is not None:
-            tokens.write_tokens(cell.tokens)
-        for i, x in enumerate(cell.x):
-            one, now = next(done), [x]
-            for name in ("chrom", "start", "end", "strand", "length", "n_windows"):
-                if str(one.row.obs[name]) != str(cell.obs[name][i]):
-                    reason = f"{name} is {one.row.obs[name]}, and of its record {cell.obs[name][i]}"
-                    raise written.fail(f"row {one.number:,} ({one.row.id}): {reason}")
-            now += [cell.cls[i]] if cell.cls is not None else []
-            now += [tokens.take(len(one.item.codes))] if has_tokens else []
-            yield _Again([one.row.x], now)
-
-
-class _Tokens:
-    """Takes the tokens of records, and gives them back record by record."""
-
-    def __init__(self) -> None:
-        self._tokens = np.empty((0, 0), np.float32)
-
-    def write_tokens(self, tokens: NDArray[Any]) -> None:
-        """Take the next ones."""
-        self._tokens = np.concatenate([self._tokens.reshape(-1, tokens.shape[1]), tokens.astype(np.float32)])
-
-    def take(self, n: int) -> NDArray[Any]:
-        """The first of those that are left."""
-        taken, self._tokens = self._tokens[:n], self._tokens[n:]
-        return taken
-
-
-def _bases(
-    written: Written, loaded: Model | TaskModel, genome: Genome | None, sample: Sequence[_Sampled]
-) -> Iterator[_Again]:
-    params, compute = _params(written), _compute(written)
-    for one in sample:
-        codes = encode(one.row.obs["sequence"])[0]
-        if one.item is not None and not np.array_equal(codes, one.item.codes[: len(codes)]):
-            raise written.fail(f"row {one.number:,} ({one.row.id}) has other bases than its record")
-        if one.item is not None:
-            codes = one.item.codes
-        if isinstance(loaded, TaskModel):
-            label = str(params["value"]).removeprefix("log-odds of ").partition(" minus ")[0]
-            label = label if label in loaded.settings.classes else ""
-            values = TaskMutagenesis(loaded, label=label, compute=compute).effects(codes)
-        elif written.kind.startswith(MUTAGENESIS):
-            values = BaseMutagenesis(loaded, compute=compute).effects(codes)
-        else:
-            masked = MaskedBases(loaded.network, passes=int(params["passes"]), compute=compute)
-            values = next(masked.predict([codes]))
-        yield _Again([one.row.x], [values[: len(one.row.x)]])
-
-
-def _scores(
-    written: Written, loaded: Model | TaskModel, genome: Genome | None, sample: Sequence[_Sampled]
-) -> Iterator[_Again]:
-    if genome is None:
-        raise _Unchecked("the genome is not found")
-    params = _params(written)
-    names = tuple(params["scores"].split(",")) if "scores" in params else SCORES
-    config = ScoreConfig(names, int(params["window"]), int(params["max_length"]))
-    scorer = VariantScorer(loaded, genome, config, compute=_compute(written))
-    for one, scored in zip(sample, scorer.score([one.row.obs["site"] for one in sample]), strict=True):
-        outcome, obs = scored.outcomes[0], one.row.obs
-        if obs["status"] != (outcome.reason or "ok"):
-            raise written.fail(f"{one.row.id}: its status is {obs['status']}, and now {outcome.reason or 'ok'}")
-        if outcome.values is None:
-            yield _Again([], [])
-            continue
-        stored = [float(obs[field.key if field.key in obs else field.name]) for field in scorer.fields]
-        yield _Again([np.array(stored)], [np.array(outcome.values)])
 
 
 def _difference(stored: NDArray[Any], now: NDArray[Any]) -> float:

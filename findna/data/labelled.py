@@ -2,12 +2,10 @@
 
 import dataclasses
 import hashlib
-import math
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.data.datasets import Corpus, corpus_of
-from findna.data.labelled_rows import LABEL_COLUMNS, LabelledRow, Problems, holds_records, read_class, read_table
-from findna.errors import ConfigError, FindnaWarning, InputError, TableError
-from findna.io.compressed import ByteStream
+from findna.data.labelled_rows import LabelledRow, holds_records, read_class, read_table
+from findna.data.labels import labels_of, objective_of, path_of
+from findna.errors import ConfigError, FindnaWarning, InputError
 from findna.io.files import sha256
 from findna.io.watch import unchanged
-from findna.limits import MAX_CLASSES
 from findna.recipes import OBJECTIVES
 from findna.sequence import reverse_complement
 
-SEPARATOR = ";"
-"""Between the labels of a sequence that has several; none at all is an empty cell."""
-
-_N_NAMES = 8
-_MISSING = ("nan", "na", "n/a", "#n/a", "null", "<na>")
-_MANY = 20
 _MATE = re.compile(r"(?<![A-Za-z0-9])R?[12](?![A-Za-z0-9])")
 
 
@@ -124,11 +115,11 @@ def read_labelled(
         for path in files:
             rows += read_class(path, genome) if is_records[0] else read_table(path, sequence_column, label_column)
         sources = {path: sha256(Path(path)) for path in files}
-    kind = objective or _objective_of([row.label for row in rows])
+    kind = objective or objective_of([row.label for row in rows])
     if is_records[0] and kind != "classification":
         raise ConfigError(f"one FASTA or BED file per class is a classification, not {kind}")
     is_asked = bool(objective or class_names or classes)
-    labels, found, names = _labels_of(rows, kind, classes=classes, class_names=class_names, is_asked=is_asked)
+    labels, found, names = labels_of(rows, kind, classes=classes, class_names=class_names, is_asked=is_asked)
     if kind != "regression":
         _warn_of_two_labels(rows)
     return LabelledSet(
@@ -204,37 +195,6 @@ def split_off(labelled: LabelledSet, *, fraction: float, seed: int) -> tuple[Lab
     return labelled.take(np.flatnonzero(~is_held)), labelled.take(np.flatnonzero(is_held))
 
 
-def read_class_names(text: str) -> Mapping[str, str] | tuple[str, ...]:
-    """Class names as the command line has them: a file of `label<TAB>name` lines, or a comma list in label order.
-
-    A first line `label<TAB>...` is a header; further columns are ignored.
-
-    Raises:
-        TableError: A line has no name, or a label or name is a duplicate.
-        ConfigError: It is neither a file nor a list.
-    """
-    if not Path(text).is_file():
-        names = tuple(name.strip() for name in text.split(","))
-        if len(names) < 2 or not all(names) or len(set(names)) < len(names):
-            raise ConfigError(
-                f"class_names must be a file, or a comma list of two or more different names, not {text!r}"
-            )
-        return names
-    found: dict[str, str] = {}
-    with ByteStream(text, error=TableError) as stream:
-        for line, raw in enumerate(stream.lines(), start=1):
-            label, *others = (cell.strip() for cell in raw.decode(errors="backslashreplace").split("\t"))
-            if not label or (line == 1 and label.lower() in LABEL_COLUMNS):
-                continue
-            name = others[0] if others else ""
-            if not name:
-                stream.fail("no name: a line is a label, a tab and its name", line=line)
-            if label in found or name in found.values():
-                stream.fail(f"{label if label in found else name!r} is a duplicate", line=line)
-            found[label] = name
-    return found
-
-
 def _strata(labelled: LabelledSet) -> list[Any]:
     if labelled.objective == "regression":
         edges = np.quantile(labelled.labels, np.arange(1, 10) / 10)
@@ -242,89 +202,6 @@ def _strata(labelled: LabelledSet) -> list[Any]:
     if labelled.objective == "multilabel":
         return [tuple(row) for row in labelled.labels.tolist()]
     return labelled.labels.tolist()  # type: ignore[no-any-return]
-
-
-def _objective_of(labels: list[str]) -> str:
-    if any(SEPARATOR in label for label in labels):
-        return "multilabel"
-    found = set(labels)
-    values = [value for value in map(_number, found) if math.isfinite(value)]
-    is_real = 2 * len(values) > len(found) and any(value != int(value) for value in values)
-    return "regression" if is_real else "classification"  # of a regression, `_values` names the words among the numbers
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _labels_of(
-    rows: list[LabelledRow],
-    objective: str,
-    *,
-    classes: Sequence[str] | None,
-    class_names: Mapping[str, str] | Sequence[str] | None,
-    is_asked: bool,
-) -> tuple[NDArray[Any], tuple[str, ...], Mapping[str, str]]:
-    if objective == "regression":
-        return _values(rows), (), {}
-    is_multilabel = objective == "multilabel"
-    sets = [_split(row.label) if is_multilabel else (row.label,) for row in rows]
-    found = sort_labels({label for labels in sets for label in labels if label})
-    _refuse_doubtful(rows, found, is_asked=is_asked)
-    names = _names(found, class_names)
-    if classes is None:
-        n_needed = 1 if is_multilabel else 2
-        if len(found) < n_needed:
-            what = f"the only class is {found[0]}" if found else "no row has a label"
-            raise TableError(f"{what}: there must be at least {n_needed}", path=_path_of(rows))
-        if len(found) > MAX_CLASSES:
-            raise TableError(f"{len(found):,} classes: is this objective=regression?", path=_path_of(rows))
-        order = tuple(dict.fromkeys(names.get(label, label) for label in found))
-    else:
-        order = tuple(classes)
-    index = {name: number for number, name in enumerate(order)}
-    encoded: list[list[int]] = []
-    by_file = {path: Problems(path) for path in dict.fromkeys(row.path for row in rows)}
-    for row, labels in zip(rows, sets, strict=True):
-        unknown = [label for label in labels if names.get(label, label) not in index]
-        if any(label.lower() in _MISSING for label in labels):
-            by_file[row.path].add(row.line, f"the label is missing ({row.label})")
-        elif unknown == [""]:
-            by_file[row.path].add(row.line, "the label is empty")
-        elif unknown:
-            known = ", ".join(order[:_N_NAMES]) + (", ..." if len(order) > _N_NAMES else "")
-            by_file[row.path].add(row.line, f"class {unknown[0]} is not in the training split, which has {known}")
-        encoded.append([index.get(names.get(label, label), -1) for label in labels])
-    for path, problems in by_file.items():
-        problems.raise_if_any(sum(row.path == path for row in rows))
-    if not is_multilabel:
-        return np.array(encoded, dtype=np.int64).reshape(-1), order, names
-    table = np.zeros((len(rows), len(order)), dtype=np.float32)
-    for number, labels_of_row in enumerate(encoded):
-        table[number, labels_of_row] = 1
-    return table, order, names
-
-
-def _refuse_doubtful(rows: list[LabelledRow], found: list[str], *, is_asked: bool) -> None:
-    """Raise where labels are numbers and are unlikely to be classes.
-
-    Raises:
-        TableError: Two are one number, as 0 and 0.0; or there are many, they have gaps, and nobody asked for classes.
-    """
-    numbers: dict[float, str] = {}
-    for label in found:
-        value = _number(label)
-        if math.isfinite(value) and numbers.setdefault(value, label) != label:
-            raise TableError(
-                f"the labels {numbers[value]} and {label} are one number: write it one way", path=_path_of(rows)
-            )
-    has_gaps = bool(numbers) and max(numbers) - min(numbers) >= len(numbers)
-    if not is_asked and len(found) > _MANY and len(numbers) == len(found) and has_gaps:
-        reason = f"{len(found):,} different numbers as labels: name the objective, regression or classification"
-        raise TableError(reason, path=_path_of(rows))
 
 
 def _warn_of_two_labels(rows: list[LabelledRow]) -> None:
@@ -335,7 +212,7 @@ def _warn_of_two_labels(rows: list[LabelledRow]) -> None:
     if doubtful := [found for found in labels.values() if len(found) > 1]:
         (one, at), (other, there), *_ = doubtful[0].items()
         warnings.warn(
-            f"{_path_of(rows)}: {len(doubtful):,} of {len(labels):,} different sequences have more than one label; the "
+            f"{path_of(rows)}: {len(doubtful):,} of {len(labels):,} different sequences have more than one label; the "
             f"first: {one} in line {at}, {other} in line {there}",
             FindnaWarning,
             stacklevel=3,
@@ -360,46 +237,3 @@ def _mates(files: Sequence[str]) -> tuple[str, str] | None:
             if first != path:
                 return first, path
     return None
-
-
-def sort_labels(labels: Iterable[str]) -> list[str]:
-    """Labels in their order: as numbers where all are numbers, else as text.
-
-    >>> sort_labels(["10", "9"]), sort_labels(["b", "10", "9"])
-    (['9', '10'], ['10', '9', 'b'])
-    """
-    found = set(labels)
-    if all(math.isfinite(_number(label)) for label in found):
-        return sorted(found, key=lambda label: (_number(label), label))
-    return sorted(found)
-
-
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part.strip() for part in text.split(SEPARATOR) if part.strip()))
-
-
-def _names(found: list[str], class_names: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
-    if class_names is None:
-        return {label: label for label in found}
-    if isinstance(class_names, Mapping):
-        return dict(class_names)
-    if len(class_names) != len(found):
-        raise ConfigError(f"{len(class_names)} class names for {len(found)} labels: {', '.join(found[:_N_NAMES])}")
-    return dict(zip(found, class_names, strict=True))
-
-
-def _values(rows: list[LabelledRow]) -> NDArray[np.float32]:
-    values = np.array([_number(row.label) for row in rows], dtype=np.float64)
-    for path, group in groupby(rows, key=lambda row: row.path):
-        members = list(group)
-        problems = Problems(path)
-        for row in members:
-            if not math.isfinite(_number(row.label)):
-                found = f"label {row.label!r} is not a finite number, as a regression needs"
-                problems.add(row.line, f"{found}; choose another objective=NAME")
-        problems.raise_if_any(len(members))
-    return values.astype(np.float32)
-
-
-def _path_of(rows: list[LabelledRow]) -> str:
-    return " ".join(dict.fromkeys(row.path for row in rows))

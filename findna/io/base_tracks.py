@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from findna.errors import InputError
 from findna.io.arrays import write_facts, write_records
 from findna.io.files import replacing
-from findna.io.h5ad import created
+from findna.io.hdf5_file import created
 from findna.io.tracks import TrackValue
 from findna.record import Record
 from findna.sequence import N

@@ -10,7 +10,8 @@ from findna.errors import BedError, ConfigError, InputError
 from findna.io.compressed import STDIN, Mark
 from findna.io.genome import Genome
 from findna.io.options import InputOptions
-from findna.io.records import REGIONS, SEQUENCES, MissingContig, Reader, count_bases, limit_n
+from findna.io.records import Reader, count_bases
+from findna.io.source import REGIONS, SEQUENCES, MissingContig, limit_n
 from findna.record import Record
 from findna.region import Region
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from findna.errors import InputError
 from findna.io.arrays import skipped_lines, write_facts, write_records
 from findna.io.files import replacing
-from findna.io.h5ad import created
+from findna.io.hdf5_file import created
 from findna.io.summed import SummedText
 from findna.record import Record
 from findna.sequence import ALPHABET, N, decode

@@ -4,17 +4,16 @@ Every group and dataset carries the encoding attributes of AnnData's on-disk for
 `anndata.read_h5ad` takes the file as its own. Strings are variable-length UTF-8.
 """
 
-import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from findna.errors import OutputError
+from findna.io.hdf5_file import created
 from findna.io.rows import BLOCK, SKIPPED_COLUMNS, VAR_COLUMNS, Checksums, Kind, Rows
 from findna.io.virtual import join
 
@@ -23,7 +22,6 @@ TOKENS_SCHEMA = "findna-tokens/1"
 
 _TEXT = h5py.string_dtype("utf-8")
 _CHUNK_BYTES = 256 << 10
-_CACHE_BYTES = 1 << 20
 _ENCODINGS = {
     "array": "0.2.0",
     "string-array": "0.2.0",
@@ -182,91 +180,6 @@ def _write_findna(
             checksums.add_columns("skipped", columns)
             start = stop
     _scalar(group, "checksums", json.dumps(checksums.hex()))
-
-
-class _Sink(io.RawIOBase):
-    """The bytes of a new HDF5 file. It remembers a failed write, which HDF5 may hide when it closes the file.
-
-    HDF5 is never told of the failure, because it may also crash after one.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb+", buffering=0)
-        self._problem: BaseException | None = None
-
-    def check(self) -> None:
-        """Raise the first failure."""
-        if self._problem is not None:
-            raise self._problem
-
-    def write(self, content: Any, /) -> int:
-        rest = memoryview(content)
-        n_bytes = len(rest)
-        try:
-            while rest and self._problem is None:
-                rest = rest[self._file.write(rest) :]
-        except BaseException as problem:  # a signal, too, must not reach HDF5 within a write
-            self._problem = problem
-        return n_bytes
-
-    def truncate(self, size: int | None = None, /) -> int:
-        try:
-            return self._file.truncate(size)
-        except OSError as problem:
-            self._problem = self._problem or problem
-            return size or 0
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        return self._file.readinto(buffer)
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-@contextmanager
-def created(path: Path) -> Iterator[tuple[h5py.File, _Sink]]:
-    """A new HDF5 file and its sink, whose `check` raises a failed write. At the end, all parts are found again.
-
-    Raises:
-        OSError: A write failed.
-        OutputError: The file lacks a group, a dataset or an attribute that was written.
-    """
-    with _Sink(path) as sink:
-        try:
-            # Blocks are whole chunks and nothing is read back, so caches that grow with the file only cost memory.
-            with h5py.File(sink, "w", libver=("earliest", "v110"), rdcc_nbytes=0) as file:
-                cache = file.id.get_mdc_config()
-                cache.set_initial_size = True
-                cache.initial_size = cache.min_size = cache.max_size = _CACHE_BYTES
-                file.id.set_mdc_config(cache)
-                yield file, sink
-                written = outline(file)
-        finally:
-            sink.check()
-    with h5py.File(path, "r", locking=False) as file:
-        found = outline(file)
-    if lost := [name for name in written if found.get(name) != written[name]]:
-        raise OutputError(f"{path.name}: {', '.join(lost)} differ from what was written")
-
-
-def outline(file: h5py.File) -> dict[str, str]:
-    """Attributes, shape and type of everything in a file, by name."""
-    parts: dict[str, str] = {}
-
-    def visit(name: str, item: Any) -> None:
-        shape = (item.shape, str(item.dtype)) if isinstance(item, h5py.Dataset) else ()
-        parts[name] = repr((sorted((key, str(value)) for key, value in item.attrs.items()), shape))
-
-    visit("/", file)
-    file.visititems(visit)
-    return parts
 
 
 def _encode(element: Any, encoding: str) -> None:

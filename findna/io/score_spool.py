@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from findna.io.hdf5 import write_output
+from findna.io.outputs import write_output
 from findna.io.record_spool import RecordSpool
 from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, columns_of, obs_lines
 from findna.io.scores import Outcome

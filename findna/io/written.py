@@ -1,12 +1,9 @@
 """Outputs of every kind as they lie on disk: what they say of their run, their rows, whether they are whole."""
 
 import json
-import re
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,82 +14,19 @@ from findna.io.base_tracks import SCHEMA as BASES
 from findna.io.compressed import ByteStream
 from findna.io.effects import SCHEMA as MUTAGENESIS
 from findna.io.files import sha256
-from findna.io.hdf5 import Format, finished_meta, tokens_path
+from findna.io.hdf5 import Format
 from findna.io.layout import check_layout
+from findna.io.outputs import finished_meta, tokens_path
 from findna.io.reader import EmbeddingReader, open_hdf5
 from findna.io.rows import BLOCK, Block, Checksums
-from findna.io.scores import FACT, SKIPPED
-from findna.io.summed import compare_sum
 from findna.io.tables import require_pyarrow
 from findna.io.tokens import TokensReader, is_tokens_file
-from findna.io.vcf import Site, VariantReader
 from findna.io.virtual import open_source
-from findna.sequence import ALPHABET, N
+from findna.io.written_rows import Row, Written, read_json_text
+from findna.io.written_tables import FACT_NAME, EffectsTable, WrittenScores, read_blocks, table_columns
 
 _MAGIC: Mapping[bytes, Format] = {b"\x89HDF": "h5", b"PAR1": "parquet", b"\x93NUM": "npy"}
-_FACT = FACT.lstrip("#")
 _ENDINGS = (".h5", ".h5ad", ".hdf5", ".tsv", ".tsv.gz", ".parquet", ".npy")
-
-
-class Row(NamedTuple):
-    """A row of an output: its id, its columns, and its values."""
-
-    id: str
-    obs: Mapping[str, Any]
-    x: NDArray[Any]
-
-
-class Written(ABC):
-    """An output.
-
-    Attributes:
-        path: The file.
-        family: "vectors" (and predictions), "bases" (values of each base) or "scores".
-        kind: Its schema, or what it is.
-        meta: What it says of its run: model, genome, inputs, params, provenance.
-        n_rows: Its rows.
-    """
-
-    family = "vectors"
-    path: Path
-    kind: str
-    meta: Mapping[str, Any]
-    n_rows: int
-
-    @abstractmethod
-    def check(self) -> str:
-        """Read everything once; what was compared, "" where the output has no checksum.
-
-        Raises:
-            TableError: The content is not what was written.
-        """
-
-    @abstractmethod
-    def rows(self) -> Iterator[Row]:
-        """The rows in order."""
-
-    def more(self, index: int) -> list[NDArray[Any]]:
-        """Further values of a row: its class tokens, its tokens."""
-        return []
-
-    def fail(self, reason: str) -> TableError:
-        """An error of this file."""
-        return TableError(reason, path=self.path)
-
-    def check_text(self) -> str:
-        """Compare a text with the checksum in its second line; as `check`."""
-        with ByteStream(self.path, error=TableError) as stream:
-            is_same = compare_sum(stream.chunks())
-        if is_same is False:
-            raise self.fail("its sha256 differs: the content is not what was written")
-        return "sha256 agrees" if is_same else ""
-
-    def compare(self, found: Mapping[str, str], stored: Mapping[str, str]) -> str:
-        """Compare checksums by name; what was compared."""
-        if bad := [name for name, value in found.items() if stored.get(name, value) != value]:
-            raise self.fail(f"checksum of {', '.join(bad)} differs: the content is not what was written")
-        known = [name for name in found if name in stored]
-        return f"checksums of {', '.join(known)} agree" if known else ""
 
 
 def open_written(path: Path) -> Written:
@@ -113,17 +47,17 @@ def open_written(path: Path) -> Written:
         return _Sequences(path) if schema in (BASES, MUTAGENESIS) else _Vectors(path, "h5")
     if kind == "parquet":
         metadata = require_pyarrow().parquet.read_schema(path).metadata or {}
-        return _Scores(path) if f"{_FACT}Model".encode() in metadata else _Vectors(path, kind)
+        return WrittenScores(path) if f"{FACT_NAME}Model".encode() in metadata else _Vectors(path, kind)
     if kind:
         return _Vectors(path, kind)
     with ByteStream(path, error=TableError) as stream:
         head = stream.head
     if head.startswith(b"## {"):
-        return _EffectsTable(path)
+        return EffectsTable(path)
     if head.startswith(b"id\t"):
         return _Vectors(path, "tsv")
-    if head.startswith((b"##fileformat=VCF", b"BCF\x02", f"##{_FACT}".encode())):
-        return _Scores(path)
+    if head.startswith((b"##fileformat=VCF", b"BCF\x02", f"##{FACT_NAME}".encode())):
+        return WrittenScores(path)
     raise TableError("holds nothing that says how findna made it (bedGraph and bigWig do not): no check", path=path)
 
 
@@ -234,19 +168,19 @@ class _Vectors(Written):
             x, beside = np.load(self.path, mmap_mode="r", allow_pickle=False), self.path
             beside = self.path.with_name(next(n for n in self.meta["checksums"] if n.endswith(".obs.tsv")))
             n_rows = 0
-            for names, lines in _table(beside):
-                yield Block(0, x[n_rows : n_rows + len(lines)], _columns(names, lines), None)
+            for names, lines in read_blocks(beside):
+                yield Block(0, x[n_rows : n_rows + len(lines)], table_columns(names, lines), None)
                 n_rows += len(lines)
             if n_rows != len(x):
                 raise self.fail(f"has {len(x):,} vectors, and {beside.name} {n_rows:,} rows")
         else:
-            for names, lines in _table(self.path):
+            for names, lines in read_blocks(self.path):
                 values = (
                     self.meta["features"] if self.meta["features"][0] in names else names[-len(self.meta["features"]) :]
                 )
                 places = [names.index(name) for name in values]
                 x = np.array([[float(line[place]) for place in places] for line in lines], np.float32)
-                yield Block(0, x, _columns(names, lines, but=places), None)
+                yield Block(0, x, table_columns(names, lines, but=places), None)
 
 
 class _Sequences(Written):
@@ -264,7 +198,7 @@ class _Sequences(Written):
             self._checksum = str(attributes.pop("checksum", ""))
         if not is_complete:
             raise self.fail("is incomplete")
-        self.meta = {name: _json(value) for name, value in attributes.items() if isinstance(value, str)}
+        self.meta = {name: read_json_text(value) for name, value in attributes.items() if isinstance(value, str)}
 
     def check(self) -> str:
         with open_hdf5(self.path) as file:
@@ -287,131 +221,3 @@ class _Sequences(Written):
                 else:
                     values = file["effects"][row, : len(sequence)]
                 yield Row(name, {"sequence": sequence}, values)
-
-
-class _EffectsTable(Written):
-    """Effects of changes as TSV; a base that is N has no line, so one at a record's end is not seen."""
-
-    family, kind = "bases", f"{MUTAGENESIS} (TSV)"
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with ByteStream(path, error=TableError) as stream:
-            self.meta = json.loads(next(stream.lines()).removeprefix(b"## "))
-        self.n_rows = sum(1 for _ in self.rows())
-
-    def check(self) -> str:
-        return self.check_text()
-
-    def rows(self) -> Iterator[Row]:
-        with ByteStream(self.path, error=TableError) as stream:
-            lines = (line.decode().split("\t") for line in stream.lines() if not line.startswith((b"#", b"id\t")))
-            for name, group in groupby(lines, key=lambda fields: fields[0]):
-                fields = [(int(f[3]) - 1, f[4], f[5], float(f[6])) for f in group]
-                length = fields[-1][0] + 1
-                x = np.full((length, N), np.nan, np.float32)
-                bases = ["N"] * length
-                for place, ref, alt, effect in fields:
-                    x[place, ALPHABET.index(alt)], x[place, ALPHABET.index(ref)], bases[place] = effect, 0, ref
-                if np.isnan(x).any(axis=1).sum() != bases.count("N"):
-                    raise self.fail(f"record {name} lacks changes")
-                yield Row(name, {"sequence": "".join(bases)}, x)
-
-
-class _Scores(Written):
-    """Scored variants; a row is an ALT."""
-
-    family = "scores"
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        facts = _score_facts(path)
-        if "Model" not in facts:
-            raise self.fail("is a VCF that findna did not score")
-        self.kind = f"scored {'.'.join(path.name.split('.')[1:]) or 'variants'}"
-        self.meta = _parsed(facts)
-        self.n_rows = sum(1 for _ in self.rows())
-
-    def check(self) -> str:
-        if self.path.suffix == ".parquet":
-            return "page checksums agree"  # compared as its rows were counted
-        bgzf = "BGZF checksums agree" if self.path.suffix in (".gz", ".bcf") else ""
-        return bgzf or self.check_text()
-
-    def rows(self) -> Iterator[Row]:
-        if self.path.suffix == ".parquet":
-            with require_pyarrow().parquet.ParquetFile(self.path, page_checksum_verification=True) as file:
-                for batch in file.iter_batches(BLOCK):
-                    for obs in batch.to_pylist():
-                        lower = {name.lower(): value for name, value in obs.items()}
-                        alts = (lower["alt"],) if lower["alt"] != "." else ()
-                        yield _site_row(Site(lower["chrom"], int(lower["pos"]) - 1, lower["ref"], alts), obs)
-            return
-        with VariantReader(self.path) as reader:
-            for site in reader:
-                if reader.kind == "tsv":
-                    yield _site_row(site, dict(zip(reader.columns, site.fields, strict=False)))
-                    continue
-                info = dict(entry.partition("=")[::2] for entry in site.fields[7].split(";"))
-                own = {key: value.split(",") for key, value in info.items() if key.startswith("FINDNA_")}
-                for i, alt in enumerate(site.alts or (".",)):
-                    alts = (alt,) if site.alts else ()
-                    obs = {key: values[i] for key, values in own.items()}
-                    reason = obs.get(SKIPPED, ".")
-                    yield _site_row(site._replace(alts=alts), {**obs, "status": "ok" if reason == "." else reason})
-
-
-def _site_row(site: Site, obs: Mapping[str, Any]) -> Row:
-    return Row(str(site), {**obs, "site": site}, np.empty(0))
-
-
-def _score_facts(path: Path) -> dict[str, str]:
-    if path.suffix == ".parquet":
-        metadata = require_pyarrow().parquet.read_schema(path).metadata
-        pairs = {name.decode(): text.decode() for name, text in metadata.items()}
-        return {name.removeprefix(_FACT): text for name, text in pairs.items() if name.startswith(_FACT)}
-    with VariantReader(path) as reader:
-        found = [re.match(rf"{FACT}(\w+)=(.*)", line) for line in reader.header]
-    return {match[1]: match[2] for match in found if match}
-
-
-def _parsed(facts: Mapping[str, str]) -> dict[str, Any]:
-    """The facts of a scored file in the form that other outputs have."""
-    name, _, digest = facts["Model"].removeprefix("task ").partition("; sha256=")
-    genome, _, genome_digest = facts["Genome"].partition("; digest=")
-    source, _, source_digest = facts["Input"].partition("; sha256=")
-    params = dict(entry.partition("=")[::2] for entry in facts["Parameters"].split("; "))
-    return {
-        "model": {"name": name, "sha256": digest, **({"task": {}} if facts["Model"].startswith("task ") else {})},
-        "genome": {"path": genome, "digest": genome_digest},
-        "inputs": [{"path": source, **({"sha256": source_digest} if source_digest else {})}],
-        "params": params,
-        "shard": facts.get("Shard", ""),
-    }
-
-
-def _table(path: Path) -> Iterator[tuple[list[str], list[list[str]]]]:
-    """The header of a TSV, and its rows, some thousand at a time.
-
-    Raises:
-        TableError: A row has another number of columns.
-    """
-    with ByteStream(path, error=TableError) as stream:
-        rows = stream.numbered()
-        names = next(rows)[1].decode().split("\t")
-        while lines := [(number, text.decode().split("\t")) for number, text in islice(rows, BLOCK)]:
-            if odd := [number for number, fields in lines if len(fields) != len(names)]:
-                raise TableError(f"does not have the {len(names):,} columns of its header", path=path, line=odd[0])
-            yield names, [fields for _, fields in lines]
-        yield names, []
-
-
-def _columns(names: Sequence[str], lines: Sequence[Sequence[str]], *, but: Sequence[int] = ()) -> dict[str, list[Any]]:
-    return {name: [line[i] for line in lines] for i, name in enumerate(names) if i not in but}
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

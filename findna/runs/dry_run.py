@@ -18,7 +18,7 @@ from findna.io.cache import cache_dir
 from findna.io.check import InputSummary
 from findna.io.files import write_atomic
 from findna.io.genome import Genome
-from findna.io.hdf5 import refuse_existing
+from findna.io.outputs import refuse_existing
 from findna.record import Record
 from findna.runs.job import STDOUT, Job, RowMaker
 from findna.runs.run import check

@@ -15,7 +15,7 @@ from findna.io.files import open_regular, sha256, write_atomic
 from findna.io.genome import Genome
 from findna.io.ids import IdSet
 from findna.io.options import InputOptions
-from findna.io.records import Begin, TooManyN
+from findna.io.source import Begin, TooManyN
 from findna.io.structured import parse_json
 from findna.models.manifest import DIGEST, digest_of
 from findna.record import Record

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from findna import __version__
 from findna.errors import ConfigError
-from findna.io.hdf5 import Format, refuse_existing, tokens_path, write_output
+from findna.io.hdf5 import Format
 from findna.io.layout import naming
+from findna.io.outputs import refuse_existing, tokens_path, write_output
 from findna.io.reader import EmbeddingReader
 from findna.io.rows import BLOCK, Block, Rows
 from findna.io.tokens import TokensReader

@@ -13,8 +13,8 @@ import numpy as np
 from findna import __version__
 from findna.errors import TableError
 from findna.io.files import storable
-from findna.io.hdf5 import tokens_path
 from findna.io.layout import naming
+from findna.io.outputs import tokens_path
 from findna.io.reader import EmbeddingReader
 from findna.io.rows import BLOCK, OBS_COLUMNS, Kind
 from findna.io.spool import differences

@@ -18,9 +18,11 @@ from findna.data.windows import count_windows
 from findna.errors import BedError, ConfigError, FastaError, InputError, OutputError, RegionError
 from findna.io.check import InputSummary, check_inputs
 from findna.io.genome import Genome
-from findna.io.hdf5 import EmbeddingWriter, finished_meta, refuse_existing
+from findna.io.hdf5 import EmbeddingWriter
 from findna.io.meter import Meter
-from findna.io.records import Begin, TooManyN, read_records
+from findna.io.outputs import finished_meta, refuse_existing
+from findna.io.records import read_records
+from findna.io.source import Begin, TooManyN
 from findna.io.spool import differences
 from findna.io.tables import TsvStream
 from findna.io.watch import Watch

@@ -16,7 +16,7 @@ from findna.config import EmbedConfig, ScoreConfig
 from findna.embedding import feature_columns, feature_names
 from findna.errors import ConfigError, OutputError, VariantError
 from findna.io.compressed import START, Mark
-from findna.io.hdf5 import refuse_existing
+from findna.io.outputs import refuse_existing
 from findna.io.rows import Rows
 from findna.io.score_files import FILES, STDOUT, Format, format_of
 from findna.io.score_spool import COLUMNS, ScoreSpool

@@ -4,7 +4,7 @@ from findna.errors import ConfigError
 from findna.io.check import is_read_once
 from findna.io.compressed import Mark
 from findna.io.options import InputOptions
-from findna.io.records import Begin
+from findna.io.source import Begin
 from findna.io.vcf import VariantReader
 from findna.runs.manifest import Manifest, file_marks
 from findna.runs.shard import Part, Shard, ShardCuts

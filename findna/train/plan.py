@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from findna.data.labelled import LabelledSet, read_class_names, read_labelled, split_off, warn_of_shared
+from findna.data.labelled import LabelledSet, read_labelled, split_off, warn_of_shared
+from findna.data.labels import read_class_names
 from findna.errors import ConfigError, InputError, TrainingError
 from findna.io.structured import parse_json, read_text
 from findna.models.store import DEFAULT, load_model

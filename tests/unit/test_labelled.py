@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from findna.data import labelled, labelled_rows
-from findna.data.labelled import read_class_names, read_labelled, split_off
+from findna.data.labelled import read_labelled, split_off
+from findna.data.labels import read_class_names
 from findna.errors import ConfigError, FastaError, FindnaWarning, InputError, TableError
 from findna.recipes import FinetuneConfig
 from findna.sequence import decode, encode, reverse_complement

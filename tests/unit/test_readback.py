@@ -12,7 +12,7 @@ import pytest
 from outputs import FEATURES, dump, obs, table, vectors, write_all
 
 from findna.errors import OutputError
-from findna.io import h5ad, hdf5
+from findna.io import h5ad, outputs
 from findna.io.rows import OBS_COLUMNS, Rows, obs_lines
 
 Damage = Callable[[h5py.File], object]
@@ -99,7 +99,7 @@ def test_a_merged_file_is_compared_with_its_parts(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(h5ad, "write_embeddings", write_and_damage)
     with pytest.raises(OutputError, match="X at row 1 is not what was written"):
-        hdf5.write_output(path, rows, {}, n_expected=2)
+        outputs.write_output(path, rows, {}, n_expected=2)
     assert not path.exists()
 
 

@@ -12,7 +12,8 @@ from findna.errors import BedError, ConfigError, FastaError, InputError, RegionE
 from findna.io.check import check_inputs
 from findna.io.ids import IdSet
 from findna.io.options import InputOptions
-from findna.io.records import TooManyN, read_records
+from findna.io.records import read_records
+from findna.io.source import TooManyN
 from findna.record import Record
 from findna.sequence import decode, encode
 

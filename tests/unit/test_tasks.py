@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from findna.data.labelled import sort_labels
+from findna.data.labels import sort_labels
 from findna.errors import ConfigError, ModelError
 from findna.models.task import find_task, load_task
 from findna.recipes import FinetuneConfig

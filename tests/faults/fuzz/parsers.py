@@ -21,9 +21,10 @@ from findna.io.compressed import ByteStream
 from findna.io.fasta import read_fasta, read_fastq
 from findna.io.genome import Genome
 from findna.io.options import InputOptions
-from findna.io.records import REGIONS, read_records
+from findna.io.records import read_records
 from findna.io.scores import Field, Outcome, vcf_line
 from findna.io.sniff import sniff
+from findna.io.source import REGIONS
 from findna.io.structured import parse_json
 from findna.io.vcf import VariantReader
 from findna.models.manifest import config_text

@@ -9,7 +9,7 @@ from pathlib import Path
 import pysam
 
 from findna.benchmark.study_variants import read_variants
-from findna.data.labelled import read_class_names
+from findna.data.labels import read_class_names
 from findna.errors import FindnaError
 from findna.io.bam_index import is_index_of
 from findna.io.spool import Spool

@@ -1,0 +1,82 @@
+"""A row of an output of any kind, and what an output of any kind can be asked."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from findna.errors import TableError
+from findna.io.compressed import ByteStream
+from findna.io.summed import compare_sum
+
+
+class Row(NamedTuple):
+    """A row of an output: its id, its columns, and its values."""
+
+    id: str
+    obs: Mapping[str, Any]
+    x: NDArray[Any]
+
+
+class Written(ABC):
+    """An output.
+
+    Attributes:
+        path: The file.
+        family: "vectors" (and predictions), "bases" (values of each base) or "scores".
+        kind: Its schema, or what it is.
+        meta: What it says of its run: model, genome, inputs, params, provenance.
+        n_rows: Its rows.
+    """
+
+    family = "vectors"
+    path: Path
+    kind: str
+    meta: Mapping[str, Any]
+    n_rows: int
+
+    @abstractmethod
+    def check(self) -> str:
+        """Read everything once; what was compared, "" where the output has no checksum.
+
+        Raises:
+            TableError: The content is not what was written.
+        """
+
+    @abstractmethod
+    def rows(self) -> Iterator[Row]:
+        """The rows in order."""
+
+    def more(self, index: int) -> list[NDArray[Any]]:
+        """Further values of a row: its class tokens, its tokens."""
+        return []
+
+    def fail(self, reason: str) -> TableError:
+        """An error of this file."""
+        return TableError(reason, path=self.path)
+
+    def check_text(self) -> str:
+        """Compare a text with the checksum in its second line; as `check`."""
+        with ByteStream(self.path, error=TableError) as stream:
+            is_same = compare_sum(stream.chunks())
+        if is_same is False:
+            raise self.fail("its sha256 differs: the content is not what was written")
+        return "sha256 agrees" if is_same else ""
+
+    def compare(self, found: Mapping[str, str], stored: Mapping[str, str]) -> str:
+        """Compare checksums by name; what was compared."""
+        if bad := [name for name, value in found.items() if stored.get(name, value) != value]:
+            raise self.fail(f"checksum of {', '.join(bad)} differs: the content is not what was written")
+        known = [name for name in found if name in stored]
+        return f"checksums of {', '.join(known)} agree" if known else ""
+
+
+def read_json_text(text: str) -> Any:
+    """The value of a JSON text; of any other text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
