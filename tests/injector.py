@@ -121,7 +121,7 @@ def run_command(*args: str) -> int:
     defaults = EmbeddingWriter.__init__.__kwdefaults__
     assert defaults is not None
     defaults["every"] = record_spool._EVERY = 0.0
-    figure.Figure.savefig = lambda self, file, **_: file.write(b"a figure")  # drawing takes a second
+    figure.Figure.savefig = lambda self, path, **_: Path(path).write_bytes(b"a figure")  # drawing takes a second
     sys.argv = ["findna", *args]
     try:
         main()
