@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import warnings
@@ -132,7 +133,7 @@ def main() -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **others: Any) -> None:
     """A line for a warning of ours; that of a library as Python writes it."""
     if issubclass(category, FindnaWarning):
-        say(f"findna: warning: {message}")
+        say(f"findna: warning: {_own_lines(str(message))}")
     else:
         say(warnings.formatwarning(message, category, *where[:2]).rstrip())
 
@@ -143,8 +144,11 @@ def _usage(error: Any) -> str:
 
 
 def _check_words(words: list[str]) -> None:
-    """Refuse, before any work, a name that no output and no terminal can hold."""
-    for word in words:
+    """Refuse, before any work, an empty value, as of a variable that is not set, and a name that no output can hold."""
+    for flag, word in zip(["", *words], words, strict=False):
+        name, sign, value = word.partition("=") if word.startswith("--") else (flag, "=", word)
+        if sign and not value:
+            raise ConfigError(f"{f'{name!r}: ' if name.startswith('-') else 'an argument '}is empty; leave it out")
         if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
             raise ConfigError(f"{visible(word)}: this name is not UTF-8, so no output can store it: rename it")
 
@@ -163,8 +167,13 @@ def _said(error: Exception) -> str:
     )
 
 
+def _own_lines(text: str) -> str:
+    """A message, whose further lines are indented; a line end within a name is escaped."""
+    return visible(re.sub(r"\n(?!  )", r"\\n", text))
+
+
 def _fail(text: str, code: int) -> int:
-    text = visible(text)
+    text = _own_lines(text)
     if "FINDNA_LAUNCHED" in os.environ:  # one of several processes: the one that started them says it, once
         from findna.commands.training import record_failure
 

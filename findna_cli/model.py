@@ -8,7 +8,7 @@ import typer
 from findna.config import ComputeConfig
 from findna_cli import task
 from findna_cli.console import say, show, show_facts, show_table, write_report
-from findna_cli.options import Json, Quiet, flags_of, not_empty
+from findna_cli.options import Json, Quiet, flags_of
 from findna_cli.progress import progress
 
 app = typer.Typer(help="List, describe, verify, convert and pull models.", rich_markup_mode=None)
@@ -81,7 +81,6 @@ def readout(
             "--blocks",
             help="After how many blocks to read, as 5,10,15,20; default: after all.",
             show_default=False,
-            callback=not_empty,
         ),
     ] = None,
     n_windows: Annotated[int, typer.Option("--n-windows", min=2, help="Most windows to read.")] = 4096,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
+from findna.commands.reports import check_report_place
 from findna.settings import About, settings_of_all
 
 _LAST = ("dry_run", "json_file", "quiet")
@@ -17,16 +18,11 @@ _LAST = ("dry_run", "json_file", "quiet")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def not_empty(text: str | None) -> str | None:
-    """The value of a flag, None if it was not given; an empty text is a mistake of the command line."""
-    if text == "":
-        raise typer.BadParameter("is empty; leave the flag out for its default")
-    return text
-
-
-def _no_stdout(path: Path | None) -> Path | None:
+def _report_file(path: Path | None) -> Path | None:
     if path == Path("-"):
         raise typer.BadParameter("give the name of a file: stdout is for the results")
+    if path is not None:
+        check_report_place(path)
     return path
 
 
@@ -60,13 +56,12 @@ ModelName = Annotated[
         "-m",
         help="Name of a shipped model, a model folder, or a pulled ORG/NAME.",
         show_default=False,
-        callback=not_empty,
     ),
 ]
 Json = Annotated[
     Path | None,
     typer.Option(
-        "--json", help="Write a machine-readable report to this file.", show_default=False, callback=_no_stdout
+        "--json", help="Write a machine-readable report to this file.", show_default=False, callback=_report_file
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
@@ -113,10 +108,7 @@ def _flag(name: str, kind: Any, default: Any, about: About, *, is_recipe: bool) 
     extra: dict[str, Any] = {"parser": _refusing(about.parse)} if about.parse else {}
     if about.choices and not types:
         extra["metavar"] = "|".join(map(str, about.choices))
-    is_text = not types and not about.parse
-    option = typer.Option(
-        *names, help=about.help, show_default=shown is not None, callback=not_empty if is_text else None, **extra
-    )
+    option = typer.Option(*names, help=about.help, show_default=shown is not None, **extra)
     annotation = operator.getitem(Annotated, ((types[0] if types else str) | None, option))
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shown, annotation=annotation)
 

@@ -8,7 +8,7 @@ import typer
 from findna.config import ComputeConfig
 from findna.errors import TableError
 from findna_cli.console import say, show, write_report
-from findna_cli.options import Genome, Json, Quiet, flags_of, not_empty
+from findna_cli.options import Genome, Json, Quiet, flags_of
 
 
 @flags_of(ComputeConfig, only=("threads",))
@@ -21,7 +21,6 @@ def verify(
             "-m",
             help="Model or task that must have made it. Default: the one that the output names.",
             show_default=False,
-            callback=not_empty,
         ),
     ] = None,
     genome: Genome = None,

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import h5py
@@ -33,8 +34,10 @@ _DAMAGE = (
     RuntimeError,
     ArithmeticError,
     MemoryError,
+    SyntaxError,
+    TokenError,
 )
-"""The errors of h5py, and of code that relies on our layout, for a damaged or hostile file."""
+"""The errors of h5py, of numpy's headers, and of code that relies on our layout, for a damaged or hostile file."""
 
 
 @contextmanager

@@ -104,6 +104,13 @@ def test_a_report_replaces_no_input_and_an_input_may_be_named_in_any_way(model: 
     flags = ("-m", model, "--precision", "fp32", "--device", "cpu", "-o")
     assert call("embed", "./s.fa", *flags, "a.tsv", "--json", "r.json").code == 0
     assert call("embed", f"{Path.cwd()}//s.fa", *flags, "b.tsv", "--json", "r.json").code == 0  # an earlier report
-    refused = call("embed", "s.fa", *flags, "c.tsv", "--json", "s.fa")
-    assert (refused.code, "s.fa: exists and is not a report" in refused.err) == (1, True)
-    assert Path("s.fa").read_text() == ">a\nACGTACGT\n"
+    before = {name: Path(name).read_bytes() for name in ("s.fa", "b.meta.json", f"{model}/config.json")}
+    for name in before:  # before any work; without it, as the run makes the file
+        refused = call("embed", "s.fa", *flags, "c.tsv", "--json", name)
+        assert (refused.code, f"{name}: exists and is not a report" in refused.err) == (1, True)
+    assert not Path("c.tsv").exists()
+    for name in ("no/r.json", "."):
+        assert call("embed", "s.fa", *flags, "c.tsv", "--json", name).code == 1
+    assert call("embed", "s.fa", *flags, "d.tsv", "--json", "d.meta.json").code == 1
+    assert {name: Path(name).read_bytes() for name in before} == before
+    assert "checksums" in Path("d.meta.json").read_text()

@@ -154,7 +154,7 @@ BAD = {
         2,
         "--valid-fraction must lie between 0 and 1, not 1.5",
     ),
-    "no blocks": (["finetune", "train.csv", "--blocks", ""], 2, "'--blocks': is empty; leave the flag out"),
+    "no blocks": (["finetune", "train.csv", "--blocks", ""], 2, "'--blocks': is empty; leave it out"),
     "block of no teacher, before the data": (["finetune", "none.csv", "--blocks", "99"], 2, "the network has 12"),
     "window": (["finetune", "train.csv", "--window", 90], 2, "--window 90: the teacher's rings hold 50 bases"),
     "absent": (["finetune", "none.csv"], 1, "file none.csv: no such file or directory"),

@@ -24,7 +24,7 @@ def test_an_internal_fault_is_one_line_that_says_how_to_report_it(monkeypatch: p
     def fail(*_: object) -> None:
         raise TypeError("a list\nof two lines")
 
-    monkeypatch.setattr("findna.io.view.describe", fail)
+    monkeypatch.setattr("findna.commands.view.describe", fail)
     result = call("view", "x.h5")
     assert result.code == 1
     assert result.err.startswith("findna: internal error, TypeError: a list of two lines; please report it")
@@ -50,7 +50,7 @@ def test_an_internal_fault_is_one_line_that_says_how_to_report_it(monkeypatch: p
 def test_failures_of_the_system_are_told_in_its_words(
     error: Exception, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("findna.io.view.describe", mock.Mock(side_effect=error))
+    monkeypatch.setattr("findna.commands.view.describe", mock.Mock(side_effect=error))
     assert call("view", "x.h5").err.startswith(f"findna: {text}")
 
 
@@ -61,6 +61,10 @@ def test_a_name_that_is_not_utf8_is_refused_before_any_work() -> None:
     assert result.code == 2
     assert result.err == ("findna: r\\udce9gions.fa: this name is not UTF-8, so no output can store it: rename it\n")
     assert sorted(path.name for path in Path().iterdir()) == [name]
+
+
+def test_a_line_end_in_a_name_does_not_begin_a_line() -> None:
+    assert call("embed", "a\nfindna: b.fa").err == "findna: input a\\nfindna: b.fa: no such file or directory\n"
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="the file system takes UTF-8 names only")
