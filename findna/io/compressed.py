@@ -124,8 +124,8 @@ class ByteStream:
             return 1.0
         n_raw, size = self._file.tell(), max(1, os.fstat(self._file.fileno()).st_size)
         if self._n_text:
-            is_plain = self.raw_head[:2] != GZIP_MAGIC
-            return self.offset / size if is_plain else self.offset / self._n_text * n_raw / size
+            is_plain, done = self.raw_head[:2] != GZIP_MAGIC, max(self.offset, self.mark.offset if self.mark else 0)
+            return done / size if is_plain else done / self._n_text * n_raw / size
         if self.mark is None or self.mark.offset:
             return (self.mark.offset >> 16) / size if self.mark else 0.0
         return n_raw / size

@@ -88,6 +88,8 @@ def _from_header(stream: ByteStream, piece: _Piece) -> _Piece:
 def _records(stream: ByteStream, piece: _Piece, *, row: int, used: IdSet) -> Iterator[Record | FastaError]:
     """Yield the records of a piece. Plain ones are encoded together; any other, and a single one, by `_record`."""
     offset, line, text = piece
+    if not text:
+        return
     raw = np.frombuffer(text, np.uint8)
     ends = np.flatnonzero(raw == ord("\n"))
     begins = np.concatenate([[0], ends[ends < len(text) - 1] + 1])[: len(text)]  # of lines

@@ -12,6 +12,7 @@ from typing import Any, Self
 from findna import __version__
 from findna.errors import InputError, OutputError
 from findna.io.arrays import require_absent
+from findna.io.files import refuse_irregular
 from findna.io.genome import Genome
 from findna.io.meter import Meter
 from findna.io.record_spool import ArraySpool, RecordSpool
@@ -111,7 +112,12 @@ class Frame:
 
     @property
     def partial(self) -> Path:
-        """The folder of what an unfinished run keeps."""
+        """The folder of what an unfinished run keeps.
+
+        Raises:
+            OutputError: The output is a folder without a name, as ".".
+        """
+        refuse_irregular(self.job.out)
         return self.job.out.with_name(f"{self.job.out.name}.partial")
 
     @contextmanager

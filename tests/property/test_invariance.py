@@ -94,8 +94,7 @@ def test_a_standardised_vector_does_not_depend_on_its_batch(lengths, seed, batch
     network = initialise(ChordMixer(MODEL), 1)
     many = records_of([25 + i % 30 for i in range(60)], 9)
     model = Model("m", Path(), network, "", {})
-    how = {"device": CPU, "precision": FP32}
-    readout = measure_readout(model, many, pool="mean,sd", blocks="6,12", sources={}, **how)
+    readout = measure_readout(model, many, pool="mean,sd", blocks="6,12", sources={}, compute=Compute(CPU, FP32))
     records = records_of(lengths, seed)
     found = [
         vectors(RecordEmbedder(network, EmbedConfig(), readout=readout, compute=Compute(CPU, FP32, n)), records)

@@ -219,7 +219,7 @@ def test_a_checksum_can_be_given_or_lie_beside_the_file(server: Server, own_cach
 def test_what_is_no_genome_is_refused(server: Server, own_cache: Path) -> None:
     server.files["/d/g.fa"] = b"<html>welcome to the hotel</html>"
     checksum = f"md5:{hashlib.md5(server.files['/d/g.fa']).hexdigest()}"
-    with pytest.raises(GenomeError, match="white space before or between bases"):
+    with pytest.raises(GenomeError, match="text before the first '>' header"):
         fetch_genome("g", urls=[server.url("/d/g.fa")], checksum=checksum)
     assert "g.fa" not in kept(own_cache)
 
