@@ -57,6 +57,7 @@ def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, valu
         logomaker.Logo(pandas.DataFrame(heights, columns=list(_BASES)), ax=above, color_scheme="classic")
     above.set(ylabel="mean decrease\nwhen changed", title=title)
     above.axhline(0, color="#999999", linewidth=0.6)
+    above.set_ylim(*(1.05 * end for end in above.get_ylim()))  # the logo ends at its highest letter
     limit = float(np.abs(np.nan_to_num(effects)).max()) or 1.0
     image = below.imshow(effects.T, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     below.plot(known, codes[known], "s", color="#222222", markersize=1.5, linestyle="none")
@@ -91,7 +92,7 @@ def plot_pairs(codes: Codes, pairs: NDArray[np.float32], path: Path, *, title: s
 def _ticks(n_bases: int, first: int, *, inches: float) -> tuple[range, list[str]]:
     """Places and labels of ticks on an axis of that length."""
     step = max(1, -(-n_bases // int(inches / _INCHES_PER_TICK) // 5) * 5)
-    places = range(0, n_bases, step)
+    places = range(-first % step, n_bases, step)  # multiples of the step
     return places, [f"{first + place:,}" for place in places]
 
 

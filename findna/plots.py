@@ -130,13 +130,13 @@ def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title
         OutputError: The file cannot be written.
     """
     curves = {
-        "nats": {"valid_mnm_loss": "masked bases"},
+        "loss, nats": {"valid_mnm_loss": "masked bases"},
         "masked-base accuracy": {"valid_accuracy": "student", "kmer_accuracy": "7-mer table"},
         "effective rank": {"effective_rank": "class tokens"},
     }
     if any(row.get("valid_contrastive_loss", np.nan) > 0 for row in rows):
-        curves["nats"]["valid_contrastive_loss"] = "contrast"
-        curves[""] = {"agreement": "agreement (cosine)", "teacher_entropy": "teacher entropy (nats)"}
+        curves["loss, nats"]["valid_contrastive_loss"] = "contrast"
+        curves["cosine or nats"] = {"agreement": "agreement (cosine)", "teacher_entropy": "teacher entropy (nats)"}
         figure, grid = panels(8.4, 5.6, n_rows=2, n_columns=2)
     else:
         figure, grid = panels(10.5, 2.8, n_columns=3)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +80,7 @@ def roc(
     figure, axes = one_figure(4.4, 4.2)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
     axes.set(xlabel="false positive rate", ylabel="true positive rate", title=title)
-    _curves(axes, curve, labels, probabilities, classes=classes, value="AUROC", place="lower right")
+    _curves(axes, curve, labels, probabilities, classes=classes, value="AUROC", places=("lower right", "upper left"))
     save_figure(figure, path)
 
 
@@ -101,7 +101,15 @@ def precision_recall(
 
     figure, axes = one_figure(4.4, 4.2)
     axes.set(xlabel="recall", ylabel="precision", title=title)
-    _curves(axes, curve, labels, probabilities, classes=classes, value="average precision", place="lower left")
+    _curves(
+        axes,
+        curve,
+        labels,
+        probabilities,
+        classes=classes,
+        value="average precision",
+        places=("lower left", "upper right"),
+    )
     save_figure(figure, path)
 
 
@@ -113,9 +121,12 @@ def _curves(
     *,
     classes: Sequence[str],
     value: str,
-    place: Literal["lower left", "lower right"],
+    places: tuple[str, str],
 ) -> None:
-    """One curve per class that has sequences and is not all there is; its legend has value and number of sequences."""
+    """One curve per class that has some but not all sequences, and a legend with value and n.
+
+    The legend is at the first of `places`, or at the second where low curves fill the first.
+    """
     shown = [k for k in ([1] if len(classes) == 2 else range(len(classes))) if 0 < np.sum(labels == k) < len(labels)]
     values = []
     for k in shown:
@@ -127,7 +138,8 @@ def _curves(
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     if shown:
         mean = f"{value} (mean {np.mean(values):.3f})" if len(shown) > 1 else value
-        axes.legend(frameon=False, loc=place, fontsize=8, title=mean, title_fontsize=8)
+        place = places[0] if np.mean(values) > 0.6 else places[1]
+        axes.legend(loc=place, fontsize=8, title=mean, title_fontsize=8, facecolor="white", edgecolor="none")
 
 
 def split_figures(

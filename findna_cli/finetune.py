@@ -91,7 +91,7 @@ def _show(advance: Advance, is_time_for_a_line: Every, report: "Report", *, quie
     if report.stage == "embed":
         text = f"of {report.total:,} windows embedded"
     elif not report.done:
-        say(f"epoch 0, the probe that it begins as, valid: {summary_line(valid)}", quiet=quiet)
+        say(f"epoch 0 (frozen probe), valid: {summary_line(valid)}", quiet=quiet)
         return
     else:
         text = f"of {report.total:,} steps  loss {row['loss']:.4f}  {row['bases_per_second']:,.0f} bases/s"

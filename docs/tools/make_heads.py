@@ -72,7 +72,7 @@ def splits_of(task: Task, data: Path, work: Path) -> tuple[dict[str, list[Path]]
     """The files of each split, and what is to be said of them; no training split if a file is missing."""
     if task.suite == "genomic-benchmarks":
         tables = cut_tables(task, data, work / "data")
-        return {split: [path] for split, path in tables.items()}, ["a part of the official set, and no random sample"]
+        return {split: [path] for split, path in tables.items()}, ["a part of the official set, not a random sample"]
     splits: dict[str, list[Path]] = {}
     notes: list[str] = []
     for split in ("train", "valid", "test"):
@@ -141,7 +141,7 @@ def make_head(task: Task, data: Path, work: Path) -> bool:
         raise SystemExit(f"{out} was trained from another teacher than today's: remove it, and it is trained again")
     lines = [
         f"Data: {task.source}. {task.url}. Licence: {task.licence}.",
-        *(f"Trained on: {note}; its figures do not stand beside published ones." for note in notes),
+        *(f"Trained on: {note}. Do not compare its figures with published ones." for note in notes),
         f"Not for: {task.limits or 'diagnosis, or sequences unlike those it was trained on'}.",
         f"Trained by `{training_command(task)}`.",
     ]

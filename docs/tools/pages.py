@@ -32,7 +32,7 @@ Json = dict[str, Any]
 
 
 def put(page: Path, name: str, text: str) -> None:
-    """Replace what stands between the marks `<!-- NAME -->` and `<!-- /NAME -->` of a page."""
+    """Replace the text between the marks `<!-- NAME -->` and `<!-- /NAME -->` of a page."""
     first, last = f"<!-- {name} -->", f"<!-- /{name} -->"
     before, _, rest = page.read_text().partition(first)
     write_atomic(page, f"{before}{first}\n{text.strip()}\n{last}{rest.partition(last)[2]}")
@@ -52,7 +52,7 @@ weights in bf16, sha256 `{config["sha256"]}`.
 
 {made_of(config, folder)}
 
-**Held-out windows at the end of the run.** Masked-base loss {summary["valid_mnm_loss"]:.4f} nats; masked-base accuracy {summary["valid_accuracy"]:.4f}, of a 7-mer table {summary["kmer_accuracy"]:.4f};
+**Held-out windows at the end of the run.** Masked-base loss {summary["valid_mnm_loss"]:.4f} nats; masked-base accuracy {summary["valid_accuracy"]:.4f} (7-mer table: {summary["kmer_accuracy"]:.4f});
 effective rank of the class tokens {summary["effective_rank"]:.1f}.
 
 **Masked-base accuracy on other held-out windows.** {masked(folder)}
@@ -70,8 +70,8 @@ def made_of(config: Json, folder: Path) -> str:
     named = ", ".join(f"{Path(name).name} (sha256 `{sha}`)" for name, sha in sources["files"].items())
     held_out = ", ".join(Path(name).name for name in sources["holdout"]) or "the last hundredth"
     return f"""\
-**Data.** {sources["n_windows"]:,} windows of up to {config["window"]:,} bases of {named}: {sequence(folder, how)}.
-Held out: {held_out}; {sources["n_held_out"]} of these windows were measured during the run.
+**Data.** {sources["n_windows"]:,} windows of up to {config["window"]:,} bases from {named}: {sequence(folder, how)}.
+Held-out file: {held_out}; {sources["n_held_out"]} of these windows were measured during the run.
 
 **Command.** `{how["command"]}` (seed {training["config"]["seed"]}). {how["note"]}
 
@@ -97,25 +97,24 @@ def sequence(folder: Path, how: Json) -> str:
         )
     reasons.append(f"Of {windows['n_drawn']:,} drawn windows, {left_out['repeated']:,} duplicates were dropped.")
     return (
-        f"drawn by `findna data windows` ({parts}; manifest: docs/models/{folder.name}/windows.json), with {', '.join(manifest['holdout']) or 'nothing'} held out. "
-        + " ".join(reasons)
-        + " No label was trained on"
+        f"drawn by `findna data windows` (manifest: docs/models/{folder.name}/windows.json). They are {parts}. "
+        f"Held out: {', '.join(manifest['holdout']) or 'nothing'}. " + " ".join(reasons) + " No label was trained on"
     )
 
 
 def masked(folder: Path) -> str:
-    """The teacher's share of masked bases beside those of the models that count."""
+    """Masked-base accuracy of the teacher and of the counting models."""
     models = read_teacher(folder / "teacher.json")["masked_bases"]["models"]
     own, *others = [f"{title} {models[name]['accuracy']:.4f}" for name, title in TITLES.items()]
     return f"{own[0].upper()}{own[1:]}; {'; '.join(others)}."
 
 
 def limits(summary: Json) -> str:
-    """What it does not know, and what it is not for."""
+    """What the model has not seen, and what it must not be used for."""
     seen = summary["n_bases"]
     share = f"; the paper's teacher saw {PAPER_BASES / seen:,.0f} times as much" if seen < PAPER_BASES / 2 else ""
     return f"""\
-**Limits.** Trained on {seen / 1e6:,.0f} Mbp{share}. It knows the sequence named under Data and no other species. The two strands of a sequence get different vectors;
+**Limits.** Trained on {seen / 1e6:,.0f} Mbp{share}. It has seen only the sequence and the species named under Data. The two strands of a sequence get different vectors;
 `--strand both` averages them. Not for clinical use."""
 
 
@@ -132,8 +131,8 @@ def validation(folder: Path) -> str:
         for name, difference in zip(sets, ahead, strict=True)
     )
     return f"""\
-Mean AUROC over {len(sets)} sets {own.score:.3f}; {len(random.runs)} networks with random weights and the same read-out {random.score:.3f} ({own.difference:+.3f}).
-Logistic regression on at most {max(n for n, _ in own.runs[0]["n"].values()):,} training sequences per set; the penalty is chosen on the validation split.
+The mean AUROC over {len(sets)} sets is {own.score:.3f}. {len(random.runs)} networks with random weights and the same read-out have {random.score:.3f} ({own.difference:+.3f}).
+The probe is logistic regression on at most {max(n for n, _ in own.runs[0]["n"].values()):,} training sequences per set. Its penalty is chosen on the validation split.
 
 | set | this model | random weights | difference |
 |---|---|---|---|
@@ -167,8 +166,8 @@ def report(config: Json, folder: Path, results: Path) -> str:
     return f"""\
 # {name}: how it was made, and what it has learned
 
-The teacher that is in the package. Made by `python docs/tools/ship.py` from the JSON files in [{name}/]({name}/) and in
-[../results/gue](../results/gue); every figure below is in one of them, with its command.
+This page describes the teacher in the package: its training, its figures and its limits. `python docs/tools/ship.py` makes the page from the JSON files in
+[{name}/]({name}/) and [../results/gue](../results/gue). Each figure below is in one of these files, with its command.
 
 ## Data, command, cost
 
@@ -176,8 +175,8 @@ The teacher that is in the package. Made by `python docs/tools/ship.py` from the
 
 ## Recipe
 
-What each setting is: `findna pretrain --help`; where it departs from the paper and why: [reproducing](../reproducing.md); what was compared:
-[the study](../results/study).
+`findna pretrain --help` explains each setting. [Reproducing](../reproducing.md) lists the differences from the paper and the reasons.
+[The study](../results/study) compares variants.
 
 | setting | value |
 |---|---|
@@ -186,9 +185,15 @@ What each setting is: `findna pretrain --help`; where it departs from the paper 
 ## What it has learned
 
 {found.replace("](", f"]({name}/")}
-The classes are those of [elements.csv.gz](../demo/README.md): 200 bases each. None shares a 31-mer with the training windows. Promoters (GUE prom_300_all, the middle),
-enhancers (GenomicBenchmarks human_enhancers_ensembl, the middle), and pieces of chr20 that RepeatMasker and Tandem Repeats Finder mark wholly or not at all. No
-coding sequence with coordinates was at hand, so there is none among them. Repeats are of families; the neighbours of one are copies of its own family.
+The sequences are those of [elements.csv.gz](../demo/README.md), 200 bases each. None shares a 31-mer with the training windows.
+
+| class | sequences |
+|---|---|
+| promoter | the middle of GUE prom_300_all |
+| enhancer | the middle of GenomicBenchmarks human_enhancers_ensembl |
+| repeat, unique | pieces of chr20 that RepeatMasker and Tandem Repeats Finder mark completely, or not at all |
+
+There is no class of coding sequence, because we had none with coordinates. The neighbours of a repeat are mostly copies from its own family.
 
 ## Frozen probes
 
@@ -196,35 +201,35 @@ coding sequence with coordinates was at hand, so there is none among them. Repea
 
 {gue_table(results)}
 
-All figures, every set, and the sets that cannot stand beside published ones: [the report](../results/gue.md).
+[The report](../results/gue.md) has all figures and all sets, also those that are not comparable with published ones.
 
 ## The paper's tables 1 and 4
 
-**Table 1** (frozen vectors on eight sets of GenomicBenchmarks) needs the sets whole: intervals on all of GRCh38, a mouse genome, a worm genome and transcripts. Only
-parts of five of them could be cut from the sequence at hand, and they are no random samples, so no figure of ours stands beside that table. With the genomes it is
+**Table 1** (frozen vectors on eight sets of GenomicBenchmarks) needs complete sets: intervals on all of GRCh38, a mouse genome, a worm genome and transcripts. We
+had sequence for parts of five sets only. These parts are not random samples, so we do not compare them with that table. If you have the genomes, run
 
     findna benchmark run genomic-benchmarks --data datasets --genome hg38.2bit --genome mus_musculus=mm10.2bit --mode probe,random
 
-**Table 4** (which augmentations make the two views; the same sets) cannot be repeated on those sets for the same reason. Its four pairs are settings:
-`--student-augment M --teacher-augment ""` (M+NoAug), `M` and `DIT`, `MDT` and `DIT`, `MDIT` and `NR` (the default). `findna benchmark study` compares them, the student against
-the teacher, CM-MNM (`--alpha 1`) and FinDNA-T (`--mixer transformer`) by the validation AUROC of frozen probes on complete GUE sets:
-[the variants](../results/ablations/variants.toml), [the study](../results/study).
+**Table 4** (which augmentations make the two views; the same sets) cannot be repeated on those sets for the same reason. Its four pairs are available as settings:
+`--student-augment M --teacher-augment ""` (M+NoAug), `M` and `DIT`, `MDT` and `DIT`, `MDIT` and `NR` (the default). `findna benchmark study` compares these pairs, student
+and teacher, CM-MNM (`--alpha 1`) and FinDNA-T (`--mixer transformer`). It uses the validation AUROC of frozen probes on complete GUE sets. See
+[the variants](../results/ablations/variants.toml) and [the study](../results/study).
 
 ## Limits and misuse
 
 {limits(training["summary"])}
 
-- A vector says how a sequence looks to a network that has learned to fill in bases. It is no annotation, no variant effect, no phenotype, and nothing about a person.
-- The test splits of labelled human sets are pieces of the genome whose neighbourhood may have been seen without labels, as by every model that was pretrained on it.
-- Much of what a probe sees is composition: read random weights and 6-mers beside each figure.
-- Other species, long repeats and windows full of N were not measured.
+- A vector describes a sequence as a network sees it that has learned to predict masked bases. It is not an annotation, a variant effect or a phenotype, and says nothing about a person.
+- The test splits of labelled human sets come from the human genome. The model may have seen their neighbourhood, without labels. This holds for every model that was pretrained on the genome.
+- A probe relies largely on base composition. Compare each figure with random weights and 6-mers.
+- Other species, long repeats and windows that are mostly N were not measured.
 
 ## Licence
 
 {LICENCE}
-The labelled sets are measured, not contained: GUE and GenomicBenchmarks, Apache-2.0.
+The labelled sets (GUE and GenomicBenchmarks, Apache-2.0) were used for measurements and are not in the package.
 
-## Again, in three commands
+## Repeat it in three commands
 
 On a CPU:
 
@@ -232,15 +237,15 @@ On a CPU:
     {how["command"]}
     python docs/tools/ship.py runs/{name} --data DIR --sources {" ".join(Path(file).name for file in training["sources"]["files"])} --command "..."
 
-{again(how)}A run with a time budget follows the clock: the teacher will be like this one, not the same bits.
+{again(how)}The length of a run with a time budget depends on the clock. You get a similar teacher, not the same bits.
 
-`base`, the paper's size, at the paper's scale, on one H200 (not run: no such machine was at hand):
+`base`, the paper's size, at the paper's scale on one H200 (not run yet):
 
     findna data windows hg38=$(findna data fetch hg38) --n 100000 --min-length 1000 --holdout chr8,chr20 --out windows.fa.gz
     findna pretrain windows.fa.gz windows.held-out.fa.gz --holdout windows.held-out.fa.gz --preset base --device cuda --out runs/base
     python docs/tools/ship.py runs/base --data DIR --sources windows.fa.gz windows.held-out.fa.gz --command "findna pretrain windows.fa.gz ..."
 
-It ships under the name that `DEFAULT` in `findna/models/store.py` says.
+`DEFAULT` in `findna/models/store.py` is the name of the shipped model.
 """
 
 
@@ -255,7 +260,4 @@ def again(how: Json) -> str:
     """Files to give in place of those that are not available."""
     if how["prepare"] != FETCH:
         return ""
-    return (
-        "The first command prints the path of a whole GRCh38: give it by `--genome` in place of the files named under Data, "
-        "which are the part of it that was at hand.\n"
-    )
+    return "The first command prints the path of the complete GRCh38. Give it with `--genome`. We trained on a part of it, the files under Data.\n"

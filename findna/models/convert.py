@@ -249,5 +249,5 @@ A DNA encoder converted by `findna model convert` from a checkpoint of the publi
 
 The input and output channels were put from {THEIR_ALPHABET} into the order {ALPHABET}, and the weights rounded to bf16.
 Each sequence rotates in its own ring here, without padding; the published code pads its batches.
-Not measured for any clinical use.
+Not tested for any clinical use.
 """

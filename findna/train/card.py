@@ -68,13 +68,13 @@ def draw_splits(
 def task_card(
     name: str, settings: TaskSettings, training: Mapping[str, Any], metrics: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    """The CARD.md of a task model: what it answers, what it was made of, how it did, and what it is not."""
+    """The CARD.md of a task model: purpose, data, settings, metrics and limits."""
     config, data, teacher = training["config"], training["data"], training["teacher"]["name"]
     rows = {key: value for key, value in config.items() if key not in _idle(config)} | {"window": settings.window}
     chosen = "penalty" if "penalty" in training["summary"] else "best_epoch"
     rows[chosen] = training["summary"][chosen]
     if rows.get("best_epoch") == 0:
-        rows["best_epoch"] = "0 (the probe that it began as)"
+        rows["best_epoch"] = "0 (the frozen probe)"
     for split, found in data.items():
         rows[f"{split} sequences"] = f"{found['n']} ({', '.join(found['files']) or 'in memory'})"
     for split, figures in metrics.items():
@@ -88,20 +88,20 @@ def task_card(
     )
     opening += f"Classes: {', '.join(settings.classes)}." if settings.classes else "One value per sequence."
     closing = (
-        "The figures are those of these splits. Sequences from another source, length or composition can do worse, and "
-        "a probability is calibrated on the validation split alone. Not measured for any clinical use."
+        "The figures hold for these splits. They can be worse on sequences of another source, length or composition. "
+        "Probabilities are calibrated on the validation split only. Not tested for any clinical use."
     )
     return _card(name, opening, rows, closing)
 
 
 def model_card(name: str, training: Mapping[str, Any]) -> str:
-    """The CARD.md of a pretraining: what it is, what it was made of, how it did, and what it is not."""
+    """The CARD.md of a pretraining: data, settings, metrics and limits."""
     config = training["config"]
     rows = {**config["model"], **config, "products": training["products"]}
     del rows["model"]
     rows |= {f"source {key}": value for key, value in training["sources"].items()} | training["summary"]
     opening = "A DNA encoder pretrained by `findna pretrain` with the method of Yu et al. 2024 (arXiv:2405.08538)."
-    closing = "Not measured for any clinical use. What it has learned is the sequence it was trained on, and no more."
+    closing = "The model has seen only the sequence above. Not tested for any clinical use."
     return _card(name, opening, rows, closing)
 
 

@@ -267,7 +267,7 @@ def test_a_run_that_only_gets_worse_ends_as_the_probe_that_it_began_as(tmp_path,
     assert all(
         torch.equal(value, task.network.state_dict()[name]) for name, value in teacher.network.state_dict().items()
     )
-    assert "| best_epoch | 0 (the probe that it began as) |" in (tmp_path / "run" / "CARD.md").read_text()
+    assert "| best_epoch | 0 (the frozen probe) |" in (tmp_path / "run" / "CARD.md").read_text()
 
 
 @pytest.mark.parametrize("config", [CONFIG, dataclasses.replace(CONFIG, strand="both", reverse_complement=0.5)])

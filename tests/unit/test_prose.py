@@ -15,7 +15,8 @@ RULES = tomllib.loads((ROOT / "tests/prose.toml").read_text(encoding="utf-8"))["
 MAX_WORDS = 30
 PACKAGES = ("findna", "findna_cli")
 MODULES = sorted(path for folder in (*PACKAGES, "tests", "docs/tools") for path in (ROOT / folder).rglob("*.py"))
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "docs/models/findna-small.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
 CODE = re.compile(r"```.+?```|^(?:    [^\n]*\n)+|<!--.+?-->", re.DOTALL | re.MULTILINE)
 GENERATED = re.compile(r"<!-- (\w+) -->.+?<!-- /\1 -->", re.DOTALL)
 SENTENCE_END = re.compile(r"(?<!e\.g\.)(?<!i\.e\.)(?<=[.?!])[)*\"”]*\s+")

@@ -82,7 +82,7 @@ def test_windows_are_described_by_their_manifest(ship: ModuleType, tmp_path: Pat
     text = ship.pages.sequence(tmp_path, how)
     for part in (
         "900 of hg38.fa.gz, 100 of mm10.2bit",
-        "chr8, chr20 held out",
+        "Held out: chr8, chr20",
         "20 or more 31-mers with 3 files",
         "1,234",
         "regions of 1 files were cut out (4,321 bases)",
