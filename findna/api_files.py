@@ -45,7 +45,7 @@ def embed_file(
         output_format: h5, tsv, parquet or npy; None infers it from the name of `out`.
         dry_run: Write nothing; the report has counts, problems, sizes and a time estimate.
         command: The command line, for the provenance.
-        on_progress: Told how many records are written or skipped, and how many there are (None: not known).
+        on_progress: Called with the number of records written or skipped, and the total (None: not known).
         settings: Of `findna.config.EmbedConfig`, `RunConfig` and `ComputeConfig`, and `findna.io.options.InputOptions`.
 
     Returns:

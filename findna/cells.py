@@ -21,7 +21,7 @@ Batches never cross the end of a cell, rows are written there, and a resume can 
 """
 
 CELL_BATCHES = 4
-"""A cell ends, too, with the record that fills so many batches. Where cells end depends on the records alone."""
+"""A cell also ends with the record that fills this number of batches. Where cells end depends on the records alone."""
 
 CHUNK = 256
 """Records of a cell of variants, which are scored together; a window that occurs twice among them is computed once."""

@@ -34,7 +34,7 @@ def metrics_of(
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
-        ValueError: The shapes do not fit, a value is not finite, or there is no such objective.
+        ValueError: The shapes do not fit, a value is not finite, or the objective does not exist.
     """
     need_sklearn("accuracy, macro F1, MCC and AUROC")
     figures = {"classification": _of_classes, "multilabel": _of_labels, "regression": _of_values}

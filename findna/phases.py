@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 Listener = Callable[[str, float, int | None], object]
-"""Told the phase, how many of its steps are done, and how many there are; None if it has none."""
+"""Called with the phase, the number of its steps that are done, and the total; None if there are no steps."""
 
 T = TypeVar("T")
 

@@ -267,7 +267,7 @@ class FinetuneConfig:
         return parse_pools(self.pool or DEFAULT_POOL)
 
     def rate_for(self, channels: int) -> float:
-        """The peak of the learning rate for a teacher of so many channels.
+        """The peak of the learning rate for a teacher with this number of channels.
 
         >>> FinetuneConfig().rate_for(44), FinetuneConfig(learning_rate=1e-4).rate_for(44)
         (0.003, 0.0001)

@@ -48,7 +48,7 @@ def params_of(written: Written) -> Mapping[str, Any]:
 
 
 def config_of(kind: type[Any], params: Mapping[str, Any], **others: Any) -> Any:
-    """A config from what an output says of it."""
+    """A config from what an output records about it."""
     names = [each.name for each in fields(kind)]
     return kind(**{name: params[name] for name in names if name in params} | others)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ N_BINS = 10
 
 
 _MOST_CURVES = 10
+
+Place = Literal["lower left", "lower right", "upper left", "upper right"]
 
 
 def confusion_matrix(
@@ -121,7 +123,7 @@ def _curves(
     *,
     classes: Sequence[str],
     value: str,
-    places: tuple[str, str],
+    places: tuple[Place, Place],
 ) -> None:
     """One curve per class that has some but not all sequences, and a legend with value and n.
 

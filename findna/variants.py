@@ -1,4 +1,4 @@
-"""Effects of variants: what a network says of both alleles in their windows, and of the difference."""
+"""Effects of variants: the output of a network for both alleles in their windows, and the difference."""
 
 from collections.abc import Sequence
 from functools import lru_cache

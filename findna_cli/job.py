@@ -68,7 +68,7 @@ def run_files(
 
 @contextmanager
 def _saying_what_is_kept(out: Path) -> Iterator[None]:
-    """Say of a run that is interrupted whether it can be resumed."""
+    """Say whether an interrupted run can be resumed."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):

@@ -57,7 +57,7 @@ def training_words(path: Path, holdout: list[str]) -> KmerSet:
 
 
 def unseen(rows: list[tuple[str, Codes]], words: KmerSet) -> Iterator[tuple[str, Codes]]:
-    """The rows without an N and without a 31-mer of the training sequence, evenly thinned to at most so many a class."""
+    """The rows without an N and without a 31-mer of the training sequence, evenly thinned to at most N per class."""
     corpus: Corpus = corpus_of(codes for _, codes in rows)
     is_new = words.count_in(corpus) == 0
     kept: dict[str, list[Codes]] = {}

@@ -110,8 +110,8 @@ class Audit:
     """Findings of an audit.
 
     Args:
-        within: One entry a split.
-        overlaps: One entry a pair of splits, in their order.
+        within: One entry per split.
+        overlaps: One entry per pair of splits, in their order.
         threshold: Of near duplicates.
     """
 

@@ -23,7 +23,7 @@ _LETTERS = N + 1
 """A, C, G, T, and one for unknown bases: masked, N, or outside of the window."""
 _BLOCK = 256
 _TUNED = 10
-"""One training window in so many is kept back until order and strength are chosen."""
+"""One training window in this number is held out to choose order and strength."""
 
 
 class Masked(NamedTuple):

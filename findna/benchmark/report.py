@@ -60,7 +60,7 @@ class Section:
 
     Args:
         title: Of the section.
-        header: One cell a column.
+        header: One cell per column.
         rows: Of the table.
         notes: Paragraphs beneath it.
         value: What the cells between the first and the last column are, for a figure; "" for no figure.

@@ -1,4 +1,4 @@
-"""One benchmark: each set, mode and seed measured once, and a result file for each set and mode that says of what."""
+"""One benchmark: each set, mode and seed measured once, and a result file for each set and mode."""
 
 import hashlib
 import json

@@ -42,7 +42,7 @@ from findna.train.views import Portion, views_of
 SCHEMA = "findna-speed/1"
 MIXED = (100, 1000)
 BATCHES = 4
-"""A forward is timed with so many times the bases of a batch, too, and with one sequence alone."""
+"""A forward pass is also timed with this multiple of the bases of a batch, and with one sequence."""
 PRODUCT_POSITIONS = 8192
 """Positions in one matrix product of the limit."""
 SECONDS = 150.0

@@ -31,7 +31,7 @@ class Splits(NamedTuple):
     test: LabelledSet
 
     def limited(self, n_train: int, n_test: int) -> "Splits":
-        """The same with at most so many sequences; 0 is all. The draw does not depend on a run's seed."""
+        """The same with a maximum number of sequences; 0: all. The draw does not depend on a run's seed."""
         valid = self.valid and _limited(self.valid, n_test)
         return Splits(_limited(self.train, n_train), valid, _limited(self.test, n_test))
 

@@ -148,7 +148,7 @@ def read_log(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_log(path: Path, log: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write a log whole, one run a line."""
+    """Write the complete log, one line per run."""
     runs = ",\n".join(f"{json.dumps(key)}: {json.dumps(run)}" for key, run in log.items())
     write_atomic(path, f'{{"schema": {json.dumps(SCHEMA)}, "runs": {{\n{runs}\n}}}}\n')
 

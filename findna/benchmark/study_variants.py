@@ -61,7 +61,7 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
     Raises:
         TableError: The file cannot be read, is not valid TOML, or holds no table.
         ConfigError: A setting is unknown, out of range, or belongs to the study.
-        ModelError: There is no such model, or it is damaged.
+        ModelError: The model does not exist, or it is damaged.
     """
     try:
         tables = read_toml(path)

@@ -96,7 +96,7 @@ def measure_teacher(
         labelled: Sequences with a class each, for the neighbours.
         log: Rows of its run's log.csv, for the health at the end.
         compute: Where and how it runs.
-        on_done: Told what was measured.
+        on_done: Called with each result, as text.
 
     Raises:
         InputError: There are no held-out windows, or they are longer than the teacher's window.

@@ -96,7 +96,7 @@ def measure_variants(
         model: The teacher.
         config: What is compared.
         compute: Where and how it runs.
-        on_done: Told the name of each model once it is measured.
+        on_done: Called with the name of each model once it is measured.
 
     Raises:
         VariantError: The table is damaged, or a variant does not fit the genome.

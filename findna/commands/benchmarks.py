@@ -33,7 +33,7 @@ from findna.tasks.catalog import read_recipe
 Report = dict[str, Any]
 OnProgress = Callable[[int, int], None]
 OnNote = Callable[[str], None]
-"""Told in words what is measured or skipped."""
+"""Called with what is measured or skipped, as text."""
 
 
 @with_settings(SuiteOptions, ReadOutOptions, ComputeConfig, without=("batch_bases",))
@@ -64,17 +64,17 @@ def benchmark(
         model: As for `findna.load_model`.
         command: The command line, for the results.
         should_stop: Asked between and within runs.
-        on_skip: Told which sets are skipped, and why.
-        on_note: Told what a reader of a set's figures must know.
-        on_run: Told each run; see `findna.benchmark.modes.Progress`.
-        on_progress: Told how many runs are done, and about how many there are.
+        on_skip: Called with each skipped set and the reason.
+        on_note: Called with notes on a set's figures.
+        on_run: Called for each run; see `findna.benchmark.modes.Progress`.
+        on_progress: Called with the number of runs done and the total.
         settings: Modes, limits, recipe, read-out and computation.
 
     Returns:
         out, runs (each with its figures), left_out and faulty (sets with the reason).
 
     Raises:
-        ConfigError: A setting is out of range, or there is no such set.
+        ConfigError: A setting is out of range, or the set does not exist.
         InputError: The folder holds no set.
         OutputError: A result cannot be written.
         Stopped: It was asked to stop; the same call resumes.
@@ -135,8 +135,8 @@ def benchmark_variants(
         genome: Genome of the variants; None is the one in `data`.
         model: As for `findna.load_model`.
         command: The command line, for the results.
-        on_note: Told what was measured.
-        on_table: Told each result.
+        on_note: Called with each result, as text.
+        on_table: Called with each result.
         settings: `seeds` networks with random weights, `limit` variants per label, bases per `window`.
 
     Returns:
@@ -199,7 +199,7 @@ def time_networks(*, device: str = "auto", threads: int = 0, **settings: Any) ->
         settings: What is timed.
 
     Raises:
-        ConfigError: A setting is out of range, or there is no such device.
+        ConfigError: A setting is out of range, or the device does not exist.
     """
     config = make(SpeedConfig, settings)
     set_threads(threads)

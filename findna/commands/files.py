@@ -23,7 +23,7 @@ from findna.window_tracks import track_column, write_window_track
 
 Report = dict[str, Any]
 OnDone = Callable[..., None]
-"""Told how many records are written, and how many there are if that is known."""
+"""Called with the number of records written, and the total if it is known."""
 
 
 def _silent(done: int, total: int | None = None) -> None:
@@ -55,7 +55,7 @@ def score(
         output_format: vcf, bcf, tsv or parquet.
         embeddings: HDF5 file of the vectors of REF and ALT, too.
         command: The command line, for the provenance.
-        on_progress: Told how many records are written, and how many there are.
+        on_progress: Called with the number of records written and the total.
         settings: Of the scores, the run and the computation.
 
     Raises:
@@ -106,7 +106,7 @@ def mutagenesis(
         plot: A figure of the first record.
         output_format: h5 or tsv.
         command: The command line, for the provenance.
-        on_progress: Told how many records are written.
+        on_progress: Called with the number of records written.
         settings: Of the inputs, the run and the computation.
 
     Raises:
@@ -153,7 +153,7 @@ def predict_bases(
         output_format: h5, bedgraph or bigwig.
         value: What a track shows: log_p of the observed base, or entropy.
         command: The command line, for the provenance.
-        on_progress: Told how many records are written.
+        on_progress: Called with the number of records written.
         settings: Of the inputs, the run and the computation.
 
     Raises:

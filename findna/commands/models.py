@@ -55,7 +55,7 @@ def is_task(name: str) -> bool:
     """Whether a name or folder is that of a task model.
 
     Raises:
-        ModelError: There is no such model.
+        ModelError: The model does not exist.
     """
     return (find_model(name or DEFAULT) / "head.safetensors").is_file()
 
@@ -75,7 +75,7 @@ def describe_task(name: str) -> tuple[dict[str, Any], str]:
 
     Raises:
         ModelError: The task model is damaged.
-        ConfigError: There is no such task.
+        ConfigError: The task does not exist.
     """
     task = load_task(name)
     facts = {

@@ -54,7 +54,7 @@ def report_teacher(
         neighbours: Tables of sequences and labels, for nearest neighbours.
         log: log.csv of the training run; None is the one in the model's folder.
         command: The command line, for the report.
-        on_note: Told what was measured.
+        on_note: Called with each result, as text.
         settings: Held-out contigs, numbers of windows, and computation.
 
     Returns:
@@ -125,9 +125,9 @@ def study(
         tasks: Names of the sets that are wanted; () is all.
         command: The command line, for the log.
         should_stop: Asked after each step, and between runs.
-        on_skip: Told which sets are skipped, and why.
-        on_run: Told the entry of each run in the log.
-        on_progress: Told how many runs are done, and how many there are.
+        on_skip: Called with each skipped set and the reason.
+        on_run: Called with the log entry of each run.
+        on_progress: Called with the number of runs done and the total.
         settings: Preset, steps, seeds, limits, read-out and computation.
 
     Returns:

@@ -68,8 +68,8 @@ def pretrain(
         start_from: An exported run to continue in `out`.
         arguments: What follows `findna` on the command line, with which each of several processes is started.
         should_stop: Asked after every step; True writes a checkpoint and ends the run unfinished.
-        on_start: Told before the first step, in each process, what the run works with, in words.
-        on_report: Told each step; see `findna.train.loop.Report`.
+        on_start: Called before the first step, in each process, with a description of the run.
+        on_report: Called at each step; see `findna.train.loop.Report`.
         settings: Of the recipe, the processes and the computation.
 
     Returns:

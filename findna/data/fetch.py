@@ -77,7 +77,7 @@ def fetch_genome(
         folder: A folder to copy it from, which holds NAME.2bit or NAME.fa.
         checksum: "md5:..." or "sha256:...".
         force: Download it even if it is cached.
-        on_bytes: Told how many bytes there are, and of how many (0: not known).
+        on_bytes: Called with the number of bytes fetched and the total (0: not known).
 
     Raises:
         ConfigError: The name or the checksum is none.

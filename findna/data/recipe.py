@@ -77,7 +77,7 @@ def make_windows(
         cut: Tables or FASTA files of sequences, whose exact places in the sources, on either strand, are cut out; or
             BED files of regions, which are cut by coordinate. A window ends where a cut begins.
         force: Replace existing files.
-        on_draw: Told after each block how many windows there are.
+        on_draw: Called after each block with the number of windows.
 
     Raises:
         InputError: A file is damaged, or there is not enough sequence for this many windows.

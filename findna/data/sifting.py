@@ -55,7 +55,7 @@ class Sift:
         origins: Where windows are cut from.
         config: Which windows.
         factors: Weight of each origin.
-        excluded: Words that no window may have.
+        excluded: K-mers that no window may have.
         novelty: What was kept before.
         is_held_out: Draw from what is held out, and take fewer where there is not enough.
 

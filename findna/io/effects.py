@@ -45,7 +45,7 @@ class EffectsWriter:
     Args:
         path: The output.
         kind: "h5" or "tsv".
-        facts: What the output says of the run; JSON values.
+        facts: What the output records about the run; JSON values.
         skipped: What was wrong with records that are skipped; it may grow until the block ends.
         temp: Where it is written until it is whole; None is beside it.
 

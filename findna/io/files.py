@@ -141,7 +141,7 @@ def storable(path: Path) -> str:
 
 @contextmanager
 def open_regular(path: Path, *, most: int | None = None) -> Iterator[io.BufferedReader]:
-    """A file to read from, of at most so many bytes; a pipe or a device, which may never end, is refused.
+    """A file to read from, of at most a number of bytes; a pipe or a device, which may never end, is refused.
 
     Raises:
         OSError: It cannot be read, is not a regular file, or is too large; `strerror` says which.

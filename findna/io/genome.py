@@ -48,7 +48,7 @@ class Genome:
         contigs: Name and length of every contig, in file order.
 
     Raises:
-        GenomeError: There is no such file, it is not a genome, it is damaged, or it is compressed
+        GenomeError: The file does not exist, it is not a genome, it is damaged, or it is compressed
             with gzip, which allows no random access.
     """
 

@@ -14,7 +14,7 @@ from findna.io.faidx import Faidx, build_fai, format_fai, is_contig_of, is_index
 from findna.io.watch import Stamp
 
 _MANY = 1000
-"""From so many contigs on, a stamp in the cache directory saves checking all of them in every run."""
+"""From this number of contigs on, a stamp in the cache directory saves checking all of them in every run."""
 
 
 class IndexedFasta:

@@ -44,7 +44,7 @@ def read_records(
         genome: An open genome, in place of `options.genome`.
         wanted: Only these records, counted from 0 over all inputs; what comes after them is not read.
         begin: A place before the first of them.
-        meter: Told of every record that is read.
+        meter: Called for each record that is read.
 
     Raises:
         InputError: An input is missing, empty, cut or damaged: what concerns a whole file.

@@ -19,7 +19,7 @@ SKIPPED = "FINDNA_SKIPPED"
 
 
 class Field(NamedTuple):
-    """A score of each ALT: its name in a table, and what the header of a VCF says of it."""
+    """A score of each ALT: its name in a table, and its description in the header of a VCF."""
 
     name: str
     text: str
@@ -130,7 +130,7 @@ class ScoreRows(ABC):
     Args:
         reader: Where the records are from.
         fields: The scores.
-        facts: Name and text of what the output says of the run.
+        facts: Name and text of what the output records about the run.
         contigs: Name and length of the genome's contigs.
     """
 

@@ -130,7 +130,7 @@ def check_kind(name: str) -> Kind:
     """The kind that a user named.
 
     Raises:
-        ValueError: There is no such kind.
+        ValueError: The kind does not exist.
 
     >>> check_kind("bed")
     'bed'

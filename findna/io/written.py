@@ -1,4 +1,4 @@
-"""Outputs of every kind as they lie on disk: what they say of their run, their rows, whether they are whole."""
+"""Outputs of every kind as they lie on disk: what they record about their run, their rows, whether they are whole."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

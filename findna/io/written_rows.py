@@ -28,7 +28,7 @@ class Written(ABC):
         path: The file.
         family: "vectors" (and predictions), "bases" (values of each base) or "scores".
         kind: Its schema, or what it is.
-        meta: What it says of its run: model, genome, inputs, params, provenance.
+        meta: What it records about its run: model, genome, inputs, params, provenance.
         n_rows: Its rows.
     """
 

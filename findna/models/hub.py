@@ -60,7 +60,7 @@ def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None
     Raises:
         ConfigError: The name is none.
         MissingExtraError: huggingface_hub is not installed.
-        ModelError: There is no such model, the hub cannot be reached, or what it has is not a whole model of ours.
+        ModelError: The model does not exist, the hub cannot be reached, or what it has is not a whole model of ours.
         OutputError: It cannot be written, or another process is pulling it.
     """
     repo = parse_repo(name)

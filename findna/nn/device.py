@@ -39,7 +39,7 @@ def pick_device(name: str = "auto") -> torch.device:
     """The device of that name; "auto" is the first GPU, else the CPU.
 
     Raises:
-        ConfigError: There is no such device here.
+        ConfigError: The device does not exist here.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -127,7 +127,7 @@ class Compute:
         """The device and the precision of these names; see `pick_device` and `pick_precision`.
 
         Raises:
-            ConfigError: There is no such device here, or no such precision.
+            ConfigError: The device does not exist here, or no such precision.
         """
         where = pick_device(device)
         return cls(where, pick_precision(precision, where), batch_bases, threads)

@@ -35,7 +35,7 @@ class Encoder(nn.Module):
         """After how many blocks the hidden states are read: after all, where `blocks` names none.
 
         Raises:
-            ValueError: There is no such block, or they do not rise.
+            ValueError: The block does not exist, or they do not rise.
         """
         depths = tuple(blocks) or (len(self.blocks),)
         if list(depths) != sorted({*depths}) or not 0 <= depths[0] <= depths[-1] <= len(self.blocks):

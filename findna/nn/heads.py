@@ -1,4 +1,4 @@
-"""The head of a task model: standardised features to one output a class, label or value."""
+"""The head of a task model: standardised features to one output per class, label or value."""
 
 import torch
 from torch import Tensor, nn

@@ -15,8 +15,10 @@ from torch import Tensor
 from findna.nn.device import has_amx
 
 LEADING = 32
-"""On a CPU with AMX, rows of bf16 begin at multiples of so many values; odd strides cost a third. Bits stay as they
-are."""
+"""On a CPU with AMX, rows of bf16 begin at multiples of this number of values: odd strides cost a third.
+
+The bits are the same.
+"""
 
 MIN_RUN = 30_000
 """Values (channels x positions) in a run of equal rings from which on slices are worth their calls."""

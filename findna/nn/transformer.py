@@ -24,7 +24,7 @@ SLOWEST = 10_000.0
 
 
 class Norm(nn.Module):
-    """Each position divided by the root of its mean square, times a weight a channel; in float32."""
+    """Each position divided by the root of its mean square, times one weight per channel; in float32."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

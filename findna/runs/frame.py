@@ -136,7 +136,7 @@ class Frame:
         """A spool for what is computed of the records, while the output is written.
 
         Args:
-            facts: What the output says of the run.
+            facts: What the output records about the run.
 
         Raises:
             OutputError: The output exists and must not be replaced; as for `findna.io.record_spool.RecordSpool`.

@@ -23,7 +23,7 @@ from findna.sizes import ModelConfig
 
 STDOUT = Path("-")
 OnProgress = Callable[[int, int | None], object]
-"""Told how many records are done, and how many there are or about are; None if that is not known."""
+"""Called with the number of records done and the total or an estimate of it; None if not known."""
 
 _LONGEST_NAME = 255
 
@@ -34,9 +34,9 @@ class RowMaker(Protocol):
     Attributes:
         size: Of the network.
         compute: Where and how it runs.
-        facts: What an output says of the model, its name among it.
+        facts: What an output records about the model, its name among it.
         identity: The sha256 of what decides the values.
-        params: What an output says of the settings; a resumed run must have the same.
+        params: What an output records about the settings; a resumed run must have the same.
         window: Longest piece of a record, in bases.
         stride: Bases between two windows.
         schema: Of the output's metadata, where it holds no vectors; else "".

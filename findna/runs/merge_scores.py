@@ -1,4 +1,4 @@
-"""Parts of a run of `findna score` become the output of one run; what a scored file says of its run."""
+"""Parts of a run of `findna score` become the output of one run; what a scored file records about its run."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,7 +85,7 @@ class ScoredFile:
         kind: Its format.
 
     Attributes:
-        facts: What its head says of the run, by name.
+        facts: What its header records about the run, by name.
 
     Raises:
         TableError: It is not such a file.
@@ -154,7 +154,7 @@ def finished(path: Path, kind: Format, facts: Mapping[str, str]) -> dict[str, An
     Args:
         path: The output.
         kind: Its format.
-        facts: What it must say of its run.
+        facts: What it must record about its run.
 
     Raises:
         OutputError: It is of another run.

@@ -83,7 +83,7 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
 
     Args:
         job: What to do.
-        on_progress: Told how many records are written, and how many there are or about are.
+        on_progress: Called with the number of records written and the total, which may be an estimate.
 
     Returns:
         The report: counts, time, memory, versions, outputs.
@@ -199,7 +199,7 @@ def _outcomes(
 
 
 def _with_assembly(fault: VariantError, reader: VariantReader) -> VariantError:
-    """The fault, with what the file says of its assembly."""
+    """The error, with the assembly that the file names."""
     assembly = assembly_of(reader)
     reason = f"{fault.reason} The header says {assembly}" if assembly else fault.reason
     return VariantError(reason, path=fault.path, line=fault.line, record=fault.record, row=fault.row)

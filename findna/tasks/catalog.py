@@ -130,7 +130,7 @@ def read_recipe(preset: str) -> FinetuneConfig:
     """The recipe of a preset.
 
     Raises:
-        ConfigError: There is no such preset.
+        ConfigError: The preset does not exist.
     """
     if preset == "default":
         return FinetuneConfig()
@@ -143,7 +143,7 @@ def find_head(name: str) -> Path:
     """The folder of a built-in task's trained head.
 
     Raises:
-        ConfigError: There is no such task, or findna ships no weights for it: the text says how to train them.
+        ConfigError: The task does not exist, or findna ships no weights for it: the text says how to train them.
     """
     task = read_task(name)
     if not task.has_weights:

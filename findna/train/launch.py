@@ -16,7 +16,7 @@ from findna.errors import TrainingError
 from findna.train.parallel import LOST
 
 LAUNCHED = "FINDNA_LAUNCHED"
-"""Set in the processes that `launch` starts: what ends them is told by the one that started them."""
+"""Set in the processes that `launch` starts: the process that started them reports why they ended."""
 
 
 def launch(arguments: Sequence[str], *, n_processes: int, max_restarts: int) -> int:

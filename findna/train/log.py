@@ -1,4 +1,4 @@
-"""The log of a run: one CSV row a report, and TensorBoard beside it where that is installed."""
+"""The log of a run: one CSV row per report, and TensorBoard if it is installed."""
 
 import contextlib
 import csv

@@ -124,7 +124,7 @@ class Training(ABC, Generic[Item]):
     def run(self, items: Iterator[Item], log: Log | None, *, checkpoint_seconds: float) -> bool:
         """Learn from one item per update until the last; False if it was stopped before. Closes the log.
 
-        A checkpoint is written every so many seconds, after a stop and at the end; the log then has all rows before.
+        A checkpoint is written at an interval, after a stop and at the end; the log then has all rows before.
         """
         saved_at = began = time.monotonic()
         began_bases = self.n_bases

@@ -122,7 +122,7 @@ class PretrainPlan(PretrainOptions, Plan):
             n_gpus: GPUs that train; their number decides a batch size that is not given.
 
         Raises:
-            ConfigError: There is no such preset, a setting is out of range, or one contradicts another.
+            ConfigError: The preset does not exist, a setting is out of range, or one contradicts another.
             InputError: Nothing is named to train on, and no genome is found.
         """
         preset = given.get("preset", "small")
@@ -181,7 +181,7 @@ class TaskPlan(FinetuneOptions, Plan):
             given: Fields of a plan or of a recipe; a field that is not given is the preset's.
 
         Raises:
-            ConfigError: There is no such preset, nothing is named to train on, a setting is out of range, or two
+            ConfigError: The preset does not exist, nothing is named to train on, a setting is out of range, or two
                 contradict each other.
         """
         recipe = read_recipe(given.get("preset", "default"))

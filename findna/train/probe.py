@@ -15,7 +15,7 @@ PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 MAX_ITERATIONS = 200
 WORSE = 2
-"""So many penalties in a row without a better validation figure end the search."""
+"""Number of penalties in a row without a better validation figure after which the search ends."""
 
 
 class Fit(NamedTuple):

@@ -20,7 +20,7 @@ HELD_OUT_SHARE = 0.01
 
 
 class Sources(NamedTuple):
-    """Training windows, held-out windows, and what `config.json` says of them."""
+    """Training windows, held-out windows, and what `config.json` records about them."""
 
     corpus: Corpus
     held_out: Corpus

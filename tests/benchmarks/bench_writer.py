@@ -23,7 +23,7 @@ BATCH = 256
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, help="one run of so many rows, as a line of JSON")
+    parser.add_argument("--rows", type=int, help="one run of N rows, as a line of JSON")
     parser.add_argument("--width", type=int, default=44)
     parser.add_argument("--format", default="h5")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")

@@ -88,7 +88,7 @@ def pid_of(rank: int, out: str) -> int:
 
 
 def wait_for(path: Path, n: int, process: "Process | subprocess.Popen[bytes]") -> None:
-    """Wait until a log has so many rows."""
+    """Wait until a log has a number of rows."""
     while n_lines(path) < n + 1:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.005)
