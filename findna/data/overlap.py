@@ -15,7 +15,7 @@ K = 31
 """Bases of a k-mer. By chance, one in a billion k-mers of a genome's size is in another genome of that size."""
 
 ONE_IN = 4
-"""`Novelty` looks at one k-mer in this number (four), chosen by a hash."""
+"""`Novelty` looks at one k-mer in four, chosen by a hash."""
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MOST_BITS = 28

@@ -127,7 +127,7 @@ class Compute:
         """The device and the precision of these names; see `pick_device` and `pick_precision`.
 
         Raises:
-            ConfigError: The device does not exist here, or no such precision.
+            ConfigError: The device or the precision does not exist here.
         """
         where = pick_device(device)
         return cls(where, pick_precision(precision, where), batch_bases, threads)

@@ -35,7 +35,7 @@ class Encoder(nn.Module):
         """After how many blocks the hidden states are read: after all, where `blocks` names none.
 
         Raises:
-            ValueError: The block does not exist, or they do not rise.
+            ValueError: A block does not exist, or the blocks are not in ascending order.
         """
         depths = tuple(blocks) or (len(self.blocks),)
         if list(depths) != sorted({*depths}) or not 0 <= depths[0] <= depths[-1] <= len(self.blocks):
