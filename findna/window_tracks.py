@@ -1,8 +1,9 @@
 """Predictions of windows as a track: the probability of a class along the genome."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from findna.errors import ConfigError, InputError, TableError
 from findna.io.compressed import ByteStream
@@ -31,7 +32,9 @@ def track_column(settings: TaskSettings, label: str) -> str:
     return f"p_{label}"
 
 
-def write_window_track(predictions: Path, path: Path, column: str, *, genome: str | Path | None = None) -> None:
+def write_window_track(
+    predictions: Path, path: Path, column: str, facts: Mapping[str, Any], *, genome: str | Path | None = None
+) -> None:
     """Write a column of the windows that `findna classify` wrote as bedGraph or bigWig.
 
     Each base has the value of the first window of its record that covers it, so intervals of a record do not overlap.
@@ -40,6 +43,7 @@ def write_window_track(predictions: Path, path: Path, column: str, *, genome: st
         predictions: The TSV.
         path: The track, whose name `findna.io.tracks.check_track` takes.
         column: See `track_column`.
+        facts: What the track says of the run.
         genome: FASTA or .2bit, for a bigWig.
 
     Raises:
@@ -51,7 +55,7 @@ def write_window_track(predictions: Path, path: Path, column: str, *, genome: st
     if genome is not None:
         with Genome(find_genome(genome)) as opened:
             contigs = dict(opened.contigs)
-    write_track(path, _places(predictions, column), contigs)
+    write_track(path, _places(predictions, column), contigs, facts)
 
 
 def _places(predictions: Path, column: str) -> Iterator[TrackValue]:

@@ -68,5 +68,5 @@ def classify(
         column = files.column_of(task, label)
     run_files(classify_file, inputs, path, task=task, dry_run=dry_run, json_file=json_file, quiet=quiet, **settings)
     if track is not None and not dry_run:
-        files.write_track(path, track, column, genome=genome)
+        files.write_track(path, track, column, genome=genome, resume=bool(settings.get("resume")))
         say(f"{track}: {column} along the genome", quiet=quiet)

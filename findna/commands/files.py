@@ -7,12 +7,14 @@ from typing import Any
 from findna.config import ComputeConfig, RunConfig, ScoreConfig
 from findna.errors import ConfigError
 from findna.io.options import InputOptions
+from findna.io.outputs import finished_meta
 from findna.io.tracks import check_track as check_track
 from findna.io.tracks import track_format as track_format
 from findna.models.store import DEFAULT
 from findna.models.task import load_task
 from findna.nn.device import set_threads
 from findna.runs.bases import BasesJob, predict_bases_of
+from findna.runs.frame import n_finished
 from findna.runs.job import parts_of
 from findna.runs.mutagenesis import MutagenesisJob, run_mutagenesis
 from findna.runs.score import ScoreJob, run_scores
@@ -185,9 +187,20 @@ def column_of(task: str, label: str) -> str:
     return track_column(load_task(task).settings, label)
 
 
-def write_track(predictions: Path, path: Path, column: str, *, genome: str | Path | None = None) -> None:
-    """Write a column of predictions as a track; see `findna.window_tracks.write_window_track`."""
-    write_window_track(predictions, path, column, genome=genome)
+def write_track(
+    predictions: Path, path: Path, column: str, *, genome: str | Path | None = None, resume: bool = False
+) -> None:
+    """Write a column of predictions as a track; see `findna.window_tracks.write_window_track`.
+
+    With `resume`, a track of the same predictions stays as it is.
+
+    Raises:
+        OutputError: With `resume`, the track is of another run.
+    """
+    meta = finished_meta(predictions, "tsv") or {}
+    facts = {name: meta[name] for name in ("model", "inputs", "genome", "params", "provenance")} | {"column": column}
+    if not resume or n_finished(path, facts) is None:
+        write_window_track(predictions, path, column, facts, genome=genome)
 
 
 def _refuse_both(model: str, task: str) -> None:

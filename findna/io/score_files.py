@@ -1,169 +1,29 @@
 """Files of scored variants: VCF and BCF with an index, TSV, Parquet; whole or not at all."""
 
-import os
-import sys
-from abc import ABC, abstractmethod
+import gzip
+import re
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Self, cast, get_args
+from typing import Any, Literal, get_args
 
 import pysam
 import pysam.bcftools
 from pysam.utils import SamtoolsError
 
 from findna.errors import OutputError, VariantError
-from findna.io.arrays import require_absent
-from findna.io.files import publish, raise_output_error, refuse_irregular
+from findna.io.files import publish
+from findna.io.score_sink import BGZF, STDOUT, ScoreFile, TextFile
 from findna.io.scores import TableHead
-from findna.io.summed import SummedText
 from findna.io.tables import require_pyarrow
-from findna.io.vcf import Site
+from findna.io.vcf import INFO, Site
 
 Format = Literal["vcf", "bcf", "tsv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-STDOUT = Path("-")
-
-_BUFFER = 1 << 20
 _GROUP = 65_536
-_BGZF = (".gz", ".bgz")
-_LONGEST_TBI = 1 << 29
-"""Contigs of more bases need a .csi index."""
-
-
-class ScoreFile(ABC):
-    """An output, record by record; a context manager.
-
-    It gets its name in `finish`; after an error nothing is left of it.
-
-    Args:
-        path: The output; `STDOUT` for a stream of text.
-        head: What comes first, see `findna.io.scores`.
-        source: What to call the input in a message.
-        longest: Bases of the longest contig.
-        force: Replace an existing output.
-        temp: Where it is written until it is whole; None is beside it.
-
-    Attributes:
-        n_records: Records written.
-
-    Raises:
-        OutputError: The output exists, or cannot be written.
-        MissingExtraError: The format needs a package that is not installed.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        head: Any,
-        *,
-        source: str = "",
-        longest: int = 0,
-        force: bool = False,
-        temp: Path | None = None,
-    ) -> None:
-        self.path, self._head, self._source = path, head, source
-        self._index = self._index_of(longest)
-        self.n_records = 0
-        if path != STDOUT:
-            refuse_irregular(path)
-        self._temp = temp or path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        self._outputs = [path, *([Path(f"{path}{self._index}")] if self._index else [])]
-        for name in self._outputs if path != STDOUT else []:
-            require_absent(name, force=force)
-        self._stack = ExitStack()
-        try:
-            self._open()
-        except OSError as error:
-            raise_output_error(error, path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(OSError, ValueError):
-            self._stack.close()
-        if self.path != STDOUT:
-            for suffix in ("", ".text", ".tbi", ".csi"):
-                Path(f"{self._temp}{suffix}").unlink(missing_ok=True)
-
-    def write(self, site: Site, content: Any) -> None:
-        """Write what a record became.
-
-        Raises:
-            OutputError: It cannot be written.
-            VariantError: The output gets an index, and the record is not sorted.
-        """
-        self.n_records += 1
-        try:
-            self._write(site, content)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise_output_error(error, self.path)
-
-    def finish(self) -> list[Path]:
-        """Give the output its name.
-
-        Returns:
-            The files, the index after what it indexes; none of a stream.
-        """
-        try:
-            self._finish()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise_output_error(error, self.path)
-        return [] if self.path == STDOUT else self._outputs
-
-    def _index_of(self, longest: int) -> str:
-        """The ending of the index, "" without one."""
-        return ""
-
-    def _finish(self) -> None:
-        self._stack.close()
-        if self.path == STDOUT:
-            sys.stdout.buffer.flush()
-        else:
-            publish(self._temp, self.path)
-
-    @abstractmethod
-    def _open(self) -> None: ...
-
-    @abstractmethod
-    def _write(self, site: Site, content: Any) -> None: ...
-
-
-class TextFile(ScoreFile):
-    """Lines of text, compressed in BGZF blocks for a name that ends in .gz or .bgz."""
-
-    _text: SummedText | None = None
-
-    def _open(self) -> None:
-        if self.path == STDOUT:
-            self._file: BinaryIO = sys.stdout.buffer
-        elif self.path.suffix in _BGZF:
-            self._file = cast(BinaryIO, self._stack.enter_context(pysam.BGZFile(str(self._temp), "wb", None)))
-        else:
-            self._file = self._stack.enter_context(self._temp.open("wb", buffering=_BUFFER))
-            self._text = SummedText(self._file, self._head)
-            return
-        self._put(self._head)
-
-    def _write(self, site: Site, content: str) -> None:
-        self._put(content)
-
-    def _put(self, text: str) -> None:
-        if self._text:
-            self._text.write(text)
-        else:
-            self._file.write(text.encode(errors="surrogateescape"))
-
-    def _finish(self) -> None:
-        if self._text:
-            self._text.settle()
-        super()._finish()
+_ENDS = {".tbi": 1 << 29, ".csi": 1 << 32, ".bcf": (1 << 31) - 1}
+"""The last base that an index holds, and that a BCF does."""
+_CONTIG = re.compile(r"##contig=<(?:.*,)?ID=([^,>]+)")
 
 
 class TsvFile(TextFile):
@@ -173,47 +33,59 @@ class TsvFile(TextFile):
 
     def _write(self, site: Site, content: str) -> None:
         self._n_rows += content.count("\n")
-        self._put(content)
+        self._text.write(content)
 
     def _finish(self) -> None:
         if self.path == STDOUT:
-            self._put(f"# complete n_rows={self._n_rows}\n")
+            self._text.write(f"# complete n_rows={self._n_rows}\n")
         super()._finish()
 
 
 class VcfFile(TextFile):
-    """A VCF; of a name that ends in .gz with its index beside it."""
+    """A VCF; of a name that ends in .gz with its index beside it.
+
+    A contig that a record names and the header does not gets its header line in the end; the head of a stream is gone.
+    """
 
     def _index_of(self, longest: int) -> str:
-        if self.path.suffix not in _BGZF:
+        if self.path.suffix not in BGZF:
             return ""
-        return ".csi" if longest > _LONGEST_TBI else ".tbi"
+        return ".csi" if longest > _ENDS[".tbi"] else ".tbi"
 
     def _open(self) -> None:
+        self._named = {match[1] for match in map(_CONTIG.match, self._head.split("\n")) if match}
+        self._unnamed: list[str] = []
         self._chroms: set[str] = set()
         self._last = ("", -1)
         super()._open()
 
     def _write(self, site: Site, content: str) -> None:
         if self._index:
-            self._require_sorted(site)
-        self._put(content)
+            self._require_indexable(site)
+        if site.chrom not in self._named:
+            self._named.add(site.chrom)
+            self._unnamed.append(site.chrom)
+        self._text.write(content)
 
-    def _require_sorted(self, site: Site) -> None:
+    def _require_indexable(self, site: Site) -> None:
         chrom, start = self._last
         is_sorted = site.start >= start if site.chrom == chrom else site.chrom not in self._chroms
+        reason, kind = "", self.path.suffix if self.path.suffix in _ENDS else self._index
         if not is_sorted:
-            raise VariantError(
+            reason = (
                 f"not sorted: it follows {chrom}:{start + 1}, and {self.path.name} gets an index, which needs sorted "
-                f"records: run bcftools sort first, or write a .vcf",
-                path=self._source,
-                line=site.line,
-                record=str(site),
             )
+            reason += "records: run bcftools sort first, or write a .vcf"
+        elif (end := _end_of(site)) > _ENDS[kind]:
+            reason = f"ends at base {end:,}, and a {kind} cannot hold more than {_ENDS[kind]:,}: write a .vcf"
+        if reason:
+            raise VariantError(reason, path=self._source, line=site.line, record=str(site))
         self._chroms.add(site.chrom)
         self._last = (site.chrom, site.start)
 
     def _finish(self) -> None:
+        if self._unnamed and self.path != STDOUT:
+            self._name_contigs()
         if self._index:
             self._stack.close()
             self._make_index()
@@ -221,29 +93,57 @@ class VcfFile(TextFile):
         if self._index:
             publish(Path(f"{self._temp}{self._index}"), self._outputs[1])
 
+    def _name_contigs(self) -> None:
+        """Write it again with a header line for each contig that had none."""
+        self._stack.close()
+        old = Path(f"{self._temp}.old")
+        self._written.replace(old)
+        lines = self._head.split("\n")
+        place = max((i for i, line in enumerate(lines) if _CONTIG.match(line)), default=len(lines) - 3) + 1
+        lines[place:place] = [f"##contig=<ID={name}>" for name in self._unnamed]
+        self._head = "\n".join(lines)
+        self._open()
+        with gzip.open(old) if self.path.suffix in BGZF else old.open("rb") as file:
+            for line in file:
+                if not line.startswith(b"#"):
+                    self._text.write(line.decode(errors="surrogateescape"))
+
     def _make_index(self) -> None:
-        pysam.tabix_index(str(self._temp), preset="vcf", force=True, csi=self._index == ".csi")
+        try:
+            pysam.tabix_index(str(self._temp), preset="vcf", force=True, csi=self._index == ".csi")
+        except OSError as error:
+            if error.errno:
+                raise
+            reason = f"its {self._index} cannot be made; does a record end too far from its start? Write a .vcf"
+            raise OutputError(f"{self.path}: {reason}") from error
 
 
 class BcfFile(VcfFile):
     """A BCF with its index; it is written as text first."""
 
+    _has_sum = False
+
     def _index_of(self, longest: int) -> str:
         return ".csi"
 
-    def _open(self) -> None:
-        self._chroms, self._last = set(), ("", -1)
-        self._plain = Path(f"{self._temp}.text")
-        self._file = self._stack.enter_context(self._plain.open("wb", buffering=_BUFFER))
-        self._put(self._head)
+    @property
+    def _written(self) -> Path:
+        return Path(f"{self._temp}.text")
 
     def _make_index(self) -> None:
         bcftools: Any = pysam.bcftools
         try:
-            bcftools.view("--no-version", "-Ob", "-o", str(self._temp), str(self._plain), catch_stdout=False)
+            bcftools.view("--no-version", "-Ob", "-o", str(self._temp), str(self._written), catch_stdout=False)
             bcftools.index("--csi", "--force", str(self._temp), catch_stdout=False)
         except SamtoolsError as error:
             raise OutputError(f"{self.path}: not written: {' '.join(str(error).split())}") from error
+
+
+def _end_of(site: Site) -> int:
+    """The last base of a record as an index sees it: that of REF, or the END in INFO."""
+    info = site.fields[INFO] if len(site.fields) > INFO else ""
+    ends = [int(end) for end in re.findall(r"(?:^|;)END=(\d+)", info)] if "END=" in info else []
+    return max([site.start + len(site.ref), *ends])
 
 
 class ParquetFile(ScoreFile):

@@ -15,24 +15,29 @@ class SummedText:
     Args:
         file: The file, empty.
         head: What comes first; its first line stays first.
+        has_sum: Whether there is a checksum; BGZF has its own, and cannot seek.
     """
 
-    def __init__(self, file: BinaryIO, head: str) -> None:
-        self._file, self._sum = file, hashlib.sha256()
+    def __init__(self, file: BinaryIO, head: str, *, has_sum: bool = True) -> None:
+        self._file, self._sum, self._has_sum = file, hashlib.sha256(), has_sum
         first, newline, rest = head.partition("\n")
         self.write(first + newline)
-        self._place = file.tell() + len(SUM_LINE)
-        file.write(f"{SUM_LINE}{'0' * _LENGTH}\n".encode())
+        if has_sum:
+            self._place = file.tell() + len(SUM_LINE)
+            file.write(f"{SUM_LINE}{'0' * _LENGTH}\n".encode())
         self.write(rest)
 
     def write(self, text: str) -> None:
         """Add text; bytes that are not UTF-8 are surrogates in it."""
         content = text.encode(errors="surrogateescape")
-        self._sum.update(content)
+        if self._has_sum:
+            self._sum.update(content)
         self._file.write(content)
 
     def settle(self) -> None:
         """Fill in the checksum."""
+        if not self._has_sum:
+            return
         self._file.seek(self._place)
         self._file.write(self._sum.hexdigest().encode())
 

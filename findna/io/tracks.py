@@ -1,15 +1,25 @@
 """Tracks: values along a genome as bedGraph or bigWig, whole or not at all."""
 
+import itertools
+import json
+import os
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import pysam
 
 from findna.errors import ConfigError, InputError
 from findna.extras import need
 from findna.io.arrays import require_absent, skipped_lines
-from findna.io.files import replacing
+from findna.io.files import replacing, sha256
+from findna.io.summed import SummedText
+
+SCHEMA = "findna-track/1"
+
+_MARK = 4
+"""Bytes of the mark that begins and ends a bigWig."""
 
 _ENDINGS = {".bedgraph": "bedgraph", ".bg": "bedgraph", ".bw": "bigwig", ".bigwig": "bigwig"}
 
@@ -55,6 +65,7 @@ def write_track(
     path: Path,
     places: Iterable[TrackValue],
     contigs: Mapping[str, int],
+    facts: Mapping[str, Any],
     *,
     skipped: Sequence[InputError] = (),
     temp: Path | None = None,
@@ -65,6 +76,7 @@ def write_track(
         path: A name that `check_track` takes; BGZF if it ends in .gz.
         places: The values; of a bigWig in the order of the contigs and without overlaps.
         contigs: Name and length of every contig, for a bigWig.
+        facts: What the track says of the run: a bedGraph in its first line, a bigWig behind its last byte.
         skipped: What a bedGraph lists as skipped; it may grow as long as values come.
         temp: Where it is written until it is whole; None is beside it.
 
@@ -72,20 +84,30 @@ def write_track(
         InputError: Values of a bigWig overlap or are not sorted.
         OutputError: It cannot be written.
     """
+    facts = {"schema": SCHEMA, **facts}
     if track_format(path.name) == "bigwig":
-        _write_bigwig(path, places, contigs, temp)
+        _write_bigwig(path, places, contigs, facts, temp)
         return
     with replacing(path, temp) as whole:
-        opened: Any = pysam.BGZFile(str(whole), "wb", None) if path.suffix == ".gz" else whole.open("wb")
-        with cast(Any, opened) as file:
+        is_gzip = path.suffix == ".gz"
+        with cast(BinaryIO, pysam.BGZFile(str(whole), "wb", None)) if is_gzip else whole.open("wb") as file:
+            text = SummedText(file, f"## {json.dumps(facts)}\n", has_sum=not is_gzip)
             for chrom, start, end, value in places:
-                file.write(f"{chrom}\t{start}\t{end}\t{value:.6g}\n".encode())
-            file.write(skipped_lines(skipped).encode())
+                text.write(f"{chrom}\t{start}\t{end}\t{value:.6g}\n")
+            text.write(skipped_lines(skipped))
+            text.settle()
 
 
-def _write_bigwig(path: Path, places: Iterable[TrackValue], contigs: Mapping[str, int], temp: Path | None) -> None:
+def _write_bigwig(
+    path: Path,
+    places: Iterable[TrackValue],
+    contigs: Mapping[str, int],
+    facts: Mapping[str, Any],
+    temp: Path | None,
+) -> None:
     bigtools = require_pybigtools()
     faults: list[BaseException] = []
+    n_values = 0
     values = _sorted(places, contigs)
     first = next(values, None)
     if first is None:
@@ -93,9 +115,11 @@ def _write_bigwig(path: Path, places: Iterable[TrackValue], contigs: Mapping[str
 
     def checked() -> Iterator[TrackValue]:
         """All of them. pybigtools prints what an iterator raises and writes a short file; the error is raised later."""
+        nonlocal n_values
         try:
-            yield first
-            yield from values
+            for value in itertools.chain([first], values):
+                n_values += 1
+                yield value
         except BaseException as error:
             faults.append(error)
 
@@ -107,9 +131,34 @@ def _write_bigwig(path: Path, places: Iterable[TrackValue], contigs: Mapping[str
             file.close()
             if faults:
                 raise faults[0]
+            _sign(name, {**facts, "n_values": n_values, "sha256": sha256(name)})
             name.replace(whole)
         finally:
             name.unlink(missing_ok=True)
+
+
+def _sign(path: Path, facts: Mapping[str, Any]) -> None:
+    """Add facts behind a bigWig, where its readers do not look: JSON, its length, and the mark that ends a bigWig."""
+    text = json.dumps(facts).encode()
+    with path.open("r+b") as file:
+        mark = file.read(_MARK)
+        file.seek(0, os.SEEK_END)
+        file.write(text + struct.pack("<Q", len(text)) + mark)
+
+
+def bigwig_facts(path: Path) -> tuple[dict[str, Any], int] | None:
+    """The facts behind a bigWig, and how many bytes precede them; None if there are none."""
+    n_last = struct.calcsize("<Q") + _MARK
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END) - n_last
+        file.seek(max(0, end))
+        (length,) = struct.unpack("<Q", file.read(n_last - _MARK))
+        start = end - length
+        if start < 0:
+            return None
+        file.seek(start)
+        text = file.read(length)
+    return (json.loads(text), start) if text.startswith(b'{"schema": "findna-track/') else None
 
 
 def require_pybigtools(purpose: str = "bigWig") -> Any:

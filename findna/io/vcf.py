@@ -27,6 +27,8 @@ VCF_COLUMNS = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
 INFO, _LEAST = VCF_COLUMNS.index("INFO"), len(VCF_COLUMNS)
 
 _BCF = b"BCF\x02"
+_LONGEST_POS = 18
+"""Digits of a POS, which must fit 64 bits."""
 
 
 class Site(NamedTuple):
@@ -128,7 +130,7 @@ class VariantReader:
             if len(fields) < least:
                 self._stream.fail(f"{len(fields)} columns where at least {least} must be", line=line)
             chrom, pos, ref, alt = (fields[index].strip() for index in place)
-            if not pos.isascii() or not pos.isdigit():
+            if not pos.isascii() or not pos.isdigit() or len(pos) > _LONGEST_POS:
                 self._stream.fail(f"POS {pos!r} is not a positive whole number", line=line)
             if not chrom or not ref:
                 self._stream.fail("CHROM or REF is empty", line=line)

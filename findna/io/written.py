@@ -24,6 +24,7 @@ from findna.io.tokens import TokensReader, is_tokens_file
 from findna.io.virtual import open_source
 from findna.io.written_rows import Row, Written, read_json_text
 from findna.io.written_tables import FACT_NAME, EffectsTable, WrittenScores, read_blocks, table_columns
+from findna.io.written_tracks import TRACK_HEADS, WrittenTrack
 
 _MAGIC: Mapping[bytes, Format] = {b"\x89HDF": "h5", b"PAR1": "parquet", b"\x93NUM": "npy"}
 _ENDINGS = (".h5", ".h5ad", ".hdf5", ".tsv", ".tsv.gz", ".parquet", ".npy")
@@ -38,7 +39,10 @@ def open_written(path: Path) -> Written:
     if not path.is_file():
         raise TableError("is a folder" if path.is_dir() else "not found, or not a regular file", path=path)
     with path.open("rb") as file:
-        kind = _MAGIC.get(file.read(4))
+        magic = file.read(4)
+    if magic == TRACK_HEADS[0]:
+        return WrittenTrack(path)
+    kind = _MAGIC.get(magic)
     if kind == "h5":
         if is_tokens_file(path):
             return open_written(_main_of(path))
@@ -52,13 +56,15 @@ def open_written(path: Path) -> Written:
         return _Vectors(path, kind)
     with ByteStream(path, error=TableError) as stream:
         head = stream.head
+    if head.startswith(TRACK_HEADS[1]):
+        return WrittenTrack(path)
     if head.startswith(b"## {"):
         return EffectsTable(path)
     if head.startswith(b"id\t"):
         return _Vectors(path, "tsv")
     if head.startswith((b"##fileformat=VCF", b"BCF\x02", f"##{FACT_NAME}".encode())):
         return WrittenScores(path)
-    raise TableError("holds nothing that says how findna made it (bedGraph and bigWig do not): no check", path=path)
+    raise TableError("holds nothing that says how findna made it: no check", path=path)
 
 
 def _main_of(path: Path) -> Path:

@@ -26,7 +26,7 @@ class Written(ABC):
 
     Attributes:
         path: The file.
-        family: "vectors" (and predictions), "bases" (values of each base) or "scores".
+        family: "vectors" (and predictions), "bases" (values of each base), "scores" or "tracks".
         kind: Its schema, or what it is.
         meta: What it records about its run: model, genome, inputs, params, provenance.
         n_rows: Its rows.

@@ -61,9 +61,10 @@ def predict_bases_of(job: BasesJob, *, on_progress: OnProgress = lambda done, to
     model = load_model(job.model)
     with Frame(job) as frame:
         masked = MaskedBases(model.network, passes=job.passes, compute=frame.compute)
-        facts = frame.facts(model, {"passes": job.passes, **job.options.facts()})
         is_hdf5 = job.output_format == "h5"
-        if is_hdf5 and (n_finished := frame.n_finished(facts)):
+        shown = {} if is_hdf5 else {"value": job.value}
+        facts = frame.facts(model, {"passes": job.passes, **shown, **job.options.facts()})
+        if (n_finished := frame.n_finished(facts)) is not None:
             return frame.report(facts, [job.out], n_resumed=n_finished, nothing_to_do=True)
         n_bases = n_rows = 0
 
@@ -88,5 +89,5 @@ def predict_bases_of(job: BasesJob, *, on_progress: OnProgress = lambda done, to
             else:
                 places = (place for row in rows() for place in places_of(row, job.value))
                 contigs = frame.genome.contigs if frame.genome else {}
-                write_track(job.out, places, contigs, skipped=frame.skipped, temp=temp)
+                write_track(job.out, places, contigs, facts, skipped=frame.skipped, temp=temp)
         return frame.report(facts, [job.out], n_resumed=spool.n_done, n_bases=n_bases)

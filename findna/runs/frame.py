@@ -147,19 +147,14 @@ class Frame:
             with self.keeping(spool):
                 yield spool
 
-    def n_finished(self, facts: Mapping[str, Any]) -> int:
-        """Records of an output that the same run has finished, if it is to be resumed; 0 if it has to run.
+    def n_finished(self, facts: Mapping[str, Any]) -> int | None:
+        """Rows of an output that the same run has finished, if it is to be resumed; None if it has to run.
 
         Raises:
             OutputError: The output is of another run.
         """
         out = self.job.out
-        if not self.job.run.resume or not out.is_file() or holds_run(self.partial):
-            return 0
-        written, own = open_written(out), json.loads(json.dumps(facts))
-        names = own.keys() - {"provenance"}
-        require_same_run(out, {name: written.meta.get(name) for name in names}, {name: own[name] for name in names})
-        return written.n_rows
+        return None if not self.job.run.resume or holds_run(self.partial) else n_finished(out, facts)
 
     def facts(self, model: Model | TaskModel, params: Mapping[str, Any]) -> dict[str, Any]:
         """The facts of the run in an output, as JSON values.
@@ -196,6 +191,20 @@ class Frame:
             "peak_memory_bytes": peak_memory_bytes(),
             **facts,
         }
+
+
+def n_finished(path: Path, facts: Mapping[str, Any]) -> int | None:
+    """Rows of an output, which must say these facts of its run; None if it does not exist.
+
+    Raises:
+        OutputError: The output is of another run.
+    """
+    if not path.is_file():
+        return None
+    written, own = open_written(path), json.loads(json.dumps(facts))
+    names = own.keys() - {"provenance"}
+    require_same_run(path, {name: written.meta.get(name) for name in names}, {name: own[name] for name in names})
+    return written.n_rows
 
 
 def fingerprint(facts: Mapping[str, Any]) -> dict[str, Any]:

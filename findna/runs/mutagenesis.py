@@ -66,11 +66,13 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda don
     with Frame(job) as frame:
         engine = _engine(job, model, frame)
         facts = frame.facts(model, {"value": engine.value, "pairs": job.with_pairs, **job.options.facts()})
-        is_drawn = not job.plot or job.plot.exists()
-        if is_drawn and (n_finished := frame.n_finished(facts)):
-            return frame.report(facts, [job.out], n_resumed=n_finished, nothing_to_do=True)
-        outputs, n_bases = [job.out], 0
         records = frame.records(longest=engine.window if job.with_pairs else 0)
+        outputs, n_bases = [job.out], 0
+        if (n_finished := frame.n_finished(facts)) is not None:
+            if job.plot and not job.plot.exists():
+                first = next(records)
+                outputs += _draw(Effects(first, *_arrays_of(engine, job, [first])[0]), job.plot, engine.value)
+            return frame.report(facts, outputs, n_resumed=n_finished, nothing_to_do=True)
         on_progress(0, frame.n_expected)
         with frame.arrays(facts) as spool:
             temp = spool.temp(job.out)

@@ -3,8 +3,8 @@
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from findna.errors import ConfigError, OutputError, VariantError
 from findna.io.compressed import START, Mark
 from findna.io.outputs import refuse_existing
 from findna.io.rows import Rows
-from findna.io.score_files import FILES, STDOUT, Format, format_of
+from findna.io.score_files import FILES, Format, format_of
+from findna.io.score_sink import STDOUT, ScoreFile
 from findna.io.score_spool import COLUMNS, ScoreSpool
-from findna.io.scores import ROWS, Outcome
+from findna.io.scores import ROWS, Outcome, ScoreRows
 from findna.io.vcf import Site, VariantReader, assembly_of
 from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
@@ -96,46 +97,27 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
     """
     model: Model | TaskModel = load_task(job.task) if job.task else load_model(job.model)
     part, begin = _part(job)
-    with Frame(job) as frame, VariantReader(job.source, begin=begin) as reader, ExitStack() as stack:
+    with Frame(job) as frame, VariantReader(job.source, begin=begin) as reader:
         scorer = _scorer(job, model, frame, reader)
         facts = frame.facts(model, _params(job, scorer)) | ({"shard": part.to_dict()} if part else {})
-        contigs = scorer.genome.contigs
-        rows = ROWS[job.output_format](reader, scorer.fields, _lines(job, facts, part), contigs)
+        rows = ROWS[job.output_format](reader, scorer.fields, _lines(job, facts, part), scorer.genome.contigs)
         has_vectors = not job.embeddings or job.embeddings.exists()
         if job.run.resume and has_vectors and (counts := finished(job.out, job.output_format, rows.facts)):
             return frame.report(facts, [job.out], **counts)
         if job.embeddings:
             refuse_existing(job.embeddings, "h5", is_allowed=job.run.force or job.run.resume)
-        spool = stack.enter_context(_spool(job, model, facts, reader.name, frame.partial))
-        file = stack.enter_context(
-            FILES[job.output_format](
-                job.out,
-                rows.head,
-                source=reader.name,
-                longest=max(contigs.values(), default=0),
-                force=job.run.force or bool(spool and spool.is_resumed),
-                temp=spool.temp(job.out) if spool else None,
-            )
-        )
-        stack.enter_context(frame.keeping(spool) if spool else nullcontext())
-        reasons: Counter[str] = Counter()
-        on_progress(0, part.n_records if part else reader.n_expected)
-        for site, outcomes in _outcomes(job, scorer, reader, part, spool):
-            file.write(site, rows.of(site, outcomes))
-            for outcome in outcomes:
-                reasons[outcome.reason] += 1
-            if file.n_records % CHUNK == 0:
-                on_progress(file.n_records, part.n_records if part else reader.n_expected)
-        frame.check()
-        n_variants, n_scored = reasons.total(), reasons.pop("", 0)
-        if part and (file.n_records, n_variants) != (part.n_records, part.n_rows):
-            raise OutputError(f"{part.n_records:,} records came in, {file.n_records:,} came out")
-        beside = []
-        if spool and job.embeddings:
-            meta = facts | {"params": {**facts["params"], "alleles": True}}
-            meta |= {"shard": part.of_vectors()} if part else {}
-            beside = spool.write_vectors(job.embeddings, meta, force=job.run.force or job.run.resume)
-        outputs = [*file.finish(), *beside]
+        with (
+            _spool(job, model, facts, reader.name, frame.partial) as spool,
+            _file(job, rows, spool) as file,
+            frame.keeping(spool) if spool else nullcontext(),
+        ):
+            reasons = _write(file, rows, _outcomes(job, scorer, reader, part, spool), part, on_progress)
+            frame.check()
+            if part and (file.n_records, reasons.total()) != (part.n_records, part.n_rows):
+                raise OutputError(f"{part.n_records:,} records came in, {file.n_records:,} came out")
+            beside = _write_vectors(job, job.embeddings, facts, part, spool) if spool and job.embeddings else []
+            outputs = [*file.finish(), *beside]
+    n_variants, n_scored = reasons.total(), reasons.pop("", 0)
     return frame.report(
         facts,
         outputs,
@@ -148,6 +130,49 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
         n_windows=scorer.reader.n_windows,
         scores=[score.name for score in scorer.fields],
     )
+
+
+def _file(job: ScoreJob, rows: ScoreRows, spool: ScoreSpool | None) -> ScoreFile:
+    """The output, to be opened."""
+    return FILES[job.output_format](
+        job.out,
+        rows.head,
+        source=rows.reader.name,
+        longest=max(rows.contigs.values(), default=0),
+        force=job.run.force or bool(spool and spool.is_resumed),
+        temp=spool.temp(job.out) if spool else None,
+    )
+
+
+def _write(
+    file: ScoreFile,
+    rows: ScoreRows,
+    found: Iterable[tuple[Site, Sequence[Outcome]]],
+    part: ScorePart | None,
+    on_progress: OnProgress,
+) -> Counter[str]:
+    """Write all records; how many ALTs have each reason, "" for those with scores."""
+
+    def tell() -> None:
+        on_progress(file.n_records, part.n_records if part else rows.reader.n_expected)
+
+    reasons: Counter[str] = Counter()
+    tell()
+    for site, outcomes in found:
+        file.write(site, rows.of(site, outcomes))
+        reasons.update(outcome.reason for outcome in outcomes)
+        if file.n_records % CHUNK == 0:
+            tell()
+    return reasons
+
+
+def _write_vectors(
+    job: ScoreJob, path: Path, facts: Mapping[str, Any], part: ScorePart | None, spool: ScoreSpool
+) -> list[Path]:
+    """Write the vectors of all alleles, which a shard has of its own."""
+    meta = {**facts, "params": {**facts["params"], "alleles": True}}
+    meta |= {"shard": part.of_vectors()} if part else {}
+    return spool.write_vectors(path, meta, force=job.run.force or job.run.resume)
 
 
 def _scorer(job: ScoreJob, model: Model | TaskModel, frame: Frame, reader: VariantReader) -> VariantScorer:

@@ -170,7 +170,11 @@ def test_windows_become_a_track(write: Write, task: Path, genome: Path) -> None:
     bed = write("in.bed", "chr1\t100\t220\tx\t0\t+\nchr1\t500\t620\ty\t0\t-\nchr2\t10\t40\n")
     flags = (bed, "--task", task, "-g", genome, "--windows", "--label", CLASSES[1])
     classified(*flags, "-o", "out.tsv", "--track", "out.bedgraph")
-    places = [line.split("\t") for line in Path("out.bedgraph").read_text().splitlines()]
+    classified(*flags, "-o", "out.tsv", "--track", "out.bedgraph", "--resume")
+    again = ("-o", "out.tsv", "--track", "out.bedgraph", "--resume", "--precision", "fp32", "--threads", 1)
+    other = call("classify", *flags[:-1], CLASSES[0], *again)
+    assert (other.code, "is finished, and of another run: column was" in other.err) == (1, True), other.err
+    places = [line.split("\t") for line in Path("out.bedgraph").read_text().splitlines()[2:]]
     expected = [("chr1", 100, 150), ("chr1", 150, 200), ("chr1", 200, 220)]
     expected += [("chr1", 500, 550), ("chr1", 550, 570), ("chr1", 570, 620), ("chr2", 10, 40)]
     found = [(place[0], int(place[1]), int(place[2])) for place in places]

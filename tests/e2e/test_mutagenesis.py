@@ -52,7 +52,8 @@ def test_dependencies_need_records_that_fit_a_window(write: Write, model: Path) 
     result = call(*flags, "--on-error", "skip", "--plot", "out.png")  # a figure of N alone
     assert (result.code, len(result.err.splitlines())) == (0, 1), result.err
     Path("out.png").unlink()
-    assert "exists already" in call(*flags, "--on-error", "skip", "--plot", "out.png", "--resume").err
+    result = call(*flags, "--on-error", "skip", "--plot", "out.png", "--resume")
+    assert (result.code, Path("out.png").is_file()) == (0, True), result.err
     with h5py.File("out.h5") as file:
         assert file["id"].asstr()[()].tolist() == ["short"]
 
@@ -84,7 +85,7 @@ def test_records_that_cannot_be_used_end_the_run_or_are_listed(write: Write, gen
     assert [line.partition(" BED")[0] for line in lines[-2:]] == ["# skipped:"] * 2
     result = call("predict-bases", bed, *flags, "-o", "out.bedgraph")
     assert result.code == 0, result.err
-    lines = Path("out.bedgraph").read_text().splitlines()
+    lines = Path("out.bedgraph").read_text().splitlines()[2:]
     assert [line.partition(" BED")[0] for line in lines[-2:]] == ["# skipped:"] * 2
     assert len(lines) == 4 + 3 + 2
     nothing = write("none.bed", "chr9\t1\t5\n")

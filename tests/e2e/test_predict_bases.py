@@ -22,6 +22,8 @@ def test_hdf5_and_tracks_hold_what_the_python_function_gives(
     for name in ("out.h5", "out.bedgraph", "out.bw"):
         result = call("predict-bases", bed, *flags, "-o", name)
         assert result.code == 0, result.err
+        again = call("predict-bases", bed, *flags, "-o", name, "--resume")
+        assert (again.code, "is complete; nothing to do" in again.err) == (0, True), again.err
     assert left_behind() == ["out.bedgraph", "out.bw", "out.h5"]
     with h5py.File("out.h5") as file:
         found = {name: file[name][()] for name in ("probabilities", "entropy", "log_p", "offsets")}
@@ -33,13 +35,29 @@ def test_hdf5_and_tracks_hold_what_the_python_function_gives(
     np.testing.assert_allclose(found["entropy"], -(p * np.log2(p)).sum(1), atol=1e-4)
     own = np.log(p[np.arange(77), ["ACGT".index(base) for base in "".join(texts)]])
     np.testing.assert_allclose(found["log_p"], own, atol=1e-4)
-    rows = [line.split("\t") for line in Path("out.bedgraph").read_text().splitlines()]
+    rows = [line.split("\t") for line in Path("out.bedgraph").read_text().splitlines()[2:]]
     places = [*(("chr1", i) for i in range(500, 570)), *(("chr2", i) for i in range(30, 37))]
     assert [(row[0], int(row[1])) for row in rows] == places
     np.testing.assert_allclose([float(row[3]) for row in rows], [*own[:70], *own[70:][::-1]], atol=1e-4)
     track = pybigtools.open("out.bw")
     np.testing.assert_allclose(track.values("chr2", 30, 37, fillna=None), own[70:][::-1], atol=1e-4)
     track.close()
+
+
+@pytest.mark.parametrize("name", ["out.bedgraph", "out.bedgraph.gz", "out.bw"])
+def test_a_track_says_of_which_run_it_is(name: str, write: Write, genome: Path, model: Path) -> None:
+    pytest.importorskip("pybigtools")
+    flags = ("predict-bases", write("in.bed", "chr1\t500\t510\n"), "-g", genome, "-m", model, "-o", name)
+    assert call(*flags).code == 0
+    result = call("verify", name, "--genome", genome, "-m", model)
+    assert result.code == 0, result.out + result.err
+    assert ("BGZF checksums agree" if name.endswith(".gz") else "sha256 agrees") in result.out
+    other = call(*flags, "--resume", "--value", "entropy")
+    assert (other.code, "is finished, and of another run: params.value was" in other.err) == (1, True), other.err
+    data = bytearray(Path(name).read_bytes())
+    data[len(data) // 2 if name.endswith(".gz") else data.rfind(b"chr1") - 2] ^= 1
+    Path(name).write_bytes(data)
+    assert call("verify", name).code == 1
 
 
 BAD = {

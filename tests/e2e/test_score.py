@@ -354,6 +354,50 @@ def test_unsorted_records_are_written_but_not_indexed(
     assert rows("out.vcf") == [row.replace("AF=0.250", "AF=0.250;FINDNA_SKIPPED=symbolic") for row in rows(path)]
 
 
+@pytest.mark.parametrize(
+    ("name", "pos", "info", "reason"),
+    [
+        ("out.vcf.gz", 2**31 + 5, ".", r"ends at base 2,147,483,653, and a \.tbi cannot hold more than 536,870,912"),
+        ("out.vcf.gz", 7, "END=3000000000", r"ends at base 3,000,000,000, and a \.tbi cannot hold"),
+        ("out.bcf", 2**31, ".", r"ends at base 2,147,483,648, and a \.bcf cannot hold more than 2,147,483,647"),
+        ("out.vcf", 2**31 + 5, ".", ""),
+    ],
+)
+def test_a_record_beyond_what_an_index_holds_is_an_error_at_once(
+    name: str, pos: int, info: str, reason: str, write: Write, genome: Path, model: Path
+) -> None:
+    path = write("far.vcf", HEAD + f"chr1\t{pos}\t.\tA\t<DEL>\t.\t.\t{info}\tGT\t0\n")
+    result = call("score", path, "-g", genome, "-m", model, "--max-length", 8, "-o", name, "--on-error", "skip")
+    assert result.code == (1 if reason else 0)
+    assert re.search(reason, result.err), result.err
+    if not reason:
+        assert rows(name)[0].endswith("FINDNA_SKIPPED=out_of_range\tGT\t0")
+    assert left_behind("out") == ([] if reason else [name])
+
+
+@pytest.mark.parametrize("name", ["out.vcf", "out.vcf.gz", "out.bcf"])
+def test_a_contig_that_nothing_names_gets_its_header_line(
+    name: str, write: Write, bases: dict[str, str], genome: Path, model: Path
+) -> None:
+    head = META + "##contig=<ID=chr1,length=2000>\n" + COLUMNS
+    lines = [
+        record(bases, "chr1", 7, "<DEL>"),
+        *(f"{chrom}\t5\t.\tA\tC\t.\t.\t.\tGT\t0\n" for chrom in ("x", "y", "y")),
+    ]
+    flags = ("-o", name, "--on-error", "skip")
+    path = write("in.vcf", head + "".join(lines))
+    score(path, genome, model, *flags)
+    with pysam.VariantFile(name) as file:
+        assert list(file.header.contigs) == ["chr1", "x", "y"]
+        assert [r.chrom for r in file] == ["chr1", "x", "y", "y"]
+    if name == "out.vcf":
+        assert "sha256 agrees" in call("verify", name).out
+        for number in (1, 2):
+            score(path, genome, model, "-o", f"part{number}.vcf", *flags[2:], "--shard", f"{number}/2")
+        assert call("merge", "part2.vcf", "part1.vcf", "-o", "merged.vcf").code == 0
+        assert same_run("merged.vcf", name)
+
+
 def test_a_deletion_of_100_kb_is_skipped_and_an_output_is_replaced_only_when_asked(write: Write, model: Path) -> None:
     bases = {"chr1": "".join(random.Random(3).choices("ACGT", k=100_300))}
     genome = write("long.fa", fasta(bases))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import findna
 from findna.alleles import PASSES, SPAN, pair_alleles
+from findna.commands.files import score
 from findna.config import ScoreConfig
 from findna.data.batch import pack
 from findna.io.genome import Genome
@@ -19,11 +20,12 @@ from findna.io.scores import Outcome
 from findna.io.vcf import Site
 from findna.judges import log_odds
 from findna.models.readout import ModelReadout
-from findna.models.store import Model
+from findna.models.store import Model, save_model
 from findna.models.task import TaskModel, TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import FP32, Compute
 from findna.nn.heads import Head
+from findna.runs.merge_scores import merge_scores
 from findna.sequence import BLANK, decode, encode, reverse_complement
 from findna.sizes import ModelConfig
 from findna.variants import VariantScorer
@@ -126,6 +128,37 @@ def test_the_reverse_complement_of_genome_and_variant_has_the_same_scores(model,
         for site in sites
     ]  # fmt: skip
     assert_close(values(scorer(genomes[1], model), mirrored), values(scorer(genomes[0], model), sites))
+
+
+@pytest.fixture(scope="module")
+def little(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "little"
+    save_model(folder, NETWORK, name="little", training={}, card="")
+    return str(folder)
+
+
+@settings(max_examples=4)
+@given(places=st.lists(places(), min_size=1, max_size=6), n_shards=st.integers(1, 4), data=st.data())
+def test_scores_do_not_depend_on_shards(places, n_shards, data, bases, genomes, little, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    source = folder / "in.tsv"
+    lines = [f"{s.chrom}\t{s.start + 1}\t{s.ref}\t{','.join(s.alts)}\n" for s in sites_of(places, bases)]
+    source.write_text("chrom\tpos\tref\talt\n" + "".join(lines))
+
+    def scored(name, shard=""):
+        same = {"genome": genomes[0].path, "model": little, "max_length": LONGEST, "precision": "fp32", "threads": 1}
+        score(source, folder / name, output_format="tsv", shard=shard, **same)
+        return folder / name
+
+    parts = [scored(f"{number}.tsv", f"{number}/{n_shards}") for number in range(1, n_shards + 1)]
+    merge_scores(data.draw(st.permutations(parts)), folder / "merged.tsv")
+    rows = [
+        [line.split("\t") for line in path.read_text().splitlines() if not line.startswith("##")]
+        for path in (scored("whole.tsv"), folder / "merged.tsv")
+    ]
+    assert [[*row[:4], row[-1]] for row in rows[0]] == [[*row[:4], row[-1]] for row in rows[1]]
+    whole, merged = (np.array([[float(v or "nan") for v in row[4:-1]] for row in each[1:]]) for each in rows)
+    assert_close(merged, whole)
 
 
 def log_p(codes, position):

@@ -1,0 +1,152 @@
+"""An output of scored variants, record by record: whole or not at all; lines of text."""
+
+import os
+import sys
+from abc import ABC, abstractmethod
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Self, cast
+
+import pysam
+
+from findna.io.arrays import require_absent
+from findna.io.files import publish, raise_output_error, refuse_irregular
+from findna.io.summed import SummedText
+from findna.io.vcf import Site
+
+STDOUT = Path("-")
+
+BGZF = (".gz", ".bgz")
+BUFFER = 1 << 20
+
+
+class ScoreFile(ABC):
+    """An output, record by record; a context manager.
+
+    It gets its name in `finish`; after an error nothing is left of it.
+
+    Args:
+        path: The output; `STDOUT` for a stream of text.
+        head: What comes first, see `findna.io.scores`.
+        source: What to call the input in a message.
+        longest: Bases of the longest contig.
+        force: Replace an existing output.
+        temp: Where it is written until it is whole; None is beside it.
+
+    Attributes:
+        n_records: Records written.
+
+    Raises:
+        OutputError: The output exists, or cannot be written.
+        MissingExtraError: The format needs a package that is not installed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        head: Any,
+        *,
+        source: str = "",
+        longest: int = 0,
+        force: bool = False,
+        temp: Path | None = None,
+    ) -> None:
+        self.path, self._head, self._source = path, head, source
+        self._index = self._index_of(longest)
+        self.n_records = 0
+        if path != STDOUT:
+            refuse_irregular(path)
+        self._temp = temp or path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._outputs = [path, *([Path(f"{path}{self._index}")] if self._index else [])]
+        for name in self._outputs if path != STDOUT else []:
+            require_absent(name, force=force)
+        self._stack = ExitStack()
+        try:
+            self._open()
+        except OSError as error:
+            raise_output_error(error, path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError, ValueError):
+            self._stack.close()
+        if self.path != STDOUT:
+            for suffix in ("", ".text", ".old", ".tbi", ".csi"):
+                Path(f"{self._temp}{suffix}").unlink(missing_ok=True)
+
+    def write(self, site: Site, content: Any) -> None:
+        """Write what a record became.
+
+        Raises:
+            OutputError: It cannot be written.
+            VariantError: The output gets an index, and the record is not sorted or lies beyond what it can hold.
+        """
+        self.n_records += 1
+        try:
+            self._write(site, content)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise_output_error(error, self.path)
+
+    def finish(self) -> list[Path]:
+        """Give the output its name.
+
+        Returns:
+            The files, the index after what it indexes; none of a stream.
+        """
+        try:
+            self._finish()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise_output_error(error, self.path)
+        return [] if self.path == STDOUT else self._outputs
+
+    def _index_of(self, longest: int) -> str:
+        """The ending of the index, "" without one."""
+        return ""
+
+    def _finish(self) -> None:
+        self._stack.close()
+        if self.path == STDOUT:
+            sys.stdout.buffer.flush()
+        else:
+            publish(self._temp, self.path)
+
+    @abstractmethod
+    def _open(self) -> None: ...
+
+    @abstractmethod
+    def _write(self, site: Site, content: Any) -> None: ...
+
+
+class TextFile(ScoreFile):
+    """Lines of text, compressed in BGZF blocks for a name that ends in .gz or .bgz."""
+
+    _has_sum = True
+
+    @property
+    def _written(self) -> Path:
+        """Where the text is written."""
+        return self._temp
+
+    def _open(self) -> None:
+        has_sum = False
+        if self.path == STDOUT:
+            file: BinaryIO = sys.stdout.buffer
+        elif self.path.suffix in BGZF:
+            file = cast(BinaryIO, self._stack.enter_context(pysam.BGZFile(str(self._temp), "wb", None)))
+        else:
+            file = self._stack.enter_context(self._written.open("wb", buffering=BUFFER))
+            has_sum = self._has_sum
+        self._text = SummedText(file, self._head, has_sum=has_sum)
+
+    def _write(self, site: Site, content: str) -> None:
+        self._text.write(content)
+
+    def _finish(self) -> None:
+        self._text.settle()
+        super()._finish()
