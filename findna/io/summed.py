@@ -2,7 +2,11 @@
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import BinaryIO
+
+from findna.errors import TableError
+from findna.io.compressed import ByteStream
 
 SUM_LINE = "##findna_sha256="
 _LENGTH = 64
@@ -55,3 +59,16 @@ def compare_sum(chunks: Iterable[bytes]) -> bool | None:
     for chunk in rest:
         found.update(chunk)
     return head[line + len(SUM_LINE) : end] == f"{found.hexdigest()}\n".encode()
+
+
+def check_text(path: Path) -> str:
+    """Read a file and compare it with the checksum that it names; what was compared, "" where it names none.
+
+    Raises:
+        TableError: They differ.
+    """
+    with ByteStream(path, error=TableError) as stream:
+        is_same = compare_sum(stream.chunks())
+    if is_same is False:
+        raise TableError("its sha256 differs: the content is not what was written", path=path)
+    return "sha256 agrees" if is_same else ""

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from findna.errors import TableError
-from findna.io.compressed import ByteStream
-from findna.io.summed import compare_sum
 
 
 class Row(NamedTuple):
@@ -57,14 +55,6 @@ class Written(ABC):
     def fail(self, reason: str) -> TableError:
         """An error of this file."""
         return TableError(reason, path=self.path)
-
-    def check_text(self) -> str:
-        """Compare a text with the checksum in its second line; as `check`."""
-        with ByteStream(self.path, error=TableError) as stream:
-            is_same = compare_sum(stream.chunks())
-        if is_same is False:
-            raise self.fail("its sha256 differs: the content is not what was written")
-        return "sha256 agrees" if is_same else ""
 
     def compare(self, found: Mapping[str, str], stored: Mapping[str, str]) -> str:
         """Compare checksums by name; what was compared."""

@@ -14,6 +14,7 @@ from findna.io.compressed import ByteStream
 from findna.io.effects import SCHEMA as MUTAGENESIS
 from findna.io.rows import BLOCK
 from findna.io.scores import FACT, SKIPPED
+from findna.io.summed import check_text
 from findna.io.tables import require_pyarrow
 from findna.io.vcf import Site, VariantReader
 from findna.io.written_rows import Row, Written
@@ -34,7 +35,7 @@ class EffectsTable(Written):
         self.n_rows = sum(1 for _ in self.rows())
 
     def check(self) -> str:
-        return self.check_text()
+        return check_text(self.path)
 
     def rows(self) -> Iterator[Row]:
         with ByteStream(self.path, error=TableError) as stream:
@@ -69,7 +70,7 @@ class WrittenScores(Written):
         if self.path.suffix == ".parquet":
             return "page checksums agree"  # compared as its rows were counted
         bgzf = "BGZF checksums agree" if self.path.suffix in (".gz", ".bcf") else ""
-        return bgzf or self.check_text()
+        return bgzf or check_text(self.path)
 
     def rows(self) -> Iterator[Row]:
         if self.path.suffix == ".parquet":

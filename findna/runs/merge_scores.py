@@ -10,6 +10,7 @@ from findna.errors import ConfigError, TableError
 from findna.io.score_files import FILES, Format, format_of
 from findna.io.scores import FACT, TableHead
 from findna.io.spool import differences, holds_run
+from findna.io.summed import check_text
 from findna.io.tables import require_pyarrow
 from findna.io.vcf import Site, VariantReader
 from findna.runs.frame import require_same_run
@@ -96,7 +97,8 @@ class ScoredFile:
         self.path, self._kind = path, kind
         self._stack = ExitStack()
         if kind == "parquet":
-            self._table = self._stack.enter_context(require_pyarrow().parquet.ParquetFile(path))
+            opened = require_pyarrow().parquet.ParquetFile(path, page_checksum_verification=True)
+            self._table = self._stack.enter_context(opened)
             stored = self._table.schema_arrow.metadata or {}
             pairs = [(name.decode(), text.decode()) for name, text in stored.items()]
             prefix = FACT.lstrip("#")
@@ -143,9 +145,12 @@ class ScoredFile:
                 yield site, "\t".join(site.fields) + "\n"
             return
         nowhere = Site("", 0, "", ())
-        for batch in self._table.iter_batches():
-            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                yield nowhere, [list(row)]
+        try:
+            for batch in self._table.iter_batches():
+                for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    yield nowhere, [list(row)]
+        except OSError as error:
+            raise TableError(f"is damaged: {error}", path=self.path) from error
 
 
 def finished(path: Path, kind: Format, facts: Mapping[str, str]) -> dict[str, Any]:
@@ -181,7 +186,7 @@ def merge_scores(paths: Sequence[Path], out: Path, *, force: bool = False, comma
         The report, as JSON values.
 
     Raises:
-        TableError: A part is incomplete, missing, duplicate, or does not belong to the others.
+        TableError: A part is incomplete, changed, missing, duplicate, or does not belong to the others.
         VariantError: A part is damaged.
         OutputError: The output exists or cannot be written.
         ConfigError: A part has another format than the output, or the output is a part.
@@ -203,6 +208,8 @@ def merge_scores(paths: Sequence[Path], out: Path, *, force: bool = False, comma
         merged = stack.enter_context(FILES[kind](out, head, source=str(first), longest=longest, force=force))
         for path, part in ordered:
             n_before = merged.n_records
+            if kind in ("vcf", "tsv"):
+                check_text(path)
             with ScoredFile(path, kind) as file:
                 for site, content in file.records():
                     merged.write(site, content)

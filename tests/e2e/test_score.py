@@ -217,13 +217,15 @@ def test_parts_that_are_not_those_of_one_run_are_refused(many: Path, genome: Pat
         score(many, genome, model, "-o", f"part{number}.vcf", "--shard", f"{number}/2", *flags)
     score(many, genome, model, "-o", "other.vcf", "--shard", "2/2", "--scores", "distance", "--on-error", "skip")
     short = Path("part2.vcf").read_text().splitlines(keepends=True)
-    Path("short.vcf").write_text("".join(short[:-1]))
+    Path("short.vcf").write_text("".join([short[0], *short[2:-1]]))  # without its sum
+    Path("damaged.vcf").write_text("".join(short).replace("\t30.50\t", "\t31.50\t", 1))
     wrong = {
         ("part1.vcf",): (1, "1 of 2 shards are missing: 2"),
         ("part1.vcf", "part1.vcf"): (1, "is shard 1/2, and so is part1.vcf"),
         ("part1.vcf", "whole.vcf"): (1, "is a whole run, no part of one"),
         ("part1.vcf", "other.vcf"): (1, "does not belong to part1.vcf"),
         ("part1.vcf", "short.vcf"): (1, "holds 443 records, but its shard has 444"),
+        ("part1.vcf", "damaged.vcf"): (1, "damaged.vcf: its sha256 differs"),
         ("part1.vcf", "many.vcf"): (1, "is not an output of findna score"),
         ("part1.vcf", "x.tsv"): (2, "parts and output have the same format"),
     }
