@@ -17,6 +17,9 @@ from findna.nn.device import Compute
 from findna.region import Region
 from findna.sequence import Codes, decode, encode
 
+MISFITS = {"ref_mismatch", "contig_not_found", "out_of_range"}
+"""Reasons of the records that do not fit the genome."""
+
 
 class Scored(NamedTuple):
     """The outcome of a record.

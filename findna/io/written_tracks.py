@@ -7,6 +7,7 @@ from pathlib import Path
 
 from findna.errors import TableError
 from findna.io.compressed import ByteStream
+from findna.io.summed import check_text
 from findna.io.tracks import SCHEMA, bigwig_facts
 from findna.io.written_rows import Row, Written
 
@@ -43,7 +44,7 @@ class WrittenTrack(Written):
 
     def check(self) -> str:
         if not self._n_bytes:
-            return "BGZF checksums agree" if self.path.suffix == ".gz" else self.check_text()
+            return "BGZF checksums agree" if self.path.suffix == ".gz" else check_text(self.path)
         digest = hashlib.sha256()
         with self.path.open("rb") as file:
             while n_bytes := min(_PIECE, self._n_bytes - file.tell()):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from findna.runs.frame import Frame, fingerprint
 from findna.runs.job import OnProgress, RunJob
 from findna.runs.merge_scores import ScorePart, finished
 from findna.runs.variant_plan import cut_variants
-from findna.variants import VariantScorer
+from findna.variants import MISFITS, VariantScorer
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
         The report: counts, time, memory, versions, outputs.
 
     Raises:
-        VariantError: The input is damaged, or a record does not fit the genome.
+        VariantError: The input is damaged, or a record does not fit the genome and is not to be skipped; all were.
         InputError: The input or the genome changed while it was read.
         OutputError: The output exists or cannot be written.
         ModelError: The model is damaged.
@@ -113,6 +113,8 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
         ):
             reasons = _write(file, rows, _outcomes(job, scorer, reader, part, spool), part, on_progress)
             frame.check()
+            if not part and reasons and reasons.keys() <= MISFITS:
+                _refuse_all(reader, reasons, file.n_records, spool)
             if part and (file.n_records, reasons.total()) != (part.n_records, part.n_rows):
                 raise OutputError(f"{part.n_records:,} records came in, {file.n_records:,} came out")
             beside = _write_vectors(job, job.embeddings, facts, part, spool) if spool and job.embeddings else []
@@ -164,6 +166,17 @@ def _write(
         if file.n_records % CHUNK == 0:
             tell()
     return reasons
+
+
+def _refuse_all(
+    reader: VariantReader, reasons: Mapping[str, int], n_records: int, spool: ScoreSpool | None
+) -> NoReturn:
+    """Say that no record fits the genome; nothing is kept."""
+    if spool:
+        spool.remove()
+    counts = ", ".join(f"{reason} {n:,}" for reason, n in reasons.items())
+    fault = VariantError(f"all {n_records:,} records were skipped: {counts}.", path=reader.name)
+    raise _with_assembly(fault, reader)
 
 
 def _write_vectors(

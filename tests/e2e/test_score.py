@@ -337,9 +337,14 @@ def test_a_record_that_does_not_fit_ends_the_run_or_is_listed(
     assert result.err.startswith("findna: variant file bad.vcf, line 6, record ")
     assert re.search(pattern, result.err), result.err
     assert left_behind() == []
-    assert call(*args, "--on-error", "skip").code == 0
-    with pysam.VariantFile("out.vcf.gz") as file:
-        assert [r.info["FINDNA_SKIPPED"] for r in file] == [(word,)]
+    result = call(*args, "--on-error", "skip")
+    assert (result.code, f"all 1 records were skipped: {word} 1" in result.err) == (1, True), result.err
+    assert left_behind() == []
+    fits = f"chr1\t1\t.\t{bases['chr1'][0]}\t<DEL>\t.\t.\t.\n"
+    path.write_text(head + text.format(wrong=wrong) + fits)
+    assert call(*args[:-1], "out.vcf", "--on-error", "skip").code == 0
+    with pysam.VariantFile("out.vcf") as file:
+        assert [r.info["FINDNA_SKIPPED"] for r in file] == [(word,), ("symbolic",)]
 
 
 def test_unsorted_records_are_written_but_not_indexed(
@@ -366,14 +371,16 @@ def test_unsorted_records_are_written_but_not_indexed(
     ],
 )
 def test_a_record_beyond_what_an_index_holds_is_an_error_at_once(
-    name: str, pos: int, info: str, reason: str, write: Write, genome: Path, model: Path
+    name: str, pos: int, info: str, reason: str, write: Write, bases: dict[str, str], genome: Path, model: Path
 ) -> None:
-    path = write("far.vcf", HEAD + f"chr1\t{pos}\t.\tA\t<DEL>\t.\t.\t{info}\tGT\t0\n")
+    path = write(
+        "far.vcf", HEAD + record(bases, "chr1", 1, "<DEL>") + f"chr1\t{pos}\t.\tA\t<DEL>\t.\t.\t{info}\tGT\t0\n"
+    )
     result = call("score", path, "-g", genome, "-m", model, "--max-length", 8, "-o", name, "--on-error", "skip")
     assert result.code == (1 if reason else 0)
     assert re.search(reason, result.err), result.err
     if not reason:
-        assert rows(name)[0].endswith("FINDNA_SKIPPED=out_of_range\tGT\t0")
+        assert rows(name)[1].endswith("FINDNA_SKIPPED=out_of_range\tGT\t0")
     assert left_behind("out") == ([] if reason else [name])
 
 
