@@ -144,6 +144,7 @@ class ByteStream:
         plain = io.BufferedReader(self._tap, _CHUNK)
         is_gzip = self.raw_head[:2] == GZIP_MAGIC
         text = gzip.GzipFile(fileobj=plain, mode="rb") if is_gzip else plain
+        take = text.read1 if is_gzip else text.read  # `read` would drop the text before the damage
         n_lines, held, to_skip = self.begin.line, b"", self.begin.offset
         while True:
             try:
@@ -152,7 +153,7 @@ class ByteStream:
                 elif to_skip:
                     self._tap.skip_to(to_skip)
                 to_skip = 0
-                chunk = text.read(_CHUNK)
+                chunk = take(_CHUNK)
             except EOFError as problem:
                 self.fail(f"truncated: the gzip stream ends after line {n_lines}", cause=problem)
             except (gzip.BadGzipFile, zlib.error) as problem:

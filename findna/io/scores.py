@@ -18,6 +18,9 @@ SKIPPED = "FINDNA_SKIPPED"
 """INFO key of why an ALT has no score."""
 
 
+_ENDS = re.compile(r"[\r\n\t]")
+
+
 class Field(NamedTuple):
     """A score of each ALT: its name in a table, and its description in the header of a VCF."""
 
@@ -86,7 +89,7 @@ def vcf_header(
         lines += [f"##contig=<ID={name},length={length}>" for name, length in contigs.items()]
     lines += [f'##INFO=<ID={f.key},Number=A,Type=Float,Description="{f.text}">' for f in fields]
     lines.append(f'##INFO=<ID={SKIPPED},Number=.,Type=String,Description="Why an ALT has no score">')
-    lines += [f"{FACT}{name}={' '.join(text.split())}" for name, text in facts.items()]
+    lines += _fact_lines(facts)
     columns = reader.columns if reader.kind == "vcf" else VCF_COLUMNS
     return "\n".join([*lines, "\t".join(columns)]) + "\n"
 
@@ -117,6 +120,11 @@ def vcf_line(site: Site, fields: Sequence[Field], outcomes: Sequence[Outcome], *
         info.append(f"{SKIPPED}={','.join(outcome.reason or '.' for outcome in outcomes)}")
     columns[INFO] = ";".join(info) or "."
     return "\t".join(columns) + "\n"
+
+
+def _fact_lines(facts: Mapping[str, str]) -> list[str]:
+    """A header line for each fact. All blanks stay, for they may be part of a file's name."""
+    return [f"{FACT}{name}={_ENDS.sub(' ', text)}" for name, text in facts.items()]
 
 
 def _info_id(line: str) -> str:
@@ -200,8 +208,7 @@ class TsvRows(TableRows):
     @property
     def head(self) -> str:
         """The facts, and the line of the columns."""
-        lines = [f"{FACT}{name}={' '.join(text.split())}" for name, text in self.facts.items()]
-        return "\n".join([*lines, "\t".join(self.columns)]) + "\n"
+        return "\n".join([*_fact_lines(self.facts), "\t".join(self.columns)]) + "\n"
 
     def of(self, site: Site, outcomes: Sequence[Outcome]) -> str:
         """The record's lines."""

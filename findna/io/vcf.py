@@ -223,6 +223,8 @@ class VariantReader:
             yield text + b"\n"
 
     def _take_tsv_columns(self, number: int, line: str) -> None:
+        if line.removeprefix("#").upper().split("\t")[:_LEAST] == [name.lstrip("#") for name in VCF_COLUMNS]:
+            self._stream.fail("a VCF without its header: its first line must be ##fileformat=VCFv4.3", line=number)
         self.kind = "tsv"
         self.columns = line.removeprefix("#").split("\t")
         names = [name.lower() for name in self.columns]

@@ -70,6 +70,7 @@ def test_a_tsv_may_have_other_columns_in_any_order(write):
 BAD = {
     "": "the file is empty",
     "chr1\t7\t.\tA\tC\t.\t.\t.\n": "line 1: column 'chrom' not found: a VCF begins with ##fileformat=VCF",
+    COLUMNS: "line 1: a VCF without its header: its first line must be ##fileformat=VCF",
     "chrom\tpos\tref\n": "line 1: column 'alt' not found: a TSV of variants has a line with the columns",
     "chrom\tpos\tref\talt\nchr1\t7\tA\n": "line 2: 3 columns where at least 4 must be",
     f"{META}chr1\t7\n": "line 5: the #CHROM line must follow",
@@ -93,6 +94,15 @@ def test_what_is_not_a_variant_is_an_error_with_its_line(text, write):
     assert BAD[text] in str(caught.value)
 
 
+@pytest.mark.parametrize("how", ["gz", "bgzf"])
+def test_the_lines_before_a_truncation_are_counted(how, write):
+    line = "chr1\t7\t.\tA\tC\t.\t.\t.\n"
+    path = write("a.vcf.gz", f"{META}{COLUMNS}" + line * 900, how)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(VariantError, match=r"ends after line [3-9]\d\d$"):
+        read(path)
+
+
 def test_a_truncated_file_is_an_error(write):
     path = write("a.vcf.gz", f"{META}{COLUMNS}" + "chr1\t7\t.\tA\tC\t.\t.\t.\n" * 500, "bgzf")
     path.write_bytes(path.read_bytes()[:-28])
@@ -108,9 +118,9 @@ def test_a_scored_record_differs_in_its_info_alone(write):
     assert line == (
         "chr1\t7\trs1\ta\tC,<DEL>\t30.00\tq10\tAF=0.50,.;FINDNA_LLR=0.5,.;FINDNA_DP_A_B=-2.25,.;FINDNA_SKIPPED=.,symbolic\n"
     )
-    header = vcf_header(reader, FIELDS, {"Command": "findna\nscore"}, {"chr2": 5})
+    header = vcf_header(reader, FIELDS, {"Command": "findna\nscore", "Input": " a  b.vcf"}, {"chr2": 5})
     assert header.startswith(META)
-    assert header.endswith("##findna_scoreCommand=findna score\n" + COLUMNS)
+    assert header.endswith("##findna_scoreCommand=findna score\n##findna_scoreInput= a  b.vcf\n" + COLUMNS)
     assert "chr2" not in header
     assert '##INFO=<ID=FINDNA_DP_A_B,Number=A,Type=Float,Description="difference">' in header
 
