@@ -129,6 +129,8 @@ class VariantReader:
             fields = text.decode("utf-8", "surrogateescape").split("\t")
             if len(fields) < least:
                 self._stream.fail(f"{len(fields)} columns where at least {least} must be", line=line)
+            if len(fields) > len(self.columns):
+                self._stream.fail(self._other_width(text), line=line)
             chrom, pos, ref, alt = (fields[index].strip() for index in place)
             if not pos.isascii() or not pos.isdigit() or len(pos) > _LONGEST_POS:
                 self._stream.fail(f"POS {pos!r} is not a positive whole number", line=line)
@@ -154,6 +156,8 @@ class VariantReader:
                 continue
             mark, text = self._waiting.popleft()
             line, self.mark = mark.line + 1, mark._replace(row=row)
+            if text.count(b"\t") + 1 != len(self.columns):
+                self._stream.fail(self._other_width(text), line=line)
             fields = text.decode("utf-8", "surrogateescape").split("\t", _LEAST)
             if not fields[0] or not fields[3]:
                 self._stream.fail("CHROM or REF is empty", line=line)
@@ -175,12 +179,16 @@ class VariantReader:
         mark, text = self._waiting[0]
         fields = text.decode("utf-8", "backslashreplace").split("\t")
         if len(fields) != len(self.columns):
-            reason = f"{len(fields)} columns, but the header has {len(self.columns)}"
+            reason = self._other_width(text)
         elif not fields[1].isascii() or not fields[1].isdigit():
             reason = f"POS {fields[1]!r} is not a positive whole number"
         else:
             reason = "not a valid VCF record (bcftools view names the problem)"
         self._stream.fail(reason, line=mark.line + 1, cause=problem)
+
+    def _other_width(self, text: bytes) -> str:
+        n_columns = text.count(b"\t") + 1
+        return f"{n_columns} columns, but the header has {len(self.columns)}"
 
     def _marked(self) -> Iterator[tuple[Mark, bytes]]:
         """The lines of the records with their places; blank lines are passed over."""
