@@ -1,5 +1,16 @@
-"""`python -m findna_cli`."""
+"""The command `findna`, and `python -m findna_cli`."""
 
-from findna_cli.app import main
+import sys
 
-main()
+
+def main() -> None:
+    """Load the commands and run one; Ctrl-C during loading ends without a traceback."""
+    try:
+        from findna_cli.app import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import warnings
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
@@ -95,6 +96,7 @@ def root(
 
 def main() -> None:
     """Run the command; exit with 0 done, 1 the input, 2 the command line, 130 or 143 a signal, 141 a closed pipe."""
+    _open_streams()
     signal.signal(signal.SIGTERM, _on_sigterm)
     warnings.showwarning = _show_warning
     if sys.stderr.isatty() and not {"-q", "--quiet"} & set(sys.argv) and "FINDNA_LAUNCHED" not in os.environ:
@@ -130,6 +132,13 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _open_streams() -> None:
+    """Let a closed standard stream lead nowhere; otherwise the next opened file takes its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
+
+
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **others: Any) -> None:
     """A line for a warning of ours; that of a library as Python writes it."""
     if issubclass(category, FindnaWarning):
@@ -151,6 +160,10 @@ def _check_words(words: list[str]) -> None:
             raise ConfigError(f"{f'{name!r}: ' if name.startswith('-') else 'an argument '}is empty; leave it out")
         if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
             raise ConfigError(f"{visible(word)}: this name is not UTF-8, so no output can store it: rename it")
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:  # torch would end the process
+        raise ConfigError("the working directory was removed: change to another one") from error
 
 
 def _said(error: Exception) -> str:

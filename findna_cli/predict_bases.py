@@ -33,7 +33,12 @@ def predict_bases(
     model: ModelName = None,
     passes: Annotated[
         int,
-        typer.Option("--passes", min=0, help="Passes per window; each masks every N-th base. 0: each base by itself."),
+        typer.Option(
+            "--passes",
+            min=0,
+            max=1_000_000,
+            help="Passes per window; each masks every N-th base. 0: each base by itself.",
+        ),
     ] = 8,
     value: Annotated[
         str, typer.Option("--value", help="Value of a bedGraph or bigWig: log_p of the observed base, or entropy.")

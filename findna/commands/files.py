@@ -178,7 +178,7 @@ def predict_bases(
 
 def verify(path: Path, *, model: str = "", genome: Path | None = None, n: int = 20, threads: int = 0) -> Verification:
     """Check an output; see `findna.verify.verify`. `threads` is the number of CPU threads; 0: all available CPUs."""
-    set_threads(threads)
+    set_threads(ComputeConfig(threads=threads).threads)
     return verify_output(path, model=model, genome=genome, n=n)
 
 

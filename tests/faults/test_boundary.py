@@ -9,6 +9,8 @@ from unittest import mock
 import pytest
 from command import call, spawn
 
+from findna_cli.__main__ import main as load
+from findna_cli.app import main
 from findna_cli.console import visible
 
 SOURCES = Path(__file__).resolve().parents[2] / "findna_cli"
@@ -61,6 +63,45 @@ def test_a_name_that_is_not_utf8_is_refused_before_any_work() -> None:
     assert result.code == 2
     assert result.err == ("findna: r\\udce9gions.fa: this name is not UTF-8, so no output can store it: rename it\n")
     assert sorted(path.name for path in Path().iterdir()) == [name]
+
+
+def test_a_closed_stream_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", ["findna", "--version"])
+        for name in ("stdin", "stdout", "stderr"):
+            patch.setattr(sys, name, None)
+        with pytest.raises(SystemExit) as end:
+            main()
+        for name in ("stdin", "stdout", "stderr"):
+            getattr(sys, name).close()
+    assert not end.value.code
+
+
+class _Interrupted:
+    """Ctrl-C while a module is found."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name == "findna_cli.app":
+            raise KeyboardInterrupt
+
+
+def test_an_interrupt_during_loading_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "findna_cli.app")
+    monkeypatch.setattr(sys, "meta_path", [_Interrupted(), *sys.meta_path])
+    with pytest.raises(SystemExit, match="130"):
+        load()
+
+
+@pytest.mark.parametrize("flags", [("verify", "x.h5", "-t", -1), ("predict-bases", "x.fa", "--passes", 10**20)])
+def test_a_number_out_of_range_is_refused(flags: tuple[object, ...]) -> None:
+    assert call(*flags).code == 2
+
+
+def test_a_working_directory_that_was_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert call("doctor").err == "findna: the working directory was removed: change to another one\n"
 
 
 def test_a_line_end_in_a_name_does_not_begin_a_line() -> None:
