@@ -14,7 +14,8 @@ from findna.io.vcf import COLUMNS, INFO, VCF_COLUMNS, Kind, Site, VariantReader
 FACT = "##findna_score"
 """The beginning of the header line that describes the run."""
 
-SKIPPED = "FINDNA_SKIPPED"
+_PREFIX = "FINDNA_"
+SKIPPED = f"{_PREFIX}SKIPPED"
 """INFO key of why an ALT has no score."""
 
 
@@ -39,7 +40,7 @@ class Field(NamedTuple):
 
 @cache
 def _key(name: str) -> str:
-    return "FINDNA_" + re.sub(r"[^A-Za-z0-9_.]", "_", name).upper()
+    return _PREFIX + re.sub(r"[^A-Za-z0-9_.]", "_", name).upper()
 
 
 class Vectors(NamedTuple):
@@ -81,8 +82,7 @@ def vcf_header(
         facts: Lines `##findna_scoreNAME=TEXT`.
         contigs: Names and lengths, written where the file itself names none.
     """
-    own = {SKIPPED, *(field.key for field in fields)}
-    lines = [line for line in reader.header if _info_id(line) not in own and not line.startswith(f"{FACT}Shard=")]
+    lines = [line for line in reader.header if not line.startswith((f"##INFO=<ID={_PREFIX}", f"{FACT}Shard="))]
     if reader.kind == "tsv":
         lines = ["##fileformat=VCFv4.3"]
     if not any(line.startswith("##contig=") for line in lines):
@@ -97,7 +97,7 @@ def vcf_header(
 def vcf_line(site: Site, fields: Sequence[Field], outcomes: Sequence[Outcome], *, kind: Kind = "vcf") -> str:
     """A record with its scores in INFO; every other column is as it was.
 
-    Scores that an earlier run wrote under the same keys are replaced.
+    All scores of an earlier run are replaced.
 
     Args:
         site: The record.
@@ -108,10 +108,8 @@ def vcf_line(site: Site, fields: Sequence[Field], outcomes: Sequence[Outcome], *
     columns = list(site.fields)
     if kind == "tsv":
         columns = [site.chrom, str(site.start + 1), ".", site.ref, ",".join(site.alts) or ".", ".", ".", "."]
-    info = [] if columns[INFO] == "." else columns[INFO].split(";")
-    if "FINDNA_" in columns[INFO]:
-        own = {SKIPPED, *(field.key for field in fields)}
-        info = [entry for entry in info if entry.partition("=")[0] not in own]
+    info = [] if columns[INFO] in ("", ".") else columns[INFO].split(";")
+    info = [entry for entry in info if not entry.startswith(_PREFIX)]
     if any(outcome.values is not None for outcome in outcomes):
         for index, field in enumerate(fields):
             values = [f"{o.values[index]:.6g}" if o.values is not None else "." for o in outcomes]
@@ -125,11 +123,6 @@ def vcf_line(site: Site, fields: Sequence[Field], outcomes: Sequence[Outcome], *
 def _fact_lines(facts: Mapping[str, str]) -> list[str]:
     """A header line for each fact. All blanks stay, for they may be part of a file's name."""
     return [f"{FACT}{name}={_ENDS.sub(' ', text)}" for name, text in facts.items()]
-
-
-def _info_id(line: str) -> str:
-    match = re.match(r"##INFO=<ID=([^,>]+)", line)
-    return match[1] if match else ""
 
 
 class ScoreRows(ABC):
