@@ -266,6 +266,7 @@ MISTAKES = {
     "no such option": (("--nope",), "No such option"),
     "a word for a number": (("--layer", "x"), "Invalid value for '--layer'"),
     "pool": (("--pool", "median"), "pool must be one or more of mean, cls, max, min, sd, tokens, separated"),
+    "no model": (("-m", ""), "'-m': is empty; leave it out"),
     "no pool": (("--pool", ""), "'--pool': is empty; leave it out"),
     "pool twice": (("--pool", "mean,mean"), "pool must be one or more of mean, cls, max, min, sd"),
     "no blocks": (("--blocks", ""), "'--blocks': is empty; leave it out"),

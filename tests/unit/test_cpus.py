@@ -1,14 +1,10 @@
 """CPUs that a process may use."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 
 from findna.cpus import cgroup_quota
-from findna_cli.app import UsageError, app
 
 
 @pytest.mark.parametrize(("text", "n_cpus"), [("150000 100000", 2), ("400000 100000", 4), ("max 100000", None)])
@@ -33,17 +29,3 @@ def test_the_quota_of_an_old_control_group_counts_too(tmp_path: Path) -> None:
     (folder / "cpu.cfs_quota_us").write_text("-1\n")
     assert cgroup_quota(tmp_path, tmp_path / "own") is None
     assert cgroup_quota(tmp_path / "absent", tmp_path / "absent") is None
-
-
-def test_no_command_takes_an_empty_model_for_the_default() -> None:
-    def options(command: Any) -> Iterator[Any]:
-        yield from command.params
-        for other in getattr(command, "commands", {}).values():
-            yield from options(other)
-
-    models = [option for option in options(typer.main.get_command(app)) if "--model" in option.opts]
-    assert len(models) > 6
-    for option in models:
-        assert option.default is None
-        with pytest.raises(UsageError):
-            option.callback(None, option, "")
