@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from findna.errors import VariantError
 from findna.io.vcf import COLUMNS, INFO, VCF_COLUMNS, Kind, Site, VariantReader
 
 FACT = "##findna_score"
@@ -164,7 +165,13 @@ class VcfRows(ScoreRows):
 
 
 class TableRows(ScoreRows):
-    """One row per ALT: the columns of the input, the scores, and a status that says why there are none."""
+    """One row per ALT: the columns of the input, the scores, and a status that says why there are none.
+
+    Scores and status of an earlier run are replaced.
+
+    Raises:
+        VariantError: A column that no earlier run wrote has the name of one of them.
+    """
 
     def __init__(
         self, reader: VariantReader, fields: Sequence[Field], facts: Mapping[str, str], contigs: Mapping[str, int]
@@ -172,6 +179,10 @@ class TableRows(ScoreRows):
         super().__init__(reader, fields, facts, contigs)
         self.own = [field.name for field in fields]
         names = reader.columns
+        is_scored = any(line.startswith(FACT) for line in reader.header)
+        if reader.kind == "tsv" and not is_scored and (taken := {*self.own, "status"}.intersection(names)):
+            reason = f"column {min(taken)!r} has the name of one that findna writes: rename it"
+            raise VariantError(reason, path=reader.name)
         self._kept = [i for i, name in enumerate(names) if name not in (*self.own, "status")]
         kept = ["chrom", "pos", "id", "ref", "alt"] if reader.kind == "vcf" else [names[i] for i in self._kept]
         self.columns = [*kept, *self.own, "status"]

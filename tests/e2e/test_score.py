@@ -150,6 +150,13 @@ def test_a_tsv_keeps_its_columns(write: Write, bases: dict[str, str], genome: Pa
         f"LOF\tchr1\t700\t{bases['chr1'][699]}\tN\t\tnot_acgt",
         "# complete n_rows=1",
     ]
+    score(path, genome, model, "-o", "scored.tsv", "--scores", "llr")
+    again = score("scored.tsv", genome, model, "-o", "-", "--scores", "llr")
+    assert [line for line in again.out.splitlines() if not line.startswith("##")] == lines
+    path.write_text(path.read_text().replace("label", "llr"))
+    result = call("score", path, "-g", genome, "-m", model, "--max-length", 8, "-o", "out.tsv")
+    assert (result.code, "column 'llr' has the name of one that findna writes" in result.err) == (1, True)
+    assert left_behind() == []
 
 
 @pytest.fixture
