@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna import __version__
-from findna.errors import ConfigError
+from findna.errors import ConfigError, TableError
 from findna.io.hdf5 import Format
 from findna.io.layout import naming
 from findna.io.outputs import refuse_existing, tokens_path, write_output
 from findna.io.reader import EmbeddingReader
-from findna.io.rows import BLOCK, Block, Rows
+from findna.io.rows import BLOCK, Block, Checksums, Rows
 from findna.io.tokens import TokensReader
 from findna.io.virtual import VirtualSource
 from findna.runs.parts import Reader, ShardFile, in_order, provenance_of, read_part
@@ -49,8 +49,8 @@ class MergedRows(Rows):
         return matrices + 2 * self.n_tokens * (self.tokens_dim or 0), text
 
     def blocks(self) -> Iterator[Block]:
-        """The rows in order, `BLOCK` at a time."""
-        start = 0
+        """The rows in order, `BLOCK` at a time; each part is compared with its checksums as it is read."""
+        start, sums = 0, [Checksums() for _ in self.parts]
         with _Opened(self.parts, lambda part: EmbeddingReader(part.path)) as opened:
             for pieces in _slices([part.n_rows for part in self.parts]):
                 x, cls, obs = [], [], []
@@ -59,6 +59,10 @@ class MergedRows(Rows):
                         x.append(reader.x[rows])
                         obs.append(reader.read_obs(rows))
                         cls += [reader.cls[rows]] if reader.cls is not None else []
+                    own = cls[-1] if cls else None
+                    sums[index].add_block(Block(0, x[-1], _joined(obs[-1:], self.columns), own))
+                    if rows.stop == self.parts[index].n_rows:
+                        _compare(self.parts[index], sums[index])
                 block = Block(
                     start, np.concatenate(x), _joined(obs, self.columns), np.concatenate(cls) if cls else None
                 )
@@ -216,6 +220,13 @@ class _Opened(Generic[Reader]):
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+
+def _compare(part: ShardFile, found: Checksums) -> None:
+    """Raise if the rows of a part are not what was written."""
+    stored = part.meta.get("checksums") or {}
+    if bad := [name for name, value in found.hex().items() if stored.get(name, value) != value]:
+        raise TableError(f"checksum of {', '.join(bad)} differs: the content is not what was written", path=part.path)
 
 
 def _slices(counts: Sequence[int]) -> Iterator[list[tuple[int, slice]]]:

@@ -112,6 +112,9 @@ def test_another_part_of_the_same_shape_is_found_by_its_checksums(tmp_path):
         file["X"][1] = 7
     with pytest.raises(TableError, match=r"p3.h5: checksum of X differs"):
         open_written(tmp_path / "all.h5").check()
+    with pytest.raises(TableError, match=r"p3.h5: checksum of X differs"):
+        merge(parts, tmp_path / "copy.h5")
+    assert not (tmp_path / "copy.h5").exists()
 
 
 def test_a_virtual_output_without_a_part_is_refused(tmp_path):
