@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from findna_cli.options import check_outputs
+
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "embed": (
         "findna embed peaks.bed --genome hg38.fa",
@@ -164,6 +166,11 @@ class Command(TyperCommand):
                 parameter.display_type_rich = lambda ctx: None  # type: ignore[attr-defined]
         order = [*PANELS, "Settings"]
         self.params.sort(key=lambda one: order.index(getattr(one, "rich_help_panel", None) or order[0]))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it, once its outputs are known not to be in each other's way."""
+        check_outputs(ctx.params, has_stdout=self.name in ("embed", "classify", "score"))
+        return super().invoke(ctx)
 
     def get_help_option(self, ctx: Any) -> Any:
         """The flag --help, in the panel of the last flag."""

@@ -13,6 +13,7 @@ import typer
 
 from findna.errors import ConfigError
 from findna_cli.console import say, write_report
+from findna_cli.options import check_outputs
 from findna_cli.progress import progress
 from findna_cli.screens import show_plan
 from findna_cli.translate import said
@@ -41,6 +42,7 @@ def run_files(
         quiet: No progress and no summary.
         settings: What the function takes, too.
     """
+    check_outputs({"out": out, "json_file": json_file}, has_stdout=True)
     title = run.__name__.removesuffix("_file")
     call = partial(run, inputs, out, command=command_line(), dry_run=dry_run, **settings)
     if dry_run:
@@ -132,6 +134,7 @@ def run_framed(
         quiet: No progress and no line.
         counts: What the line says: names of counts without their `n_`.
     """
+    check_outputs({"out": out, "json_file": json_file}, has_stdout=True)
     with _saying_what_is_kept(out), progress(title, total=None, quiet=quiet) as advance:
         report = run(command=command_line(), on_progress=lambda done, total=None: advance(done, total=total))
     write_report(json_file, report)

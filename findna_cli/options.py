@@ -3,7 +3,7 @@
 import functools
 import inspect
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -15,6 +15,8 @@ from findna.settings import About, settings_of_all
 _LAST = ("dry_run", "json_file", "quiet")
 """Parameters whose flags come after all others in help."""
 
+_OUTPUTS = ("out", "embeddings", "track", "plot", "html", "export", "json_file")
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -24,6 +26,27 @@ def _report_file(path: Path | None) -> Path | None:
     if path is not None:
         check_report_place(path)
     return path
+
+
+def check_outputs(given: Mapping[str, Any], *, has_stdout: bool) -> None:
+    """Refuse, before any work, outputs that are the same file, and "-" where nothing goes to stdout.
+
+    Args:
+        given: The parameters of a command.
+        has_stdout: Whether `out` may be "-".
+    """
+    seen: dict[Path, str] = {}
+    for name in _OUTPUTS:
+        path = Path(given.get(name) or "")
+        if path == Path():
+            continue
+        flag = f"--{name.removesuffix('_file')}"
+        if path == Path("-"):
+            if name == "out" and has_stdout:
+                continue
+            raise typer.BadParameter("give the name of a file: this cannot go to stdout", param_hint=f"'{flag}'")
+        if (other := seen.setdefault(path.resolve(), flag)) != flag:
+            raise typer.BadParameter(f"{path} is also the file of {other}", param_hint=f"'{flag}'")
 
 
 Inputs = Annotated[

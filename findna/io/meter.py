@@ -14,8 +14,8 @@ class Meter:
     """
 
     def __init__(self, inputs: Sequence[str]) -> None:
-        paths = {text: Path(text) for text in inputs if text == STDIN or Path(text).exists()}
-        self._is_known = all(path.is_file() for path in paths.values())
+        paths = {text: Path(text) for text in inputs if text != STDIN and Path(text).exists()}
+        self._is_known = STDIN not in inputs and all(path.is_file() for path in paths.values())
         self._sizes = {text: path.stat().st_size for text, path in paths.items() if path.is_file()}
         self._n_left, self._n_records, self._n_before, self._n_read = len(inputs), 0, 0, 0.0
 

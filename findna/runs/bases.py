@@ -11,7 +11,7 @@ from findna.masked import MaskedBases
 from findna.models.store import DEFAULT, load_model
 from findna.record import Record
 from findna.runs.frame import Frame
-from findna.runs.job import OnProgress, RunJob
+from findna.runs.job import STDOUT, OnProgress, RunJob
 
 FORMATS = ("h5", "bedgraph", "bigwig")
 
@@ -36,7 +36,7 @@ class BasesJob(RunJob):
     value: str = "log_p"
 
     def _problems(self) -> list[str]:
-        problems = []
+        problems = ["the output cannot be streamed to stdout: a file"] if self.out == STDOUT else []
         if self.output_format not in FORMATS:
             problems.append(f"the output is one of {', '.join(FORMATS)}, not {self.output_format!r}")
         if self.value not in VALUES:

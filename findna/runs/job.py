@@ -107,14 +107,21 @@ class RunJob:
         if self.run.resume and self.out == STDOUT:
             problems.append("stdout cannot be resumed: write to a file")
         problems += self._problems()
-        if self.out.is_file() and any(Path(text).is_file() and self.out.samefile(text) for text in self.sources):
+        if (
+            self.out != STDOUT
+            and self.out.is_file()
+            and any(Path(text).is_file() and self.out.samefile(text) for text in self.sources)
+        ):
             problems.append(f"{self.out} is an input and would be replaced: choose another output")
         require(problems)
 
     @property
     def sources(self) -> list[str]:
-        """The inputs and the genome."""
-        return [*self.inputs, *([str(self.options.genome)] if self.options.genome else [])]
+        """The files that are read: inputs and genome."""
+        return [
+            *(text for text in self.inputs if text != STDIN),
+            *([str(self.options.genome)] if self.options.genome else []),
+        ]
 
     @cached_property
     def read_once(self) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from findna.effect_plots import check_plot, plot_effects, plot_pairs
+from findna.io.arrays import require_absent
 from findna.io.effects import Effects, EffectsWriter
 from findna.io.record_spool import Arrays
 from findna.models.store import DEFAULT, Model, load_model
@@ -14,7 +15,7 @@ from findna.models.task import TaskModel, load_task
 from findna.record import Record
 from findna.region import Region
 from findna.runs.frame import Frame
-from findna.runs.job import OnProgress, RunJob
+from findna.runs.job import STDOUT, OnProgress, RunJob
 from findna.saturation import BaseMutagenesis, Mutagenesis, TaskMutagenesis
 
 
@@ -39,7 +40,7 @@ class MutagenesisJob(RunJob):
     output_format: str = "h5"
 
     def _problems(self) -> list[str]:
-        problems = []
+        problems = ["the output cannot be streamed to stdout: a file"] if self.out == STDOUT else []
         if self.with_pairs and self.task:
             problems.append("dependencies are those of a model's bases: a task has none")
         if self.label and not self.task:
@@ -48,6 +49,8 @@ class MutagenesisJob(RunJob):
             problems.append("dependencies are written as HDF5, not as TSV")
         if self.plot:
             check_plot(self.plot)
+            for path in _figures(self.plot, with_pairs=self.with_pairs):
+                require_absent(path, force=self.run.force or self.run.resume)
         return problems
 
 
@@ -109,8 +112,11 @@ def _draw(effects: Effects, path: Path, value: str) -> list[Path]:
     first = record.start + 1 if is_forward else 1
     title = str(Region(record.chrom, record.start, record.end)) if is_forward else record.id
     plot_effects(record.codes, effects.values, path, value=value, title=title, first=first)
-    if effects.pairs is None:
-        return [path]
-    beside = path.with_name(f"{path.stem}.pairs{path.suffix}")
-    plot_pairs(record.codes, effects.pairs, beside, title=title, first=first)
-    return [path, beside]
+    paths = _figures(path, with_pairs=effects.pairs is not None)
+    if effects.pairs is not None:
+        plot_pairs(record.codes, effects.pairs, paths[1], title=title, first=first)
+    return paths
+
+
+def _figures(path: Path, *, with_pairs: bool) -> list[Path]:
+    return [path, path.with_name(f"{path.stem}.pairs{path.suffix}")] if with_pairs else [path]

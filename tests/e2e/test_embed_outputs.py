@@ -123,6 +123,7 @@ def test_a_reader_that_has_seen_enough_ends_the_run_quietly(write: Write, genome
 
 
 def test_a_pipe_gives_the_whole_table(genome: Path, model: Path) -> None:
+    Path("-").write_text("a file of that name is neither input nor output")
     lines = embedded("-", "-g", genome, "-m", model, "-o", "-", stdin=b"chr1 0 40\nchr1 5 60\n").out.splitlines()
     assert [line.split("\t")[0] for line in lines] == [
         "id",

@@ -64,6 +64,10 @@ def test_a_figure_is_drawn(write: Write, model: Path) -> None:
     assert call("mutagenesis", fasta, "-m", model, "-o", "out.h5", "--plot", "out.png", "--pairs").code == 0
     assert left_behind() == ["out.h5", "out.pairs.png", "out.png"]
     assert Path("out.png").read_bytes()[:4] == b"\x89PNG"
+    Path("out.png").unlink()
+    result = call("mutagenesis", fasta, "-m", model, "-o", "b.h5", "--plot", "out.png", "--pairs")
+    assert (result.code, "out.pairs.png: exists already; --force" in result.err) == (1, True), result.err
+    assert left_behind("b") == []
 
 
 def test_records_that_cannot_be_used_end_the_run_or_are_listed(write: Write, genome: Path, model: Path) -> None:
@@ -98,6 +102,8 @@ COMMANDS = {
     ("-o", "x.npy"): "the output is .h5 or .tsv",
     ("--plot", "x.jpg"): "a figure is one of .png, .svg, .pdf",
     ("--label", "a"): "no task is given",
+    ("-o", "-", "--format", "tsv"): "'--out': give the name of a file: this cannot go to stdout",
+    ("-o", "x.h5", "--json", "./x.h5"): "'--json': x.h5 is also the file of --out",
     ("-o", "x.tsv", "--pairs"): "dependencies are written as HDF5",
 }
 

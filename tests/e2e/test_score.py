@@ -316,6 +316,7 @@ def test_vectors_of_both_alleles_are_those_of_embed(vcf: Path, genome: Path, mod
 def test_stdin_gives_the_rows_of_the_file(vcf: Path, genome: Path, model: Path) -> None:
     score(vcf, genome, model, "-o", "out.vcf")
     args = ("-g", genome, "-m", model, "--max-length", 8, "--threads", 1, "--precision", "fp32", "-o", "-", "--quiet")
+    Path("-").write_text("a file of that name is neither input nor output")
     result = call("score", "-", *args, stdin=vcf.read_bytes())
     assert (result.code, result.err) == (0, "")
     assert [line for line in result.out.splitlines() if line[0] != "#"] == rows("out.vcf")
@@ -463,7 +464,7 @@ COMMANDS = {
     ("--max-length", "30"): "alleles of up to 30 bases need a window of at least 76 bases, not 50",
     ("--scores", "llr,magic"): "score 'magic' is unknown; known are llr, distance, influence",
     ("-o", "-", "--resume"): "stdout cannot be resumed",
-    ("--embeddings", "out.vcf"): "cannot hold both scores and vectors",
+    ("--embeddings", "out.vcf"): "out.vcf is also the file of --out",
     ("-o", "-", "--format", "parquet"): "parquet cannot be streamed to stdout",
     ("-o", "x.tsv", "--format", "vcf"): "format vcf contradicts the name x.tsv",
     ("--shard", "0/3"): "there is no shard 0 of 3",
