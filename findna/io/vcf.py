@@ -154,10 +154,10 @@ class VariantReader:
                 self._stream.mark = self.mark = Mark(offset, 0, row) if has_offsets else None
                 yield Site(*place, row, None, str(record).rstrip("\n").split("\t", _LEAST))
                 continue
+            if self._waiting[0][1].count(b"\t") + 1 != len(self.columns):
+                self._refuse(row)
             mark, text = self._waiting.popleft()
             line, self.mark = mark.line + 1, mark._replace(row=row)
-            if text.count(b"\t") + 1 != len(self.columns):
-                self._stream.fail(self._other_width(text), line=line)
             fields = text.decode("utf-8", "surrogateescape").split("\t", _LEAST)
             if not fields[0] or not fields[3]:
                 self._stream.fail("CHROM or REF is empty", line=line)
@@ -170,7 +170,7 @@ class VariantReader:
         if self._is_bcf and not tail.endswith(BGZF_EOF) and is_bgzf(self._stream.raw_head):
             self._stream.fail(f"truncated after {row:,} records: BGZF EOF marker missing")
 
-    def _refuse(self, n_records: int, problem: Exception) -> NoReturn:
+    def _refuse(self, n_records: int, problem: Exception | None = None) -> NoReturn:
         """Say why pysam does not take the next record."""
         if self._stream.fault:
             raise self._stream.fault
