@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, cast, get_args
 
 from findna.errors import ConfigError
 from findna.limits import MAX_PROCESSES, MAX_THREADS
-from findna.settings import names_in, problems_of, require, setting
+from findna.settings import Checked, names_in, require, setting
 from findna.sizes import ModelConfig
 
 POOLS = ("mean", "cls", "max", "min", "sd")
@@ -63,7 +63,7 @@ STRANDS = get_args(Strand)
 
 
 @dataclass(frozen=True)
-class EmbedConfig:
+class EmbedConfig(Checked):
     """The contents of a vector.
 
     Args:
@@ -97,7 +97,7 @@ class EmbedConfig:
     dtype: Literal["float32", "float16"] = setting("float32", "float32, or float16 (half the size).")
 
     def __post_init__(self) -> None:
-        require(problems_of(self))
+        super().__post_init__()
         problems = []
         if "cls" in self.pools and len(self.pools) > 1:
             problems.append(f"with pool {self.pool} the class tokens are a part of the vectors: ask for them beside")
@@ -160,7 +160,7 @@ class EmbedConfig:
 
 
 @dataclass(frozen=True)
-class ClassifyConfig:
+class ClassifyConfig(Checked):
     """The form of an answer of a task model.
 
     Raises:
@@ -174,9 +174,6 @@ class ClassifyConfig:
     abstain: float = setting(0.0, "Label a row `unknown` if its margin is below this; 0: never.", least=0, most=1)
     top: int = setting(0, "Write only the K most probable classes, best first; 0: all.", least=0)
 
-    def __post_init__(self) -> None:
-        require(problems_of(self))
-
     def for_task(self, objective: str, n_classes: int, strand: str) -> Self:
         """The same checked against a task, its strand filled in; `top` is at most its number of classes.
 
@@ -189,7 +186,7 @@ class ClassifyConfig:
 
 
 @dataclass(frozen=True)
-class ComputeConfig:
+class ComputeConfig(Checked):
     """Where and how a command computes; `findna.nn.device.Compute` is what becomes of it on a machine."""
 
     batch_bases: int = setting(0, "Bases per batch; 0: 16,384 on a CPU, 131,072 on a GPU.", least=0)
@@ -202,12 +199,9 @@ class ComputeConfig:
         False, "Use only GPU kernels that give the same bits in every run.", flag="--deterministic"
     )
 
-    def __post_init__(self) -> None:
-        require(problems_of(self))
-
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Checked):
     """How a command goes through its inputs."""
 
     on_error: Literal["fail", "skip"] = setting(
@@ -226,16 +220,13 @@ class RunConfig:
     )
     plan: str = setting("", "Plan of findna split, for a shard, which then reads and checks only its own records.")
 
-    def __post_init__(self) -> None:
-        require(problems_of(self))
-
 
 SCORES = ("llr", "distance", "influence")
 """The scores that a teacher can give a variant."""
 
 
 @dataclass(frozen=True)
-class ScoreConfig:
+class ScoreConfig(Checked):
     """The scores that are computed for a variant; those of a task are its own.
 
     Raises:
@@ -253,7 +244,7 @@ class ScoreConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", tuple(self.scores))
-        require(problems_of(self))
+        super().__post_init__()
         if unknown := [name for name in self.scores if name not in SCORES]:
             raise ConfigError(f"score {unknown[0]!r} is unknown; known are {', '.join(SCORES)}")
         if not self.scores:

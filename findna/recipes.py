@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from findna.config import DEFAULT_POOL, parse_blocks, parse_pools
 from findna.errors import ConfigError
-from findna.settings import problems_of, require, setting
+from findna.settings import Checked, require, setting
 from findna.sizes import SIZES, ModelConfig, fields_of
 
 MODEL_SETTINGS = ("mixer", "n_class_tokens", "shift_layout", "channels", "hidden", "track_width", "n_layers")
@@ -28,7 +28,7 @@ def _without_student_view(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(Checked):
     """Recipe of a pretraining; the defaults are the paper's (section 4.1), where it is silent the published code's.
 
     Raises:
@@ -96,7 +96,7 @@ class PretrainConfig:
     seed: int = setting(0, "Random seed of weights, sampling and augmentation.", least=0)
 
     def __post_init__(self) -> None:
-        require(problems_of(self))
+        super().__post_init__()
         problems = []
         if self.projection and self.alpha == 1:
             problems.append("projection serves the contrast, which alpha 1 omits")
@@ -187,7 +187,7 @@ RATE_OF_TINY = 3e-3
 
 
 @dataclass(frozen=True)
-class FinetuneConfig:
+class FinetuneConfig(Checked):
     """Recipe of a fine-tuning; see docs/finetune.md for what was measured.
 
     Raises:
@@ -256,7 +256,7 @@ class FinetuneConfig:
     seed: int = setting(0, "Random seed of the head's weights, the order, the augmentation and the split.", least=0)
 
     def __post_init__(self) -> None:
-        require(problems_of(self))
+        super().__post_init__()
         if "cls" in self.pools and not self.class_tokens:
             raise ConfigError("pool cls needs class tokens: it does not go with class_tokens=False")
         parse_blocks(self.blocks)

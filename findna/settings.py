@@ -4,7 +4,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from findna.errors import ConfigError
@@ -75,6 +75,18 @@ def require(problems: Sequence[str]) -> None:
     """
     if problems:
         raise ConfigError("; ".join(problems))
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Settings that are checked as they are made.
+
+    Raises:
+        ConfigError: One is out of range.
+    """
+
+    def __post_init__(self) -> None:
+        require(problems_of(self))
 
 
 def _refusal(value: Any, about: About) -> str:

@@ -5,25 +5,13 @@ from typing import Literal
 
 from findna.errors import ConfigError
 from findna.recipes import PRESETS
-from findna.settings import names_in, problems_of, require, setting
+from findna.settings import Checked, names_in, setting
 from findna.sizes import SIZES
 
 LENGTHS = (100, 250, 500, 1000, 2000, 4096, 8192)
 """Bases of the sequences that the speed of the network is measured with."""
 
 SPEED_PRECISIONS = ("fp32", "bf16", "bf16-stream")
-
-
-@dataclass(frozen=True)
-class Checked:
-    """Settings that are checked as they are made.
-
-    Raises:
-        ConfigError: One is out of range.
-    """
-
-    def __post_init__(self) -> None:
-        require(problems_of(self))
 
 
 @dataclass(frozen=True)
@@ -87,7 +75,7 @@ class StudyOptions(Checked):
 
 
 @dataclass(frozen=True)
-class SpeedConfig:
+class SpeedConfig(Checked):
     """The calls that are timed.
 
     Raises:
@@ -111,7 +99,7 @@ class SpeedConfig:
     )
 
     def __post_init__(self) -> None:
-        require(problems_of(self))
+        super().__post_init__()
         for name, found, known in (("sizes", self.sizes, SIZES), ("precisions", self.precisions, SPEED_PRECISIONS)):
             if unknown := sorted(set(found) - set(known)):
                 raise ConfigError(f"{name} must be some of {', '.join(known)}, not {', '.join(unknown)}")

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from findna.errors import ConfigError
-from findna.settings import problems_of, require, setting
+from findna.settings import Checked, setting
 
 
 @dataclass(frozen=True)
-class WindowsConfig:
+class WindowsConfig(Checked):
     """Which windows `findna data windows` draws for a training set.
 
     Raises:
@@ -43,6 +43,6 @@ class WindowsConfig:
     seed: int = setting(0, "Random seed of the draws.", least=0)
 
     def __post_init__(self) -> None:
-        require(problems_of(self))
+        super().__post_init__()
         if self.max_length < self.min_length:
             raise ConfigError(f"max_length {self.max_length} must not be below min_length {self.min_length}")

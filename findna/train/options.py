@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from findna.limits import MAX_PROCESSES
 from findna.recipes import OBJECTIVES, PRESETS
-from findna.settings import duration, names_in, problems_of, require, setting
+from findna.settings import Checked, duration, names_in, setting
 
 
 @dataclass(frozen=True)
-class PretrainOptions:
+class PretrainOptions(Checked):
     """The settings of a pretraining beside its recipe and its sequences.
 
     Raises:
@@ -23,12 +23,9 @@ class PretrainOptions:
         None, "Finish the run in this time, e.g. 90s, 24m, 3h.", above=0, parse=duration
     )
 
-    def __post_init__(self) -> None:
-        require(problems_of(self))
-
 
 @dataclass(frozen=True)
-class FinetuneOptions:
+class FinetuneOptions(Checked):
     """The settings of a fine-tuning beside its recipe, its teacher and its sequences.
 
     Raises:
@@ -44,12 +41,9 @@ class FinetuneOptions:
     label_column: str = setting("", "Column with the label. Default: label, class or target.")
     class_names: str = setting("", "Class names: a file with lines label<TAB>name, or a comma-separated list.")
 
-    def __post_init__(self) -> None:
-        require(problems_of(self))
-
 
 @dataclass(frozen=True)
-class CheckpointOptions:
+class CheckpointOptions(Checked):
     """How often a training is saved.
 
     Raises:
@@ -58,12 +52,9 @@ class CheckpointOptions:
 
     checkpoint_every: float = setting(300.0, "Time between checkpoints.", above=0, parse=duration, shown="5m")
 
-    def __post_init__(self) -> None:
-        require(problems_of(self))
-
 
 @dataclass(frozen=True)
-class ProcessOptions:
+class ProcessOptions(Checked):
     """The processes of a pretraining.
 
     Raises:
@@ -74,6 +65,3 @@ class ProcessOptions:
     gpus: int = setting(0, "Number of GPUs of this host; 0: one process.", least=0, most=MAX_PROCESSES)
     processes: int = setting(0, "Number of processes on the CPU; 0: one.", least=0, most=MAX_PROCESSES)
     max_restarts: int = setting(0, "Maximum number of restarts from the last checkpoint after a process died.", least=0)
-
-    def __post_init__(self) -> None:
-        require(problems_of(self))
