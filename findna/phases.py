@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 Listener = Callable[[str, float, int | None], object]
-"""Called with the phase, the number of its steps that are done, and the total; None if there are no steps."""
+"""Called with the phase, its steps done so far, and its number of steps (None if it has none)."""
 
 T = TypeVar("T")
 

@@ -88,7 +88,7 @@ def make_report(results: Iterable[Result]) -> list[Section]:
     """The sections of a report: sets that compare with published figures, the others, all figures, the commands.
 
     Raises:
-        InputError: There is no result, or two results measure the same.
+        InputError: No result is given, or two results are of the same measurement.
     """
     ordered = sorted(results, key=lambda r: (r["suite"], r["task"], MODES.index(r["mode"]), r["model"]))
     if not ordered:

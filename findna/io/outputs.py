@@ -50,7 +50,7 @@ def write_output(
         order: As for `EmbeddingWriter`.
 
     Raises:
-        OutputError: The output exists, is in use, cannot be written, or there is no space. Nothing is left behind.
+        OutputError: The output exists, is in use or cannot be written, or the disk is full. Nothing is left behind.
         MissingExtraError: The format needs a package that is not installed.
     """
     if output_format == "parquet":
