@@ -29,7 +29,7 @@ from findna.nn.encoder import Encoder, initialise
 from findna.nn.kernels import choose
 from findna.nn.mixers import make_encoder
 from findna.recipes import PretrainConfig
-from findna.train.pretrain import STUDENT, pretrain
+from findna.train.pretrain import STUDENT, finished_summary, job_of, pretrain
 from findna.train.sources import Sources
 
 SCHEMA = "findna-study/1"
@@ -217,7 +217,7 @@ class _Study:
         own = self.out / "runs" / f"{variant.name}{ending}"
         alike = sorted(path for path in (self.out / "runs").glob("*") if path.name.endswith(ending))
         folder = own if own.exists() or not alike else alike[0]
-        if not (folder / "config.json").is_file() or (folder / "checkpoints").is_dir():
+        if finished_summary(folder) is None:
             outcome = pretrain(
                 recipe,
                 self.sources.corpus,
@@ -226,13 +226,13 @@ class _Study:
                 name=folder.name,
                 compute=self.compute,
                 sources=self.sources.summary,
-                resume=any(folder.glob("checkpoints/*.json")),
+                resume=job_of(folder) is not None,
                 n_reports=1,
                 should_stop=self.should_stop,
             )
             if not outcome.finished:
                 raise Stopped
-            shutil.rmtree(folder / "checkpoints")  # that they are gone says that the run has ended
+            shutil.rmtree(folder / "checkpoints")
         model = load_model(str(folder / STUDENT if variant.read == STUDENT else folder))
         return model.network, _figures(model)
 

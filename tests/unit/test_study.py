@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -98,13 +99,16 @@ def test_each_variant_and_seed_is_measured_once(tmp_path, variants, tasks):
     assert (out / LOG).read_bytes() == log
 
 
-def test_a_stopped_study_goes_on_in_the_middle_of_a_run(tmp_path, variants, tasks):
+@pytest.mark.parametrize("has_checkpoint", [True, False])
+def test_a_stopped_study_goes_on_in_the_middle_of_a_run(tmp_path, variants, tasks, has_checkpoint):
     whole = study(variants[:1], tasks, tmp_path / "whole", seeds=1)
     with pytest.raises(Stopped):
         study(variants[:1], tasks, tmp_path / "parts", seeds=1, n_reads=2)
     assert not (tmp_path / "parts" / LOG).exists()
     (folder,) = (tmp_path / "parts" / "runs").iterdir()
     assert len(list(folder.glob("checkpoints/*.json"))) == 1
+    if not has_checkpoint:  # as after a kill in the first minutes
+        shutil.rmtree(folder / "checkpoints")
     parts = study(variants[:1], tasks, tmp_path / "parts", seeds=1)
     for run in (*whole, *parts):
         run.pop("seconds")
