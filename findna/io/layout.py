@@ -1,6 +1,5 @@
 """Limits on an HDF5 file before anything of it is read: no larger than its bytes and those of its own parts."""
 
-import math
 import resource
 import textwrap
 from collections import defaultdict
@@ -13,15 +12,10 @@ from typing import Any
 import h5py
 
 from findna.errors import TableError
+from findna.io.foreign import fault
 from findna.io.virtual import open_source, pieces_of
 
 MAX_OBJECTS = 100_000
-MAX_CHUNK = 1 << 28
-"""Bytes of a chunk, which are in memory as a whole however few of its rows are read."""
-
-MAX_RATIO = 1100
-"""How much more than what is stored deflate can make of it."""
-
 _OTHER_FILES = 64
 """Files that may be open beside the parts that a virtual dataset reads."""
 
@@ -83,7 +77,7 @@ def check_layout(file: h5py.File, path: Path) -> None:
                 groups.append(item)
             elif isinstance(item, h5py.Dataset) and item.is_virtual:
                 virtual[_place(group, name)] = item
-            elif isinstance(item, h5py.Dataset) and (reason := _fault(item)):
+            elif isinstance(item, h5py.Dataset) and (reason := fault(item)):
                 raise TableError(f"{_place(group, name)} {reason}", path=path)
     if virtual:
         _check_parts(virtual, path)
@@ -116,7 +110,7 @@ def _check_piece(source: h5py.File, place: str, joined: h5py.Dataset, n_rows: in
         group = group[step]
     if not isinstance(group, h5py.Dataset) or group.shape != (n_rows, *joined.shape[1:]) or group.dtype != joined.dtype:
         raise ValueError(f"its part {source.filename} was changed: {place} has another shape or type")
-    if reason := "points to other files" if group.is_virtual else _fault(group):
+    if reason := "points to other files" if group.is_virtual else fault(group):
         raise ValueError(f"its part {source.filename}: {place} {reason}")
 
 
@@ -128,20 +122,6 @@ def _allow_open_files(n_files: int, path: Path) -> None:
         if hard != resource.RLIM_INFINITY and hard < needed:
             raise TableError(f"needs {needed:,} open files, and the limit is {hard:,} (ulimit -Hn)", path=path)
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-def _fault(dataset: h5py.Dataset) -> str:
-    """The error in the places where the values of a dataset are stored; "" if there is none."""
-    made = dataset.id.get_create_plist()
-    if made.get_external_count():
-        return "keeps its values in another file, which is not read"
-    item_size = dataset.id.get_type().get_size()
-    n_stored = dataset.id.get_storage_size()
-    n_bytes = math.prod(dataset.shape or ()) * item_size
-    if n_bytes > n_stored * (MAX_RATIO if made.get_nfilters() else 1):
-        return f"has {n_bytes:,} bytes, and the file holds {n_stored:,} of them"
-    n_chunk = math.prod(dataset.chunks or (0,)) * item_size
-    return f"has chunks of {n_chunk:,} bytes, and at most {MAX_CHUNK:,} are read" if n_chunk > MAX_CHUNK else ""
 
 
 def _place(group: h5py.Group, name: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.errors import TableError
+from findna.io.foreign import open_foreign
 from findna.io.h5ad import SCHEMA
 from findna.io.layout import check_layout, naming
 from findna.io.rows import Kind
@@ -217,7 +218,7 @@ def open_hdf5(path: Path) -> h5py.File:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise TableError("is not a regular file", path=path)
     try:
-        return h5py.File(path, "r", locking="best-effort")
+        return open_foreign(path)
     except FileNotFoundError as error:
         raise TableError("not found", path=path) from error
     except OSError as error:

@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Self
 
-import h5py
-
 from findna.errors import TableError
+from findna.io.foreign import open_foreign
 from findna.io.h5ad import TOKENS_SCHEMA
 from findna.io.layout import check_layout, naming
 from findna.io.reader import open_hdf5
@@ -57,7 +56,7 @@ class TokensReader:
 def is_tokens_file(path: Path) -> bool:
     """Whether a file exists and holds tokens, whole or not."""
     try:
-        with h5py.File(path, "r", locking="best-effort") as file:
+        with open_foreign(path) as file:
             return bool(file.attrs.get("findna_schema") == TOKENS_SCHEMA)
     except OSError:
         return False

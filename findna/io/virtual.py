@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from findna.io.foreign import open_foreign
+
 
 class VirtualSource(NamedTuple):
     """A part that an output points to.
@@ -94,7 +96,7 @@ def open_source(folder: Path, name: str) -> h5py.File:
         raise ValueError(f"its part {name} does not lie beside it")
     if not (folder / relative).is_file():
         raise ValueError(f"its part {name} is not found beside it")
-    file = h5py.File(folder / relative, "r", locking="best-effort")
+    file = open_foreign(folder / relative)
     if not str(file.attrs.get("findna_schema", "")).startswith("findna-") or not file.attrs.get("complete"):
         file.close()
         raise ValueError(f"its part {name} is not a finished output of findna")

@@ -13,6 +13,10 @@ import pytest
 from command import call
 from outputs import write_all
 
+import findna
+from findna.errors import TableError
+from findna.io import foreign
+
 NARROW = np.ones((20, 2), np.float32)
 Change = Callable[[h5py.File], object]
 
@@ -140,6 +144,21 @@ def test_a_hostile_file_is_refused_in_one_line(what: str, damaged: Path) -> None
     merged = call("merge", damaged, "-o", "out.h5")
     assert (merged.code, merged.err.count("\n")) == (1, 1), merged.err
     assert not Path("out.h5").exists()
+
+
+def test_a_file_that_hdf5_reads_without_end_is_refused(damaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen zeros in the heap of texts: an object of no size, after which libhdf5 looks for the next one forever."""
+    monkeypatch.setattr(foreign, "CPU_SECONDS", 1)
+    content = damaged.read_bytes()
+    heap = content.index(b"GCOL") + 16
+    damaged.write_bytes(content[:heap] + bytes(16) + content[heap + 16 :])
+    message = "is damaged: HDF5 does not come to an end when it reads the file\n"
+    for command in ("view x.h5", "merge x.h5 -o out.h5", "plot x.h5 -o out.png"):
+        result = call(*command.split())
+        assert (result.code, result.err) == (1, f"findna: file x.h5: {message}"), command
+    assert message in call("verify", "x.h5").err
+    with pytest.raises(TableError, match="does not come to an end"):
+        findna.read_embeddings("x.h5")
 
 
 @pytest.mark.parametrize("seed", range(12))
