@@ -80,7 +80,7 @@ class EmbedConfig(Checked):
 
     pool: str = setting(
         "",
-        "mean, sd, max, min, or several of them, as mean,sd; cls or tokens, also together with others. "
+        "mean, sd, max, min, or several, e.g. mean,sd; also cls or tokens, alone or with others. "
         "Default: the model's own read-out, see findna model info.",
     )
     raw: bool = setting(
@@ -89,7 +89,7 @@ class EmbedConfig(Checked):
     with_cls: bool = False
     with_tokens: bool = False
     layer: int = setting(-1, "Layer to read; 0: stem, -1: last layer.")
-    blocks: str = setting("", "Blocks to read instead of a layer, as 5,10,15,20.")
+    blocks: str = setting("", "Blocks to read instead of a layer, e.g. 5,10,15,20.")
     window: int = setting(0, "Bases per window; 0: the model's window.")
     stride: int = setting(0, "Bases between window starts; 0: the window length.")
     windows: bool = setting(False, "One row per window of each record, with its coordinates.", flag="--windows")

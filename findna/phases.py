@@ -11,7 +11,7 @@ Listener = Callable[[str, float, int | None], object]
 T = TypeVar("T")
 
 _LISTENER: ContextVar[Listener] = ContextVar("_LISTENER", default=lambda phase, done, total: None)
-_OUTER: ContextVar[tuple[str, int, int] | None] = ContextVar("_OUTER", default=None)
+_OUTER: ContextVar[tuple[str, int, int, int] | None] = ContextVar("_OUTER", default=None)
 
 
 def enter(phase: str) -> None:
@@ -20,20 +20,29 @@ def enter(phase: str) -> None:
 
 
 def report(phase: str, done: float, total: int) -> None:
-    """Say how far a phase is; within a step of `track`, how far that step is."""
+    """Say how far a phase is; within steps of an outer phase, how far those are."""
     if outer := _OUTER.get():
-        phase, n_done, n_steps = outer
-        done, total = n_done + done / total, n_steps
+        phase, n_done, n_steps, size = outer
+        done, total = n_done + size * done / total, n_steps
     _LISTENER.get()(phase, done, total)
+
+
+@contextmanager
+def within(phase: str, n_done: int, n_steps: int, *, size: int = 1) -> Iterator[None]:
+    """Let what `report` says inside count as parts of the next `size` steps of a phase."""
+    token = _OUTER.set(_OUTER.get() or (phase, n_done, n_steps, size))
+    try:
+        yield
+    finally:
+        _OUTER.reset(token)
 
 
 def track(phase: str, steps: Sequence[T]) -> Iterator[T]:
     """Yield the steps of a phase, and say before each how many are done."""
     for n_done, step in enumerate(steps):
         report(phase, n_done, len(steps))
-        token = _OUTER.set(_OUTER.get() or (phase, n_done, len(steps)))
-        yield step
-        _OUTER.reset(token)
+        with within(phase, n_done, len(steps)):
+            yield step
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from findna import phases
 from findna.data.batch import pack
 from findna.models.task import TaskModel, log_scores
 from findna.nn.device import Compute, put
@@ -77,6 +78,7 @@ class WindowReader:
                 own_starts = [own_start for _, own_start in batch]
                 readings = self._masked(codes) if is_masked else self._whole(codes, own_starts)
                 found.update(zip(batch, readings, strict=True))
+                phases.report("computing windows", len(found), len(unique))
         self.n_windows += len(unique)
         return found
 

@@ -196,11 +196,9 @@ class FinetuneConfig(Checked):
 
     pool: str = setting(
         "",
-        "Features: mean, sd (standard deviation), max, min (over bases), cls (class tokens), or several, as mean,cls.",
+        "Features: mean, sd (standard deviation), max, min, cls (class tokens), or several, e.g. mean,cls.",
     )
-    blocks: str = setting(
-        "", "Blocks whose hidden states are read, side by side, as 5,10,15,20; otherwise the last block."
-    )
+    blocks: str = setting("", "Blocks to read, e.g. 5,10,15,20. Default: the last block.")
     head: Literal["linear", "mlp"] = setting("linear", '"linear", or "mlp" with one hidden layer.')
     hidden: int = setting(128, "Width of the MLP's hidden layer.", above=0)
     frozen: bool = setting(False, "Train only the head, on vectors that are computed once.")

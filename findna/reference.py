@@ -17,7 +17,7 @@ from findna.nn.device import Compute
 N_WINDOWS = 4096
 """Reference windows that are read where no number is given."""
 
-MOST_COLUMNS = 1300
+MAX_COLUMNS = 1300
 """Features of a read-out that nobody has to ask for."""
 
 
@@ -28,7 +28,7 @@ def measure_readout(
     pool: str,
     blocks: str = "",
     n_windows: int = N_WINDOWS,
-    most_columns: int = MOST_COLUMNS,
+    max_columns: int = MAX_COLUMNS,
     sources: Mapping[str, Any],
     compute: Compute,
     on_done: Callable[[int], None] = lambda n_done: None,
@@ -42,20 +42,20 @@ def measure_readout(
         windows: Sequences, each on the strand on which it is given; at most `n_windows` of them are read.
         pool: As `EmbedConfig.pool`.
         blocks: As `EmbedConfig.blocks`.
-        n_windows: Most windows.
-        most_columns: Most features of a vector.
+        n_windows: Maximum number of windows.
+        max_columns: Maximum number of features.
         sources: Where the windows come from: name and sha256 of each file.
         compute: Where and how it runs.
         on_done: Called with the number of windows so far.
 
     Raises:
-        ConfigError: Pools or blocks are not those of the model, or the features are more than `most_columns`.
+        ConfigError: Pools or blocks are not those of the model, or the features are more than `max_columns`.
         InputError: A window cannot be used, or there are fewer than two.
     """
     config = EmbedConfig(pool=pool, blocks=blocks, raw=True)
-    if (n := n_columns(config.for_model(model.config), model.config)) > most_columns:
+    if (n := n_columns(config.for_model(model.config), model.config)) > max_columns:
         raise ConfigError(
-            f"a read-out of {n:,} features is above the limit of {most_columns:,}: "
+            f"a read-out of {n:,} features is above the limit of {max_columns:,}: "
             "name fewer pools or blocks, or raise the limit"
         )
     embedder = RecordEmbedder(model.network, config, compute=compute)

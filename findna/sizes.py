@@ -101,12 +101,10 @@ class ModelConfig:
     track_width: int = 28
     n_layers: int = 4
     max_len: int = 1010
-    n_class_tokens: int = setting(10, "Class tokens per sequence (K). Default: 10.")
+    n_class_tokens: int = setting(10, "Class tokens per sequence (K).")
     extended_len: int = 0
-    mixer: Mixer = setting("chordmixer", "chordmixer, or transformer (FinDNA-T). Default: chordmixer.")
-    shift_layout: ShiftLayout = setting(
-        "published", f"How tracks rotate: {', '.join(SHIFT_LAYOUTS)}. Default: the preset's."
-    )
+    mixer: Mixer = setting("chordmixer", "chordmixer, or transformer (FinDNA-T).")
+    shift_layout: ShiftLayout = setting("published", f"How tracks rotate: {', '.join(SHIFT_LAYOUTS)}.")
 
     def __post_init__(self) -> None:
         require(wrong_types(self))

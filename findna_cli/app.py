@@ -149,7 +149,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
 
 def _usage(error: Any) -> str:
     hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
-    return f"{error.format_message()}{hint}"
+    return f"{error.format_message() or 'Missing command.'}{hint}"
 
 
 def _check_words(words: list[str]) -> None:

@@ -24,7 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Measure, compare and time models o
 
 Tasks = Annotated[
     list[str] | None,
-    typer.Option("--task", help="A data set, as tf/0; repeat the flag for more. Default: all.", show_default=False),
+    typer.Option("--task", help="A data set, e.g. tf/0; repeat the flag for more. Default: all.", show_default=False),
 ]
 
 

@@ -1,12 +1,14 @@
 """Output of the commands: results on stdout, messages and progress on stderr; nothing else writes there."""
 
+import itertools
 import sys
 import textwrap
 import time
 import unicodedata
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from functools import partial
 from shutil import get_terminal_size
+from typing import TextIO
 
 from findna.commands.reports import write_report as write_report
 
@@ -55,10 +57,24 @@ def show(text: object, *, end: str = "\n") -> None:
 
 
 def say(text: object, *, quiet: bool = False) -> None:
-    """A line to stderr."""
+    """A line to stderr; on a terminal, long lines are broken between words."""
     if not quiet:
         end_loading()
-        sys.stderr.write(f"{visible(str(text))}\n")
+        sys.stderr.write(f"{_filled(visible(str(text)), sys.stderr)}\n")
+
+
+def show_text(text: str) -> None:
+    """A text of paragraphs, such as a card, to stdout; on a terminal, long lines are broken between words."""
+    show("\n" + _filled(visible(text.rstrip()), sys.stdout))
+
+
+def _filled(text: str, stream: TextIO) -> str:
+    if not stream.isatty():
+        return text
+    width = max(_LEAST_WIDTH, get_terminal_size().columns)
+    wrap = partial(textwrap.wrap, width=width, break_long_words=False, break_on_hyphens=False)
+    lines = (wrap(line) if len(line) > width and not line.startswith("|") else [line] for line in text.split("\n"))
+    return "\n".join(itertools.chain.from_iterable(lines))
 
 
 def duration(seconds: float) -> str:
@@ -96,7 +112,7 @@ def show_facts(facts: Mapping[str, object]) -> None:
     width = max(map(len, facts), default=0)
     for name, value in facts.items():
         for line in visible(str(value)).split("\n"):
-            _show_wrapped(f"{name:{width}}  ", line)
+            show_wrapped(f"{name:{width}}  ", line)
             name = ""
 
 
@@ -109,16 +125,16 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         *cells, last = [
             cell.rjust(w) if right else cell.ljust(w) for cell, w, right in zip(line, widths, is_number, strict=True)
         ]
-        _show_wrapped("".join(f"{cell}  " for cell in cells), last.rstrip())
+        show_wrapped("".join(f"{cell}  " for cell in cells), last.rstrip())
 
 
 def columns_that_fit(rows: Sequence[Sequence[object]]) -> int:
     """How many columns of a table fit in the terminal's width, at least one."""
-    ends = accumulate(2 + max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True))
+    ends = itertools.accumulate(2 + max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True))
     return max(1, sum(end - 2 <= get_terminal_size().columns for end in ends))
 
 
-def _show_wrapped(first: str, text: str) -> None:
+def show_wrapped(first: str, text: str) -> None:
     """Show a text after its label; on a terminal, its lines begin below each other."""
     columns = max(_LEAST_WIDTH, get_terminal_size().columns - len(first)) if sys.stdout.isatty() else len(text) + 1
     lines = textwrap.wrap(text, columns, break_on_hyphens=False) or [""]
@@ -126,14 +142,14 @@ def _show_wrapped(first: str, text: str) -> None:
 
 
 class Every:
-    """True at most once in a number of seconds."""
+    """True at most once in a number of seconds; never on a terminal, which shows a progress bar."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self._last = seconds, time.monotonic()
 
     def __call__(self) -> bool:
         """Whether the time has passed since it was last True."""
-        if time.monotonic() - self._last < self.seconds:
+        if sys.stderr.isatty() or time.monotonic() - self._last < self.seconds:
             return False
         self._last = time.monotonic()
         return True

@@ -1,4 +1,4 @@
-"""`findna data`: genomes, windows to train on, and what there is to know of labelled data."""
+"""`findna data`: genomes, training windows, and audits of labelled data."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,9 +42,9 @@ def fetch(
 ) -> None:
     """Download a genome into the cache directory.
 
-    findna pretrain finds it there. Its path goes to stdout. A broken download resumes. The file gets its name when its
-    checksum is correct. Only this command and findna model pull use the network, and a cached genome is not downloaded
-    again.
+    The path of the file goes to stdout, and --genome NAME finds it. An interrupted download resumes. The file gets its
+    name when its checksum is correct. Only this command and findna model pull use the network. A cached genome is not
+    downloaded again.
     """
     from findna.commands.data import fetch_genome
 
@@ -64,7 +64,7 @@ def fetch(
 
 
 @app.command()
-@flags_of(WindowsConfig, is_recipe=True)
+@flags_of(WindowsConfig)
 def windows(
     sources: Annotated[
         list[str],
@@ -92,7 +92,8 @@ def windows(
         list[str] | None,
         typer.Option(
             "--exclude",
-            help="Table, FASTA or BED; skip windows that share 31-mers with its sequences. Repeat for each.",
+            help="Table, FASTA or BED; skip windows that share 31-mers with its sequences; repeat the flag for each "
+            "file.",
             show_default=False,
         ),
     ] = None,
@@ -100,8 +101,8 @@ def windows(
         list[str] | None,
         typer.Option(
             "--cut",
-            help="Table or FASTA of sequences whose exact places are cut out of the sources, or BED of regions to cut "
-            "out; once per file.",
+            help="Table or FASTA of sequences, or BED of regions: remove their exact occurrences from the sources; "
+            "repeat the flag for each file.",
             show_default=False,
         ),
     ] = None,
@@ -112,8 +113,9 @@ def windows(
 ) -> None:
     """Make a training set for findna pretrain.
 
-    Windows are drawn from genomes and other sequences. NAME.json next to it is the manifest: the sha256 of every file,
-    the settings, and the skipped windows by reason. The same files, settings and seed give the same bytes.
+    Windows are drawn from genomes and other sequences. The manifest, NAME.json next to the output, has the sha256 of
+    every file, the settings, and the number of skipped windows by reason. The same files, settings and seed give the
+    same bytes.
     """
     from findna.commands.data import REASONS, make_windows
 
@@ -135,7 +137,7 @@ def windows(
     for path, part in zip(outcome.paths, parts, strict=False):
         left_out = [f"{part['n_left_out'][reason]:,} {REASONS[reason]}" for reason in REASONS]
         say(f"{path}: {part['n_windows']:,} windows, {part['n_bases']:,} bases", quiet=quiet)
-        say(f"  of {part['n_drawn']:,} drawn were skipped: {', '.join(left_out)}", quiet=quiet)
+        say(f"  {part['n_drawn']:,} were drawn; skipped: {', '.join(left_out)}", quiet=quiet)
     say(f"{outcome.manifest_path}: manifest", quiet=quiet)
     write_report(json_file, outcome.manifest)
 
@@ -182,7 +184,7 @@ def audit(
         str, typer.Option("--label-column", help="Column with the label. Default: label.", show_default=False)
     ] = "",
     fail_on_leak: Annotated[
-        bool, typer.Option("--fail-on-leak", help="Exit with 1 if splits share sequences or labels disagree.")
+        bool, typer.Option("--fail-on-leak", help="Exit with code 1 if splits share sequences or labels disagree.")
     ] = False,
     json_file: Json = None,
     quiet: Quiet = False,

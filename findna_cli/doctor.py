@@ -2,7 +2,7 @@
 
 import typer
 
-from findna_cli.console import show, write_report
+from findna_cli.console import show_facts, write_report
 from findna_cli.options import Json, ModelName, Quiet
 
 
@@ -20,8 +20,7 @@ def doctor(
 
     facts = models.machine_facts()
     if not quiet:
-        for name, value in facts.items():
-            show(f"{name:16} {value}")
+        show_facts(facts)
     name, checks = models.check_model(model or "")
     if not quiet:
         print_checks(name, checks)

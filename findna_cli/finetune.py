@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @flags_of(CheckpointOptions, ComputeConfig, without=("batch_bases",))
-@flags_of(FinetuneConfig, FinetuneOptions, is_recipe=True)
+@flags_of(FinetuneConfig, FinetuneOptions, preset=FinetuneConfig())
 def finetune(
     inputs: Annotated[
         list[str] | None,
@@ -57,7 +57,7 @@ def finetune(
     from findna.commands import training
 
     caught: list[int] = []
-    with progress("finetune", total=None, quiet=quiet, unit="steps") as advance:
+    with progress("training", total=None, quiet=quiet, unit="steps") as advance:
         report = training.finetune(
             inputs or (),
             out,
@@ -95,7 +95,10 @@ def _show(advance: Advance, is_time_for_a_line: Every, report: "Report", *, quie
         return
     else:
         text = f"of {report.total:,} steps  loss {row['loss']:.4f}  {row['bases_per_second']:,.0f} bases/s"
-    advance(report.done, f"loss {row['loss']:.3f}" if report.stage == "train" else "embedding", report.total)
+    if report.stage == "train":
+        advance(report.done, f"loss {row['loss']:.3f}", report.total)
+    else:
+        advance(report.done, total=report.total, phase="embedding", unit="windows")
     if valid:
         say(f"epoch {row['epoch']:,}  loss {row['loss']:.4f}, valid: {summary_line(valid)}", quiet=quiet)
     elif is_time_for_a_line():

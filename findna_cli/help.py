@@ -131,7 +131,7 @@ UNITS: Mapping[str, str] = {
     "TEXT": "title class_names",
     "N": "min_mapq threads workers gpus processes rows start features max_points seeds steps epochs top limit "
     "limit_test limit_valid n_windows n_held_out n_reports n_shards rounds batch_size patience max_restarts n "
-    "n_class_tokens layer warmup_steps passes most_columns hidden class_tokens exclude_words projection",
+    "n_class_tokens layer warmup_steps passes max_columns hidden class_tokens exclude_kmers projection",
     "X": "alpha center_momentum clip contrast contrast_start head_rate layer_decay learning_rate momentum noise_sd "
     "reverse_probability student_temp teacher_temp weight_decay",
     "bed|+|-|both": "strand",
@@ -143,7 +143,6 @@ UNITS: Mapping[str, str] = {
 }
 """Names of settings by what the help page calls their value."""
 
-_NARROW = 80
 _PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names.split()}
 _UNIT_OF = {name: unit for unit, names in UNITS.items() for name in names.split()}
 
@@ -159,13 +158,17 @@ class Command(TyperCommand):
                 if parameter.metavar is None:
                     is_switch = getattr(parameter, "is_flag", False)
                     parameter.metavar = "" if is_switch else _UNIT_OF.get(parameter.name or "")
-                if "|" in (parameter.metavar or "") and get_terminal_size().columns < _NARROW:
+                if "|" in (parameter.metavar or "") and 6 * len(parameter.metavar or "") > get_terminal_size().columns:
                     parameter.metavar = ""  # its help has the choices, too
             else:
                 parameter.metavar = parameter.metavar or (parameter.name or "").upper()
                 parameter.display_type_rich = lambda ctx: None  # type: ignore[attr-defined]
         order = [*PANELS, "Settings"]
         self.params.sort(key=lambda one: order.index(getattr(one, "rich_help_panel", None) or order[0]))
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The usage line, without Typer's braces around required arguments."""
+        return [piece.strip("{}").replace("}...", "...") for piece in super().collect_usage_pieces(ctx)]
 
     def invoke(self, ctx: Any) -> Any:
         """Run it, once its outputs are known not to be in each other's way."""
@@ -214,9 +217,10 @@ def help_page(
     """Print the help page of a command."""
     found: Any = context.find_root()
     for name in command or []:
-        inner = found.command.resolve_command(found, [name])[1] if hasattr(found.command, "commands") else None
-        if inner is None:
+        if not hasattr(found.command, "commands"):
             raise typer.BadParameter(f"{' '.join(command or [])}: no such command")
+        found.resilient_parsing = False  # or an unknown name is not an error
+        inner: Any = found.command.resolve_command(found, [name])[1]
         found = inner.make_context(name, [], parent=found, resilient_parsing=True)
     found.get_help()  # Typer prints it
 

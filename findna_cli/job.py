@@ -43,7 +43,7 @@ def run_files(
         settings: What the function takes, too.
     """
     check_outputs({"out": out, "json_file": json_file}, has_stdout=True)
-    title = run.__name__.removesuffix("_file")
+    title = {"embed_file": "embedding", "classify_file": "classifying"}[run.__name__]
     call = partial(run, inputs, out, command=command_line(), dry_run=dry_run, **settings)
     if dry_run:
         with progress(title, total=None, quiet=quiet):

@@ -19,7 +19,9 @@ def merge(
     output_format: Annotated[
         str,
         typer.Option(
-            "--format", help="Of vectors: h5, tsv, parquet or npy. Default: by the output's name.", show_default=False
+            "--format",
+            help="h5, tsv, parquet or npy. Default: inferred from the output's name.",
+            show_default=False,
         ),
     ] = "",
     virtual: Annotated[

@@ -7,7 +7,7 @@ import typer
 
 from findna.config import ComputeConfig
 from findna_cli import task
-from findna_cli.console import say, show, show_facts, show_table, write_report
+from findna_cli.console import say, show, show_facts, show_table, show_text, show_wrapped, write_report
 from findna_cli.options import Json, Quiet, flags_of
 from findna_cli.progress import progress
 
@@ -23,7 +23,7 @@ Name = Annotated[
 def list_models() -> None:
     """Print the shipped and the pulled models.
 
-    window: the longest sequence of one pass, in bases.
+    window: maximum number of bases per pass. Longer sequences are embedded as several windows.
     """
     from findna.commands import models
 
@@ -47,9 +47,10 @@ def info(name: Name = "", json_file: Json = None) -> None:
         return
     facts, readout, card = models.describe_model(name)
     shown = {key: facts.get(key) for key in ("name", "window", "sha256", "folder")}
+    shown["window"] = f"{facts['window']:,} bases"
     show_facts({**shown, "read-out": readout, **facts["model"]})
     if card:
-        show("\n" + card.rstrip())
+        show_text(card)
     write_report(json_file, facts)
 
 
@@ -74,25 +75,25 @@ def verify(name: Name = "", json_file: Json = None, **settings: Any) -> None:
 def readout(
     folder: Annotated[Path, typer.Argument(help="Model folder; its config.json is replaced.")],
     windows: Annotated[Path, typer.Argument(help="FASTA of reference windows; the first ones are read.")],
-    pool: Annotated[str, typer.Option("--pool", help="mean, sd, max, min, cls, or several as mean,sd.")] = "mean,sd",
+    pool: Annotated[str, typer.Option("--pool", help="mean, sd, max, min, cls, or several, e.g. mean,sd.")] = "mean,sd",
     blocks: Annotated[
         str | None,
         typer.Option(
             "--blocks",
-            help="After how many blocks to read, as 5,10,15,20; default: after all.",
+            help="Blocks to read, e.g. 5,10,15,20. Default: the last block.",
             show_default=False,
         ),
     ] = None,
-    n_windows: Annotated[int, typer.Option("--n-windows", min=2, help="Most windows to read.")] = 4096,
-    most_columns: Annotated[int, typer.Option("--most-columns", min=1, help="Most features of a vector.")] = 1300,
+    n_windows: Annotated[int, typer.Option("--n-windows", min=2, help="Maximum number of windows to read.")] = 4096,
+    max_columns: Annotated[int, typer.Option("--max-columns", min=1, help="Maximum number of features.")] = 1300,
     json_file: Json = None,
     quiet: Quiet = False,
     **settings: Any,
 ) -> None:
-    """Set a model's read-out: the pools and blocks of its vectors, with mean and sd of each feature.
+    """Set the pools and blocks that a model's vectors are made of.
 
-    findna embed then reads these by default, standardised: 0.08 (value - mean) / sd. Example:
-    findna model readout runs/t1 windows.fa --pool mean,sd --blocks 5,10,15,20
+    It measures mean and sd on the windows. findna embed then uses this read-out by default, standardised:
+    0.08 (value - mean) / sd.
     """
     from findna.commands.models import set_readout
 
@@ -103,7 +104,7 @@ def readout(
             pool=pool,
             blocks=blocks or "",
             n_windows=n_windows,
-            most_columns=most_columns,
+            max_columns=max_columns,
             on_done=advance,
             **settings,
         )
@@ -146,9 +147,9 @@ def pull(
 ) -> None:
     """Download a model from a hub.
 
-    --model ORG/NAME finds it in the cache directory. Its folder goes to stdout. It downloads tensors, settings and
-    card, never a pickle. The folder gets its name when the weights have the sha256 of config.json. The hub is
-    huggingface.co or HF_ENDPOINT; HF_TOKEN gives access to private repositories.
+    The path of its folder goes to stdout, and --model ORG/NAME finds it. findna downloads tensors, settings and card,
+    never a pickle, and compares the weights with the sha256 in config.json. The hub is huggingface.co or HF_ENDPOINT;
+    HF_TOKEN gives access to private repositories.
     """
     from findna.commands import models
 
@@ -166,4 +167,4 @@ def pull(
 def print_checks(name: str, checks: list[dict[str, Any]]) -> None:
     """The checks, one per line."""
     for check in checks:
-        show(f"{'ok  ' if check['ok'] else 'FAIL'} {name}: {check['check']}: {check['figure']}")
+        show_wrapped("ok   " if check["ok"] else "FAIL ", f"{name}: {check['check']}: {check['figure']}")

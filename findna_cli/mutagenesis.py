@@ -32,13 +32,13 @@ def mutagenesis(
         str,
         typer.Option(
             "--task",
-            help="Measure a task's class: a built-in task's name or a run directory.",
+            help="Measure a class of this task, not the model: name of a built-in task, or a run directory.",
             show_default=False,
         ),
     ] = "",
     label: Annotated[
         str,
-        typer.Option("--label", help="Class of the task; default: the second one of two.", show_default=False),
+        typer.Option("--label", help="Class of the task. Default: the second one of two.", show_default=False),
     ] = "",
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Add the map of dependencies between positions (not with --task).")
@@ -52,7 +52,7 @@ def mutagenesis(
         ),
     ] = None,
     output_format: Annotated[
-        str, typer.Option("--format", help="h5 or tsv; default: by the output's name.", show_default=False)
+        str, typer.Option("--format", help="h5 or tsv. Default: inferred from the output's name.", show_default=False)
     ] = "",
     json_file: Json = None,
     quiet: Quiet = False,
@@ -61,7 +61,7 @@ def mutagenesis(
     """Mutate each base to each other base and measure the effect, on both strands.
 
     Without --task the effect is the log-probability of each base minus that of the reference base, which is masked.
-    With --task it is the change of the log-odds of a class (of a regression, of the value).
+    With --task it is the change of the log-odds of a class, or of the value of a regression.
     """
     from findna.commands import files
 
@@ -82,4 +82,4 @@ def mutagenesis(
         **settings,
     )
     counts = ("records", "bases", "windows", "skipped")
-    run_framed("mutagenesis", run, path, json_file=json_file, quiet=quiet, counts=counts)
+    run_framed("mutating", run, path, json_file=json_file, quiet=quiet, counts=counts)

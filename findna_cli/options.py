@@ -61,7 +61,7 @@ Genome = Annotated[
     typer.Option(
         "--genome",
         "-g",
-        help="Genome of the regions: FASTA (plain or bgzip), .2bit, or a downloaded one, as hg38.",
+        help="Genome of the regions: FASTA (plain or bgzip), .2bit, or the name of a downloaded genome, e.g. hg38.",
         show_default=False,
     ),
 ]
@@ -91,7 +91,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no s
 
 
 def flags_of(
-    *configs: type, only: Sequence[str] = (), without: Sequence[str] = (), is_recipe: bool = False
+    *configs: type, only: Sequence[str] = (), without: Sequence[str] = (), preset: object = None
 ) -> Callable[[Command], Command]:
     """Give a command a flag for each setting of dataclasses: its name, type, default and help.
 
@@ -101,7 +101,7 @@ def flags_of(
         configs: The dataclasses; of settings with one name the first counts.
         only: Names of the settings that become flags; () is all.
         without: Settings that do not.
-        is_recipe: Whether a preset has the defaults, so that help shows none.
+        preset: The recipe whose values help shows as defaults; a setting that is not given then has no value.
     """
     chosen = settings_of_all(*configs, only=only, without=without)
 
@@ -113,7 +113,7 @@ def flags_of(
         def call(**values: Any) -> Any:
             return command(**{name: value for name, value in values.items() if not (name in chosen and value is None)})
 
-        flags = [_flag(name, *one, is_recipe=is_recipe) for name, one in chosen.items()]
+        flags = [_flag(name, *one, preset=preset) for name, one in chosen.items()]
         own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
         parameters = [p for p in own if p.name not in _LAST] + flags + [p for p in own if p.name in _LAST]
         call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -123,15 +123,18 @@ def flags_of(
     return decorate
 
 
-def _flag(name: str, kind: Any, default: Any, about: About, *, is_recipe: bool) -> inspect.Parameter:
+def _flag(name: str, kind: Any, default: Any, about: About, *, preset: object) -> inspect.Parameter:
     types = [one for one in (get_args(kind) or (kind,)) if one in (int, float, bool)]
     word = name.replace("_", "-")
     names = about.flag.split() or [f"--{word}/--no-{word}" if types == [bool] else f"--{word}"]
-    shown = None if is_recipe or default in ("", None, ()) else default if about.shown is None else about.shown
+    is_shown = default not in ("", None, ())
+    shown = (default if about.shown is None else about.shown) if is_shown and preset is None else None
+    value = getattr(preset, name, getattr(getattr(preset, "model", None), name, None))
+    note = f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value or "")
     extra: dict[str, Any] = {"parser": _refusing(about.parse)} if about.parse else {}
     if about.choices and not types:
         extra["metavar"] = "|".join(map(str, about.choices))
-    option = typer.Option(*names, help=about.help, show_default=shown is not None, **extra)
+    option = typer.Option(*names, help=about.help, show_default=note or shown is not None, **extra)
     annotation = operator.getitem(Annotated, ((types[0] if types else str) | None, option))
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shown, annotation=annotation)
 

@@ -37,7 +37,7 @@ def predict_bases(
             "--passes",
             min=0,
             max=1_000_000,
-            help="Passes per window; each masks every N-th base. 0: each base by itself.",
+            help="Passes N per window; each masks every N-th base. 0: mask one base at a time.",
         ),
     ] = 8,
     value: Annotated[
@@ -47,9 +47,10 @@ def predict_bases(
     quiet: Quiet = False,
     **settings: Any,
 ) -> None:
-    """Predict each base from the others: the probabilities of A, C, G and T, their entropy, and the base's own.
+    """Predict each base from its neighbours: the probabilities of A, C, G and T, and their entropy.
 
-    A base is masked when it is predicted. HDF5 has all of it; a bedGraph or bigWig shows one value per base.
+    A base is masked when it is predicted. HDF5 has all values, also the log-probability of the observed base. A
+    bedGraph or bigWig has one value per base.
     """
     from findna.commands import files
 
@@ -68,4 +69,4 @@ def predict_bases(
         **settings,
     )
     counts = ("records", "bases", "skipped")
-    run_framed("predict-bases", run, path, json_file=json_file, quiet=quiet, counts=counts)
+    run_framed("predicting", run, path, json_file=json_file, quiet=quiet, counts=counts)

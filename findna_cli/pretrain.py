@@ -10,7 +10,7 @@ import typer
 
 from findna.config import ComputeConfig
 from findna.errors import ConfigError
-from findna.recipes import PretrainConfig
+from findna.recipes import PRESETS, PretrainConfig
 from findna.sizes import ModelConfig
 from findna.train.options import CheckpointOptions, PretrainOptions, ProcessOptions
 from findna_cli.console import Every, say, write_report
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @flags_of(ProcessOptions, CheckpointOptions, ComputeConfig, without=("batch_bases",))
-@flags_of(PretrainOptions, PretrainConfig, ModelConfig, is_recipe=True)
+@flags_of(PretrainOptions, PretrainConfig, ModelConfig, preset=PRESETS["small"])
 def pretrain(
     inputs: Annotated[
         list[str] | None,

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 class Advance(Protocol):
     """Tells the progress display how far the work is."""
 
-    def __call__(self, done: float, text: str = "", total: float | None = None) -> None: ...
+    def __call__(
+        self, done: float, text: str = "", total: float | None = None, *, phase: str = "", unit: str = ""
+    ) -> None: ...
 
 
 class Loading(MetaPathFinder):
@@ -42,7 +44,7 @@ def progress(title: str, *, total: float | None, quiet: bool, unit: str = "recor
         unit: What is counted; "bytes" are shown as MB.
     """
     if quiet or not sys.stderr.isatty():
-        yield lambda done, text="", total=None: None
+        yield lambda done, text="", total=None, phase="", unit="": None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
@@ -74,14 +76,18 @@ class _Display:
         bar.refresh()
         self._begun: dict[str, tuple[float, float]] = {}  # when a phase began, and what was done (of a resumed run)
 
-    def __call__(self, done: float, text: str = "", total: float | None = None) -> None:
+    def __call__(
+        self, done: float, text: str = "", total: float | None = None, *, phase: str = "", unit: str = ""
+    ) -> None:
         self._done, self._total = done, total or self._total
-        self._show(self._title, done, self._total, text)
+        self._show(phase or self._title, done, self._total, text, unit)
 
     def enter(self, phase: str, done: float, n_steps: int | None) -> None:
         """Show a phase; once units are counted, how far the next one is."""
         is_begun = self._title in self._begun
-        if n_steps and is_begun:
+        if n_steps and phase == self._title:
+            self._show(phase, done, n_steps)
+        elif n_steps and is_begun:
             self._show(self._title, self._done + done / n_steps, self._total)
         elif n_steps:
             self._show(phase, done, n_steps)
@@ -90,10 +96,10 @@ class _Display:
         else:
             self._bar.update(self._task, description=phase, total=None, state="")
 
-    def _show(self, phase: str, done: float, total: float | None, text: str = "") -> None:
+    def _show(self, phase: str, done: float, total: float | None, text: str = "", unit: str = "") -> None:
         since, n_before = self._begun.setdefault(phase, (time.monotonic(), done))
         rate = (done - n_before) / max(time.monotonic() - since, 1e-3)
-        state = "  ".join(part for part in (progress_text(done, total, rate, self._unit), text) if part)
+        state = "  ".join(part for part in (progress_text(done, total, rate, unit or self._unit), text) if part)
         self._bar.update(self._task, description=phase, completed=done, total=total, state=state)
 
 

@@ -39,7 +39,7 @@ def score(
         str,
         typer.Option(
             "--task",
-            help="Score by a task instead: the change of its probabilities. A built-in task's name or a run directory.",
+            help="Score by the change of a task's probabilities: name of a built-in task, or a run directory.",
             show_default=False,
         ),
     ] = "",
@@ -80,7 +80,7 @@ def score(
         **settings,
     )
     counts = ("records", "variants", "scored", "skipped")
-    run_framed("score", run, path, json_file=json_file, quiet=quiet, counts=counts)
+    run_framed("scoring", run, path, json_file=json_file, quiet=quiet, counts=counts)
 
 
 def _default_format(variants: str) -> str:

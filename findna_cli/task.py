@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from findna_cli.console import show, show_facts, show_table, write_report
+from findna_cli.console import show, show_facts, show_table, show_text, write_report
 from findna_cli.options import Json
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def info(
     metrics = model.pop("metrics")
     show_facts(shown | {key: _text(value) for key, value in model.items() if key not in facts})
     if card:
-        show(f"\n{card.rstrip()}")
+        show_text(card)
     if facts:
         show(f"\nTrained by:\n\n    {facts['command']}")
     write_report(json_file, {**model, **facts, "metrics": metrics})

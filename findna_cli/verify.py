@@ -7,7 +7,7 @@ import typer
 
 from findna.config import ComputeConfig
 from findna.errors import TableError
-from findna_cli.console import say, show, write_report
+from findna_cli.console import say, show_wrapped, write_report
 from findna_cli.options import Genome, Json, Quiet, flags_of
 
 
@@ -41,7 +41,7 @@ def verify(
 
     found = files.verify(path, model=model or "", genome=genome, n=n, **settings)
     for name, status, detail in found.checks if not quiet else ():
-        show(f"{name:8} {status:12} {detail}")
+        show_wrapped(f"{name:8} {status:12} ", detail)
     write_report(json_file, {**dataclasses.asdict(found), "is_valid": found.is_valid})
     if failed := [f"{name}: {detail}" for name, status, detail in found.checks if status == "failed"]:
         raise TableError("; ".join(failed).replace(f"file {path}: ", ""), path=path)

@@ -49,9 +49,8 @@ def reference() -> str:
         for parameter in command.params:
             if parameter.param_type_name == "option":
                 names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
-                shown = (
-                    parameter.default if parameter.show_default and parameter.default not in (None, "", False) else ""
-                )
+                shown = parameter.default if parameter.show_default is True else parameter.show_default or ""
+                shown = "" if shown is None or isinstance(shown, bool) else shown
                 default = f" Default: `{shown}`." if shown != "" else ""
             else:
                 names, default = f"`{parameter.name}`", ""

@@ -126,7 +126,7 @@ class Audit:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**asdict(self), "word": K, "has_leaks": self.has_leaks}
+        return {**asdict(self), "k": K, "has_leaks": self.has_leaks}
 
 
 def audit(splits: Sequence[Split], *, threshold: float = THRESHOLD) -> Audit:

@@ -135,13 +135,13 @@ def kmer_counts(corpus: Corpus) -> Any:
     from scipy.sparse import csr_matrix
 
     rows, columns = [], []
-    for owners, words in iter_kmers(corpus, K):
+    for owners, kmers in iter_kmers(corpus, K):
         rows.append(owners.astype(np.int32))
-        columns.append(words.astype(np.int32))
+        columns.append(kmers.astype(np.int32))
     row, column = (np.concatenate(parts) if parts else np.empty(0, np.int32) for parts in (rows, columns))
     ones = np.ones(len(row), np.float32)
     one_strand = csr_matrix((ones, (row, column)), shape=(len(corpus), 4**K))
-    # A word counts beside its reverse complement, so that the penalty is that of counts on both strands.
+    # The count of a k-mer is added to its reverse complement, so the penalty is that of counts on both strands.
     mates = 4**K - 1 - np.arange(4**K).reshape([4] * K).transpose().ravel()
     return (one_strand + one_strand[:, mates]).tocsr()
 

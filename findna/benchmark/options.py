@@ -20,10 +20,10 @@ class ReadOutOptions(Checked):
 
     pool: str = setting(
         "",
-        "Pools of the frozen vectors: mean, sd, max, min, cls, or several, as mean,sd. Default: the model's own "
+        "Pools of the frozen vectors: mean, sd, max, min, cls, or several, e.g. mean,sd. Default: the model's own "
         "read-out; in a study the mean.",
     )
-    blocks: str = setting("", "Blocks that are read, as 5,10,20. Default: the last block.")
+    blocks: str = setting("", "Blocks to read, e.g. 5,10,20. Default: the last block.")
     strand: Literal["both", "bed", "auto"] = setting(
         "both",
         "both (mean of the two strands), bed (as written), or auto (the better one on the validation split).",

@@ -157,13 +157,13 @@ def _counts(own: Sequence[Result], rows: Mapping[str, Sequence[Quoted]], metric:
         if column[0] not in ("probe", "finetune"):
             continue
         means = {task: _mean(_find(own, task, column), metric) for task in rows}
-        words = {task: _mean(_find(own, task, ("kmer", "")), metric) for task in rows}
+        kmers = {task: _mean(_find(own, task, ("kmer", "")), metric) for task in rows}
         measured = {task: mean for task, mean in means.items() if mean is not None}
         n_quoted = sum(mean > max(q.value for q in rows[task]) for task, mean in measured.items())
-        both = [(mean, words[task]) for task, mean in measured.items() if words[task] is not None]
-        n_words = sum(mean > word for mean, word in both if word is not None)
+        both = [(mean, kmers[task]) for task, mean in measured.items() if kmers[task] is not None]
+        n_above = sum(mean > kmer for mean, kmer in both if kmer is not None)
         text = f"{_title(column)}: above the best quoted figure on {n_quoted} of {len(measured)} sets"
-        notes.append(f"{text}, above the 6-mers on {n_words} of {len(both)}." if both else f"{text}.")
+        notes.append(f"{text}, above the 6-mers on {n_above} of {len(both)}." if both else f"{text}.")
     return notes
 
 

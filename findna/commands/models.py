@@ -115,7 +115,7 @@ def set_readout(
     pool: str = "mean,sd",
     blocks: str = "",
     n_windows: int = 4096,
-    most_columns: int = 1300,
+    max_columns: int = 1300,
     on_done: Callable[[int], None] = lambda n_done: None,
     **settings: Any,
 ) -> ModelReadout:
@@ -127,7 +127,7 @@ def set_readout(
         pool: As `EmbedConfig.pool`.
         blocks: As `EmbedConfig.blocks`.
         n_windows: Most windows.
-        most_columns: Most features of a vector.
+        max_columns: Maximum number of features.
         on_done: Called with the number of windows so far.
         settings: Of the computation.
 
@@ -144,7 +144,7 @@ def set_readout(
         pool=pool,
         blocks=blocks,
         n_windows=n_windows,
-        most_columns=most_columns,
+        max_columns=max_columns,
         sources={windows.name: sha256(windows)},
         compute=Compute.begin(make(ComputeConfig, settings)),
         on_done=on_done,

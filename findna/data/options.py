@@ -30,7 +30,7 @@ class WindowsConfig(Checked):
         least=0,
         most=1,
     )
-    exclude_words: int = setting(
+    exclude_kmers: int = setting(
         1,
         "Skip a window that shares this many 31-mers with excluded sequences; 1 is the strictest, and higher "
         "values keep windows that share only part of a repeat.",

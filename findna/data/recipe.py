@@ -72,7 +72,7 @@ def make_windows(
         genome: FASTA or .2bit that BED files are on.
         weights: Factors by the name of the origin; else 1.
         holdout: Contigs, or names of origins, whose windows are only measured on.
-        exclude: Tables, FASTA or BED files of sequences; a window that shares `exclude_words` 31-mers with them, on
+        exclude: Tables, FASTA or BED files of sequences; a window that shares `exclude_kmers` 31-mers with them, on
             either strand, is skipped.
         cut: Tables or FASTA files of sequences, whose exact places in the sources, on either strand, are cut out; or
             BED files of regions, which are cut by coordinate. A window ends where a cut begins.
@@ -120,7 +120,7 @@ def make_windows(
             "findna": __version__,
             "settings": dataclasses.asdict(config),
             "holdout": list(holdout),
-            "word": K,
+            "k": K,
             "shared_looks_at_one_in": ONE_IN,
             "sources": [
                 _summary(origin, factor) | {"n_bases_cut": n}

@@ -26,10 +26,10 @@ _DRY_SHARE = 0.02
 
 
 REASONS = {
-    "n": "with too much N",
-    "excluded": "with 31-mers of excluded sequences",
-    "repeated": "that were there as they are, on either strand",
-    "overlapping": "with most 31-mers in others",
+    "n": "for too much N",
+    "excluded": "for 31-mers of excluded sequences",
+    "repeated": "as duplicates on either strand",
+    "overlapping": "for 31-mers of earlier windows",
 }
 """Why a window is skipped, in the order of the tests."""
 
@@ -110,7 +110,7 @@ class Sift:
                     return
                 left_out = ", ".join(f"{self.left_out[reason]:,} {text}" for reason, text in REASONS.items())
                 raise InputError(
-                    f"only {n:,} of {self._n:,} windows can be drawn: of {self.n_drawn:,} drawn were skipped "
+                    f"only {n:,} of {self._n:,} windows can be drawn: {self.n_drawn:,} were drawn; skipped: "
                     f"{left_out}; ask for fewer windows, or allow a larger max_shared"
                 )
 
@@ -128,7 +128,7 @@ class Sift:
         """Each window with the reason why it is skipped, or ""; up to the last of `most` that are kept."""
         is_n = np.array([np.mean(window.codes == N) > self._config.max_n for window in block])
         n_excluded = self._excluded.count_in(corpus_of(window.codes for window in block))
-        is_excluded = n_excluded >= self._config.exclude_words
+        is_excluded = n_excluded >= self._config.exclude_kmers
         is_fit = ~is_n & ~is_excluded
         fit = [window.codes for window, fits in zip(block, is_fit, strict=True) if fits]
         verdicts = iter(self._novelty.sift(fit, most=most))

@@ -40,7 +40,9 @@ class InputOptions:
     """
 
     genome: str | Path | None = setting(
-        None, "Genome of the regions: FASTA (plain or bgzip), .2bit, or a downloaded one, as hg38.", flag="--genome -g"
+        None,
+        "Genome of the regions: FASTA (plain or bgzip), .2bit, or the name of a downloaded genome, e.g. hg38.",
+        flag="--genome -g",
     )
     in_format: str | None = setting(
         None,
@@ -52,7 +54,7 @@ class InputOptions:
     )
     size: int | None = setting(None, "Recentre regions to this many bases; 0 keeps them.", least=0)
     center: Literal["middle", "summit"] = setting(
-        "middle", "What becomes the center of a new size: middle, or summit (narrowPeak)."
+        "middle", "Base that resizing keeps in the centre: middle, or summit (narrowPeak)."
     )
     max_n: float = setting(1.0, "Skip records whose N fraction exceeds this.", least=0, most=1)
     pad: bool = setting(False, "Fill with N where a region reaches past the end of its contig.", flag="--pad")

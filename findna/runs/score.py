@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from findna import phases
 from findna.cells import CHUNK
 from findna.config import EmbedConfig, ScoreConfig
 from findna.embedding import feature_columns, feature_names
@@ -226,8 +227,13 @@ def _outcomes(
         sites = itertools.islice(sites, first, first + part.n_records)
     if spool:
         yield from zip(itertools.islice(sites, spool.n_done), spool.outcomes(), strict=True)
+    n_done = spool.n_done if spool else 0
     while chunk := list(itertools.islice(sites, CHUNK)):
-        scored = scorer.score(chunk)
+        n_all = part.n_records if part else reader.n_expected
+        total = max(n_all, n_done + len(chunk)) if n_all else 0
+        with phases.within("scoring", n_done, total, size=len(chunk)) if total else nullcontext():
+            scored = scorer.score(chunk)
+        n_done += len(chunk)
         for one in scored:
             if one.fault is not None and job.is_fatal:
                 raise _with_assembly(one.fault, reader)

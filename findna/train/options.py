@@ -15,7 +15,9 @@ class PretrainOptions(Checked):
         ConfigError: A setting is out of range.
     """
 
-    preset: str = setting("small", f"Recipe: {', '.join(PRESETS)}. Default: small.")
+    preset: str = setting(
+        "small", f"Recipe: {', '.join(PRESETS)}. Default: small. The defaults shown are those of small."
+    )
     initial: str = setting("", "Start from the weights of this model. Default: random weights.")
     holdout: tuple[str, ...] = setting((), "Held-out contigs or FASTA files, e.g. chr8,chr20.", parse=names_in)
     n_held_out: int = setting(128, "Maximum number of held-out windows. Default: 128.", above=0)
@@ -32,7 +34,9 @@ class FinetuneOptions(Checked):
         ConfigError: A setting is out of range.
     """
 
-    preset: str = setting("default", "Recipe: default, or a task of the paper, e.g. emp-h3.")
+    preset: str = setting(
+        "default", "Recipe: default, whose values are shown as defaults, or a task of the paper, e.g. emp-h3."
+    )
     valid_fraction: float = setting(
         0.1, "Fraction of the training split to use for validation without a file of its own. Default: 0.1."
     )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from findna import phases
 from findna.nn.heads import Head
 from findna.train.objectives import loss_of, quality
 
@@ -67,7 +68,7 @@ def fit_probe(
     fits: list[Fit] = []
     best: tuple[Tensor, Tensor] | None = None
     highest, n_worse = (-math.inf, -math.inf), 0
-    for penalty in penalties:
+    for penalty in phases.track("fitting the head", penalties):
         # Along the principal axes, scaled by the root of the expected curvature, the problem is almost a sphere.
         curvature = (spread / 4 + penalty).sqrt()
         start = (weight * curvature).requires_grad_(), bias.clone().requires_grad_()

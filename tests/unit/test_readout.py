@@ -148,8 +148,8 @@ def test_a_fine_tuning_takes_the_own_read_out(folder):
 
 def test_too_many_columns_are_refused_unless_asked_for(folder):
     with pytest.raises(ConfigError, match=r"a read-out of 24 features is above the limit of 20"):
-        measured(folder, most_columns=20)
-    assert measured(folder, most_columns=24).readout.center.shape == (24,)
+        measured(folder, max_columns=20)
+    assert measured(folder, max_columns=24).readout.center.shape == (24,)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_windows_are_described_by_their_manifest(ship: ModuleType, tmp_path: Pat
     how = {"sequence": "said by hand"}
     assert ship.pages.sequence(tmp_path, how) == "said by hand"
     manifest = {
-        "settings": {"exclude_words": 20, "max_shared": 0.95},
+        "settings": {"exclude_kmers": 20, "max_shared": 0.95},
         "holdout": ["chr8", "chr20"],
         "sources": [
             {"name": "human", "path": "data/hg38.fa.gz", "n_bases_cut": 4000},
