@@ -68,7 +68,7 @@ def draw_map(found: Map, path: Path, *, title: str | None = None) -> None:
         for group in reversed(groups.values()):  # the rare ones below
             is_one = np.isin(names, group)
             label = group[0] if len(group) == 1 else f"{len(group)} others"
-            text = f"{label if len(label) <= 28 else label[:27] + '…'} ({is_one.sum():,})"
+            text = f"{(label if len(label) <= 28 else label[:27] + '…') or '(empty)'} ({is_one.sum():,})"
             axes.scatter(x[is_one], y[is_one], color=colours[group[0]], alpha=0.8, label=text, **style)
         handles, texts = axes.get_legend_handles_labels()
         scale = max(1, (20 / style["s"]) ** 0.5)

@@ -95,6 +95,8 @@ def make_map(
         color = color or _default_color(columns, added)
         if color and color not in columns:
             raise ConfigError(f"color={color}: no such column; there are {', '.join(columns)}")
+        if color and is_unset(columns[color]):
+            raise ConfigError(f"color={color}: the column is empty; choose another one, or give a table of labels")
         n_components = min(2 if method == "pca" else _TSNE_COMPONENTS, file.x.shape[1], n_rows - 1)
         scores, shares = principal_components(file.x, rows, n_components)
         model = str(file.meta.get("model", {}).get("name", ""))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from findna import phases
 from findna.errors import MissingExtraError
 from findna.models.task import TaskSettings
 from findna.train.log import read_log
@@ -19,6 +20,7 @@ _SPLITS = {"valid": "validation"}
 
 def draw_curve(out: Path, name: str) -> None:
     """Draw the training curve where matplotlib is: one point per epoch, or per penalty of a probe."""
+    phases.enter("drawing the figures")
     by_epoch: dict[float, list[dict[str, float]]] = {}
     for row in read_log(out / "log.csv"):
         by_epoch.setdefault(row["epoch"], []).append(row)

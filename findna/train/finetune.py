@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from findna import phases
 from findna.data.labelled import LabelledSet
 from findna.io.files import write_atomic
 from findna.models.save_task import encode_parts, save_task
@@ -248,7 +247,6 @@ class _FinetuneRun(Training[LabelledBatch]):
 
     def finish(self, name: str, *, teacher: Model, test: LabelledSet | None) -> dict[str, Any]:
         """Calibrate, measure what will be stored, and write it; the content of `metrics.json`."""
-        phases.enter("measuring the splits")
         tuner = self.tuner
         tuner.restore_best()
         tuner.head.rescale(mean=tuner.labels.mean, sd=tuner.labels.sd)
@@ -286,7 +284,6 @@ class _FinetuneRun(Training[LabelledBatch]):
             training=training,
             card=card,
         )
-        phases.enter("drawing the figures")
         draw_curve(self.out, name)
         draw_splits(self.out, name, answers, settings)
         return metrics

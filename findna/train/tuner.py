@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from findna import phases
 from findna.data.labelled import LabelledSet
 from findna.data.windows import Windows
 from findna.encode import Work, embed_windows, features_of, pack_windows, strands_of
@@ -342,6 +343,7 @@ class Tuner:
 
     def scores(self, split: TaskSplit, network: Encoder, head: Head) -> NDArray[np.float64]:
         """Joined scores of a split, from its features where they are known."""
+        phases.enter("measuring the splits")
         objective = self.settings.objective
         if split.features:
             n = len(split.labels)

@@ -56,6 +56,7 @@ def test_png_and_pdf_and_a_sample_by_default_name(vectors: Path) -> None:
     ("flags", "said", "code"),
     [
         (("--color", "colour"), "no such column; there are id, name", 2),
+        (("--color", "chrom"), "--color chrom: the column is empty", 2),
         (("-o", "map.jpg"), "a figure is one of .png, .svg, .pdf", 2),
         (("--html", "map.png"), "a page is .html", 2),
         (("--method", "umap"), "'umap' is not one of 'pca', 'tsne'", 2),
