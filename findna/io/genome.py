@@ -29,7 +29,7 @@ class _Contigs(Protocol):
 
     def place(self, chrom: str, start: int) -> int: ...
 
-    def bases(self, chrom: str, start: int, end: int) -> bytes: ...
+    def bases(self, chrom: str, start: int, end: int) -> str: ...
 
     def close(self) -> None: ...
 
@@ -110,11 +110,7 @@ class Genome:
         return self.fetch_many([region])[0]
 
     def fetch_many(self, regions: Sequence[Region]) -> list[tuple[Codes, int]]:
-        """`fetch` of each region, in the order given; read in the order of the file.
-
-        So no block of a bgzip genome is decompressed twice within one call, unless it serves
-        regions that are far larger than the block cache.
-        """
+        """`fetch` of each region, in the order given; read in the order of the file."""
         for region in regions:
             if reason := self.check(region):
                 raise RegionError(reason, path=str(region))
@@ -128,7 +124,7 @@ class Genome:
     def _fetch(self, region: Region) -> tuple[Codes, int]:
         bases = self._source.bases
         if region.blocks:
-            raw = b"".join(bases(region.chrom, start, end) for start, end in region.blocks)
+            raw = "".join(bases(region.chrom, start, end) for start, end in region.blocks)
             n_bases = sum(end - start for start, end in region.blocks)
         else:
             raw = bases(region.chrom, region.start, region.end)
@@ -146,7 +142,7 @@ class Genome:
         """A path to this FASTA with its index beside it, for libraries that look for it there.
 
         Raises:
-            GenomeError: The genome is not FASTA, or no directory for an index can be written.
+            GenomeError: The genome is not FASTA.
         """
         if not isinstance(self._source, IndexedFasta):
             raise GenomeError("must be FASTA here, not .2bit", path=self.path)

@@ -1,16 +1,25 @@
-"""The bases of an indexed FASTA, plain or bgzip; its index is found, checked, or made and kept."""
+"""The bases of an indexed FASTA, plain or bgzip, by htslib; its index is found, checked, or made and kept."""
 
 import hashlib
 import os
-from contextlib import suppress
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from operator import itemgetter
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import Any
+
+import pysam
 
 from findna import phases
 from findna.errors import GenomeError
-from findna.io.bgzf import BgzfFile, PlainFile, RandomAccess, read_gzi, write_gzi
 from findna.io.cache import cache_dir
-from findna.io.compressed import ByteStream
+from findna.io.compressed import BGZF_EOF, ByteStream, end_of
 from findna.io.faidx import Faidx, build_fai, format_fai, is_contig_of, is_index_of, parse_fai
+from findna.io.tap import BLOCK_HEAD, iter_blocks
 from findna.io.watch import Stamp
 
 _MANY = 1000
@@ -30,77 +39,79 @@ class IndexedFasta:
 
     def __init__(self, path: Path, *, is_compressed: bool) -> None:
         self._path, self._is_compressed = path, is_compressed
+        if is_compressed and not end_of(str(path)).endswith(BGZF_EOF):
+            raise GenomeError("truncated: BGZF EOF marker missing", path=path)
         # Where `name.fai` and `name.gzi` may lie: beside the file, or beside a link to it in the cache.
         key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
-        self._bases = [path, cache_dir() / "genomes" / key / path.name]
-        self._indexed: Path | None = None
+        self._places = [path, cache_dir() / "genomes" / key / path.name]
+        self._stack = ExitStack()
         self._unchecked: set[str] = set()
-        self._index, self._file = self._find() or self._build()
+        self._lock = Lock()
+        try:
+            self._index, self._place, text = self._find() or self._build()
+            self._text = self._stack.enter_context(closing(text))
+            gzi = os.fspath(_beside(self._place, ".gzi")) if is_compressed else None
+            with _quiet():
+                file = pysam.FastaFile(os.fspath(path.absolute()), os.fspath(_beside(self._place, ".fai")), gzi)
+            self._fasta = self._stack.enter_context(file)
+        except BaseException as problem:
+            self.close()
+            if isinstance(problem, OSError | ValueError):
+                raise GenomeError(f"htslib cannot read it: {problem}", path=path) from problem
+            raise
         self.contigs = {name: contig.length for name, contig in self._index.items()}
 
     def place(self, chrom: str, start: int) -> int:
         """Where a base lies in the file's text."""
         return self._index[chrom].byte(start)
 
-    def bases(self, chrom: str, start: int, end: int) -> bytes:
-        """The letters of [start, end), line ends among them."""
-        contig = self._index[chrom]
+    def bases(self, chrom: str, start: int, end: int) -> str:
+        """The letters of [start, end)."""
         if chrom in self._unchecked:
             self._check(chrom)
-        first = contig.byte(start)
-        n_bytes = contig.byte(end - 1) + 1 - first
-        return self._file.read_at(first, n_bytes)
+        with self._lock, _quiet():
+            try:
+                letters: str = self._fasta.fetch(chrom, start, end)
+            except (OSError, ValueError) as problem:
+                reason = f"the file is damaged at {chrom}:{start + 1}-{end}: {problem}"
+                raise GenomeError(reason, path=self._path) from problem
+        return letters
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._stack.close()
 
     def htslib_fasta(self) -> Path:
-        """A path to this file with its index beside it.
+        """A path to this file with its index beside it."""
+        if self._place != self._path and not self._place.exists():
+            self._place.symlink_to(self._path.resolve())
+        return self._place
 
-        Raises:
-            GenomeError: No directory for an index can be written.
-        """
-        if self._indexed is None:
-            reason = "its index can be written neither beside it nor in the cache directory ($FINDNA_CACHE)"
-            raise GenomeError(reason, path=self._path)
-        if self._indexed != self._path and not self._indexed.exists():
-            self._indexed.symlink_to(self._path.resolve())
-        return self._indexed
-
-    def _find(self) -> tuple[Faidx, RandomAccess] | None:
-        for base in self._bases:
-            try:
-                fai = _beside(base, ".fai").read_bytes()
-                gzi = _beside(base, ".gzi").read_bytes() if self._is_compressed else b""
+    def _find(self) -> "tuple[Faidx, Path, _Text] | None":
+        for place in self._places:
+            with suppress(OSError, UnicodeDecodeError), ExitStack() as stack:
+                fai = _beside(place, ".fai").read_bytes()
+                gzi = _beside(place, ".gzi").read_bytes() if self._is_compressed else b""
                 index = parse_fai(fai.decode())
-                blocks = read_gzi(gzi) if self._is_compressed else None
-            except (OSError, UnicodeDecodeError):
-                continue
-            if index is None or (self._is_compressed and blocks is None):
-                continue
-            try:
-                file = BgzfFile(self._path, blocks) if self._is_compressed else PlainFile(self._path)
-            except GenomeError:
-                continue
-            with suppress(GenomeError):
-                if self._is_trusted(index, file, fai + gzi):
-                    self._indexed = base
-                    return index, file
-            file.close()
+                if index is None or len(gzi) != _gzi_size(gzi):
+                    continue
+                text = stack.enter_context(closing(_Text(self._path, gzi)))
+                if self._is_trusted(index, fai + gzi, text):
+                    stack.pop_all()
+                    return index, place, text
         return None
 
-    def _is_trusted(self, index: Faidx, file: RandomAccess, content: bytes) -> bool:
+    def _is_trusted(self, index: Faidx, content: bytes, text: "_Text") -> bool:
         """Whether an index fits; one of many contigs that was found to fit before is checked contig by contig."""
         if len(index) < _MANY:
-            return is_index_of(index, file)
+            return is_index_of(index, text)
         stamp = f"{Stamp.of(self._path)} {hashlib.sha256(content).hexdigest()}\n"
-        path = _beside(self._bases[1], ".stamp")
+        path = _beside(self._places[1], ".stamp")
         with suppress(OSError):
             if path.read_text() == stamp:
                 self._unchecked = set(index)
                 return True
-        if not is_index_of(index, file):
+        if not is_index_of(index, text):
             return False
         with suppress(OSError):  # a stamp that can be kept nowhere costs the next run the same time
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,35 +119,83 @@ class IndexedFasta:
         return True
 
     def _check(self, chrom: str) -> None:
-        if not is_contig_of(chrom, self._index[chrom], self._file):
+        if not is_contig_of(chrom, self._index[chrom], self._text):
             with suppress(OSError):
-                _beside(self._bases[1], ".stamp").unlink()
+                _beside(self._places[1], ".stamp").unlink()
             reason = "the index does not fit any more: the file has changed and kept its date; run again"
             raise GenomeError(reason, path=self._path, record=chrom)
         self._unchecked.discard(chrom)
 
-    def _build(self) -> tuple[Faidx, RandomAccess]:
+    def _build(self) -> "tuple[Faidx, Path, _Text]":
         phases.enter(f"indexing {self._path.name}")
         with ByteStream(self._path, error=GenomeError) as stream:
             index = build_fai(stream.chunks(), path=str(self._path))
         files = {".fai": format_fai(index).encode()}
-        file: RandomAccess = PlainFile(self._path)
         if self._is_compressed:
-            file.close()
-            file = bgzf = BgzfFile(self._path)
-            files[".gzi"] = write_gzi(bgzf.blocks)
+            files[".gzi"] = _format_gzi(self._path)
         # Root may write where nobody should: a folder without a write bit is left alone.
         is_read_only = not self._path.resolve().parent.stat().st_mode & 0o222
         is_taken = any(_holds_other(_beside(self._path, suffix), data) for suffix, data in files.items())
-        for base in self._bases[is_read_only or is_taken :]:  # an index that we may not have made is never replaced
-            # An index that can be kept nowhere still serves this run.
+        # An index that we may not have made is never replaced; one that can be kept nowhere serves this run.
+        for kept in (*self._places[is_read_only or is_taken :], None):
             with suppress(OSError):
-                base.parent.mkdir(parents=True, exist_ok=True)
+                place = kept or Path(self._stack.enter_context(TemporaryDirectory(prefix="findna-")), self._path.name)
+                place.parent.mkdir(parents=True, exist_ok=True)
                 for suffix, data in files.items():
-                    _publish(_beside(base, suffix), data)
-                self._indexed = base
-                break
-        return index, file
+                    _publish(_beside(place, suffix), data)
+                return index, place, _Text(self._path, files.get(".gzi", b""))
+        reason = "its index can be written neither beside it nor in the cache directory ($FINDNA_CACHE)"
+        raise GenomeError(reason, path=self._path)
+
+
+class _Text:
+    """The text of a FASTA at any place; of BGZF by its table of blocks, the content of a .gzi."""
+
+    def __init__(self, path: Path, gzi: bytes) -> None:
+        self._file: Any = pysam.BGZFile(os.fspath(path), "r", None) if gzi else path.open("rb")
+        self._blocks = [(0, 0), *struct.iter_unpack("<QQ", gzi[8:])] if gzi else []
+        self._start, self._text = 0, b""  # of the block that was read last
+
+    def read_at(self, offset: int, n_bytes: int) -> bytes:
+        """The text at [offset, offset + n_bytes), less where it ends before."""
+        if not self._start <= offset <= offset + n_bytes <= self._start + len(self._text):
+            place, end = offset, offset + n_bytes
+            if self._blocks:
+                index = bisect_right(self._blocks, offset, key=itemgetter(1))
+                place = self._blocks[index - 1][0] << 16 | (offset - self._blocks[index - 1][1])
+                end = max(end, *(begin for _, begin in self._blocks[index : index + 1]), 0)
+            with _quiet():
+                self._file.seek(place)
+                self._start, self._text = offset, self._file.read(end - offset)
+        return self._text[offset - self._start :][:n_bytes]
+
+    def close(self) -> None:
+        with suppress(OSError):  # damage that was met before
+            self._file.close()
+
+
+def _gzi_size(gzi: bytes) -> int:
+    return 8 + 16 * int.from_bytes(gzi[:8], "little") if gzi else 0
+
+
+def _format_gzi(path: Path) -> bytes:
+    """The bytes of a .gzi file, as bgzip writes them: the first block goes without saying."""
+    n_bytes, rows = 0, []
+    with path.open("rb") as file:
+        for place, n_text in iter_blocks(file.fileno(), file.read(BLOCK_HEAD)):
+            rows += [(place, n_bytes)] if n_text else []
+            n_bytes += n_text
+    return (len(rows) - 1).to_bytes(8, "little") + b"".join(struct.pack("<QQ", *row) for row in rows[1:])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without htslib's own messages."""
+    verbosity = pysam.set_verbosity(0)
+    try:
+        yield
+    finally:
+        pysam.set_verbosity(verbosity)
 
 
 def _beside(path: Path, suffix: str) -> Path:

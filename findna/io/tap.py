@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Iterator
 from typing import BinaryIO
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -13,6 +14,17 @@ BLOCK_HEAD = 18
 def is_bgzf(head: bytes) -> bool:
     """Whether a file that begins with `head` is compressed in blocks, as bgzip and BAM are."""
     return head[:4] == b"\x1f\x8b\x08\x04" and head[12:16] == b"BC\x02\x00"
+
+
+def iter_blocks(descriptor: int, head: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where each block of a BGZF file begins and its bytes of text; at last where the blocks end, and 0."""
+    place = 0
+    while is_bgzf(head):
+        end = place + int.from_bytes(head[16:18], "little") + 1
+        found = os.pread(descriptor, 4 + BLOCK_HEAD, end - 4)
+        yield place, int.from_bytes(found[:4], "little")
+        place, head = end, found[4:]
+    yield place, 0
 
 
 class Tap(io.RawIOBase):
@@ -32,14 +44,11 @@ class Tap(io.RawIOBase):
 
     def skip_blocks(self, n_bytes: int) -> int:
         """Pass over so many bytes of text by whole BGZF blocks, whose sizes are read; the bytes that are left."""
-        place, head = 0, self.head[:BLOCK_HEAD]
-        while is_bgzf(head):
-            end = place + int.from_bytes(head[16:18], "little") + 1
-            found = os.pread(self._file.fileno(), 4 + BLOCK_HEAD, end - 4)
-            n_text = int.from_bytes(found[:4], "little")
+        place = 0
+        for place, n_text in iter_blocks(self._file.fileno(), self.head):  # noqa: B007
             if n_text > n_bytes:
                 break
-            place, head, n_bytes = end, found[4:], n_bytes - n_text
+            n_bytes -= n_text
         if place:
             self.skip_to(place)
         return n_bytes
