@@ -50,6 +50,22 @@ def metrics_of(
     return {**figures[objective](labels, probabilities), "n": len(labels)}
 
 
+def auroc(is_class: Values, scores: Values) -> float | None:
+    """The share of pairs, one of the class and one not, that the scores order right; ties count one half.
+
+    None where one of the two kinds is missing.
+
+    >>> auroc(np.array([False, False, True, True]), np.array([0.1, 0.4, 0.4, 0.8]))
+    0.875
+    """
+    n = int(np.count_nonzero(is_class))
+    if not 0 < n < len(is_class):
+        return None
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2  # ties share their mean rank, from 1 on
+    return float((ranks[place][is_class].sum() - n * (n + 1) / 2) / (n * (len(is_class) - n)))
+
+
 def mean_of(figures: Sequence[float | None]) -> float | None:
     """The mean of those figures that are defined; None where none is."""
     defined = [figure for figure in figures if figure is not None]
@@ -61,7 +77,7 @@ def _of_classes(labels: Values, probabilities: Values) -> dict[str, Any]:
 
     n_classes = probabilities.shape[1]
     predicted = probabilities.argmax(1)
-    scores = [_auroc(labels == k, probabilities[:, k]) for k in range(n_classes)]
+    scores = [auroc(labels == k, probabilities[:, k]) for k in range(n_classes)]
     return {
         "accuracy": float(metrics.accuracy_score(labels, predicted)),
         "macro_f1": float(metrics.f1_score(labels, predicted, average="macro")),
@@ -84,7 +100,7 @@ def _of_labels(labels: Values, probabilities: Values) -> dict[str, Any]:
         "accuracy": over_labels(metrics.accuracy_score),
         "macro_f1": float(metrics.f1_score(truth, predicted, average="macro", zero_division=0.0)),
         "mcc": over_labels(_mcc),
-        "auroc": mean_of([_auroc(truth[:, k], probabilities[:, k]) for k in columns]),
+        "auroc": mean_of([auroc(truth[:, k], probabilities[:, k]) for k in columns]),
         "confusion": metrics.multilabel_confusion_matrix(truth, predicted).tolist(),
     }
 
@@ -108,9 +124,3 @@ def _mcc(labels: Values, predicted: Values) -> float:
     from sklearn.metrics import matthews_corrcoef
 
     return float(matthews_corrcoef(labels, predicted)) if len(np.union1d(labels, predicted)) > 1 else 0.0
-
-
-def _auroc(is_class: Values, scores: Values) -> float | None:
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(is_class, scores)) if 0 < np.count_nonzero(is_class) < len(is_class) else None

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Measure, compare and time models on labelled sets.")
 
 Tasks = Annotated[
-    list[str] | None,
-    typer.Option("--task", help="A data set, e.g. tf/0; repeat the flag for more. Default: all.", show_default=False),
+    list[str] | None, typer.Option("--task", help="A data set, e.g. tf/0; repeat the flag for more. Default: all.")
 ]
 
 
@@ -34,7 +33,7 @@ def run(
     suite: Annotated[
         str, typer.Argument(help="gue, genomic-benchmarks, mtcdna, variants, or csv (any folder of tables).")
     ],
-    data: Annotated[Path, typer.Option("--data", help="Folder of the suite's sets.")],
+    data: Annotated[Path, typer.Option(help="Folder of the suite's sets.")],
     tasks: Tasks = None,
     model: ModelName = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
@@ -45,7 +44,6 @@ def run(
             "-g",
             help="genomic-benchmarks: [SPECIES=]FASTA or .2bit, with SPECIES as in mus_musculus. variants: default is "
             "the FASTA or .2bit in --data.",
-            show_default=False,
         ),
     ] = None,
     json_file: Json = None,
@@ -127,8 +125,7 @@ def _stopped(out: Path, caught: list[int]) -> typer.Exit:
 def report(
     results: Annotated[list[Path], typer.Argument(help="Result files of findna benchmark run.")],
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="report.md or report.html. Default: Markdown on stdout.", show_default=False),
+        Path | None, typer.Option("--out", "-o", help="report.md or report.html. Default: Markdown on stdout.")
     ] = None,
 ) -> None:
     """Write result tables next to published figures.
@@ -147,25 +144,17 @@ def report(
 @flags_of(TeacherOptions, ComputeConfig, without=("batch_bases", "deterministic"))
 def teacher(
     inputs: Annotated[
-        list[str] | None,
-        typer.Argument(help="FASTA files with the training and the held-out sequence."),
+        list[str] | None, typer.Argument(help="FASTA files with the training and the held-out sequence.")
     ] = None,
     genome: Genome = None,
     model: ModelName = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")] = Path("teacher"),
     neighbours: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--neighbours",
-            help="Table of sequences and labels, for nearest neighbours; repeat the flag for each.",
-            show_default=False,
-        ),
+        typer.Option(help="Table of sequences and labels, for nearest neighbours; repeat the flag for each."),
     ] = None,
     log: Annotated[
-        Path | None,
-        typer.Option(
-            "--log", help="log.csv of the training run. Default: the one in the model folder.", show_default=False
-        ),
+        Path | None, typer.Option(help="log.csv of the training run. Default: the one in the model folder.")
     ] = None,
     quiet: Quiet = False,
     **settings: Any,
@@ -201,11 +190,7 @@ _UNTIMED = ("batch_bases", "precision", "deterministic")
 
 @app.command()
 @flags_of(SpeedConfig, ComputeConfig, without=_UNTIMED)
-def speed(
-    json_file: Json = None,
-    quiet: Quiet = False,
-    **settings: Any,
-) -> None:
+def speed(json_file: Json = None, quiet: Quiet = False, **settings: Any) -> None:
     """Time the network on this machine.
 
     The table has bases per second, and the fraction of the best matrix products' rate. It times forward passes by
@@ -229,7 +214,7 @@ def study(
     inputs: Annotated[
         list[str], typer.Argument(help="FASTA of training sequences; windows are sampled from long records.")
     ],
-    data: Annotated[Path, typer.Option("--data", help="Folder of the labelled sets, as in findna benchmark run.")],
+    data: Annotated[Path, typer.Option(help="Folder of the labelled sets, as in findna benchmark run.")],
     tasks: Tasks = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the study: log, table and runs.")] = Path(
         "study"

@@ -16,30 +16,22 @@ from findna_cli.options import DryRun, Inputs, Json, Quiet, flags_of
 @flags_of(ClassifyConfig, InputOptions, RunConfig, ComputeConfig)
 def classify(
     inputs: Inputs,
-    task: Annotated[
-        str, typer.Option("--task", help="Name of a built-in task (`findna task list`), or a run directory.")
-    ],
+    task: Annotated[str, typer.Option(help="Name of a built-in task (`findna task list`), or a run directory.")],
     out: Annotated[
         str,
         typer.Option(
             "--out",
             "-o",
             help="Output file, .tsv or .tsv.gz, of a shard .h5; '-' is stdout. Default: NAME.predictions.tsv.",
-            show_default=False,
         ),
     ] = "",
     track: Annotated[
         Path | None,
         typer.Option(
-            "--track",
-            help="With --windows: also write the probability of a class along the genome, as .bedgraph[.gz] or .bw.",
-            show_default=False,
+            help="With --windows: also write the probability of a class along the genome, as .bedgraph[.gz] or .bw."
         ),
     ] = None,
-    label: Annotated[
-        str,
-        typer.Option("--label", help="Class of --track. Default: the second one of two.", show_default=False),
-    ] = "",
+    label: Annotated[str, typer.Option(help="Class of --track. Default: the second one of two.")] = "",
     dry_run: DryRun = False,
     json_file: Json = None,
     quiet: Quiet = False,

@@ -20,21 +20,11 @@ def fetch(
         str, typer.Argument(help="Name of a UCSC assembly: hg38, hg19, mm10, mm39, ...; with --url, any name.")
     ],
     url: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--url", help="Download from this URL, not from UCSC; repeat the flag for each mirror.", show_default=False
-        ),
+        list[str] | None, typer.Option(help="Download from this URL, not from UCSC; repeat the flag for each mirror.")
     ] = None,
-    folder: Annotated[
-        Path | None, typer.Option("--from", help="Copy NAME.2bit or NAME.fa from this folder.", show_default=False)
-    ] = None,
+    folder: Annotated[Path | None, typer.Option("--from", help="Copy NAME.2bit or NAME.fa from this folder.")] = None,
     checksum: Annotated[
-        str,
-        typer.Option(
-            "--checksum",
-            help="md5:... or sha256:... Default: the checksum that is published next to the file.",
-            show_default=False,
-        ),
+        str, typer.Option(help="md5:... or sha256:... Default: the checksum that is published next to the file.")
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Re-download even if cached.")] = False,
     json_file: Json = None,
@@ -66,44 +56,28 @@ def fetch(
 @app.command()
 @flags_of(WindowsConfig)
 def windows(
-    sources: Annotated[
-        list[str],
-        typer.Argument(help="FASTA, .2bit or BED files, as FILE or NAME=FILE."),
-    ],
+    sources: Annotated[list[str], typer.Argument(help="FASTA, .2bit or BED files, as FILE or NAME=FILE.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Output FASTA, .fa or .fa.gz.")],
     genome: Genome = None,
     weight: Annotated[
         list[str] | None,
-        typer.Option(
-            "--weight",
-            help="NAME=W: draw source NAME W times as often; repeat the flag for each source.",
-            show_default=False,
-        ),
+        typer.Option(help="NAME=W: draw source NAME W times as often; repeat the flag for each source."),
     ] = None,
     holdout: Annotated[
-        str,
-        typer.Option(
-            "--holdout",
-            help="Held-out contigs or sources, written to a second file, e.g. chr8,chr20.",
-            show_default=False,
-        ),
+        str, typer.Option(help="Held-out contigs or sources, written to a second file, e.g. chr8,chr20.")
     ] = "",
     exclude: Annotated[
         list[str] | None,
         typer.Option(
-            "--exclude",
             help="Table, FASTA or BED; skip windows that share 31-mers with its sequences; repeat the flag for each "
-            "file.",
-            show_default=False,
+            "file."
         ),
     ] = None,
     cut: Annotated[
         list[str] | None,
         typer.Option(
-            "--cut",
             help="Table or FASTA of sequences, or BED of regions: remove their exact occurrences from the sources; "
-            "repeat the flag for each file.",
-            show_default=False,
+            "repeat the flag for each file."
         ),
     ] = None,
     force: Force = False,
@@ -169,20 +143,14 @@ def parse_weights(texts: list[str]) -> dict[str, float]:
 @app.command()
 def audit(
     files: Annotated[
-        list[Path],
-        typer.Argument(help="One table, FASTA or BED file per split, in this order: train, valid, test."),
+        list[Path], typer.Argument(help="One table, FASTA or BED file per split, in this order: train, valid, test.")
     ],
     genome: Genome = None,
     threshold: Annotated[
-        float,
-        typer.Option("--threshold", help="A sequence is a near duplicate if this fraction of its 16-mers is shared."),
+        float, typer.Option(help="A sequence is a near duplicate if this fraction of its 16-mers is shared.")
     ] = 0.5,
-    sequence_column: Annotated[
-        str, typer.Option("--sequence-column", help="Column with the sequence. Default: sequence.", show_default=False)
-    ] = "",
-    label_column: Annotated[
-        str, typer.Option("--label-column", help="Column with the label. Default: label.", show_default=False)
-    ] = "",
+    sequence_column: Annotated[str, typer.Option(help="Column with the sequence. Default: sequence.")] = "",
+    label_column: Annotated[str, typer.Option(help="Column with the label. Default: label.")] = "",
     fail_on_leak: Annotated[
         bool, typer.Option("--fail-on-leak", help="Exit with code 1 if splits share sequences or labels disagree.")
     ] = False,

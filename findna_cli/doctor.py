@@ -6,11 +6,7 @@ from findna_cli.console import show_facts, write_report
 from findna_cli.options import Json, ModelName, Quiet
 
 
-def doctor(
-    json_file: Json = None,
-    quiet: Quiet = False,
-    model: ModelName = None,
-) -> None:
+def doctor(json_file: Json = None, quiet: Quiet = False, model: ModelName = None) -> None:
     """Check versions, devices and the default model.
 
     Exit code 1: the model failed the check.

@@ -14,16 +14,10 @@ from findna_cli.options import DryRun, Inputs, Json, ModelName, Quiet, flags_of
 def embed(
     inputs: Inputs,
     out: Annotated[
-        str,
-        typer.Option(
-            "--out", "-o", help="Output file; '-' is stdout (TSV). Default: the input's name.", show_default=False
-        ),
+        str, typer.Option("--out", "-o", help="Output file; '-' is stdout (TSV). Default: the input's name.")
     ] = "",
     output_format: Annotated[
-        str,
-        typer.Option(
-            "--format", help="h5, tsv, parquet or npy. Default: inferred from the output's name.", show_default=False
-        ),
+        str, typer.Option("--format", help="h5, tsv, parquet or npy. Default: inferred from the output's name.")
     ] = "",
     model: ModelName = None,
     dry_run: DryRun = False,

@@ -23,22 +23,14 @@ if TYPE_CHECKING:
 def finetune(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="Table (CSV, TSV) of labelled sequences, or one FASTA or BED file per class.", show_default=False
-        ),
+        typer.Argument(help="Table (CSV, TSV) of labelled sequences, or one FASTA or BED file per class."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run directory; it is also a task model.")] = Path(
         "runs/finetune"
     ),
-    valid: Annotated[
-        list[str] | None,
-        typer.Option("--valid", help="Validation split; repeat the flag for each file.", show_default=False),
-    ] = None,
+    valid: Annotated[list[str] | None, typer.Option(help="Validation split; repeat the flag for each file.")] = None,
     test: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--test", help="Test split, measured once at the end; repeat the flag for each file.", show_default=False
-        ),
+        list[str] | None, typer.Option(help="Test split, measured once at the end; repeat the flag for each file.")
     ] = None,
     genome: Genome = None,
     model: ModelName = None,

@@ -44,10 +44,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "merge": ("findna merge peaks.part*.h5 -o peaks.h5", "findna merge peaks.part*.h5 -o peaks.parquet"),
     "view": ("findna view peaks.h5", "findna view peaks.h5 --no-header --rows 100 | cut -f 1,9"),
-    "plot": (
-        "findna plot peaks.h5 --color chrom",
-        "findna plot peaks.h5 --labels labels.tsv --html peaks.html",
-    ),
+    "plot": ("findna plot peaks.h5 --color chrom", "findna plot peaks.h5 --labels labels.tsv --html peaks.html"),
     "verify": ("findna verify peaks.h5", "findna verify labels.tsv --model runs/mine --n 100"),
     "doctor": ("findna doctor", "findna doctor --model runs/mine"),
     "benchmark run": (

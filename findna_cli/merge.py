@@ -15,14 +15,9 @@ def merge(
         list[Path],
         typer.Argument(help="Parts of all shards, in any order: HDF5 or Parquet, or outputs of findna score."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Output file.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output file.")],
     output_format: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="h5, tsv, parquet or npy. Default: inferred from the output's name.",
-            show_default=False,
-        ),
+        str, typer.Option("--format", help="h5, tsv, parquet or npy. Default: inferred from the output's name.")
     ] = "",
     virtual: Annotated[
         bool,

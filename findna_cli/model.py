@@ -75,17 +75,12 @@ def verify(name: Name = "", json_file: Json = None, **settings: Any) -> None:
 def readout(
     folder: Annotated[Path, typer.Argument(help="Model folder; its config.json is replaced.")],
     windows: Annotated[Path, typer.Argument(help="FASTA of reference windows; the first ones are read.")],
-    pool: Annotated[str, typer.Option("--pool", help="mean, sd, max, min, cls, or several, e.g. mean,sd.")] = "mean,sd",
+    pool: Annotated[str, typer.Option(help="mean, sd, max, min, cls, or several, e.g. mean,sd.")] = "mean,sd",
     blocks: Annotated[
-        str | None,
-        typer.Option(
-            "--blocks",
-            help="Blocks to read, e.g. 5,10,15,20. Default: the last block.",
-            show_default=False,
-        ),
+        str | None, typer.Option(help="Blocks to read, e.g. 5,10,15,20. Default: the last block.")
     ] = None,
-    n_windows: Annotated[int, typer.Option("--n-windows", min=2, help="Maximum number of windows to read.")] = 4096,
-    max_columns: Annotated[int, typer.Option("--max-columns", min=1, help="Maximum number of features.")] = 1300,
+    n_windows: Annotated[int, typer.Option(min=2, help="Maximum number of windows to read.")] = 4096,
+    max_columns: Annotated[int, typer.Option(min=1, help="Maximum number of features.")] = 1300,
     json_file: Json = None,
     quiet: Quiet = False,
     **settings: Any,
@@ -118,10 +113,7 @@ def convert(
         Path, typer.Argument(help="Checkpoint of the published code (.pt), read without unpickling code.")
     ],
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", help="Output model folder. Default: named after the checkpoint.", show_default=False
-        ),
+        Path | None, typer.Option("--out", "-o", help="Output model folder. Default: named after the checkpoint.")
     ] = None,
     is_student: Annotated[
         bool, typer.Option("--student", help="Convert the student of a training state, not the teacher.")
@@ -154,9 +146,7 @@ def pull(
     from findna.commands import models
 
     found = models.pull(
-        name,
-        offline=offline,
-        on_file=lambda file, n: say(f"{name}: {file}, {n / 1e6:,.1f} MB", quiet=quiet),
+        name, offline=offline, on_file=lambda file, n: say(f"{name}: {file}, {n / 1e6:,.1f} MB", quiet=quiet)
     )
     state = "fetched" if found.is_new else "already there"
     say(f"{found.repo}: {state}: commit {found.commit[:12]}, weights sha256 {found.sha256[:12]}...", quiet=quiet)

@@ -10,49 +10,29 @@ from findna.config import ComputeConfig, RunConfig
 from findna.errors import ConfigError
 from findna.io.options import InputOptions
 from findna_cli.job import named_output, run_framed
-from findna_cli.options import Inputs, Json, ModelName, Quiet, flags_of
+from findna_cli.options import WITHOUT, Inputs, Json, ModelName, Quiet, flags_of
 
 _ENDINGS = {".h5": "h5", ".hdf5": "h5", ".tsv": "tsv"}
 
-_WITHOUT = (
-    *("split", "center", "max_n", "strand", "region", "min_mapq", "exclude_flags", "reference_bases"),
-    *("workers", "gpus", "shard", "plan", "deterministic"),
-)
 
-
-@flags_of(InputOptions, RunConfig, ComputeConfig, without=_WITHOUT)
+@flags_of(InputOptions, RunConfig, ComputeConfig, without=WITHOUT)
 def mutagenesis(
     inputs: Inputs,
-    out: Annotated[
-        str,
-        typer.Option("--out", "-o", help="Output, .h5 or .tsv. Default: NAME.mutagenesis.h5.", show_default=False),
-    ] = "",
+    out: Annotated[str, typer.Option("--out", "-o", help="Output, .h5 or .tsv. Default: NAME.mutagenesis.h5.")] = "",
     model: ModelName = None,
     task: Annotated[
         str,
-        typer.Option(
-            "--task",
-            help="Measure a class of this task, not the model: name of a built-in task, or a run directory.",
-            show_default=False,
-        ),
+        typer.Option(help="Measure a class of this task, not the model: name of a built-in task, or a run directory."),
     ] = "",
-    label: Annotated[
-        str,
-        typer.Option("--label", help="Class of the task. Default: the second one of two.", show_default=False),
-    ] = "",
+    label: Annotated[str, typer.Option(help="Class of the task. Default: the second one of two.")] = "",
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Add the map of dependencies between positions (not with --task).")
     ] = False,
     plot: Annotated[
-        Path | None,
-        typer.Option(
-            "--plot",
-            help="Figure of the first record (.png, .svg, .pdf); --pairs adds NAME.pairs.png.",
-            show_default=False,
-        ),
+        Path | None, typer.Option(help="Figure of the first record (.png, .svg, .pdf); --pairs adds NAME.pairs.png.")
     ] = None,
     output_format: Annotated[
-        str, typer.Option("--format", help="h5 or tsv. Default: inferred from the output's name.", show_default=False)
+        str, typer.Option("--format", help="h5 or tsv. Default: inferred from the output's name.")
     ] = "",
     json_file: Json = None,
     quiet: Quiet = False,

@@ -17,6 +17,12 @@ _LAST = ("dry_run", "json_file", "quiet")
 
 _OUTPUTS = ("out", "embeddings", "track", "plot", "html", "export", "json_file")
 
+WITHOUT = (
+    *("split", "center", "max_n", "strand", "region", "min_mapq", "exclude_flags", "reference_bases"),
+    *("workers", "gpus", "shard", "plan", "deterministic"),
+)
+"""Settings that commands with results per base do not have."""
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -62,7 +68,6 @@ Genome = Annotated[
         "--genome",
         "-g",
         help="Genome of the regions: FASTA (plain or bgzip), .2bit, or the name of a downloaded genome, e.g. hg38.",
-        show_default=False,
     ),
 ]
 ResumeRun = Annotated[
@@ -73,19 +78,10 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print counts, errors, output size and estimated time; write no output.")
 ]
 ModelName = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="Name of a shipped model, a model folder, or a pulled ORG/NAME.",
-        show_default=False,
-    ),
+    str | None, typer.Option("--model", "-m", help="Name of a shipped model, a model folder, or a pulled ORG/NAME.")
 ]
 Json = Annotated[
-    Path | None,
-    typer.Option(
-        "--json", help="Write a machine-readable report to this file.", show_default=False, callback=_report_file
-    ),
+    Path | None, typer.Option("--json", help="Write a machine-readable report to this file.", callback=_report_file)
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 

@@ -13,40 +13,29 @@ from findna_cli.options import Force, Quiet
 def plot(
     path: Annotated[Path, typer.Argument(help="A file of findna embed.", metavar="FILE.h5")],
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Figure: .png, .svg or .pdf. Default: NAME.png.", show_default=False),
+        Path | None, typer.Option("--out", "-o", help="Figure: .png, .svg or .pdf. Default: NAME.png.")
     ] = None,
     html: Annotated[
-        Path | None,
-        typer.Option("--html", help="Write a page with search, a table and details of each point.", show_default=False),
+        Path | None, typer.Option(help="Write a page with search, a table and details of each point.")
     ] = None,
     color: Annotated[
         str,
         typer.Option(
-            "--color",
-            help="Column that colours the points, of the file or of --labels. Default: the labels, else the source.",
-            show_default=False,
+            help="Column that colours the points, of the file or of --labels. Default: the labels, else the source."
         ),
     ] = "",
     labels: Annotated[
         Path | None,
-        typer.Option(
-            "--labels",
-            help="TSV or CSV with ids (or BED names) and labels, such as the output of findna classify.",
-            show_default=False,
-        ),
+        typer.Option(help="TSV or CSV with ids (or BED names) and labels, such as the output of findna classify."),
     ] = None,
     method: Annotated[
-        Literal["pca", "tsne"], typer.Option("--method", help="Principal components, or t-SNE of the first 50 of them.")
+        Literal["pca", "tsne"], typer.Option(help="Principal components, or t-SNE of the first 50 of them.")
     ] = "pca",
-    title: Annotated[
-        str | None,
-        typer.Option("--title", help="Title. Default: file, number of sequences and model.", show_default=False),
-    ] = None,
+    title: Annotated[str | None, typer.Option(help="Title. Default: file, number of sequences and model.")] = None,
     max_points: Annotated[
-        int, typer.Option("--max-points", min=3, help="Show a random sample of this size if there are more sequences.")
+        int, typer.Option(min=3, help="Show a random sample of this size if there are more sequences.")
     ] = 20_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the sample and of t-SNE.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of t-SNE.")] = 0,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:

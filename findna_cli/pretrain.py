@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 @flags_of(PretrainOptions, PretrainConfig, ModelConfig, preset=PRESETS["small"])
 def pretrain(
     inputs: Annotated[
-        list[str] | None,
-        typer.Argument(help="FASTA of training sequences; windows are sampled from long records.", show_default=False),
+        list[str] | None, typer.Argument(help="FASTA of training sequences; windows are sampled from long records.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run directory; it is also a model folder.")] = Path(
         "runs/pretrain"
@@ -35,16 +34,10 @@ def pretrain(
     genome: Genome = None,
     resume: ResumeRun = False,
     start_from: Annotated[
-        Path | None,
-        typer.Option(
-            "--from", help="Continue from an --export file, with its flags, in a new --out.", show_default=False
-        ),
+        Path | None, typer.Option("--from", help="Continue from an --export file, with its flags, in a new --out.")
     ] = None,
     export: Annotated[
-        Path | None,
-        typer.Option(
-            "--export", help="Write the newest checkpoint of --out to one small file, and exit.", show_default=False
-        ),
+        Path | None, typer.Option(help="Write the newest checkpoint of --out to one small file, and exit.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing --export file.")] = False,
     json_file: Json = None,

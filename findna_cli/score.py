@@ -25,29 +25,20 @@ def score(
             "-o",
             help="Output: .vcf, .vcf.gz or .bcf (with an index), .tsv, .tsv.gz or .parquet; '-' is stdout. "
             "Default: NAME.scored.vcf.gz, for a TSV NAME.scored.tsv.",
-            show_default=False,
         ),
     ] = "",
     output_format: Annotated[
-        str,
-        typer.Option(
-            "--format", help="vcf, bcf, tsv or parquet. Default: inferred from the output's name.", show_default=False
-        ),
+        str, typer.Option("--format", help="vcf, bcf, tsv or parquet. Default: inferred from the output's name.")
     ] = "",
     model: ModelName = None,
     task: Annotated[
         str,
         typer.Option(
-            "--task",
-            help="Score by the change of a task's probabilities: name of a built-in task, or a run directory.",
-            show_default=False,
+            help="Score by the change of a task's probabilities: name of a built-in task, or a run directory."
         ),
     ] = "",
     embeddings: Annotated[
-        Path | None,
-        typer.Option(
-            "--embeddings", help="Also write the vectors of REF and ALT to this HDF5 file.", show_default=False
-        ),
+        Path | None, typer.Option(help="Also write the vectors of REF and ALT to this HDF5 file.")
     ] = None,
     json_file: Json = None,
     quiet: Quiet = False,

@@ -19,8 +19,8 @@ _OF_A_RUN = (
 @flags_of(InputOptions, RunConfig, ComputeConfig, without=_OF_A_RUN)
 def split(
     inputs: Inputs,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Plan file (JSON).", show_default=False)],
-    n_shards: Annotated[int, typer.Option("--n-shards", "-n", min=1, help="Number of shards.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Plan file (JSON).")],
+    n_shards: Annotated[int, typer.Option("--n-shards", "-n", min=1, help="Number of shards.")],
     variants: Annotated[
         bool, typer.Option("--variants", help="Plan for findna score: the input is one file of variants.")
     ] = False,

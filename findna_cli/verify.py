@@ -17,14 +17,11 @@ def verify(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model",
-            "-m",
-            help="Model or task that must have made it. Default: the one that the output names.",
-            show_default=False,
+            "--model", "-m", help="Model or task that must have made it. Default: the one that the output names."
         ),
     ] = None,
     genome: Genome = None,
-    n: Annotated[int, typer.Option("--n", min=0, help="Rows to compute again, drawn with a fixed seed.")] = 20,
+    n: Annotated[int, typer.Option(min=0, help="Rows to compute again, drawn with a fixed seed.")] = 20,
     json_file: Json = None,
     quiet: Quiet = False,
     **settings: Any,

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from findna.errors import TableError
-from findna.io.structured import read_json
+from findna.io.structured import read_json, reading
 
 
 def read_stored(path: Path, *, schema: str, what: str) -> dict[str, Any]:
@@ -18,12 +18,8 @@ def read_stored(path: Path, *, schema: str, what: str) -> dict[str, Any]:
     Raises:
         TableError: It cannot be read, is damaged, or is another file.
     """
-    try:
+    with reading(path, f"a valid {what}"):
         content = read_json(path)
-    except OSError as error:
-        raise TableError(f"cannot be read: {error.strerror}", path=path) from error
-    except ValueError as error:
-        raise TableError(f"is not a valid {what}: {error}", path=path) from error
     if not isinstance(content, dict) or content.get("schema") != schema:
         raise TableError(f"is not a valid {what}: its schema is not {schema!r}", path=path)
     return content

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from findna.errors import ConfigError, TableError
-from findna.io.structured import read_toml
+from findna.io.structured import read_toml, reading
 from findna.models.readout import ReadOut
 from findna.models.store import Model, load_model
 from findna.recipes import PretrainConfig
@@ -63,12 +63,8 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
         ConfigError: A setting is unknown, out of range, or belongs to the study.
         ModelError: The model does not exist, or it is damaged.
     """
-    try:
+    with reading(path, "valid TOML"):
         tables = read_toml(path)
-    except OSError as error:
-        raise TableError(f"cannot be read: {error.strerror}", path=path) from error
-    except ValueError as error:
-        raise TableError(f"is not valid TOML: {error}", path=path) from error
     if not tables or not all(isinstance(table, dict) for table in tables.values()):
         raise TableError("must hold tables alone, one per variant, as [alpha-1] with alpha = 1.0", path=path)
     variants = []

@@ -1,6 +1,7 @@
 """Corpus: the windows that a pretraining draws from, in memory at one byte per base."""
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from findna.errors import InputError
 from findna.region import Region
 from findna.sequence import Codes, N
+
+_UNPLACED = re.compile(r"(?P<chrom>[^_]+)_.+_random")
 
 MAX_N = 0.1
 """A sampled window with more N than this is drawn again."""
@@ -110,13 +113,17 @@ def is_clear(codes: Codes) -> bool:
     return bool(np.mean(codes == N) <= MAX_N)
 
 
-def is_held_out(name: str, holdout: Iterable[str]) -> bool:
-    """Whether a sequence belongs to a held-out contig: its name is one, or begins with one and a colon.
+def held_by(name: str, holdout: Iterable[str], *, source: str = "") -> str:
+    """The held-out contig or source that a sequence belongs to, or "".
 
-    >>> is_held_out("chr8:100-200", ["chr8"]), is_held_out("chr81", ["chr8"])
-    (True, False)
+    `chr8:100-200` and the unplaced `chr8_KI270706v1_random` belong to chr8.
+
+    >>> held_by("chr8:100-200", ["chr8"]), held_by("chr81", ["chr8"]), held_by("chr8_KI270706v1_random", ["chr8"])
+    ('chr8', '', 'chr8')
     """
-    return any(name == contig or name.startswith(f"{contig}:") for contig in holdout)
+    unplaced = _UNPLACED.fullmatch(name.partition(":")[0])
+    names = (name, unplaced["chrom"]) if unplaced else (name,)
+    return next((e for e in holdout if e == source or any(one == e or one.startswith(f"{e}:") for one in names)), "")
 
 
 def iter_steps(n: int, batch_size: int, *, seed: int, start: int = 0) -> Iterator[tuple[int, NDArray[np.int64]]]:

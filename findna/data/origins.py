@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from findna.data.datasets import is_held_out
+from findna.data.datasets import held_by
 from findna.errors import ConfigError, InputError
 from findna.io.bed import read_bed
 from findna.io.check import check_inputs
@@ -23,12 +23,11 @@ from findna.sequence import Codes
 
 Fetch = Callable[[Sequence[Region]], list[Codes]]
 
-_MOST_IN_MEMORY = 1 << 28
+MOST_IN_MEMORY = 1 << 28
 """A FASTA file that is larger, in bytes, is read by its index if it can be indexed."""
 
 _PLACE = re.compile(r"(?P<chrom>.+):(?P<start>[0-9]+)-(?P<end>[0-9]+)(?:\((?P<strand>[+.-])\))?")
 _ALTERNATE = re.compile(r".+_(alt|fix|hap[0-9]+)")
-_UNPLACED = re.compile(r"(?P<chrom>[^_]+)_.+_random")
 _BARE = re.compile(r"(\.(fa|fasta|fna|2bit|bed|narrowpeak))?(\.(gz|bgz))?$", re.IGNORECASE)
 
 
@@ -123,16 +122,16 @@ def open_origins(
     for name, path in named:
         kind, stretches, fetch = _open(path, genome, open_genome)
         kept = [stretch for stretch in stretches if not _ALTERNATE.fullmatch(stretch.chrom)]
-        held_by = [_held_by(stretch.chrom, name, holdout) for stretch in kept]
-        found |= {entry for entry in held_by if entry}
+        held = [held_by(stretch.chrom, holdout, source=name) for stretch in kept]
+        found |= {entry for entry in held if entry}
         origins.append(
             Origin(
                 name=name,
                 path=path,
                 kind=kind,
                 sha256=sha256(path),
-                training=tuple(stretch for stretch, entry in zip(kept, held_by, strict=True) if not entry),
-                held_out=tuple(stretch for stretch, entry in zip(kept, held_by, strict=True) if entry),
+                training=tuple(stretch for stretch, entry in zip(kept, held, strict=True) if not entry),
+                held_out=tuple(stretch for stretch, entry in zip(kept, held, strict=True) if entry),
                 n_alternate=len(stretches) - len(kept),
                 fetch=fetch,
             )
@@ -168,7 +167,7 @@ def _open(path: Path, genome: str | Path | None, open_genome: Callable[[str | Pa
     if kind not in ("2bit", "fasta"):
         raise InputError(f"windows are cut from FASTA, .2bit or BED files, not {kind}", path=path)
     can_be_indexed = is_twobit or is_bgzf(head) or head[:2] != GZIP_MAGIC
-    if is_twobit or (can_be_indexed and path.stat().st_size > _MOST_IN_MEMORY):
+    if is_twobit or (can_be_indexed and path.stat().st_size > MOST_IN_MEMORY):
         contigs = open_genome(path)
         whole = [_stretch(name, Region(name, 0, length)) for name, length in contigs.contigs.items() if length]
         return kind, whole, fetch_from(contigs)
@@ -228,10 +227,3 @@ def _stretch(name: str, region: Region) -> Stretch:
     if match is None or int(match["end"]) - int(match["start"]) != region.end - region.start:
         return Stretch(region, name, 0)
     return Stretch(region, match["chrom"], int(match["start"]), "-" if match["strand"] == "-" else "+")
-
-
-def _held_by(chrom: str, name: str, holdout: Sequence[str]) -> str:
-    """The entry of `holdout` that a contig of an origin is held out by, or ""."""
-    unplaced = _UNPLACED.fullmatch(chrom)
-    belongs = (chrom, unplaced["chrom"]) if unplaced else (chrom,)
-    return next((e for e in holdout if e == name or any(is_held_out(contig, [e]) for contig in belongs)), "")

@@ -2,13 +2,31 @@
 
 import json
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from findna.errors import TableError
 from findna.io.files import open_regular
 
 MOST_BYTES = 1 << 24
 """Bytes of a text file that is read whole: settings, a card, a plan. The largest of ours have some 100 kB."""
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Say of a file that is read within that it cannot be, or is not a valid `what`.
+
+    Raises:
+        TableError: Reading raised an OSError, or a ValueError or TypeError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise TableError(f"cannot be read: {error.strerror}", path=path) from error
+    except (TypeError, ValueError) as error:
+        raise TableError(f"is not {what}: {error}", path=path) from error
 
 
 def read_text(path: Path) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from findna.errors import TableError
 from findna.io.files import raise_output_error, write_atomic
+from findna.io.structured import reading
 
 COLUMNS = [
     "step",
@@ -151,12 +151,8 @@ def read_log(path: Path) -> list[dict[str, float]]:
     Raises:
         TableError: It cannot be read, or holds something else than numbers.
     """
-    try:
+    with reading(path, "a log of a run"):
         lines = path.read_text().splitlines(keepends=True)
         whole = [line for line in lines if line.endswith("\n")]
         rows = [{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(whole)]
-    except OSError as error:
-        raise TableError(f"cannot be read: {error.strerror}", path=path) from error
-    except (TypeError, ValueError) as error:
-        raise TableError(f"is not a log of a run: {error}", path=path) from error
     return [{k: int(v) if k in ("step", "epoch", "n_bases") else v for k, v in row.items()} for row in rows]

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, MissingExtraError
+from findna.metrics import auroc, mean_of, metrics_of
 from findna.models.task import TaskSettings, probabilities
 
 MIN_JOINED = 20
@@ -88,15 +89,8 @@ def ranking(scores: NDArray[Any], labels: NDArray[Any], objective: str) -> float
     truth = labels > 0.5 if objective == "multilabel" else labels[:, None] == np.arange(scores.shape[1])
     if objective == "classification" and scores.shape[1] == 2:  # the two classes have the same AUROC
         truth, scores = truth[:, 1:], scores[:, 1:] - scores[:, :1]
-    found = [_auroc(truth[:, k], scores[:, k]) for k in range(truth.shape[1]) if 0 < truth[:, k].sum() < len(truth)]
-    return float(np.mean(found)) if found else float("nan")
-
-
-def _auroc(is_class: NDArray[np.bool_], scores: NDArray[Any]) -> float:
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts - 1) / 2  # ties share their mean rank, from 1 on
-    n = int(is_class.sum())
-    return float((ranks[place][is_class].sum() - n * (n + 1) / 2) / (n * (len(is_class) - n)))
+    mean = mean_of([auroc(truth[:, k], scores[:, k]) for k in range(truth.shape[1])])
+    return float("nan") if mean is None else mean
 
 
 def fit_temperature(scores: NDArray[Any], labels: NDArray[Any], objective: str) -> float:
@@ -164,8 +158,6 @@ def figures_of(
         figures["uncalibrated_loss"] = mean_loss(scores, labels, settings.objective)
         figures["accuracy"] = simple_accuracy(scores, labels, settings.objective)
     try:
-        from findna.metrics import metrics_of
-
         figures |= metrics_of(labels, answers, classes=settings.classes, objective=settings.objective)
     except MissingExtraError as error:
         figures["note"] = str(error)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from findna import phases
-from findna.data.datasets import Corpus, corpus_of, is_clear, is_held_out, sample_windows
+from findna.data.datasets import Corpus, corpus_of, held_by, is_clear, sample_windows
 from findna.data.origins import Fetch, fetch_from, load_records
 from findna.errors import InputError
 from findna.io.cache import cache_dir
@@ -145,7 +145,7 @@ def _fasta(paths: Sequence[Path], holdout: Sequence[str]) -> _Source:
     records, fetch = load_records(paths)
     files = {Path(name) for name in holdout}
     for path, name, region in records:
-        parts[path in files or is_held_out(name, holdout)].append(region)
+        parts[path in files or bool(held_by(name, holdout))].append(region)
     if holdout and not parts[True]:
         raise InputError(f"no record belongs to the held-out {', '.join(holdout)}", path=paths[0])
     return _Source(parts[False], parts[True], fetch)
@@ -158,8 +158,8 @@ def _genome(path: Path, holdout: Sequence[str]) -> Iterator[_Source]:
             raise InputError(f"held-out contigs {', '.join(missing)} are not in the genome", path=path)
         whole = [Region(name, 0, length) for name, length in genome.contigs.items()]
         yield _Source(
-            [region for region in whole if region.chrom not in holdout],
-            [region for region in whole if region.chrom in holdout],
+            [region for region in whole if not held_by(region.chrom, holdout)],
+            [region for region in whole if held_by(region.chrom, holdout)],
             fetch_from(genome),
         )
 

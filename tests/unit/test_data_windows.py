@@ -275,7 +275,7 @@ def test_all_files_get_their_names_or_none(genome, write, tmp_path):
 
 def test_a_genome_read_by_its_index_gives_the_same_windows(genome, tmp_path, monkeypatch):
     in_memory = make([genome], tmp_path / "a.fa").paths[0].read_bytes()
-    monkeypatch.setattr(origins, "_MOST_IN_MEMORY", 0)
+    monkeypatch.setattr(origins, "MOST_IN_MEMORY", 0)
     by_index = make([genome], tmp_path / "b.fa")
     assert by_index.paths[0].read_bytes() == in_memory
     assert genome.with_name("g.fa.fai").exists()
