@@ -29,7 +29,7 @@ class _Contigs(Protocol):
 
     def place(self, chrom: str, start: int) -> int: ...
 
-    def bases(self, chrom: str, start: int, end: int) -> str: ...
+    def bases(self, chrom: str, start: int, end: int) -> bytes: ...
 
     def close(self) -> None: ...
 
@@ -124,7 +124,7 @@ class Genome:
     def _fetch(self, region: Region) -> tuple[Codes, int]:
         bases = self._source.bases
         if region.blocks:
-            raw = "".join(bases(region.chrom, start, end) for start, end in region.blocks)
+            raw = b"".join(bases(region.chrom, start, end) for start, end in region.blocks)
             n_bases = sum(end - start for start, end in region.blocks)
         else:
             raw = bases(region.chrom, region.start, region.end)

@@ -65,7 +65,7 @@ class IndexedFasta:
         """Where a base lies in the file's text."""
         return self._index[chrom].byte(start)
 
-    def bases(self, chrom: str, start: int, end: int) -> str:
+    def bases(self, chrom: str, start: int, end: int) -> bytes:
         """The letters of [start, end)."""
         if chrom in self._unchecked:
             self._check(chrom)
@@ -75,7 +75,7 @@ class IndexedFasta:
             except (OSError, ValueError) as problem:
                 reason = f"the file is damaged at {chrom}:{start + 1}-{end}: {problem}"
                 raise GenomeError(reason, path=self._path) from problem
-        return letters
+        return letters.encode()
 
     def close(self) -> None:
         """Close the file."""

@@ -59,7 +59,7 @@ class TwoBit:
         """Where a base lies in the file."""
         return self._contigs[chrom].offset + start // 4
 
-    def bases(self, chrom: str, start: int, end: int) -> str:
+    def bases(self, chrom: str, start: int, end: int) -> bytes:
         """The letters of [start, end); soft-masked bases are upper case like all others."""
         contig = self._contigs[chrom]
         first = start // 4
@@ -69,7 +69,7 @@ class TwoBit:
         while run < len(contig.starts) and contig.starts[run] < end:
             letters[max(0, int(contig.starts[run]) - start) : int(contig.ends[run]) - start] = ord("N")
             run += 1
-        return bytes(letters).decode()
+        return bytes(letters)
 
     def close(self) -> None:
         """Close the file."""

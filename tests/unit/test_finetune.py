@@ -166,45 +166,27 @@ def test_other_objectives_learn_too(tmp_path, teacher, objective, is_frozen):
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 @pytest.mark.parametrize("is_frozen", [False, True])
-def test_two_runs_are_alike_to_the_last_bit_and_another_seed_is_not(tmp_path, teacher, head, is_frozen):
+def test_runs_are_alike_to_the_last_bit_stopped_or_not_and_another_seed_is_not(tmp_path, teacher, head, is_frozen):
+    """A stop while it embeds, within an epoch, at its end, in the next one, and after the last update."""
     config = dataclasses.replace(CONFIG, head=head, hidden=8, frozen=is_frozen, reverse_complement=0.3)
-    for name in ("a", "b"):
-        run(tmp_path / name, teacher, config)
-    assert state_of(tmp_path / "a") == state_of(tmp_path / "b")
-    if not (is_frozen and head == "linear"):  # which has no draw in it
-        run(tmp_path / "c", teacher, dataclasses.replace(config, seed=1))
-        assert state_of(tmp_path / "c") != state_of(tmp_path / "a")
-
-
-@pytest.mark.parametrize("is_frozen", [False, True])
-@pytest.mark.parametrize("stops", [(1,), (8,), (9, 4), (24,)])
-def test_a_stopped_run_ends_as_one_never_stopped(tmp_path, teacher, stops, is_frozen):
-    """Eight updates an epoch: a stop within one, at its end, twice, and after the last."""
-    config = dataclasses.replace(CONFIG, frozen=is_frozen, head="mlp", hidden=8)
-    n_before = 2 if is_frozen else 1  # batches of vectors, asked for as well
     run(tmp_path / "whole", teacher, config)
-    for number, stop in enumerate(stops):
+    is_trained = not (is_frozen and head == "linear")  # which has no update, and no draw in it
+    per_epoch = Tuner(config, teacher.network, train=TRAIN, valid=VALID, compute=Compute(CPU, FP32)).steps_per_epoch
+    steps = (0, 1, per_epoch, per_epoch + 1, 3 * per_epoch) if is_trained else (0,)
+    for number, (before, step) in enumerate(zip((0, *steps), steps, strict=False)):
+        asked = 3 if step and (number == 1 or is_frozen) else 1 - bool(step)  # batches of vectors, asked for as well
         outcome = run(
-            tmp_path / "parts",
-            teacher,
-            config,
-            resume=number > 0,
-            should_stop=stop_at(stop + n_before * (number == 0 or is_frozen)),
+            tmp_path / "parts", teacher, config, resume=number > 0, should_stop=stop_at(step - before + asked)
         )
+        assert outcome.step == step
         assert not outcome.finished
         with pytest.raises(ModelError, match="its training is not finished"):
             load_task(tmp_path / "parts")
     assert run(tmp_path / "parts", teacher, config, resume=True).finished
     assert state_of(tmp_path / "parts") == state_of(tmp_path / "whole")
-
-
-@pytest.mark.parametrize("is_frozen", [False, True])
-def test_a_run_that_was_stopped_while_it_embedded_goes_on(tmp_path, teacher, is_frozen):
-    config = dataclasses.replace(CONFIG, frozen=is_frozen)
-    assert not run(tmp_path / "parts", teacher, config, should_stop=stop_at(1)).finished
-    assert run(tmp_path / "parts", teacher, config, resume=True).finished
-    run(tmp_path / "whole", teacher, config)
-    assert state_of(tmp_path / "parts") == state_of(tmp_path / "whole")
+    if is_trained:
+        run(tmp_path / "other", teacher, dataclasses.replace(config, seed=1))
+        assert state_of(tmp_path / "other") != state_of(tmp_path / "whole")
 
 
 def test_another_run_is_not_resumed(tmp_path, teacher):
