@@ -144,7 +144,7 @@ def place(commands: Injector, inputs: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in COMMANDS])
-@pytest.mark.parametrize("n_draws", [3, pytest.param(10**6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_draws", [2, pytest.param(10**6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", ["fail", "kill"])
 def test_a_command_that_a_fault_ended_is_finished_by_running_it_again(
     commands: Injector, place: Path, tmp_path: Path, name: str, n_draws: int, mode: str

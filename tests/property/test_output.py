@@ -74,7 +74,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     return folder, dump(folder / "whole.h5"), dump(folder / "whole.tokens.h5")
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(name=st.sampled_from(FILES), where=st.floats(0, 1))
 @example(name="journal", where=0.0)
 @example(name="x", where=0.0)
@@ -94,7 +94,7 @@ def test_a_spool_cut_at_any_byte_of_any_file_resumes_to_the_same_content(
         assert dump(Path(copy) / "out.tokens.h5") == whole_tokens
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(name=st.sampled_from(FILES), where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_a_spool_with_a_wrong_byte_resumes_to_the_same_content(
     interrupted: tuple[Path, dict[str, str], dict[str, str]], name: str, where: float, flip: int

@@ -67,7 +67,7 @@ def test_words_find_a_motif() -> None:
 
 
 def test_a_cnn_finds_a_motif_and_repeats_itself() -> None:
-    train, valid, test = (labelled(n, seed=s) for n, s in ((600, 0), (100, 1), (100, 2)))
+    train, valid, test = (labelled(n, seed=s) for n, s in ((400, 0), (60, 1), (60, 2)))
     found = fit_cnn(train, valid, test, n_classes=2, seed=3, device=torch.device("cpu"))
     assert auroc(test, found.test) > 0.9
     one, two = (fit_cnn(valid, valid, test, n_classes=2, seed=3, device=torch.device("cpu")) for _ in range(2))

@@ -65,7 +65,7 @@ def measure(folder: Path, teacher: Model, config: BenchmarkConfig, **options: ob
 ALL = BenchmarkConfig(
     modes=parse_modes("finetune,probe,baseline,random-finetune"),
     seeds=2,
-    finetune=FinetuneConfig(epochs=1, batch_size=16),
+    finetune=FinetuneConfig(epochs=1, batch_size=16, strand="bed"),
     command="findna x",
 )
 

@@ -123,7 +123,7 @@ def state_of(out):
     ids=["whole", "probe", "frozen-mlp", "mlp", "blocks", "windows"],
 )
 def test_what_can_be_learned_is_learned_and_figures_are_those_of_what_is_stored(tmp_path, teacher, config):
-    outcome = run(tmp_path / "run", teacher, dataclasses.replace(config, epochs=8, patience=0), test=TEST)
+    outcome = run(tmp_path / "run", teacher, dataclasses.replace(config, epochs=5, patience=0), test=TEST)
     assert outcome.finished
     assert outcome.metrics["valid"]["accuracy"] > 0.85
     assert outcome.metrics["test"]["accuracy"] > 0.85
@@ -151,7 +151,7 @@ def test_the_card_names_the_settings_that_were_used_and_no_others(tmp_path, teac
 @pytest.mark.parametrize("is_frozen", [False, True])
 def test_other_objectives_learn_too(tmp_path, teacher, objective, is_frozen):
     train, valid = (labelled(80, seed=s, objective=objective, n_classes=3) for s in (1, 2))
-    config = dataclasses.replace(CONFIG, frozen=is_frozen, epochs=10, patience=0)
+    config = dataclasses.replace(CONFIG, frozen=is_frozen, epochs=6, patience=0)
     outcome = run(tmp_path / "run", teacher, config, train=train, valid=valid)
     task = load_task(tmp_path / "run")
     answers = probabilities(evaluate_task(task, valid, compute=Compute(CPU, FP32)), task.settings, False)

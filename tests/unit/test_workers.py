@@ -67,13 +67,13 @@ def test_cells_tokens_and_faults_come_as_from_one_process_and_whole_ones_before_
     torch.set_num_threads(1)
     found = []
     try:
-        expected = list(load_cells(job, "fp32")(items(500)))
+        expected = list(load_cells(job, "fp32")(items(300)))
         with workers(job, job) as two, pytest.raises(InputError, match=r"a\.fa: truncated"):
-            found.extend(two.cells(broken(500)))
+            found.extend(two.cells(broken(300)))
     finally:
         torch.set_num_threads(n_threads)
     n_cells = sum(cell.is_end for cell in expected)
-    assert n_cells > 500 / GRID
+    assert n_cells > 300 / GRID
     assert n_cells - 1 <= sum(cell.is_end for cell in found) <= n_cells
     for a, b in zip(found, expected, strict=False):
         assert a.x.tobytes() == b.x.tobytes()
@@ -88,7 +88,7 @@ def test_processes_share_the_threads_and_what_one_cannot_load_is_its_error(job, 
     (tmp_path / "little" / "model.safetensors").write_bytes(b"no tensors")
     compute = Compute(torch.device("cpu"), FP32, 64, threads=6)
     with Workers([count_threads, partial(load_cells, job, "fp32")], ["a", "b"], compute=compute) as two:
-        cells = two.cells(items(500))
+        cells = two.cells(items(300))
         assert next(cells).x.tolist() == [[3]]
         with pytest.raises(ModelError):
             list(cells)
