@@ -27,6 +27,14 @@ MAX_PROCESSES = 1024
 
 MAX_THREADS = 1024
 
+MAX_WHOLE = 10**9
+"""Of every whole number among the settings that has no limit of its own."""
+
+MAX_SEED = (1 << 63) - 1
+
+MAX_BATCH = 1 << 20
+"""Sequences in one update."""
+
 MAX_SIZES: Mapping[str, int] = {
     "channels": 8192,
     "hidden": 65_536,

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from findna.config import DEFAULT_POOL, parse_blocks, parse_pools
 from findna.errors import ConfigError
+from findna.limits import MAX_BATCH, MAX_SEED, MAX_SIZES, MAX_WINDOW
 from findna.settings import Checked, require, setting
 from findna.sizes import SIZES, ModelConfig, fields_of
 
@@ -44,7 +45,7 @@ class PretrainConfig(Checked):
         "Minimum length of a training crop, in bases; lengths are uniform up to the window. 0: whole windows.",
         least=0,
     )
-    batch_size: int = setting(64, "Sequences per training step.", above=0)
+    batch_size: int = setting(64, "Sequences per training step.", above=0, most=MAX_BATCH)
     alpha: float = setting(
         0.5, "Weight of masked nucleotide modelling (equation 1); 1: no distillation (CM-MNM).", least=0, most=1
     )
@@ -63,6 +64,7 @@ class PretrainConfig(Checked):
         0,
         "Width of an MLP on the class tokens before the contrast, which is not part of the saved model; 0: none.",
         least=0,
+        most=MAX_SIZES["hidden"],
     )
     student_augment: str = setting(
         "MDIT",
@@ -75,15 +77,15 @@ class PretrainConfig(Checked):
     )
     mask_fraction: float = setting(0.3, "Fraction of the student's bases that are masked.", least=0, most=1)
     mask_span: float = setting(
-        1.0, "Mean length of masked spans, in bases; 1: each base is masked independently.", least=1
+        1.0, "Mean length of masked spans, in bases; 1: each base is masked independently.", least=1, most=MAX_WINDOW
     )
-    max_indel: int = setting(20, "Maximum length of a deletion or insertion, in bases.", least=0)
-    noise_sd: float = setting(0.2, "Standard deviation of the Gaussian noise on one-hot rows.", least=0)
+    max_indel: int = setting(20, "Maximum length of a deletion or insertion, in bases.", least=0, most=MAX_WINDOW)
+    noise_sd: float = setting(0.2, "Standard deviation of the Gaussian noise on one-hot rows.", least=0, most=100)
     reverse_probability: float = setting(
         0.5, "Probability that the view with R is reverse complemented.", least=0, most=1
     )
-    student_temp: float = setting(0.1, "Temperature of equation 4.", above=0)
-    teacher_temp: float = setting(0.04, "Temperature of equation 5.", above=0)
+    student_temp: float = setting(0.1, "Temperature of equation 4.", least=0.001, most=1000)
+    teacher_temp: float = setting(0.04, "Temperature of equation 5.", least=0.001, most=1000)
     center_momentum: float = setting(0.996, "Beta of equation 6.", least=0, most=1)
     momentum: float = setting(0.996, "Lambda of equation 9 at the start; it rises to 1 on a cosine.", least=0, most=1)
     optimizer: Literal["adamw", "muon"] = setting(
@@ -93,7 +95,7 @@ class PretrainConfig(Checked):
     warmup: float = setting(0.3, "Fraction of the steps in which the learning rate rises.", least=0, most=1)
     weight_decay: float = setting(3e-4, "Weight decay of the optimizer.", least=0, most=1)
     clip: float = setting(0.5, "Maximum norm of the gradient; 0: no limit.", least=0)
-    seed: int = setting(0, "Random seed of weights, sampling and augmentation.", least=0)
+    seed: int = setting(0, "Random seed of weights, sampling and augmentation.", least=0, most=MAX_SEED)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -200,19 +202,22 @@ class FinetuneConfig(Checked):
     )
     blocks: str = setting("", "Blocks to read, e.g. 5,10,15,20. Default: the last block.")
     head: Literal["linear", "mlp"] = setting("linear", '"linear", or "mlp" with one hidden layer.')
-    hidden: int = setting(128, "Width of the MLP's hidden layer.", above=0)
+    hidden: int = setting(128, "Width of the MLP's hidden layer.", above=0, most=MAX_SIZES["hidden"])
     frozen: bool = setting(False, "Train only the head, on vectors that are computed once.")
     class_tokens: bool = setting(True, "Whether class tokens are appended to each sequence.")
-    window: int = setting(0, "Maximum length of a window, in bases; 0: the model's window.", least=0)
+    window: int = setting(0, "Maximum length of a window, in bases; 0: the model's window.", least=0, most=MAX_WINDOW)
     extend: int = setting(
-        0, "Maximum length of a sequence that is one ring, in bases: adds blocks to each layer; 0: none.", least=0
+        0,
+        "Maximum length of a sequence that is one ring, in bases: adds blocks to each layer; 0: none.",
+        least=0,
+        most=MAX_WINDOW,
     )
     dropout: float = setting(0.1, "Dropout probability of the features and of the MLP's hidden layer.", least=0, most=1)
     mixer_dropout: float = setting(
         0.0, "Dropout probability in each block, in its MLP and in the rotated update.", least=0, most=1
     )
     epochs: int = setting(10, "Maximum number of passes over the training sequences.", above=0)
-    batch_size: int = setting(32, "Windows per training step.", above=0)
+    batch_size: int = setting(32, "Windows per training step.", above=0, most=MAX_BATCH)
     learning_rate: float = setting(
         0.0, "Peak learning rate, after the warm-up; 0: 0.003 x 44 / channels of the pretrained model.", least=0, most=1
     )
@@ -251,7 +256,9 @@ class FinetuneConfig(Checked):
         'Input of the task model: "bed" (each sequence as given), "both" (mean of the two strands), or "auto" '
         "(the one whose probe has the better validation metric).",
     )
-    seed: int = setting(0, "Random seed of the head's weights, the order, the augmentation and the split.", least=0)
+    seed: int = setting(
+        0, "Random seed of the head's weights, the order, the augmentation and the split.", least=0, most=MAX_SEED
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from findna.errors import ConfigError
-from findna.limits import wrong_types
+from findna.limits import MAX_WHOLE, wrong_types
 
 Config = TypeVar("Config")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -96,6 +96,8 @@ def _refusal(value: Any, about: About) -> str:
         return "" if value in about.choices else f"must be {', '.join(map(str, others))} or {last}"
     if value is None:
         return ""
+    if isinstance(value, int) and about.most is None and abs(value) > MAX_WHOLE:
+        return f"must be at most {MAX_WHOLE:,}"
     if about.above is not None and not value > about.above:
         return "must be positive" if about.above == 0 else f"must be above {about.above:,}"
     is_low = about.least is not None and not value >= about.least

@@ -13,7 +13,7 @@ from findna.config import ComputeConfig
 from findna.errors import ConfigError
 from findna_cli.console import say, show, write_report
 from findna_cli.job import command_line
-from findna_cli.options import Genome, Json, ModelName, Quiet, flags_of
+from findna_cli.options import Force, Genome, Json, ModelName, Quiet, flags_of
 from findna_cli.progress import progress
 from findna_cli.signals import catch_signals
 
@@ -127,6 +127,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="report.md or report.html. Default: Markdown on stdout.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """Write result tables next to published figures.
 
@@ -135,7 +136,7 @@ def report(
     """
     from findna.commands import benchmarks
 
-    text = benchmarks.report(results, out)
+    text = benchmarks.report(results, out, force=force)
     if out is None:
         show(text, end="")
 

@@ -23,6 +23,9 @@ WITHOUT = (
 )
 """Settings that commands with results per base do not have."""
 
+_BESIDE = (".partial", ".tbi", ".csi", ".meta.json", ".obs.tsv", ".tokens.h5")
+"""Ends of files that belong to an output."""
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -35,7 +38,7 @@ def _report_file(path: Path | None) -> Path | None:
 
 
 def check_outputs(given: Mapping[str, Any], *, has_stdout: bool) -> None:
-    """Refuse, before any work, outputs that are the same file, and "-" where nothing goes to stdout.
+    """Refuse, before any work, outputs that are one file, or belong to another, and "-" where nothing goes to stdout.
 
     Args:
         given: The parameters of a command.
@@ -51,8 +54,13 @@ def check_outputs(given: Mapping[str, Any], *, has_stdout: bool) -> None:
             if name == "out" and has_stdout:
                 continue
             raise typer.BadParameter("give the name of a file: this cannot go to stdout", param_hint=f"'{flag}'")
+        if name == "out":
+            stem = path.name.removesuffix(".gz").rpartition(".")[0]
+            ends = (".json",) if "exclude_words" in given else _BESIDE  # the manifest of `data windows`
+            beside = [path.with_name(first + end) for first in (path.name, stem) for end in ends]
+            seen |= {file.resolve(): flag for file in beside}
         if (other := seen.setdefault(path.resolve(), flag)) != flag:
-            raise typer.BadParameter(f"{path} is also the file of {other}", param_hint=f"'{flag}'")
+            raise typer.BadParameter(f"{path} is also a file of {other}", param_hint=f"'{flag}'")
 
 
 Inputs = Annotated[

@@ -163,7 +163,7 @@ def gue(args: argparse.Namespace) -> None:
     out = ["--out", "docs/results/gue"]
     findna("benchmark", "run", "gue", "--data", "gue", *sets(args), "--mode", args.modes, *GUE, *out, args=args)
     results = sorted(f"docs/results/gue/{path.name}" for path in (DOCS / "results/gue").glob("*.json"))
-    run("-m", "findna_cli", "benchmark", "report", *results, "-o", "docs/results/gue.md", cwd=args.work)
+    run("-m", "findna_cli", "benchmark", "report", *results, "--force", "-o", "docs/results/gue.md", cwd=args.work)
 
 
 def heads(args: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from findna.errors import ConfigError
+from findna.limits import MAX_SEED
 from findna.recipes import PRESETS
 from findna.settings import Checked, names_in, setting
 from findna.sizes import SIZES
@@ -57,7 +58,7 @@ class TeacherOptions(Checked):
     )
     n_windows: int = setting(20_000, "Number of training windows for the counting models.", above=0)
     n_held_out: int = setting(1000, "Number of held-out windows.", least=2)
-    seed: int = setting(0, "Random seed of the sampled windows.", least=0)
+    seed: int = setting(0, "Random seed of the sampled windows.", least=0, most=MAX_SEED)
 
 
 @dataclass(frozen=True)

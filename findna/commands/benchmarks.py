@@ -21,7 +21,7 @@ from findna.benchmark.suites import find_tasks
 from findna.benchmark.variants import VariantSetConfig, find_tables, measure_variants
 from findna.benchmark.variants import table_of as table_of
 from findna.config import ComputeConfig, ScoreConfig
-from findna.errors import ConfigError, InputError
+from findna.errors import ConfigError, InputError, OutputError
 from findna.io.files import write_atomic
 from findna.io.genome import Genome
 from findna.models.readout import ReadOut
@@ -171,17 +171,22 @@ def benchmark_variants(
     return {"out": str(out), "results": results}
 
 
-def report(results: Sequence[str | Path], out: str | Path | None = None) -> str:
+def report(results: Sequence[str | Path], out: str | Path | None = None, *, force: bool = False) -> str:
     """The tables of result files next to published figures, as a page of Markdown; written to a .md or .html file.
+
+    An existing file is replaced with `force` only.
 
     Raises:
         ConfigError: The file has another ending.
+        OutputError: The file exists.
         TableError: A file is damaged or not a result.
         InputError: There is none, or two results measure the same.
     """
     path = Path(out or "report.md")
     if path.suffix not in (".md", ".html"):
         raise ConfigError(f"{path}: must end in .md or .html")
+    if out is not None and path.exists() and not force:
+        raise OutputError(f"{path}: exists already; force=True replaces it")
     sections = make_report([read_result(Path(result)) for result in results])
     text = as_html(sections) if path.suffix == ".html" else as_markdown(sections)
     if out is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from findna import __version__
 from findna.errors import OutputError
-from findna.io.files import write_atomic
+from findna.io.files import raise_output_error, write_atomic
 
 _HEAD = b'{\n  "report": "findna '
 """How a report begins; no other file does."""
@@ -18,7 +18,8 @@ def check_report_place(path: Path) -> None:
     """Raise unless a report can be written to this name.
 
     Raises:
-        OutputError: The folder does not exist or is read-only, or the file is not a report, such as an input.
+        OutputError: The folder does not exist or is read-only, the device takes no bytes, or the file is not a
+            report, such as an input.
     """
     if path.is_dir():
         raise OutputError(f"{path}: is a folder, not a file")
@@ -26,6 +27,12 @@ def check_report_place(path: Path) -> None:
         raise OutputError(f"{path}: the folder {path.parent} does not exist")
     if not path.exists() and not os.access(path.parent, os.W_OK):
         raise OutputError(f"{path}: the folder {path.parent} is read-only")
+    if path.is_char_device():
+        with path.open("wb", buffering=0) as file:
+            try:
+                file.write(b"" if file.isatty() else b"\n")
+            except OSError as error:
+                raise_output_error(error, path)
     if path.is_file():
         with path.open("rb") as file:
             if file.read(len(_HEAD)) not in (_HEAD, b""):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from findna.errors import ConfigError
+from findna.limits import MAX_SEED, MAX_WINDOW
 from findna.settings import Checked, setting
 
 
@@ -20,8 +21,14 @@ class WindowsConfig(Checked):
         100,
         "Minimum window length, in bases; shorter stretches of a source are skipped.",
         least=1,
+        most=MAX_WINDOW,
     )
-    max_length: int = setting(1000, "Maximum window length, in bases; all lengths between the two are equally likely.")
+    max_length: int = setting(
+        1000,
+        "Maximum window length, in bases; all lengths between the two are equally likely.",
+        least=1,
+        most=MAX_WINDOW,
+    )
     max_n: float = setting(0.1, "Maximum N fraction of a window.", least=0, most=1)
     max_shared: float = setting(
         0.95,
@@ -40,7 +47,7 @@ class WindowsConfig(Checked):
         "both", '"both" reverse complements half of the windows; "+" keeps all as they are.'
     )
     n_held_out: int = setting(1000, "Maximum number of held-out windows.", least=1)
-    seed: int = setting(0, "Random seed of the draws.", least=0)
+    seed: int = setting(0, "Random seed of the draws.", least=0, most=MAX_SEED)
 
     def __post_init__(self) -> None:
         super().__post_init__()

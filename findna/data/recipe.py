@@ -31,6 +31,8 @@ SCHEMA = "findna-windows/1"
 
 _LEVEL = 6
 
+MAX_WEIGHT = 1_000_000
+
 
 class TrainingSet(NamedTuple):
     """The result of `make_windows`.
@@ -179,8 +181,8 @@ def _factors(origins: Sequence[Origin], weights: Mapping[str, float]) -> list[fl
     names = [origin.name for origin in origins]
     if unknown := [name for name in weights if name not in names]:
         raise ConfigError(f"weight of {unknown[0]}: no such source; there are {', '.join(names)}")
-    if bad := [name for name, weight in weights.items() if not 0 <= weight < float("inf")]:
-        raise ConfigError(f"weight of {bad[0]}: {weights[bad[0]]:g} must be a number from 0 on")
+    if bad := [name for name, weight in weights.items() if not 0 <= weight <= MAX_WEIGHT]:
+        raise ConfigError(f"weight of {bad[0]}: {weights[bad[0]]:g} must be a number from 0 to {MAX_WEIGHT:,}")
     return [weights.get(name, 1.0) for name in names]
 
 

@@ -1,5 +1,6 @@
 """The bases of an indexed FASTA, plain or bgzip, by htslib; its index is found, checked, or made and kept."""
 
+import glob
 import hashlib
 import os
 import struct
@@ -214,6 +215,8 @@ def _holds_other(path: Path, data: bytes) -> bool:
 def _publish(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # of a run that was killed
+            left.unlink()
         temporary.write_bytes(data)
         temporary.replace(path)
     except OSError:

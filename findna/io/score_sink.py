@@ -5,13 +5,11 @@ import sys
 from abc import ABC, abstractmethod
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Self, cast
-
-import pysam
+from typing import Any, BinaryIO, Self
 
 from findna.io.arrays import require_absent
 from findna.io.files import publish, raise_output_error, refuse_irregular
-from findna.io.summed import SummedText
+from findna.io.summed import SummedText, open_bgzf
 from findna.io.vcf import Site
 
 STDOUT = Path("-")
@@ -138,7 +136,7 @@ class TextFile(ScoreFile):
         if self.path == STDOUT:
             file: BinaryIO = sys.stdout.buffer
         elif self.path.suffix in BGZF:
-            file = cast(BinaryIO, self._stack.enter_context(pysam.BGZFile(str(self._temp), "wb", None)))
+            file = self._stack.enter_context(open_bgzf(self._temp))
         else:
             file = self._stack.enter_context(self._written.open("wb", buffering=BUFFER))
             has_sum = self._has_sum

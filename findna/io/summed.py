@@ -1,9 +1,12 @@
 """Text files whose second line has the sha256 of all others: written with zeros first, and filled in at the end."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from Bio import bgzf
 
 from findna.errors import TableError
 from findna.io.compressed import ByteStream
@@ -11,6 +14,14 @@ from findna.io.compressed import ByteStream
 SUM_LINE = "##findna_sha256="
 _LENGTH = 64
 _LONGEST_LINE = 1 << 24
+
+
+@contextmanager
+def open_bgzf(path: Path) -> Iterator[BinaryIO]:
+    """A new file that is compressed in blocks. That of pysam crashes where it cannot open the file."""
+    make: Any = bgzf.BgzfWriter
+    with path.open("wb") as file, make(fileobj=file) as writer:
+        yield writer
 
 
 class SummedText:

@@ -6,15 +6,13 @@ import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
-
-import pysam
+from typing import Any, NamedTuple
 
 from findna.errors import ConfigError, InputError
 from findna.extras import need
 from findna.io.arrays import require_absent, skipped_lines
 from findna.io.files import replacing, sha256
-from findna.io.summed import SummedText
+from findna.io.summed import SummedText, open_bgzf
 
 SCHEMA = "findna-track/1"
 
@@ -90,7 +88,7 @@ def write_track(
         return
     with replacing(path, temp) as whole:
         is_gzip = path.suffix == ".gz"
-        with cast(BinaryIO, pysam.BGZFile(str(whole), "wb", None)) if is_gzip else whole.open("wb") as file:
+        with open_bgzf(whole) if is_gzip else whole.open("wb") as file:
             text = SummedText(file, f"## {json.dumps(facts)}\n", has_sum=not is_gzip)
             for chrom, start, end, value in places:
                 text.write(f"{chrom}\t{start}\t{end}\t{value:.6g}\n")
@@ -152,12 +150,11 @@ def bigwig_facts(path: Path) -> tuple[dict[str, Any], int] | None:
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END) - n_last
         file.seek(max(0, end))
-        (length,) = struct.unpack("<Q", file.read(n_last - _MARK))
-        start = end - length
+        start = end - int.from_bytes(file.read(n_last - _MARK), "little")
         if start < 0:
             return None
         file.seek(start)
-        text = file.read(length)
+        text = file.read(end - start)
     return (json.loads(text), start) if text.startswith(b'{"schema": "findna-track/') else None
 
 

@@ -61,8 +61,9 @@ class MergedRows(Rows):
                         cls += [reader.cls[rows]] if reader.cls is not None else []
                     own = cls[-1] if cls else None
                     sums[index].add_block(Block(0, x[-1], _joined(obs[-1:], self.columns), own))
-                    if rows.stop == self.parts[index].n_rows:
-                        _compare(self.parts[index], sums[index])
+                    part = self.parts[index]
+                    if rows.stop == part.n_rows:
+                        _compare(part.path, sums[index], part.meta.get("checksums"))
                 block = Block(
                     start, np.concatenate(x), _joined(obs, self.columns), np.concatenate(cls) if cls else None
                 )
@@ -83,23 +84,33 @@ class MergedRows(Rows):
                 start += n_rows
 
     def skipped(self) -> Iterator[dict[str, list[Any]]]:
-        """The columns of the skipped records, `BLOCK` at a time."""
+        """The columns of the skipped records, `BLOCK` at a time, compared as `blocks` are."""
+        sums = [Checksums() for _ in self.parts]
         with _Opened(self.parts, lambda part: EmbeddingReader(part.path)) as opened:
             for pieces in _slices([part.n_skipped for part in self.parts]):
                 found = []
                 for index, rows in pieces:
                     with opened.reading(index) as reader:
                         found.append(reader.read_skipped(rows))
+                    part, columns = self.parts[index], found[-1]
+                    sums[index].add_columns("skipped", _joined([columns], columns))
+                    if rows.stop == part.n_skipped:
+                        _compare(part.path, sums[index], part.meta.get("checksums"))
                 yield _joined(found, found[0])
 
     def tokens(self) -> Iterator[NDArray[np.float16]]:
-        """The tokens of all rows end to end, shape (n, C) at a time."""
+        """The tokens of all rows end to end, shape (n, C) at a time, compared as `blocks` are."""
+        sums = [Checksums() for _ in self.parts]
         with _Opened(self.parts, lambda part: TokensReader(tokens_path(part.path))) as opened:
-            for pieces in _slices([part.tokens_shape[0] if part.tokens_shape else 0 for part in self.parts]):
+            lengths = [part.tokens_shape[0] if part.tokens_shape else 0 for part in self.parts]
+            for pieces in _slices(lengths):
                 found = []
                 for index, rows in pieces:
                     with opened.reading(index) as reader:
                         found.append(reader.x[rows])
+                    sums[index].add("X", found[-1].tobytes())
+                    if rows.stop == lengths[index]:
+                        _compare(reader.path, sums[index], reader.checksums)
                 yield np.concatenate(found)
 
 
@@ -222,11 +233,10 @@ class _Opened(Generic[Reader]):
         self._stack.close()
 
 
-def _compare(part: ShardFile, found: Checksums) -> None:
+def _compare(path: Path, found: Checksums, stored: Mapping[str, str] | None) -> None:
     """Raise if the rows of a part are not what was written."""
-    stored = part.meta.get("checksums") or {}
-    if bad := [name for name, value in found.hex().items() if stored.get(name, value) != value]:
-        raise TableError(f"checksum of {', '.join(bad)} differs: the content is not what was written", path=part.path)
+    if bad := [name for name, value in found.hex().items() if (stored or {}).get(name, value) != value]:
+        raise TableError(f"checksum of {', '.join(bad)} differs: the content is not what was written", path=path)
 
 
 def _slices(counts: Sequence[int]) -> Iterator[list[tuple[int, slice]]]:

@@ -14,7 +14,9 @@ import numpy as np
 from findna import __version__
 from findna.errors import OutputError, TableError
 from findna.io.files import raise_output_error, sync_folder, write_atomic
+from findna.io.layout import naming
 from findna.io.tables import require_pyarrow
+from findna.io.written import open_written
 from findna.runs.parts import ShardFile, checked_part, in_order, provenance_of, shard_of
 
 SCHEMA = "findna-dataset/1"
@@ -31,7 +33,7 @@ def holds_vectors(path: Path) -> bool:
 
 
 def merge_parquet(paths: Sequence[Path], out: Path, *, force: bool = False, command: str = "") -> dict[str, Any]:
-    """Make a folder of the parts of all shards, in the order of their records; no row is read.
+    """Make a folder of the parts of all shards, in the order of their records; each is compared with its checksums.
 
     Each part is a hard link to its file, or a copy where the file system has none.
 
@@ -52,6 +54,9 @@ def merge_parquet(paths: Sequence[Path], out: Path, *, force: bool = False, comm
     _refuse(out, force=force)
     parts = in_order([_read_part(path) for path in paths])
     names = [f"part-{number:0{len(str(len(parts)))}}.parquet" for number in range(1, len(parts) + 1)]
+    for part in parts:
+        with naming(part.path):
+            open_written(part.path).check()
     uns = {name: parts[0].meta[name] for name in ("model", "inputs", "genome", "params", "features")}
     uns = {"provenance": provenance_of(parts, command, started), **uns}
     counts = {"n_rows": sum(part.n_rows for part in parts), "n_skipped": sum(part.n_skipped for part in parts)}

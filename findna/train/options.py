@@ -65,7 +65,7 @@ class ProcessOptions(Checked):
         ConfigError: A setting is out of range.
     """
 
-    n_reports: int = setting(20, "Number of times to measure the held-out windows.", above=0)
+    n_reports: int = setting(20, "Number of times to measure the held-out windows.", above=0, most=100_000)
     gpus: int = setting(0, "Number of GPUs of this host; 0: one process.", least=0, most=MAX_PROCESSES)
     processes: int = setting(0, "Number of processes on the CPU; 0: one.", least=0, most=MAX_PROCESSES)
     max_restarts: int = setting(0, "Maximum number of restarts from the last checkpoint after a process died.", least=0)

@@ -80,6 +80,10 @@ def test_faults_are_told(gue: Path, model: Path) -> None:
     assert Path("results/gue.mouse-2.kmer.json").exists()  # the other set was measured all the same
     Path("other.json").write_text("{}")
     assert call("benchmark", "report", "other.json").code == 1
+    Path("notes.md").write_text("mine")
+    again = call("benchmark", "report", "results/gue.mouse-2.kmer.json", "-o", "notes.md")
+    assert again.err == "findna: notes.md: exists already; --force replaces it\n"
+    assert Path("notes.md").read_text() == "mine"
     assert call("benchmark", "report", "results/gue.mouse-2.kmer.json", "-o", "report.pdf").code == 2
 
 

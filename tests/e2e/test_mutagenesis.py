@@ -103,7 +103,8 @@ COMMANDS = {
     ("--plot", "x.jpg"): "a figure is one of .png, .svg, .pdf",
     ("--label", "a"): "no task is given",
     ("-o", "-", "--format", "tsv"): "'--out': give the name of a file: this cannot go to stdout",
-    ("-o", "x.h5", "--json", "./x.h5"): "'--json': x.h5 is also the file of --out",
+    ("-o", "x.h5", "--json", "./x.h5"): "'--json': x.h5 is also a file of --out",
+    ("-o", "x.h5", "--json", "x.h5.partial"): "'--json': x.h5.partial is also a file of --out",
     ("-o", "x.tsv", "--pairs"): "dependencies are written as HDF5",
 }
 

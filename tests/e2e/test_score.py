@@ -464,7 +464,7 @@ COMMANDS = {
     ("--max-length", "30"): "alleles of up to 30 bases need a window of at least 76 bases, not 50",
     ("--scores", "llr,magic"): "score 'magic' is unknown; known are llr, distance, influence",
     ("-o", "-", "--resume"): "stdout cannot be resumed",
-    ("--embeddings", "out.vcf"): "out.vcf is also the file of --out",
+    ("--embeddings", "out.vcf"): "out.vcf is also a file of --out",
     ("-o", "-", "--format", "parquet"): "parquet cannot be streamed to stdout",
     ("-o", "x.tsv", "--format", "vcf"): "format vcf contradicts the name x.tsv",
     ("--shard", "0/3"): "there is no shard 0 of 3",

@@ -55,6 +55,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "v.vcf": ("score", "v.vcf", "-g", "g.fa", "--window", "20", "--max-length", "2", *OUT),
     "v.bcf.csi": ("score", "v.bcf", "-g", "g.fa", "--window", "20", "--max-length", "2", *OUT),
     "study.toml": ("benchmark", "study", "study.toml", "s.fa", "--data", "."),
+    "p.fa": ("pretrain", "p.fa", "--preset", "tiny", "--steps", "1", "-o", "run"),
+    "w.fa": ("data", "windows", "w.fa", "--n", "2", "--min-length", "20", "--max-length", "40", "-o", "drawn.fa"),
     "o.h5": ("verify", "o.h5", "-t", "1"),
     "g.fa": ("embed", "chr1:1-20", "-g", "g.fa", *OUT),
     "g.fa.fai": ("embed", "chr1:1-20", "-g", "g.fa", *OUT),
@@ -85,6 +87,8 @@ def make_place(folder: Path) -> None:
         "r.bed": "chr1\t0\t20\tone\t0\t+\nchr1\t8\t30\ttwo\t0\t-\nchr2\t0\t10\n",
         "r.narrowPeak": "chr1\t5\t25\tp\t9\t.\t1.5\t2\t3\t10\n",
         "g.fa": GENOME,
+        "p.fa": GENOME,
+        "w.fa": GENOME,
         "g.fa.fai": "chr1\t76\t12\t8\t9\nchr2\t10\t104\t10\t11\n",
         "v.vcf": f"{VCF}chr1\t20\t.\tT\tA\t.\t.\t.\nchr1\t40\t.\tA\tC\t.\t.\t.\n",
         "study.toml": "[base]\nsteps = 1\n",
@@ -203,7 +207,7 @@ def test_the_table_has_at_least_200_different_rows() -> None:
     assert len({(row["file"], row["edit"], row["flags"]) for row in ROWS}) == len(ROWS) >= 200
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "study.toml"])  # a study takes minutes
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("study.toml", "p.fa")])  # trainings
 def test_the_good_files_are_good(name: str, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINDNA_CACHE", str(tmp_path / "cache"))
     shutil.copytree(good, tmp_path / "work")

@@ -137,3 +137,12 @@ def test_an_error_of_the_installed_command_is_one_line() -> None:
     result = spawn("view", "x.h5")
     assert (result.code, result.err.count("\n")) == (1, 1)
     assert result.err.startswith("findna: file x.h5: ")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_report_that_cannot_be_written_is_told_before_the_work() -> None:
+    Path("a.fa").write_text(">a\nACGT\n")
+    assert call("embed", "a.fa", "-o", "out.h5", "--json", "/dev/full").err.startswith("findna: /dev/full: no space")
+    assert not list(Path().glob("out*"))
+    windows = ("data", "windows", "a.fa", "--n", 1, "--min-length", 4, "-o", "w.fa", "--json", "w.json")
+    assert "w.json is also a file of --out" in call(*windows).err

@@ -117,6 +117,19 @@ def test_another_part_of_the_same_shape_is_found_by_its_checksums(tmp_path):
     assert not (tmp_path / "copy.h5").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "dataset", "value", "part"),
+    [("p3.h5", "uns/findna/skipped/reason", "another", "skipped"), ("p3.tokens.h5", "X", 3, "X")],
+)
+def test_changed_tokens_and_skipped_records_of_a_part_are_found(tmp_path, name, dataset, value, part):
+    parts = parts_in(tmp_path, full=True)
+    with h5py.File(tmp_path / name, "r+") as file:
+        file[dataset][0] = value
+    with pytest.raises(TableError, match=rf"{name}: checksum of {part} differs"):
+        merge(parts, tmp_path / "copy.h5")
+    assert not (tmp_path / "copy.h5").exists()
+
+
 def test_a_virtual_output_without_a_part_is_refused(tmp_path):
     parts = parts_in(tmp_path)
     merge(parts, tmp_path / "all.h5", virtual=True)
@@ -306,6 +319,14 @@ def test_parquet_parts_become_a_folder_that_reads_as_one_table(tmp_path):
     (out / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="is not a data set of findna"):
         merge_parquet(parts, out, force=True)
+    changed = pyarrow.parquet.read_table(parts[2])
+    values = pyarrow.array(["other", *changed["id"].to_pylist()[1:]])
+    stored = pyarrow.parquet.read_metadata(parts[2]).metadata
+    stored.pop(b"ARROW:schema")
+    changed = changed.set_column(changed.column_names.index("id"), "id", values).replace_schema_metadata(stored)
+    pyarrow.parquet.write_table(changed, tmp_path / "changed.parquet")
+    with pytest.raises(TableError, match=r"changed\.parquet: checksum of obs differs"):
+        merge_parquet([parts[0], parts[1], tmp_path / "changed.parquet", parts[3]], tmp_path / "b.parquet")
     parts[0].write_bytes(parts[0].read_bytes()[:-9])
     with pytest.raises(TableError, match=r"p1\.parquet: is not a whole Parquet file"):
         merge_parquet(parts, tmp_path / "b.parquet")
