@@ -62,8 +62,8 @@ class Predictions:
 def embed(sequences: Iterable[Bases], *, model: str | Path | Model = DEFAULT, **settings: Any) -> NDArray[np.float32]:
     """The vectors of sequences, shape (n, D), float32, in their order: those that `findna embed` writes.
 
-    A vector does not depend on the other sequences. A sequence that is longer than the model's window becomes
-    windows, weighted by the bases they own.
+    A vector does not depend on the other sequences. A sequence longer than the model's window is split into windows,
+    weighted by the bases they own.
 
     Args:
         sequences: Text, bytes, Biopython sequences, or uint8 codes (0-4 = A C G T N), n of them. IUPAC codes become

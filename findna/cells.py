@@ -15,7 +15,7 @@ from findna.io.rows import Columns
 from findna.record import Record
 
 GRID = 128
-"""Most records of a cell, of batches of its square of bases or less, and in proportion of larger ones.
+"""Maximum number of records of a cell with batches of up to GRID x GRID bases; larger batches have proportionally more.
 
 Batches never cross the end of a cell, rows are written there, and a resume can begin there.
 """
@@ -30,7 +30,7 @@ Item = Record | InputError
 
 
 class Grid:
-    """Where cells end, told record by record.
+    """Where cells end, record by record.
 
     Args:
         batch_bases: Bases in a batch; 0: records are variants, and a cell has `CHUNK` of them.

@@ -34,7 +34,7 @@ def check_plot(path: Path) -> None:
 
 
 def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, value: str, title: str, first: int) -> None:
-    """Draw the heat map of effects, and above it a logo: each base as high as its changes lower the prediction.
+    """Draw the heat map of effects, and above it a logo: a base's height is the mean decrease over its changes.
 
     Args:
         codes: The sequence, shape (L,).

@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 class FindnaWarning(UserWarning):
-    """Something that a run did in another way than it was asked to, and that its user should know."""
+    """A run differs from what was asked for, and the user should know."""
 
 
 class FindnaError(Exception):

@@ -1,1 +1,1 @@
-"""Benchmarks: suites, baselines, the audit of splits, runs that continue, reports beside published figures."""
+"""Benchmarks: suites, baselines, the audit of splits, resumable runs, reports next to published figures."""

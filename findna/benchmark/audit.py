@@ -44,7 +44,7 @@ class Split:
 
 @dataclass(frozen=True)
 class NearPair:
-    """A sequence, and the one that it repeats.
+    """A sequence and its duplicate in an earlier split.
 
     Args:
         line: Its line, in the later split.
@@ -64,8 +64,8 @@ class Overlap:
     """Sequences that a later split shares with an earlier one; counts are of the later split's sequences.
 
     Args:
-        earlier: Name of the split that is looked in.
-        later: Name of the split whose sequences are looked for.
+        earlier: Name of the earlier split.
+        later: Name of the later split.
         n: Sequences of the later split.
         n_exact: Those that are in the earlier split, on either strand.
         n_reverse: Those of them that are on the other strand only.
@@ -130,7 +130,7 @@ class Audit:
 
 
 def audit(splits: Sequence[Split], *, threshold: float = THRESHOLD) -> Audit:
-    """Look in each split for sequences of itself and of those before it.
+    """Find in each split the sequences that repeat one of it or of an earlier split.
 
     Args:
         splits: In the order of their use: training, validation, test.
@@ -197,7 +197,7 @@ def _examples(pairs: list[NearPair]) -> tuple[NearPair, ...]:
 def read_splits(
     files: Sequence[Path], *, genome: Path | None = None, sequence_column: str = "", label_column: str = ""
 ) -> list[Split]:
-    """A split a file: a labelled table, or a FASTA or BED, which have no labels; they count as records, not lines.
+    """One split per file: a labelled table, or a FASTA or BED file without labels, whose lines are numbers of records.
 
     Args:
         files: In the order of their use.

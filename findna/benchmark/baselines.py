@@ -1,4 +1,4 @@
-"""Baselines for a teacher: 6-mer counts and a small CNN from scratch; and the probe that vectors get."""
+"""Baselines for a teacher: 6-mer counts and a small CNN from scratch; and the probe on vectors."""
 
 import copy
 import warnings
@@ -176,9 +176,9 @@ class Cnn(nn.Module):
         self.out = nn.Linear(2 * _WIDTH, n_classes)
 
     def forward(self, codes: Tensor, lengths: Tensor) -> Tensor:
-        """Scores (B, n_classes) of padded codes (B, L) of sequences of these lengths (B,); padding has no part."""
+        """Scores (B, n_classes) of padded codes (B, L) of sequences of these lengths (B,), without padding."""
         x = F.one_hot(codes.long(), N + 1)[..., :4].float().transpose(1, 2)  # (B, 4, L)
-        # Zero is what lies beyond a sequence's end, and the least that a ReLU gives: masked, no maximum sees padding.
+        # Padding is zero, which is the minimum of a ReLU, so it never changes a maximum.
         motifs = F.relu(self.motifs(x))  # (B, width, L + 1)
         motifs = F.max_pool1d(motifs * _is_within(motifs, lengths + 1), _POOL, ceil_mode=True)
         pairs = F.relu(self.pairs(motifs))

@@ -1,4 +1,4 @@
-"""Models that count: a masked base from the letters around it, as a teacher must know it better."""
+"""Counting models, which predict a masked base from the bases around it: a teacher must be better."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -66,7 +66,7 @@ def left(item: Masked) -> Contexts:
 
 
 def left_unmasked(item: Masked) -> Contexts:
-    """The letters to the left, as if none of them were masked: more than a teacher sees."""
+    """The bases to the left without masking: more than a teacher sees."""
     return _beside(item.original, item.positions, range(-1, -REACH - 1, -1))
 
 
@@ -101,13 +101,13 @@ def _beside(codes: Codes, positions: NDArray[np.int64], offsets: Iterable[int]) 
 
 
 class CountingModel:
-    """How often each base was seen in contexts of 0 to 8 letters.
+    """The counts of each base after contexts of 0 to 8 bases.
 
     Each order is smoothed by the one a letter shorter: `p_k = (n_k + s p_(k-1)) / (N_k + s)`.
 
     Attributes:
         order: Letters of the context that is asked.
-        strength: s, in sightings.
+        strength: s, in counts.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Results beside published figures: tables in Markdown and HTML, and the commands that make them again."""
+"""Results beside published figures: tables in Markdown and HTML, and the commands that reproduce them."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ class Quoted(NamedTuple):
         model: Its model.
         value: Within -1 to 1.
         sd: Over its runs; None where none is stated.
-        source: Where it stands.
+        source: Where it was published.
     """
 
     model: str
@@ -56,7 +56,7 @@ class TableCell(NamedTuple):
 
 @dataclass(frozen=True)
 class Section:
-    """A table with its title and what must be said beneath it.
+    """A table with its title and the notes below it.
 
     Args:
         title: Of the section.

@@ -15,7 +15,7 @@ OF_TEACHER = ("probe", "finetune", "random", "random-finetune")
 
 
 def result_name(task: BenchmarkTask, mode: str, model: str) -> str:
-    """Name of a result file: what it is of, so that other models' stay beside it."""
+    """Name of a result file; it has the model, so that results of several models can be in one folder."""
     parts = [task.suite, task.name, mode, *([model] if mode in OF_TEACHER else [])]
     return ".".join(parts).replace("/", "-") + ".json"
 

@@ -44,10 +44,10 @@ def run_task(
     compute: Compute,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Progress]:
-    """Measure one set in all modes and seeds, and yield after each; an existing result is not made again.
+    """Measure one set in all modes and seeds, and yield after each; existing results are reused.
 
     `out/SUITE.SET.MODE[.MODEL].json` is written after every seed, whole. It is taken up again only if data, settings,
-    model and version are the same. The test split is scored once a run, with what validation chose.
+    model and version are the same. The test split is scored once per run, with the settings that validation chose.
 
     Args:
         task: The set.

@@ -89,8 +89,8 @@ def matches(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The share of each query's k-mers that one reference sequence has, and which; 0 and -1 below the threshold.
 
-    Candidates, the most probable first, are found by a sample of the k-mers and verified with all of them. Of a k-mer
-    that more than 64 sequences hold, the first 64 are looked at: a share may be missed, never made up.
+    Candidates, the most probable first, are found by a sample of the k-mers and verified with all of them. For a k-mer
+    of more than 64 sequences, only the first 64 are compared, so a share can be missed but not invented.
     """
     shares, others = np.zeros(len(queries.keys)), np.full(len(queries.keys), -1)
     for index, key in enumerate(queries.keys):
@@ -109,7 +109,7 @@ def matches(
 
 
 def sample_rate(corpora: Sequence[Corpus]) -> int:
-    """One k-mer in how many is looked at: about 64 remain of all but the shortest tenth of the sequences."""
+    """One in this number of k-mers is sampled, so that nine tenths of the sequences have about 64 or more."""
     lengths = np.concatenate([np.diff(corpus.offsets) for corpus in corpora])
     return max(1, round((float(np.quantile(lengths, 0.1)) - K + 1) / _N_SAMPLED)) if lengths.size else 1
 

@@ -2,8 +2,8 @@
 
 Every variant is timed in turn, round after round, in one run, and its best round counts. On a CPU the ratios are those
 of CPU time, which depends little on other processes; bases per second are those of the clock. FLOPs are the model's:
-2 x parameters a base forward, 6 x with the backward pass, 8 x for a step of pretraining (student and teacher); what is
-computed twice is not counted twice.
+2 x parameters per base forward, 6 x with the backward pass, 8 x for a step of pretraining (student and teacher);
+what is computed twice is not counted twice.
 """
 
 import platform

@@ -8,7 +8,7 @@ from findna.io.structured import read_json, reading
 
 
 def read_stored(path: Path, *, schema: str, what: str) -> dict[str, Any]:
-    """The content of a JSON file that says this schema.
+    """The content of a JSON file of this schema.
 
     Args:
         path: The file.

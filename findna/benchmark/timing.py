@@ -59,14 +59,14 @@ def seconds_of(run: Run, device: torch.device) -> tuple[float, float]:
 
 
 def memory_of(run: Run, device: torch.device) -> int | None:
-    """Bytes that a first run takes at its peak, beside what lay there before."""
+    """Bytes that a first run takes at its peak, in addition to what was in use before."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         run()
         return torch.cuda.max_memory_allocated(device) - before
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # glibc gives back what an earlier run left it
+        ctypes.CDLL(None).malloc_trim(0)  # glibc returns the memory of an earlier run to the system
         Path("/proc/self/clear_refs").write_text("5")  # Linux counts the peak from here
         before = _status("VmRSS")
         run()
@@ -77,7 +77,7 @@ def memory_of(run: Run, device: torch.device) -> int | None:
 
 
 def _status(name: str) -> int:
-    """Bytes of this process that Linux tells under that name."""
+    """Bytes of this process that Linux reports under that name."""
     found = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     if found is None:
         raise OSError(f"/proc/self/status has no {name}")

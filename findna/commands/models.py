@@ -126,7 +126,7 @@ def set_readout(
         windows: FASTA; the first windows are read.
         pool: As `EmbedConfig.pool`.
         blocks: As `EmbedConfig.blocks`.
-        n_windows: Most windows.
+        n_windows: Maximum number of windows.
         max_columns: Maximum number of features.
         on_done: Called with the number of windows so far.
         settings: Of the computation.

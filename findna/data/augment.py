@@ -22,14 +22,14 @@ def random_bases(length: int, rng: np.random.Generator) -> Codes:
 
 
 def delete(codes: Codes, rng: np.random.Generator, *, max_length: int) -> Codes:
-    """Remove a segment of 0 to `max_length` bases and fill up with random bases at the end."""
+    """Delete a segment of 0 to `max_length` bases and append random bases."""
     length = int(rng.integers(0, min(max_length, len(codes)) + 1))
     start = int(rng.integers(0, len(codes) - length + 1))
     return np.concatenate([codes[:start], codes[start + length :], random_bases(length, rng)])
 
 
 def insert(codes: Codes, rng: np.random.Generator, *, max_length: int) -> Codes:
-    """Put 0 to `max_length` random bases somewhere and crop at the end."""
+    """Insert 0 to `max_length` random bases at a random position and crop the end."""
     length = int(rng.integers(0, max_length + 1))
     start = int(rng.integers(0, len(codes) + 1))
     return np.concatenate([codes[:start], random_bases(length, rng), codes[start:]])[: len(codes)]

@@ -1,4 +1,4 @@
-"""Packed batches: sequences end to end, each in its own ring, and never a base of padding."""
+"""Packed batches: sequences end to end, each in its own ring, without padding."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

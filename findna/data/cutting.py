@@ -35,7 +35,7 @@ class Cuts(NamedTuple):
 
 
 class SequenceIndex:
-    """Finds sequences of at least 31 bases where they stand exactly in other sequence, on either strand.
+    """Finds exact occurrences of sequences of at least 31 bases in other sequence, on either strand.
 
     Args:
         sequences: Those that are shorter, or have an N among their first or last 31 bases, may not be found.
@@ -62,7 +62,7 @@ class SequenceIndex:
         self.longest = max(map(len, self._codes), default=0)
 
     def places_in(self, codes: Codes) -> Iterator[tuple[int, int]]:
-        """Yield (start, end) of every place at which one of the sequences stands, by start."""
+        """Yield (start, end) of every occurrence of one of the sequences, by start."""
         kmers, is_known = canonical_kmers(codes, LONGEST)
         candidates = np.flatnonzero(is_known & self._may_have[hashed(kmers, _N_BITS)])
         lows = np.searchsorted(self._keys, kmers[candidates], side="left").tolist()

@@ -25,7 +25,7 @@ Verdict = Literal["", "repeated", "overlapping"]
 
 
 def hashed(kmers: Kmers, n_bits: int) -> Kmers:
-    """A hash of each k-mer, below 2^n_bits: the place in a table that tells of most k-mers that they are absent."""
+    """A hash of each k-mer, below 2^n_bits: the place in a table that excludes most absent k-mers."""
     return kmers * _MIX >> np.uint64(64 - n_bits)
 
 
@@ -71,7 +71,7 @@ class KmerSet:
 
 
 class Novelty:
-    """Tells of each window in turn whether the windows that were kept before it have it already.
+    """Finds for each window in turn whether earlier windows that were kept contain it already.
 
     Args:
         max_shared: Largest share of its k-mers that a window may have in common with all those before it; a quarter

@@ -1,4 +1,4 @@
-"""A sequence longer than the teacher's window becomes windows that cover it; each of its bases belongs to one."""
+"""Windows that cover a sequence longer than the teacher's window; each base belongs to one of them."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple

@@ -40,8 +40,8 @@ _FOREIGN_TEXT = {
     "intervals": "this is an interval_list, whose positions count from 1: convert it with picard IntervalListToBed",
     "maf": "this is MAF (multiple alignments): make BED of its blocks first",
     "mutations": "this is MAF (mutations), whose positions count from 1: make BED of it first",
-    "commas": "this is separated by commas: BED is separated by tabs, for instance after tr ',' '\\t'",
-    "header": "this is a table with a header: BED has none, or one that begins with '#'; its starts count from 0",
+    "commas": "columns are separated by commas, but BED needs tabs: convert it with tr ',' '\\t'",
+    "header": "this is a table with a header: remove the header line, or put '#' before it; starts must be 0-based",
 }
 _SAM = re.compile(rb"@(HD|SQ|RG|PG|CO)\t|[^\t\n]+\t\d+\t[^\t\n]+\t\d+\t\d+\t(\*|(\d+[MIDNSHPX=])+)\t")
 _FASTA_NAME = re.compile(r"\.(fa|fasta|fna|ffn|frn|fas)(\.b?gz)?$", re.IGNORECASE)
@@ -83,7 +83,10 @@ def sniff(stream: ByteStream) -> Kind:
         stream.fail("this is SAM text: make it BAM with samtools view -b")
     found = _sniff_text(stream.name, text)
     if found is None:
-        stream.fail(f"cannot infer the format from the content; in_format must be one of {', '.join(KINDS[:-1])}")
+        stream.fail(
+            f"cannot infer the format from the content; in_format must be one of {', '.join(KINDS[:-1])}; "
+            f"a table needs a column called {', '.join(SEQUENCE_COLUMNS)}, or sequence_column"
+        )
     return found
 
 

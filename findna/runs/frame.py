@@ -67,7 +67,7 @@ class Frame:
         """Check all regions, and yield the records that can be used; at the end, check that no input changed.
 
         Args:
-            longest: Most bases of a record that can be used; 0 is any number.
+            longest: Maximum number of bases of a record; 0: no maximum.
 
         Raises:
             InputError: An input is damaged or changed; a record cannot be used and is not to be skipped; all were.

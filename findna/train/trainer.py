@@ -35,7 +35,7 @@ from findna.train.parallel import Team
 from findna.train.views import Portion
 
 N_FIGURES = 4
-"""Of an update, summed over processes and parts: loss, its two parts, bases right."""
+"""Of an update, summed over processes and parts: loss, its two parts, correct masked bases."""
 
 
 class Losses(NamedTuple):
@@ -205,7 +205,7 @@ class Trainer:
             self.n_parts *= 2
 
     def _learn(self, portion: Portion, views: Views, *, is_contrasted: bool) -> Tensor:
-        """Add the gradient of some of a portion's views; loss, its two parts, bases right, then the mean tokens."""
+        """Add the gradient of some of a portion's views; loss, its two parts, correct bases, then the mean tokens."""
         sequence_share = (len(views.student.rings) - 1) / portion.n_sequences
         is_mean = self.config.reduction == "mean"
         mnm_share = len(views.targets) / max(1, portion.n_masked) if is_mean else sequence_share

@@ -93,7 +93,7 @@ def test_a_directory_is_no_input(tmp_path: Path) -> None:
         ("chr,start,end\nchr1,1,5\n", "this is a table with a header"),
         ("chr1\t1\t5\t+\tpeak\n", "this is an interval_list, whose positions count from 1"),
         ("@HD\tVN:1.6\n@SQ\tSN:chr1\tLN:9\nchr1\t1\t5\t+\tpeak\n", "line 3: this is an interval_list"),
-        ("# made by hand\nchr1,1,5\n", "line 2: this is separated by commas"),
+        ("# made by hand\nchr1,1,5\n", "line 2: columns are separated by commas"),
     ],
 )
 @pytest.mark.parametrize("name", ["input", "a.bed"])
