@@ -19,7 +19,6 @@ from findna.sequence import Codes, N
 
 _LEAST_P = 1e-12
 
-
 _FIELDS = {
     "llr": [Field("llr", "Log-likelihood of ALT minus that of REF, masked bases, nats, mean of both strands")],
     "distance": [

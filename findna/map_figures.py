@@ -14,7 +14,6 @@ from findna.plots import panels, save_figure
 
 FORMATS = (".png", ".svg", ".pdf")
 
-
 _LEGEND: dict[str, Any] = {
     "loc": "upper left",
     "bbox_to_anchor": (1.01, 1),

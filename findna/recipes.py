@@ -14,7 +14,6 @@ from findna.sizes import SIZES, ModelConfig, fields_of
 MODEL_SETTINGS = ("mixer", "n_class_tokens", "shift_layout", "channels", "hidden", "track_width", "n_layers")
 """Fields of a network's size that a recipe can change one by one."""
 
-
 AUGMENTATIONS = "MDITNR"
 """Mask, deletion, insertion, translocation, noise, reverse complement; as table 4 of the paper abbreviates them."""
 
@@ -159,14 +158,12 @@ _MEASURED = PretrainConfig(
 )
 """The settings that measurements changed at every size: docs/reproducing.md has one line per choice."""
 
-
 PRESETS: dict[str, PretrainConfig] = {
     "paper": PretrainConfig(),
     "base": dataclasses.replace(_MEASURED, model=SIZES["base"], batch_size=64, learning_rate=1e-3),
     "small": dataclasses.replace(_MEASURED, model=SIZES["small"]),
     "tiny": dataclasses.replace(_MEASURED, model=SIZES["tiny"], learning_rate=4e-3),
 }
-
 
 _GPU_BATCH = {"base": 64, "small": 64, "tiny": 128}
 """Sequences in an update for each GPU: enough positions to occupy it. Chosen by size; no GPU was measured."""
@@ -182,7 +179,6 @@ def gpu_batch_size(preset: str, n_gpus: int) -> int:
 
 
 OBJECTIVES = ("classification", "multilabel", "regression")
-
 
 RATE_OF_TINY = 3e-3
 """Default learning rate of a fine-tuning for the width of the preset `tiny`; see docs/finetune.md."""

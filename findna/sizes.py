@@ -24,20 +24,15 @@ def fields_of(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 Mixer = Literal["chordmixer", "transformer"]
 
-
 ShiftLayout = Literal["published", "alternating", "two-sided", "mixed"]
-
 
 SHIFT_LAYOUTS: tuple[ShiftLayout, ...] = get_args(ShiftLayout)
 """Which track rotates by how much, and in which direction; see `ModelConfig.tracks`."""
 
-
 _SHORT = (1, 2, 4, 8, 32)
-
 
 _LONG = (1, 16, 64, 128, 256)
 """Distances of the two-sided tracks; each distance after the last is four times the one before it."""
-
 
 _DEFAULT_UNSAID: dict[str, Any] = {"extended_len": 0, "mixer": "chordmixer", "shift_layout": "published"}
 """Fields of a network's size that are not written where they have these values."""

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 N_BINS = 10
 """Bins of a calibration plot, of equal width."""
 
-
 _MOST_CURVES = 10
 
 Place = Literal["lower left", "lower right", "upper left", "upper right"]

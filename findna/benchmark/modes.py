@@ -10,7 +10,6 @@ from findna.recipes import FinetuneConfig
 
 BASELINES = ("kmer", "random", "cnn")
 
-
 MODES = ("probe", "finetune", *BASELINES, "random-finetune")
 """probe: logistic regression on frozen vectors; finetune: all weights. random and random-finetune are the same two of a
 network of random weights."""

@@ -10,7 +10,6 @@ from findna.metrics import NAMES
 
 SCHEMA = "findna-benchmark/1"
 
-
 OF_TEACHER = ("probe", "finetune", "random", "random-finetune")
 
 

@@ -18,9 +18,7 @@ from findna.sizes import SIZES
 NAIVE_SEQUENCES = 8
 """Sequences that the naive forward takes at a time."""
 
-
 BERT = "BERT of 12 layers, 768"
-
 
 BERT_BASES_A_TOKEN = 5
 """Bases in a token of DNABERT-2 (Zhou et al. 2024, arXiv:2306.15006: sequences become about 5 times shorter)."""

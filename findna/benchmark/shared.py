@@ -15,18 +15,13 @@ from findna.sequence import Codes
 K = 16
 """Bases of a k-mer. By chance, two sequences of 1,000 bases share one in some thousand pairs."""
 
-
 _MOST_HOLDERS = 64
-
 
 _N_SAMPLED = 64
 
-
 _N_VERIFIED = 3
 
-
 _SLACK = 0.7
-
 
 _MOST_PAIRS = 1 << 22
 

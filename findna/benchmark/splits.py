@@ -85,7 +85,6 @@ def _limited(labelled: LabelledSet, n: int) -> LabelledSet:
 
 ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
-
 DRAW = 20240513
 
 

@@ -10,7 +10,6 @@ import numpy as np
 N_ERRORS = 3.0
 """A difference of more standard errors than this is called one: a study makes many comparisons."""
 
-
 _COLUMNS = (("valid_accuracy", 4), ("effective_rank", 1), ("dissimilarity", 3))
 
 

@@ -15,12 +15,9 @@ from findna.train.pretrain import STUDENT
 UNTRAINED = "untrained"
 """Names that begin so are measured with the weights that a run begins with."""
 
-
 _OF_THE_STUDY = ("seed", "epochs", "n_windows")
 
-
 _READ_OUT = tuple(field.name for field in fields(ReadOut))
-
 
 _NETWORKS = ("teacher", STUDENT)
 

@@ -14,25 +14,18 @@ from findna.io.files import raise_output_error, require_space
 
 _LISTS = (("md5sum.txt", "md5"), ("md5sums.txt", "md5"), ("SHA256SUMS", "sha256"))
 
-
 HEX = {"md5": 32, "sha256": 64}
-
 
 DIGITS = frozenset("0123456789abcdef")
 
-
 _CHUNK = 1 << 16
-
 
 _ATTEMPTS = 3
 
-
 _TIMEOUT = 30.0
-
 
 WAIT = 2.0
 """Seconds before all mirrors are tried again; twice as many before the third time."""
-
 
 OnBytes = Callable[[int, int], None]
 

@@ -28,7 +28,6 @@ from findna.sequence import Codes, decode
 
 SCHEMA = "findna-windows/1"
 
-
 _LEVEL = 6
 
 MAX_WEIGHT = 1_000_000

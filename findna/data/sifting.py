@@ -18,12 +18,9 @@ from findna.sequence import Codes, N, reverse_complement
 BLOCK = 4096
 """Windows drawn at a time. Part of the recipe: another number gives other windows."""
 
-
 _DRY_BLOCKS = 8
 
-
 _DRY_SHARE = 0.02
-
 
 REASONS = {
     "n": "for too much N",

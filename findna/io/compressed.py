@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from types import TracebackType
 from typing import BinaryIO, NamedTuple, NoReturn, Self
 
 from findna.errors import InputError
@@ -92,9 +91,7 @@ class ByteStream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.source != STDIN:
             self._file.close()
 

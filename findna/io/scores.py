@@ -19,7 +19,6 @@ _PREFIX = "FINDNA_"
 SKIPPED = f"{_PREFIX}SKIPPED"
 """INFO key of why an ALT has no score."""
 
-
 _ENDS = re.compile(r"[\r\n\t]")
 
 

@@ -27,7 +27,6 @@ ROWS: Mapping[Kind, Callable[[ByteStream, InputOptions], Iterator[BedRow]]] = {
 }
 """Readers of regions by kind of input."""
 
-
 SEQUENCES: Mapping[Kind, Callable[[ByteStream, InputOptions, IdSet], Iterator[Record | InputError]]] = {
     "fasta": lambda stream, options, ids: read_fasta(stream, ids=ids),
     "fastq": lambda stream, options, ids: read_fastq(stream, ids=ids),
@@ -35,9 +34,7 @@ SEQUENCES: Mapping[Kind, Callable[[ByteStream, InputOptions, IdSet], Iterator[Re
 }
 """Readers of sequences by kind of input."""
 
-
 REGIONS: tuple[Kind, ...] = (*ROWS, "region")
-
 
 READS: tuple[Kind, ...] = ("bam", "cram")
 

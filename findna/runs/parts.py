@@ -23,7 +23,6 @@ from findna.limits import shown
 
 _MOST_NAMED = 10
 
-
 Reader = TypeVar("Reader", bound=AbstractContextManager[Any])
 
 

@@ -1,6 +1,6 @@
 """Scores of labelled sequences: the head on the features of their windows, joined to one row per sequence."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -17,13 +17,21 @@ from findna.nn.heads import Head
 
 
 @torch.inference_mode()
-def join_scores(head: Head, features: Tensor, windows: Windows, *, n: int, objective: str) -> NDArray[np.float64]:
-    """Scores of n sequences (n, n_outputs) from the features of their windows (m, F): see `task.log_scores`."""
+def join_scores(
+    head: Head, strands: Iterable[Tensor], windows: Windows, *, n: int, objective: str
+) -> NDArray[np.float64]:
+    """Scores of n sequences (n, n_outputs): the mean over strands of what the features of windows (m, F) give.
+
+    See `task.log_scores`.
+    """
     was_training, device = head.training, head.out.weight.device
     head.eval()
-    parts = [log_scores(head(part.to(device)), objective).cpu() for part in torch.split(features, 65536)]
+    found = []
+    for features in strands:
+        parts = [log_scores(head(part.to(device)), objective).cpu() for part in torch.split(features, 65536)]
+        found.append(join(torch.cat(parts).numpy(), windows, n))
     head.train(was_training)
-    return join(torch.cat(parts).numpy(), windows, n)
+    return np.asarray(np.mean(found, axis=0))
 
 
 def score(
@@ -40,17 +48,13 @@ def score(
     They are the mean of the two strands' where the settings say so.
     """
     windows = cut(corpus.lengths, window=settings.window, stride=settings.stride)
-    encoder = network.for_inference(compute)
-    strands = [
-        join_scores(head, features, windows, n=len(corpus), objective=settings.objective)
-        for features in embed_strands(
-            encoder,
-            corpus,
-            windows,
-            strand=settings.strand,
-            settings=settings,
-            compute=compute,
-            on_done=on_done,
-        )
-    ]
-    return np.asarray(np.mean(strands, axis=0))
+    strands = embed_strands(
+        network.for_inference(compute),
+        corpus,
+        windows,
+        strand=settings.strand,
+        settings=settings,
+        compute=compute,
+        on_done=on_done,
+    )
+    return join_scores(head, strands, windows, n=len(corpus), objective=settings.objective)

@@ -344,11 +344,9 @@ class Tuner:
     def scores(self, split: TaskSplit, network: Encoder, head: Head) -> NDArray[np.float64]:
         """Joined scores of a split, from its features where they are known."""
         phases.enter("measuring the splits")
-        objective = self.settings.objective
         if split.features:
-            n = len(split.labels)
-            strands = [join_scores(head, part, split.windows, n=n, objective=objective) for part in split.features]
-            return np.asarray(np.mean(strands, axis=0))
+            n, objective = len(split.labels), self.settings.objective
+            return join_scores(head, split.features, split.windows, n=n, objective=objective)
         return score(network, head, split.corpus, settings=self.settings, compute=self.compute)
 
     def weights(self) -> dict[str, Tensor]:
