@@ -101,15 +101,15 @@ def test_each_variant_and_seed_is_measured_once(tmp_path, variants, tasks):
 
 @pytest.mark.parametrize("has_checkpoint", [True, False])
 def test_a_stopped_study_goes_on_in_the_middle_of_a_run(tmp_path, variants, tasks, has_checkpoint):
-    whole = study(variants[:1], tasks, tmp_path / "whole", seeds=1)
+    whole = study(variants[:1], tasks[:1], tmp_path / "whole", seeds=1)
     with pytest.raises(Stopped):
-        study(variants[:1], tasks, tmp_path / "parts", seeds=1, n_reads=2)
+        study(variants[:1], tasks[:1], tmp_path / "parts", seeds=1, n_reads=2)
     assert not (tmp_path / "parts" / LOG).exists()
     (folder,) = (tmp_path / "parts" / "runs").iterdir()
     assert len(list(folder.glob("checkpoints/*.json"))) == 1
     if not has_checkpoint:  # as after a kill in the first minutes
         shutil.rmtree(folder / "checkpoints")
-    parts = study(variants[:1], tasks, tmp_path / "parts", seeds=1)
+    parts = study(variants[:1], tasks[:1], tmp_path / "parts", seeds=1)
     for run in (*whole, *parts):
         run.pop("seconds")
     assert parts == whole
@@ -117,10 +117,10 @@ def test_a_stopped_study_goes_on_in_the_middle_of_a_run(tmp_path, variants, task
 
 
 def test_another_pool_is_read_from_the_same_teacher(tmp_path, variants, tasks):
-    (mean,) = study(variants[:1], tasks, tmp_path / "study", seeds=1)
+    (mean,) = study(variants[:1], tasks[:1], tmp_path / "study", seeds=1)
     (folder,) = (tmp_path / "study" / "runs").iterdir()
     before = (folder / "log.csv").stat().st_mtime_ns
-    (wide,) = study(variants[:1], tasks, tmp_path / "study", seeds=1, read_out=ReadOut("mean,sd"))
+    (wide,) = study(variants[:1], tasks[:1], tmp_path / "study", seeds=1, read_out=ReadOut("mean,sd"))
     assert (folder / "log.csv").stat().st_mtime_ns == before
     assert wide["score"] != mean["score"]
     assert len(read_log(tmp_path / "study" / LOG)) == 2
@@ -129,10 +129,10 @@ def test_another_pool_is_read_from_the_same_teacher(tmp_path, variants, tasks):
 
 def test_a_variant_may_be_read_in_another_way(tmp_path, tasks):
     (tmp_path / "variants.toml").write_text('[untrained]\n[untrained-sd]\npool = "mean,sd"\n')
-    own = study(read_variants(tmp_path / "variants.toml", BASE), tasks, tmp_path / "own", seeds=1)
+    own = study(read_variants(tmp_path / "variants.toml", BASE), tasks[:1], tmp_path / "own", seeds=1)
     (wide,) = study(
         read_variants(tmp_path / "variants.toml", BASE)[:1],
-        tasks,
+        tasks[:1],
         tmp_path / "all",
         seeds=1,
         read_out=ReadOut("mean,sd"),
@@ -144,7 +144,7 @@ def test_a_variant_may_be_read_in_another_way(tmp_path, tasks):
 def test_the_student_is_read_from_the_run_of_its_teacher(tmp_path, tasks):
     text = '[teacher]\nlearning_rate = 0.05\n[student]\nlearning_rate = 0.05\nread = "student"\n'
     (tmp_path / "variants.toml").write_text(text)
-    teacher, student = study(read_variants(tmp_path / "variants.toml", BASE), tasks, tmp_path / "study", seeds=1)
+    teacher, student = study(read_variants(tmp_path / "variants.toml", BASE), tasks[:1], tmp_path / "study", seeds=1)
     (folder,) = (tmp_path / "study" / "runs").iterdir()  # one training for both
     assert folder.name.startswith("teacher.")
     assert student["scores"] != teacher["scores"]
@@ -172,10 +172,10 @@ def test_other_data_or_settings_are_another_run(tmp_path, variants, tasks):
 
 
 def test_a_teacher_that_is_there_is_measured_once_and_scores_as_the_run_that_made_it(tmp_path, variants, tasks):
-    (made,) = study(variants[:1], tasks, tmp_path / "made", seeds=1)
+    (made,) = study(variants[:1], tasks[:1], tmp_path / "made", seeds=1)
     (folder,) = (tmp_path / "made" / "runs").iterdir()
     (tmp_path / "variants.toml").write_text(f'[there]\nmodel = "{folder}"\n[preset]\n')
-    found = study(read_variants(tmp_path / "variants.toml", BASE), tasks, tmp_path / "other")
+    found = study(read_variants(tmp_path / "variants.toml", BASE), tasks[:1], tmp_path / "other")
     assert [(run["variant"], run["seed"]) for run in found] == [("there", 0), ("preset", 0), ("preset", 1)]
     assert found[0]["scores"] == made["scores"]
     assert found[0]["model"] == load_model(str(folder)).sha256
