@@ -186,6 +186,45 @@ class ClassifyConfig(Checked):
 
 
 @dataclass(frozen=True)
+class BasesConfig(Checked):
+    """How bases are predicted, and what a track shows of them.
+
+    Raises:
+        ConfigError: A setting is out of range.
+    """
+
+    passes: int = setting(
+        8, "Passes N per window; each masks every N-th base. 0: mask one base at a time.", least=0, most=1_000_000
+    )
+    value: Literal["log_p", "entropy"] = setting(
+        "log_p", "Value of a bedGraph or bigWig: log_p of the observed base, or entropy."
+    )
+
+
+@dataclass(frozen=True)
+class MutagenesisConfig(Checked):
+    """The effects of changes that are computed and drawn.
+
+    Raises:
+        ConfigError: Two settings contradict each other.
+    """
+
+    task: str = setting("", "Measure a class of this task, not the model: name of a built-in task, or a run directory.")
+    label: str = setting("", "Class of the task. Default: the second one of two.")
+    pairs: bool = setting(False, "Add the map of dependencies between positions (not of a task).", flag="--pairs")
+    plot: str = setting("", "Figure of the first record (.png, .svg, .pdf), and of its dependencies NAME.pairs.png.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        problems = []
+        if self.pairs and self.task:
+            problems.append("dependencies are those of a model's bases: a task has none")
+        if self.label and not self.task:
+            problems.append(f"label {self.label!r} is a class of a task, and no task is given")
+        require(problems)
+
+
+@dataclass(frozen=True)
 class ComputeConfig(Checked):
     """Where and how a command computes; `findna.nn.device.Compute` is what becomes of it on a machine."""
 

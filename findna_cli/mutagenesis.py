@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from findna.config import ComputeConfig, RunConfig
+from findna.config import ComputeConfig, MutagenesisConfig, RunConfig
 from findna.errors import ConfigError
 from findna.io.options import InputOptions
 from findna_cli.job import named_output, run_framed
@@ -15,22 +15,11 @@ from findna_cli.options import WITHOUT, Inputs, Json, ModelName, Quiet, flags_of
 _ENDINGS = {".h5": "h5", ".hdf5": "h5", ".tsv": "tsv"}
 
 
-@flags_of(InputOptions, RunConfig, ComputeConfig, without=WITHOUT)
+@flags_of(MutagenesisConfig, InputOptions, RunConfig, ComputeConfig, without=WITHOUT)
 def mutagenesis(
     inputs: Inputs,
     out: Annotated[str, typer.Option("--out", "-o", help="Output, .h5 or .tsv. Default: NAME.mutagenesis.h5.")] = "",
     model: ModelName = None,
-    task: Annotated[
-        str,
-        typer.Option(help="Measure a class of this task, not the model: name of a built-in task, or a run directory."),
-    ] = "",
-    label: Annotated[str, typer.Option(help="Class of the task. Default: the second one of two.")] = "",
-    pairs: Annotated[
-        bool, typer.Option("--pairs", help="Add the map of dependencies between positions (not with --task).")
-    ] = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="Figure of the first record (.png, .svg, .pdf); --pairs adds NAME.pairs.png.")
-    ] = None,
     output_format: Annotated[
         str, typer.Option("--format", help="h5 or tsv. Default: inferred from the output's name.")
     ] = "",
@@ -54,10 +43,6 @@ def mutagenesis(
         inputs,
         path,
         model=model or "",
-        task=task,
-        label=label,
-        with_pairs=pairs,
-        plot=plot,
         output_format=kind,
         **settings,
     )

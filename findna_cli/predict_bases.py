@@ -6,29 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
-from findna.config import ComputeConfig, RunConfig
+from findna.config import BasesConfig, ComputeConfig, RunConfig
 from findna.errors import ConfigError
 from findna.io.options import InputOptions
 from findna_cli.job import named_output, run_framed
 from findna_cli.options import WITHOUT, Inputs, Json, ModelName, Quiet, flags_of
 
 
-@flags_of(InputOptions, RunConfig, ComputeConfig, without=WITHOUT)
+@flags_of(BasesConfig, InputOptions, RunConfig, ComputeConfig, without=WITHOUT)
 def predict_bases(
     inputs: Inputs,
     out: Annotated[
         str, typer.Option("--out", "-o", help="Output: .h5, .bedgraph[.gz] or .bw. Default: NAME.bases.h5.")
     ] = "",
     model: ModelName = None,
-    passes: Annotated[
-        int,
-        typer.Option(
-            min=0, max=1_000_000, help="Passes N per window; each masks every N-th base. 0: mask one base at a time."
-        ),
-    ] = 8,
-    value: Annotated[
-        str, typer.Option(help="Value of a bedGraph or bigWig: log_p of the observed base, or entropy.")
-    ] = "log_p",
     json_file: Json = None,
     quiet: Quiet = False,
     **settings: Any,
@@ -44,8 +35,6 @@ def predict_bases(
     if not kind:
         raise ConfigError(f"-o {out}: cannot infer the format from the file name: .h5, .bedgraph, .bedgraph.gz or .bw")
     path = named_output(inputs, out, "bases.h5")
-    run = partial(
-        files.predict_bases, inputs, path, model=model or "", passes=passes, output_format=kind, value=value, **settings
-    )
+    run = partial(files.predict_bases, inputs, path, model=model or "", output_format=kind, **settings)
     counts = ("records", "bases", "skipped")
     run_framed("predicting", run, path, json_file=json_file, quiet=quiet, counts=counts)

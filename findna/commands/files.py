@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from findna.config import ComputeConfig, RunConfig, ScoreConfig
+from findna.config import BasesConfig, ComputeConfig, MutagenesisConfig, RunConfig, ScoreConfig
 from findna.errors import ConfigError
 from findna.io.options import InputOptions
 from findna.io.outputs import finished_meta
@@ -81,16 +81,12 @@ def score(
     return run_scores(job, on_progress=on_progress)
 
 
-@with_settings(InputOptions, RunConfig, ComputeConfig)
+@with_settings(MutagenesisConfig, InputOptions, RunConfig, ComputeConfig)
 def mutagenesis(
     inputs: Sequence[str],
     out: Path,
     *,
     model: str = "",
-    task: str = "",
-    label: str = "",
-    with_pairs: bool = False,
-    plot: Path | None = None,
     output_format: str = "h5",
     command: str = "",
     on_progress: OnDone = _silent,
@@ -102,29 +98,23 @@ def mutagenesis(
         inputs: As for `findna.embed_file`.
         out: The output.
         model: A name or folder; "" is the default model.
-        task: A task model instead.
-        label: Its class; "" is the second one of two.
-        with_pairs: Whether the dependencies of positions are computed, too.
-        plot: A figure of the first record.
         output_format: h5 or tsv.
         command: The command line, for the provenance.
         on_progress: Called with the number of records written.
-        settings: Of the inputs, the run and the computation.
+        settings: Of the effects, the inputs, the run and the computation.
 
     Raises:
         InputError: An input is damaged, or a record cannot be used.
         OutputError: The output exists or cannot be written.
         ConfigError: Settings contradict each other.
     """
-    _refuse_both(model, task)
+    config = make(MutagenesisConfig, settings)
+    _refuse_both(model, config.task)
     job = MutagenesisJob(
         inputs,
         out,
+        config=config,
         model=model or DEFAULT,
-        task=task,
-        label=label,
-        with_pairs=with_pairs,
-        plot=plot,
         output_format=output_format,
         command=command,
         **parts_of(settings),
@@ -132,15 +122,13 @@ def mutagenesis(
     return run_mutagenesis(job, on_progress=on_progress)
 
 
-@with_settings(InputOptions, RunConfig, ComputeConfig)
+@with_settings(BasesConfig, InputOptions, RunConfig, ComputeConfig)
 def predict_bases(
     inputs: Sequence[str],
     out: Path,
     *,
     model: str = "",
-    passes: int = 8,
     output_format: str = "h5",
-    value: str = "log_p",
     command: str = "",
     on_progress: OnDone = _silent,
     **settings: Any,
@@ -151,12 +139,10 @@ def predict_bases(
         inputs: As for `findna.embed_file`.
         out: The output.
         model: A name or folder; "" is the default model.
-        passes: As for `findna.predict_bases`.
         output_format: h5, bedgraph or bigwig.
-        value: What a track shows: log_p of the observed base, or entropy.
         command: The command line, for the provenance.
         on_progress: Called with the number of records written.
-        settings: Of the inputs, the run and the computation.
+        settings: Of the predictions, the inputs, the run and the computation.
 
     Raises:
         InputError: An input is damaged, or a record cannot be used.
@@ -166,10 +152,9 @@ def predict_bases(
     job = BasesJob(
         inputs,
         out,
+        config=make(BasesConfig, settings),
         model=model or DEFAULT,
-        passes=passes,
         output_format=output_format,
-        value=value,
         command=command,
         **parts_of(settings),
     )

@@ -1,10 +1,11 @@
 """One run of `findna predict-bases`: records in, the predicted probabilities of their bases out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from findna.io.base_tracks import VALUES, BaseRow, places_of, write_hdf5
+from findna.config import BasesConfig
+from findna.io.base_tracks import BaseRow, places_of, write_hdf5
 from findna.io.record_spool import Arrays
 from findna.io.tracks import require_pybigtools, write_track
 from findna.masked import MaskedBases
@@ -24,23 +25,19 @@ class BasesJob(RunJob):
     """All that decides the predictions, and where they go.
 
     Args:
+        config: How bases are predicted, and what a track shows.
         model: A shipped model's name or a model folder.
-        passes: As for `findna.predict_bases`.
         output_format: Of `FORMATS`.
-        value: What a track shows: entropy, or log_p of the reference base.
     """
 
+    config: BasesConfig = field(default_factory=BasesConfig)
     model: str = DEFAULT
-    passes: int = 8
     output_format: str = "h5"
-    value: str = "log_p"
 
     def _problems(self) -> list[str]:
         problems = ["the output cannot be streamed to stdout: a file"] if self.out == STDOUT else []
         if self.output_format not in FORMATS:
             problems.append(f"the output is one of {', '.join(FORMATS)}, not {self.output_format!r}")
-        if self.value not in VALUES:
-            problems.append(f"a track shows one of {', '.join(VALUES)}, not {self.value!r}")
         if self.output_format == "bigwig":
             require_pybigtools()
             if self.options.genome is None:
@@ -60,10 +57,10 @@ def predict_bases_of(job: BasesJob, *, on_progress: OnProgress = lambda done, to
     """
     model = load_model(job.model)
     with Frame(job) as frame:
-        masked = MaskedBases(model.network, passes=job.passes, compute=frame.compute)
+        masked = MaskedBases(model.network, passes=job.config.passes, compute=frame.compute)
         is_hdf5 = job.output_format == "h5"
-        shown = {} if is_hdf5 else {"value": job.value}
-        facts = frame.facts(model, {"passes": job.passes, **shown, **job.options.facts()})
+        shown = {} if is_hdf5 else {"value": job.config.value}
+        facts = frame.facts(model, {"passes": job.config.passes, **shown, **job.options.facts()})
         if (n_finished := frame.n_finished(facts)) is not None:
             return frame.report(facts, [job.out], n_resumed=n_finished, nothing_to_do=True)
         n_bases = n_rows = 0
@@ -73,7 +70,7 @@ def predict_bases_of(job: BasesJob, *, on_progress: OnProgress = lambda done, to
 
         def rows() -> Iterator[BaseRow]:
             nonlocal n_bases, n_rows
-            n_together = max(1, _N_BATCHES * frame.compute.batch_bases // (job.passes or 1))
+            n_together = max(1, _N_BATCHES * frame.compute.batch_bases // (job.config.passes or 1))
             records = frame.records()
             on_progress(0, frame.n_expected)
             for record, (probabilities,) in spool.through(records, arrays_of, n_bases=n_together):
@@ -87,7 +84,7 @@ def predict_bases_of(job: BasesJob, *, on_progress: OnProgress = lambda done, to
             if is_hdf5:
                 write_hdf5(job.out, rows(), facts, skipped=frame.skipped, temp=temp)
             else:
-                places = (place for row in rows() for place in places_of(row, job.value))
+                places = (place for row in rows() for place in places_of(row, job.config.value))
                 contigs = frame.genome.contigs if frame.genome else {}
                 write_track(job.out, places, contigs, facts, skipped=frame.skipped, temp=temp)
         return frame.report(facts, [job.out], n_resumed=spool.n_done, n_bases=n_bases)

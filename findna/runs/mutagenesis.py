@@ -1,11 +1,12 @@
 """One run of `findna mutagenesis`: records in, the effects of their changes out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from findna.config import MutagenesisConfig
 from findna.effect_plots import check_plot, plot_effects, plot_pairs
 from findna.io.arrays import require_absent
 from findna.io.effects import Effects, EffectsWriter
@@ -24,32 +25,27 @@ class MutagenesisJob(RunJob):
     """All that decides the effects, and where they go.
 
     Args:
+        config: Which effects.
         model: A shipped model's name or a model folder.
-        task: A built-in task's name or a run directory, instead of the model; "" without.
-        label: The class of the task; "" is the second one of two.
-        with_pairs: Whether the dependencies of positions are computed, too.
-        plot: A figure of the first record.
         output_format: h5 or tsv.
     """
 
+    config: MutagenesisConfig = field(default_factory=MutagenesisConfig)
     model: str = DEFAULT
-    task: str = ""
-    label: str = ""
-    with_pairs: bool = False
-    plot: Path | None = None
     output_format: str = "h5"
+
+    @property
+    def plot(self) -> Path | None:
+        """The figure of the first record."""
+        return Path(self.config.plot) if self.config.plot else None
 
     def _problems(self) -> list[str]:
         problems = ["the output cannot be streamed to stdout: a file"] if self.out == STDOUT else []
-        if self.with_pairs and self.task:
-            problems.append("dependencies are those of a model's bases: a task has none")
-        if self.label and not self.task:
-            problems.append(f"label {self.label!r} is a class of a task, and no task is given")
-        if self.with_pairs and self.output_format == "tsv":
+        if self.config.pairs and self.output_format == "tsv":
             problems.append("dependencies are written as HDF5, not as TSV")
         if self.plot:
             check_plot(self.plot)
-            for path in _figures(self.plot, with_pairs=self.with_pairs):
+            for path in _figures(self.plot, with_pairs=self.config.pairs):
                 require_absent(path, force=self.run.force or self.run.resume)
         return problems
 
@@ -65,11 +61,11 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda don
         ModelError: The model is damaged.
         ConfigError: The task has no such class.
     """
-    model: Model | TaskModel = load_task(job.task) if job.task else load_model(job.model)
+    model: Model | TaskModel = load_task(job.config.task) if job.config.task else load_model(job.model)
     with Frame(job) as frame:
         engine = _engine(job, model, frame)
-        facts = frame.facts(model, {"value": engine.value, "pairs": job.with_pairs, **job.options.facts()})
-        records = frame.records(longest=engine.window if job.with_pairs else 0)
+        facts = frame.facts(model, {"value": engine.value, "pairs": job.config.pairs, **job.options.facts()})
+        records = frame.records(longest=engine.window if job.config.pairs else 0)
         outputs, n_bases = [job.out], 0
         if (n_finished := frame.n_finished(facts)) is not None:
             if job.plot and not job.plot.exists():
@@ -94,13 +90,13 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda don
 def _engine(job: MutagenesisJob, model: Model | TaskModel, frame: Frame) -> Mutagenesis:
     if isinstance(model, Model):
         return BaseMutagenesis(model, compute=frame.compute)
-    return TaskMutagenesis(model, label=job.label, compute=frame.compute)
+    return TaskMutagenesis(model, label=job.config.label, compute=frame.compute)
 
 
 def _arrays_of(engine: Mutagenesis, job: MutagenesisJob, records: Sequence[Record]) -> Sequence[Arrays]:
     """Of each record the effects, and the dependencies if they are wanted."""
     found = [[engine.effects(record.codes)] for record in records]
-    if job.with_pairs and isinstance(engine, BaseMutagenesis):
+    if job.config.pairs and isinstance(engine, BaseMutagenesis):
         for arrays, record in zip(found, records, strict=True):
             arrays.append(engine.dependencies(record.codes))
     return found

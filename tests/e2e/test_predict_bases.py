@@ -66,7 +66,7 @@ BAD = {
     ("n.bed", "-g", "g.fa", "-o", "out.bw"): (1, "no base has a value, and a bigWig cannot be empty"),
     ("in.fa", "-g", "g.fa", "-o", "out.h5"): (2, "the genome g.fa is not used: no input has regions"),
     ("in.bed", "-g", "g.fa", "-o", "out.txt"): (2, "cannot infer the format"),
-    ("in.bed", "-g", "g.fa", "-o", "out.bw", "--value", "x"): (2, "a track shows one of entropy, log_p"),
+    ("in.bed", "-g", "g.fa", "-o", "out.bw", "--value", "x"): (2, "--value must be log_p or entropy, not 'x'"),
 }
 
 
