@@ -40,14 +40,7 @@ if TYPE_CHECKING:
     from findna.models.task import TaskModel, load_task
 
 _LAZY = {
-    "findna.api": (
-        "Predictions",
-        "classify",
-        "embed",
-        "embed_regions",
-        "hidden_states",
-        "predict_bases",
-    ),
+    "findna.api": ("Predictions", "classify", "embed", "embed_regions", "hidden_states", "predict_bases"),
     "findna.api_files": ("Report", "classify_file", "embed_file"),
     "findna.effects": ("Scores", "mutagenesis", "score_variants"),
     "findna.io.genome": ("Genome",),

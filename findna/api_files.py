@@ -4,12 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from findna.config import (
-    ClassifyConfig,
-    ComputeConfig,
-    EmbedConfig,
-    RunConfig,
-)
+from findna.config import ClassifyConfig, ComputeConfig, EmbedConfig, RunConfig
 from findna.io.formats import Format, infer_format
 from findna.io.options import InputOptions
 from findna.models.store import DEFAULT

@@ -83,12 +83,7 @@ class RecordEmbedder:
     """
 
     def __init__(
-        self,
-        network: Encoder,
-        config: EmbedConfig,
-        *,
-        readout: ModelReadout | None = None,
-        compute: Compute,
+        self, network: Encoder, config: EmbedConfig, *, readout: ModelReadout | None = None, compute: Compute
     ) -> None:
         self._readout = readout or ModelReadout()
         self.config = config = self._readout.embed_config(config, network.config)

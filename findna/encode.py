@@ -75,12 +75,7 @@ def in_batches(items: Iterable[One], *, n_bases: Callable[[One], int], most: int
 
 
 def hidden_of(
-    network: Encoder,
-    batch: Batch,
-    *,
-    blocks: Sequence[int],
-    compute: Compute,
-    dropout: float = 0.0,
+    network: Encoder, batch: Batch, *, blocks: Sequence[int], compute: Compute, dropout: float = 0.0
 ) -> Tensor:
     """Hidden states of a batch, shape (positions, C), on the device; of several blocks side by side. Differentiable."""
     codes = put(batch.codes, compute.device)
@@ -161,14 +156,7 @@ def _piece_of(corpus: Corpus, windows: Windows, index: int, is_turned: NDArray[n
     return Piece(codes[start:end], n_before, end - start)
 
 
-def features_of(
-    network: Encoder,
-    work: Work,
-    settings: Settings,
-    *,
-    compute: Compute,
-    dropout: float = 0.0,
-) -> Tensor:
+def features_of(network: Encoder, work: Work, settings: Settings, *, compute: Compute, dropout: float = 0.0) -> Tensor:
     """The features of a batch's windows, shape (B, F), on the device; differentiable."""
     hidden = hidden_of(network, work.batch, blocks=settings.blocks, compute=compute, dropout=dropout)
     return pool_features(
@@ -237,13 +225,7 @@ def embed_strands(
     """`embed_windows` of the strand as it is given and, if `strand` is "both", of the other one."""
     return [
         embed_windows(
-            network,
-            corpus,
-            windows,
-            settings=settings,
-            compute=compute,
-            is_turned=is_turned,
-            on_done=on_done,
+            network, corpus, windows, settings=settings, compute=compute, is_turned=is_turned, on_done=on_done
         )
         for is_turned in strands_of(strand)
     ]

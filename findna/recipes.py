@@ -193,8 +193,7 @@ class FinetuneConfig(Checked):
     """
 
     pool: str = setting(
-        "",
-        "Features: mean, sd (standard deviation), max, min, cls (class tokens), or several, e.g. mean,cls.",
+        "", "Features: mean, sd (standard deviation), max, min, cls (class tokens), or several, e.g. mean,cls."
     )
     blocks: str = setting("", "Blocks to read, e.g. 5,10,15,20. Default: the last block.")
     head: Literal["linear", "mlp"] = setting("linear", '"linear", or "mlp" with one hidden layer.')

@@ -26,8 +26,7 @@ class ReadOutOptions(Checked):
     )
     blocks: str = setting("", "Blocks to read, e.g. 5,10,20. Default: the last block.")
     strand: Literal["both", "bed", "auto"] = setting(
-        "both",
-        "both (mean of the two strands), bed (as written), or auto (the better one on the validation split).",
+        "both", "both (mean of the two strands), bed (as written), or auto (the better one on the validation split)."
     )
 
 
@@ -52,9 +51,7 @@ class TeacherOptions(Checked):
     """The windows that a teacher is measured on."""
 
     holdout: tuple[str, ...] = setting(
-        (),
-        "Contigs, or one of the files, that the model was not trained on, e.g. chr8,chr20.",
-        parse=names_in,
+        (), "Contigs, or one of the files, that the model was not trained on, e.g. chr8,chr20.", parse=names_in
     )
     n_windows: int = setting(20_000, "Number of training windows for the counting models.", above=0)
     n_held_out: int = setting(1000, "Number of held-out windows.", least=2)

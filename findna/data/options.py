@@ -18,10 +18,7 @@ class WindowsConfig(Checked):
 
     n: int = setting(100_000, "Number of training windows.", least=1)
     min_length: int = setting(
-        100,
-        "Minimum window length, in bases; shorter stretches of a source are skipped.",
-        least=1,
-        most=MAX_WINDOW,
+        100, "Minimum window length, in bases; shorter stretches of a source are skipped.", least=1, most=MAX_WINDOW
     )
     max_length: int = setting(
         1000,

@@ -152,13 +152,7 @@ class EmbeddingWriter:
         """List a record as skipped, at its place among the rows."""
         if self._n_tokens_pending:
             raise ValueError("tokens of a record were written and then it was skipped")
-        fields = {
-            "id": id,
-            "source": source,
-            "row": row,
-            "line": -1 if line is None else line,
-            "reason": reason,
-        }
+        fields = {"id": id, "source": source, "row": row, "line": -1 if line is None else line, "reason": reason}
         self._spool.append("skipped", obs_lines(SKIPPED_COLUMNS, columns_of([fields], SKIPPED_COLUMNS)))
         self.n_skipped += 1
 
@@ -225,15 +219,7 @@ class EmbeddingWriter:
         self._committed_at = time.monotonic()
 
     def _assemble(self, temps: Mapping[str, Path], rows: Rows, uns: Mapping[str, Any], n_expected: int) -> None:
-        assemble(
-            temps,
-            rows,
-            uns,
-            n_expected=n_expected,
-            output_format=self._format,
-            path=self.path,
-            order=self._order,
-        )
+        assemble(temps, rows, uns, n_expected=n_expected, output_format=self._format, path=self.path, order=self._order)
 
     def _layout(self) -> dict[str, Any]:
         rows = self._rows

@@ -45,8 +45,7 @@ class InputOptions:
         flag="--genome -g",
     )
     in_format: str | None = setting(
-        None,
-        f"{', '.join(KINDS[:-1])} or {KINDS[-1]}. Default: inferred from the content.",
+        None, f"{', '.join(KINDS[:-1])} or {KINDS[-1]}. Default: inferred from the content."
     )
     split: bool = setting(False, "Join the blocks of BED12 regions.", flag="--split")
     feature: str = setting(

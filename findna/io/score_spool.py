@@ -35,14 +35,7 @@ class ScoreSpool(RecordSpool):
     """
 
     def __init__(
-        self,
-        folder: Path,
-        rows: Rows | None,
-        source: str,
-        fingerprint: Mapping[str, Any],
-        *,
-        resume: bool,
-        force: bool,
+        self, folder: Path, rows: Rows | None, source: str, fingerprint: Mapping[str, Any], *, resume: bool, force: bool
     ) -> None:
         names = ["scores", *(["x", "obs", "skipped"] if rows else [])]
         super().__init__(folder, names, fingerprint, resume=resume, force=force)

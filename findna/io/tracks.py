@@ -97,11 +97,7 @@ def write_track(
 
 
 def _write_bigwig(
-    path: Path,
-    places: Iterable[TrackValue],
-    contigs: Mapping[str, int],
-    facts: Mapping[str, Any],
-    temp: Path | None,
+    path: Path, places: Iterable[TrackValue], contigs: Mapping[str, int], facts: Mapping[str, Any], temp: Path | None
 ) -> None:
     bigtools = require_pybigtools()
     faults: list[BaseException] = []
