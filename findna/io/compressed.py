@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import itertools
 import os
 import re
 import stat
@@ -24,6 +25,8 @@ BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b00030000000000000000
 _BARE_CR = re.compile(rb"\r(?!\n)")
 _CHUNK = 1 << 17
 _STEP = 256
+_NEAR = 10_000
+"""Lines after a wrong one in which damage of the compression is looked for."""
 
 
 def end_of(path: str) -> bytes:
@@ -79,6 +82,7 @@ class ByteStream:
         self.mark: Mark | None = START
         self.offset = self._n_text = 0
         self.fault: InputError | None = None
+        self._is_second = False
         self.name = "stdin" if self.source == STDIN else self.source
         if self.source == STDIN and sys.stdin is None:
             self.fail("is closed")
@@ -228,11 +232,17 @@ class ByteStream:
     def fail(
         self, reason: str, *, line: int | None = None, record: str = "", cause: Exception | None = None
     ) -> NoReturn:
-        """Raise `error` with this file's name.
+        """Raise `error` with this file's name; for a line of a damaged gzip file, the damage that may have garbled it.
 
         Raises:
             InputError: Always.
         """
+        if line is not None and not self._is_second and self.raw_head[:2] == GZIP_MAGIC and self.is_rereadable:
+            with ByteStream(self.source, error=self.error) as second:
+                second._is_second = True
+                for n_lines in itertools.accumulate(chunk.count(b"\n") for chunk in second.chunks()):
+                    if n_lines > line + _NEAR:
+                        break
         raise self.error(reason, path=self.name, line=line, record=record) from cause
 
 

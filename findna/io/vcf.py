@@ -30,9 +30,6 @@ _BCF = b"BCF\x02"
 _LONGEST_POS = 18
 """Digits of a POS, which must fit 64 bits."""
 
-_NEAR = 10_000
-"""Lines after a wrong header in which damage of the compression is looked for."""
-
 
 class Site(NamedTuple):
     """One record of a VCF or TSV.
@@ -217,8 +214,6 @@ class VariantReader:
                     self.header.append(line)
             elif is_vcf:
                 if line.split("\t")[:_LEAST] != VCF_COLUMNS:
-                    for _ in itertools.islice(self._lines, _NEAR):  # damage of the compression is named first
-                        pass
                     self._stream.fail("the #CHROM line must follow the ## lines, tab-separated", line=number)
                 self.columns = line.split("\t")
                 return

@@ -1,5 +1,6 @@
 """VCF, BCF and TSV records as sites, and the same records with scores."""
 
+import gzip
 from pathlib import Path
 
 import pysam
@@ -141,6 +142,15 @@ def test_a_record_of_a_tsv_becomes_one_of_a_vcf(write):
 def test_a_record_without_scores_has_no_empty_info(info):
     site = Site("chr1", 6, "A", (), fields=["chr1", "7", ".", "A", ".", ".", ".", info])
     assert vcf_line(site, FIELDS, [Outcome(None, "no_alt")]).endswith("\tFINDNA_SKIPPED=no_alt\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["chrom\tpose\tref\talt\n", "chrom\tpos\tref\talt\nchr1\tx\tA\tC\n", "chrom\tpos\tref\talt\nchr1\t1\n"]
+)
+def test_damage_of_the_compression_is_named_before_what_it_garbles(text, tmp_path):
+    (tmp_path / "a.tsv.gz").write_bytes(gzip.compress(text.encode())[:-8])
+    with pytest.raises(VariantError, match="truncated: the gzip stream ends"):
+        read(tmp_path / "a.tsv.gz")
 
 
 def test_the_demo_variants_are_on_the_demo_genome():
