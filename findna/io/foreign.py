@@ -5,7 +5,8 @@ import os
 import resource
 import signal
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ CPU_SECONDS = 5
 
 BYTES_PER_SECOND = 5 << 20
 """A larger file may take a second more for each of these bytes."""
+
+BYTES_OF_MEMORY = 256 << 20
+"""Memory to read a small file; a larger one may take four times its size more."""
 
 MAX_CHUNK = 1 << 28
 """Bytes of a chunk, which are in memory as a whole however few of its rows are read."""
@@ -51,10 +55,10 @@ def _try(path: Path, _device: int, _inode: int, n_bytes: int, _times: tuple[int,
         child = os.fork()
     if not child:
         try:
-            _limit(CPU_SECONDS + n_bytes // BYTES_PER_SECOND)
+            _limit(CPU_SECONDS + n_bytes // BYTES_PER_SECOND, BYTES_OF_MEMORY + 4 * n_bytes)
             _read(path)
         finally:
-            os._exit(0)  # an error of h5py is for the caller to meet
+            os._exit(0)  # an error of h5py is for the caller to meet, but for those of memory
     try:
         status = os.waitpid(child, 0)[1]
     except BaseException:
@@ -62,18 +66,21 @@ def _try(path: Path, _device: int, _inode: int, n_bytes: int, _times: tuple[int,
         os.waitpid(child, 0)
         raise
     if not os.WIFSIGNALED(status):
-        return ""
+        return "takes far more memory than its size" if os.WEXITSTATUS(status) else ""
     is_loop = os.WTERMSIG(status) == signal.SIGXCPU
     return "does not come to an end" if is_loop else f"ends with {signal.Signals(os.WTERMSIG(status)).name}"
 
 
-def _limit(seconds: int) -> None:
-    """End this process silently by the CPU time that it has used, or by a signal."""
+def _limit(seconds: int, n_bytes: int) -> None:
+    """End this process silently by the CPU time that it has used, or by a signal; it gets only so much more memory."""
     for number in (signal.SIGXCPU, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     resource.setrlimit(resource.RLIMIT_CPU, (seconds if hard == resource.RLIM_INFINITY else min(seconds, hard), hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # Linux alone tells
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + n_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 2)
 
 
@@ -85,11 +92,21 @@ def _read(path: Path) -> None:
 
 
 def _visit(item: Any) -> None:
-    with suppress(Exception):  # the next item may be read without it
+    with _passing():
         _attributes(item)
         if isinstance(item, h5py.Dataset) and not item.is_virtual and not fault(item) and item.dtype.hasobject:
             for start in range(0, len(item) if item.shape else 1, _ROWS):
                 _ = item[start : start + _ROWS] if item.shape else item[()]
+
+
+@contextmanager
+def _passing() -> Iterator[None]:
+    """Pass over what cannot be read, because the next item may be read without it; memory that runs out is the end."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MemoryError) or "alloc" in str(error):
+            os._exit(1)
 
 
 def fault(dataset: h5py.Dataset) -> str:
@@ -108,5 +125,5 @@ def fault(dataset: h5py.Dataset) -> str:
 
 def _attributes(item: Any) -> None:
     for name in item.attrs:
-        with suppress(Exception):
+        with _passing():
             _ = item.attrs[name]

@@ -161,6 +161,17 @@ def test_a_file_that_hdf5_reads_without_end_is_refused(damaged: Path, monkeypatc
         findna.read_embeddings("x.h5")
 
 
+def test_a_text_that_claims_to_be_huge_is_refused_before_memory_is_taken(damaged: Path) -> None:
+    with h5py.File(damaged) as file:
+        place = file["uns/findna/schema"].id.get_offset()  # length, address and number in the heap
+    with damaged.open("r+b") as raw:
+        raw.seek(place)
+        raw.write(b"\xff\xff\xff\x7f")
+    result = call("view", damaged)
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert "file x.h5: is damaged: HDF5 takes far more memory than its size" in result.err
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_a_corrupted_file_is_never_a_traceback(seed: int, damaged: Path) -> None:
     draw = random.Random(seed)

@@ -77,3 +77,11 @@ def test_files_and_functions_do_not_become_longer() -> None:
                 if body and (body[-1].end_lineno or 0) - body[0].lineno >= 40:
                     functions.append(node.name)
     assert (len(files) <= LONG_FILES, len(functions) <= LONG_FUNCTIONS) == (True, True), (sorted(files), functions)
+
+
+def test_the_table_of_faults_names_tests_that_exist() -> None:
+    text = (ROOT / "tests/faults/README.md").read_text(encoding="utf-8")
+    found = re.findall(r"`([a-z]+/\w+\.py)(?:::(\w+))?`", text)
+    assert len(found) > 50
+    for path, name in found:
+        assert f"def {name}" in (ROOT / "tests" / path).read_text(encoding="utf-8"), (path, name)
