@@ -270,7 +270,12 @@ def survives(mutation: Mutation, folder: Path) -> bool:
         "not finished_by_running",
     ]
     done = subprocess.run(
-        [*command, *mutation.tests.split()], cwd=folder, env=environment, capture_output=True, text=True
+        [*command, *mutation.tests.split()],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        errors="replace",
     )
     path.write_text(text)
     if done.returncode > 1:  # below 0: without its guard, a C library crashes
