@@ -57,6 +57,9 @@ def run_files(
     with _saying_what_is_kept(out), progress(title, total=None, quiet=quiet) as advance:
         report = call(on_progress=lambda done, total: advance(done, total=total))
     write_report(json_file, report)
+    if report.get("nothing_to_do"):
+        say(f"{', '.join(report['outputs'])}: is complete; nothing to do", quiet=quiet)
+        return
     for name, what in (("n_mostly_n", "are mostly N"), ("n_with_iupac", "have IUPAC codes, which are read as N")):
         if report.get(name):
             say(f"{report[name]:,} of {report['n_records']:,} records {what}", quiet=quiet)

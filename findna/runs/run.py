@@ -207,6 +207,7 @@ def _finished(job: Job, found: Mapping[str, Any], facts: Mapping[str, Any]) -> d
         "n_with_iupac": 0,
         "n_bases": 0,
         "seconds": 0.0,
+        "nothing_to_do": True,
         **expected,
     }
 

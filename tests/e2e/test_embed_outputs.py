@@ -82,7 +82,8 @@ def test_an_existing_output_is_replaced_only_by_force_and_only_by_a_whole_one(
     first = Path("a.h5").read_bytes()
     result = call("embed", bed, "-g", genome, "-m", model)
     assert (result.code, result.err) == (1, "findna: a.h5: exists already; --force replaces it\n")
-    assert call("embed", bed, "-g", genome, "-m", model, "--precision", "fp32", "--resume").code == 0  # it is finished
+    again = call("embed", bed, "-g", genome, "-m", model, "--precision", "fp32", "--resume")
+    assert (again.code, again.err) == (0, "a.h5: is complete; nothing to do\n")
     assert Path("a.h5").read_bytes() == first
     write("a.bed", "chr1\t0\t40\nchr1\t0\n")
     assert call("embed", bed, "-g", genome, "-m", model, "--force").code == 1
