@@ -32,7 +32,7 @@ _FIELDS = {
 
 
 class Judge(ABC):
-    """Which windows of a pair a kind of model is asked for, and how what is read of them becomes scores."""
+    """The windows of a pair that a kind of model needs, and their scores."""
 
     fields: Sequence[Field]
     window: int

@@ -29,7 +29,7 @@ def report(phase: str, done: float, total: int) -> None:
 
 @contextmanager
 def within(phase: str, n_done: int, n_steps: int, *, size: int = 1) -> Iterator[None]:
-    """Let what `report` says inside count as parts of the next `size` steps of a phase."""
+    """Count what `report` says inside as progress of the next `size` steps of a phase."""
     token = _OUTER.set(_OUTER.get() or (phase, n_done, n_steps, size))
     try:
         yield

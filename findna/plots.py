@@ -1,4 +1,4 @@
-"""Figures as PNG files: training curve, confusion matrix, ROC, calibration; a pretraining and what came of it."""
+"""Figures: training curve, comparison, masked-base accuracy by position, curves of a pretraining."""
 
 import itertools
 from collections.abc import Mapping, Sequence

@@ -29,7 +29,7 @@ def _without_student_view(values: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class PretrainConfig(Checked):
-    """Recipe of a pretraining; the defaults are the paper's (section 4.1), where it is silent the published code's.
+    """Recipe of a pretraining; the defaults are those of the paper (section 4.1), or else of the published code.
 
     Raises:
         ConfigError: A setting is out of range or contradicts another.
@@ -278,6 +278,6 @@ class FinetuneConfig(Checked):
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The config that `dataclasses.asdict` wrote; an unknown name is a ConfigError.
 
-        A setting that is not in it gets the value that stands for what was done before the setting existed.
+        A setting that is missing in it gets the value that findna used before the setting existed.
         """
         return cls(**{"select": "loss", "head_rate": 1.0, "strand": "bed", **fields_of(cls, values)})

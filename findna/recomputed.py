@@ -36,7 +36,7 @@ class SampledRow(NamedTuple):
 
 
 class Recomputed(NamedTuple):
-    """The values of a row as they are stored, and as they come out now; `Written.more` follows the stored ones."""
+    """The stored values of a row, and the values computed now; `Written.more` follows the stored ones."""
 
     stored: list[NDArray[Any]]
     values: list[NDArray[Any]]

@@ -1,4 +1,4 @@
-"""Region: a stretch of a genome, 0-based and half-open everywhere but in `str(region)`."""
+"""Region: an interval of a genome, 0-based and half-open everywhere but in `str(region)`."""
 
 import re
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""The bytes of a file or of stdin, decompressed; truncated or damaged data is an error, never a short read."""
+"""The bytes of a file or of stdin, decompressed; truncated or damaged data is an error, never a shorter result."""
 
 import gzip
 import io

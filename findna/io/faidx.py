@@ -89,7 +89,7 @@ def is_index_of(index: Faidx, file: Text) -> bool:
 
 
 def is_contig_of(name: str, contig: Contig, file: Text) -> bool:
-    """Whether one record begins and ends where the index says; nothing is known of the others."""
+    """Whether one record begins and ends where the index says; the others are not checked."""
     for n_read in (_MOST_READ, _MOST_HEADER):
         first = max(0, contig.offset - n_read)
         _, newline, header = file.read_at(first, contig.offset - first).removesuffix(b"\n").rpartition(b"\n")

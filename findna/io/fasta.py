@@ -1,4 +1,4 @@
-"""FASTA and FASTQ records in file order, with every damage that a library would not report."""
+"""FASTA and FASTQ records in file order; damage that a library would not report is an error."""
 
 import itertools
 import re

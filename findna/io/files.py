@@ -1,4 +1,4 @@
-"""Files that get their name only when they are whole: publish, lock, free space, sha256."""
+"""Files that get their name only when they are complete: publish, lock, free space, sha256."""
 
 import errno
 import fcntl
@@ -29,7 +29,7 @@ class _NoLocksError(Exception):
 
 
 def publish(temp: Path, final: Path) -> None:
-    """Give a finished file its final name: a crash leaves under it all of the new file or all of the old.
+    """Give a finished file its final name; after a crash, it is the complete new file or the complete old one.
 
     Both names must lie on one file system.
 
@@ -60,7 +60,7 @@ def refuse_irregular(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder outlive a power cut, where the file system can."""
+    """Make the names in a folder survive a power failure, if the file system can."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -217,7 +217,7 @@ def _make_alone(path: Path, content: str) -> None:
 
 
 def raise_output_error(error: OSError, path: Path, *, hint: str = "") -> NoReturn:
-    """Raise the OutputError that says in a user's words why a path could not be written."""
+    """Raise the OutputError that says why a path could not be written."""
     if error.errno in _FULL:
         reason = "no space left (disk full, quota or file size limit)"
     else:

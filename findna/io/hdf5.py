@@ -1,4 +1,4 @@
-"""EmbeddingWriter puts rows down safely and in order."""
+"""EmbeddingWriter stores rows in order, so that a crash loses none that was committed."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ class EmbeddingWriter:
         resume: Continue the spool if there is one.
         force: Replace an existing output (the old one stays until the new one is whole) and, without
             `resume`, discard a spool.
-        every: Least seconds between two journal lines.
+        every: Minimum number of seconds between two journal lines.
         order: Order of a TSV's columns, see `tables.write_tsv`.
 
     Attributes:
@@ -157,9 +157,9 @@ class EmbeddingWriter:
         self.n_skipped += 1
 
     def commit(self) -> None:
-        """Make everything so far certain, if the last time is long enough ago.
+        """Commit everything so far, if the last commit is long enough ago.
 
-        Call it only where a resumed run may begin: on the grid of batches.
+        Call it only where a resumed run may begin: at the end of a cell.
         """
         if time.monotonic() - self._committed_at >= self._every:
             self._commit()
@@ -196,7 +196,7 @@ class EmbeddingWriter:
         return list(self._outputs.values())
 
     def close(self) -> None:
-        """Let go of the output; an unfinished run stays in its spool."""
+        """Close the output; an unfinished run stays in its spool."""
         self._spool.close()
 
     def discard(self) -> None:

@@ -16,15 +16,15 @@ class IdSet:
     """A set of ids that keeps a 64-bit hash of each, so that ten million take about 100 MB.
 
     Two different ids share a hash once in 400,000 runs of ten million ids; the second is then
-    taken for a repeat. Of the many small tables one grows at a time, so that growing needs no
-    second copy of everything.
+    taken for a repeat. There are many small tables, and one grows at a time, so growing needs no second copy of
+    everything.
     """
 
     def __init__(self) -> None:
         self._tables = [_HashTable() for _ in range(_N_TABLES)]
 
     def add(self, id: str) -> bool:
-        """Take in an id; False if it is a duplicate."""
+        """Add an id; False if it is a duplicate."""
         key = hash(id) & _MASK or 1
         table = self._tables[key % _N_TABLES]
         slots, slot = table.slots, (key // _N_TABLES) % table.n_slots

@@ -114,7 +114,7 @@ class IndexedFasta:
                 return True
         if not is_index_of(index, text):
             return False
-        with suppress(OSError):  # a stamp that can be kept nowhere costs the next run the same time
+        with suppress(OSError):  # without a place for the stamp, the next run checks again
             path.parent.mkdir(parents=True, exist_ok=True)
             _publish(path, stamp.encode())
         return True
@@ -134,7 +134,7 @@ class IndexedFasta:
         files = {".fai": format_fai(index).encode()}
         if self._is_compressed:
             files[".gzi"] = _format_gzi(self._path)
-        # Root may write where nobody should: a folder without a write bit is left alone.
+        # Root may write to any folder; one without a write permission is not used.
         is_read_only = not self._path.resolve().parent.stat().st_mode & 0o222
         is_taken = any(_holds_other(_beside(self._path, suffix), data) for suffix, data in files.items())
         # An index that we may not have made is never replaced; one that can be kept nowhere serves this run.

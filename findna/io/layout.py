@@ -1,4 +1,4 @@
-"""Limits on an HDF5 file before anything of it is read: no larger than its bytes and those of its own parts."""
+"""Checks of an HDF5 file before it is read: its arrays are no larger than its bytes and those of its own parts."""
 
 import resource
 import textwrap
@@ -49,7 +49,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def check_layout(file: h5py.File, path: Path) -> None:
-    """Refuse a file that leads out of itself, or whose values are not stored in it.
+    """Refuse a file that points to other files, or whose values are not stored in it.
 
     A link or an external storage would show the bytes of any other file. A dataset without storage takes no room in
     the file and any amount of memory. A virtual dataset may point to finished files of findna beside the file, as

@@ -21,9 +21,9 @@ _EVERY = 1.0
 
 
 class RecordSpool:
-    """A spool of which the first `n_done` records are certain; a context manager.
+    """A spool with `n_done` committed records; a context manager.
 
-    If nothing is certain at an error, nothing is left.
+    After an error without a commit, the folder is deleted.
 
     Args:
         folder: The spool's folder.
@@ -69,7 +69,7 @@ class RecordSpool:
         self._spool.remove()
 
     def _count(self, n_records: int) -> None:
-        """Records were added. They become certain if the last commit is long enough ago."""
+        """Records were added. They are committed if the last commit is long enough ago."""
         self._counts["records"] += n_records
         if time.monotonic() - self._committed_at >= _EVERY:
             self._commit()

@@ -54,8 +54,8 @@ _NUMBER = re.compile(r"-?\d+(\.\d*)?([eE][-+]?\d+)?|-?\.\d+|inf|nan", re.IGNOREC
 def sniff(stream: ByteStream) -> Kind:
     """The kind of a file or stdin. Nothing is consumed.
 
-    The content decides; only a text that does not tell (a first row that is broken) is taken for
-    what the file's name says, so that its reader can say what is wrong with it.
+    The content decides. Only for a text whose first row is damaged, the file's name decides, so that its reader can
+    report the error.
 
     Raises:
         InputError: It is empty, or nothing that findna reads.

@@ -1,4 +1,4 @@
-"""Spool: append-only files, and a journal that says how much of each is certain after any crash."""
+"""Spool: append-only files, and a journal of how many bytes of each were committed."""
 
 import json
 import os
@@ -20,7 +20,7 @@ _BUFFER = 1 << 20
 class Spool:
     """A folder of byte files that grow by whole commits; use it as a context manager.
 
-    `append` adds bytes, `commit` makes all bytes so far certain: the files are synced, then one journal line
+    `append` adds bytes, `commit` commits all bytes so far: the files are synced, then one journal line
     with the length and running crc32 of each is written and synced. Opening the spool again cuts off what is
     after the last whole journal line, and drops a damaged commit with all that follow.
     The first journal line is the fingerprint of the run: only the same run may continue it.
@@ -84,7 +84,7 @@ class Spool:
             self._guard_write(sync=False)
 
     def commit(self, state: Mapping[str, Any]) -> None:
-        """Make everything appended so far certain, and remember `state` (JSON values) with it.
+        """Commit everything appended so far, and store `state` (JSON values) with it.
 
         Raises:
             OutputError: It cannot be written; as in `append`.
@@ -113,7 +113,7 @@ class Spool:
         sync_folder(self.folder.parent)
 
     def close(self) -> None:
-        """Let go of the folder; it stays, up to its last commit."""
+        """Close the folder; it stays, up to its last commit."""
         self._stack.close()
 
     def __enter__(self) -> Self:

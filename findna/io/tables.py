@@ -201,10 +201,10 @@ class TsvStream:
         return []
 
     def discard(self) -> None:
-        """Nothing to delete: what is printed is printed, and lacks its last line."""
+        """Nothing to delete: the stream lacks its last line."""
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to close."""
 
     def __enter__(self) -> Self:
         return self
@@ -217,7 +217,7 @@ class TsvStream:
             self._file.write(content)
             if flush:
                 self._file.flush()
-        except BrokenPipeError:  # whoever reads has seen enough: no error of the output
+        except BrokenPipeError:  # the reader closed the pipe: not an error of the output
             raise
         except OSError as error:
             raise_output_error(error, Path("stdout"))

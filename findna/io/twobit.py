@@ -1,7 +1,7 @@
 """The bases of a .2bit file, of either byte order and of 32-bit or 64-bit offsets.
 
-No library reads what is needed safely: Biopython takes the counts of a file on trust and refuses 64-bit offsets. Here
-every count is compared with the bytes that are in the file before memory is taken for it.
+No library reads these files safely: Biopython trusts the counts of a file and refuses 64-bit offsets. Here every count
+is compared with the size of the file before memory is allocated for it.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Input files must be at the end of a run what they were at its start."""
+"""Input files must not change during a run."""
 
 import stat
 from collections.abc import Iterable, Iterator, Mapping

@@ -46,7 +46,7 @@ class Pulled(NamedTuple):
 
 
 def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None] = lambda file, n: None) -> Pulled:
-    """Put a model of a hub into the cache directory, where its name finds it; what is there whole is not fetched again.
+    """Put a model of a hub into the cache directory, where its name finds it; a complete copy is not fetched again.
 
     The hub is asked which commit the revision is now. A folder gets its name when its weights have the sha256 that its
     config.json tells and go into its network; an interrupted download resumes. The hub is huggingface.co or
@@ -158,7 +158,7 @@ def _fetch(
 
 
 def _checked(repo: Repo, partial: Path, check: Callable[[Path], object]) -> None:
-    """Have a check made of what was fetched; what fails is removed, and told as the repository's fault."""
+    """Check the fetched files; if the check fails, they are deleted, and the error names the repository."""
     try:
         check(partial)
     except ModelError as error:

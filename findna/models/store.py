@@ -130,7 +130,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def load_model(name: str = DEFAULT) -> Model:
-    """Load a model whole, or not at all.
+    """Load a model; a damaged one is an error.
 
     Args:
         name: A shipped model's name, the path of a model folder (a run directory is one), or a repository that was

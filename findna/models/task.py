@@ -144,7 +144,7 @@ def find_task(name: str) -> Path:
 
 
 def load_task(name: str | Path) -> TaskModel:
-    """Load a task model whole, or not at all.
+    """Load a task model; a damaged one is an error.
 
     Args:
         name: A run directory of `findna finetune`, or the name of a built-in task.

@@ -72,7 +72,7 @@ def has_native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        if not hasattr(torch.cpu, "get_capabilities"):  # torch before 2.12 knows of x86 only
+        if not hasattr(torch.cpu, "get_capabilities"):  # torch before 2.12 has this for x86 only
             return torch.cpu._is_avx512_bf16_supported()
         capabilities = torch.cpu.get_capabilities()
         return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16"))

@@ -310,7 +310,7 @@ def _dropped(h: Tensor, weights: Weights, turn: Turn, dropout: float) -> Tensor:
 
 
 class _Block(torch.autograd.Function):
-    """One block that remembers what its way needs, and no more."""
+    """One block, which stores only what its backward pass needs."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, turn: Turn, way: Way) -> Tensor:

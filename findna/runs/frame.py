@@ -1,4 +1,4 @@
-"""The frame of a run over records: its genome, device and clock, and the account of it."""
+"""The frame of a run over records: its genome, device and clock, and its report."""
 
 import json
 import time

@@ -118,7 +118,7 @@ class ScoredFile:
         self._stack.close()
 
     def head(self, facts: Mapping[str, str]) -> Any:
-        """Its head with other facts in the place of its own."""
+        """Its head with other facts instead of its own."""
         if self._kind == "parquet":
             kinds = [(field.name, str(field.type)) for field in self._table.schema_arrow]
             return TableHead(kinds, {f"{FACT.lstrip('#')}{name}": text for name, text in facts.items()})

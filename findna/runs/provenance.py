@@ -95,5 +95,5 @@ def machine_facts(
 
 
 def peak_memory_bytes() -> int:
-    """Most memory that this process has held; Linux counts in kB, macOS in bytes."""
+    """Peak memory of this process; Linux counts in kB, macOS in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

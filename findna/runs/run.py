@@ -1,4 +1,4 @@
-"""One run over inputs: they are checked, the model is loaded, rows are written, the account is settled."""
+"""One run over inputs: they are checked, the model is loaded, rows are written, counts are compared."""
 
 import itertools
 import json

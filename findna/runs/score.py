@@ -1,4 +1,4 @@
-"""One run of `findna score`: records in, the same records with scores out, and the account of it."""
+"""One run of `findna score`: records in, the same records with scores out, and a report."""
 
 import dataclasses
 import itertools
