@@ -11,6 +11,7 @@ from findna.config import ComputeConfig
 from findna.cpus import n_cpus
 from findna.errors import ConfigError
 from findna.models.store import load_model
+from findna.models.task import PLAN
 from findna.nn.device import Compute, pick_device, pick_precision, set_threads
 from findna.recipes import FinetuneConfig, PretrainConfig
 from findna.settings import make, settings_of_all, with_settings
@@ -28,6 +29,7 @@ from findna.train.place import find_place as find_place
 from findna.train.plan import PretrainPlan, TaskPlan
 from findna.train.portable import export_run as export_run
 from findna.train.portable import import_run, portable_plan
+from findna.train.resume import precision_of
 from findna.train.sources import Sources, load_sources
 from findna.train.start import check_teacher
 
@@ -97,7 +99,7 @@ def pretrain(
         if not arguments:
             raise ConfigError(f"{n_processes} processes: start each of them by torchrun, or use findna pretrain")
         return {"exit_code": launch(arguments, n_processes=n_processes, max_restarts=processes.max_restarts)}
-    compute = _compute(place, processes, asked)
+    compute = _compute(place, processes, _resumed(asked, out / "pretrain.json") if resume else asked)
     if start_from and place.rank == 0 and not is_restart(place, teaching.job_of(out)):
         import_run(Path(start_from), out, compute=compute, job=place.job)
     sources = _sources(plan)
@@ -173,7 +175,7 @@ def finetune(
     plan = TaskPlan.read(out).follow(given) if resume else TaskPlan.make(given)
     if resume and (out / "config.json").is_file():
         return {"is_complete": True, "finished": True, "metrics": {}}
-    compute = Compute.begin(asked)
+    compute = Compute.begin(_resumed(asked, out / PLAN) if resume else asked)
     teacher = load_model(plan.model)
     check_teacher(plan.config, teacher.network)
     train, held_out, tested = plan.load()
@@ -250,6 +252,11 @@ def _compute(place: Place, processes: ProcessOptions, asked: ComputeConfig) -> C
     set_threads(asked.threads or max(1, n_cpus() // place.local_size), deterministic=asked.deterministic)
     device = device_of(place, "cuda" if processes.gpus else "cpu" if processes.processes else asked.device, pick_device)
     return Compute(device, pick_precision(asked.precision, device))
+
+
+def _resumed(asked: ComputeConfig, path: Path) -> ComputeConfig:
+    """The same in the precision of the run that is resumed, if none is asked for."""
+    return asked if asked.precision != "auto" else dataclasses.replace(asked, precision=precision_of(path))
 
 
 def _sources(plan: PretrainPlan) -> Sources:

@@ -24,6 +24,7 @@ from findna.train.loop import Report, Training, enough_memory, open_folder
 from findna.train.parallel import Team
 from findna.train.place import is_restart
 from findna.train.portable import rewarmed
+from findna.train.resume import require_same
 from findna.train.schedule import cosine, learning_rate
 from findna.train.trainer import Trainer
 from findna.train.views import VALID_EPOCH, Portion, portion_of, views_of
@@ -125,8 +126,7 @@ def pretrain(
     state: dict[str, Any] = {"fingerprint": fingerprint, "total_steps": total, "time_budget": time_budget}
     if resume:
         tensors, state = team.broadcast(load_checkpoint(out / "checkpoints") if team.is_main else ({}, {}))
-        if completed(state["fingerprint"]) != fingerprint:
-            raise TrainingError(f"{out}: the settings or sources differ from those of the run to resume")
+        require_same(out, completed(state["fingerprint"]), fingerprint)
         trainer.load(tensors)
     if team.is_main:
         stored = {**made_of, "plan": dict(asked), "job": team.place.job}

@@ -3,16 +3,20 @@
 import dataclasses
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, InputError, TrainingError
+from findna.io.spool import differences
 from findna.io.structured import read_json
 from findna.models.store import Model
 from findna.models.task import PLAN
-from findna.nn.device import Compute
+from findna.nn.device import PRECISIONS, Compute
 from findna.recipes import FinetuneConfig
+
+_MOST_NAMED = 3
 
 
 def check_splits(splits: Mapping[str, LabelledSet]) -> None:
@@ -45,11 +49,27 @@ def check_same(out: Path, facts: Mapping[str, Any]) -> None:
     except (OSError, ValueError) as error:
         raise TrainingError(f"{out}: nothing to resume: no {PLAN}") from error
     try:
-        is_same = _fingerprint({name: stored[name] for name in facts}) == _fingerprint(facts)
+        before = _fingerprint({name: stored[name] for name in facts})
     except (KeyError, TypeError, ConfigError):
-        is_same = False
-    if not is_same:
-        raise TrainingError(f"{out}: the settings, data or teacher differ from those of the run to resume")
+        before = {}
+    require_same(out, before, _fingerprint(facts))
+
+
+def require_same(out: Path, stored: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Raise if a run differs from the one that it resumes."""
+    if differing := differences(stored, facts):
+        what = "; ".join(f"{name} was {old}, is {new}" for name, old, new in differing[:_MOST_NAMED])
+        raise TrainingError(f"{out}: differs from the run to resume: {what}")
+
+
+def precision_of(path: Path) -> str:
+    """The precision of a run that is resumed, by its file of settings; "auto" if it is not known."""
+    with suppress(OSError, ValueError, AttributeError):
+        stored = read_json(path)
+        for name, precision in PRECISIONS.items():
+            if precision.facts() == {kind: stored[kind] for kind in ("products", "stream") if kind in stored}:
+                return name
+    return "auto"
 
 
 def _fingerprint(facts: Mapping[str, Any]) -> Any:
