@@ -117,15 +117,27 @@ def show_facts(facts: Mapping[str, object]) -> None:
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table to stdout, columns aligned, numbers to the right."""
+    """A table to stdout, columns aligned, numbers to the right; a line end in a name makes the header taller."""
+    names = [name.split("\n") for name in header]
+    height = max(map(len, names))
+    heads = list(zip(*([""] * (height - len(parts)) + parts for parts in names), strict=True))
     texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(header, *texts, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*heads, *texts, strict=True)]
     is_number = [all(isinstance(row[k], int | float) for row in rows) for k in range(len(header))]
-    for line in [list(header), *texts]:
+    for line in [*heads, *texts]:
         *cells, last = [
             cell.rjust(w) if right else cell.ljust(w) for cell, w, right in zip(line, widths, is_number, strict=True)
         ]
         show_wrapped("".join(f"{cell}  " for cell in cells), last.rstrip())
+
+
+def show_rows(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table to stdout: aligned on a terminal, tab-separated in a pipe or file."""
+    if sys.stdout.isatty():
+        show_table([name.replace("_", "\n") for name in header], rows)
+        return
+    for row in (header, *rows):
+        show("\t".join(map(str, row)))
 
 
 def columns_that_fit(rows: Sequence[Sequence[object]]) -> int:

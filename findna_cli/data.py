@@ -1,15 +1,18 @@
 """`findna data`: genomes, training windows, and audits of labelled data."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from findna.data.options import WindowsConfig
 from findna.settings import names_in
-from findna_cli.console import say, show, write_report
+from findna_cli.console import say, show, show_rows, write_report
 from findna_cli.options import Force, Genome, Json, Quiet, flags_of
 from findna_cli.progress import progress
+
+if TYPE_CHECKING:
+    from findna.commands.data import Overlap
 
 app = typer.Typer(no_args_is_help=True, help="Download genomes, make training sets, audit labelled splits.")
 
@@ -168,24 +171,31 @@ def audit(
     found = data.audit(
         files, genome=genome, threshold=threshold, sequence_column=sequence_column, label_column=label_column
     )
-    show("split\tsequences\trepeated\tother_label")
-    for one in found.within:
-        show(f"{one.name}\t{one.n}\t{one.n_repeated}\t{one.n_conflicts}")
+    show_rows(
+        ("split", "sequences", "repeated", "other_label"),
+        [(one.name, one.n, one.n_repeated, one.n_conflicts) for one in found.within],
+    )
     if found.overlaps:
-        show("\nsplit\tin\texact\treverse_strand\tnear\tother_label\tnear_other_label\tshare")
-    for both in found.overlaps:
-        cells = (both.n_exact, both.n_reverse, both.n_near, both.n_conflicts, both.n_near_conflicts)
-        share = (both.n_exact + both.n_near) / max(both.n, 1)
-        show("\t".join([both.later, both.earlier, *map(str, cells), f"{share:.4f}"]))
+        show("")
+        counts = ("exact", "reverse_strand", "near", "other_label", "near_other_label")
+        show_rows(("split", "in", *counts, "share"), [_overlap(both) for both in found.overlaps])
     examples = [(both.later, pair, both.earlier) for both in found.overlaps for pair in both.examples]
     examples += [
         (one.name, pair, one.name) for one in found.within for pair in one.examples if len(set(pair.labels)) > 1
     ]
     if examples and not quiet:
-        show("\nfile\tline\tlabel\trepeats\tline\tlabel\tshare")
-    for later, pair, earlier in [] if quiet else examples:
-        cells_of = (later, pair.line, pair.labels[0], earlier, pair.of_line, pair.labels[1], f"{pair.share:.4f}")
-        show("\t".join(map(str, cells_of)))
+        rows = [
+            (later, pair.line, pair.labels[0], earlier, pair.of_line, pair.labels[1], f"{pair.share:.4f}")
+            for later, pair, earlier in examples
+        ]
+        show("")
+        show_rows(("file", "line", "label", "repeats", "line", "label", "share"), rows)
     write_report(json_file, found.to_dict())
     if fail_on_leak and found.has_leaks:
         raise typer.Exit(1)
+
+
+def _overlap(both: "Overlap") -> tuple[object, ...]:
+    share = (both.n_exact + both.n_near) / max(both.n, 1)
+    counts = (both.n_exact, both.n_reverse, both.n_near, both.n_conflicts, both.n_near_conflicts)
+    return (both.later, both.earlier, *counts, f"{share:.4f}")

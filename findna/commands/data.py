@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from findna.benchmark.audit import Audit, read_splits
+from findna.benchmark.audit import Overlap as Overlap
 from findna.benchmark.audit import audit as audit_splits
 from findna.data.fetch import fetch_genome as fetch_genome
 from findna.data.recipe import make_windows as make_windows
