@@ -56,8 +56,8 @@ def check_outputs(given: Mapping[str, Any], *, has_stdout: bool) -> None:
             raise typer.BadParameter("give the name of a file: this cannot go to stdout", param_hint=f"'{flag}'")
         if name == "out":
             stem = path.name.removesuffix(".gz").rpartition(".")[0]
-            ends = (".json",) if "exclude_words" in given else _BESIDE  # the manifest of `data windows`
-            beside = [path.with_name(first + end) for first in (path.name, stem) for end in ends]
+            ends = (".json",) if "exclude_kmers" in given else _BESIDE  # the manifest of `data windows`
+            beside = [path.parent / (first + end) for first in (path.name, stem) for end in ends]
             seen |= {file.resolve(): flag for file in beside}
         if (other := seen.setdefault(path.resolve(), flag)) != flag:
             raise typer.BadParameter(f"{path} is also a file of {other}", param_hint=f"'{flag}'")
