@@ -7,6 +7,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -94,7 +95,7 @@ class IndexedFasta:
                 fai = _beside(place, ".fai").read_bytes()
                 gzi = _beside(place, ".gzi").read_bytes() if self._is_compressed else b""
                 index = parse_fai(fai.decode())
-                if index is None or len(gzi) != _gzi_size(gzi):
+                if index is None or (self._is_compressed and not _is_table(gzi, self._path)):
                     continue
                 text = stack.enter_context(closing(_Text(self._path, gzi)))
                 if self._is_trusted(index, fai + gzi, text):
@@ -175,8 +176,12 @@ class _Text:
             self._file.close()
 
 
-def _gzi_size(gzi: bytes) -> int:
-    return 8 + 16 * int.from_bytes(gzi[:8], "little") if gzi else 0
+def _is_table(gzi: bytes, path: Path) -> bool:
+    """Whether these are the bytes of a .gzi, whose blocks are in order, in the file, and of 64 KiB of text at most."""
+    if len(gzi) != 8 + 16 * int.from_bytes(gzi[:8], "little"):
+        return False
+    blocks, n_bytes = [(0, 0), *struct.iter_unpack("<QQ", gzi[8:])], path.stat().st_size
+    return all(a[0] < b[0] < n_bytes and 0 <= b[1] - a[1] <= 1 << 16 for a, b in pairwise(blocks))
 
 
 def _format_gzi(path: Path) -> bytes:

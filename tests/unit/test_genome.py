@@ -1,4 +1,5 @@
 import os
+import struct
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,17 @@ def test_a_damaged_index_is_made_again(genome_path: Path, data: bytes) -> None:
     Path(f"{genome_path}.fai").write_bytes(data)
     with Genome(genome_path) as genome:
         assert genome.contigs["chr1"] == 3210
+
+
+@pytest.mark.parametrize("row", [(1 << 63, 65280), (1 << 20, 65280), (20_000, 1 << 40), (20_000, 65280)])
+def test_a_table_of_blocks_that_lies_is_made_again(write: Write, row: tuple[int, int], own_cache: Path) -> None:
+    path = write("g.fa.gz", fasta({"c": "ACGGTCA" * 20_000}), "bgzf")
+    Genome(path).close()
+    table = Path(f"{path}.gzi")
+    table.write_bytes(table.read_bytes()[:8] + struct.pack("<QQ", *row) + table.read_bytes()[24:])
+    with Genome(path) as genome:
+        assert fetched(genome, "c", 70_000, 70_007) == "ACGGTCA"
+        assert own_cache in genome.htslib_fasta().parents
 
 
 def test_the_index_goes_to_the_cache_where_the_folder_is_read_only(
