@@ -25,6 +25,8 @@ MAX_CLASSES = 1000
 MAX_PROCESSES = 1024
 """Processes, or parts of a run, on one machine."""
 
+MAX_SHARDS = 100_000
+
 MAX_THREADS = 1024
 
 MAX_WHOLE = 10**9

@@ -9,6 +9,7 @@ from findna.errors import ConfigError, OutputError
 from findna.io.formats import infer_format
 from findna.io.options import InputOptions
 from findna.io.score_files import format_of as format_of
+from findna.limits import MAX_SHARDS
 from findna.runs.manifest import split as split_records
 from findna.runs.merge import merge as merge_vectors
 from findna.runs.merge_parquet import holds_vectors, merge_parquet
@@ -41,6 +42,8 @@ def split(
     """
     if out.exists() and not force:
         raise OutputError(f"{out}: exists already; force=True replaces it")
+    if not 1 <= n_shards <= MAX_SHARDS:
+        raise ConfigError(f"n_shards must lie in 1 to {MAX_SHARDS:,}, not {n_shards:,}")
     if variants and len(inputs) != 1:
         raise ConfigError(f"variants come from one file, not from {len(inputs)}")
     manifest = (

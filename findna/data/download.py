@@ -74,7 +74,8 @@ def from_first(places: Sequence[str], target: Path, known: str, on_bytes: OnByte
     lines += [f"  {place}: {failure}" for place, failure in failures.items()]
     if partial.exists() and partial.stat().st_size:
         lines.append(f"  {partial.stat().st_size:,} bytes of it are kept: the next try resumes there")
-    lines.append("  a file that you have can be copied from its folder, or fetched from its URL")
+    if any(str(place).startswith("http") for place in failures):
+        lines.append("  a file that you have can be copied from its folder, or fetched from its URL")
     raise InputError("\n".join(lines))
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 
 from findna.cells import Grid
 from findna.errors import ConfigError
+from findna.limits import MAX_SHARDS
 
 
 class Shard(NamedTuple):
@@ -33,6 +34,8 @@ class Shard(NamedTuple):
             number, n = map(int, match.groups())
         else:
             raise ConfigError(f"shard={text} must be i/n, such as 3/16, or auto")
+        if n > MAX_SHARDS:
+            raise ConfigError(f"shard={text}: there are at most {MAX_SHARDS:,} shards")
         if not 1 <= number <= n:
             raise ConfigError(f"shard={text}: there is no shard {number} of {n}; they count from 1")
         return cls(number, n)
