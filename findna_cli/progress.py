@@ -80,15 +80,15 @@ class _Display:
         self, done: float, text: str = "", total: float | None = None, *, phase: str = "", unit: str = ""
     ) -> None:
         self._done, self._total = done, total or self._total
-        self._show(phase or self._title, done, self._total, text, unit)
+        self._show(phase or self._title, done, self._total, text, unit or self._unit)
 
     def enter(self, phase: str, done: float, n_steps: int | None) -> None:
         """Show a phase; once units are counted, how far the next one is."""
         is_begun = self._title in self._begun
         if n_steps and phase == self._title:
-            self._show(phase, done, n_steps)
+            self._show(phase, done, n_steps, unit=self._unit)
         elif n_steps and is_begun:
-            self._show(self._title, self._done + done / n_steps, self._total)
+            self._show(self._title, self._done + done / n_steps, self._total, unit=self._unit)
         elif n_steps:
             self._show(phase, done, n_steps)
         elif is_begun:
@@ -99,7 +99,7 @@ class _Display:
     def _show(self, phase: str, done: float, total: float | None, text: str = "", unit: str = "") -> None:
         since, n_before = self._begun.setdefault(phase, (time.monotonic(), done))
         rate = (done - n_before) / max(time.monotonic() - since, 1e-3)
-        state = "  ".join(part for part in (progress_text(done, total, rate, unit or self._unit), text) if part)
+        state = "  ".join(part for part in (progress_text(done, total, rate, unit), text) if part)
         self._bar.update(self._task, description=phase, completed=done, total=total, state=state)
 
 
@@ -116,7 +116,7 @@ def progress_text(done: float, total: float | None, rate: float, unit: str) -> s
     scale, digits = (1e6, 1) if unit == "bytes" else (1.0, 0)
     name = "MB" if unit == "bytes" else unit
     of = f" of {total / scale:,.{digits}f}" if total else ""
-    parts = [f"{done / scale if digits else int(done):,.{digits}f}{of} {name}"]
+    parts = [f"{done / scale if digits else int(done):,.{digits}f}{of} {name}".rstrip()]
     if rate > 0:
         speed, per = (rate / scale, "s") if rate >= 1 else (60 * rate, "min") if rate >= 1 / 60 else (3600 * rate, "h")
         parts.append(f"{speed:,.{1 if speed < 10 else 0}f}{' MB' if unit == 'bytes' else ''}/{per}")

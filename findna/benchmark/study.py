@@ -229,6 +229,7 @@ class _Study:
                 resume=job_of(folder) is not None,
                 n_reports=1,
                 should_stop=self.should_stop,
+                on_report=lambda report: phases.report(f"training {variant.name}", report.done, report.total),
             )
             if not outcome.finished:
                 raise Stopped
