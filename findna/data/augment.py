@@ -37,7 +37,8 @@ def insert(codes: Codes, rng: np.random.Generator, *, max_length: int) -> Codes:
 
 def translocate(codes: Codes, rng: np.random.Generator) -> Codes:
     """Swap the two parts before and after a breakpoint, uniform over the sequence."""
-    return np.roll(codes, -int(rng.integers(0, len(codes))))
+    start = int(rng.integers(0, len(codes)))
+    return np.concatenate([codes[start:], codes[:start]])
 
 
 def mask(codes: Codes, rng: np.random.Generator, *, fraction: float, mean_span: float = 1.0) -> NDArray[np.bool_]:
@@ -62,11 +63,6 @@ def mask(codes: Codes, rng: np.random.Generator, *, fraction: float, mean_span: 
     lengths = np.diff(cuts, prepend=0, append=n_masked)
     places = np.sort(rng.permutation(n_seen + 1)[:n_spans])  # how many seen positions lie before each stretch
     return np.insert(is_masked[:n_seen], np.repeat(places, lengths), True)
-
-
-def noise(length: int, rng: np.random.Generator, *, sd: float) -> NDArray[np.float32]:
-    """Gaussian noise for one-hot rows, mean 0, shape (length, 5)."""
-    return rng.standard_normal((length, len(ALPHABET)), dtype=np.float32) * np.float32(sd)
 
 
 class Views(NamedTuple):
@@ -115,32 +111,33 @@ def make_views(sequences: Sequence[Codes], generators: Sequence[np.random.Genera
     What moves bases comes first, in the student's view and then in the teacher's; then the mask, the noise and the
     reverse complement.
     """
-    students, teachers, noises, masks = [], [], [], []
+    students, teachers = [], []
     n_class_tokens = config.model.n_class_tokens
-    blanks = np.zeros((n_class_tokens, len(ALPHABET)), dtype=np.float32)
-    for codes, rng in zip(sequences, generators, strict=True):
+    rings = np.cumsum([0, *(len(codes) + n_class_tokens for codes in sequences)])
+    is_masked = np.zeros(rings[-1], dtype=np.bool_)
+    noise = np.zeros((rings[-1], len(ALPHABET)), dtype=np.float32)
+    for codes, rng, start in zip(sequences, generators, rings[:-1].tolist(), strict=True):
         u = _moved(codes, rng, config.student_augment, max_indel=config.max_indel)
         v = _moved(codes, rng, config.teacher_augment, max_indel=config.max_indel)
-        is_masked = mask(u, rng, fraction=config.mask_fraction, mean_span=config.mask_span)
-        added = np.zeros((len(codes), len(ALPHABET)), dtype=np.float32)
+        own = slice(start, start + len(codes))
+        is_masked[own] = mask(u, rng, fraction=config.mask_fraction, mean_span=config.mask_span)
         if "N" in config.student_augment + config.teacher_augment:
-            added = noise(len(codes), rng, sd=config.noise_sd)
+            rng.standard_normal(dtype=np.float32, out=noise[own])
         if "R" in config.student_augment and rng.random() < config.reverse_probability:
-            u, added = reverse_complement(u), _turned(added, "N" in config.student_augment)
+            u = reverse_complement(u)
+            _turn(noise[own], "N" in config.student_augment)
         if "R" in config.teacher_augment and rng.random() < config.reverse_probability:
-            v, added = reverse_complement(v), _turned(added, "N" in config.teacher_augment)
-        if "N" in config.student_augment:
-            added[is_masked] = 0
+            v = reverse_complement(v)
+            _turn(noise[own], "N" in config.teacher_augment)
         students.append(u)
-        masks.append(is_masked)
         teachers.append(v)
-        noises += [added, blanks]
-    student = pack(students, n_class_tokens=n_class_tokens)
-    starts = student.rings[:-1]
-    masked = np.concatenate([start + np.flatnonzero(m) for start, m in zip(starts, masks, strict=True)])
+    noise *= np.float32(config.noise_sd)
+    student, masked = pack(students, n_class_tokens=n_class_tokens), np.flatnonzero(is_masked)
+    if "N" in config.student_augment:
+        noise[masked] = 0
     targets = student.codes[masked]
     student.codes[masked] = BLANK
-    return Views(student, targets, masked, pack(teachers, n_class_tokens=n_class_tokens), np.concatenate(noises))
+    return Views(student, targets, masked, pack(teachers, n_class_tokens=n_class_tokens), noise)
 
 
 def _moved(codes: Codes, rng: np.random.Generator, augment: str, *, max_indel: int) -> Codes:
@@ -152,9 +149,10 @@ def _moved(codes: Codes, rng: np.random.Generator, augment: str, *, max_indel: i
     return translocate(codes, rng) if "T" in augment else codes
 
 
-def _turned(added: NDArray[np.float32], is_wanted: bool) -> NDArray[np.float32]:
-    """Noise of the reverse complement, if it is that view which has the noise."""
-    return added[::-1, COMPLEMENT[: len(ALPHABET)]] if is_wanted else added
+def _turn(noise: NDArray[np.float32], is_wanted: bool) -> None:
+    """Make it the noise of the reverse complement, if it is that view which has the noise."""
+    if is_wanted:
+        noise[:] = noise[::-1, COMPLEMENT[: len(ALPHABET)]]
 
 
 def dissimilarity(views: Views, config: PretrainConfig) -> float:

@@ -61,7 +61,8 @@ def test_translocation_swaps_the_halves_at_every_breakpoint():
 
 
 def test_noise_has_mean_0_and_the_stated_sd():
-    noise = augment.noise(20_000, np.random.default_rng(0), sd=0.2)
+    config = PretrainConfig(noise_sd=0.2)
+    noise = augment.make_views([np.zeros(20_000, np.uint8)], [np.random.default_rng(0)], config).noise[:20_000]
     assert noise.dtype == np.float32
     assert float(noise.mean()) == pytest.approx(0, abs=0.003)
     assert float(noise.std()) == pytest.approx(0.2, abs=0.003)
