@@ -1,6 +1,8 @@
-"""The ids that are already used, at 8 to 13 bytes per id."""
+"""The ids that are already used, at 8 to 13 bytes per id in memory, or 8 in a temporary file."""
 
 from array import array
+from tempfile import TemporaryFile
+from typing import Self
 
 import numpy as np
 
@@ -10,6 +12,8 @@ _GROWTH = 1.3
 _MAX_LOAD = 0.85
 _SPARE = 32
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
+_RUN = 1 << 20
+_EDGES = np.array([(part << 56) - (1 << 63) for part in range(1, 256)], np.int64)
 
 
 class IdSet:
@@ -64,6 +68,50 @@ class IdSet:
             taken, free = (middle, free) if f"{id}_{middle}" in self else (taken, middle)
         self.add(f"{id}_{free}")
         return f"{id}_{free}"
+
+
+class IdFile:
+    """The hashes of ids in a temporary file, in sorted runs: tells which repeat, in constant memory.
+
+    A context manager; the file is deleted at its end.
+    """
+
+    def __init__(self) -> None:
+        self._file = TemporaryFile()  # noqa: SIM115
+        self._keys = array("q")
+        self._bounds: list[list[int]] = []  # of each run, where its 256 parts begin, and the end
+
+    def add(self, id: str) -> None:
+        """Take in an id."""
+        self._keys.append(hash(id))
+        if len(self._keys) == _RUN:
+            self._write()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def repeated(self) -> set[int]:
+        """The hashes of the ids that were added more than once."""
+        self._write()
+        found: set[int] = set()
+        for part in range(len(_EDGES) + 1):
+            pieces, place = [], 0
+            for bounds in self._bounds:
+                self._file.seek(8 * (place + bounds[part]))
+                pieces.append(np.frombuffer(self._file.read(8 * (bounds[part + 1] - bounds[part])), np.int64))
+                place += bounds[-1]
+            keys = np.sort(np.concatenate(pieces))
+            found.update(keys[1:][keys[1:] == keys[:-1]].tolist())
+        return found
+
+    def _write(self) -> None:
+        keys = np.sort(np.array(self._keys, np.int64))
+        self._bounds.append([0, *np.searchsorted(keys, _EDGES).tolist(), len(keys)])
+        self._file.write(keys.tobytes())
+        self._keys = array("q")
 
 
 class _HashTable:

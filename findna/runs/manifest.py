@@ -1,32 +1,26 @@
 """The plan of a sharded run: a JSON file with the place where each shard begins, made and checked once."""
 
 import json
-import re
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from findna.errors import ConfigError, FastaError, InputError
+from findna.errors import ConfigError, InputError
 from findna.io.check import InputSummary, OnItem, check_inputs
 from findna.io.compressed import Mark
 from findna.io.files import open_regular, sha256, write_atomic
 from findna.io.genome import Genome
-from findna.io.ids import IdSet
+from findna.io.ids import IdFile
 from findna.io.options import InputOptions
-from findna.io.source import Begin, TooManyN
+from findna.io.source import Begin
 from findna.io.structured import parse_json
 from findna.models.manifest import DIGEST, digest_of
-from findna.record import Record
-from findna.region import Region
 from findna.runs.provenance import file_facts
+from findna.runs.scout import Scout, taken_ids
 from findna.runs.shard import Part, Shard, ShardCuts
 
 SCHEMA = "findna-plan/1"
-_REPEATED = re.compile(r"(.+)_\d+")
-Found = Record | Region | InputError
-Pass = Callable[[OnItem, Callable[[int], object]], InputSummary]
 
 
 class Manifest(NamedTuple):
@@ -146,8 +140,8 @@ def split(
 ) -> Manifest:
     """Check the inputs and cut them into shards of about as many bases, in one pass.
 
-    If ids repeat there is a second pass: a shard must know which of its ids are taken. Memory is 8 to 13 bytes per
-    record and 40 per cell.
+    If ids repeat there are two more passes: a shard must know which of its ids are taken. Memory is 56 bytes per cell,
+    and of sequences and reads 8 to 13 per record; a temporary file has 8 bytes per record.
 
     Args:
         inputs: As for `read_records`; files and region strings.
@@ -163,20 +157,23 @@ def split(
     """
     if n_shards < 1:
         raise ConfigError(f"{n_shards} shards: there must be at least one")
-    with nullcontext(genome) if genome or not options.genome else Genome(options.genome) as opened:
-        return _split(inputs, options, opened, n_shards=n_shards, batch_bases=batch_bases, is_fatal=is_fatal)
+    opened = nullcontext(genome) if genome or not options.genome else Genome(options.genome)
+    with opened as source, IdFile() as hashes:
+        scout = Scout(hashes)
+        return _split(inputs, options, source, scout, n_shards=n_shards, batch_bases=batch_bases, is_fatal=is_fatal)
 
 
 def _split(
     inputs: Sequence[str],
     options: InputOptions,
     genome: Genome | None,
+    scout: Scout,
     *,
     n_shards: int,
     batch_bases: int,
     is_fatal: bool,
 ) -> Manifest:
-    cuts, scout = ShardCuts(batch_bases), _Scout()
+    cuts = ShardCuts(batch_bases)
 
     def one_pass(on_item: OnItem, on_record: Callable[[int], object]) -> InputSummary:
         return check_inputs(inputs, options, genome=genome, is_full=True, on_record=on_record, on_item=on_item)
@@ -189,88 +186,12 @@ def _split(
     if summary.unchecked:
         raise ConfigError(f"{summary.unchecked[0]} can be read only once: a plan needs files")
     parts = [cuts.part(Shard(number, n_shards)) for number in range(1, n_shards + 1)]
-    taken = _taken(one_pass, scout.repeats, parts) if scout.repeats else {}
+    repeats = scout.repeats(one_pass)
+    taken = taken_ids(one_pass, repeats, parts) if repeats else {}
     shards = [(part, scout.begin(part, cuts, tuple(taken.get(part.shard.number, ())))) for part in parts]
     n_problems = summary.n_problems
     stored = _stored(options)
     return Manifest(batch_bases, stored, facts, _digest(genome), summary.n_records, cuts.n_bases, n_problems, shards)
-
-
-class _Scout:
-    """Notes where cells begin, and which ids repeat."""
-
-    def __init__(self) -> None:
-        self.repeats: list[tuple[int, str]] = []  # index of a record, and its id that was taken
-        self._cells: list[tuple[int, int, Mark | None]] = []  # input, records of earlier inputs, place
-        self._ids = IdSet()
-        self._n_records = self._n_before = 0
-        self._source, self._is_new = 0, True
-
-    def see(self, source: int, mark: Mark | None, found: Found) -> None:
-        if source != self._source:
-            self._source, self._n_before = source, self._n_records
-        if self._is_new:
-            self._cells.append((source, self._n_before, mark))
-            self._is_new = False
-        id, given = _take_id(self._ids, found)
-        if id != given:
-            self.repeats.append((self._n_records, id))
-
-    def count(self, *, is_end: bool) -> None:
-        self._n_records += 1
-        self._is_new = is_end
-
-    def begin(self, part: Part, cuts: ShardCuts, taken: tuple[str, ...]) -> Begin | None:
-        """Where a shard begins; None where that is not known."""
-        cell = cuts.cell_of(part.first)
-        if not part.n_records or cell >= len(self._cells):
-            return None
-        source, n_before, mark = self._cells[cell]
-        return None if mark is None else Begin(source, n_before, mark, taken)
-
-
-def _taken(one_pass: Pass, repeats: Sequence[tuple[int, str]], parts: Sequence[Part]) -> dict[int, list[str]]:
-    """By shard, the ids before it that an id in it meets: the same one, and those with _2, _3 ... behind it."""
-    sought = {id for _, id in repeats}
-    known = IdSet()
-    by_base: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    n_records = 0
-
-    def see(source: int, mark: Mark | None, found: Found) -> None:
-        nonlocal n_records
-        id = _id_of(found)
-        if {id, id.rpartition("_")[0]} & sought:
-            _, given = _take_id(known, found)
-            for base in {given, given.rpartition("_")[0]} & sought:
-                by_base[base].append((n_records, given))
-        n_records += 1
-
-    one_pass(see, lambda n_bases: None)
-    taken: dict[int, list[str]] = {}
-    for part in parts:
-        asked = {id for index, id in repeats if index in part.records}
-        ids = {id for base in asked for index, id in by_base[base] if index < part.first}
-        if ids:
-            taken[part.shard.number] = sorted(ids)
-    return taken
-
-
-def _id_of(found: Found) -> str:
-    return found.record if isinstance(found, InputError) else found.id
-
-
-def _take_id(ids: IdSet, found: Found) -> tuple[str, str]:
-    """The id that a record asks for, and the one that it gets: another one, or of a FASTA record none ("")."""
-    if isinstance(found, Region):
-        return found.id, ids.unique(found.id)
-    if isinstance(found, InputError) and not isinstance(found, FastaError | TooManyN):
-        return "", ""  # a region that does not fit the genome
-    id = _id_of(found)
-    if not id or not ids.add(id):
-        return id, ""
-    # A read that repeats an id comes with _2, _3 ... behind it.
-    repeated = _REPEATED.fullmatch(id)
-    return (repeated[1] if repeated and repeated[1] in ids else id), id
 
 
 def file_marks(text: str, options: InputOptions) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from findna.errors import BedError, ConfigError, FastaError, InputError, RegionError
 from findna.io.check import check_inputs
-from findna.io.ids import IdSet
+from findna.io.ids import IdFile, IdSet
 from findna.io.options import InputOptions
 from findna.io.records import read_records
 from findna.io.source import TooManyN
@@ -279,3 +279,11 @@ def test_memory_does_not_grow_with_rows_but_for_16_bytes_each(
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0] + 20_000 * 16
+
+
+def test_a_file_of_ids_tells_which_repeat_across_its_runs(monkeypatch):
+    monkeypatch.setattr("findna.io.ids._RUN", 8)
+    with IdFile() as file:
+        for id in (*map(str, range(100)), "3", "50", "3"):
+            file.add(id)
+        assert file.repeated() == {hash("3"), hash("50")}

@@ -1,0 +1,134 @@
+"""The scout of a sharded run: it notes where cells begin, and which ids repeat."""
+
+import re
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+from findna.errors import FastaError, InputError
+from findna.io.check import InputSummary, OnItem
+from findna.io.compressed import Mark
+from findna.io.ids import IdFile, IdSet
+from findna.io.source import Begin, TooManyN
+from findna.record import Record
+from findna.region import Region
+from findna.runs.shard import Part, ShardCuts
+
+_REPEATED = re.compile(r"(.+)_\d+")
+Found = Record | Region | InputError
+Pass = Callable[[OnItem, Callable[[int], object]], InputSummary]
+
+
+class Scout:
+    """Notes where cells begin, and whether ids repeat.
+
+    Args:
+        hashes: Of the ids so far; empty.
+    """
+
+    def __init__(self, hashes: IdFile) -> None:
+        self._cells = array("q")  # five of each: input, records of earlier inputs, place (-1: not known)
+        self._ids, self._hashes = IdSet(), hashes
+        self._only_regions, self._is_repeated = True, False
+        self._n_records = self._n_before = 0
+        self._source, self._is_new = 0, True
+
+    def see(self, source: int, mark: Mark | None, found: Found) -> None:
+        """Take in a record of an input, and where it begins."""
+        if source != self._source:
+            self._source, self._n_before = source, self._n_records
+        if self._is_new:
+            self._cells.extend((source, self._n_before, *(mark or (-1, -1, -1))))
+            self._is_new = False
+        if isinstance(found, Region):
+            self._hashes.add(found.id)
+            return
+        id, given = _take_id(self._ids, found)
+        self._is_repeated |= id != given
+        if given:
+            self._only_regions = False
+            self._hashes.add(given)
+
+    def count(self, *, is_end: bool) -> None:
+        """The record is complete; whether a cell ends with it."""
+        self._n_records += 1
+        self._is_new = is_end
+
+    def begin(self, part: Part, cuts: ShardCuts, taken: tuple[str, ...]) -> Begin | None:
+        """Where a shard begins; None where that is not known."""
+        cell = 5 * cuts.cell_of(part.first)
+        if not part.n_records or cell >= len(self._cells) or self._cells[cell + 2] < 0:
+            return None
+        source, n_before, *mark = self._cells[cell : cell + 5]
+        return Begin(source, n_before, Mark(*mark), taken)
+
+    def repeats(self, one_pass: Pass) -> list[tuple[int, str]]:
+        """The records whose id is taken, each as its index and the id; reads the inputs again if there are any."""
+        repeated = self._hashes.repeated()
+        if not repeated and not self._is_repeated:
+            return []
+        ids, n_records = IdSet(), 0
+        repeats: list[tuple[int, str]] = []
+
+        def see(source: int, mark: Mark | None, found: Found) -> None:
+            nonlocal n_records
+            # Only an id that repeats, or one that is such an id with _2, _3 ... behind it, can meet another one.
+            if not self._only_regions or any(hash(base) in repeated for base in _bases_of(_id_of(found))):
+                id, given = _take_id(ids, found)
+                if id != given:
+                    repeats.append((n_records, id))
+            n_records += 1
+
+        one_pass(see, lambda n_bases: None)
+        return repeats
+
+
+def _bases_of(id: str) -> Iterator[str]:
+    """Yield an id, and it without the numbers behind it, one after the other."""
+    yield id
+    while match := _REPEATED.fullmatch(id):
+        yield (id := match[1])
+
+
+def taken_ids(one_pass: Pass, repeats: Sequence[tuple[int, str]], parts: Sequence[Part]) -> dict[int, list[str]]:
+    """By shard, the ids before it that an id in it meets: the same one, and those with _2, _3 ... behind it."""
+    sought = {id for _, id in repeats}
+    known = IdSet()
+    by_base: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    n_records = 0
+
+    def see(source: int, mark: Mark | None, found: Found) -> None:
+        nonlocal n_records
+        id = _id_of(found)
+        if {id, id.rpartition("_")[0]} & sought:
+            _, given = _take_id(known, found)
+            for base in {given, given.rpartition("_")[0]} & sought:
+                by_base[base].append((n_records, given))
+        n_records += 1
+
+    one_pass(see, lambda n_bases: None)
+    taken: dict[int, list[str]] = {}
+    for part in parts:
+        asked = {id for index, id in repeats if index in part.records}
+        ids = {id for base in asked for index, id in by_base[base] if index < part.first}
+        if ids:
+            taken[part.shard.number] = sorted(ids)
+    return taken
+
+
+def _id_of(found: Found) -> str:
+    return found.record if isinstance(found, InputError) else found.id
+
+
+def _take_id(ids: IdSet, found: Found) -> tuple[str, str]:
+    """The id that a record asks for, and the one that it gets: another one, or of a FASTA record none ("")."""
+    if isinstance(found, Region):
+        return found.id, ids.unique(found.id)
+    if isinstance(found, InputError) and not isinstance(found, FastaError | TooManyN):
+        return "", ""  # a region that does not fit the genome
+    id = _id_of(found)
+    if not id or not ids.add(id):
+        return id, ""
+    # A read that repeats an id comes with _2, _3 ... behind it.
+    repeated = _REPEATED.fullmatch(id)
+    return (repeated[1] if repeated and repeated[1] in ids else id), id
