@@ -21,7 +21,7 @@ from findna.nn.device import Compute
 from findna.nn.encoder import Encoder
 from findna.nn.pooling import Pool
 from findna.record import Record
-from findna.sequence import count_n, reverse_complement
+from findna.sequence import N, reverse_complement
 
 One = TypeVar("One")
 
@@ -111,9 +111,10 @@ class _Cell:
 
     def _obs(self) -> dict[str, list[Any]]:
         id, _, n_iupac, row, source, name, chrom, start, end, strand, extra = map(list, zip(*self.records, strict=True))
-        lengths = [len(record.codes) for record in self.records]
+        lengths = np.array([len(record.codes) for record in self.records])
+        is_n = np.concatenate([record.codes for record in self.records]) == N
+        n_n = np.add.reduceat(is_n, np.cumsum(lengths) - lengths, dtype=np.int64)
         n_windows = np.bincount(self.windows.sequence)[:: self._n_strands].tolist()
-        frac_n = [count_n(record.codes) / n for record, n in zip(self.records, lengths, strict=True)]
         return {
             "id": id,
             "name": name,
@@ -123,9 +124,9 @@ class _Cell:
             "strand": strand,
             "source": source,
             "row": row,
-            "length": lengths,
+            "length": lengths.tolist(),
             "n_windows": n_windows,
-            "frac_n": frac_n,
+            "frac_n": (n_n / lengths).tolist(),
             "n_iupac": n_iupac,
             **{column: [values[column] for values in extra] for column in extra[0]},
         }

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from findna.io.compressed import STDIN, ByteStream
 
+_EVERY = 16
+"""Records between two looks at the place in a file."""
+
 
 class Meter:
     """The number of records in inputs, as far as the part that is read tells it.
@@ -17,22 +20,25 @@ class Meter:
         paths = {text: Path(text) for text in inputs if text != STDIN and Path(text).exists()}
         self._is_known = STDIN not in inputs and all(path.is_file() for path in paths.values())
         self._sizes = {text: path.stat().st_size for text, path in paths.items() if path.is_file()}
-        self._n_left, self._n_records, self._n_before, self._n_read = len(inputs), 0, 0, 0.0
+        self._n_left, self._n_records, self._n_before = len(inputs), 0, 0
+        self._seen = 0, 0.0  # records, and the bytes that they took
 
     @property
     def n_records(self) -> int | None:
         """Records of all inputs: their number once all are read, before that an estimate; None if unknown."""
         if not self._n_left:
             return self._n_records
-        if not self._is_known or not self._n_read:
+        n_records, n_bytes = self._seen
+        if not self._is_known or not n_bytes:
             return None
-        return int(float(f"{self._n_records * sum(self._sizes.values()) / self._n_read:.3g}"))
+        return int(float(f"{n_records * sum(self._sizes.values()) / n_bytes:.3g}"))
 
     def count(self, stream: ByteStream | None) -> None:
         """A record of an input is read."""
         self._n_records += 1
-        if stream is not None and self._is_known:
-            self._n_read = self._n_before + stream.fraction * self._sizes[stream.source]
+        is_due = self._n_records < _EVERY or self._n_records % _EVERY == 0
+        if is_due and stream is not None and self._is_known:
+            self._seen = self._n_records, self._n_before + stream.fraction * self._sizes[stream.source]
 
     def finish(self, text: str) -> None:
         """An input is read to its end."""

@@ -1,7 +1,7 @@
 """EmbeddingReader: what a `findna-embedding/1` file holds, also after anndata saved it again."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +15,11 @@ from findna.errors import TableError
 from findna.io.foreign import open_foreign
 from findna.io.h5ad import SCHEMA
 from findna.io.layout import check_layout, naming
-from findna.io.rows import Kind
+from findna.io.rows import BLOCK, Block, Checksums, Kind, json_lines
 
 Selection = slice | NDArray[np.integer[Any]]
+Column = Callable[[Selection], NDArray[Any]]
+"""Reads rows of a column."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -92,12 +94,12 @@ class EmbeddingReader:
     @cached_property
     def features(self) -> list[str]:
         """Names of the D values of a vector."""
-        return list(_read_index(self._file["var"], slice(None)))
+        return list(_columns(self._file["var"])["id"](slice(None)))
 
     @cached_property
     def var(self) -> dict[str, NDArray[Any]]:
         """`findna.io.rows.VAR_COLUMNS` of the features, shape (D,) each; {} in a file that has none."""
-        return {name: values for name, values in _read_frame(self._file["var"], slice(None)).items() if name != "id"}
+        return {name: read(slice(None)) for name, read in _columns(self._file["var"]).items() if name != "id"}
 
     @cached_property
     def columns(self) -> list[str]:
@@ -109,6 +111,14 @@ class EmbeddingReader:
         """Name and kind of the obs columns."""
         obs = self._file["obs"]
         return {name: _kind(obs[obs.attrs["_index"] if name == "id" else name]) for name in self.columns}
+
+    @cached_property
+    def _obs_columns(self) -> "Mapping[str, Column]":
+        return _columns(self._file["obs"])
+
+    @cached_property
+    def _skipped_columns(self) -> "Mapping[str, Column]":
+        return _columns(self._file["uns/findna/skipped"])
 
     @cached_property
     def obs(self) -> dict[str, NDArray[Any]]:
@@ -127,11 +137,32 @@ class EmbeddingReader:
 
     def read_skipped(self, rows: Selection) -> dict[str, NDArray[Any]]:
         """`skipped`, of some of them."""
-        return _read_frame(self._file["uns/findna/skipped"], rows)
+        return {name: read(rows) for name, read in self._skipped_columns.items()}
 
     def read_obs(self, rows: Selection | None = None, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """The columns of some rows, or some of the columns."""
-        return _read_frame(self._file["obs"], slice(None) if rows is None else rows, names)
+        columns = self._obs_columns
+        return {name: columns[name](slice(None) if rows is None else rows) for name in names or columns}
+
+    def block(self, rows: slice) -> Block:
+        """Consecutive rows."""
+        obs = {name: values.tolist() for name, values in self.read_obs(rows).items()}
+        cls = None if self.cls is None else self.cls[rows]
+        return Block(rows.start, self.x[rows], obs, cls, json_lines(obs.values()).encode())
+
+    def blocks(self) -> Iterator[Block]:
+        """The rows in order, `BLOCK` at a time."""
+        return map(self.block, _slices(len(self)))
+
+    def checksums(self) -> dict[str, str]:
+        """sha256 of what the file holds, by part, as `meta["checksums"]` has it of what was written."""
+        checksums = Checksums()
+        for block in self.blocks():
+            checksums.add_block(block)
+        for rows in _slices(self.n_skipped):
+            columns = self.read_skipped(rows)
+            checksums.add_columns("skipped", {name: values.tolist() for name, values in columns.items()})
+        return checksums.hex()
 
     def close(self) -> None:
         """Close the file."""
@@ -228,6 +259,10 @@ def open_hdf5(path: Path) -> h5py.File:
         raise TableError(reason, path=path) from error
 
 
+def _slices(n_rows: int) -> Iterator[slice]:
+    return (slice(start, min(start + BLOCK, n_rows)) for start in range(0, n_rows, BLOCK))
+
+
 def _kind(element: Any) -> Kind:
     if isinstance(element, Mapping):
         if "codes" in element:
@@ -236,25 +271,22 @@ def _kind(element: Any) -> Kind:
     return "string" if h5py.check_string_dtype(element.dtype) else element.dtype.name
 
 
-def _read_frame(group: h5py.Group, rows: Selection, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
-    index = group.attrs["_index"]
-    wanted = ["id", *map(str, group.attrs["column-order"])] if names is None else names
-    return {name: _read_column(group[index if name == "id" else name], rows) for name in wanted}
+def _columns(group: h5py.Group) -> Mapping[str, Column]:
+    names = map(str, group.attrs["column-order"])
+    return {"id": _column(group[group.attrs["_index"]]), **{name: _column(group[name]) for name in names}}
 
 
-def _read_index(group: h5py.Group, rows: Selection) -> NDArray[Any]:
-    return _read_column(group[group.attrs["_index"]], rows)
-
-
-def _read_column(element: Any, rows: Selection) -> NDArray[Any]:
+def _column(element: Any) -> Column:
     """One column, also of the kinds that anndata makes of ours when it saves the file again."""
     if isinstance(element, Mapping):
         if "codes" in element:
-            return np.asarray(_read_column(element["categories"], slice(None))[element["codes"][rows]])
+            categories, codes = _column(element["categories"])(slice(None)), element["codes"]
+            return lambda rows: np.asarray(categories[codes[rows]])
         element = element["values"]
     if h5py.check_string_dtype(element.dtype):
-        return np.asarray(element.asstr()[rows], dtype=object)
-    return np.asarray(element[rows])
+        texts = element.asstr()
+        return lambda rows: np.asarray(texts[rows], dtype=object)
+    return lambda rows: np.asarray(element[rows])
 
 
 def _length(group: h5py.Group) -> int:

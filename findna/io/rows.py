@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -66,12 +67,14 @@ class Block(NamedTuple):
         x: Vectors, shape (n, D).
         obs: Their columns, n values each.
         cls: Class tokens, shape (n, K, C), or None.
+        lines: The columns as JSON lines, where these are known.
     """
 
     start: int
     x: NDArray[Any]
     obs: dict[str, list[Any]]
     cls: NDArray[Any] | None
+    lines: bytes = b""
 
     @property
     def rows(self) -> slice:
@@ -145,8 +148,8 @@ class Rows:
         arrays = self._arrays("x", self.dtype, (len(self.features),))
         tokens = self._arrays("cls", self.dtype, self.cls_shape) if self.cls_shape else itertools.repeat(None)
         start = 0
-        for x, cls, obs in zip(arrays, tokens, _json_blocks(self.folder / "obs", self.columns), strict=False):
-            yield Block(start, x, obs, cls)
+        for x, cls, (lines, obs) in zip(arrays, tokens, _json_blocks(self.folder / "obs", self.columns), strict=False):
+            yield Block(start, x, obs, cls, lines)
             start += len(x)
 
     def obs(self, names: Sequence[str]) -> Iterator[tuple[slice, dict[str, list[Any]]]]:
@@ -156,7 +159,7 @@ class Rows:
 
     def skipped(self) -> Iterator[dict[str, list[Any]]]:
         """The columns `SKIPPED_COLUMNS` of the skipped records, `BLOCK` at a time."""
-        return _json_blocks(self.folder / "skipped", SKIPPED_COLUMNS)
+        return (columns for _, columns in _json_blocks(self.folder / "skipped", SKIPPED_COLUMNS))
 
     def tokens(self) -> Iterator[NDArray[np.float16]]:
         """The tokens of all rows end to end, shape (n, C) at a time."""
@@ -185,12 +188,12 @@ class Checksums:
 
     def add_columns(self, part: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """Take in the next rows of a table."""
-        self.add(part, _json_lines([*columns.values()]).encode())
+        self.add(part, json_lines(columns.values()).encode())
 
     def add_block(self, block: Block) -> None:
         """Take in the next rows."""
         self.add("X", np.ascontiguousarray(block.x).tobytes())
-        self.add_columns("obs", block.obs)
+        self.add("obs", block.lines or json_lines(block.obs.values()).encode())
         if block.cls is not None:
             self.add("X_cls", np.ascontiguousarray(block.cls).tobytes())
 
@@ -215,7 +218,7 @@ def obs_lines(columns: Mapping[str, Kind], obs: Columns) -> bytes:
         InputError: A string holds a NUL or is not Unicode; the text names the row.
     """
     try:
-        text = _json_lines([_CASTS[kind](obs[name]) for name, kind in columns.items()])
+        text = json_lines([_CASTS[kind](obs[name]) for name, kind in columns.items()])
         if "\\u0000" in text:
             _refuse_nul(columns, obs)
         return text.encode()
@@ -224,12 +227,19 @@ def obs_lines(columns: Mapping[str, Kind], obs: Columns) -> bytes:
         raise InputError(f"{around!r} is not Unicode text") from error
 
 
-def _json_lines(columns: Sequence[Sequence[Any]]) -> str:
-    """A line per row, from one call of the encoder: JSON has no line break and no NUL in its strings."""
-    rows = list(zip(*columns, strict=True))
-    if not rows:
-        return ""
-    return _dumps(rows)[1:-1].replace("],\n[", "]\0[").replace(",\n", ",").replace("\0", "\n") + "\n"
+def json_lines(columns: Iterable[Sequence[Any]]) -> str:
+    """A JSON list per row and line. Values of a column have one type.
+
+    >>> json_lines([["a", "b"], [1, 2], [0.5, 1.0]])
+    '["a",1,0.5]\\n["b",2,1.0]\\n'
+    """
+    rows = zip(*map(_json_values, columns), strict=True)
+    return "".join([f"[{','.join(row)}]\n" for row in rows])
+
+
+def _json_values(values: Sequence[Any]) -> Sequence[str]:
+    encode = _ENCODERS.get(type(values[0])) if values else None
+    return list(map(encode, values)) if encode else _dumps(values)[1:-1].split(",\n") if values else ()
 
 
 def checked(
@@ -267,21 +277,23 @@ def printable(value: Any) -> str:
 
 
 _BLANKS = dict.fromkeys(map(ord, "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), " ")  # str.splitlines breaks at each
+_ENCODERS: Mapping[type, Callable[[Any], str]] = {str: encode_basestring, int: int.__repr__}
 _CASTS: Mapping[str, Callable[[Sequence[Any]], list[Any]]] = {
-    "string": lambda values: list(map(str, values)),
-    "categorical": lambda values: list(map(str, values)),
+    "string": list,
+    "categorical": list,
     "int32": lambda values: list(map(int, values)),
     "int64": lambda values: list(map(int, values)),
     "float32": lambda values: np.array(values, np.float32).tolist(),
 }
 
 
-def _json_blocks(path: Path, columns: Iterable[str]) -> Iterator[dict[str, list[Any]]]:
+def _json_blocks(path: Path, columns: Iterable[str]) -> Iterator[tuple[bytes, dict[str, list[Any]]]]:
+    """Lines, and the columns that they hold, `BLOCK` at a time."""
     names = list(columns)
     with path.open("rb") as file:
         while lines := list(itertools.islice(file, BLOCK)):
             rows = json.loads(b"[%s]" % b",".join(lines))
-            yield dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+            yield b"".join(lines), dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
 def _refuse_nul(columns: Iterable[str], obs: Columns) -> None:

@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from findna.errors import TableError
 from findna.io.foreign import open_foreign
 from findna.io.h5ad import TOKENS_SCHEMA
 from findna.io.layout import check_layout, naming
 from findna.io.reader import open_hdf5
+from findna.io.rows import BLOCK, Checksums
 
 
 class TokensReader:
@@ -45,6 +48,16 @@ class TokensReader:
         except BaseException:
             self._file.close()
             raise
+
+    def content_checksums(self) -> dict[str, str]:
+        """What `checksums` must be."""
+        found = Checksums()
+        for start in range(0, len(self.x), BLOCK):
+            found.add("X", self.x[start : start + BLOCK].tobytes())
+        for start in range(0, len(self.id), BLOCK):
+            lengths = np.diff(self.indptr[start : start + BLOCK + 1])
+            found.add_columns("id", {"id": self.id[start : start + BLOCK].tolist(), "length": lengths.tolist()})
+        return found.hex()
 
     def __enter__(self) -> Self:
         return self

@@ -87,29 +87,27 @@ class _Vectors(Written):
         self._has_tokens = bool(meta["params"].get("with_tokens"))
 
     def check(self) -> str:
-        checksums, n_rows = Checksums(), 0
         stored: Mapping[str, str] = self.meta.get("checksums") or {}
         if parts := self.meta.get("parts"):
             return self._check_parts(parts)
-        found = {}
-        if self._format in ("tsv", "npy"):
-            found = {name: sha256(self.path.with_name(Path(name).name)) for name in stored}
-            self.compare(found, stored)
-        for block in self._blocks():
-            n_rows += len(block.x)
-            if self._format in ("h5", "parquet"):
-                checksums.add_block(block)
-        if n_rows != self.n_rows:
-            raise self.fail(f"has {n_rows:,} rows, and its metadata says {self.n_rows:,}")
         if self._format == "h5":
             with EmbeddingReader(self.path) as reader:
-                for start in range(0, reader.n_skipped, BLOCK):
-                    columns = reader.read_skipped(slice(start, start + BLOCK))
-                    checksums.add_columns("skipped", {name: values.tolist() for name, values in columns.items()})
-            found = checksums.hex()
-        elif self._format == "parquet":
-            text = require_pyarrow().parquet.ParquetFile(self.path).metadata.metadata.get(b"findna_checksums", b"{}")
-            stored, found = json.loads(text), checksums.hex()
+                found = reader.checksums()
+        else:
+            checksums, n_rows = Checksums(), 0
+            found = {}
+            if self._format in ("tsv", "npy"):
+                found = {name: sha256(self.path.with_name(Path(name).name)) for name in stored}
+                self.compare(found, stored)
+            for block in self._blocks():
+                n_rows += len(block.x)
+                if self._format == "parquet":
+                    checksums.add_block(block)
+            if n_rows != self.n_rows:
+                raise self.fail(f"has {n_rows:,} rows, and its metadata says {self.n_rows:,}")
+            if self._format == "parquet":
+                text = require_pyarrow().parquet.read_metadata(self.path).metadata.get(b"findna_checksums", b"{}")
+                stored, found = json.loads(text), checksums.hex()
         return "; ".join(filter(None, [self.compare(found, stored), self._check_tokens()]))
 
     def rows(self) -> Iterator[Row]:
@@ -142,28 +140,22 @@ class _Vectors(Written):
     def _check_tokens(self) -> str:
         if not self._has_tokens:
             return ""
-        checksums, path = Checksums(), tokens_path(self.path)
+        path = tokens_path(self.path)
         with TokensReader(path) as tokens:
-            for start in range(0, len(tokens.x), BLOCK):
-                checksums.add("X", tokens.x[start : start + BLOCK].tobytes())
             row = 0
             for block in self._blocks():
                 rows = slice(row, row := row + len(block.x))
                 ids, lengths = tokens.id[rows].tolist(), np.diff(tokens.indptr[rows.start : rows.stop + 1]).tolist()
                 if ids != block.obs["id"] or lengths != [int(length) for length in block.obs["length"]]:
                     raise TableError(f"has other sequences than {self.path.name}", path=path)
-                checksums.add_columns("id", {"id": ids, "length": lengths})
-            stored = tokens.checksums
-        found = {f"tokens {name}": value for name, value in checksums.hex().items()}
+            checksums, stored = tokens.content_checksums(), tokens.checksums
+        found = {f"tokens {name}": value for name, value in checksums.items()}
         return self.compare(found, {f"tokens {name}": value for name, value in stored.items()})
 
     def _blocks(self) -> Iterator[Block]:
         if self._format == "h5":
             with EmbeddingReader(self.path) as reader:
-                for start in range(0, len(reader), BLOCK):
-                    rows = slice(start, start + BLOCK)
-                    obs = {name: values.tolist() for name, values in reader.read_obs(rows).items()}
-                    yield Block(start, reader.x[rows], obs, None if reader.cls is None else reader.cls[rows])
+                yield from reader.blocks()
         elif self._format == "parquet":
             with require_pyarrow().parquet.ParquetFile(self.path) as file:
                 for batch in file.iter_batches(BLOCK):

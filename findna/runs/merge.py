@@ -53,22 +53,19 @@ class MergedRows(Rows):
         start, sums = 0, [Checksums() for _ in self.parts]
         with _Opened(self.parts, lambda part: EmbeddingReader(part.path)) as opened:
             for pieces in _slices([part.n_rows for part in self.parts]):
-                x, cls, obs = [], [], []
+                found = []
                 for index, rows in pieces:
                     with opened.reading(index) as reader:
-                        x.append(reader.x[rows])
-                        obs.append(reader.read_obs(rows))
-                        cls += [reader.cls[rows]] if reader.cls is not None else []
-                    own = cls[-1] if cls else None
-                    sums[index].add_block(Block(0, x[-1], _joined(obs[-1:], self.columns), own))
+                        found.append(reader.block(rows))
+                    sums[index].add_block(found[-1])
                     part = self.parts[index]
                     if rows.stop == part.n_rows:
                         _compare(part.path, sums[index], part.meta.get("checksums"))
-                block = Block(
-                    start, np.concatenate(x), _joined(obs, self.columns), np.concatenate(cls) if cls else None
-                )
-                yield block
-                start += len(block.x)
+                x, lines = np.concatenate([one.x for one in found]), b"".join(one.lines for one in found)
+                obs = {name: [value for one in found for value in one.obs[name]] for name in self.columns}
+                cls = np.concatenate([one.cls for one in found if one.cls is not None]) if self.cls_shape else None
+                yield Block(start, x, obs, cls, lines)
+                start += len(x)
 
     def obs(self, names: Sequence[str]) -> Iterator[tuple[slice, dict[str, list[Any]]]]:
         """Some columns of the rows, with the rows' place, `BLOCK` at a time; nothing else is read."""

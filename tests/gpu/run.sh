@@ -68,14 +68,7 @@ done
 CAPABILITY=$(python3 -c 'import torch; print("%d%d" % torch.cuda.get_device_capability() if torch.cuda.is_available() else "0")')
 step 10 6-table bash -c "python3 tests/gpu/table.py $CAPABILITY $OUT/speed-*.json | tee $OUT/measured.tsv"
 step 25 7-embed $FINDNA embed "$WORK/windows.fa" --device "$DEVICE" --quiet -o "$WORK/e.h5" --json "$OUT/embed.json"
-step 20 8-host python3 -W ignore - "$WORK/windows.fa" <<'PY'
-import sys, time
-from findna.io.options import InputOptions
-from findna.io.records import read_records
-began = time.process_time()
-n = sum(1 for _ in read_records([sys.argv[1]], InputOptions()))
-print(f"reading and encoding: {(time.process_time() - began) / n * 1e6:.1f} microseconds of CPU time per row")
-PY
+step 20 8-host python3 -W ignore tests/benchmarks/bench_host.py 20000 2
 step 35 9-pretrain-batch $FINDNA pretrain "$WORK/windows.fa" --preset $PRESET --device "$DEVICE" --batch-size $BATCH --steps $STEPS --n-held-out 16 --n-reports 1 -o "$WORK/r1" --json "$OUT/pretrain-batch.json"
 [[ $DEVICE == cuda ]] && PRESET=small
 step 30 10-pretrain-default $FINDNA pretrain "$WORK/windows.fa" --preset $PRESET --device "$DEVICE" --steps $STEPS --n-held-out 16 --n-reports 1 -o "$WORK/r2" --json "$OUT/pretrain-default.json"
