@@ -1,10 +1,14 @@
 """The ids that are already used, at 8 to 13 bytes per id in memory, or 8 in a temporary file."""
 
 from array import array
-from tempfile import TemporaryFile
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryFile, gettempdir
 from typing import Self
 
 import numpy as np
+
+from findna.io.files import raise_output_error
 
 _N_TABLES = 64
 _SMALLEST = 64
@@ -12,7 +16,6 @@ _GROWTH = 1.3
 _MAX_LOAD = 0.85
 _SPARE = 32
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
-_RUN = 1 << 20
 _EDGES = np.array([(part << 56) - (1 << 63) for part in range(1, 256)], np.int64)
 
 
@@ -74,24 +77,33 @@ class IdFile:
     """The hashes of ids in a temporary file, in sorted runs: tells which repeat, in constant memory.
 
     A context manager; the file is deleted at its end.
+
+    Args:
+        n_sorted: Ids of a sorted run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, n_sorted: int = 1 << 20) -> None:
+        self._n_sorted = n_sorted
         self._file = TemporaryFile()  # noqa: SIM115
         self._keys = array("q")
         self._bounds: list[list[int]] = []  # of each run, where its 256 parts begin, and the end
 
     def add(self, id: str) -> None:
-        """Take in an id."""
+        """Take in an id.
+
+        Raises:
+            OutputError: The temporary folder is full.
+        """
         self._keys.append(hash(id))
-        if len(self._keys) == _RUN:
+        if len(self._keys) == self._n_sorted:
             self._write()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # a failed write is tried again here
+            self._file.close()
 
     def repeated(self) -> set[int]:
         """The hashes of the ids that were added more than once."""
@@ -110,7 +122,11 @@ class IdFile:
     def _write(self) -> None:
         keys = np.sort(np.array(self._keys, np.int64))
         self._bounds.append([0, *np.searchsorted(keys, _EDGES).tolist(), len(keys)])
-        self._file.write(keys.tobytes())
+        try:
+            self._file.write(keys.tobytes())
+            self._file.flush()
+        except OSError as error:
+            raise_output_error(error, Path(gettempdir()), hint="set TMPDIR to another folder")
         self._keys = array("q")
 
 

@@ -3,6 +3,7 @@
 import resource
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,3 +73,18 @@ def test_a_write_that_fails_leaves_no_output(name: str, tmp_path: Path, monkeypa
         assert "internal error" not in result.err
         assert not Path(name).exists()
         assert not [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_split_names_a_temporary_folder_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("g.fa").write_text(GENOME)
+    Path("in.bed").write_text("".join(f"c\t{i}\t{i + 60}\n" for i in range(100)))
+    run = ["split", "in.bed", "-g", "g.fa", "-n", 2, "-o", "plan.json"]
+    assert call(*run).code == 0
+    Path("plan.json").unlink()
+    with at_most(100):
+        result = call(*run)
+    assert result.code == 1
+    assert f"{tempfile.gettempdir()}: no space left" in result.err
+    assert "TMPDIR" in result.err
+    assert not Path("plan.json").exists()

@@ -281,9 +281,8 @@ def test_memory_does_not_grow_with_rows_but_for_16_bytes_each(
     assert peaks[1] < 1.1 * peaks[0] + 20_000 * 16
 
 
-def test_a_file_of_ids_tells_which_repeat_across_its_runs(monkeypatch):
-    monkeypatch.setattr("findna.io.ids._RUN", 8)
-    with IdFile() as file:
+def test_a_file_of_ids_tells_which_repeat_across_its_runs():
+    with IdFile(n_sorted=8) as file:
         for id in (*map(str, range(100)), "3", "50", "3"):
             file.add(id)
         assert file.repeated() == {hash("3"), hash("50")}
