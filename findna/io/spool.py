@@ -247,8 +247,8 @@ def _journal_line(content: Mapping[str, Any]) -> bytes:
 
 
 def _read_journal(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines from the first on, each with the byte where it ends."""
-    end = 0
+    """The whole lines from the first on, each with the byte where it ends: a fingerprint, then commits."""
+    end, keys = 0, {"fingerprint"}
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -262,7 +262,10 @@ def _read_journal(path: Path) -> Iterator[dict[str, Any]]:
                 content = json.loads(line[9:])
             except (ValueError, RecursionError):
                 return
+            if not isinstance(content, dict) or content.keys() != keys:
+                return
             yield content | {"end": end}
+            keys = {"state", "length", "crc"}
 
 
 def _n_intact(path: Path, name: str, commits: Sequence[Mapping[str, Any]]) -> int:
