@@ -203,7 +203,7 @@ class BasesConfig(Checked):
 
 @dataclass(frozen=True)
 class MutagenesisConfig(Checked):
-    """The effects of changes that are computed and drawn.
+    """Which effects `findna mutagenesis` computes and draws.
 
     Raises:
         ConfigError: Two settings contradict each other.
@@ -218,7 +218,7 @@ class MutagenesisConfig(Checked):
         super().__post_init__()
         problems = []
         if self.pairs and self.task:
-            problems.append("dependencies are those of a model's bases: a task has none")
+            problems.append("pairs cannot be combined with task")
         if self.label and not self.task:
             problems.append(f"label {self.label!r} is a class of a task, and no task is given")
         require(problems)

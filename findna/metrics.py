@@ -51,7 +51,7 @@ def metrics_of(
 
 
 def auroc(is_class: Values, scores: Values) -> float | None:
-    """The share of pairs, one of the class and one not, that the scores order right; ties count one half.
+    """The share of pairs, one of the class and one not, that the scores rank correctly; ties count one half.
 
     None where one of the two kinds is missing.
 

@@ -96,7 +96,7 @@ def _refusal(value: Any, about: About) -> str:
         return "" if value in about.choices else f"must be {', '.join(map(str, others))} or {last}"
     if value is None:
         return ""
-    if isinstance(value, int) and about.most is None and abs(value) > MAX_WHOLE:
+    if isinstance(value, int) and about.most is None and value > MAX_WHOLE:
         return f"must be at most {MAX_WHOLE:,}"
     if about.above is not None and not value > about.above:
         return "must be positive" if about.above == 0 else f"must be above {about.above:,}"

@@ -93,7 +93,7 @@ def sequence(folder: Path, how: Json) -> str:
         reasons.append(f"The sequences and regions of {len(manifest['cut'])} files were cut out ({n_cut:,} bases).")
     if manifest["exclude"]:
         reasons.append(
-            f"Windows that share {settings['exclude_kmers']} or more 31-mers with {len(manifest['exclude'])} files were excluded ({left_out['excluded']:,})."
+            f"Windows that share {settings.get('exclude_kmers', settings.get('exclude_words'))} or more 31-mers with {len(manifest['exclude'])} files were excluded ({left_out['excluded']:,})."
         )
     reasons.append(f"Of {windows['n_drawn']:,} drawn windows, {left_out['repeated']:,} duplicates were dropped.")
     return (

@@ -130,7 +130,7 @@ class Audit:
 
 
 def audit(splits: Sequence[Split], *, threshold: float = THRESHOLD) -> Audit:
-    """Find in each split the sequences that repeat one of it or of an earlier split.
+    """Find sequences that occur earlier in the same split or in an earlier split.
 
     Args:
         splits: In the order of their use: training, validation, test.
@@ -197,7 +197,7 @@ def _examples(pairs: list[NearPair]) -> tuple[NearPair, ...]:
 def read_splits(
     files: Sequence[Path], *, genome: Path | None = None, sequence_column: str = "", label_column: str = ""
 ) -> list[Split]:
-    """One split per file: a labelled table, or a FASTA or BED file without labels, whose lines are numbers of records.
+    """One split per file. FASTA and BED have no labels, and record numbers instead of line numbers.
 
     Args:
         files: In the order of their use.

@@ -202,6 +202,7 @@ class _Study:
         if variant.model:
             return variant.model.sha256
         windows = {**self.sources.summary, "files": list(self.sources.summary["files"].values())}
+        windows.pop("sha256", None)  # earlier versions did not record it, and their studies are found again
         precision, device = self.compute.precision, self.compute.device.type
         where = precision.facts() | {"products": str(precision.products), "device": device}
         is_trained = not variant.is_untrained

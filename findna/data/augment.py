@@ -125,10 +125,12 @@ def make_views(sequences: Sequence[Codes], generators: Sequence[np.random.Genera
             rng.standard_normal(dtype=np.float32, out=noise[own])
         if "R" in config.student_augment and rng.random() < config.reverse_probability:
             u = reverse_complement(u)
-            _turn(noise[own], "N" in config.student_augment)
+            if "N" in config.student_augment:
+                _reverse_complement(noise[own])
         if "R" in config.teacher_augment and rng.random() < config.reverse_probability:
             v = reverse_complement(v)
-            _turn(noise[own], "N" in config.teacher_augment)
+            if "N" in config.teacher_augment:
+                _reverse_complement(noise[own])
         students.append(u)
         teachers.append(v)
     noise *= np.float32(config.noise_sd)
@@ -149,10 +151,9 @@ def _moved(codes: Codes, rng: np.random.Generator, augment: str, *, max_indel: i
     return translocate(codes, rng) if "T" in augment else codes
 
 
-def _turn(noise: NDArray[np.float32], is_wanted: bool) -> None:
-    """Make it the noise of the reverse complement, if it is that view which has the noise."""
-    if is_wanted:
-        noise[:] = noise[::-1, COMPLEMENT[: len(ALPHABET)]]
+def _reverse_complement(noise: NDArray[np.float32]) -> None:
+    """Reverse complement the noise in place."""
+    noise[:] = noise[::-1, COMPLEMENT[: len(ALPHABET)]]
 
 
 def dissimilarity(views: Views, config: PretrainConfig) -> float:

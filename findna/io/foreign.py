@@ -16,7 +16,7 @@ import h5py
 from findna.errors import TableError
 
 CPU_SECONDS = 5
-"""CPU time to read the structure of a small file, of which a whole one takes milliseconds."""
+"""CPU seconds allowed for a small file; an undamaged one takes milliseconds."""
 
 BYTES_PER_SECOND = 5 << 20
 """A larger file may take a second more for each of these bytes."""
@@ -38,7 +38,7 @@ def open_foreign(path: Path) -> h5py.File:
 
     Raises:
         OSError: It is not an HDF5 file.
-        TableError: libhdf5 crashes when it reads the file, or does not come to an end.
+        TableError: The file could not be checked, or libhdf5 crashes when it reads the file, or loops without end.
     """
     found = path.stat()
     times = (found.st_mtime_ns, found.st_ctime_ns)
@@ -49,18 +49,23 @@ def open_foreign(path: Path) -> h5py.File:
 
 @lru_cache(maxsize=8192)
 def _try(path: Path, _device: int, _inode: int, n_bytes: int, _times: tuple[int, int]) -> str:
-    """How a process ends that reads the file; "" if as it should."""
+    """How the child process that reads the file ends; "" if normally."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: the child uses HDF5 alone
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError as error:
+            raise TableError(f"cannot be checked: no process can be started: {error.strerror}", path=path) from error
     if not child:
         try:
             _limit(CPU_SECONDS + n_bytes // BYTES_PER_SECOND, BYTES_OF_MEMORY + 4 * n_bytes)
             _read(path)
         finally:
-            os._exit(0)  # an error of h5py is for the caller to meet, but for those of memory
+            os._exit(0)  # h5py errors are left to the caller, except for memory errors
     try:
         status = os.waitpid(child, 0)[1]
+    except ChildProcessError:  # a program that ignores SIGCHLD has no status
+        return ""
     except BaseException:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -68,11 +73,11 @@ def _try(path: Path, _device: int, _inode: int, n_bytes: int, _times: tuple[int,
     if not os.WIFSIGNALED(status):
         return "takes far more memory than its size" if os.WEXITSTATUS(status) else ""
     is_loop = os.WTERMSIG(status) == signal.SIGXCPU
-    return "does not come to an end" if is_loop else f"ends with {signal.Signals(os.WTERMSIG(status)).name}"
+    return "loops without end" if is_loop else f"ends with {signal.Signals(os.WTERMSIG(status)).name}"
 
 
 def _limit(seconds: int, n_bytes: int) -> None:
-    """End this process silently by the CPU time that it has used, or by a signal; it gets only so much more memory."""
+    """Limit CPU time and memory of this process, and end silently on signals."""
     for number in (signal.SIGXCPU, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
@@ -80,7 +85,9 @@ def _limit(seconds: int, n_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):  # Linux alone tells
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + n_bytes, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        limit = used + n_bytes if hard == resource.RLIM_INFINITY else min(used + n_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 2)
 
 

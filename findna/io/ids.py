@@ -74,7 +74,7 @@ class IdSet:
 
 
 class IdFile:
-    """The hashes of ids in a temporary file, in sorted runs: tells which repeat, in constant memory.
+    """The hashes of ids in a temporary file, in sorted runs: tells which repeat. Memory holds only these.
 
     A context manager; the file is deleted at its end.
 

@@ -16,7 +16,7 @@ MOST_BYTES = 1 << 24
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Say of a file that is read within that it cannot be, or is not a valid `what`.
+    """Turn errors of reading `path`, a `what`, into a TableError.
 
     Raises:
         TableError: Reading raised an OSError, or a ValueError or TypeError.

@@ -50,8 +50,8 @@ def check_same(out: Path, facts: Mapping[str, Any]) -> None:
         raise TrainingError(f"{out}: nothing to resume: no {PLAN}") from error
     try:
         before = _fingerprint({name: stored[name] for name in facts})
-    except (KeyError, TypeError, ConfigError):
-        before = {}
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise TrainingError(f"{out}: nothing to resume: {PLAN} cannot be read") from error
     require_same(out, before, _fingerprint(facts))
 
 
@@ -64,7 +64,7 @@ def require_same(out: Path, stored: Mapping[str, Any], facts: Mapping[str, Any])
 
 def precision_of(path: Path) -> str:
     """The precision of a run that is resumed, by its file of settings; "auto" if it is not known."""
-    with suppress(OSError, ValueError, AttributeError):
+    with suppress(OSError, ValueError, TypeError):
         stored = read_json(path)
         for name, precision in PRECISIONS.items():
             if precision.facts() == {kind: stored[kind] for kind in ("products", "stream") if kind in stored}:

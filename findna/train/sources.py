@@ -1,5 +1,6 @@
 """Training windows from FASTA files or sampled from a genome, some of them held out."""
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -102,9 +103,19 @@ def load_sources(
         "n_held_out": len(measured),
         "n_left_out": n_left_out + n_held_out_left_out,
         "n_bases": len(corpus.codes),
+        "sha256": _digest(corpus, measured),
     }
     watch.check()
     return Sources(corpus, measured, summary)
+
+
+def _digest(*parts: Corpus) -> str:
+    """Of the windows themselves: the rules by which files give windows may change between versions."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.offsets.tobytes())
+        digest.update(part.codes.tobytes())
+    return digest.hexdigest()
 
 
 def reserve(stretches: Sequence[Region], *, size: int) -> tuple[list[Region], list[Region]]:
@@ -157,11 +168,10 @@ def _genome(path: Path, holdout: Sequence[str]) -> Iterator[_Source]:
         if missing := [name for name in holdout if name not in genome.contigs]:
             raise InputError(f"held-out contigs {', '.join(missing)} are not in the genome", path=path)
         whole = [Region(name, 0, length) for name, length in genome.contigs.items()]
-        yield _Source(
-            [region for region in whole if not held_by(region.chrom, holdout)],
-            [region for region in whole if held_by(region.chrom, holdout)],
-            fetch_from(genome),
-        )
+        parts: dict[bool, list[Region]] = {False: [], True: []}
+        for region in whole:
+            parts[bool(held_by(region.chrom, holdout))].append(region)
+        yield _Source(parts[False], parts[True], fetch_from(genome))
 
 
 def _length(stretch: Region) -> int:

@@ -4,6 +4,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,13 +154,25 @@ def test_a_file_that_hdf5_reads_without_end_is_refused(damaged: Path, monkeypatc
     content = damaged.read_bytes()
     heap = content.index(b"GCOL") + 16
     damaged.write_bytes(content[:heap] + bytes(16) + content[heap + 16 :])
-    message = "is damaged: HDF5 does not come to an end when it reads the file\n"
+    message = "is damaged: HDF5 loops without end when it reads the file\n"
     for command in ("view x.h5", "merge x.h5 -o out.h5", "plot x.h5 -o out.png"):
         result = call(*command.split())
         assert (result.code, result.err) == (1, f"findna: file x.h5: {message}"), command
     assert message in call("verify", "x.h5").err
-    with pytest.raises(TableError, match="does not come to an end"):
+    with pytest.raises(TableError, match="loops without end"):
         findna.read_embeddings("x.h5")
+
+
+def test_a_limit_on_memory_of_the_shell_does_not_turn_the_check_off(damaged: Path) -> None:
+    content = damaged.read_bytes()
+    heap = content.index(b"GCOL") + 16
+    damaged.write_bytes(content[:heap] + bytes(16) + content[heap + 16 :])
+    code = (
+        "import resource, findna.io.foreign as f, pathlib; f.CPU_SECONDS = 1; "
+        "resource.setrlimit(resource.RLIMIT_AS, (1 << 32, 1 << 32)); f.open_foreign(pathlib.Path('x.h5'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "HDF5 loops without end when it reads the file" in done.stderr
 
 
 def test_a_text_that_claims_to_be_huge_is_refused_before_memory_is_taken(damaged: Path) -> None:

@@ -197,6 +197,9 @@ def test_another_run_is_not_resumed(tmp_path, teacher):
     for change in ({"config": dataclasses.replace(CONFIG, seed=3)}, {"train": labelled(60, seed=9)}, renamed):
         with pytest.raises(TrainingError, match="differs from the run to resume: "):
             run(tmp_path / "run", teacher, resume=True, **change)
+    (tmp_path / "run/finetune.json").write_text("5")
+    with pytest.raises(TrainingError, match=r"nothing to resume: finetune\.json cannot be read"):
+        run(tmp_path / "run", teacher, resume=True)
     with pytest.raises(TrainingError, match=r"nothing to resume: no finetune\.json"):
         run(tmp_path / "other", teacher, resume=True)
     with pytest.raises(OutputError, match="holds a run already; resume=True continues it"):

@@ -84,4 +84,5 @@ def test_the_table_of_faults_names_tests_that_exist() -> None:
     found = re.findall(r"`([a-z]+/\w+\.py)(?:::(\w+))?`", text)
     assert len(found) > 50
     for path, name in found:
-        assert f"def {name}" in (ROOT / "tests" / path).read_text(encoding="utf-8"), (path, name)
+        content = (ROOT / "tests" / path).read_text(encoding="utf-8")
+        assert re.search(rf"def {name}\(" if name else r"def test_", content), (path, name)

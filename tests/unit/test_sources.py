@@ -85,6 +85,14 @@ def test_records_with_much_n_are_left_out_and_counted(write, tmp_path, long, is_
     assert not {50, 60} & {len(corpus[i]) for corpus in sources[:2] for i in range(len(corpus))}
 
 
+def test_the_summary_tells_windows_of_the_same_files_apart(write):
+    kwargs = {"is_genome": True, "holdout": [], "n_windows": 20, "n_held_out": 2, "size": SIZE}
+    paths = [str(write("g.fa", [5000, 5000]))]
+    first, again, other = (load_sources(paths, seed=seed, **kwargs).summary for seed in (0, 0, 1))
+    assert first["sha256"] == again["sha256"] != other["sha256"]
+    assert {**first, "sha256": ""} == {**other, "sha256": ""}
+
+
 def test_the_summary_names_every_file(write, tmp_path):
     paths = [str(write("a/x.fa", [90] * 5)), str(write("b/x.fa", [90] * 5, seed=2))]
     kwargs = {"holdout": [], "n_windows": 9, "n_held_out": 1, "size": SIZE, "seed": 0}
