@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -115,9 +116,9 @@ def write_rows(
 
 
 def _stop_at_fault(items: Iterable[Item], *, fatal: bool) -> Iterator[Item]:
-    for number, item in enumerate(items):
+    for item in items:
         if fatal and isinstance(item, InputError) and item.is_fatal:
-            is_single = number > 0 and not item.is_systematic
-            hint = "; on_error=skip omits it" if is_single else ""
+            can_count = item.path is not None and Path(item.path).is_file()
+            hint = "; dry_run=True counts all such records" if can_count else ""  # skipping them may lose most
             raise type(item)(f"{item.reason}{hint}", path=item.path, line=item.line, record=item.record, row=item.row)
         yield item

@@ -47,8 +47,6 @@ class InputError(FindnaError):
     kind = "input"
     is_fatal = True
     """Whether this ends a run in which a record's fault does; False where leaving the record out was asked for."""
-    is_systematic = False
-    """Whether other records are likely to have the same fault, so that skipping it would lose much."""
 
     def __init__(
         self,

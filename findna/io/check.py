@@ -18,6 +18,8 @@ from findna.region import Region
 OnItem = Callable[[int, Mark | None, Record | Region | InputError], object]
 
 _N_EXAMPLES = 10
+_MANY = 10
+"""If more than one record in this number has a fault, the input is wrong: skipping the records would lose data."""
 _PHASE_EVERY = 10_000
 _MOST_CONTIGS = 1000
 
@@ -53,7 +55,7 @@ class InputSummary:
         first, *others = self.examples
         n_alike = self.problems[_problem_kind(first)]
         affected = f"{n_alike:,} of {self.n_records:,} records affected"
-        if 2 * n_alike <= self.n_records:  # else it is the input that is wrong, and the records would be lost
+        if n_alike == 1 < self.n_records or _MANY * n_alike <= self.n_records:
             affected += "; on_error=skip omits them"
         if first.reason.endswith(")"):
             reason = f"{first.reason[:-1]}{'' if first.reason.endswith('?)') else ';'} {affected})"

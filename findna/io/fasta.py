@@ -195,10 +195,8 @@ def _record(
 ) -> Record | FastaError:
     id, description = [word.decode(errors="backslashreplace") for word in (*header.split(None, 1), b"", b"")][:2]
 
-    def fault(reason: str, *, is_systematic: bool = False) -> FastaError:
-        problem = FastaError(reason, path=stream.name, line=line, record=id, row=row)
-        problem.is_systematic = is_systematic
-        return problem
+    def fault(reason: str) -> FastaError:
+        return FastaError(reason, path=stream.name, line=line, record=id, row=row)
 
     if not id:
         return fault("the header has no id")
@@ -208,14 +206,14 @@ def _record(
         mate = _MATE.match(description)
         id = used.unique(f"{id}/{mate[1]}" if mate else id)
     elif not used.add(id):
-        return fault("duplicate id; ids must be unique, for instance after seqkit rename", is_systematic=True)
+        return fault("duplicate id; ids must be unique, for instance after seqkit rename")
     bases = raw.translate(None, WHITE)
     if not bases:
         return fault("no bases")
     try:
         codes, n_iupac = encode(bases)
     except ValueError as problem:
-        return fault(protein_hint(problem), is_systematic=True)
+        return fault(protein_hint(problem))
     if len(codes) >= _MIN_PROTEIN and 2 * (n_iupac - bases.count(b"X") - bases.count(b"x")) > len(codes):
-        return fault("most letters are neither A, C, G, T nor N (is it protein?)", is_systematic=True)
+        return fault("most letters are neither A, C, G, T nor N (is it protein?)")
     return Record(id, codes, n_iupac, row, stream.source, name=description.strip().replace("\t", " "))

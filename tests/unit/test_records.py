@@ -237,6 +237,34 @@ def test_a_check_counts_all_problems_and_shows_the_first_ten(
     assert lines[-1] == "  and 12 more"
 
 
+@pytest.mark.parametrize(
+    ("name", "bad", "n_bad", "is_hinted"),
+    [
+        ("a.bed", "chr1\t5\t4\n", 1, True),
+        ("a.bed", "chr1\t5\t4\n", 2, False),
+        ("a.bed", "2\t1\t2\n", 2, False),
+        ("a.fa", ">one\nGG\n", 1, True),
+        ("a.fa", ">one\nGG\n", 9, False),
+        ("a.fa", ">p{n}\nMKLWE\n", 9, False),
+        ("a.csv", "one,GG\n", 9, False),
+        ("a.csv", "p{n},MKLWE\n", 9, False),
+    ],
+)
+def test_skipping_is_a_hint_only_where_few_records_have_the_fault(
+    write: Write, options: Callable[..., InputOptions], name: str, bad: str, n_bad: int, is_hinted: bool
+) -> None:
+    head, good = {
+        "a.bed": ("", "chr1\t{n}\t30\n"),
+        "a.fa": (">one\nGG\n", ">{n}\nAC\n"),
+        "a.csv": ("id,sequence\none,GG\n", "{n},AC\n"),
+    }[name]
+    text = head + "".join(good.format(n=n) for n in range(9)) + "".join(bad.format(n=n) for n in range(n_bad))
+    chosen = options() if name == "a.bed" else InputOptions()
+    wrong = check_inputs([str(write(name, text))], chosen, is_full=True).error()
+    assert wrong is not None
+    assert ("on_error=skip" in str(wrong)) == is_hinted
+
+
 def test_a_check_without_problems_has_no_error(write: Write, options: Callable[..., InputOptions]) -> None:
     bed, fasta = write("a.bed", "chr1\t1\t2\n"), write("a.fa", ">a\nACG\n>b\n\n")
     summary = check_inputs([str(bed), str(fasta)], options())
