@@ -138,8 +138,7 @@ class Spool:
         if lines:
             self._cut(_JOURNAL, kept)
         else:
-            self._write(_JOURNAL, _journal_line({"fingerprint": fingerprint}))
-            _sync(self._files[_JOURNAL].fileno())
+            self._write(_JOURNAL, _journal_line({"fingerprint": fingerprint}))  # synced with the first commit
             sync_folder(self.folder)
             sync_folder(self.folder.parent)
         return bool(lines)

@@ -39,12 +39,6 @@ MUTATIONS = {
         "_journal_line(line))",
         f"{LOSS} tests/unit/test_spool.py",
     ),
-    "the first journal line is not synced": Mutation(
-        "findna/io/spool.py",
-        "            _sync(self._files[_JOURNAL].fileno())\n            sync_folder(self.folder)\n",
-        "            sync_folder(self.folder)\n",
-        f"{LOSS} tests/unit/test_spool.py",
-    ),
     "the spool's folder is not synced": Mutation(
         "findna/io/spool.py", "            sync_folder(self.folder)\n", "", LOSS
     ),
@@ -100,7 +94,7 @@ MUTATIONS = {
         "tests/unit/test_spool.py",
     ),
     "a failed write of HDF5 is not noticed": Mutation(
-        "findna/io/h5ad.py",
+        "findna/io/hdf5_file.py",
         "            raise self._problem\n",
         "            pass\n",
         f"{WRITE} tests/unit/test_readback.py",
