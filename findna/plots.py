@@ -187,4 +187,4 @@ def save_figure(figure: "Figure", path: Path) -> None:
 
     ending = path.suffix[1:].lower()
     with rc_context({"pdf.fonttype": 42}), replacing(path) as temp:
-        figure.savefig(temp, format=ending, dpi=_DPI, metadata=None if ending == "png" else {})
+        figure.savefig(temp, format=ending, dpi=_DPI, metadata={"Software": "findna"} if ending == "png" else {})

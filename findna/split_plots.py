@@ -143,10 +143,15 @@ def _curves(
         axes.legend(loc=place, fontsize=8, title=mean, title_fontsize=8, facecolor="white", edgecolor="none")
 
 
+def figure_paths(stem: Path) -> list[Path]:
+    """The figures of a split: STEM.roc.png and so on."""
+    return [stem.with_name(f"{stem.name}.{kind}.png") for kind in ("roc", "pr", "confusion", "calibration")]
+
+
 def split_figures(
     labels: NDArray[Any], probabilities: NDArray[Any], stem: Path, *, classes: Sequence[str], title: str
 ) -> list[Path]:
-    """Draw ROC, precision-recall, confusion matrix and calibration of a split: STEM.roc.png and so on.
+    """Draw ROC, precision-recall, confusion matrix and calibration of a split, in `figure_paths`.
 
     Args:
         labels: Class index, shape (n,).
@@ -162,7 +167,7 @@ def split_figures(
     title = f"{title}, {len(labels):,} sequences"
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(confusion, (labels, probabilities.argmax(1)), 1)
-    paths = [stem.with_name(f"{stem.name}.{kind}.png") for kind in ("roc", "pr", "confusion", "calibration")]
+    paths = figure_paths(stem)
     roc(labels, probabilities, paths[0], classes=classes, title=title)
     precision_recall(labels, probabilities, paths[1], classes=classes, title=title)
     confusion_matrix(confusion.tolist(), paths[2], classes=classes, title=title)

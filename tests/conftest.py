@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 
@@ -55,12 +55,12 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made but not drawn, which takes longer than a small training; `test_plots.py` draws them."""
     figure = pytest.importorskip("matplotlib.figure")
 
-    def savefig(self: object, file: "str | Path | BinaryIO | io.StringIO", **options: object) -> None:
+    def savefig(self: object, file: "str | Path | BinaryIO | io.StringIO", **options: Any) -> None:
         if isinstance(file, io.StringIO):
             file.write("<svg></svg>")
             return
         with Path(file).open("wb") if isinstance(file, str | Path) else contextlib.nullcontext(file) as opened:
-            opened.write(b"\x89PNG")
+            opened.write(b"\x89PNG Software\0" + str((options["metadata"] or {}).get("Software")).encode())
 
     monkeypatch.setattr(figure.Figure, "savefig", savefig)
 

@@ -20,6 +20,7 @@ from findna.benchmark.baselines import RECIPES, Data, Prediction, Probabilities,
 from findna.benchmark.modes import BenchmarkConfig, Progress, Stopped
 from findna.benchmark.results import OF_TEACHER, SCHEMA, over_seeds, result_name, runs_of
 from findna.benchmark.splits import BenchmarkTask, Splits
+from findna.benchmark.stored import refuse_foreign
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
 from findna.io.files import raise_output_error, write_atomic
@@ -73,6 +74,8 @@ def run_task(
         raise_output_error(error, out)
     seeds = {mode: range(config.seeds if bench.is_seeded(mode) else 1) for mode in config.modes}
     n_runs = sum(map(len, seeds.values()))
+    if config.with_plots:
+        refuse_foreign(*(path for mode in config.modes for path in split_plots.figure_paths(bench.stem(mode))))
     for mode in config.modes:
         path = out / result_name(task, mode, teacher.name)
         fingerprint = bench.fingerprint(mode)
@@ -272,12 +275,15 @@ class _Bench:
             return None
         return metrics_of(test.labels[kept], predicted[kept], classes=self.classes)
 
+    def stem(self, mode: str) -> Path:
+        """Where the figures of a mode lie, without their endings."""
+        return self.out / "plots" / result_name(self.task, mode, self.teacher.name).removesuffix(".json")
+
     def _draw(self, mode: str, found: Prediction) -> None:
-        folder = self.out / "plots"
-        folder.mkdir(exist_ok=True)
-        stem = result_name(self.task, mode, self.teacher.name).removesuffix(".json")
+        stem = self.stem(mode)
+        stem.parent.mkdir(exist_ok=True)
         title = f"{self.task.name}, {mode}, test split"
-        split_plots.split_figures(self.splits.test.labels, found.test, folder / stem, classes=self.classes, title=title)
+        split_plots.split_figures(self.splits.test.labels, found.test, stem, classes=self.classes, title=title)
 
 
 def _sources(labelled: LabelledSet | None) -> Mapping[str, str]:

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from findna import plots
-from findna.benchmark.stored import read_stored
+from findna.benchmark.stored import MARK, read_stored
 from findna.benchmark.teacher import SCHEMA, TEACHER
 from findna.io.files import raise_output_error, write_atomic
+
+FILES = ("teacher.json", "teacher.md", "by_position.png", "curves.png")
+"""What a folder gets; the last only where there is a log."""
 
 TITLES = {
     TEACHER: "this teacher",
@@ -56,7 +59,7 @@ def write_teacher(folder: Path, result: Mapping[str, Any], *, log: Sequence[Mapp
     if log:
         plots.pretraining_curves(log, folder / "curves.png", title=name)
     write_atomic(folder / "teacher.json", json.dumps(result, indent=1) + "\n")
-    write_atomic(folder / "teacher.md", f"# {name}\n\n{teacher_markdown(result)}")
+    write_atomic(folder / "teacher.md", f"{MARK}# {name}\n\n{teacher_markdown(result)}")
 
 
 def teacher_markdown(result: Mapping[str, Any]) -> str:

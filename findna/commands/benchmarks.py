@@ -17,6 +17,7 @@ from findna.benchmark.results import read_result
 from findna.benchmark.run import run_task
 from findna.benchmark.speed import measure_speed
 from findna.benchmark.speed import speed_table as speed_table
+from findna.benchmark.stored import refuse_foreign
 from findna.benchmark.suites import find_tasks
 from findna.benchmark.variants import VariantSetConfig, find_tables, measure_variants
 from findna.benchmark.variants import table_of as table_of
@@ -152,8 +153,10 @@ def benchmark_variants(
     config = VariantSetConfig(score=score, limit=asked.limit, seeds=asked.seeds)
     tables, found = find_tables(Path(data), Path(genome) if genome else None)
     results = []
+    paths = [out / f"variants.{table.name.removesuffix('.gz').removesuffix('.tsv')}.json" for table in tables]
+    refuse_foreign(*paths)
     with Genome(found) as opened:
-        for table in tables:
+        for table, path in zip(tables, paths, strict=True):
             result = measure_variants(
                 table,
                 opened,
@@ -164,9 +167,8 @@ def benchmark_variants(
             )
             on_table(result)
             out.mkdir(parents=True, exist_ok=True)
-            stem = table.name.removesuffix(".gz").removesuffix(".tsv")
             text = json.dumps(result | {"command": command}, indent=2) + "\n"
-            write_atomic(out / f"variants.{stem}.json", text)
+            write_atomic(path, text)
             results.append(result)
     return {"out": str(out), "results": results}
 

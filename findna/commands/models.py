@@ -157,11 +157,11 @@ def convert(checkpoint: Path, folder: Path, *, is_student: bool = False, force: 
     """Make a model folder of a checkpoint of the published code; the size of its network.
 
     Raises:
-        OutputError: The folder holds a model, or cannot be written.
+        OutputError: The folder is not empty, or cannot be written.
         ModelError: The checkpoint cannot be read.
     """
-    if (folder / "config.json").exists() and not force:
-        raise OutputError(f"{folder}: holds a model already; force=True replaces it")
+    if folder.is_dir() and any(folder.iterdir()) and not force:
+        raise OutputError(f"{folder}: is not empty; force=True replaces the model in it")
     name = folder.resolve().name
     return converting.convert(checkpoint, folder, name=name, network="student" if is_student else "teacher")
 

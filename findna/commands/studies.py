@@ -10,12 +10,13 @@ from findna.benchmark.modes import Stopped as Stopped
 from findna.benchmark.options import ReadOutOptions, StudyOptions, TeacherOptions
 from findna.benchmark.speed import speed_table as speed_table
 from findna.benchmark.splits import BenchmarkTask
-from findna.benchmark.study import StudyConfig, run_study
+from findna.benchmark.stored import MARK, refuse_foreign
+from findna.benchmark.study import LOG, StudyConfig, run_study
 from findna.benchmark.study_table import study_table
 from findna.benchmark.study_variants import read_variants
 from findna.benchmark.suites import find_tasks
 from findna.benchmark.teacher import TeacherConfig, measure_teacher
-from findna.benchmark.teacher_page import write_teacher
+from findna.benchmark.teacher_page import FILES, write_teacher
 from findna.benchmark.variants import table_of as table_of
 from findna.commands.benchmarks import OnNote, OnProgress, Report
 from findna.config import ComputeConfig
@@ -71,6 +72,7 @@ def report_teacher(
         raise ConfigError("give the FASTA files that the model was trained on, or genome=FILE")
     if not asked.holdout:
         raise ConfigError("holdout must name the contigs, or the file, that the model was not trained on")
+    refuse_foreign(*(Path(out) / name for name in FILES))
     measured = load_model(model)
     compute = Compute.begin(make(ComputeConfig, settings))
     sources = load_sources(
@@ -144,6 +146,7 @@ def study(
         raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, not {asked.preset!r}")
     base = dataclasses.replace(PRESETS[asked.preset], steps=asked.steps, n_windows=asked.n_windows)
     wanted = read_variants(Path(variants), base)
+    refuse_foreign(out / LOG, table := out / "study.md")
     found: list[BenchmarkTask]
     found, skipped = find_tasks(asked.suite, Path(data), only=tasks)
     for one in skipped:
@@ -170,6 +173,6 @@ def study(
     for run in run_study(wanted, found, sources, out, config=config, compute=compute, should_stop=should_stop):
         runs.append(run)
         on_run(run)
-        write_atomic(out / "study.md", study_table(runs))
+        write_atomic(table, MARK + study_table(runs))
         on_progress(len(runs), n_runs)
     return runs

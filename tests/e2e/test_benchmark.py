@@ -118,6 +118,13 @@ def test_a_teacher_is_reported_on(model: Path, genome: Path, bases: dict[str, st
     assert found["masked_bases"]["n_training_windows"] == 200
     assert found["neighbours"]["n"] == {"one": 10, "two": 10}
     assert "around: " in result.err
+    assert call(*args, "--n-windows", 50, "-o", "report").code == 0  # its own files are replaced
+    for name in ("by_position.png", "teacher.md"):
+        Path("report", name).write_text("mine")
+        refused = call(*args, "-o", "report")
+        assert (refused.code, f"report/{name}: exists and is not a file of findna" in refused.err) == (1, True)
+        assert Path("report", name).read_text() == "mine"
+        Path("report", name).unlink()
     assert call("benchmark", "teacher", "--model", model).code == 2
     seen = call("benchmark", "teacher", "--genome", genome, "--model", model)
     assert seen.code == 2
@@ -149,3 +156,6 @@ def test_tables_of_variants_are_measured(bases: dict[str, str], genome: Path, mo
     assert (stored["n_positive"], stored["n_negative"], stored["window"]) == (10, 10, 40)
     assert stored["rows"][-1] | {"auroc": 1} == stored["rows"][-1]  # the column depth is the label
     assert "| little | llr | 0." in result.out
+    Path("figures/variants.mine.json").write_text("[]")
+    refused = call(*args, "-o", "figures")
+    assert (refused.code, "variants.mine.json: exists and is not a file of findna" in refused.err) == (1, True)

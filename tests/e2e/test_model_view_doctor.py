@@ -70,7 +70,7 @@ def test_a_checkpoint_of_the_published_code_becomes_a_model(write: Write) -> Non
     assert_close(w["stem.weight"], theirs["embedding.weight"][:, [0, 1, 2, 4, 3]], tolerance=4e-3)
     assert_close(w["head.bias"], theirs["linear.bias"][[0, 1, 2, 4, 3]], tolerance=4e-3)
     refused = call("model", "convert", "authors.pt", "--out", "mine")
-    assert (refused.code, refused.err) == (1, "findna: mine: holds a model already; --force replaces it\n")
+    assert (refused.code, refused.err) == (1, "findna: mine: is not empty; --force replaces the model in it\n")
     assert call("model", "convert", "authors.pt", "--out", "mine", "--force").code == 0
     Path("sub").mkdir()
     Path("authors.pt").rename("sub/theirs.pt")

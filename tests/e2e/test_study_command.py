@@ -55,6 +55,17 @@ def test_sets_that_cannot_be_used_are_told(study: list[object]) -> None:
     assert "no labelled set is left to score on" in none.err
 
 
+def test_a_file_of_another_author_is_never_replaced(study: list[object]) -> None:
+    Path("study").mkdir()
+    for name, text in (("study.md", "# my notes on a findna study\n"), ("study.json", '{"schema": "mine"}')):
+        Path("study", name).write_text(text)
+        refused = call(*study)
+        message = f"findna: study/{name}: exists and is not a file of findna: move it, or choose another folder\n"
+        assert (refused.code, refused.err) == (1, message)
+        assert Path("study", name).read_text() == text
+        Path("study", name).unlink()
+
+
 def test_what_is_at_fault_is_told(study: list[object]) -> None:
     Path("variants.toml").write_text("[a]\nalhpa = 1.0\n")
     wrong = call(*study)

@@ -15,7 +15,7 @@ from findna.benchmark.report_html import as_html
 from findna.benchmark.results import read_result, result_name
 from findna.benchmark.run import run_task
 from findna.benchmark.suites import find_tasks
-from findna.errors import ConfigError, InputError, TableError
+from findna.errors import ConfigError, InputError, OutputError, TableError
 from findna.models.readout import ReadOut
 from findna.models.store import Model, load_model, save_model
 from findna.nn.chordmixer import ChordMixer, initialise
@@ -173,6 +173,9 @@ def test_plots_are_drawn_where_they_are_asked_for(folder: Path, teacher: Model) 
     measure(folder, teacher, BenchmarkConfig(modes=("probe",), with_plots=True))
     names = {path.name for path in (folder.parent / "results/plots").iterdir()}
     assert names == {f"gue.tf-0.probe.little.{what}.png" for what in ("roc", "pr", "confusion", "calibration")}
+    next((folder.parent / "results/plots").iterdir()).write_bytes(b"\x89PNG of mine")
+    with pytest.raises(OutputError, match="is not a file of findna"):
+        measure(folder, teacher, BenchmarkConfig(modes=("probe",), with_plots=True, seeds=2))
 
 
 def test_without_a_validation_split_each_seed_draws_its_own(folder: Path, teacher: Model) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from findna import plots, split_plots
+from findna.benchmark.stored import refuse_foreign
 
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
@@ -39,6 +40,7 @@ def test_every_figure_is_a_png(tmp_path: Path, predictions: tuple[np.ndarray, np
         assert min(image.shape[:2]) > 200, path
         assert image.std() > 0.01, path
     assert len(list(tmp_path.iterdir())) == 5
+    refuse_foreign(*tmp_path.iterdir())  # each has our mark
 
 
 def test_another_matrix_is_another_picture(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from findna.benchmark.counting import iter_masked
 from findna.benchmark.health import health
+from findna.benchmark.stored import MARK
 from findna.benchmark.teacher import TEACHER, TeacherConfig, embed, masked_bases, measure_teacher, neighbours
 from findna.benchmark.teacher_page import read_teacher, teacher_markdown, write_teacher
 from findna.data.batch import pack
@@ -146,7 +147,7 @@ def test_the_report_is_written_whole_and_its_page_is_made_of_its_json(
     }
     stored = read_teacher(tmp_path / "r" / "teacher.json")
     text = (tmp_path / "r" / "teacher.md").read_text()
-    assert text == f"# little\n\n{teacher_markdown(stored)}"
+    assert text == f"{MARK}# little\n\n{teacher_markdown(stored)}"
     assert f"{stored['masked_bases']['models']['around']['accuracy']:.4f}" in text
     (tmp_path / "other.json").write_text('{"schema": "other/1"}')
     with pytest.raises(TableError, match="is not a valid report of a teacher"):
