@@ -8,7 +8,7 @@ import typer
 from findna.data.options import WindowsConfig
 from findna.settings import names_in
 from findna_cli.console import say, show, show_rows, write_report
-from findna_cli.options import Force, Genome, Json, Quiet, flags_of
+from findna_cli.options import Force, Genome, Json, Quiet, check_outputs, flags_of
 from findna_cli.progress import progress
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def windows(
     """
     from findna.commands.data import REASONS, make_windows
 
+    check_outputs({"out": out, "json_file": json_file}, beside=(".json", ".held-out.fa", ".held-out.fa.gz"))
     config = WindowsConfig(**{name: value for name, value in settings.items() if value is not None})
     with progress("drawing windows", total=config.n, quiet=quiet, unit="windows") as advance:
         outcome = make_windows(

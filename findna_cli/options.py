@@ -37,12 +37,13 @@ def _report_file(path: Path | None) -> Path | None:
     return path
 
 
-def check_outputs(given: Mapping[str, Any], *, has_stdout: bool) -> None:
+def check_outputs(given: Mapping[str, Any], *, has_stdout: bool = False, beside: Sequence[str] = _BESIDE) -> None:
     """Refuse, before any work, outputs that are one file, or belong to another, and "-" where nothing goes to stdout.
 
     Args:
         given: The parameters of a command.
         has_stdout: Whether `out` may be "-".
+        beside: Ends of files that belong to `out`, after its name, also without its last ending.
     """
     seen: dict[Path, str] = {}
     for name in _OUTPUTS:
@@ -56,9 +57,7 @@ def check_outputs(given: Mapping[str, Any], *, has_stdout: bool) -> None:
             raise typer.BadParameter("give the name of a file: this cannot go to stdout", param_hint=f"'{flag}'")
         if name == "out":
             stem = path.name.removesuffix(".gz").rpartition(".")[0]
-            ends = (".json",) if "exclude_kmers" in given else _BESIDE  # the manifest of `data windows`
-            beside = [path.parent / (first + end) for first in (path.name, stem) for end in ends]
-            seen |= {file.resolve(): flag for file in beside}
+            seen |= {(path.parent / (first + end)).resolve(): flag for first in (path.name, stem) for end in beside}
         if (other := seen.setdefault(path.resolve(), flag)) != flag:
             raise typer.BadParameter(f"{path} is also a file of {other}", param_hint=f"'{flag}'")
 
