@@ -5,12 +5,18 @@ import json
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from findna.classification import Classifier
+from findna.config import ClassifyConfig
 from findna.data.labels import sort_labels
 from findna.errors import ConfigError, ModelError
 from findna.models.task import find_task, load_task
+from findna.nn.device import FP32, Compute
 from findna.recipes import FinetuneConfig
+from findna.record import Record
 from findna.tasks.catalog import find_head, read_recipe, read_task, recipe_names, task_names
 from findna_cli.task import training_command
 
@@ -79,6 +85,11 @@ def test_a_shipped_task_has_windows_of_a_length_that_it_was_trained_on(name: str
     settings = json.loads((read_task(name).head / "config.json").read_text())["settings"]
     assert read_task(name).length <= settings["window"] <= max(read_task(name).length, 802)
     assert settings["stride"] == settings["window"]
+    lengths = [settings["window"], settings["window"] + 1, 2 * settings["window"] + 1]
+    records = [Record(str(n), np.zeros(n, np.uint8), 0, 0, "x") for n in lengths]
+    compute = Compute(torch.device("cpu"), FP32)
+    cells = Classifier(load_task(read_task(name).head), ClassifyConfig(), compute=compute).classify(records)
+    assert [n for cell in cells for n in cell.obs["n_windows"]] == [1, 2, 3]  # none is longer than the task's
 
 
 @pytest.mark.parametrize("name", recipe_names())
