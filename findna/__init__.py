@@ -48,7 +48,7 @@ _LAZY = {
     "findna.models.store": ("Model", "load_model"),
     "findna.models.task": ("TaskModel", "load_task"),
 }
-"""Public names by the module that defines them; a new one stands here, in the imports above and in `__all__`."""
+"""Public names by module. Add a new name here, in the imports above and in `__all__`."""
 
 _HOMES = {name: home for home, names in _LAZY.items() for name in names}
 

@@ -12,7 +12,7 @@ SPAN = 8
 """Bases on each side of the longer allele in the span of an indel's pseudo-log-likelihood."""
 
 PASSES = 6
-"""Passes that mask such a span: each masks every sixth base."""
+"""Number of passes over such a span; each masks every sixth base."""
 
 
 class Allele(NamedTuple):
@@ -30,13 +30,13 @@ class Allele(NamedTuple):
 
 
 def centred(left: Codes, allele: Codes, right: Codes, *, size: int) -> Allele:
-    """An allele in the middle of a window of `size` bases, which slides inwards where a flank is too short.
+    """An allele in the middle of a window of `size` bases. If one flank is too short, the window shifts.
 
     Args:
         left: Bases to the left of the allele, up to the contig's end.
         allele: The allele.
         right: Bases to its right.
-        size: At most all of these together.
+        size: At most the number of all these bases.
 
     >>> centred(np.zeros(9, np.uint8), np.ones(1, np.uint8), np.zeros(2, np.uint8), size=8).start
     5
@@ -56,7 +56,7 @@ class Pair(NamedTuple):
 def pair_alleles(left: Codes, ref: Codes, alt: Codes, right: Codes, *, size: int) -> tuple[Pair, Pair]:
     """Both alleles in windows of one length, on the forward strand and on the reverse.
 
-    The reverse strand's windows are made on that strand: a variant and its reverse complement give the same two pairs.
+    Windows of the reverse strand are made on that strand, so a variant and its reverse complement give equal pairs.
     """
     size = min(size, len(left) + min(len(ref), len(alt)) + len(right))
 
@@ -86,8 +86,9 @@ class Term(NamedTuple):
 def likelihood_terms(pair: Pair) -> list[Term]:
     """The terms of the log-likelihood ratio of a pair.
 
-    Alleles of one length: the bases that differ, all masked at once, in one window. Others: of each allele the
-    pseudo-log-likelihood of a span, the longer allele and `SPAN` bases on each side, in `PASSES` windows.
+    Alleles of the same length: the bases that differ, all masked at once, in one window. Other alleles: the
+    pseudo-log-likelihood of each allele over a span (the longer allele and `SPAN` bases on each side), in `PASSES`
+    windows.
     """
     if pair.ref.length == pair.alt.length:
         differs = np.flatnonzero(pair.ref.codes != pair.alt.codes)

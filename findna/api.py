@@ -39,10 +39,10 @@ _OF_FILES = ("windows", "dtype", "threads", "deterministic")
 
 @dataclass(frozen=True)
 class Predictions:
-    """Answers of a task model for n sequences.
+    """Predictions of a task model for n sequences.
 
     Args:
-        labels: The label of each, shape (n,), text; several of a multilabel task are joined by ";". Empty for a
+        labels: The label of each, shape (n,), text. The labels of a multilabel task are joined by ";". Empty for a
             regression.
         probabilities: Calibrated probability of each class, shape (n, k), float32; k = 0 for a regression.
         classes: Names of the k classes, in order.
@@ -99,7 +99,7 @@ def embed_regions(
     on_error: Literal["fail", "skip"] = "fail",
     **settings: Any,
 ) -> Embeddings:
-    """The vectors of regions, with their coordinates, in memory; `embed_file` is for more than fit there.
+    """The vectors of regions, with their coordinates. All are in memory; for larger inputs use `embed_file`.
 
     Args:
         regions: Path of a BED or narrowPeak file; one region string ("chr1:1,001-2,000", 1-based); or a series of
@@ -107,9 +107,9 @@ def embed_regions(
         genome: FASTA (plain or bgzip) or .2bit, as a path or open.
         model: As for `embed`.
         size: Recentre every region to this many bases.
-        center: What stays in the middle then: "middle" or "summit" (narrowPeak).
+        center: The base at the centre of a resized region: "middle" or "summit" (narrowPeak).
         split: Join the blocks of BED12 rows.
-        max_n: Regions with a larger fraction of N are listed in `skipped`.
+        max_n: Regions whose N fraction exceeds this are listed in `skipped`.
         on_error: "skip" lists a region that cannot be read in `skipped`; "fail" raises its error.
         settings: As for `embed`.
 
@@ -135,9 +135,9 @@ def embed_regions(
 
 @with_settings(EmbedConfig, ComputeConfig, without=(*_OF_FILES, "pool", "raw", "strand"))
 def hidden_states(sequence: Bases, *, model: str | Path | Model = DEFAULT, **settings: Any) -> NDArray[np.float32]:
-    """The hidden state of each base of a sequence, shape (L, C), float32; of several blocks side by side (L, n * C).
+    """The hidden state of each base of a sequence, shape (L, C), float32; (L, n * C) if n blocks are read.
 
-    Of a sequence that is longer than the window, each base's state is from the window that owns it.
+    If the sequence is longer than the window, the state of each base is from the window that owns it.
 
     Args:
         sequence: One sequence, as for `embed`.
@@ -162,16 +162,16 @@ def predict_bases(
     passes: int = 8,
     **settings: Any,
 ) -> list[NDArray[np.float32]]:
-    """The probabilities of A, C, G and T that the model predicts at each base; per sequence (L, 4), float32.
+    """The probabilities of A, C, G and T that the model predicts at each base: one array (L, 4), float32, per sequence.
 
-    The base itself is masked when it is predicted. Rows add up to 1: N has no probability. Of a sequence
+    The base itself is masked when it is predicted. Rows add up to 1: N has no probability. In a sequence
     that is longer than the model's window, each base is predicted in the window that owns it.
 
     Args:
         sequences: As for `embed`.
         model: As for `embed`.
-        passes: How many times each sequence is computed: pass p masks every `passes`-th base, from base p on. More
-            passes mask fewer bases together; 0 masks each base by itself, which costs L passes for L bases.
+        passes: Number of passes over each sequence. Pass p masks every `passes`-th base, starting at base p. With more
+            passes, fewer bases are masked at a time; 0 masks one base at a time, which takes L passes for L bases.
         settings: Of `findna.config.ComputeConfig`.
 
     Raises:
@@ -192,14 +192,14 @@ def classify(
     abstain: float = 0.0,
     **settings: Any,
 ) -> Predictions:
-    """The answers of a task model for sequences, in their order: those that `findna classify` writes.
+    """The predictions of a task model for sequences, in their order: those that `findna classify` writes.
 
     Args:
         sequences: As for `embed`.
         task: A built-in task's name, a run directory of a fine-tuning, or a loaded task (`load_task`).
         strand: "bed" or "+": as given; "-": the reverse complement; "both": the mean of the two strands'
             log-probabilities.
-        abstain: Sequences with a smaller margin between the two best classes get the label "unknown"; 0 never.
+        abstain: If the margin between the two best classes is smaller, the label is "unknown"; 0: never.
         settings: Of `findna.config.ComputeConfig`.
 
     Raises:

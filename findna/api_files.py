@@ -1,4 +1,4 @@
-"""The Python API for files: vectors and answers of all their records, in constant memory."""
+"""The Python API for files: vectors and predictions of all their records, in constant memory."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from findna.runs.run import run
 from findna.settings import make, settings_of, with_settings
 
 Report = dict[str, Any]
-"""The account of a run: outputs, n_records, n_rows, n_skipped, n_bases, seconds and more; JSON values."""
+"""The report of a run: outputs, n_records, n_rows, n_skipped, n_bases, seconds and more; JSON values."""
 
 
 @with_settings(EmbedConfig, InputOptions, RunConfig, ComputeConfig)
@@ -75,11 +75,11 @@ def classify_file(
     on_progress: OnProgress = lambda done, total: None,
     **settings: Any,
 ) -> Report:
-    """Write the answers of a task model for all records of files as a TSV: what `findna classify` runs.
+    """Write the predictions of a task model for all records of files as a TSV: what `findna classify` runs.
 
     Args:
         inputs: As for `embed_file`.
-        out: The output; "-" is stdout. A shard writes HDF5, of which `findna merge` makes the TSV.
+        out: The output; "-" is stdout. A shard writes HDF5, which `findna merge` turns into a TSV.
         task: A built-in task's name, or a run directory of a fine-tuning.
         dry_run: As for `embed_file`.
         command: As for `embed_file`.
@@ -90,7 +90,7 @@ def classify_file(
         As for `embed_file`.
 
     Raises:
-        InputError: As for `embed_file`; so are the others.
+        InputError: As for `embed_file`, like the other errors.
     """
     job = ClassifyJob(
         _texts(inputs),

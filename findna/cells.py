@@ -1,4 +1,4 @@
-"""Cells: the records whose rows are made, written and resumed together, and where they end."""
+"""Cells: records whose rows are computed, written and resumed together."""
 
 import itertools
 import math
@@ -18,14 +18,14 @@ from findna.record import Record
 GRID = 128
 """Maximum number of records of a cell with batches of up to GRID x GRID bases; larger batches have proportionally more.
 
-Batches never cross the end of a cell, rows are written there, and a resume can begin there.
+Batches never cross the end of a cell. Rows are written there, and a run can resume there.
 """
 
 CELL_BATCHES = 4
-"""A cell also ends with the record that fills this number of batches. Where cells end depends on the records alone."""
+"""A cell also ends at the record that fills this many batches. The ends of cells depend only on the records."""
 
 CHUNK = 256
-"""Records of a cell of variants, which are scored together; a window that occurs twice among them is computed once."""
+"""Variants per cell. They are scored together; a window that occurs twice is computed once."""
 
 Item = Record | InputError
 
@@ -43,7 +43,7 @@ class Grid:
         self._n_records = self._n_bases = 0
 
     def ends(self, n_bases: int) -> bool:
-        """Take in a record with this number of bases, 0 for one that has no row: whether a cell ends with it."""
+        """Add a record with this number of bases (0 if it has no row); whether the cell ends with it."""
         self._n_records += 1
         self._n_bases += n_bases
         is_end = self._n_records == self._most_records or self._n_bases >= self._most_bases
@@ -53,21 +53,21 @@ class Grid:
 
 
 def count_item(item: Item) -> int:
-    """Bases of a record; 0 of a fault."""
+    """Number of bases of a record; 0 for an error."""
     return 0 if isinstance(item, InputError) else len(item.codes)
 
 
 class Cell(NamedTuple):
     """Finished rows and skipped records of one cell, or the tokens of a batch in it.
 
-    Tokens come batch by batch, before the rows that they belong to: a long record has more of them than fit in memory.
+    Tokens come batch by batch, before their rows, because the tokens of a long record may not fit in memory.
 
     Args:
         x: Values, shape (B, D), float32.
-        obs: Their columns; {} of no row.
-        cls: Class tokens, shape (B, K, C), where they were asked for.
-        skipped: Records that have no row, in their order.
-        tokens: Hidden states of bases of rows to come, shape (n, C), where they were asked for.
+        obs: Their columns; {} if there are no rows.
+        cls: Class tokens, shape (B, K, C), if requested.
+        skipped: Records without a row, in input order.
+        tokens: Hidden states of the bases of later rows, shape (n, C), if requested.
         is_end: Whether the cell ends here; otherwise there are only tokens.
     """
 
@@ -82,13 +82,13 @@ class Cell(NamedTuple):
 def write_rows(
     cells: Callable[[Iterable[Item]], Iterator[Cell]], items: Iterable[Item], writer: Writer, *, fatal: bool = True
 ) -> Iterator[int]:
-    """Write the rows of records, and yield after each cell how many records of this call are written or skipped.
+    """Write the rows of records. After each cell, yield how many records of this call are written or skipped.
 
     Args:
-        cells: What makes cells of records.
-        items: All records of the input, in order; those that the writer has already are passed over.
+        cells: A function from records to cells.
+        items: All records of the input, in order; records that the writer already has are skipped.
         writer: An `EmbeddingWriter` or `TsvStream`.
-        fatal: Whether one record's fault ends the run.
+        fatal: Whether an error in one record ends the run.
 
     Raises:
         InputError: A record's fault, unless `fatal` is False; one that always skips (`TooManyN`) never.

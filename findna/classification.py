@@ -1,4 +1,4 @@
-"""From records to answers: a task model's scores, joined over windows and strands, calibrated, and given a label."""
+"""From records to predictions: a task model's scores, averaged over windows and strands, calibrated and labelled."""
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,14 +24,14 @@ PREDICTIONS = "findna-predictions/1"
 """Schema of the TSV's metadata file."""
 
 UNKNOWN = "unknown"
-"""Label of a row whose margin is too small, or whose record is mostly N."""
+"""Label of a row with a margin that is too small, or of a record that is mostly N."""
 
 _FIRST = ("id", "chrom", "start", "end", "strand", "length")
 _LAST = ("status", "n_windows", "frac_n", "n_iupac", "name", "source", "row")
 
 
 def value_names(config: ClassifyConfig, settings: TaskSettings) -> list[str]:
-    """Names of a row's numbers: probability, margin and p_CLASS, or p_1, p_2, ... of the best; or prediction."""
+    """Names of a row's numbers: probability, margin and p_CLASS (or p_1, ... of the top classes); or prediction."""
     if settings.objective == "regression":
         return ["prediction"]
     shown = range(1, config.top + 1) if config.top else settings.classes
@@ -39,20 +39,20 @@ def value_names(config: ClassifyConfig, settings: TaskSettings) -> list[str]:
 
 
 def label_names(config: ClassifyConfig, settings: TaskSettings) -> list[str]:
-    """Names of a row's label columns: label, and label_1, label_2, ... of the best; none of a regression."""
+    """Names of a row's label columns: label, and label_1, label_2, ... of the top classes; none for a regression."""
     if settings.objective == "regression":
         return []
     return ["label", *(f"label_{rank}" for rank in range(1, config.top + 1))]
 
 
 def prediction_columns(config: ClassifyConfig, settings: TaskSettings, extra: Iterable[str] = ()) -> dict[str, Kind]:
-    """Name and kind of the columns beside the numbers; `extra` are those that the kind of input adds."""
+    """Name and kind of the columns other than the numbers; `extra` are the columns of the kind of input."""
     labels: dict[str, Kind] = dict.fromkeys(label_names(config, settings), "string")
     return {**OBS_COLUMNS, **labels, "status": "categorical", **dict.fromkeys(extra, "int32")}
 
 
 def column_order(config: ClassifyConfig, settings: TaskSettings, extra: Iterable[str] = ()) -> list[str]:
-    """The columns of the predictions' TSV: what the row is, the answer, its status, what else is known of it."""
+    """The columns of the TSV of predictions, in order: the record, the prediction, its status, other columns."""
     labels, values = label_names(config, settings), value_names(config, settings)
     answer = [*labels[:1], *values]
     if config.top:
@@ -65,9 +65,9 @@ class Classifier:
     """A task model on its device.
 
     Args:
-        task: The task model; its network and head stay as they are.
-        config: What an answer is.
-        compute: Where and how it runs; the head computes in float32.
+        task: The task model; its network and head are not changed.
+        config: The form of a prediction.
+        compute: Where and how it runs; the head always runs in float32.
 
     Raises:
         ConfigError: The task does not give such answers.
@@ -89,10 +89,10 @@ class Classifier:
         )
 
     def classify(self, items: Iterable[Item]) -> Iterator[Cell]:
-        """Yield the answers of records, a cell at a time: numbers as `value_names`, columns as `prediction_columns`.
+        """Yield predictions cell by cell: numbers as in `value_names`, columns as in `prediction_columns`.
 
-        The windows' log-probabilities (multilabel: logits; regression: values) are averaged, weighted by the bases
-        that each owns, then over both strands if asked, then calibrated.
+        The windows' log-probabilities (multilabel: logits; regression: values) are averaged, weighted by the number of
+        bases that each owns. If requested, they are also averaged over both strands. Then they are calibrated.
         """
         for passed in self._forward.run(items):
             x, answers = self._answers(passed)
@@ -130,8 +130,8 @@ class Classifier:
 def decide(p: NDArray[np.float64], classes: Sequence[str], *, objective: str) -> tuple[str, float, float]:
     """Label, probability and margin of calibrated probabilities.
 
-    Classification: the best class, its probability, and by how much it is above the second. Multilabel: the labels
-    above one half, joined by ";", and the probability and margin (yes against no) of the least certain of all.
+    Classification: the best class, its probability, and the difference from the second. Multilabel: the labels
+    above one half, joined by ";", and the probability and margin (yes minus no) of the least certain label.
 
     >>> decide(np.array([0.25, 0.75]), ["a", "b"], objective="classification")
     ('b', 0.75, 0.5)
@@ -147,10 +147,10 @@ def decide(p: NDArray[np.float64], classes: Sequence[str], *, objective: str) ->
 
 
 def split_windows(items: Iterable[Item], *, size: int, stride: int) -> Iterator[Item]:
-    """Yield the windows of records as records of their own, faults as they are.
+    """Yield the windows of records as separate records; errors are passed on.
 
-    A window's id is the record's with `:start-end`, 0-based along the sequence as it is read. Its coordinates are its
-    own where the record's bases are one stretch of the genome; else they are the record's.
+    A window's id is that of the record with `:start-end`, 0-based in the direction of reading. It has its own
+    coordinates if the record's bases are contiguous in the genome; else it has those of the record.
     """
     for item in items:
         if isinstance(item, InputError):

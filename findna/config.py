@@ -1,4 +1,4 @@
-"""Settings that travel together: what is in a vector, an answer or a score; where and how a command computes."""
+"""Groups of settings: the contents of a vector, prediction or score; where and how a command computes."""
 
 import dataclasses
 import itertools
@@ -12,17 +12,17 @@ from findna.settings import Checked, names_in, require, setting
 from findna.sizes import ModelConfig
 
 POOLS = ("mean", "cls", "max", "min", "sd")
-"""The pools of the hidden states of a sequence; several are joined in the order in which they are named."""
+"""The pools of the hidden states of a sequence. Several are concatenated in the given order."""
 
 DEFAULT_POOL = "mean"
 
 
 def parse_pools(text: str, *, also: Sequence[str] = ()) -> tuple[str, ...]:
-    """The pools of a comma list.
+    """The pools of a comma-separated list.
 
     Args:
-        text: As in mean,sd.
-        also: What else may be in the list.
+        text: Such as mean,sd.
+        also: Other words that the list may have.
 
     Raises:
         ConfigError: One is not known, or is a duplicate.
@@ -37,11 +37,11 @@ def parse_pools(text: str, *, also: Sequence[str] = ()) -> tuple[str, ...]:
 
 
 def parse_blocks(text: str, most: int | None = None) -> tuple[int, ...]:
-    """The block numbers of a comma list, rising; () of an empty one.
+    """The block numbers of a comma-separated list, in increasing order; () for an empty text.
 
     Args:
-        text: As in 5,10,20.
-        most: Blocks of the network; None if it is not known yet.
+        text: Such as 5,10,20.
+        most: Number of blocks of the network; None if not known yet.
 
     Raises:
         ConfigError: A number is not whole or not rising, or the network has no such block.
@@ -52,7 +52,7 @@ def parse_blocks(text: str, most: int | None = None) -> tuple[int, ...]:
     words = text.split(",") if text else []
     blocks = [int(word) if word.isdecimal() else -1 for word in words]
     if any(last >= block for last, block in itertools.pairwise([-1, *blocks])):
-        raise ConfigError(f"blocks must be rising numbers separated by commas, as in 5,10,20, not {text!r}")
+        raise ConfigError(f"blocks must be increasing numbers separated by commas, such as 5,10,20, not {text!r}")
     if most is not None and blocks and blocks[-1] > most:
         raise ConfigError(f"blocks {text}: the network has {most}")
     return tuple(blocks)
@@ -67,12 +67,12 @@ class EmbedConfig(Checked):
     """The contents of a vector.
 
     Args:
-        pool: "" is the model's own read-out; with blocks or a layer it is the mean.
-        raw: Otherwise those of the model's own read-out are standardised.
+        pool: "": the model's own read-out, or the mean if blocks or a layer are given.
+        raw: Do not standardise the values of the model's own read-out.
         layer: 0 is the stem, -1 the last.
-        blocks: Several stand side by side.
-        with_cls: Whether the class tokens are stored next to the vectors, in obsm/X_cls.
-        with_tokens: Whether every base's hidden state goes to a second file.
+        blocks: The values of several blocks are concatenated.
+        with_cls: Whether the class tokens are stored beside the vectors, in obsm/X_cls.
+        with_tokens: Whether the hidden state of every base is written to a second file.
 
     Raises:
         ConfigError: A setting is out of range or contradicts another.
@@ -102,7 +102,7 @@ class EmbedConfig(Checked):
         if "cls" in self.pools and len(self.pools) > 1:
             problems.append(f"with pool {self.pool} the class tokens are a part of the vectors: ask for them beside")
         if parse_blocks(self.blocks) and self.layer != -1:
-            problems.append(f"blocks {self.blocks} and layer {self.layer} both say where to read")
+            problems.append(f"give blocks or layer, not both: blocks {self.blocks}, layer {self.layer}")
         if self.with_tokens and self.strand == "both":
             problems.append("tokens belong to one strand: they do not go with strand both")
         if self.with_cls and self.pool == "cls":
@@ -111,7 +111,7 @@ class EmbedConfig(Checked):
 
     @classmethod
     def asked(cls, *, pool: str = "", **settings: Any) -> Self:
-        """The config of a file, whose `pool` may have "cls" and "tokens" next to other pools.
+        """The config of an output file; `pool` may combine "cls" and "tokens" with other pools.
 
         >>> config = EmbedConfig.asked(pool="mean,cls,tokens")
         >>> config.pool, config.with_cls, config.with_tokens
@@ -129,11 +129,11 @@ class EmbedConfig(Checked):
 
     @property
     def pools(self) -> tuple[str, ...]:
-        """The pools in X, in order; the mean if none is named."""
+        """The pools in X, in order; by default the mean."""
         return parse_pools(self.pool or DEFAULT_POOL)
 
     def depths(self, model: ModelConfig) -> tuple[int, ...]:
-        """After how many blocks of a model to read; `layer` filled in."""
+        """The blocks of a model after which to read; `layer` must be filled in."""
         return parse_blocks(self.blocks, model.depth) or (self.layer * model.n_blocks,)
 
     def for_model(self, model: ModelConfig) -> Self:
@@ -161,7 +161,7 @@ class EmbedConfig(Checked):
 
 @dataclass(frozen=True)
 class ClassifyConfig(Checked):
-    """The form of an answer of a task model.
+    """The form of a prediction.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -181,13 +181,13 @@ class ClassifyConfig(Checked):
             ConfigError: The task is a regression, which has neither margin nor classes.
         """
         if objective == "regression" and (self.abstain or self.top):
-            raise ConfigError("a regression gives a value: it has no margin to abstain at and no classes to be on top")
+            raise ConfigError("abstain and top need classes, and a regression has none")
         return dataclasses.replace(self, top=min(self.top, n_classes), strand=self.strand or cast(Strand, strand))
 
 
 @dataclass(frozen=True)
 class BasesConfig(Checked):
-    """How bases are predicted, and what a track shows of them.
+    """How bases are predicted, and what a track shows.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -220,13 +220,13 @@ class MutagenesisConfig(Checked):
         if self.pairs and self.task:
             problems.append("pairs cannot be combined with task")
         if self.label and not self.task:
-            problems.append(f"label {self.label!r} is a class of a task, and no task is given")
+            problems.append(f"label {self.label!r} needs a task, and none is given")
         require(problems)
 
 
 @dataclass(frozen=True)
 class ComputeConfig(Checked):
-    """Where and how a command computes; `findna.nn.device.Compute` is what becomes of it on a machine."""
+    """Where and how a command computes; `findna.nn.device.Compute` is its form on a given machine."""
 
     batch_bases: int = setting(0, "Bases per batch; 0: 16,384 on a CPU, 131,072 on a GPU.", least=0)
     device: str = setting("auto", "auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")
@@ -241,7 +241,7 @@ class ComputeConfig(Checked):
 
 @dataclass(frozen=True)
 class RunConfig(Checked):
-    """How a command goes through its inputs."""
+    """How a command processes its inputs."""
 
     on_error: Literal["fail", "skip"] = setting(
         "fail", "fail, or skip: skip invalid records and list them in the output."
@@ -266,7 +266,7 @@ SCORES = ("llr", "distance", "influence")
 
 @dataclass(frozen=True)
 class ScoreConfig(Checked):
-    """The scores that are computed for a variant; those of a task are its own.
+    """The scores of a variant by a model; a task has its own score.
 
     Raises:
         ConfigError: A score is unknown, or a number is out of range.
@@ -285,6 +285,6 @@ class ScoreConfig(Checked):
         object.__setattr__(self, "scores", tuple(self.scores))
         super().__post_init__()
         if unknown := [name for name in self.scores if name not in SCORES]:
-            raise ConfigError(f"score {unknown[0]!r} is unknown; known are {', '.join(SCORES)}")
+            raise ConfigError(f"score {unknown[0]!r} is not known: choose from {', '.join(SCORES)}")
         if not self.scores:
-            raise ConfigError(f"at least one score is needed; known are {', '.join(SCORES)}")
+            raise ConfigError(f"at least one score is needed: choose from {', '.join(SCORES)}")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from findna.counts import counted
 from findna.errors import ConfigError, TableError
 from findna.extras import need_sklearn
 from findna.io.compressed import ByteStream
@@ -54,7 +55,7 @@ class Map:
     def title(self) -> str:
         """File, model and number of sequences."""
         n = len(self.points)
-        shown = f"{n:,} sequences" if n == self.n_rows else f"{n:,} of {self.n_rows:,} sequences"
+        shown = counted(n, "sequence") if n == self.n_rows else f"{n:,} of {counted(self.n_rows, 'sequence')}"
         return f"{self.source}: {shown}, {self.model}"
 
 
@@ -85,7 +86,7 @@ def make_map(
     with EmbeddingReader(path) as file:
         n_rows = len(file)
         if n_rows < _MIN_ROWS:
-            raise ConfigError(f"{path}: {n_rows} rows; a map needs at least {_MIN_ROWS}")
+            raise ConfigError(f"{path}: {counted(n_rows, 'row')}; a map needs at least {_MIN_ROWS}")
         rows = np.arange(n_rows)
         if n_rows > max_points:
             rows = np.sort(np.random.default_rng(seed).choice(n_rows, max_points, replace=False))
@@ -169,7 +170,7 @@ def read_labels(path: Path) -> dict[str, dict[str, str]]:
         seen: set[str] = set()
         for number, cells in enumerate(table, start=1):
             if len(cells) != len(header):
-                stream.fail(f"row {number} has {len(cells)} columns, the first row has {len(header)}")
+                stream.fail(f"row {number} has {counted(len(cells), 'column')}, the first row has {len(header)}")
             if (id := cells[key].strip()) in seen:
                 stream.fail(f"row {number}: duplicate id {id!r}")
             seen.add(id)

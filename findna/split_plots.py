@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from findna.counts import counted
 from findna.extras import need_sklearn
 from findna.plots import BLUE, GREY, INK, one_figure, save_figure, shortened
 
@@ -164,7 +165,7 @@ def split_figures(
         MissingExtraError: matplotlib or scikit-learn is not installed.
         OutputError: A file cannot be written.
     """
-    title = f"{title}, {len(labels):,} sequences"
+    title = f"{title}, {counted(len(labels), 'sequence')}"
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(confusion, (labels, probabilities.argmax(1)), 1)
     paths = figure_paths(stem)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.classification import split_windows
+from findna.counts import counted
 from findna.errors import ConfigError, FindnaError, ModelError
 from findna.io.compressed import STDIN
 from findna.io.effects import SCHEMA as MUTAGENESIS
@@ -94,7 +95,7 @@ def verify(path: Path | str, *, model: str = "", genome: Path | str | None = Non
     with found.check("content") as said:
         written = open_written(path)
         found.kind, found.n_rows = written.kind, written.n_rows
-        said.append(f"{written.kind}, {written.n_rows:,} rows")
+        said.append(f"{written.kind}, {counted(written.n_rows, 'row')}")
         said.append(written.check() or "no checksum to compare")
     if written is None:
         return found

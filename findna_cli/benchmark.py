@@ -10,6 +10,7 @@ import typer
 
 from findna.benchmark.options import ReadOutOptions, SpeedConfig, StudyOptions, SuiteOptions, TeacherOptions
 from findna.config import ComputeConfig
+from findna.counts import counted
 from findna.errors import ConfigError
 from findna_cli.console import say, show, write_report
 from findna_cli.job import command_line
@@ -95,7 +96,7 @@ def run(
         raise _stopped(out, caught) from stop
     n_sets = found.pop("n_sets")
     write_report(json_file, found)
-    say(f"{out}: {len(found['runs']):,} runs of {n_sets:,} sets", quiet=quiet)
+    say(f"{out}: {counted(len(found['runs']), 'run')} of {counted(n_sets, 'set')}", quiet=quiet)
     if found["faulty"]:
         raise typer.Exit(1)
 

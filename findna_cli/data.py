@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from findna.counts import counted
 from findna.data.options import WindowsConfig
 from findna.settings import names_in
 from findna_cli.console import say, show, show_rows, write_report
@@ -50,7 +51,8 @@ def fetch(
             force=force,
             on_bytes=lambda done, total: advance(done, total=total),
         )
-    what = f"{found.n_contigs:,} contigs, {found.n_bases:,} bases; {found.checksum or 'not checked: ' + found.sha256}"
+    checked = found.checksum or f"not checked: {found.sha256}"
+    what = f"{counted(found.n_contigs, 'contig')}, {counted(found.n_bases, 'base')}; {checked}"
     say(f"{'fetched from ' + found.url if found.is_new else 'already there'}: {what}", quiet=quiet)
     show(found.path)
     write_report(json_file, found._asdict() | {"path": str(found.path)})
@@ -114,7 +116,7 @@ def windows(
     parts = (outcome.manifest["windows"], outcome.manifest["held_out"])
     for path, part in zip(outcome.paths, parts, strict=False):
         left_out = [f"{part['n_left_out'][reason]:,} {REASONS[reason]}" for reason in REASONS]
-        say(f"{path}: {part['n_windows']:,} windows, {part['n_bases']:,} bases", quiet=quiet)
+        say(f"{path}: {counted(part['n_windows'], 'window')}, {counted(part['n_bases'], 'base')}", quiet=quiet)
         say(f"  {part['n_drawn']:,} were drawn; skipped: {', '.join(left_out)}", quiet=quiet)
     say(f"{outcome.manifest_path}: manifest", quiet=quiet)
     write_report(json_file, outcome.manifest)

@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from findna.counts import counted
 from findna.errors import ConfigError
 from findna_cli.console import say, write_report
 from findna_cli.options import check_outputs
@@ -60,13 +61,13 @@ def run_files(
     if report.get("nothing_to_do"):
         say(f"{', '.join(report['outputs'])}: is complete; nothing to do", quiet=quiet)
         return
-    for name, what in (("n_mostly_n", "are mostly N"), ("n_with_iupac", "have IUPAC codes, which are read as N")):
+    for name, what in (("n_mostly_n", "mostly N"), ("n_with_iupac", "IUPAC codes, which are read as N")):
         if report.get(name):
-            say(f"{report[name]:,} of {report['n_records']:,} records {what}", quiet=quiet)
+            say(f"{report[name]:,} of {counted(report['n_records'], 'record')}: {what}", quiet=quiet)
     say(
-        f"{', '.join(report['outputs']) or 'stdout'}: {report['n_rows']:,} rows, {report['n_skipped']:,} skipped, "
-        f"{report['n_bases']:,} bases in {report['seconds']:,.1f} s ({report['model']['name']}, "
-        f"{report['params']['precision']} on {report['params']['device']})",
+        f"{', '.join(report['outputs']) or 'stdout'}: {counted(report['n_rows'], 'row')}, "
+        f"{report['n_skipped']:,} skipped, {counted(report['n_bases'], 'base')} in {report['seconds']:,.1f} s "
+        f"({report['model']['name']}, {report['params']['precision']} on {report['params']['device']})",
         quiet=quiet,
     )
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from findna.counts import counted
 from findna_cli.console import say, write_report
 from findna_cli.job import command_line
 from findna_cli.options import Force, Json, Quiet
@@ -44,8 +45,8 @@ def merge(
     write_report(json_file, report)
     is_scores = "n_skipped" not in report
     found = (
-        f"{report['n_records']:,} records"
+        counted(report["n_records"], "record")
         if is_scores
-        else f"{report['n_rows']:,} rows, {report['n_skipped']:,} skipped,"
+        else f"{counted(report['n_rows'], 'row')}, {report['n_skipped']:,} skipped,"
     )
-    say(f"{', '.join(report['outputs'])}: {found} of {report['n_parts']:,} parts", quiet=quiet)
+    say(f"{', '.join(report['outputs'])}: {found} of {counted(report['n_parts'], 'part')}", quiet=quiet)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from findna.counts import counted
 from findna.errors import ConfigError, OutputError
 from findna_cli.console import say
 from findna_cli.options import Force, Quiet
@@ -60,4 +61,4 @@ def plot(
         map_figures.write_page(found, html, title=title)
     made = ", ".join(str(target) for target in (figure, html) if target)
     n_labelled = f", coloured by {found.color}" if found.color else ""
-    say(f"{made}: {len(found.points):,} of {found.n_rows:,} sequences{n_labelled}", quiet=quiet)
+    say(f"{made}: {len(found.points):,} of {counted(found.n_rows, 'sequence')}{n_labelled}", quiet=quiet)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from findna.config import ComputeConfig
+from findna.counts import counted
 from findna.errors import ConfigError
 from findna.recipes import PRESETS, PretrainConfig
 from findna.sizes import ModelConfig
@@ -81,14 +82,14 @@ def pretrain(
     if "exit_code" in report:
         raise typer.Exit(report["exit_code"])
     if report.get("is_complete"):
-        say(f"{out}: is complete: {report['step']:,} steps", quiet=quiet)
+        say(f"{out}: is complete: {counted(report['step'], 'step')}", quiet=quiet)
         return
     if is_first:
         write_report(json_file, report)
     if not report["finished"]:
         say(f"stopped at step {report['step']:,}; `findna pretrain --resume --out {out}` continues", quiet=not is_first)
         raise typer.Exit(128 + (caught or [signal.SIGTERM])[0])
-    what = f"{report['step']:,} steps, {report['n_bases']:,} bases in {report['seconds']:,.0f} s"
+    what = f"{counted(report['step'], 'step')}, {counted(report['n_bases'], 'base')} in {report['seconds']:,.0f} s"
     say(f"{out}: {what}", quiet=quiet)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from findna.counts import counted
 from findna_cli.console import duration, say, show_facts, size
 
 _DEFAULTS = {
@@ -25,7 +26,7 @@ def show_plan(report: Mapping[str, Any], out: Path) -> None:
     """Show the plan of `--dry-run` on stdout, and the problems on stderr."""
     n_records, n_problems = report["n_records"], report["n_problems"]
     counts = dict(sorted(report["problems"].items(), key=lambda one: -one[1]))
-    shard = f"{report['shard']}: {report['shard_records']:,} records" if "shard" in report else ""
+    shard = f"{report['shard']}: {counted(report['shard_records'], 'record')}" if "shard" in report else ""
     show_facts(
         {
             "records": f"{n_records:,}",
@@ -36,8 +37,10 @@ def show_plan(report: Mapping[str, Any], out: Path) -> None:
             "model": f"{report['model']}, {report['precision']} on {report['device']}",
             "time": f"about {duration(report['estimated_seconds'])} at {report['bases_per_second']:,} bases/s",
             "output": f"{out}, about {size(report['output_bytes'])}",
-            "problems": "; ".join(f"{count:,} of {n_records:,} records: {name}" for name, count in counts.items())
-            or ("none" if not n_problems else f"{n_problems:,} of {n_records:,} records"),
+            "problems": "; ".join(
+                f"{count:,} of {counted(n_records, 'record')}: {name}" for name, count in counts.items()
+            )
+            or ("none" if not n_problems else f"{n_problems:,} of {counted(n_records, 'record')}"),
         }
     )
     if report["first_problems"]:
@@ -56,7 +59,8 @@ def show_file(summary: Mapping[str, Any]) -> None:
     show_facts(
         {
             "file": f"{summary['path']}, {size(summary['n_bytes'])}, {summary['schema']}",
-            "rows": f"{summary['n_rows']:,} of {summary['n_expected']:,} records, {summary['n_skipped']:,} skipped",
+            "rows": f"{summary['n_rows']:,} of {counted(summary['n_expected'], 'record')}, "
+            f"{summary['n_skipped']:,} skipped",
             "vectors": f"{summary['n_features']:,} x {summary['dtype']}: {', '.join(summary['features'])}",
             "class tokens": f"{classes[0]} x {classes[1]:,}" if classes else "",
             "columns": ", ".join(summary["columns"]),

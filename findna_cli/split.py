@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from findna.config import ComputeConfig, RunConfig
+from findna.counts import counted
 from findna.io.options import InputOptions
 from findna_cli.console import say, write_report
 from findna_cli.options import Force, Inputs, Json, Quiet, flags_of
@@ -41,5 +42,5 @@ def split(
     report = shards.split(inputs, out, n_shards=n_shards, variants=variants, force=force, **settings)
     write_report(json_file, report)
     what = "rows of scores" if variants else "bases"
-    found = f"{report['n_records']:,} records, {report['n_bases']:,} {what}"
-    say(f"{out}: {n_shards:,} shards, {found}", quiet=quiet)
+    found = f"{counted(report['n_records'], 'record')}, {report['n_bases']:,} {what}"
+    say(f"{out}: {counted(n_shards, 'shard')}, {found}", quiet=quiet)

@@ -15,9 +15,9 @@ from findna.data.labelled_rows import holds_records, read_class, read_table
 from findna.errors import ConfigError
 
 THRESHOLD = 0.5
-"""A near duplicate has at least this share of its k-mers in one sequence of the other split, on either strand.
+"""A near duplicate has at least this fraction of its k-mers in one sequence of the other split, on either strand.
 
-Two sequences that overlap by half reach it, and so do two of equal length that are 96 % identical.
+Two sequences that overlap by half are near duplicates, as are two of equal length that are 96 % identical.
 """
 
 _N_EXAMPLES = 10
@@ -30,9 +30,9 @@ class Split:
     """One split under audit.
 
     Args:
-        name: What to call it: its file.
+        name: Its file name.
         corpus: Its sequences.
-        labels: The label of each as text; "" where it has none.
+        labels: The label of each as text; "" if it has none.
         lines: Line of each in its file; shape (n,).
     """
 
@@ -49,7 +49,7 @@ class NearPair:
     Args:
         line: Its line, in the later split.
         of_line: The other's line, in the earlier split.
-        share: Share of its k-mers that the other has; 1.0 for an exact duplicate.
+        share: Fraction of its k-mers that the other has; 1.0 for an exact duplicate.
         labels: Its label, and the other's.
     """
 
@@ -68,9 +68,9 @@ class Overlap:
         later: Name of the later split.
         n: Sequences of the later split.
         n_exact: Those that are in the earlier split, on either strand.
-        n_reverse: Those of them that are on the other strand only.
+        n_reverse: Those that are on the other strand only.
         n_near: Near duplicates that are not exact ones.
-        n_conflicts: Exact duplicates under another label.
+        n_conflicts: Exact duplicates with another label.
         n_near_conflicts: Near duplicates whose best match has another label.
         examples: Ten of them at most, those with conflicting labels first.
     """
@@ -93,8 +93,8 @@ class Within:
     Args:
         name: Of the split.
         n: Its sequences.
-        n_repeated: Those that are an exact duplicate, on either strand, of one before them.
-        n_conflicts: Those of them under another label.
+        n_repeated: Exact duplicates, on either strand, of an earlier sequence.
+        n_conflicts: Those with another label.
         examples: Ten of them at most, those with conflicting labels first.
     """
 
@@ -134,7 +134,7 @@ def audit(splits: Sequence[Split], *, threshold: float = THRESHOLD) -> Audit:
 
     Args:
         splits: In the order of their use: training, validation, test.
-        threshold: Share of k-mers from which on a sequence is a near duplicate; see `THRESHOLD`.
+        threshold: Minimum fraction of shared k-mers of a near duplicate; see `THRESHOLD`.
     """
     one_in = sample_rate([split.corpus for split in splits])
     looked_at = [(split, SampledKmers(split.corpus, one_in)) for split in splits]

@@ -58,7 +58,7 @@ class Data(NamedTuple):
 def fit_strands(strands: Mapping[str, tuple[Data, Data, Data]], *, n_classes: int) -> Prediction:
     """The probe of `findna.train.probe` on the vectors of each strand.
 
-    Strand and penalty, which `chosen` names, are those with the best AUROC on the validation split.
+    Strand and penalty (in `chosen`) are those with the best AUROC on the validation split.
     """
     fits = {strand: _fit_vectors(*data, n_classes=n_classes) for strand, data in strands.items()}
     strand = max(fits, key=lambda name: quality(fits[name][0]._asdict(), "auroc")[0])
@@ -67,7 +67,7 @@ def fit_strands(strands: Mapping[str, tuple[Data, Data, Data]], *, n_classes: in
 
 
 def _fit_vectors(train: Data, valid: Data, test: Data, *, n_classes: int) -> tuple[Fit, Prediction]:
-    """The best fit on the vectors of one strand, and what it says."""
+    """The best fit on the vectors of one strand, and its predictions."""
     features = torch.as_tensor(train.x, dtype=torch.float32)
     head = Head(features.shape[1], n_classes)
     head.standardise(features)
@@ -95,7 +95,7 @@ def _fit_vectors(train: Data, valid: Data, test: Data, *, n_classes: int) -> tup
 
 
 def fit_kmers(train: LabelledSet, valid: LabelledSet, test: LabelledSet, *, n_classes: int) -> Prediction:
-    """Logistic regression on counts of 6-mers of both strands, each divided by its largest in the training split.
+    """Logistic regression on 6-mer counts of both strands, each divided by its maximum in the training split.
 
     liblinear for two classes, lbfgs for more; C is the one with the best AUROC on the validation split.
 
@@ -121,7 +121,7 @@ def fit_kmers(train: LabelledSet, valid: LabelledSet, test: LabelledSet, *, n_cl
 
     fits = []
     for penalty in KMER_PENALTIES:
-        with warnings.catch_warnings():  # a fit that has not converged is judged by the validation split, too
+        with warnings.catch_warnings():  # the validation split also judges a fit that has not converged
             warnings.filterwarnings("ignore", category=ConvergenceWarning)
             model.set_params(C=penalty).fit(x_train, train.labels)
         auroc = metrics_of(valid.labels, predict(model, x_valid), classes=[str(k) for k in range(n_classes)])["auroc"]
@@ -162,11 +162,11 @@ RECIPES: dict[str, list[float]] = {
     "kmer": [K, *KMER_PENALTIES],
     "cnn": [CNN_EPOCHS, CNN_PATIENCE, CNN_BATCH, CNN_RATE, _WIDTH, _MOTIF, _POOL, _SHARE_DROPPED],
 }
-"""The settings that decide the figures of each mode; a result of another recipe is not reused."""
+"""The settings that determine the figures of each mode; results of other settings are not reused."""
 
 
 class Cnn(nn.Module):
-    """Motifs, their pairs, and the strongest of each anywhere: two convolutions, a maximum, a linear layer."""
+    """A small CNN: two convolutions (motifs and their pairs), a maximum over positions, a linear layer."""
 
     def __init__(self, n_classes: int) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ class Cnn(nn.Module):
 
 
 def _is_within(values: Tensor, lengths: Tensor) -> Tensor:
-    """1 where a position lies within its row's length, shape (B, 1, L)."""
+    """1 at positions within the length of their row, shape (B, 1, L)."""
     return (torch.arange(values.shape[2], device=values.device) < lengths[:, None]).to(values.dtype)[:, None]
 
 
@@ -197,7 +197,7 @@ def fit_cnn(
 ) -> Prediction:
     """A small CNN trained from scratch; the epoch with the smallest validation loss is kept.
 
-    AdamW on a cosine, half of the sequences turned to the other strand; predictions are the mean over both.
+    AdamW, cosine schedule; half of the sequences are reverse complemented; predictions are means over both strands.
     """
     torch.manual_seed(seed)
     model = Cnn(n_classes).to(device)
@@ -255,7 +255,7 @@ def _predict(model: Cnn, corpus: Corpus, device: torch.device) -> Probabilities:
 
 
 def _by_length(corpus: Corpus) -> Iterator[NDArray[np.int64]]:
-    """Indices in batches of alike lengths, so that there is little padding and memory is bounded."""
+    """Indices in batches of similar lengths, which limits padding and memory."""
     lengths = np.diff(corpus.offsets)
     order = np.argsort(lengths, kind="stable")
     first = 0

@@ -1,4 +1,4 @@
-"""Counting models, which predict a masked base from the bases around it: a teacher must be better."""
+"""Counting models, which predict a masked base from the bases around it; a baseline for teachers."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -13,21 +13,21 @@ from findna.data.kmers import numbers_of
 from findna.sequence import BLANK, Codes, N
 
 REACH = 8
-"""Letters of the longest context."""
+"""Number of letters of the longest context."""
 
 STRENGTHS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
-"""How many sightings what a context a letter shorter says may be worth; chosen on training windows."""
+"""Candidate pseudocounts of the context that is one letter shorter; chosen on training windows."""
 
 _BASES = N  # the codes below N
 _LETTERS = N + 1
 """A, C, G, T, and one for unknown bases: masked, N, or outside of the window."""
 _BLOCK = 256
 _TUNED = 10
-"""One training window in this number is held out to choose order and strength."""
+"""One in this many training windows is held out to choose order and strength."""
 
 
 class Masked(NamedTuple):
-    """A window, some of its bases masked.
+    """A window with masked bases.
 
     Args:
         window: Its index.
@@ -48,7 +48,7 @@ class Masked(NamedTuple):
 
 
 def iter_masked(corpus: Corpus, *, fraction: float, seed: int, n_rounds: int = 1) -> Iterator[Masked]:
-    """Yield every window `n_rounds` times, masked anew each time; what is masked depends on (seed, round, window)."""
+    """Yield every window `n_rounds` times with new masks. The mask depends only on (seed, round, window)."""
     for index in range(n_rounds * len(corpus)):
         number, window = divmod(index, len(corpus))
         original = corpus[window]
@@ -61,22 +61,22 @@ Contexts = NDArray[np.uint8]
 
 
 def left(item: Masked) -> Contexts:
-    """The letters to the left of each masked base."""
+    """The letters on the left of each masked base."""
     return _beside(item.codes, item.positions, range(-1, -REACH - 1, -1))
 
 
 def left_unmasked(item: Masked) -> Contexts:
-    """The bases to the left without masking: more than a teacher sees."""
+    """The bases on the left without masking, which a teacher does not see."""
     return _beside(item.original, item.positions, range(-1, -REACH - 1, -1))
 
 
 def around(item: Masked) -> Contexts:
-    """The letters at the four places on each side."""
+    """The letters at the four positions on each side."""
     return _beside(item.codes, item.positions, [side * n for n in range(1, REACH // 2 + 1) for side in (-1, 1)])
 
 
 def visible_around(item: Masked) -> Contexts:
-    """The four nearest bases on each side that are not masked, wherever they are."""
+    """The four nearest unmasked bases on each side, at any distance."""
     known = np.flatnonzero(item.codes < N)
     bases = np.concatenate([np.full(REACH // 2, N, np.uint8), item.codes[known], np.full(REACH // 2, N, np.uint8)])
     place = np.searchsorted(known, item.positions) + REACH // 2  # of the first visible base on the right
@@ -103,10 +103,10 @@ def _beside(codes: Codes, positions: NDArray[np.int64], offsets: Iterable[int]) 
 class CountingModel:
     """The counts of each base after contexts of 0 to 8 bases.
 
-    Each order is smoothed by the one a letter shorter: `p_k = (n_k + s p_(k-1)) / (N_k + s)`.
+    Each order is smoothed by the context that is one letter shorter: `p_k = (n_k + s p_(k-1)) / (N_k + s)`.
 
     Attributes:
-        order: Letters of the context that is asked.
+        order: Number of letters of the context in use.
         strength: s, in counts.
     """
 
@@ -115,17 +115,17 @@ class CountingModel:
         self._counts = [np.zeros((_LETTERS**order, _BASES)) for order in range(REACH + 1)]
 
     def count(self, contexts: Contexts, targets: Codes) -> None:
-        """See bases `targets` (m,) in their contexts (m, REACH)."""
+        """Count the bases `targets` (m,) in their contexts (m, REACH)."""
         for counts, index in zip(self._counts, numbers_of(contexts, _LETTERS), strict=True):
             np.add.at(counts, (index, targets), 1.0)
 
     def probabilities(self, contexts: Contexts) -> NDArray[np.float64]:
-        """Of A, C, G and T in each context, shape (m, 4)."""
+        """Probabilities of A, C, G and T in each context, shape (m, 4)."""
         *_, found = itertools.islice(self.by_order(contexts, self.strength), self.order + 1)
         return found
 
     def by_order(self, contexts: Contexts, strength: float) -> Iterator[NDArray[np.float64]]:
-        """Yield those of order 0, 1, ..., each shape (m, 4)."""
+        """Yield the probabilities of order 0, 1, ..., each of shape (m, 4)."""
         found = np.full((len(contexts), _BASES), 1 / _BASES)
         for counts, index in zip(self._counts, numbers_of(contexts, _LETTERS), strict=True):
             seen = counts[index]
@@ -136,7 +136,7 @@ class CountingModel:
 def fit_counting(items: Iterable[Masked], names: Iterable[str]) -> dict[str, CountingModel]:
     """The counting models of these names, fitted on masked windows.
 
-    Order and strength are those of the least cross-entropy on every tenth window, which is counted after that.
+    Order and strength have the lowest cross-entropy on every tenth window. These windows are then counted, too.
     """
     known = list(items)
     tuned, counted = known[::_TUNED], [item for number, item in enumerate(known) if number % _TUNED]

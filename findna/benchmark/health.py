@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 LAST_PART = 0.2
-"""The end of a run in which the effective rank must not fall."""
+"""The last part of a run, in which the effective rank must not fall."""
 
 
 def health(log: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Student and teacher at the end of a run and where its last fifth begins, from the rows of log.csv.
+    """Metrics of student and teacher at the start of the last fifth of a run and at its end, from the rows of log.csv.
 
-    `rank_slope` is that of a line through the effective ranks of the last fifth, per whole run.
+    `rank_slope` is the slope of a line through the effective ranks of the last fifth, per whole run.
     """
     measured = [row for row in log if not np.isnan(row["effective_rank"])]
     last_step = measured[-1]["step"]

@@ -59,7 +59,7 @@ def genomic_benchmarks(folder: Path, genomes: Mapping[str, Path]) -> Iterator[Be
 
 
 def _species(metadata: Path) -> dict[str, str]:
-    """Class name to the key of its genome, of a metadata.yaml; a transcriptome is SPECIES.cdna."""
+    """The genome of each class by class name, from a metadata.yaml; a transcriptome is SPECIES.cdna."""
     found: dict[str, str] = {}
     name = ""
     for number, line in enumerate(metadata.read_text().splitlines(), start=1):
@@ -93,7 +93,7 @@ def _intervals(folder: Path, species: Mapping[str, str]) -> Iterator[_Interval]:
 
 
 def _that_fit(rows: Sequence[_Interval], genomes: Mapping[str, Path]) -> list[_Interval]:
-    """Those that lie on their genome, under the genome's own name of the contig."""
+    """The intervals that lie on their genome, with the genome's contig names."""
     kept = []
     opened = {name: Genome(genomes[name]) for name in {row.species for row in rows}}
     for row in rows:

@@ -11,12 +11,12 @@ from findna.recipes import FinetuneConfig
 BASELINES = ("kmer", "random", "cnn")
 
 MODES = ("probe", "finetune", *BASELINES, "random-finetune")
-"""probe: logistic regression on frozen vectors; finetune: all weights. random and random-finetune are the same two of a
-network of random weights."""
+"""probe: logistic regression on frozen vectors; finetune: all weights. random and random-finetune: the same two for a
+network with random weights."""
 
 
 class Stopped(Exception):
-    """The run was asked to stop; what is measured is written."""
+    """The run was asked to stop. All results so far are written."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class BenchmarkConfig:
     """The measurements of a benchmark.
 
     Args:
-        modes: Of `MODES`, in their order.
-        seeds: How many, from 0 on, where a figure depends on the seed.
-        limit: Most training sequences of a set; 0 is all.
-        limit_test: Most validation and most test sequences; 0 is all.
-        read_out: What the frozen vectors are made of.
+        modes: Some of `MODES`, in their order.
+        seeds: Number of seeds, starting at 0, for figures that depend on the seed.
+        limit: Maximum number of training sequences per set; 0: all.
+        limit_test: Maximum number of validation sequences, and of test sequences; 0: all.
+        read_out: The read-out of the frozen vectors.
         finetune: Recipe of the fine-tuning; its seed is the run's.
         with_plots: Whether ROC, confusion matrix and calibration of each mode's first seed are drawn.
         command: The command line, for the report.
@@ -52,7 +52,7 @@ class Progress:
         task: Name of the set.
         mode: One of `MODES`.
         seed: Of the run.
-        is_new: False where an earlier result was taken.
+        is_new: False if an earlier result was reused.
         run: The entry in the result file.
         n_runs: Runs of this set.
     """
@@ -66,7 +66,7 @@ class Progress:
 
 
 def parse_modes(text: str) -> tuple[str, ...]:
-    """The modes of a comma list; "baseline" is kmer, random and cnn.
+    """The modes of a comma-separated list; "baseline" stands for kmer, random and cnn.
 
     Raises:
         ConfigError: One is not known.

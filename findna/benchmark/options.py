@@ -10,7 +10,7 @@ from findna.settings import Checked, names_in, setting
 from findna.sizes import SIZES
 
 LENGTHS = (100, 250, 500, 1000, 2000, 4096, 8192)
-"""Bases of the sequences that the speed of the network is measured with."""
+"""Length of the sequences for timing the network, in bases."""
 
 SPEED_PRECISIONS = ("fp32", "bf16", "bf16-stream")
 

@@ -30,7 +30,7 @@ class Quoted(NamedTuple):
     Args:
         model: Its model.
         value: Within -1 to 1.
-        sd: Over its runs; None where none is stated.
+        sd: Over its runs; None if it is not stated.
         source: Where it was published.
     """
 
@@ -44,7 +44,7 @@ class TableCell(NamedTuple):
     """One cell of a table.
 
     Args:
-        text: What it says.
+        text: Its content.
         is_best: Whether it is the best of its row.
         is_quoted: Whether it is a published figure.
     """
@@ -62,8 +62,8 @@ class Section:
         title: Of the section.
         header: One cell per column.
         rows: Of the table.
-        notes: Paragraphs beneath it.
-        value: What the cells between the first and the last column are, for a figure; "" for no figure.
+        notes: Paragraphs below the table.
+        value: Axis label for a figure of the cells between the first and the last column; "": no figure.
     """
 
     title: str
@@ -85,7 +85,7 @@ def published() -> dict[tuple[str, str, str, str], list[Quoted]]:
 
 
 def make_report(results: Iterable[Result]) -> list[Section]:
-    """The sections of a report: sets that compare with published figures, the others, all figures, the commands.
+    """The sections of a report: sets with comparable published figures, other sets, all figures, the commands.
 
     Raises:
         InputError: No result is given, or two results are of the same measurement.
@@ -151,7 +151,7 @@ def _beside(
 
 
 def _counts(own: Sequence[Result], rows: Mapping[str, Sequence[Quoted]], metric: str) -> list[str]:
-    """How often each mode of the teacher is above the best quoted figure, and above the 6-mers."""
+    """How often each mode of the teacher beats the best quoted figure and the 6-mers."""
     notes = []
     for column in _columns(own):
         if column[0] not in ("probe", "finetune"):
@@ -183,7 +183,7 @@ def _apart(results: Sequence[Result]) -> Section:
         reasons = [own[0]["note"], *_limits(own)]
         notes += [f"{suite} {task}: {'; '.join(filter(None, reasons))}."] if any(reasons) else []
     header = [TableCell("set"), *(TableCell(_title(column)) for column in columns), TableCell("best")]
-    text = "No published figure is comparable: other splits, a part of the training split, or a set of one's own."
+    text = "No published figure is comparable: other splits, a part of the training split, or a set of your own."
     return Section(f"Apart: {_METRICS[_DEFAULT]}", header, rows, [text, *notes], _METRICS[_DEFAULT])
 
 
@@ -253,7 +253,7 @@ def _largest(values: Iterable[float | None]) -> float | None:
 
 
 def as_markdown(sections: Sequence[Section]) -> str:
-    """A page of Markdown; the best of a row is bold, what is quoted is in italics."""
+    """A page of Markdown. The best value of a row is bold, quoted values are in italics."""
     parts = ["# Benchmark"]
     for section in sections:
         lines = [_markdown_row(section.header), "|" + "---|" * len(section.header), *map(_markdown_row, section.rows)]

@@ -17,7 +17,7 @@ _STYLE = (
 
 
 def as_html(sections: Sequence[Section]) -> str:
-    """One page of HTML that needs nothing else; where matplotlib is installed, comparisons have a figure."""
+    """One self-contained HTML page. If matplotlib is installed, comparisons have a figure."""
     parts = []
     for section in sections:
         head = "".join(_html_cell(cell, "th") for cell in section.header)
@@ -32,7 +32,7 @@ def as_html(sections: Sequence[Section]) -> str:
 
 
 def _figure(section: Section) -> str:
-    """The figure of a comparison as SVG; "" for other sections, and without matplotlib."""
+    """The figure of a comparison as SVG; "" for other sections or without matplotlib."""
     if not section.value:
         return ""
     columns = section.header[1:-1]

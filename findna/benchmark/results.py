@@ -14,7 +14,7 @@ OF_TEACHER = ("probe", "finetune", "random", "random-finetune")
 
 
 def result_name(task: BenchmarkTask, mode: str, model: str) -> str:
-    """Name of a result file; it has the model, so that results of several models can be in one folder."""
+    """Name of a result file. It contains the model, so one folder can hold the results of several models."""
     parts = [task.suite, task.name, mode, *([model] if mode in OF_TEACHER else [])]
     return ".".join(parts).replace("/", "-") + ".json"
 
@@ -37,7 +37,7 @@ def runs_of(path: Path, fingerprint: Mapping[str, Any]) -> dict[int, dict[str, A
 
 
 def over_seeds(runs: Sequence[Mapping[str, Any]], summary: Callable[[list[float]], Any]) -> dict[str, dict[str, Any]]:
-    """Each figure's summary over the seeds; None where it is not defined."""
+    """Each figure's summary over the seeds; None if it is not defined."""
     summaries: dict[str, dict[str, Any]] = {}
     for part in ("test", "test_without_duplicates", "valid"):
         if any(run[part] is None for run in runs):

@@ -16,16 +16,16 @@ from findna.sequence import BLANK
 from findna.sizes import SIZES
 
 NAIVE_SEQUENCES = 8
-"""Sequences that the naive forward takes at a time."""
+"""Number of sequences in a naive forward pass."""
 
 BERT = "BERT of 12 layers, 768"
 
 BERT_BASES_A_TOKEN = 5
-"""Bases in a token of DNABERT-2 (Zhou et al. 2024, arXiv:2306.15006: sequences become about 5 times shorter)."""
+"""Bases per token of DNABERT-2 (Zhou et al. 2024, arXiv:2306.15006: sequences become about 5 times shorter)."""
 
 
 def naive_forward(network: ChordMixer, codes: Tensor) -> Tensor:
-    """Hidden states (B, L, C) of sequences of one length, codes (B, L), as one would write the equations down."""
+    """Hidden states (B, L, C) of sequences of one length, codes (B, L): the equations written out directly."""
     config = network.config
     h = network.stem(F.one_hot(codes.long(), BLANK + 1)[..., :BLANK].float())
     for index, block in enumerate(network.blocks):
@@ -38,7 +38,7 @@ def naive_forward(network: ChordMixer, codes: Tensor) -> Tensor:
 
 
 def naive(size: str, config: SpeedConfig, device: torch.device) -> Iterator[TimedCase]:
-    """The naive forward in float32, whose share is of the float32 products; nothing without those."""
+    """The naive forward pass in float32, relative to the float32 products; nothing without those."""
     if "fp32" not in config.precisions:
         return
     network = initialise(ChordMixer(SIZES[size]), 0).eval().to(device)

@@ -47,16 +47,16 @@ def run_task(
 ) -> Iterator[Progress]:
     """Measure one set in all modes and seeds, and yield after each; existing results are reused.
 
-    `out/SUITE.SET.MODE[.MODEL].json` is written after every seed, whole. It is taken up again only if data, settings,
-    model and version are the same. The test split is scored once per run, with the settings that validation chose.
+    `out/SUITE.SET.MODE[.MODEL].json` is written in full after every seed. It is reused only if data, settings,
+    model and version are the same. The test split is scored once per run, with the settings chosen on validation.
 
     Args:
         task: The set.
-        out: Folder of the results; made where absent.
+        out: Folder of the results; created if missing.
         config: What is measured.
         teacher: The model.
         compute: Where and how it runs.
-        should_stop: Asked while it embeds and fine-tunes, and between runs.
+        should_stop: Called during embedding and fine-tuning, and between runs.
 
     Raises:
         InputError: The set cannot be read.
@@ -92,7 +92,7 @@ def run_task(
 
 
 class _Bench:
-    """One set on its way: its splits, its vectors, its leaks, each computed once."""
+    """The state of one set: its splits, vectors and leaks, each computed once."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class _Bench:
         out: Path,
         should_stop: Callable[[], bool],
     ) -> None:
-        # Rows are found again by their id where a validation split is drawn.
+        # If a validation split is drawn, rows are found again by their id.
         numbered = replace(splits.train, ids=tuple(map(str, range(len(splits.train)))))
         self.task, self.config, self.teacher = task, config, teacher
         self.splits = splits._replace(train=numbered)
@@ -114,11 +114,11 @@ class _Bench:
         self._embed_seconds = 0.0
 
     def is_seeded(self, mode: str) -> bool:
-        """Whether a figure depends on the seed: random weights, an order, or a validation split that is drawn."""
+        """Whether a figure depends on the seed: random weights, random order, or a random validation split."""
         return mode not in ("probe", "kmer") or self.splits.valid is None
 
     def fingerprint(self, mode: str) -> dict[str, Any]:
-        """All that decides the figures of a mode, the seed apart."""
+        """Everything except the seed that determines the figures of a mode."""
         config = self.config
         facts: dict[str, Any] = {
             "version": __version__,

@@ -13,7 +13,7 @@ from findna.data.overlap import digest
 from findna.sequence import Codes
 
 K = 16
-"""Bases of a k-mer. By chance, two sequences of 1,000 bases share one in some thousand pairs."""
+"""k. By chance, one in some thousand pairs of 1,000-base sequences shares a k-mer."""
 
 _MOST_HOLDERS = 64
 
@@ -27,9 +27,9 @@ _MOST_PAIRS = 1 << 22
 
 
 class SampledKmers:
-    """The data of a split that are compared: a digest of each sequence, and a sample of its k-mers.
+    """The data of a split for a comparison: a digest of each sequence, and a sample of its k-mers.
 
-    The samples of two splits are of the same k-mers where `one_in` is the same.
+    With the same `one_in`, two splits sample the same k-mers.
     """
 
     def __init__(self, corpus: Corpus, one_in: int) -> None:
@@ -50,12 +50,12 @@ class SampledKmers:
 
     @cached_property
     def as_written(self) -> set[int]:
-        """Hashes of the sequences on their own strand."""
+        """Hashes of the sequences on the strand as given."""
         return {hash(self.corpus[index].tobytes()) for index in range(len(self.corpus))}
 
     @cached_property
     def sampled(self) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-        """(sequence, hash) of the different k-mers in the sample, ordered by sequence."""
+        """(sequence, hash) of the distinct sampled k-mers, ordered by sequence."""
         limit, parts = np.uint32(0xFFFFFFFF // self._one_in), []
         for owners, kmers in iter_kmers(self.corpus, K):
             mixed = kmers * np.uint32(0x9E3779B1)  # odd factors and a shift: one to one
@@ -74,7 +74,7 @@ class SampledKmers:
 
 
 def _different(values: NDArray[Any]) -> NDArray[Any]:
-    """The different values, sorted; several times as fast here as `np.unique`, which hashes."""
+    """The distinct values, sorted; several times as fast here as `np.unique`, which hashes."""
     values = np.sort(values)
     return values[np.concatenate([[True], values[1:] != values[:-1]])] if len(values) else values
 
@@ -82,10 +82,10 @@ def _different(values: NDArray[Any]) -> NDArray[Any]:
 def matches(
     reference: SampledKmers, queries: SampledKmers, *, threshold: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The share of each query's k-mers that one reference sequence has, and which; 0 and -1 below the threshold.
+    """The largest fraction of each query's k-mers in one reference sequence, and its index; else 0 and -1.
 
-    Candidates, the most probable first, are found by a sample of the k-mers and verified with all of them. For a k-mer
-    of more than 64 sequences, only the first 64 are compared, so a share can be missed but not invented.
+    Candidates are found by a sample of the k-mers and verified with all of them, the best first. If a k-mer is in
+    more than 64 sequences, only the first 64 are compared, so a match can be missed but not invented.
     """
     shares, others = np.zeros(len(queries.keys)), np.full(len(queries.keys), -1)
     for index, key in enumerate(queries.keys):
@@ -104,7 +104,7 @@ def matches(
 
 
 def sample_rate(corpora: Sequence[Corpus]) -> int:
-    """One in this number of k-mers is sampled, so that nine tenths of the sequences have about 64 or more."""
+    """Sample one in this many k-mers, so that nine tenths of the sequences have about 64 or more in the sample."""
     lengths = np.concatenate([np.diff(corpus.offsets) for corpus in corpora])
     return max(1, round((float(np.quantile(lengths, 0.1)) - K + 1) / _N_SAMPLED)) if lengths.size else 1
 
@@ -112,7 +112,7 @@ def sample_rate(corpora: Sequence[Corpus]) -> int:
 def _shared(
     owners: NDArray[np.int64], hashes: NDArray[np.uint32], reference: SampledKmers
 ) -> Iterator[tuple[int, int, int]]:
-    """Yield (query, reference sequence, sampled k-mers that they share), for each query the three best."""
+    """Yield (query, reference sequence, number of shared sampled k-mers): the three best for each query."""
     holders, held = reference.by_hash
     n_reference = len(reference.corpus)
     begin = np.searchsorted(held, hashes, side="left")

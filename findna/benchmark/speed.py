@@ -1,9 +1,9 @@
 """Speed of the network on this machine: bases per second, and the fraction of the best matrix products of its shapes.
 
-Every variant is timed in turn, round after round, in one run, and its best round counts. On a CPU the ratios are those
-of CPU time, which depends little on other processes; bases per second are those of the clock. FLOPs are the model's:
-2 x parameters per base forward, 6 x with the backward pass, 8 x for a step of pretraining (student and teacher);
-what is computed twice is not counted twice.
+In each round, every variant is timed once; its best round counts. On a CPU, ratios use CPU time, which depends
+little on other processes; bases per second use wall time. FLOPs are those of the model: 2 x parameters per base for a
+forward pass, 6 x with the backward pass, 8 x for a step of pretraining (student and teacher). Recomputation does not
+count.
 """
 
 import platform
@@ -42,13 +42,13 @@ from findna.train.views import Portion, views_of
 SCHEMA = "findna-speed/1"
 MIXED = (100, 1000)
 BATCHES = 4
-"""A forward pass is also timed with this multiple of the bases of a batch, and with one sequence."""
+"""A forward pass is also timed with this multiple of the batch size, and with one sequence."""
 PRODUCT_POSITIONS = 8192
-"""Positions in one matrix product of the limit."""
+"""Positions in one matrix product of the upper limit."""
 SECONDS = 150.0
-"""No round begins that would probably end after so long, but for the first one of each size."""
+"""Seconds: no round starts that would probably end later, except the first one of each size."""
 EMBED_BATCHES = 4
-"""Batches that are embedded: one is packed while another is computed."""
+"""Number of batches to embed: one is packed while another is computed."""
 
 
 def measure_speed(config: SpeedConfig, *, device: torch.device) -> dict[str, Any]:
@@ -60,12 +60,12 @@ def measure_speed(config: SpeedConfig, *, device: torch.device) -> dict[str, Any
 
     Returns:
         The report: machine, settings, and `rows`, one per variant: size, what, precision, lengths, batch,
-        memory_bytes (that a run takes beside weights and inputs; None where the system does not say),
-        bases_per_second, gflops (of the model), cpu_gflops (per second of CPU time; on a GPU the same), share (of the
-        best products' cpu_gflops in that precision; None of the limit itself and of other networks), cost (of forward
-        and embed: time a base, that of a forward of sequences of 1,000 bases being 1; of embed it is 1 over the share
-        of the time that the network is busy) and kernels (what ran our blocks; None of what has none). `rounds` are
-        the fewest of a size.
+        memory_bytes (of a run, without weights and inputs; None if the system does not report it),
+        bases_per_second, gflops (of the model), cpu_gflops (per second of CPU time; on a GPU the same as gflops), share
+        (fraction of the cpu_gflops of the best products in that precision; None for the products themselves and for
+        other networks), cost (of forward and embed: time per base, relative to a forward pass on sequences of 1,000
+        bases; for embed, the inverse is the fraction of time that the network is busy) and kernels (the code of our
+        blocks; None if there are none). `rounds` is the minimum over the sizes.
     """
     rows: list[dict[str, Any]] = []
     n_rounds, until = config.rounds, time.monotonic() + SECONDS
@@ -90,7 +90,7 @@ def measure_speed(config: SpeedConfig, *, device: torch.device) -> dict[str, Any
 def _measure_size(
     size: str, config: SpeedConfig, device: torch.device, *, until: float
 ) -> tuple[list[dict[str, Any]], int]:
-    """The rows of a size, and how many rounds they are the best of."""
+    """The rows of a size, and the number of rounds."""
     computes = [Compute(device, PRECISIONS[name], config.n_bases) for name in config.precisions]
     timed = [case for compute in computes for case in cases(size, config, compute)]
     timed += naive(size, config, device)
@@ -136,7 +136,7 @@ def _measure_size(
 def _rounds(
     timed: Sequence[TimedCase], what: str, most: int, device: torch.device, *, until: float
 ) -> list[list[tuple[float, float]]]:
-    """Seconds of each case in each round, see `seconds_of`; after the first round, none that would end too late."""
+    """Seconds of each case in each round, see `seconds_of`; later rounds are not started if they would end too late."""
     rounds: list[list[tuple[float, float]]] = []
     began = now = time.monotonic()
     while not rounds or (len(rounds) < most and now + (now - began) / len(rounds) < until):
@@ -154,7 +154,7 @@ def _kernels(size: str, variant: TimedCase, device: torch.device) -> str | None:
 
 
 def cases(size: str, config: SpeedConfig, compute: Compute) -> Iterator[TimedCase]:
-    """Yield what is timed of our network, and the matrix products that it is compared with."""
+    """Yield the timed cases of our network, and the matrix products for comparison."""
     model = SIZES[size]
     n_flops = 2.0 * model.n_parameters
     network = initialise(ChordMixer(model), 0).for_inference(compute)
@@ -183,7 +183,7 @@ def cases(size: str, config: SpeedConfig, compute: Compute) -> Iterator[TimedCas
 
 
 def products(model: ModelConfig, dtype: torch.dtype, *, device: torch.device, is_row_major: bool) -> Run:
-    """A function that runs the two matrix products of every block over 8,192 positions, and nothing else."""
+    """A function that runs only the two matrix products of every block, over 8,192 positions."""
     n = PRODUCT_POSITIONS
     w1 = torch.randn(model.hidden, model.channels, device=device).to(dtype)
     w2 = torch.randn(model.channels, model.hidden, device=device).to(dtype)

@@ -1,4 +1,4 @@
-"""A set of a suite: what it is, its splits, and why one is skipped."""
+"""A set of a suite and its splits; the reason why a set is skipped."""
 
 import csv
 from collections.abc import Callable
@@ -18,11 +18,11 @@ VALID_FRACTION = 0.1
 
 
 class Splits(NamedTuple):
-    """A set, read.
+    """The data of a set.
 
     Args:
-        train: To train on.
-        valid: To choose by; None where the set has none: a tenth of `train` is split off then, for each seed anew.
+        train: Training split.
+        valid: Validation split; None if the set has none. Then each seed splits off a tenth of `train`.
         test: Scored once, at the end.
     """
 
@@ -51,8 +51,8 @@ class BenchmarkTask:
     Args:
         suite: Name of the suite.
         name: Its folder, within the suite's.
-        note: What a reader of its figures must know; "" where there is nothing.
-        is_comparable: Whether published figures may be printed next to its own, with the note.
+        note: A caveat for readers of its figures, or "".
+        is_comparable: Whether published figures may be printed beside its own, with the note.
         load: Reads it.
     """
 
@@ -89,7 +89,7 @@ DRAW = 20240513
 
 
 def below(folder: Path, pattern: str) -> list[Path]:
-    """Files below a folder, in linked folders too, which `Path.rglob` passes by."""
+    """Files below a folder, also in symbolically linked folders, which `Path.rglob` skips."""
     return [folder / name for name in glob(f"**/{pattern}", root_dir=folder, recursive=True)]  # noqa: PTH207
 
 

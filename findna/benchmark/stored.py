@@ -20,8 +20,8 @@ def read_stored(path: Path, *, schema: str, what: str) -> dict[str, Any]:
 
     Args:
         path: The file.
-        schema: What it must say.
-        what: What it is then, for a message, as "benchmark result".
+        schema: Its expected schema.
+        what: The kind of file for messages, such as "benchmark result".
 
     Raises:
         TableError: It cannot be read, is damaged, or is another file.

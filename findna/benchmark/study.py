@@ -52,10 +52,10 @@ class StudyConfig:
     """How each variant is measured.
 
     Args:
-        seeds: Runs of each variant, from seed 0 on; all variants run with one seed before any does with the next.
-        limit: Most training sequences of a labelled set; 0 is all.
-        limit_valid: Most validation sequences; 0 is all.
-        read_out: What the frozen vectors are made of.
+        seeds: Runs per variant, starting at seed 0. All variants run with one seed before the next seed.
+        limit: Maximum number of training sequences per labelled set; 0: all.
+        limit_valid: Maximum number of validation sequences; 0: all.
+        read_out: The read-out of the frozen vectors.
         command: The command line, for the table.
     """
 
@@ -78,17 +78,17 @@ def run_study(
 ) -> Iterator[dict[str, Any]]:
     """Pretrain and measure each variant with each seed, and yield its entry in the log. Existing results are reused.
 
-    `out/study.json` is written after every run. A run's teacher stays in `out/runs/`, so that a study of another pool
-    measures it and does not train again. Test splits are not looked at.
+    `out/study.json` is written after every run. The teachers stay in `out/runs/`, so a study with another pool
+    does not train again. Test splits are not used.
 
     Args:
-        variants: What is compared.
+        variants: The variants to compare.
         tasks: Labelled sets with two or more classes.
         sources: Windows, the same for all variants.
-        out: Folder of the study; made where absent.
+        out: Folder of the study; created if missing.
         config: How it is measured.
         compute: Where and how it runs.
-        should_stop: Asked after every step of training, and between runs.
+        should_stop: Called after every training step, and between runs.
 
     Raises:
         ConfigError: There is no labelled set, or a variant's network lacks a block that is to be read.
@@ -101,7 +101,7 @@ def run_study(
     if not tasks:
         raise ConfigError("no labelled set is left to score on")
     need_sklearn("a benchmark")
-    for variant in variants:  # all that a score needs, before hours of training
+    for variant in variants:  # fail before hours of training, not after
         try:
             choose(variant.config.model, device=compute.device, precision=compute.precision)
             parse_blocks(replace(config.read_out, **variant.read_out).blocks, variant.config.model.depth)
@@ -137,7 +137,7 @@ def run_study(
 
 
 def read_log(path: Path) -> dict[str, dict[str, Any]]:
-    """The runs of a study's log, by what decides their figures; {} where there is none yet.
+    """The runs of a study's log by key (see `_Study.key`); {} if there is no log yet.
 
     Raises:
         TableError: It is damaged or not ours.
@@ -154,7 +154,7 @@ def write_log(path: Path, log: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 class _Study:
-    """The common part of the runs of a study, and how one is made."""
+    """The common part of the runs of a study; makes each run."""
 
     def __init__(
         self,
@@ -170,10 +170,10 @@ class _Study:
         self.compute, self.should_stop = compute, should_stop
 
     def key(self, variant: Variant, recipe: PretrainConfig) -> str:
-        """Of all that decides the figures of a run."""
+        """A key of everything that determines the figures of a run."""
         sets = {name: [split.sha256 for split in pair] for name, pair in self.sets.items()}
         read_out = {name: value for name, value in asdict(self._read_out(variant)).items() if value}
-        read = {"read": variant.read} if variant.read == STUDENT else {}  # that studies of before are found again
+        read = {"read": variant.read} if variant.read == STUDENT else {}  # so that logs of earlier versions match
         probe = {"probe": RECIPES["probe"]}
         return _digest({"network": self._network_key(variant, recipe), "sets": sets, **read_out, **read, **probe})
 
@@ -209,7 +209,7 @@ class _Study:
         return _digest({"config": _departures(recipe), "is_trained": is_trained, "windows": windows, **where})
 
     def _network(self, variant: Variant, recipe: PretrainConfig) -> tuple[Encoder, dict[str, Any]]:
-        """The teacher of a run, trained or found, with what it cost and how it is."""
+        """The teacher of a run, trained or existing, with its cost and state."""
         if variant.is_untrained:
             return initialise(make_encoder(recipe.model), recipe.seed), {}
         if variant.model:
@@ -242,7 +242,7 @@ class _Study:
         return replace(self.config.read_out, **variant.read_out)
 
     def _score(self, network: Encoder, read_out: ReadOut, train: LabelledSet, valid: LabelledSet) -> float:
-        """AUROC on the validation split of a logistic regression on frozen vectors, its penalty chosen there too."""
+        """AUROC of a logistic regression on frozen vectors, on the validation split, which also chooses the penalty."""
         encoder = network.for_inference(self.compute)
         first, second = (read_out.vectors(encoder, split.corpus, compute=self.compute) for split in (train, valid))
         held = {strand: Data(x, valid.labels) for strand, x in second.items()}
@@ -262,7 +262,7 @@ def _stored(config: PretrainConfig) -> dict[str, Any]:
 
 
 def _departures(config: PretrainConfig) -> dict[str, Any]:
-    """The settings that are not the default, so that a setting that comes later does not make an old run another."""
+    """The non-default settings, so that a new setting does not change the key of old runs."""
     plain = _stored(PretrainConfig())
     return {name: value for name, value in _stored(config).items() if value != plain[name]}
 

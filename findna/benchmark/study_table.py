@@ -1,4 +1,4 @@
-"""The table of a study: variants compared over seeds, and what is beyond their noise."""
+"""The table of a study: variants compared over seeds, and which differences exceed the noise."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 
 N_ERRORS = 3.0
-"""A difference of more standard errors than this is called one: a study makes many comparisons."""
+"""Standard errors that a significant difference exceeds; the threshold is high because there are many comparisons."""
 
 _COLUMNS = (("valid_accuracy", 4), ("effective_rank", 1), ("dissimilarity", 3))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A variant beside the first.
+    """A variant compared with the first.
 
     Args:
         name: Of the variant.
         runs: Its entries in the log, by seed.
         score: Mean over the seeds of the mean AUROC over the sets.
-        difference: To the first variant's.
-        error: Standard error of the difference, from the deviation between seeds pooled over all variants; NaN where
-            no variant has two.
+        difference: From the first variant's score.
+        error: Standard error of the difference, from the deviation between seeds pooled over all variants; NaN if
+            no variant has two seeds.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Comparison:
 
 
 def compare(runs: Sequence[Mapping[str, Any]]) -> tuple[list[Comparison], float]:
-    """Each variant beside the first, and the standard deviation between seeds, pooled over all variants."""
+    """Each variant compared with the first, and the standard deviation between seeds, pooled over all variants."""
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
         grouped.setdefault(run["variant"], []).append(run)
@@ -61,7 +61,7 @@ def compare(runs: Sequence[Mapping[str, Any]]) -> tuple[list[Comparison], float]
 
 
 def study_table(runs: Sequence[Mapping[str, Any]]) -> str:
-    """The runs of a study in Markdown: variants, their difference to the first and whether it is beyond the noise."""
+    """The runs of a study in Markdown: variants, their difference from the first, and whether it exceeds the noise."""
     comparisons, sd = compare(runs)
     sets = list(runs[0]["scores"])
     head = [

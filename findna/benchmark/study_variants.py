@@ -1,4 +1,4 @@
-"""The variants of a study: what each changes of a recipe, as a TOML file says it."""
+"""The variants of a study: changes of a recipe, from a TOML file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -13,7 +13,7 @@ from findna.recipes import PretrainConfig
 from findna.train.pretrain import STUDENT
 
 UNTRAINED = "untrained"
-"""Names that begin so are measured with the weights that a run begins with."""
+"""Variants whose names begin with this are measured with the initial weights."""
 
 _OF_THE_STUDY = ("seed", "epochs", "n_windows")
 
@@ -24,14 +24,14 @@ _NETWORKS = ("teacher", STUDENT)
 
 @dataclass(frozen=True)
 class Variant:
-    """A recipe by what it changes.
+    """A recipe, given by its changes.
 
     Args:
         name: Its table in the file of variants.
         config: The recipe; its seed is the run's.
-        changes: Settings that depart from the study's recipe.
-        model: An existing teacher, which is measured once, instead of a recipe.
-        read_out: Settings of `ReadOut` that depart from the study's.
+        changes: Settings that differ from the study's recipe.
+        model: An existing teacher instead of a recipe; it is measured once.
+        read_out: Settings of `ReadOut` that differ from the study's.
         read: Which network of the run is measured: "teacher" or "student".
     """
 
@@ -44,16 +44,16 @@ class Variant:
 
     @property
     def is_untrained(self) -> bool:
-        """Whether it is measured with the weights that a run begins with."""
+        """Whether it is measured with the initial weights."""
         return self.name.startswith(UNTRAINED)
 
 
 def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
-    """The variants of a TOML file: a table each, of settings that depart from `base`; an empty one is `base` itself.
+    """The variants of a TOML file: one table each, with the settings that differ from `base`; an empty table is `base`.
 
-    The first is what the others are compared with. `[untrained]` measures the weights that a run begins with, and a
-    table with `model = "..."` an existing teacher. Any of them may name another pool, blocks or strand. With
-    `read = "student"` the student of a run is measured; a recipe that two variants share is trained once.
+    The others are compared with the first. `[untrained]` measures the initial weights, and a table with
+    `model = "..."` an existing teacher. Each may set another pool, blocks or strand. With `read = "student"` the
+    student of a run is measured. If two variants have the same recipe, it is trained once.
 
     Raises:
         TableError: The file cannot be read, is not valid TOML, or holds no table.

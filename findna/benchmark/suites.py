@@ -1,4 +1,4 @@
-"""Benchmark suites: where their sets are on the disk, and their classes: GUE, GenomicBenchmarks, MTcDNA, any folder."""
+"""Benchmark suites (GUE, GenomicBenchmarks, MTcDNA, any folder): where their sets are on disk, and their classes."""
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,12 +31,12 @@ _FASTA = (".fa", ".fasta", ".fna", ".fa.gz", ".fasta.gz", ".fna.gz")
 def find_tasks(
     suite: str, folder: Path, *, only: Sequence[str] = (), genomes: Mapping[str, Path] | None = None
 ) -> tuple[list[BenchmarkTask], list[Skipped]]:
-    """The sets of a suite that lie in a folder, by name, and those that cannot be used.
+    """The sets of a suite in a folder, by name, and those that cannot be used.
 
     Args:
         suite: gue, genomic-benchmarks, mtcdna or csv.
-        folder: Where they lie.
-        only: Names of those that are wanted; () is all.
+        folder: The folder with the sets.
+        only: Names of the sets to use; (): all.
         genomes: genomic-benchmarks: genome of each species, as in its metadata.yaml (`homo_sapiens`).
 
     Raises:
@@ -108,7 +108,7 @@ def _mtcdna(folder: Path, genomes: Mapping[str, Path]) -> Iterator[BenchmarkTask
     train, test = table_of(folder, "train"), table_of(folder, "test")
     load: Callable[[int], Splits]
     if train and test:
-        load, split = partial(_read_cropped, train, table_of(folder, "dev"), test), "the split is one's own"
+        load, split = partial(_read_cropped, train, table_of(folder, "dev"), test), "the split is your own"
     elif len(classes) > 1:
         load, split = partial(_read_classes, classes), "a tenth of the sequences, drawn here, is the test split"
     else:
@@ -134,7 +134,9 @@ def _read_classes(classes: Mapping[str, Sequence[Path]], length: int) -> Splits:
         for path in found:
             if names.setdefault(path.name.removesuffix(".gz").rpartition(".")[0], name) != name:
                 raise InputError("a file of another class has the same name: rename one", path=path)
-    whole = _crop(read_labelled(paths, class_names=names), length)  # before the split: transcripts begin alike
+    whole = _crop(
+        read_labelled(paths, class_names=names), length
+    )  # before the split, because transcripts of a gene begin alike
     train, test = split_off(whole, fraction=VALID_FRACTION, seed=DRAW)
     return Splits(train, None, test)
 

@@ -44,10 +44,10 @@ class TeacherConfig:
     """How a teacher is measured.
 
     Args:
-        mask_fraction: Share of the bases that are masked.
-        n_rounds: How often the held-out windows are masked anew.
-        bin_size: Bases of a window that are one point of the figure by position.
-        n_neighbours: Nearest sequences that are looked at.
+        mask_fraction: Fraction of masked bases.
+        n_rounds: How many times each held-out window is masked.
+        bin_size: Bases per point in the figure by position.
+        n_neighbours: Number of nearest sequences per sequence.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -87,13 +87,13 @@ def measure_teacher(
     compute: Compute,
     on_done: OnDone = lambda what: None,
 ) -> dict[str, Any]:
-    """All figures of a teacher, as in its JSON file.
+    """All figures of a teacher, as in the JSON file.
 
     Args:
         model: The teacher.
         sources: Its training windows, on which the counting models are fitted, and held-out windows.
         config: How.
-        labelled: Sequences with a class each, for the neighbours.
+        labelled: Sequences with one class each, for the neighbours.
         log: Rows of its run's log.csv, for the health at the end.
         compute: Where and how it runs.
         on_done: Called with each result, as text.
@@ -134,10 +134,10 @@ def measure_teacher(
 
 
 def masked_bases(network: Encoder, sources: Sources, *, config: TeacherConfig, compute: Compute) -> dict[str, Any]:
-    """Share of masked bases that the teacher and the counting models know, overall and by position in the window.
+    """Masked-base accuracy of the teacher and the counting models, overall and by position in the window.
 
-    All are asked the same bases. `standard_error` is that of the share over windows, `ahead` by how much the teacher's
-    is above a model's, window by window.
+    All predict the same bases. `standard_error` is that of the accuracy over windows; `ahead` is the accuracy of the
+    teacher minus that of a model, paired by window.
     """
     training = iter_masked(sources.corpus, fraction=config.mask_fraction, seed=_TRAINING_SEED)
     models = fit_counting(training, CONTEXTS)
@@ -230,17 +230,17 @@ def embed(network: Encoder, corpus: Corpus, *, compute: Compute) -> tuple[NDArra
 
 
 def neighbours(model: Model, labelled: LabelledSet, *, config: TeacherConfig, compute: Compute) -> dict[str, Any]:
-    """How often the nearest neighbours of a sequence are of its class, by vectors of the teacher and of others.
+    """How often the nearest neighbours of a sequence have its class, for vectors of the teacher and of baselines.
 
-    Vectors are the teacher's own read-out, the mean of both strands, standardised; near is a large cosine. Beside the
-    teacher: the same network with random weights, and counts of 6-mers. `chance` is what neighbours drawn at random
-    would give.
+    Vectors are the teacher's own read-out, averaged over both strands and standardised; similarity is the cosine.
+    The baselines are the same network with random weights, and 6-mer counts. `chance` is the value for random
+    neighbours.
 
     Raises:
         TableError: There is no class each, or fewer sequences than neighbours.
     """
     if labelled.objective != "classification" or len(labelled) <= config.n_neighbours:
-        raise TableError(f"neighbours need a class a sequence, and more than {config.n_neighbours} sequences")
+        raise TableError(f"neighbours need one class per sequence, and more than {config.n_neighbours} sequences")
     random = initialise(make_encoder(model.config), _RANDOM_SEED)
     read_out = ReadOut("").of_model(model.readout)
     spaces = {
@@ -270,7 +270,7 @@ def _both_strands(network: Encoder, read_out: ReadOut, corpus: Corpus, *, comput
 
 
 def _same_class(vectors: NDArray[np.float32], labels: NDArray[np.int64], *, n_neighbours: int) -> NDArray[np.float64]:
-    """The share of each sequence's nearest neighbours that are of its class, shape (n,)."""
+    """The fraction of each sequence's nearest neighbours that have its class, shape (n,)."""
     scaled = vectors - vectors.mean(axis=0)
     scaled /= np.maximum(scaled.std(axis=0), 1e-12)
     scaled /= np.linalg.norm(scaled, axis=1, keepdims=True)

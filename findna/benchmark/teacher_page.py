@@ -1,4 +1,4 @@
-"""The report of a teacher as files: its JSON, and Markdown and figures that are made of it."""
+"""The report of a teacher as files: JSON, and Markdown and figures made from it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ def read_teacher(path: Path) -> dict[str, Any]:
 
 
 def write_teacher(folder: Path, result: Mapping[str, Any], *, log: Sequence[Mapping[str, float]] = ()) -> None:
-    """Write teacher.json, teacher.md, by_position.png and, where there is a log, curves.png.
+    """Write teacher.json, teacher.md, by_position.png and, if there is a log, curves.png.
 
     Raises:
         OutputError: A file cannot be written.

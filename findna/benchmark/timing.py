@@ -1,4 +1,4 @@
-"""Time and memory of a call, and the sequences that it is given."""
+"""Time and memory of a call, and its input sequences."""
 
 import ctypes
 import re
@@ -18,14 +18,14 @@ Run = Callable[[], object]
 
 @dataclass(frozen=True)
 class TimedCase:
-    """One thing that is timed.
+    """A timed case.
 
     Args:
         what: forward, embed, pretraining step, ...
         precision: Its name.
         lengths: Bases of the sequences, as text.
-        n_bases: Bases that one run goes through.
-        batch: Bases that go through the network at a time.
+        n_bases: Bases per run.
+        batch: Bases per batch.
         flops: Of one run.
         run: Does it once.
     """
@@ -49,7 +49,7 @@ def random_corpus(lengths: Sequence[int]) -> Corpus:
 
 
 def seconds_of(run: Run, device: torch.device) -> tuple[float, float]:
-    """Seconds of a run by the clock, and of CPU time; on a GPU both by the clock."""
+    """Wall time and CPU time of a run, in seconds; on a GPU both are wall time."""
     began, busy = time.perf_counter(), time.process_time()
     run()
     if device.type == "cuda":
@@ -59,7 +59,7 @@ def seconds_of(run: Run, device: torch.device) -> tuple[float, float]:
 
 
 def memory_of(run: Run, device: torch.device) -> int | None:
-    """Bytes that a first run takes at its peak, in addition to what was in use before."""
+    """Peak memory of a first run, in bytes, beyond what was in use before."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -77,7 +77,7 @@ def memory_of(run: Run, device: torch.device) -> int | None:
 
 
 def _status(name: str) -> int:
-    """Bytes of this process that Linux reports under that name."""
+    """Bytes that Linux reports for this process under that name."""
     found = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     if found is None:
         raise OSError(f"/proc/self/status has no {name}")

@@ -1,4 +1,4 @@
-"""Variants with known effects: how well scores of a model and of baselines separate the damaging ones."""
+"""Variants with known effects: how well scores of a model and of baselines identify damaging variants."""
 
 import dataclasses
 import time
@@ -31,7 +31,7 @@ from findna.variants import VariantScorer
 SCHEMA = "findna-variants/1"
 
 FLANK = 3
-"""Bases on each side of the middle one in the table of 7-mers."""
+"""Flanking bases on each side in the table of 7-mers."""
 K = 2 * FLANK + 1
 
 LABELS = (("LOF", "FUNC"), ("1", "0"))
@@ -45,12 +45,12 @@ _HIGHER_IS_DAMAGING = {"llr": -1.0}
 
 @dataclass(frozen=True)
 class VariantSetConfig:
-    """Which variants are compared, and how they are scored.
+    """Which variants are used, and how they are scored.
 
     Args:
-        score: What is computed of a variant.
-        limit: Most variants of each label, drawn with the seed; 0 is all.
-        seeds: Networks with random weights.
+        score: The scores that are computed.
+        limit: Maximum number of variants per label, drawn with the seed; 0: all.
+        seeds: Number of networks with random weights.
         seed: Of the draw and of the random weights.
     """
 
@@ -61,7 +61,7 @@ class VariantSetConfig:
 
 
 def find_tables(folder: Path, genome: Path | None = None) -> tuple[list[Path], Path]:
-    """The tables of variants in a folder, and their genome: the one FASTA or .2bit beside them, or the one named.
+    """The tables of variants in a folder, and their genome: the given one, or the only FASTA or .2bit file there.
 
     Raises:
         TableError: No table was found, no genome, or several genomes.
@@ -87,14 +87,14 @@ def measure_variants(
     compute: Compute,
     on_done: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
-    """The AUROC of each score, of the model, of random weights and of baselines.
+    """The AUROC of each score, for the model, random weights and baselines.
 
     Args:
         table: A TSV with chrom, pos, ref, alt (single bases) and label (`LABELS`). Other columns of numbers are
             measured as scores, higher is more damaging.
         genome: Its genome, open.
         model: The teacher.
-        config: What is compared.
+        config: The settings.
         compute: Where and how it runs.
         on_done: Called with the name of each model once it is measured.
 
@@ -149,9 +149,9 @@ def table_of(result: dict[str, Any]) -> str:
 
 
 def kmer_llr(genome: Genome, sites: Sequence[Site]) -> NDArray[np.float64]:
-    """Log-ratio of ALT to REF between the three bases on each side, counted in the genome on both strands.
+    """Log-ratio of the counts of ALT and REF between the same three bases on each side, in both strands of the genome.
 
-    The site itself does not count.
+    The site itself is not counted.
     """
     counts = np.full(4**K, _PSEUDOCOUNT)
     for chrom, length in genome.contigs.items():
@@ -179,7 +179,7 @@ def _is_transition(site: Site) -> bool:
 
 
 def _is_cpg(genome: Genome, site: Site) -> bool:
-    """Whether it turns CG into TG or CA."""
+    """Whether the variant changes CG to TG or CA."""
     left, middle, right = _around(genome, site, 1).tolist()
     alt = site.alts[0].upper()
     return (middle, right, alt) == (1, 2, "T") or (left, middle, alt) == (1, 2, "A")
@@ -210,7 +210,7 @@ def _scores(scorer: VariantScorer, sites: Sequence[Site], source: str) -> NDArra
 def _read(
     table: Path, config: VariantSetConfig
 ) -> tuple[list[Site], NDArray[np.bool_], dict[str, NDArray[np.float64]], tuple[str, str]]:
-    """The variants with one of both labels, whether they are positive, columns that are scores, and both labels."""
+    """The variants with one of the two labels, whether they are positive, the score columns, and the two labels."""
     with VariantReader(table) as reader:
         names = reader.columns
         if "label" not in names:
@@ -224,7 +224,7 @@ def _read(
     chosen = _drawn(texts, wanted, config)
     sites = [sites[index] for index in chosen]
     if wrong := [site for site in sites if len(site.ref) != 1 or len(site.alts) != 1 or len(site.alts[0]) != 1]:
-        raise TableError(f"{wrong[0]} is not the change of a single base", path=table, line=wrong[0].line)
+        raise TableError(f"{wrong[0]} is not a single-base substitution", path=table, line=wrong[0].line)
     columns = {}
     for index, name in enumerate(names):
         with suppress(ValueError):

@@ -34,7 +34,7 @@ from findna.tasks.catalog import read_recipe
 Report = dict[str, Any]
 OnProgress = Callable[[int, int], None]
 OnNote = Callable[[str], None]
-"""Called with what is measured or skipped, as text."""
+"""Called with each result or skipped item, as text."""
 
 
 @with_settings(SuiteOptions, ReadOutOptions, ComputeConfig, without=("batch_bases",))
@@ -59,12 +59,12 @@ def benchmark(
     Args:
         suite: gue, genomic-benchmarks, mtcdna or csv.
         data: Folder of its sets.
-        out: Folder of the results; existing results of the same data, settings and model are taken.
-        tasks: Names of the sets that are wanted; () is all.
-        genomes: genomic-benchmarks: SPECIES=FILE each.
+        out: Folder of the results; existing results for the same data, settings and model are reused.
+        tasks: Names of the sets to use; (): all.
+        genomes: genomic-benchmarks: one SPECIES=FILE per species.
         model: As for `findna.load_model`.
         command: The command line, for the results.
-        should_stop: Asked between and within runs.
+        should_stop: Called between and during runs.
         on_skip: Called with each skipped set and the reason.
         on_note: Called with notes on a set's figures.
         on_run: Called for each run; see `findna.benchmark.modes.Progress`.
@@ -128,12 +128,12 @@ def benchmark_variants(
     on_table: Callable[[Report], None] = lambda result: None,
     **settings: Any,
 ) -> Report:
-    """Measure scores of variants with known effects, of each table in a folder; a JSON file per table.
+    """Measure scores of variants with known effects for each table in a folder; one JSON file per table.
 
     Args:
         data: Folder with tables (.tsv), each with chrom, pos, ref, alt (single bases) and label.
         out: Folder of the results.
-        genome: Genome of the variants; None is the one in `data`.
+        genome: Genome of the variants; None: the one in `data`.
         model: As for `findna.load_model`.
         command: The command line, for the results.
         on_note: Called with each result, as text.
@@ -174,9 +174,9 @@ def benchmark_variants(
 
 
 def report(results: Sequence[str | Path], out: str | Path | None = None, *, force: bool = False) -> str:
-    """The tables of result files next to published figures, as a page of Markdown; written to a .md or .html file.
+    """The tables of result files beside published figures, as Markdown; also written to a .md or .html file.
 
-    An existing file is replaced with `force` only.
+    An existing file is replaced only with `force`.
 
     Raises:
         ConfigError: The file has another ending.

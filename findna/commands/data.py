@@ -23,11 +23,11 @@ def audit(
     """The sequences that splits share, and those with more than one label; see `findna.benchmark.audit.audit`.
 
     Args:
-        files: One table, FASTA or BED file per split, in the order of their use.
+        files: One table, FASTA or BED file per split: training, validation, test.
         genome: FASTA or .2bit that BED files are on.
         threshold: A sequence is a near duplicate if this fraction of its 16-mers is shared.
-        sequence_column: Of a table; "" is sequence, seq or dna.
-        label_column: Of a table; "" is label, class or target.
+        sequence_column: Of a table; "": sequence, seq or dna.
+        label_column: Of a table; "": label, class or target.
 
     Raises:
         InputError: A file is invalid.

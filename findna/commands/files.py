@@ -55,7 +55,7 @@ def score(
         model: A name or folder; "" is the default model.
         task: A task model instead.
         output_format: vcf, bcf, tsv or parquet.
-        embeddings: HDF5 file of the vectors of REF and ALT, too.
+        embeddings: Also write the vectors of REF and ALT to this HDF5 file.
         command: The command line, for the provenance.
         on_progress: Called with the number of records written and the total.
         settings: Of the scores, the run and the computation.
@@ -177,7 +177,7 @@ def write_track(
 ) -> None:
     """Write a column of predictions as a track; see `findna.window_tracks.write_window_track`.
 
-    With `resume`, a track of the same predictions stays as it is.
+    With `resume`, an existing track of the same predictions is kept.
 
     Raises:
         OutputError: With `resume`, the track is of another run.

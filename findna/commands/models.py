@@ -41,18 +41,18 @@ _OPTIONAL = {
     "pooch": "data",
     "anndata": "dev",
 }
-"""Packages that are not required, and the extra of each."""
+"""Optional packages, and the extra of each."""
 
 
 def list_models() -> list[tuple[str, ModelConfig, str]]:
-    """Name, size and mark ("default", "pulled" or "") of the shipped and the pulled models."""
+    """Name, size and mark ("default", "pulled" or "") of each shipped and pulled model."""
     rows = [(folder.name, folder, "default" if folder.name == DEFAULT else "") for folder in shipped_models()]
     rows += [(str(repo), folder, "pulled") for repo, folder in pulled_models()]
     return [(name, ModelConfig.from_dict(read_config(folder)["model"]), mark) for name, folder, mark in rows]
 
 
 def is_task(name: str) -> bool:
-    """Whether a name or folder is that of a task model.
+    """Whether a name or folder is a task model.
 
     Raises:
         ModelError: The model does not exist.
@@ -94,7 +94,7 @@ def describe_task(name: str) -> tuple[dict[str, Any], str]:
 
 
 def check_model(name: str = "", *, device: str = "auto", precision: str = "auto") -> tuple[str, list[dict[str, Any]]]:
-    """The name of a model and its checks on this machine: what, whether it holds, the figure.
+    """The name of a model and the checks on this machine: check, whether it passed, figure.
 
     Raises:
         ModelError: The model is not found or damaged.
@@ -154,7 +154,7 @@ def set_readout(
 
 
 def convert(checkpoint: Path, folder: Path, *, is_student: bool = False, force: bool = False) -> ModelConfig:
-    """Make a model folder of a checkpoint of the published code; the size of its network.
+    """Make a model folder from a checkpoint of the published code; returns the size of its network.
 
     Raises:
         OutputError: The folder is not empty, or cannot be written.
@@ -178,7 +178,7 @@ def machine_facts() -> dict[str, str]:
     facts |= {name: version(name) for name in ("torch", "numpy", "h5py", "pysam", "biopython", "safetensors")}
     facts["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu"
     facts["threads"] = str(n_cpus())
-    facts["native bf16"] = "yes" if has_native_bf16(device) else "no: precision auto takes fp32"
+    facts["native bf16"] = "yes" if has_native_bf16(device) else "no: precision auto uses fp32"
     facts["cache"] = str(cache_dir())
     for package, extra in _OPTIONAL.items():
         is_there = importlib.util.find_spec(package) is not None

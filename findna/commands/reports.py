@@ -11,11 +11,11 @@ from findna.errors import OutputError
 from findna.io.files import raise_output_error, write_atomic
 
 _HEAD = b'{\n  "report": "findna '
-"""How a report begins; no other file does."""
+"""The beginning of every report, and of no other file."""
 
 
 def check_report_place(path: Path) -> None:
-    """Raise unless a report can be written to this name.
+    """Raise unless a report can be written to this path.
 
     Raises:
         OutputError: The folder does not exist or is read-only, the device takes no bytes, or the file is not a
@@ -40,7 +40,7 @@ def check_report_place(path: Path) -> None:
 
 
 def write_report(path: Path | None, report: Mapping[str, Any]) -> None:
-    """Write a report as JSON, whole or not at all; nothing where no file is named. An earlier report is replaced.
+    """Write a report as JSON, completely or not at all; do nothing without a path. An earlier report is replaced.
 
     Raises:
         OutputError: It cannot be written, or another file has its name.

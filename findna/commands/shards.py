@@ -25,7 +25,7 @@ Report = dict[str, Any]
 def split(
     inputs: Sequence[str], out: Path, *, n_shards: int, variants: bool = False, force: bool = False, **settings: Any
 ) -> Report:
-    """Check the inputs of a sharded run, and write its plan; the counts.
+    """Check the inputs of a sharded run and write its plan; returns the counts.
 
     Args:
         inputs: As for `findna.embed_file`.
@@ -76,7 +76,7 @@ def merge(
     Args:
         parts: Parts of all shards, in any order.
         out: The output.
-        output_format: Of vectors: h5, tsv, parquet or npy; "" infers it from the name.
+        output_format: For vectors: h5, tsv, parquet or npy; "" infers it from the name.
         virtual: Point to the rows of the parts instead of copying them.
         force: Replace an existing output.
         command: The command line, for the provenance.

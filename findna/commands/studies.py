@@ -53,7 +53,7 @@ def report_teacher(
         genome: The genome, instead of `inputs`.
         model: As for `findna.load_model`.
         neighbours: Tables of sequences and labels, for nearest neighbours.
-        log: log.csv of the training run; None is the one in the model's folder.
+        log: log.csv of the training run; None: the one in the model's folder.
         command: The command line, for the report.
         on_note: Called with each result, as text.
         settings: Held-out contigs, numbers of windows, and computation.
@@ -124,9 +124,9 @@ def study(
         inputs: FASTA files of training sequences.
         data: Folder of the labelled sets.
         out: Folder of the study; the same call resumes.
-        tasks: Names of the sets that are wanted; () is all.
+        tasks: Names of the sets to use; (): all.
         command: The command line, for the log.
-        should_stop: Asked after each step, and between runs.
+        should_stop: Called after each step, and between runs.
         on_skip: Called with each skipped set and the reason.
         on_run: Called with the log entry of each run.
         on_progress: Called with the number of runs done and the total.

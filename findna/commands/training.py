@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from findna.config import ComputeConfig
+from findna.counts import counted
 from findna.cpus import n_cpus
 from findna.errors import ConfigError
 from findna.models.store import load_model
@@ -34,10 +35,10 @@ from findna.train.sources import Sources, load_sources
 from findna.train.start import check_teacher
 
 PRETRAINING = (PretrainConfig, PretrainOptions, ModelConfig)
-"""The settings of a recipe that a pretraining takes."""
+"""The settings of a pretraining."""
 
 FINETUNING = (FinetuneConfig, FinetuneOptions)
-"""The settings of a recipe that a fine-tuning takes."""
+"""The settings of a fine-tuning."""
 
 Files = str | Path | Sequence[str | Path]
 OnStart = Callable[[str], None]
@@ -65,18 +66,18 @@ def pretrain(
     Args:
         inputs: FASTA files of training sequences; windows are sampled from long records.
         out: The run directory.
-        genome: Genome to sample from instead; without either, $FINDNA_GENOME or one in the cache directory.
+        genome: Genome to sample from instead; without inputs and genome, $FINDNA_GENOME or one in the cache directory.
         resume: Resume from the newest checkpoint in `out`.
         start_from: An exported run to continue in `out`.
-        arguments: What follows `findna` on the command line, with which each of several processes is started.
-        should_stop: Asked after every step; True writes a checkpoint and ends the run unfinished.
+        arguments: The arguments of `findna` on the command line; each of several processes is started with them.
+        should_stop: Called after every step; True writes a checkpoint and ends the unfinished run.
         on_start: Called before the first step, in each process, with a description of the run.
         on_report: Called at each step; see `findna.train.loop.Report`.
         settings: Of the recipe, the processes and the computation.
 
     Returns:
-        finished, step, n_bases, seconds, bases_per_second, last (held-out figures), n_processes; of processes that were
-        started only their `exit_code`.
+        finished, step, n_bases, seconds, bases_per_second, last (held-out figures), n_processes; if it started
+        several processes, only their `exit_code`.
 
     Raises:
         ConfigError: A setting is out of range or contradicts another.
@@ -181,7 +182,7 @@ def finetune(
     train, held_out, tested = plan.load()
     what = f"{len(train.classes)} classes" if train.classes else "one value per sequence"
     on_start(
-        f"{len(train):,} sequences to train on, {len(held_out):,} to validate"
+        f"{counted(len(train), 'sequence')} to train on, {len(held_out):,} to validate"
         f"{f', {len(tested):,} to test' if tested is not None else ''}; {train.objective}, {what}; "
         f"teacher {teacher.name}{' (frozen)' if plan.config.frozen else ''}; {compute}"
     )
@@ -204,7 +205,7 @@ def finetune(
 
 
 def count_processes(asked: ProcessOptions, *, device: str) -> int:
-    """How many processes are asked for.
+    """The requested number of processes.
 
     Raises:
         ConfigError: The settings contradict one another or the device, or there are fewer GPUs.
@@ -213,15 +214,15 @@ def count_processes(asked: ProcessOptions, *, device: str) -> int:
     if gpus and processes:
         raise ConfigError(f"give gpus={gpus} or processes={processes}, not both")
     if (gpus and device not in ("auto", "cuda")) or (processes and device not in ("auto", "cpu")):
-        what = f"gpus={gpus} takes GPUs" if gpus else f"processes={processes} takes the CPU"
-        raise ConfigError(f"{what}: it does not go with device={device}")
+        what = f"gpus={gpus} needs GPUs" if gpus else f"processes={processes} is for the CPU"
+        raise ConfigError(f"{what}: it contradicts device={device}")
     if gpus > torch.cuda.device_count():
         raise ConfigError(f"gpus={gpus}: this host has {torch.cuda.device_count()}")
     return gpus or processes or 1
 
 
 def _given(configs: Sequence[type], settings: Mapping[str, Any], **others: Any) -> dict[str, Any]:
-    """The settings of a plan: those of its recipe, and the others that are not empty."""
+    """The settings of a plan: those of its recipe, and all others that are not empty."""
     known = settings_of_all(*configs)
     own = {name: value for name, value in settings.items() if name in known and value is not None}
     return own | {name: value for name, value in others.items() if value}
@@ -235,14 +236,14 @@ def _plan(
     given: Mapping[str, Any], out: Path, resume: bool, start_from: str | Path | None, *, n_gpus: int
 ) -> PretrainPlan:
     if start_from and resume:
-        raise ConfigError("give start_from=FILE or resume=True, not both: the first begins a new run directory")
+        raise ConfigError("give start_from=FILE or resume=True, not both: start_from begins a new run directory")
     if start_from:
         return portable_plan(Path(start_from)).follow(given)
     return PretrainPlan.read(out).follow(given) if resume else PretrainPlan.make(given, n_gpus=n_gpus)
 
 
 def _compute(place: Place, processes: ProcessOptions, asked: ComputeConfig) -> Compute:
-    """Where and how this process computes; its threads are set."""
+    """Where and how this process computes; sets its number of threads."""
     own = processes.gpus or processes.processes
     if own > 1 and own != place.size:
         raise ConfigError(
@@ -255,7 +256,7 @@ def _compute(place: Place, processes: ProcessOptions, asked: ComputeConfig) -> C
 
 
 def _resumed(asked: ComputeConfig, path: Path) -> ComputeConfig:
-    """The same in the precision of the run that is resumed, if none is asked for."""
+    """The same with the precision of the resumed run, if none is given."""
     return asked if asked.precision != "auto" else dataclasses.replace(asked, precision=precision_of(path))
 
 
@@ -280,7 +281,7 @@ def _summary(plan: PretrainPlan, sources: Sources, compute: Compute, place: Plac
         f"({len(sources.corpus.codes):,} bases), {len(sources.held_out):,} held out; {where}"
     ]
     if n_left_out := sources.summary["n_left_out"]:
-        lines.append(f"{n_left_out:,} records skipped: N fraction above 0.1")
+        lines.append(f"{counted(n_left_out, 'record')} skipped: N fraction above 0.1")
     if place.n_restarts:
-        lines.append("started anew, after a process was lost")
+        lines.append("restarted after a process died")
     return "\n".join(lines)

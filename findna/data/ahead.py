@@ -14,10 +14,10 @@ PATIENCE = 2.0
 
 
 def ahead(items: Iterable[Item], *, depth: int = 2) -> Iterator[Item]:
-    """Yield `items` in their order, up to `depth` of them made in advance.
+    """Yield `items` in order; a thread computes up to `depth` of them in advance.
 
-    What the iterator raises is raised here, at its place. Closing this generator stops the thread after the
-    item that it is making; a thread that waits for a terminal or a pipe is left to wait, and dies with the process.
+    An error of the iterator is raised here at the same place. Closing this generator stops the thread after its
+    current item. A thread that waits for a terminal or a pipe keeps waiting and ends with the process.
     """
     ready: queue.Queue[tuple[object, BaseException | None]] = queue.Queue(depth)
     is_closed = threading.Event()

@@ -1,6 +1,6 @@
 """The six augmentations (section 3.3 of Yu et al. 2024, arXiv:2405.08538) and the two views made of them.
 
-Every draw comes from a generator that the caller keys by (seed, epoch, sequence index): a view depends on
+Every draw comes from a generator that the caller keys by (seed, epoch, sequence index). A view depends on
 nothing else. All functions keep the length of the sequence.
 """
 
@@ -42,15 +42,15 @@ def translocate(codes: Codes, rng: np.random.Generator) -> Codes:
 
 
 def mask(codes: Codes, rng: np.random.Generator, *, fraction: float, mean_span: float = 1.0) -> NDArray[np.bool_]:
-    """Which positions are masked: that fraction of them, rounded; shape (n,).
+    """The mask: a fixed fraction of the positions, rounded; shape (n,).
 
     Args:
         codes: The sequence.
         rng: Its generator.
-        fraction: Share of the positions.
-        mean_span: At 1 each position is drawn by itself. Above, as many stretches as have this mean length, no two of
-            which touch, all ways of placing and of dividing the masked positions being equally likely; the bases at
-            the ends are masked less often.
+        fraction: Fraction of masked positions.
+        mean_span: At 1, positions are drawn one by one. Above 1, spans of this mean length are masked. No two spans
+            touch, and all numbers of positions per span and all places are equally likely. The bases at the ends
+            are masked less often.
     """
     n_masked = round(fraction * len(codes))
     is_masked = np.zeros(len(codes), dtype=np.bool_)
@@ -61,19 +61,19 @@ def mask(codes: Codes, rng: np.random.Generator, *, fraction: float, mean_span: 
     n_spans = min(max(1, round(n_masked / mean_span)), n_seen + 1)
     cuts = 1 + np.sort(rng.permutation(n_masked - 1)[: n_spans - 1])
     lengths = np.diff(cuts, prepend=0, append=n_masked)
-    places = np.sort(rng.permutation(n_seen + 1)[:n_spans])  # how many seen positions lie before each stretch
+    places = np.sort(rng.permutation(n_seen + 1)[:n_spans])  # number of unmasked positions before each span
     return np.insert(is_masked[:n_seen], np.repeat(places, lengths), True)
 
 
 class Views(NamedTuple):
-    """The views of student and teacher of one batch, packed alike.
+    """The views of student and teacher of one batch, packed in the same way.
 
     Args:
         student: The student's view, masked.
         targets: The bases of the student's view at the masked positions, before masking; shape (M,).
         masked: Where they are in the packed batch; shape (M,).
         teacher: The teacher's view, in the same rings.
-        noise: Gaussian noise of the view that has it, zero on class tokens and masked bases; shape (sum of lengths, 5).
+        noise: Gaussian noise of the noisy view, zero on class tokens and masked bases; shape (sum of lengths, 5).
     """
 
     student: Batch
@@ -84,11 +84,11 @@ class Views(NamedTuple):
 
 
 def split_views(views: Views, n_parts: int) -> Iterator[Views]:
-    """Yield the views of about as many sequences each, in order; none of them is empty.
+    """Split views into parts with about the same number of sequences, in order; no part is empty.
 
     Args:
-        views: Of at least `n_parts` sequences.
-        n_parts: How many.
+        views: Views of at least `n_parts` sequences.
+        n_parts: Number of parts.
     """
     rings = views.student.rings
     cuts = [(len(rings) - 1) * part // n_parts for part in range(n_parts + 1)]
@@ -108,7 +108,7 @@ def split_views(views: Views, n_parts: int) -> Iterator[Views]:
 def make_views(sequences: Sequence[Codes], generators: Sequence[np.random.Generator], config: PretrainConfig) -> Views:
     """The two views of each sequence, drawn from its own generator (section 4.1).
 
-    What moves bases comes first, in the student's view and then in the teacher's; then the mask, the noise and the
+    First, bases are moved in the student's view, then in the teacher's. Then come the mask, the noise and the
     reverse complement.
     """
     students, teachers = [], []
@@ -143,7 +143,7 @@ def make_views(sequences: Sequence[Codes], generators: Sequence[np.random.Genera
 
 
 def _moved(codes: Codes, rng: np.random.Generator, augment: str, *, max_indel: int) -> Codes:
-    """The sequence after those of deletion, insertion and translocation that are asked for."""
+    """The sequence after the requested ones of deletion, insertion and translocation."""
     if "D" in augment:
         codes = delete(codes, rng, max_length=max_indel)
     if "I" in augment:
@@ -157,10 +157,10 @@ def _reverse_complement(noise: NDArray[np.float32]) -> None:
 
 
 def dissimilarity(views: Views, config: PretrainConfig) -> float:
-    """Equation 10: divergence of the student's view from the teacher's, the mean over positions, in nats.
+    """Equation 10: divergence of the student's view from the teacher's, averaged over positions, in nats.
 
-    Each row, one-hot and with its noise, is turned into a distribution by a softmax; a masked row is zero. The paper
-    writes a sum over sequences, but its figures, 0.025 and 0.175, are those of the mean.
+    A softmax turns each one-hot row, with its noise, into a distribution; a masked row is zero. The paper
+    writes a sum over sequences, but its figures (0.025, 0.175) are means.
     """
     is_base = np.ones(len(views.student.codes), dtype=np.bool_)
     for end in views.student.rings[1:]:

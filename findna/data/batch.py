@@ -1,4 +1,4 @@
-"""Packed batches: sequences end to end, each in its own ring, without padding."""
+"""Packed batches: concatenated sequences, each in its own ring, without padding."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from findna.sequence import BLANK, Codes
 
 
 class Batch(NamedTuple):
-    """Sequences packed end to end, each followed by its class tokens.
+    """Concatenated sequences, each followed by its class tokens.
 
     Args:
         codes: Shape (sum of lengths,): 0-4 = A C G T N, 5 = a zero row (masked or class token).
-        rings: Where each ring begins, and the end of the last; shape (B + 1,).
+        rings: Start of each ring, and the end of the last; shape (B + 1,).
     """
 
     codes: Codes

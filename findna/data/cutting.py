@@ -1,4 +1,4 @@
-"""Cutting labelled sequences, and regions, out of the stretches that windows are drawn from."""
+"""Removes labelled sequences and regions from the sources of windows."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -23,11 +23,11 @@ _N_BITS = 26
 
 
 class Cuts(NamedTuple):
-    """The places that are cut out of every source.
+    """The places that are removed from every source.
 
     Args:
         sequences: Their exact places are removed, on either strand.
-        regions: Regions by contig, cut by coordinate.
+        regions: Regions by contig, removed by coordinate.
     """
 
     sequences: "SequenceIndex"
@@ -35,14 +35,14 @@ class Cuts(NamedTuple):
 
 
 class SequenceIndex:
-    """Finds exact occurrences of sequences of at least 31 bases in other sequence, on either strand.
+    """Finds exact occurrences of sequences of at least 31 bases, on either strand.
 
     Args:
-        sequences: Those that are shorter, or have an N among their first or last 31 bases, may not be found.
+        sequences: Shorter sequences, and those with an N among their first or last 31 bases, may not be found.
 
     Attributes:
-        longest: Bases of the longest; 0 where there is none.
-        n_not_found: How many may not be found.
+        longest: Length of the longest sequence; 0 if there is none.
+        n_not_found: Number of sequences that may not be found.
     """
 
     def __init__(self, sequences: Iterable[Codes]) -> None:
@@ -100,7 +100,7 @@ def _is_bed(path: str | Path) -> bool:
 
 
 def cut_out(origin: Origin, cuts: Cuts) -> tuple[Origin, int]:
-    """An origin without these places, and how many of its bases were removed."""
+    """An origin without these places, and the number of removed bases."""
     training, n_training = _without(origin.training, origin, cuts)
     held_out, n_held_out = _without(origin.held_out, origin, cuts)
     return replace(origin, training=training, held_out=held_out), n_training + n_held_out
@@ -120,7 +120,7 @@ def _without(stretches: Sequence[Stretch], origin: Origin, cuts: Cuts) -> tuple[
 
 
 def _places(stretch: Stretch, origin: Origin, cuts: Cuts) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of what is to be cut, from the stretch's first base on."""
+    """Yield (start, end) of each place to remove, relative to the start of the stretch."""
     own = Region(stretch.chrom, stretch.start, stretch.start + len(stretch))
     for region in cuts.regions.get(stretch.chrom, ()):
         start, end = max(0, region.start - own.start), min(len(stretch), region.end - own.start)
@@ -136,6 +136,6 @@ def _places(stretch: Stretch, origin: Origin, cuts: Cuts) -> Iterator[tuple[int,
 
 
 def _first_kmer(codes: Codes) -> int | None:
-    """The canonical 31-mer at a sequence's start; None where there is none without N."""
+    """The canonical 31-mer at the start of a sequence; None if it contains N or is too short."""
     kmers, is_known = canonical_kmers(codes[:LONGEST], LONGEST)
     return int(kmers[0]) if len(kmers) and is_known[0] else None

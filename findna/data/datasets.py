@@ -1,4 +1,4 @@
-"""Corpus: the windows that a pretraining draws from, in memory at one byte per base."""
+"""Corpus: the training windows of a pretraining, in memory at one byte per base."""
 
 import itertools
 import re
@@ -22,11 +22,11 @@ _ATTEMPTS = 1000
 
 @dataclass(frozen=True)
 class Corpus:
-    """Windows end to end.
+    """Concatenated windows.
 
     Args:
         codes: Bases of all windows, shape (sum of lengths,).
-        offsets: Where each begins, and the end of the last; shape (n + 1,).
+        offsets: Start of each window, and the end of the last; shape (n + 1,).
     """
 
     codes: Codes
@@ -54,16 +54,16 @@ def corpus_of(windows: Iterable[Codes]) -> Corpus:
 def sample_windows(
     stretches: Sequence[Region], fetch: Callable[[Sequence[Region]], Iterable[Codes]], *, n: int, size: int, seed: int
 ) -> Corpus:
-    """Sample `n` windows of `size` bases from stretches of sequence; a shorter stretch is a window whole.
+    """Sample `n` windows of `size` bases from stretches of sequence; a shorter stretch is one window.
 
-    A stretch is drawn as often as it has bases, then a place in it uniformly. Window i depends on (seed, i) and
-    the stretches alone. A window with more than 10 % N is drawn again.
+    A stretch is drawn with a probability proportional to its length, then a place in it uniformly. Window i depends
+    only on (seed, i) and the stretches. A window with more than 10 % N is drawn again.
 
     Args:
-        stretches: Where windows may lie.
-        fetch: The bases of such regions, in their order.
-        n: How many.
-        size: Bases in a window.
+        stretches: Regions from which to draw.
+        fetch: Returns the bases of such regions, in order.
+        n: Number of windows.
+        size: Bases per window.
         seed: Of the draws.
 
     Raises:
@@ -88,13 +88,13 @@ def sample_windows(
 def draw_places(
     draws: NDArray[np.float64], lengths: NDArray[np.int64], *, shares: NDArray[Any], wanted: NDArray[np.int64]
 ) -> list[tuple[int, int, int]]:
-    """(stretch, start, end) of windows in stretches: a stretch by its share, then a place uniformly.
+    """(stretch, start, end) of windows: a stretch drawn by its weight, then a place in it uniformly.
 
     Args:
         draws: Two uniform numbers in [0, 1) for each window, shape (m, 2).
         lengths: Bases of each stretch, shape (n,).
-        shares: How likely each stretch is, shape (n,), positive.
-        wanted: Bases of each window, shape (m,); a shorter stretch is a window whole.
+        shares: Weight of each stretch, shape (n,), positive.
+        wanted: Bases of each window, shape (m,); a shorter stretch is one window.
     """
     ends = np.cumsum(shares)
     which = np.minimum(np.searchsorted(ends, draws[:, 0] * ends[-1], side="right"), len(lengths) - 1)
@@ -114,7 +114,7 @@ def is_clear(codes: Codes) -> bool:
 
 
 def held_by(name: str, holdout: Iterable[str], *, source: str = "") -> str:
-    """The held-out contig or source that a sequence belongs to, or "".
+    """The held-out contig or source of a sequence, or "".
 
     `chr8:100-200` and the unplaced `chr8_KI270706v1_random` belong to chr8.
 
@@ -127,10 +127,10 @@ def held_by(name: str, holdout: Iterable[str], *, source: str = "") -> str:
 
 
 def iter_steps(n: int, batch_size: int, *, seed: int, start: int = 0) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield (epoch, indices of the windows) of every update from update `start` on, without end.
+    """Yield (epoch, window indices) of every update, starting at update `start`, without end.
 
-    Each epoch takes every window once, in an order that depends on (seed, epoch) alone; what is left over
-    at its end and would not fill a batch is left to other epochs.
+    Each epoch takes every window at most once, in an order that depends only on (seed, epoch). Windows that do not
+    fill a batch at its end are skipped in that epoch.
     """
     batch_size = min(batch_size, n)
     per_epoch = n // batch_size
@@ -142,9 +142,9 @@ def iter_steps(n: int, batch_size: int, *, seed: int, start: int = 0) -> Iterato
 
 
 def split_evenly(lengths: Sequence[int], n: int) -> list[list[int]]:
-    """Which sequences each of `n` processes takes, in their order, so that all have about as many bases.
+    """The sequences of each of `n` processes, in order, with about the same number of bases per process.
 
-    The longest go first, each to the process that has the fewest bases; with at least `n` sequences each has one.
+    The longest are assigned first, each to the process with the fewest bases, so `n` sequences give each process one.
 
     >>> split_evenly([3, 9, 4, 8], 2)
     [[0, 1], [2, 3]]
@@ -159,7 +159,7 @@ def split_evenly(lengths: Sequence[int], n: int) -> list[list[int]]:
 
 
 def crop(codes: Codes, rng: np.random.Generator, *, min_length: int) -> Codes:
-    """A stretch of a window, uniform in length from `min_length` to the whole, and in place; 0 is the whole."""
+    """A random part of a window, uniform in place and in length from `min_length` to the whole; 0: the whole window."""
     if not min_length or len(codes) <= min_length:
         return codes
     length = int(rng.integers(min_length, len(codes) + 1))

@@ -25,13 +25,13 @@ _ATTEMPTS = 3
 _TIMEOUT = 30.0
 
 WAIT = 2.0
-"""Seconds before all mirrors are tried again; twice as many before the third time."""
+"""Seconds before all mirrors are tried again; twice as long before the third time."""
 
 OnBytes = Callable[[int, int], None]
 
 
 class _Failure(Exception):
-    """Why one place did not give the file."""
+    """The reason why one source failed."""
 
 
 class Missing(_Failure):
@@ -39,11 +39,11 @@ class Missing(_Failure):
 
 
 class _Stale(_Failure):
-    """The kept part is longer than the file."""
+    """The partial file is longer than the file."""
 
 
 def from_first(places: Sequence[str], target: Path, known: str, on_bytes: OnBytes, *, fallback: str) -> tuple[str, str]:
-    """(place, checksum) of the first place that has given the file."""
+    """(source, checksum) of the first source that provided the file."""
     pooch = _pooch()
     partial = target.with_name(f".{target.name}.partial")
     failures: dict[str, str] = {}
@@ -65,8 +65,8 @@ def from_first(places: Sequence[str], target: Path, known: str, on_bytes: OnByte
             except _Failure as failure:
                 failures[place] = str(failure)
             except ValueError:  # pooch's: another checksum; the file is gone
-                failures[place] = f"what it has is not {expected}"
-                if not had:  # all of it is from there
+                failures[place] = f"its content is not {expected}"
+                if not had:  # the whole file is from there
                     waiting.remove(place)
             except OSError as error:
                 raise_output_error(error, target)
@@ -86,7 +86,7 @@ def _pooch() -> Any:
 
 
 def retrieve(pooch: Any, url: str, target: Path, checksum: str, partial: Path, on_bytes: OnBytes) -> None:
-    """Download to the partial file; pooch checks what came and gives it its name.
+    """Download to the partial file; pooch checks it and gives it its name.
 
     Raises:
         ValueError: It has another checksum.
@@ -100,7 +100,7 @@ def retrieve(pooch: Any, url: str, target: Path, checksum: str, partial: Path, o
 
 
 def _download(url: str, partial: Path, on_bytes: OnBytes) -> None:
-    """All of a file into the partial one, from where that ends."""
+    """Download a file from where the partial file ends."""
     n = partial.stat().st_size if partial.exists() else 0
     with _open(url, n) as (start, total, chunks):
         n = start
@@ -119,7 +119,7 @@ def _download(url: str, partial: Path, on_bytes: OnBytes) -> None:
 
 @contextmanager
 def _open(url: str, start: int) -> Iterator[tuple[int, int, Iterator[bytes]]]:
-    """(first byte, size of the whole file or 0, bytes from there on); from the first byte where it has no other."""
+    """(first byte, size of the file or 0, remaining bytes); from byte 0 if the server does not support ranges."""
     if urlsplit(url).scheme == "file":
         path = Path(unquote(urlsplit(url).path))
         try:
@@ -139,10 +139,10 @@ def _open(url: str, start: int) -> Iterator[tuple[int, int, Iterator[bytes]]]:
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
-            if response.status_code == 416:  # nothing is left from there on: whole, or another file
+            if response.status_code == 416:  # no bytes after the partial file: it is complete, or another file
                 total = _number(response.headers.get("Content-Range", "").rpartition("/")[2])
                 if total != start:
-                    raise _Stale("the file there is shorter than what was kept of it")
+                    raise _Stale("the file on the server is shorter than the partial file")
                 yield start, start, iter(())
                 return
             if response.status_code in (404, 410):
@@ -166,7 +166,7 @@ def _extent(headers: Any, status: int) -> tuple[int, int]:
     if status == 206:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
         if match is None:
-            raise _Failure("it answers with a part of the file and does not say which")
+            raise _Failure("the answer is a part of the file, without its position")
         return int(match[1]), _number(match[2])
     return 0, _number(headers.get("Content-Length", ""))
 
@@ -176,7 +176,7 @@ def _number(text: str) -> int:
 
 
 def published_checksum(url: str, fallback: str) -> str:
-    """The checksum that is published beside a file, in a list such as md5sum.txt or in a file of its own, or else ours.
+    """The checksum published beside a file (in a list such as md5sum.txt, or in its own file), else ours.
 
     Raises:
         _Failure: There is none.
@@ -197,4 +197,4 @@ def published_checksum(url: str, fallback: str) -> str:
                 return f"{kind}:{digits.lower()}"
     if fallback:
         return fallback
-    raise Missing("no checksum is published beside it (md5sum.txt); give it as checksum=sha256:DIGITS")
+    raise Missing("no published checksum found (md5sum.txt); give one as checksum=sha256:DIGITS")

@@ -1,4 +1,4 @@
-"""Genomes, from where they are published to the cache directory: resumed, checked, from the first mirror that can."""
+"""Downloads genomes to the cache directory: resumed, checked, from the first mirror that works."""
 
 import hashlib
 import json
@@ -21,14 +21,14 @@ MIRRORS = (
     "https://hgdownload2.soe.ucsc.edu/goldenPath/{name}/bigZips/{name}.2bit",
     "https://hgdownload-euro.soe.ucsc.edu/goldenPath/{name}/bigZips/{name}.2bit",
 )
-"""Where UCSC keeps an assembly, in the order they are tried."""
+"""The URLs of an assembly at UCSC, in the order in which they are tried."""
 
 CHECKSUMS = {
     "hg38": "md5:dcc3ea27079aa6dc3f9deccd7275e0f8",
     "hg19": "md5:bcdbfbe9da62f19bee88b74dabef8cd3",
     "mm10": "md5:fcfcc276799031793a513e2e9c07adad",
 }
-"""Of UCSC's .2bit files. Those of other assemblies are read from the md5sum.txt beside them."""
+"""Checksums of UCSC's .2bit files. For other assemblies, they are read from the md5sum.txt beside the file."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -38,13 +38,13 @@ class Fetched(NamedTuple):
 
     Args:
         path: The file.
-        url: Where it is from, "" if that is not known.
-        checksum: What it was checked against, as "md5:..." or "sha256:..."; "" if it was not.
+        url: Its source, or "" if not known.
+        checksum: The checksum that it matched, as "md5:..." or "sha256:..."; "" if it was not checked.
         sha256: Its own.
         n_bytes: Its size.
         n_bases: Bases of the genome.
         n_contigs: Contigs of the genome.
-        is_new: Whether it was fetched now, not found.
+        is_new: Whether it was downloaded now.
     """
 
     path: Path
@@ -66,15 +66,15 @@ def fetch_genome(
     force: bool = False,
     on_bytes: OnBytes = lambda done, total: None,
 ) -> Fetched:
-    """Put a genome into the cache directory, where `findna pretrain` finds it; once there, nothing is fetched.
+    """Put a genome into the cache directory, where `findna pretrain` finds it. A cached genome is not fetched again.
 
-    An interrupted download resumes, by the next attempt, the next mirror or the next call. A file gets its name when
-    its checksum is right: the one that is given, else the one that we know, else the one that is published beside it.
+    An interrupted download resumes in the next attempt, from the next mirror or in the next call. A file gets its name
+    when its checksum matches: the given one, else the one that findna knows, else the published one.
 
     Args:
-        name: What to call it; without `urls` and `folder` UCSC's name of an assembly, such as hg38.
-        urls: Where to get it in place of UCSC, tried in turn.
-        folder: A folder to copy it from, which holds NAME.2bit or NAME.fa.
+        name: Its name; without `urls` and `folder`, UCSC's name of an assembly, such as hg38.
+        urls: Sources instead of UCSC, tried in turn.
+        folder: A folder with NAME.2bit or NAME.fa, from which to copy it.
         checksum: "md5:..." or "sha256:...".
         force: Download it even if it is cached.
         on_bytes: Called with the number of bytes fetched and the total (0: not known).
@@ -133,7 +133,7 @@ def _places(name: str, urls: Sequence[str], folder: str | Path | None) -> list[s
         return list(urls) or [mirror.format(name=name) for mirror in MIRRORS]
     found = [path for ending in GENOME_ENDINGS if (path := Path(folder) / f"{name}{ending}").is_file()]
     if not found:
-        raise InputError(f"the folder holds no {name}.2bit, {name}.fa or {name}.fa.gz", path=folder)
+        raise InputError(f"the folder has no {name}.2bit, {name}.fa or {name}.fa.gz", path=folder)
     return [found[0].resolve().as_uri()]
 
 
@@ -162,7 +162,7 @@ def _found(target: Path, checksum: str) -> Fetched:
     expected = checksum or (f"sha256:{record['sha256']}" if record.get("sha256") else "")
     if expected and expected != f"sha256:{own}" and expected != _checksum_of(target, expected):
         raise InputError(
-            f"it has not the checksum {expected}: damaged or changed; force=True fetches it anew", path=target
+            f"its checksum is not {expected}: damaged or changed; force=True downloads it again", path=target
         )
     n_contigs, n_bases = _size_of(target)
     url = record.get("url", "")

@@ -10,7 +10,7 @@ from findna.data.datasets import Corpus
 from findna.sequence import Codes, N
 
 LONGEST = 31
-"""Largest k: two bits per base in 64, and no k-mer is the same as its own reverse complement where k is odd."""
+"""Largest k: two bits per base in 64 bits. With odd k, no k-mer is its own reverse complement."""
 
 Kmers = NDArray[np.unsignedinteger[Any]]
 """uint32 up to k = 16, uint64 above."""
@@ -19,7 +19,7 @@ _CHUNK = 1 << 18
 
 
 def numbers_of(letters: NDArray[np.uint8], n_letters: int) -> Iterator[NDArray[np.int64]]:
-    """Yield the first 0, 1, ... letters of each row as one number, the first the most significant; each shape (m,).
+    """Yield the first 0, 1, ... letters of each row as one number, most significant letter first; each of shape (m,).
 
     >>> [numbers.tolist() for numbers in numbers_of(np.array([[0, 2], [1, 0]], np.uint8), 5)]
     [[0, 0], [0, 1], [2, 5]]
@@ -32,9 +32,9 @@ def numbers_of(letters: NDArray[np.uint8], n_letters: int) -> Iterator[NDArray[n
 
 
 def canonical_kmers(codes: Codes, k: int) -> tuple[Kmers, NDArray[np.bool_]]:
-    """The k-mer that begins at each base, or its reverse complement if that is smaller; and whether it has no N.
+    """The canonical k-mer that begins at each base, and whether it has no N.
 
-    Both of shape (n - k + 1,), or (0,) where the sequence is shorter than a k-mer.
+    Both have shape (n - k + 1,), or (0,) if the sequence is shorter than k.
 
     Raises:
         ValueError: k is not in 1 to 31.
@@ -55,14 +55,14 @@ def canonical_kmers(codes: Codes, k: int) -> tuple[Kmers, NDArray[np.bool_]]:
 def _kmers(bases: Kmers, k: int, *, is_reverse: bool) -> Kmers:
     """The k-mer that begins at each base: its first base in the highest bits, or if `is_reverse` in the lowest.
 
-    A k-mer is made of two halves, so that it costs log k steps.
+    A k-mer is built from two halves, which takes log k steps.
     """
     if k == 1 or len(bases) < k:
         return bases if k == 1 else bases[:0]
     half = k // 2
     halves = _kmers(bases, half, is_reverse=is_reverse)
     first, second, n_second = halves, halves[half:], half
-    if k % 2:  # the second part is a base longer: the half and the base behind it
+    if k % 2:  # the second part is one base longer: the half and the next base
         first, n_second = halves, half + 1
         second = _join(halves[half:], bases[2 * half :], half, 1, is_reverse=is_reverse)
     return _join(first, second, half, n_second, is_reverse=is_reverse)

@@ -1,4 +1,4 @@
-"""Labelled sequences: rows to classes, labels or values, and splits that keep what is the same on one side."""
+"""Labelled sequences: rows to classes, labels or values; splits that keep identical sequences together."""
 
 import dataclasses
 import hashlib
@@ -26,16 +26,16 @@ _MATE = re.compile(r"(?<![A-Za-z0-9])R?[12](?![A-Za-z0-9])")
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """Sequences and what is known of each.
+    """Sequences and their labels.
 
     Args:
-        corpus: The sequences, codes end to end.
+        corpus: The sequences, as concatenated codes.
         labels: Classification: class of each, shape (n,), int64. Multilabel: 1 for each label that it has,
             shape (n, n_classes), float32. Regression: value of each, shape (n,), float32.
         classes: Names of the classes or labels, in order; () for a regression.
         objective: One of `findna.recipes.OBJECTIVES`.
         ids: Name of each: its column `id` or `name`, else its line.
-        lines: Line in its file (of a FASTA or BED file the number of the record), from 1 on; shape (n,).
+        lines: 1-based line in its file (in FASTA and BED files, the record number); shape (n,).
         sources: sha256 of each file.
         names: Class name of each label as it was written.
     """
@@ -54,7 +54,7 @@ class LabelledSet:
 
     @property
     def sha256(self) -> str:
-        """Of sequences, labels and class names, wherever they were read from."""
+        """sha256 of sequences, labels and class names, independent of their source."""
         digest = hashlib.sha256(self.corpus.codes.tobytes())
         digest.update(self.corpus.offsets.tobytes() + self.labels.tobytes() + repr(self.classes).encode())
         return digest.hexdigest()
@@ -81,19 +81,19 @@ def read_labelled(
     classes: Sequence[str] | None = None,
     class_names: Mapping[str, str] | Sequence[str] | None = None,
 ) -> LabelledSet:
-    """Read labelled sequences whole and check them.
+    """Read and check all labelled sequences.
 
     Args:
-        paths: Tables (comma or tab separated, with a header), read as one; or one FASTA or BED file per class, whose
-            class is its name without the endings. All may be compressed.
+        paths: Tables (comma or tab separated, with a header), read as one; or one FASTA or BED file per class, named
+            after its class. All may be compressed.
         objective: One of `OBJECTIVES`, or "" to take it from the labels: multilabel where one holds a ";",
             regression where most are numbers and one is not a whole number (all others are then faults), else
             classification.
         genome: FASTA or .2bit that BED files are on.
-        sequence_column: Name of the column with the bases, where it is none of `SEQUENCE_COLUMNS`.
-        label_column: Name of the column with the labels, where it is none of `LABEL_COLUMNS`.
-        classes: Classes of the training split, in their order; a label that is none of them is an error.
-        class_names: Name of each label, or the names of all of them in the order of the labels.
+        sequence_column: Name of the column with the bases, if it is not in `SEQUENCE_COLUMNS`.
+        label_column: Name of the column with the labels, if it is not in `LABEL_COLUMNS`.
+        classes: Classes of the training split, in order; another label is an error.
+        class_names: Name of each label, or all names in the order of the labels.
 
     Raises:
         TableError: A table is damaged, has no such columns, or rows of it cannot be used.
@@ -102,14 +102,14 @@ def read_labelled(
     """
     files = [str(path) for path in paths]
     if not files:
-        raise ConfigError("no file of labelled sequences is named")
+        raise ConfigError("give a file of labelled sequences")
     if objective not in ("", *OBJECTIVES):
         raise ConfigError(f"objective must be one of {', '.join(OBJECTIVES)}, not {objective!r}")
     is_records = [holds_records(path) for path in files]
     if is_records[0] and (mates := _mates(files)):
         raise ConfigError(f"{mates[0]} and {mates[1]} are the mates of one set of reads, not two classes")
     if any(is_records) and not all(is_records):
-        raise ConfigError("tables and FASTA or BED files do not go together: give one or the other")
+        raise ConfigError("give tables, or FASTA and BED files, not both")
     rows: list[LabelledRow] = []
     with unchanged([*files, *([genome] if genome else [])]):
         for path in files:
@@ -135,27 +135,27 @@ def read_labelled(
 
 
 def warn_of_shared(train: LabelledSet, other: LabelledSet) -> None:
-    """Warn, with their number, of sequences of another split that are in the training split."""
+    """Warn about sequences of another split that are also in the training split."""
     known = {_digest(train.corpus[index]) for index in range(len(train))}
     n_shared = sum(_digest(other.corpus[index]) in known for index in range(len(other)))
     if n_shared:
         warnings.warn(
-            f"{' '.join(other.sources)}: {n_shared:,} of {len(other):,} sequences are in the training split, too, so "
-            "its figures are too good (findna data audit lists them)",
+            f"{' '.join(other.sources)}: {n_shared:,} of {len(other):,} sequences are also in the training split, so "
+            "its metrics are too optimistic (findna data audit lists them)",
             FindnaWarning,
             stacklevel=2,
         )
 
 
 def split_off(labelled: LabelledSet, *, fraction: float, seed: int) -> tuple[LabelledSet, LabelledSet]:
-    """(train, valid): a stratified share is split off; both keep the order of the input.
+    """(train, valid): a stratified split; both keep the order of the input.
 
-    Identical sequences, and reverse complements of each other, stay on one side. Strata are the classes, the sets of
-    labels, or the tenths of the values.
+    Identical sequences and reverse complements of each other stay in the same split. Strata are the classes, the sets
+    of labels, or the deciles of the values.
 
     Args:
         labelled: What to split.
-        fraction: Share of valid, within 0 to 1.
+        fraction: Fraction of sequences in valid, between 0 and 1.
         seed: Of the draw.
 
     Raises:
@@ -183,7 +183,9 @@ def split_off(labelled: LabelledSet, *, fraction: float, seed: int) -> tuple[Lab
                 break
             held += found[which]
             n_held += len(found[which])
-        if not n_held and len(found) > 1:  # many copies come first: the class still needs a held-out sequence
+        if (
+            not n_held and len(found) > 1
+        ):  # sequences with many copies come first: the class still needs a held-out sequence
             held += sorted(found, key=len)[0]
     if not held:
         raise InputError(
@@ -205,7 +207,7 @@ def _strata(labelled: LabelledSet) -> list[Any]:
 
 
 def _warn_of_two_labels(rows: list[LabelledRow]) -> None:
-    """Warn, with their number, of sequences that have one label in one row and another in another."""
+    """Warn about sequences that have different labels in different rows."""
     labels: dict[bytes, dict[str, int]] = {}
     for row in rows:
         labels.setdefault(_digest(row.codes), {}).setdefault(row.label, row.line)
@@ -224,7 +226,7 @@ def _digest(codes: NDArray[np.uint8]) -> bytes:
 
 
 def _mates(files: Sequence[str]) -> tuple[str, str] | None:
-    """Two files whose names differ only in R1 and R2, or 1 and 2, and end as FASTQ.
+    """Two FASTQ files whose names differ only in R1 and R2, or in 1 and 2.
 
     >>> _mates(["a_R1.fastq.gz", "a_R2.fastq.gz"]), _mates(["class1.fa", "class2.fa"])
     (('a_R1.fastq.gz', 'a_R2.fastq.gz'), None)

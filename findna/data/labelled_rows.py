@@ -1,9 +1,10 @@
-"""Rows of labelled files: a sequence, its label as it is written, its line; all faults of a file at once."""
+"""Rows of labelled files: sequence, label as text, line. All errors of a file are reported together."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from findna.counts import counted
 from findna.errors import InputError, TableError
 from findna.io.compressed import ByteStream
 from findna.io.options import InputOptions
@@ -13,14 +14,14 @@ from findna.io.sniff import SEQUENCE_COLUMNS
 from findna.sequence import Codes
 
 LABEL_COLUMNS = ("label", "labels", "class", "target")
-"""Columns that are found by themselves, whatever their case; the first that exists is taken."""
+"""Default column names, in any case; the first that exists is used."""
 
 _N_EXAMPLES = 10
 _SHAPES = (".fa", ".fasta", ".fna", ".bed", ".narrowpeak")
 
 
 class LabelledRow(NamedTuple):
-    """A sequence with its label as it is written; of a FASTA or BED file the line is the number of the record."""
+    """A sequence with its label as text; in FASTA and BED files, the line is the record number."""
 
     codes: Codes
     label: str
@@ -30,7 +31,7 @@ class LabelledRow(NamedTuple):
 
 
 def _bare(path: str) -> str:
-    """A file's name without its folder and endings.
+    """A file name without folder and extensions.
 
     >>> _bare("data/pos.fa.gz")
     'pos'
@@ -50,7 +51,7 @@ def holds_records(path: str) -> bool:
     with ByteStream(path, error=TableError) as stream:
         head = stream.head.lstrip()
         if not head:
-            for _ in stream.chunks():  # what is damaged or truncated says so
+            for _ in stream.chunks():  # damaged and truncated files raise their own error
                 pass
             stream.fail("the file is empty")
         name = path.lower().removesuffix(".gz").removesuffix(".bgz")
@@ -58,7 +59,7 @@ def holds_records(path: str) -> bool:
 
 
 def read_class(path: str, genome: str | Path | None = None) -> list[LabelledRow]:
-    """The records of a FASTA or BED file, whose label is its name without the endings.
+    """The records of a FASTA or BED file; their label is the file name without extensions.
 
     Raises:
         InputError: Records of it cannot be used.
@@ -72,7 +73,7 @@ def read_class(path: str, genome: str | Path | None = None) -> list[LabelledRow]
             rows.append(LabelledRow(item.codes, label, item.id, item.row + 1, path))
     if faults:
         first, *others = faults
-        lines = [f"{first.reason} ({len(faults):,} of {len(faults) + len(rows):,} records cannot be used)"]
+        lines = [f"{first.reason} ({len(faults):,} of {counted(len(faults) + len(rows), 'record')} cannot be used)"]
         lines += [f"  {other}" for other in others[: _N_EXAMPLES - 1]]
         raise type(first)(
             "\n".join(lines), path=first.path, line=first.line, record=first.record, row=first.row, kind=first.kind
@@ -81,7 +82,7 @@ def read_class(path: str, genome: str | Path | None = None) -> list[LabelledRow]
 
 
 def read_sequences(path: str | Path, *, genome: str | Path | None = None) -> list[Codes]:
-    """The sequences of a table, whose labels do not matter, or of a FASTA or BED file; all its faults at once.
+    """The sequences of a table (labels are ignored) or of a FASTA or BED file; all errors are reported together.
 
     Raises:
         InputError: A file is invalid; see `read_labelled`.
@@ -92,7 +93,7 @@ def read_sequences(path: str | Path, *, genome: str | Path | None = None) -> lis
 
 
 def read_table(path: str, sequence_column: str = "", label_column: str | None = "") -> list[LabelledRow]:
-    """The rows of a table, all faults at once; see `read_labelled`. Without a label column every label is "".
+    """The rows of a table; all errors are reported together. Without a label column, labels are "".
 
     Raises:
         TableError: It is damaged, has no such columns, or rows of it cannot be used.
@@ -127,7 +128,7 @@ def read_table(path: str, sequence_column: str = "", label_column: str | None = 
 
 
 class Problems:
-    """Faults of a table, counted; the first ten kept."""
+    """Counts the errors of a table and keeps the first ten."""
 
     def __init__(self, path: str) -> None:
         self.path, self.n = path, 0
@@ -142,7 +143,7 @@ class Problems:
         if not self.n:
             return
         (line, reason), *others = self._first
-        lines = [f"{reason} ({self.n:,} of {n_rows:,} rows cannot be used)"]
+        lines = [f"{reason} ({self.n:,} of {counted(n_rows, 'row')} cannot be used)"]
         lines += [f"  line {number}: {text}" for number, text in others]
         if self.n > len(self._first):
             lines.append(f"  and {self.n - len(self._first):,} more")

@@ -1,4 +1,4 @@
-"""Labels of a table: which objective they are for, their classes and names."""
+"""Labels of a table: their objective, classes and names."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from findna.counts import counted
 from findna.data.labelled_rows import LABEL_COLUMNS, LabelledRow, Problems
 from findna.errors import ConfigError, TableError
 from findna.io.compressed import ByteStream
 from findna.limits import MAX_CLASSES
 
 SEPARATOR = ";"
-"""Between the labels of a sequence that has several; none at all is an empty cell."""
+"""Separates several labels of one sequence; a sequence without labels has an empty cell."""
 
 _N_NAMES = 8
 _MISSING = ("nan", "na", "n/a", "#n/a", "null", "<na>")
@@ -23,7 +24,7 @@ _MANY = 20
 
 
 def read_class_names(text: str) -> Mapping[str, str] | tuple[str, ...]:
-    """Class names as the command line has them: a file of `label<TAB>name` lines, or a comma list in label order.
+    """Class names from a file of `label<TAB>name` lines, or from a comma-separated list in label order.
 
     A first line `label<TAB>...` is a header; further columns are ignored.
 
@@ -35,7 +36,7 @@ def read_class_names(text: str) -> Mapping[str, str] | tuple[str, ...]:
         names = tuple(name.strip() for name in text.split(","))
         if len(names) < 2 or not all(names) or len(set(names)) < len(names):
             raise ConfigError(
-                f"class_names must be a file, or a comma list of two or more different names, not {text!r}"
+                f"class_names must be a file, or a comma-separated list of two or more different names, not {text!r}"
             )
         return names
     found: dict[str, str] = {}
@@ -46,7 +47,7 @@ def read_class_names(text: str) -> Mapping[str, str] | tuple[str, ...]:
                 continue
             name = others[0] if others else ""
             if not name:
-                stream.fail("no name: a line is a label, a tab and its name", line=line)
+                stream.fail("no name: each line must have a label, a tab and its name", line=line)
             if label in found or name in found.values():
                 stream.fail(f"{label if label in found else name!r} is a duplicate", line=line)
             found[label] = name
@@ -54,13 +55,15 @@ def read_class_names(text: str) -> Mapping[str, str] | tuple[str, ...]:
 
 
 def objective_of(labels: list[str]) -> str:
-    """The objective that labels are for, where none is named."""
+    """The objective inferred from labels."""
     if any(SEPARATOR in label for label in labels):
         return "multilabel"
     found = set(labels)
     values = [value for value in map(_number, found) if math.isfinite(value)]
     is_real = 2 * len(values) > len(found) and any(value != int(value) for value in values)
-    return "regression" if is_real else "classification"  # of a regression, `_values` names the words among the numbers
+    return (
+        "regression" if is_real else "classification"
+    )  # for a regression, `_values` reports the texts among the numbers
 
 
 def _number(text: str) -> float:
@@ -78,7 +81,7 @@ def labels_of(
     class_names: Mapping[str, str] | Sequence[str] | None,
     is_asked: bool,
 ) -> tuple[NDArray[Any], tuple[str, ...], Mapping[str, str]]:
-    """Labels for an objective: an array for the rows, the classes in order, and the name of each label.
+    """Labels for an objective: an array with one entry per row, the classes in order, the name of each label.
 
     Raises:
         TableError: The labels are not of this objective, or too many, too few or doubtful.
@@ -110,7 +113,7 @@ def _check_number(n: int, rows: list[LabelledRow], *, n_needed: int, only: list[
         what = f"the only class is {only[0]}" if only else "no row has a label"
         raise TableError(f"{what}: there must be at least {n_needed}", path=path_of(rows))
     if n > MAX_CLASSES:
-        raise TableError(f"{n:,} classes: is this objective=regression?", path=path_of(rows))
+        raise TableError(f"{counted(n, 'class')}: is this objective=regression?", path=path_of(rows))
 
 
 def _encoded(
@@ -136,7 +139,7 @@ def _encoded(
 
 
 def _refuse_doubtful(rows: list[LabelledRow], found: list[str], *, is_asked: bool) -> None:
-    """Raise where labels are numbers and are unlikely to be classes.
+    """Raise if labels are numbers that are unlikely to be classes.
 
     Raises:
         TableError: Two are one number, as 0 and 0.0; or there are many, they have gaps, and nobody asked for classes.
@@ -146,7 +149,7 @@ def _refuse_doubtful(rows: list[LabelledRow], found: list[str], *, is_asked: boo
         value = _number(label)
         if math.isfinite(value) and numbers.setdefault(value, label) != label:
             raise TableError(
-                f"the labels {numbers[value]} and {label} are one number: write it one way", path=path_of(rows)
+                f"the labels {numbers[value]} and {label} are the same number: write it in one way", path=path_of(rows)
             )
     has_gaps = bool(numbers) and max(numbers) - min(numbers) >= len(numbers)
     if not is_asked and len(found) > _MANY and len(numbers) == len(found) and has_gaps:
@@ -155,7 +158,7 @@ def _refuse_doubtful(rows: list[LabelledRow], found: list[str], *, is_asked: boo
 
 
 def sort_labels(labels: Iterable[str]) -> list[str]:
-    """Labels in their order: as numbers where all are numbers, else as text.
+    """Labels sorted as numbers if all are numbers, else as text.
 
     >>> sort_labels(["10", "9"]), sort_labels(["b", "10", "9"])
     (['9', '10'], ['10', '9', 'b'])

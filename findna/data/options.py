@@ -10,7 +10,7 @@ from findna.settings import Checked, setting
 
 @dataclass(frozen=True)
 class WindowsConfig(Checked):
-    """Which windows `findna data windows` draws for a training set.
+    """The training windows that `findna data windows` draws.
 
     Raises:
         ConfigError: A setting is out of range.

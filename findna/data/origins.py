@@ -1,4 +1,4 @@
-"""The stretches of FASTA, .2bit and BED files that windows are taken from, some of them held out."""
+"""The sources of windows: stretches of FASTA, .2bit and BED files, some of them held out."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +24,7 @@ from findna.sequence import Codes
 Fetch = Callable[[Sequence[Region]], list[Codes]]
 
 MOST_IN_MEMORY = 1 << 28
-"""A FASTA file that is larger, in bytes, is read by its index if it can be indexed."""
+"""A larger FASTA file (in bytes) is read through its index, if it can be indexed."""
 
 _PLACE = re.compile(r"(?P<chrom>.+):(?P<start>[0-9]+)-(?P<end>[0-9]+)(?:\((?P<strand>[+.-])\))?")
 _ALTERNATE = re.compile(r".+_(alt|fix|hap[0-9]+)")
@@ -33,10 +33,10 @@ _BARE = re.compile(r"(\.(fa|fasta|fna|2bit|bed|narrowpeak))?(\.(gz|bgz))?$", re.
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Sequence without a gap in its file, and where on its contig it lies.
+    """A contiguous sequence of a file, and its place on the contig.
 
     Args:
-        region: What to fetch from the origin for all of it.
+        region: Its region in the origin.
         chrom: Its contig.
         start: 0-based first base on the contig.
         strand: "+", or "-" if it is the contig's other strand.
@@ -57,7 +57,7 @@ class Stretch:
         return Stretch(region, self.chrom, self.start + first, self.strand)
 
     def place(self, start: int, end: int, *, strand: str) -> Region:
-        """Where on the contig its bases [start, end) lie, read on a strand of its own."""
+        """The place of its bases [start, end) on the contig, with its own strand."""
         if self.strand == "-":
             start, end = len(self) - end, len(self) - start
         return Region(self.chrom, self.start + start, self.start + end, strand="+" if strand == self.strand else "-")
@@ -65,17 +65,17 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Origin:
-    """A file that windows are cut from.
+    """A source file of windows.
 
     Args:
-        name: What windows and weights call it.
+        name: Its name in windows and weights.
         path: The file.
         kind: "fasta", "2bit" or "bed".
         sha256: Of the file.
         training: Stretches to train on.
         held_out: Stretches to measure on.
-        n_alternate: Contigs that are skipped as other versions of contigs of the file.
-        fetch: The bases of such regions, in their order.
+        n_alternate: Number of contigs that were skipped as alternate versions of other contigs.
+        fetch: Returns the bases of such regions, in order.
     """
 
     name: str
@@ -91,17 +91,17 @@ class Origin:
 def open_origins(
     inputs: Sequence[str | Path], *, genome: str | Path | None, holdout: Sequence[str], stack: ExitStack
 ) -> list[Origin]:
-    """Open the files that windows are to be cut from.
+    """Open the source files of windows.
 
-    Contigs that UCSC names `_alt`, `_fix` or `_hap1` are skipped: they repeat most of the contig that they are a
-    version of. `chr1_..._random` belongs to chr1.
+    Contigs that UCSC names `_alt`, `_fix` or `_hap1` are skipped, because they repeat most of another
+    contig. `chr1_..._random` belongs to chr1.
 
     Args:
-        inputs: FASTA, .2bit or BED files, each as `path` or `name=path`; its name is else that of the file without
-            the endings.
-        genome: What BED files are on.
-        holdout: Contigs, or names of origins, that are only measured on.
-        stack: Closes what is opened.
+        inputs: FASTA, .2bit or BED files, each as `path` or `name=path`; the default name is the file name without
+            extensions.
+        genome: Genome of the BED files.
+        holdout: Contigs, or names of origins, that are held out.
+        stack: Closes the opened files.
 
     Raises:
         InputError: A file is damaged or of another kind, or nothing is held out by a name in `holdout`.
@@ -110,7 +110,9 @@ def open_origins(
     named = [_name(text) for text in inputs]
     names = [name for name, _ in named]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"two sources are called {twice[0]}: name them, for instance {twice[0]}2={named[-1][1]}")
+        raise ConfigError(
+            f"two sources are called {twice[0]}: name one of them, for instance {twice[0]}2={named[-1][1]}"
+        )
     opened: dict[Path, Genome] = {}
 
     def open_genome(path: str | Path) -> Genome:
@@ -157,7 +159,7 @@ def _name(text: str | Path) -> tuple[str, Path]:
 
 def _open(path: Path, genome: str | Path | None, open_genome: Callable[[str | Path], Genome]) -> _Opened:
     if str(path) == "-" or (path.exists() and not path.is_file()):
-        raise InputError("must be a file, which can be read more than once", path=path)
+        raise InputError("must be a regular file, because it is read more than once", path=path)
     with ByteStream(path) as stream:
         head = stream.raw_head
         is_twobit = head[:4] in TWOBIT_MAGICS
@@ -178,7 +180,7 @@ def _open(path: Path, genome: str | Path | None, open_genome: Callable[[str | Pa
 
 
 def load_records(paths: Iterable[Path]) -> tuple[list[tuple[Path, str, Region]], Fetch]:
-    """(file, id, region) of all records of FASTA files, and what fetches parts of such regions from memory.
+    """(file, id, region) of all records of FASTA files, and a function that fetches their bases from memory.
 
     Raises:
         InputError: A file is damaged.
@@ -189,7 +191,9 @@ def load_records(paths: Iterable[Path]) -> tuple[list[tuple[Path, str, Region]],
         for item in read_fasta(path):
             if isinstance(item, InputError):
                 raise item
-            records.append((path, item.id, Region(str(len(codes)), 0, len(item.codes))))  # two files may have one id
+            records.append(
+                (path, item.id, Region(str(len(codes)), 0, len(item.codes)))
+            )  # two files may have the same id
             codes.append(item.codes)
     return records, lambda regions: [codes[int(r.chrom)][r.start : r.end] for r in regions]
 
@@ -211,7 +215,7 @@ def fetch_from(genome: Genome) -> Fetch:
 
 
 def _merged(regions: Sequence[Region]) -> list[Region]:
-    """Regions that overlap or touch as one, whatever their strands, in the order of contig and place."""
+    """Overlapping or touching regions merged, on any strand, sorted by contig and position."""
     merged: list[Region] = []
     for region in sorted(Region(region.chrom, region.start, region.end) for region in regions):
         if merged and merged[-1].chrom == region.chrom and region.start <= merged[-1].end:
@@ -222,7 +226,7 @@ def _merged(regions: Sequence[Region]) -> list[Region]:
 
 
 def _stretch(name: str, region: Region) -> Stretch:
-    """A record or contig; one that is named `chr1:100-200` and has 100 bases lies there."""
+    """A record or contig; a record named `chr1:100-200` with 100 bases has this place."""
     match = _PLACE.fullmatch(name)
     if match is None or int(match["end"]) - int(match["start"]) != region.end - region.start:
         return Stretch(region, name, 0)

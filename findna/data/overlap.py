@@ -1,4 +1,4 @@
-"""The 31-mers that windows share with other sequences, or with the windows before them."""
+"""The 31-mers that windows share with other sequences or with earlier windows."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from findna.data.kmers import Kmers, iter_kmers
 from findna.sequence import Codes, reverse_complement
 
 K = 31
-"""Bases of a k-mer. By chance, one in a billion k-mers of a genome's size is in another genome of that size."""
+"""k. By chance, one in a billion k-mers of a genome is in an unrelated genome of the same size."""
 
 ONE_IN = 4
-"""`Novelty` looks at one k-mer in four, chosen by a hash."""
+"""`Novelty` uses one k-mer in four, chosen by a hash."""
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MOST_BITS = 28
@@ -25,7 +25,7 @@ Verdict = Literal["", "repeated", "overlapping"]
 
 
 def hashed(kmers: Kmers, n_bits: int) -> Kmers:
-    """A hash of each k-mer, below 2^n_bits: the place in a table that excludes most absent k-mers."""
+    """A hash of each k-mer, below 2^n_bits: its index in a table that rules out most absent k-mers."""
     return kmers * _MIX >> np.uint64(64 - n_bits)
 
 
@@ -55,14 +55,14 @@ class KmerSet:
         return len(self._kmers)
 
     def count_in(self, corpus: Corpus) -> NDArray[np.int64]:
-        """How many of the k-mers of each sequence are among these, on either strand; shape (n,)."""
+        """Number of k-mers of each sequence that are in the set, on either strand; shape (n,)."""
         n_shared = np.zeros(len(corpus), dtype=np.int64)
         if not len(self):
             return n_shared
         for owners, kmers in iter_kmers(corpus, K):
             is_candidate = self._may_have[self._hash(kmers)]
             owners, kmers = owners[is_candidate], kmers[is_candidate]
-            order = np.argsort(kmers)  # in order the search runs through memory once
+            order = np.argsort(kmers)  # sorted queries pass through memory once
             n_shared += np.bincount(owners[order[_is_in(self._kmers, kmers[order])]], minlength=len(corpus))
         return n_shared
 
@@ -71,12 +71,11 @@ class KmerSet:
 
 
 class Novelty:
-    """Finds for each window in turn whether earlier windows that were kept contain it already.
+    """Decides for each window in turn whether earlier kept windows already contain it.
 
     Args:
-        max_shared: Largest share of its k-mers that a window may have in common with all those before it; a quarter
-            of the k-mers is looked at. A window whose bases, or their reverse complement, occurred before is always
-            skipped.
+        max_shared: Maximum fraction of its k-mers that a window may share with all earlier ones, estimated from a
+            quarter of the k-mers. An exact duplicate of an earlier window, on either strand, is always skipped.
     """
 
     def __init__(self, max_shared: float) -> None:
@@ -85,7 +84,7 @@ class Novelty:
         self._parts: list[Kmers] = []  # sorted, each longer than the next
 
     def sift(self, windows: Sequence[Codes], *, most: int) -> list[Verdict]:
-        """For each window why it must be skipped, or "" for one that is kept; up to the last of `most` kept ones."""
+        """The reason to skip each window, or "" for a kept one; ends after `most` kept windows."""
         verdicts: list[Verdict] = []
         owners, kmers = _all_kmers(corpus_of(windows))
         is_chosen = (kmers * _MIX) >> np.uint64(32) < np.uint64((1 << 32) // ONE_IN)
@@ -114,7 +113,7 @@ class Novelty:
         return verdicts
 
     def _take_in(self, kmers: Kmers) -> None:
-        """Keep them; parts of like size are merged, so that there are few."""
+        """Add k-mers; parts of similar size are merged, so that there are few."""
         while self._parts and len(self._parts[-1]) < 2 * len(kmers):
             kmers = np.sort(np.concatenate([self._parts.pop(), kmers]))
         self._parts.append(kmers)
@@ -129,7 +128,7 @@ def _all_kmers(corpus: Corpus) -> tuple[NDArray[np.int64], Kmers]:
 
 
 def _is_in(ordered: Kmers, kmers: Kmers) -> NDArray[np.bool_]:
-    """Whether each k-mer is among sorted ones."""
+    """Whether each k-mer is in a sorted array."""
     if not len(ordered):
         return np.zeros(len(kmers), dtype=np.bool_)
     places = np.searchsorted(ordered, kmers)
@@ -137,6 +136,6 @@ def _is_in(ordered: Kmers, kmers: Kmers) -> NDArray[np.bool_]:
 
 
 def digest(codes: Codes) -> bytes:
-    """The same for a sequence and its reverse complement."""
+    """A digest that is the same for a sequence and its reverse complement."""
     content = min(codes.tobytes(), reverse_complement(codes).tobytes())
     return hashlib.blake2b(content, digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""A training set: windows drawn from files, filtered, and written with a manifest that says how."""
+"""A training set: windows drawn from files, filtered, and written with a manifest of the recipe."""
 
 import dataclasses
 import gzip
@@ -37,9 +37,9 @@ class TrainingSet(NamedTuple):
     """The result of `make_windows`.
 
     Args:
-        paths: The files of windows: to train on, and to measure on where something is held out.
+        paths: The files of training windows and, if any are held out, of held-out windows.
         manifest_path: The manifest.
-        manifest: What is in it.
+        manifest: Its content.
     """
 
     paths: tuple[Path, ...]
@@ -62,21 +62,21 @@ def make_windows(
 ) -> TrainingSet:
     """Draw windows from files and write them as FASTA, with a manifest `NAME.json` beside them.
 
-    An origin is drawn as often as it has bases times its weight, a stretch of it as often as it has bases, then a
-    length and a place in it uniformly; a stretch that is shorter than that length is a window whole. The same
-    files, settings and seed give the same bytes, and a smaller `n` the first of the same windows.
+    The probability of an origin is proportional to its number of bases times its weight, that of a stretch to its
+    number of bases. Length and place of a window are uniform; a stretch shorter than the length is one window. The
+    same files, settings and seed give the same bytes; a smaller `n` gives the first of the same windows.
 
     Args:
         inputs: FASTA, .2bit or BED files, as `path` or `name=path`.
-        out: FASTA to write; compressed if its name ends in .gz. What is held out goes to `NAME.held-out.fa[.gz]`.
-        config: Which windows.
+        out: FASTA to write; compressed if its name ends in .gz. Held-out windows go to `NAME.held-out.fa[.gz]`.
+        config: The settings of the windows.
         genome: FASTA or .2bit that BED files are on.
         weights: Factors by the name of the origin; else 1.
-        holdout: Contigs, or names of origins, whose windows are only measured on.
+        holdout: Contigs, or names of origins, whose windows are held out.
         exclude: Tables, FASTA or BED files of sequences; a window that shares `exclude_kmers` 31-mers with them, on
             either strand, is skipped.
-        cut: Tables or FASTA files of sequences, whose exact places in the sources, on either strand, are cut out; or
-            BED files of regions, which are cut by coordinate. A window ends where a cut begins.
+        cut: Tables or FASTA files of sequences, whose exact occurrences in the sources, on either strand, are removed;
+            or BED files of regions, which are removed by coordinate. A window never spans a removed place.
         force: Replace existing files.
         on_draw: Called after each block with the number of windows.
 
@@ -104,7 +104,7 @@ def make_windows(
         excluded, exclude_summary = _excluded(exclude, genome)
         novelty, ids = Novelty(config.max_shared), IdSet()
         sifts = [Sift(origins, config, factors, excluded, novelty, is_held_out=i > 0) for i in range(len(paths))]
-        with ExitStack() as files:  # all get their names at the end, or none
+        with ExitStack() as files:  # at the end, all files get their names, or none
             writers = [files.enter_context(_fasta(path)) for path in paths]
             for sift, write in zip(sifts, writers, strict=True):
                 for n, window in enumerate(sift, start=1):
@@ -139,7 +139,7 @@ def make_windows(
 
 
 def output_paths(out: Path) -> tuple[Path, Path, Path]:
-    """The names of the windows to train on, of those that are held out, and of the manifest.
+    """The paths of the training windows, the held-out windows and the manifest.
 
     >>> [path.name for path in output_paths(Path("w.fa.gz"))]
     ['w.fa.gz', 'w.held-out.fa.gz', 'w.json']
@@ -152,7 +152,7 @@ def output_paths(out: Path) -> tuple[Path, Path, Path]:
 
 
 class _FastaWriter:
-    """Writes records and keeps the sha256 of the text, which does not depend on who compresses it."""
+    """Writes records and computes the sha256 of the text, which does not depend on the compression."""
 
     def __init__(self, file: BinaryIO | gzip.GzipFile) -> None:
         self._file, self._hash = file, hashlib.sha256()
@@ -169,7 +169,7 @@ class _FastaWriter:
 
 @contextmanager
 def _fasta(path: Path) -> Iterator[_FastaWriter]:
-    """A FASTA file that gets its name when it is whole."""
+    """A FASTA file that gets its name when it is complete."""
     with replacing(path) as temp, temp.open("wb") as raw, ExitStack() as stack:
         is_gzip = path.name.endswith(".gz")
         packed = gzip.GzipFile("", "wb", _LEVEL, raw, mtime=0) if is_gzip else None

@@ -16,7 +16,7 @@ from findna.region import Region
 from findna.sequence import Codes, N, reverse_complement
 
 BLOCK = 4096
-"""Windows drawn at a time. Part of the recipe: another number gives other windows."""
+"""Number of windows drawn at a time. It is part of the recipe: another number gives other windows."""
 
 _DRY_BLOCKS = 8
 
@@ -28,11 +28,11 @@ REASONS = {
     "repeated": "as duplicates on either strand",
     "overlapping": "for 31-mers of earlier windows",
 }
-"""Why a window is skipped, in the order of the tests."""
+"""Reasons to skip a window, in the order of the tests."""
 
 
 class DrawnWindow(NamedTuple):
-    """A window and where it is from.
+    """A window and its origin.
 
     Args:
         region: Its place on its contig and its strand.
@@ -46,20 +46,20 @@ class DrawnWindow(NamedTuple):
 
 
 class Sift:
-    """An iterator over the windows that are kept, which counts those that are not.
+    """An iterator over the kept windows, which counts the skipped ones.
 
     Args:
-        origins: Where windows are cut from.
-        config: Which windows.
+        origins: The sources of windows.
+        config: The settings of the windows.
         factors: Weight of each origin.
-        excluded: K-mers that no window may have.
-        novelty: What was kept before.
-        is_held_out: Draw from what is held out, and take fewer where there is not enough.
+        excluded: K-mers that windows must not have.
+        novelty: The kept windows so far.
+        is_held_out: Draw from the held-out stretches; fewer windows are then not an error.
 
     Attributes:
         n_drawn: Windows drawn so far.
-        left_out: How many of them were skipped, by reason.
-        kept: How many were kept, by origin.
+        left_out: Number of skipped windows, by reason.
+        kept: Number of kept windows, by origin.
 
     Raises:
         InputError: There is nothing to draw from, or when it runs dry.
@@ -122,7 +122,7 @@ class Sift:
         }
 
     def _judge(self, block: Sequence[DrawnWindow], *, most: int) -> Iterator[tuple[DrawnWindow, str]]:
-        """Each window with the reason why it is skipped, or ""; up to the last of `most` that are kept."""
+        """Each window with the reason to skip it, or ""; ends after `most` kept windows."""
         is_n = np.array([np.mean(window.codes == N) > self._config.max_n for window in block])
         n_excluded = self._excluded.count_in(corpus_of(window.codes for window in block))
         is_excluded = n_excluded >= self._config.exclude_kmers
@@ -134,7 +134,7 @@ class Sift:
 
 
 class _Pool:
-    """All stretches to draw from, and how likely each is."""
+    """All stretches to draw from, with their weights."""
 
     def __init__(
         self, origins: Sequence[Origin], factors: Sequence[float], *, min_length: int, is_held_out: bool
@@ -151,7 +151,7 @@ class _Pool:
         self.shares = np.array([len(stretch) * factors[index] for index, stretch in own])
 
     def draw(self, config: WindowsConfig, *, is_held_out: bool) -> Iterator[list[DrawnWindow]]:
-        """Yield blocks of windows without end; block b depends on (seed, b) and the stretches alone."""
+        """Yield blocks of windows without end; block b depends only on (seed, b) and the stretches."""
         for number in itertools.count():
             draws = np.random.default_rng((config.seed, int(is_held_out), number)).random((BLOCK, 4))
             wanted = config.min_length + (draws[:, 1] * (config.max_length - config.min_length + 1)).astype(np.int64)

@@ -10,7 +10,7 @@ from findna.errors import ConfigError
 
 
 class Window(NamedTuple):
-    """Bases [start, end) of a sequence; those from `own_start` on belong to no earlier window."""
+    """Bases [start, end) of a sequence; it owns the bases from `own_start`."""
 
     start: int
     end: int
@@ -18,7 +18,7 @@ class Window(NamedTuple):
 
 
 def iter_windows(length: int, *, size: int, stride: int) -> Iterator[Window]:
-    """Yield the windows of a sequence from left to right, the last one flush with its end.
+    """Yield the windows of a sequence from left to right; the last one ends at the end of the sequence.
 
     Every base is owned by the first window that covers it. A sequence of at most `size` bases is one window.
 
@@ -43,7 +43,9 @@ def refuse_gaps(size: int, stride: int) -> None:
         ConfigError: They would.
     """
     if not 1 <= stride <= size:
-        raise ConfigError(f"a stride of {stride} must lie in 1 to the window of {size} bases: else bases are skipped")
+        raise ConfigError(
+            f"a stride of {stride} must lie in 1 to the window of {size} bases: otherwise bases would be skipped"
+        )
 
 
 def count_windows(length: int, *, size: int, stride: int) -> int:
@@ -63,7 +65,7 @@ class Windows(NamedTuple):
         start: First base of the window.
         end: One past its last.
         own_start: First of the bases that no window before it has.
-        share: What part of its sequence's bases it owns, float64; a sequence's windows add up to 1.
+        share: Fraction of its sequence's bases that it owns, float64; the windows of a sequence add up to 1.
     """
 
     sequence: NDArray[np.int64]
@@ -84,7 +86,7 @@ class Windows(NamedTuple):
 
 
 def cut(lengths: NDArray[np.int64], *, window: int, stride: int) -> Windows:
-    """The windows of all sequences of these lengths, those of `iter_windows`.
+    """The windows of all sequences of these lengths, as in `iter_windows`.
 
     Raises:
         ConfigError: As `iter_windows`.
@@ -102,7 +104,7 @@ def cut(lengths: NDArray[np.int64], *, window: int, stride: int) -> Windows:
 
 
 def join(values: NDArray[Any], windows: Windows, n: int) -> NDArray[np.float64]:
-    """Values of windows (m, k) averaged to one row per sequence (n, k), weighted by the bases that each owns."""
+    """Values of windows (m, k) averaged to one row per sequence (n, k), weighted by the number of owned bases."""
     joined = np.zeros((n, values.shape[1]))
     np.add.at(joined, windows.sequence, values.astype(np.float64) * windows.share[:, None])
     return joined

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from findna.counts import counted
 from findna.errors import BedError, InputError
 from findna.io.compressed import ByteStream, Mark
 from findna.region import Region
@@ -78,7 +79,7 @@ def _region(columns: list[str], *, is_narrowpeak: bool, with_blocks: bool) -> Re
     n_needed = 10 if is_narrowpeak else 3
     if len(columns) < n_needed:
         what = "narrowPeak" if is_narrowpeak else "chrom, start and end"
-        raise ValueError(f"{len(columns)} columns, but {what} needs {n_needed}")
+        raise ValueError(f"{counted(len(columns), 'column')}, but {what} needs {n_needed}")
     chrom = columns[0].strip()
     if not chrom:
         raise ValueError("the contig name is empty")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from findna import phases
+from findna.counts import counted
 from findna.errors import BedError, ConfigError, InputError
 from findna.io.compressed import STDIN, Mark
 from findna.io.genome import Genome
@@ -118,7 +119,7 @@ def check_inputs(
                 for record in found:
                     n_checked = summary.n_records - n_before
                     if n_checked % _PHASE_EVERY == 0:
-                        phases.enter(f"checking {text}: {n_checked:,} records")
+                        phases.enter(f"checking {text}: {counted(n_checked, 'record')}")
                     if on_item is not None:
                         mark = source.stream.mark if source.stream is not None else Mark()
                         on_item(index, mark if is_in_step else None, record)

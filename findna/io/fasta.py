@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from findna.counts import counted
 from findna.errors import FastaError
 from findna.io.compressed import ByteStream, Mark
 from findna.io.ids import IdSet
@@ -173,7 +174,7 @@ def read_fastq(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> 
                     stream.fail("truncated: the quality is incomplete", line=line, record=name)
                 n_quality += len(quality[1].strip())
             if n_quality != len(sequence):
-                reason = f"{n_quality} quality values for {len(sequence)} bases"
+                reason = f"{n_quality} quality values for {counted(len(sequence), 'base')}"
                 stream.fail(reason, line=line, record=name)
             stream.mark = Mark(offset, line - 1, row)
             yield _record(stream, header[1:], sequence, row=row, line=line, used=used, is_read=True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from findna.counts import counted
 from findna.errors import BedError
 from findna.io.bed import STRANDS, BedRow
 from findna.io.compressed import STDIN, ByteStream, Mark
@@ -38,7 +39,7 @@ def read_features(stream: ByteStream, feature: str = "gene") -> Iterator[BedRow]
 
     def region(columns: list[str]) -> Region | None:
         if len(columns) != 9:
-            raise ValueError(f"{len(columns)} columns, but GTF and GFF have 9, separated by tabs")
+            raise ValueError(f"{counted(len(columns), 'column')}, but GTF and GFF have 9, separated by tabs")
         chrom, _, kind, first, last, _, strand, _, attributes = columns
         if len(types) < _N_TYPES:
             types[kind] = None
@@ -67,7 +68,7 @@ def read_variant_places(stream: ByteStream) -> Iterator[BedRow]:
 
     def region(columns: list[str]) -> Region:
         if len(columns) < 5:
-            raise ValueError(f"{len(columns)} columns, but VCF has at least 8, separated by tabs")
+            raise ValueError(f"{counted(len(columns), 'column')}, but VCF has at least 8, separated by tabs")
         chrom, position, name, ref, alt = columns[:5]
         start, _ = _positions(position, position)
         return Region(chrom, start, start + len(ref), f"{chrom}:{position}:{ref}:{alt}" if name in (".", "") else name)
@@ -96,7 +97,7 @@ def read_bigbed(stream: ByteStream) -> Iterator[BedRow]:
                 yield BedRow(n_rows, n_rows + 1, Region(chrom, start, end, name, strand))
                 n_rows += 1
     except (pybigtools.BBIReadError, ValueError) as problem:
-        stream.fail(f"truncated or damaged after {n_rows:,} rows", cause=problem)
+        stream.fail(f"truncated or damaged after {counted(n_rows, 'row')}", cause=problem)
 
 
 def _rows(stream: ByteStream, region: Callable[[list[str]], Region | None]) -> Iterator[BedRow]:

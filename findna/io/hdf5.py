@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna import phases
+from findna.counts import counted
 from findna.errors import ConfigError, OutputError
 from findna.io import tables
 from findna.io.files import raise_output_error, require_space
@@ -177,8 +178,8 @@ class EmbeddingWriter:
         phases.enter(f"writing {self.path.name}")
         if self.n_records_done != n_expected:
             raise OutputError(
-                f"{self.path}: {n_expected:,} records came in, {self.n_rows:,} rows and {self.n_skipped:,} "
-                "skipped came out: not finished (this is a bug in findna; please report it)"
+                f"{self.path}: {counted(n_expected, 'record')} came in, {counted(self.n_rows, 'row')} and "
+                f"{self.n_skipped:,} skipped came out: not finished (this is a bug in findna; please report it)"
             )
         self._commit()
         rows = replace(self._rows, n_rows=self.n_rows, n_skipped=self.n_skipped)

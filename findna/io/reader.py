@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from findna.counts import counted
 from findna.errors import TableError
 from findna.io.foreign import open_foreign
 from findna.io.h5ad import SCHEMA
@@ -208,7 +209,7 @@ class EmbeddingReader:
             raise TableError(f"is damaged: {error}", path=self.path) from error
         if not is_complete or n_rows + n_skipped != n_expected or n_rows != _length(file["obs"]):
             raise TableError(
-                f"is incomplete: {n_rows:,} rows and {n_skipped:,} skipped of {n_expected:,} records",
+                f"is incomplete: {counted(n_rows, 'row')} and {n_skipped:,} skipped of {counted(n_expected, 'record')}",
                 path=self.path,
             )
 

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from findna.counts import counted
 from findna.errors import TableError
 from findna.io.compressed import ByteStream
 from findna.io.ids import IdSet
@@ -93,7 +94,7 @@ def ragged(cells: list[str], columns: list[str]) -> str:
     mixed = len(cells) == 1 and other and len(cells[0].split(other)) == len(columns)
     name = {"\t": "tabs", ",": "commas", ";": "semicolons"}.get(other, "")
     hint = f": this row is separated by {name}, the header is not" if mixed else ""
-    return f"{len(cells)} columns where the header has {len(columns)}{hint}"
+    return f"{counted(len(cells), 'column')} where the header has {len(columns)}{hint}"
 
 
 def encode_cell(text: str) -> tuple[Codes, int]:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from findna.counts import counted
 from findna.errors import OutputError
 from findna.extras import need
 from findna.io.files import raise_output_error, sha256
@@ -196,7 +197,7 @@ class TsvStream:
             OutputError: Rows and skipped records are not `n_expected`.
         """
         if self.n_rows + self.n_skipped != n_expected:
-            raise OutputError(f"{n_expected:,} records came in, {self.n_rows + self.n_skipped:,} came out")
+            raise OutputError(f"{counted(n_expected, 'record')} came in, {self.n_rows + self.n_skipped:,} came out")
         self._put(f"# complete n_rows={self.n_rows} n_skipped={self.n_skipped}\n".encode(), flush=True)
         return []
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, Self
 
 import pysam
 
+from findna.counts import counted
 from findna.errors import VariantError
 from findna.io.bam_index import NO_INDEX
 from findna.io.compressed import BGZF_EOF, START, ByteStream, Mark, end_of
@@ -128,7 +129,7 @@ class VariantReader:
             line, self.mark = mark.line + 1, mark._replace(row=row)
             fields = text.decode("utf-8", "surrogateescape").split("\t")
             if len(fields) < least:
-                self._stream.fail(f"{len(fields)} columns where at least {least} must be", line=line)
+                self._stream.fail(f"{counted(len(fields), 'column')} where at least {least} must be", line=line)
             if len(fields) > len(self.columns):
                 self._stream.fail(self._other_width(text), line=line)
             chrom, pos, ref, alt = (fields[index].strip() for index in place)
@@ -168,14 +169,14 @@ class VariantReader:
             raise self._stream.fault
         tail = end_of(self._stream.source) if has_offsets else self._stream.tail
         if self._is_bcf and not tail.endswith(BGZF_EOF) and is_bgzf(self._stream.raw_head):
-            self._stream.fail(f"truncated after {row:,} records: BGZF EOF marker missing")
+            self._stream.fail(f"truncated after {counted(row, 'record')}: BGZF EOF marker missing")
 
     def _refuse(self, n_records: int, problem: Exception | None = None) -> NoReturn:
         """Say why pysam does not take the next record."""
         if self._stream.fault:
             raise self._stream.fault
         if not self._waiting:
-            self._stream.fail(f"truncated or damaged after {n_records:,} records", cause=problem)
+            self._stream.fail(f"truncated or damaged after {counted(n_records, 'record')}", cause=problem)
         mark, text = self._waiting[0]
         fields = text.decode("utf-8", "backslashreplace").split("\t")
         if len(fields) != len(self.columns):
@@ -188,7 +189,7 @@ class VariantReader:
 
     def _other_width(self, text: bytes) -> str:
         n_columns = text.count(b"\t") + 1
-        return f"{n_columns} columns, but the header has {len(self.columns)}"
+        return f"{counted(n_columns, 'column')}, but the header has {len(self.columns)}"
 
     def _marked(self) -> Iterator[tuple[Mark, bytes]]:
         """The lines of the records with their places; blank lines are passed over."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from findna.counts import counted
 from findna.errors import TableError
 from findna.io.arrays import content_checksum
 from findna.io.base_tracks import SCHEMA as BASES
@@ -104,7 +105,7 @@ class _Vectors(Written):
                 if self._format == "parquet":
                     checksums.add_block(block)
             if n_rows != self.n_rows:
-                raise self.fail(f"has {n_rows:,} rows, and its metadata says {self.n_rows:,}")
+                raise self.fail(f"has {counted(n_rows, 'row')}, and its metadata says {self.n_rows:,}")
             if self._format == "parquet":
                 text = require_pyarrow().parquet.read_metadata(self.path).metadata.get(b"findna_checksums", b"{}")
                 stored, found = json.loads(text), checksums.hex()
@@ -135,7 +136,7 @@ class _Vectors(Written):
             found.check()
             if found.meta.get("checksums", {}) != part["checksums"]:
                 raise self.fail(f"its part {part['name']} is another one than was merged")
-        return f"checksums of {len(parts):,} parts agree"
+        return f"checksums of {counted(len(parts), 'part')} agree"
 
     def _check_tokens(self) -> str:
         if not self._has_tokens:
@@ -170,7 +171,7 @@ class _Vectors(Written):
                 yield Block(0, x[n_rows : n_rows + len(lines)], table_columns(names, lines), None)
                 n_rows += len(lines)
             if n_rows != len(x):
-                raise self.fail(f"has {len(x):,} vectors, and {beside.name} {n_rows:,} rows")
+                raise self.fail(f"has {counted(len(x), 'vector')}, and {beside.name} {counted(n_rows, 'row')}")
         else:
             for names, lines in read_blocks(self.path):
                 values = (

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from findna import __version__
+from findna.counts import counted
 from findna.errors import InputError, OutputError
 from findna.io.arrays import require_absent
 from findna.io.files import refuse_irregular
@@ -89,7 +90,9 @@ class Frame:
             else:
                 self.skipped.append(item)
         if len(self.skipped) == self.n_records:
-            raise InputError(f"all {self.n_records:,} records were skipped; the first: {self.skipped[0]}")
+            raise InputError(
+                f"no record is left: {counted(self.n_records, 'record')} skipped; the first: {self.skipped[0]}"
+            )
         self.check()
 
     @property

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from findna.counts import counted
 from findna.errors import ConfigError, InputError
 from findna.io.check import InputSummary, OnItem, check_inputs
 from findna.io.compressed import Mark
@@ -53,7 +54,7 @@ class Manifest(NamedTuple):
             ConfigError: The plan has another number of shards.
         """
         if shard.n != len(self.shards):
-            raise ConfigError(f"shard {shard}: the plan has {len(self.shards):,} shards")
+            raise ConfigError(f"shard {shard}: the plan has {counted(len(self.shards), 'shard')}")
         return self.shards[shard.number - 1]
 
     def facts(self, inputs: Sequence[str]) -> list[dict[str, Any]]:
@@ -64,7 +65,7 @@ class Manifest(NamedTuple):
             InputError: One was changed.
         """
         if len(inputs) != len(self.inputs):
-            raise ConfigError(f"the plan was made of {len(self.inputs)} inputs, and this run has {len(inputs)}")
+            raise ConfigError(f"the plan has {counted(len(self.inputs), 'input')}, and this run has {len(inputs)}")
         facts: list[dict[str, Any]] = []
         for text, planned in zip(inputs, self.inputs, strict=True):
             found, digest = file_facts(text, is_whole=False), planned.get("sha256")
@@ -93,7 +94,9 @@ class Manifest(NamedTuple):
         if differing:
             raise ConfigError(f"the run and its plan differ in {', '.join(differing)}")
         if is_fatal and self.n_problems:
-            raise ConfigError(f"the plan has {self.n_problems:,} records that cannot be used: skip them, as it did")
+            raise ConfigError(
+                f"the plan skips {counted(self.n_problems, 'record')} that cannot be used, and the run must, too"
+            )
 
     def write(self, path: Path) -> None:
         """Write the JSON file; its name appears once, whole."""

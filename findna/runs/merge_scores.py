@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from findna.counts import counted
 from findna.errors import ConfigError, TableError
 from findna.io.score_files import FILES, Format, format_of
 from findna.io.scores import FACT, TableHead
@@ -215,7 +216,7 @@ def merge_scores(paths: Sequence[Path], out: Path, *, force: bool = False, comma
                     merged.write(site, content)
             n, expected = merged.n_records - n_before, part.n_records if kind in ("vcf", "bcf") else part.n_rows
             if n != expected:
-                raise TableError(f"holds {n:,} records, but its shard has {expected:,}", path=path)
+                raise TableError(f"holds {counted(n, 'record')}, but its shard has {expected:,}", path=path)
         outputs = merged.finish()
     return {
         "outputs": [str(path) for path in outputs],
@@ -245,7 +246,7 @@ def _in_order(paths: Sequence[Path], kind: Format) -> list[tuple[Path, ScorePart
         mine |= {name: mine.get(name, "").rpartition("; ")[2] for name in _WITH_PATH}
         if part is None:
             raise TableError("is a whole run, no part of one: a run with a shard makes parts", path=path)
-        mine |= {"shards": f"{part.shard.n} of {part.n_total} records"}
+        mine |= {"shards": f"{part.shard.n} of {counted(part.n_total, 'record')}"}
         if differing := differences(identity or mine, mine):
             what = "; ".join(f"{name} is {here}, there {there}" for name, there, here in differing)
             raise TableError(f"does not belong to {paths[0]}: {what}", path=path)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from findna import __version__
+from findna.counts import counted
 from findna.errors import TableError
 from findna.io.files import storable
 from findna.io.layout import naming
@@ -84,7 +85,7 @@ def checked_part(part: ShardFile) -> ShardFile:
     """
     n_records, n_found = part.shard["n_records"], part.n_rows + part.n_skipped
     if n_found != n_records:
-        raise TableError(f"holds {n_found:,} records, but its shard has {n_records:,}", path=part.path)
+        raise TableError(f"holds {counted(n_found, 'record')}, but its shard has {n_records:,}", path=part.path)
     return part
 
 

@@ -14,6 +14,7 @@ import torch
 
 from findna import __version__
 from findna.cells import Item, write_rows
+from findna.counts import counted
 from findna.data.windows import count_windows
 from findna.errors import BedError, ConfigError, FastaError, InputError, OutputError, RegionError
 from findna.io.check import InputSummary, check_inputs
@@ -88,12 +89,12 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         writer = _open_writer(job, maker, facts, extra)
         stack.enter_context(writer)
         n_resumed = writer.n_records_done
-        counted = _Counted(maker.items(itertools.chain(first, items)), n_resumed=n_resumed)
+        noted = _Counted(maker.items(itertools.chain(first, items)), n_resumed=n_resumed)
         cells = stack.enter_context(_workers(job, maker)).cells if len(job.devices) > 1 else maker.cells
         n_known = _n_rows(job, maker, scope, genome)
         on_progress(n_resumed, n_known or None)
         try:
-            for n_done in write_rows(cells, counted, writer, fatal=job.is_fatal):
+            for n_done in write_rows(cells, noted, writer, fatal=job.is_fatal):
                 on_progress(n_resumed + n_done, meter.n_records if n_known is None else n_known or None)
             watch.check(digests(scope.inputs))
         except BaseException as error:
@@ -102,9 +103,10 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
             if isinstance(error, torch.OutOfMemoryError):
                 raise ConfigError(f"{compute.device} has too little memory for a batch: lower batch_bases") from error
             raise
-        if counted.first_fault and not writer.n_rows and not scope.part:
+        if noted.first_fault and not writer.n_rows and not scope.part:
             writer.discard()
-            raise InputError(f"all {writer.n_skipped:,} records were skipped; the first: {counted.first_fault}")
+            every = counted(writer.n_skipped, "record")
+            raise InputError(f"no record is left: {every} skipped; the first: {noted.first_fault}")
         seconds = time.monotonic() - began
         kernels = choose(maker.size, device=compute.device, precision=compute.precision).facts()
         provenance = machine_facts(
@@ -114,19 +116,19 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         schema: dict[str, Any] = {"schema": maker.schema} if maker.schema else {}
         if schema and job.output_format == "h5":  # a part, of which a merge makes the table
             schema = {"table": {**schema, "order": list(maker.layout(extra).order)}}
-        outputs = writer.finish({**uns, **schema}, n_expected=scope.part.n_records if scope.part else counted.n)
+        outputs = writer.finish({**uns, **schema}, n_expected=scope.part.n_records if scope.part else noted.n)
     return {
         "findna": __version__,
         "outputs": [str(path) for path in outputs],
-        "n_records": counted.n,
+        "n_records": noted.n,
         "n_rows": writer.n_rows,
         "n_skipped": writer.n_skipped,
         "n_resumed": n_resumed,
-        "n_mostly_n": counted.n_mostly_n,
-        "n_with_iupac": counted.n_with_iupac,
-        "n_bases": counted.n_bases,
+        "n_mostly_n": noted.n_mostly_n,
+        "n_with_iupac": noted.n_with_iupac,
+        "n_bases": noted.n_bases,
         "seconds": round(seconds, 3),
-        "records_per_second": round((counted.n - n_resumed) / max(seconds, 1e-9), 3),
+        "records_per_second": round((noted.n - n_resumed) / max(seconds, 1e-9), 3),
         "peak_memory_bytes": peak_memory_bytes(),
         **uns,
         **schema,

@@ -14,6 +14,7 @@ import numpy as np
 from findna import phases
 from findna.cells import CHUNK
 from findna.config import EmbedConfig, ScoreConfig
+from findna.counts import counted
 from findna.embedding import feature_columns, feature_names
 from findna.errors import ConfigError, OutputError, VariantError
 from findna.io.compressed import START, Mark
@@ -117,7 +118,7 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
             if not part and reasons and reasons.keys() <= MISFITS:
                 _refuse_all(reader, reasons, file.n_records, spool)
             if part and (file.n_records, reasons.total()) != (part.n_records, part.n_rows):
-                raise OutputError(f"{part.n_records:,} records came in, {file.n_records:,} came out")
+                raise OutputError(f"{counted(part.n_records, 'record')} came in, {file.n_records:,} came out")
             beside = _write_vectors(job, job.embeddings, facts, part, spool) if spool and job.embeddings else []
             outputs = [*file.finish(), *beside]
     n_variants, n_scored = reasons.total(), reasons.pop("", 0)
@@ -176,7 +177,7 @@ def _refuse_all(
     if spool:
         spool.remove()
     counts = ", ".join(f"{reason} {n:,}" for reason, n in reasons.items())
-    fault = VariantError(f"all {n_records:,} records were skipped: {counts}.", path=reader.name)
+    fault = VariantError(f"no record is left: {counted(n_records, 'record')} skipped: {counts}.", path=reader.name)
     raise _with_assembly(fault, reader)
 
 

@@ -79,7 +79,7 @@ def load_sources(
     paths = [Path(name) for name in inputs]
     for path in paths:
         if str(path) == "-" or (path.exists() and not path.is_file()):
-            raise InputError("must be a file, which can be read more than once", path=path)
+            raise InputError("must be a regular file, because it is read more than once", path=path)
         if paths.count(path) > 1:
             raise InputError("is named twice", path=path)
     phases.enter("reading the sequences")

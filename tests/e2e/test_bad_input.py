@@ -276,7 +276,7 @@ MISTAKES = {
     "report to stdout": (("--json", "-"), "'--json': give the name of a file: stdout is for the results"),
     "blocks": (("--blocks", "5,3"), "blocks must be rising numbers separated by commas"),
     "no such block": (("--blocks", "5,99"), "blocks 5,99: the network has"),
-    "blocks and layer": (("--blocks", "1", "--layer", "1"), "blocks 1 and layer 1 both say where to read"),
+    "blocks and layer": (("--blocks", "1", "--layer", "1"), "give blocks or layer, not both: blocks 1, layer 1"),
     "layer": (("--layer", "3"), "layer 3 must lie in 0 to 2"),
     "window": (("--window", "51"), "a window of 51 bases must lie in 1 to the teacher's 50"),
     "stride": (("--stride", "51"), "a stride of 51 must lie in 1 to the window of 50"),
@@ -365,5 +365,7 @@ def test_an_input_whose_records_are_all_skipped_is_an_error(write: Write, genome
     bed = write("a.bed", "chr7\t0\t9\nchr8\t0\t9\n")
     result = call("embed", bed, "-g", genome, "-m", model, "--on-error", "skip")
     assert result.code == 1
-    assert "all 2 records were skipped; the first: BED file a.bed, line 1: contig 'chr7' is not in" in result.err
+    assert (
+        "no record is left: 2 records skipped; the first: BED file a.bed, line 1: contig 'chr7' is not in" in result.err
+    )
     assert not Path("a.h5").exists()

@@ -92,7 +92,7 @@ def test_what_is_ignored_or_gives_nothing_is_an_error(model: Path, genome: Path)
     Path("n.fa").write_text(">a\nNNNN\n>b\nNN\n")
     every = call("embed", "n.fa", "--model", model, "-o", "n.h5", "--max-n", "0.1")
     assert (every.code, left_behind("n.h5")) == (1, [])
-    assert "all 2 records were skipped; the first: " in every.err
+    assert "no record is left: 2 records skipped; the first: " in every.err
     unused = call("embed", "n.fa", "-g", genome, "--model", model, "-o", "n.h5")
     assert unused.code == 2
     assert "is not used: no input has regions" in unused.err

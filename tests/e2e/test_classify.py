@@ -427,9 +427,9 @@ def test_a_record_that_is_mostly_n_is_unknown_and_counted(write: Write, task: Pa
     )
     result = call("classify", "a.fa", "--task", task, "-o", "n.tsv", "--json", "n.json")
     assert result.code == 0
-    assert "2 of 4 records are mostly N\n" in result.err
+    assert "2 of 4 records: mostly N\n" in result.err
     rows = {row["id"]: row for row in table("n.tsv")}
     assert [(row["label"], row["status"]) for row in (rows["n"], rows["most"])] == [("unknown", "mostly N")] * 2
     assert {row["status"] for row in (rows["half"], rows["none"])} == {"ok"}
     assert json.loads(Path("n.json").read_text())["n_mostly_n"] == 2
-    assert "are mostly N" not in call("classify", "a.fa", "--task", task, "-o", "q.tsv", "--quiet").err
+    assert ": mostly N" not in call("classify", "a.fa", "--task", task, "-o", "q.tsv", "--quiet").err

@@ -76,7 +76,7 @@ def test_a_wrong_checksum_is_an_error_and_leaves_no_genome(mirror: tuple[Path, s
     result = call("data", "fetch", "g", "--url", f"{url}/g.fa")
     assert (result.code, result.out) == (1, "")
     assert "findna: g.fa could not be fetched\n" in result.err
-    assert "what it has is not md5:" in result.err
+    assert "its content is not md5:" in result.err
     assert not list(Path(os.environ["FINDNA_CACHE"], "genomes").iterdir())
 
 
@@ -86,7 +86,7 @@ def test_a_wrong_checksum_is_an_error_and_leaves_no_genome(mirror: tuple[Path, s
         (["g/h"], 2, "is not a genome name"),
         (["g", "--url", "ftp://x/g.fa"], 2, "must begin with https://"),
         (["g", "--url", "https://x/g.txt"], 2, "the name of a genome ends in"),
-        (["g", "--from", "nowhere"], 1, "the folder holds no g.2bit"),
+        (["g", "--from", "nowhere"], 1, "the folder has no g.2bit"),
         (["g", "--from", ".", "--url", DEAD], 2, "give URLs or a folder, not both"),
         (["g", "--url", DEAD, "--checksum", "md5:1"], 2, "must be md5: and 32"),
         ([], 2, "Missing argument"),

@@ -226,5 +226,5 @@ def test_a_dry_run_looks_at_the_output_too(write: Write, model: Path) -> None:
     fasta = write("a.fa", ">a\nACGTRN\n")
     flags = ("embed", fasta, "-m", model, "-t", 1)
     assert "a does not exist or cannot be written to" in call(*flags, "--dry-run", "-o", "a/x.h5").err
-    assert "1 of 1 records have IUPAC codes, which are read as N" in call(*flags).err
+    assert "1 of 1 record: IUPAC codes, which are read as N" in call(*flags).err
     assert "a.h5: exists already" in call(*flags, "--dry-run").err

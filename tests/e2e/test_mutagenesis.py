@@ -94,7 +94,7 @@ def test_records_that_cannot_be_used_end_the_run_or_are_listed(write: Write, gen
     assert len(lines) == 4 + 3 + 2
     nothing = write("none.bed", "chr9\t1\t5\n")
     result = call("predict-bases", nothing, *flags, "-o", "none.h5")
-    assert (result.code, "all 1 records were skipped" in result.err) == (1, True)
+    assert (result.code, "no record is left: 1 record skipped" in result.err) == (1, True)
     assert left_behind("none") == ["none.bed"]
 
 

@@ -94,7 +94,7 @@ def test_windows_are_sampled_from_a_genome(genome: Path, monkeypatch: pytest.Mon
     flags = [*FLAGS, "--steps", 2, "--n-windows", 9, "--holdout", "chr2"]
     result = call("pretrain", "--genome", genome, *flags, "-o", "a")
     assert result.code == 0, result.err
-    assert "1 records skipped: N fraction above 0.1\n" in result.err
+    assert "1 record skipped: N fraction above 0.1\n" in result.err
     assert "9 windows to train on (9,000 bases), 1 held out" in result.err
     monkeypatch.setenv("FINDNA_GENOME", str(genome))
     assert call("pretrain", *flags, "-o", "b").code == 0
@@ -140,7 +140,7 @@ def test_mistakes_and_bad_sources(windows: Path, genome: Path, write: Write) -> 
         ((windows, "-o", "empty", "--resume"), 1, "empty: nothing to resume: no pretrain.json"),
         ((windows, "-o", "none", "--resume"), 1, "none: nothing to resume: no pretrain.json"),
         ((protein,), 1, "FASTA file p.fa, line 1, record a: 'L' at base 4 is not a nucleotide code (is it protein?)"),
-        (("-",), 1, "input -: must be a file, which can be read more than once"),
+        (("-",), 1, "input -: must be a regular file, because it is read more than once"),
         (("absent.fa",), 1, "absent.fa: no such file or directory"),
         (("--genome", "absent.fa"), 1, "genome absent.fa: no such file or directory"),
         ((windows, "--holdout", "chr9"), 1, "windows.fa: no record belongs to the held-out chr9"),

@@ -117,7 +117,7 @@ def test_processes_restarted_stopped_and_resumed_by_one_make_the_same_curve(fold
     process.send_signal(signal.SIGTERM)
     stopped = finish(process)
     assert stopped.code == 143, stopped.err
-    assert stopped.err.count("started anew, after a process was lost") == 1
+    assert stopped.err.count("restarted after a process died") == 1
     assert stopped.err.count("stopped at step") == 1
     assert "`findna pretrain --resume --out two` continues" in stopped.err
     assert "Traceback" not in stopped.err

@@ -87,7 +87,7 @@ def test_a_table_of_kmers_counts_both_strands_but_not_the_site(tmp_path):
     [
         (("FUNC", "INT"), "column 'label' has neither LOF and FUNC nor 1 and 0"),
         (("label", "class"), "column 'label' not found; it has chrom, pos, ref, alt, class"),
-        ((r"\tA\t", r"\tAC\t"), "is not the change of a single base"),
+        ((r"\tA\t", r"\tAC\t"), "is not a single-base substitution"),
     ],
 )
 def test_a_table_without_what_is_needed_is_an_error(change, reason, tmp_path, text, genome):

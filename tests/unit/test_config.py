@@ -129,7 +129,7 @@ def test_recipes_out_of_range_are_refused(settings, message):
     [
         ({"pool": "median"}, "pool must be one or more of mean, cls, max, min, sd, separated by commas, not 'median'"),
         ({"pool": "mean,cls"}, "the class tokens are a part of the vectors"),
-        ({"blocks": "3", "layer": 0}, "blocks 3 and layer 0 both say where to read"),
+        ({"blocks": "3", "layer": 0}, "give blocks or layer, not both: blocks 3, layer 0"),
         ({"strand": "."}, "strand must be bed, +, - or both"),
         ({"dtype": "float64"}, "dtype must be float32 or float16"),
         ({"with_tokens": True, "strand": "both"}, "tokens belong to one strand"),

@@ -131,7 +131,7 @@ def test_a_bad_row_of_a_table_is_an_error_with_its_line(write: Write) -> None:
     assert [str(item) for item in found if isinstance(item, InputError)] == [
         f"file {path}, line 3: duplicate id 'x'; ids must be unique",
         f"file {path}, line 4: '-' at base 3 is an alignment gap: remove gaps with seqkit seq -g",
-        f"file {path}, line 5: 1 columns where the header has 2",
+        f"file {path}, line 5: 1 column where the header has 2",
     ]
     assert [item.id for item in found if isinstance(item, Record)] == ["x", "w"]
 

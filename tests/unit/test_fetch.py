@@ -132,7 +132,7 @@ def test_what_is_there_is_not_fetched_again_unless_forced(server: Server) -> Non
     again = fetch_genome("g", urls=[url])
     assert (again.is_new, again.url, len(server.asked)) == (False, url, n_asked)
     again.path.write_bytes(CONTENT.replace(b"A", b"C", 1))
-    with pytest.raises(InputError, match="has not the checksum"):
+    with pytest.raises(InputError, match="its checksum is not"):
         fetch_genome("g", urls=[url])
     assert fetch_genome("g", urls=[url], force=True).path.read_bytes() == CONTENT
 
@@ -188,7 +188,7 @@ def test_the_next_mirror_is_asked(server: Server, serve: Callable[[], Server], s
 
 def test_a_wrong_checksum_leaves_nothing(server: Server, own_cache: Path) -> None:
     server.files["/d/g.fa"] = CONTENT.replace(b"A", b"C", 1)
-    with pytest.raises(InputError, match=f"what it has is not md5:{MD5}"):
+    with pytest.raises(InputError, match=f"its content is not md5:{MD5}"):
         fetch_genome("g", urls=[server.url("/d/g.fa")])
     assert server.ranges("/d/g.fa") == [""]
     assert kept(own_cache) == []
@@ -206,7 +206,7 @@ def test_leftovers_of_another_file_are_thrown_away(server: Server, own_cache: Pa
 def test_a_checksum_can_be_given_or_lie_beside_the_file(server: Server, own_cache: Path) -> None:
     del server.files["/d/md5sum.txt"]
     url = server.url("/d/g.fa")
-    with pytest.raises(InputError, match="no checksum is published beside it"):
+    with pytest.raises(InputError, match="no published checksum found"):
         fetch_genome("g", urls=[url])
     sha256 = hashlib.sha256(CONTENT).hexdigest()
     server.files["/d/g.fa.sha256"] = f"{sha256} *g.fa\n".encode()
@@ -237,7 +237,7 @@ def test_a_genome_is_copied_from_a_folder(tmp_path: Path, own_cache: Path) -> No
 
 def test_what_is_copied_is_held_against_our_own_checksum_where_no_other_is(tmp_path: Path, own_cache: Path) -> None:
     (tmp_path / "hg38.2bit").write_bytes(b"something else")
-    with pytest.raises(InputError, match="what it has is not md5:dcc3ea27079aa6dc3f9deccd7275e0f8"):
+    with pytest.raises(InputError, match="its content is not md5:dcc3ea27079aa6dc3f9deccd7275e0f8"):
         fetch_genome("hg38", folder=tmp_path)
     assert (tmp_path / "hg38.2bit").exists()
     assert kept(own_cache) == []

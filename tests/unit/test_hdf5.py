@@ -200,7 +200,7 @@ def test_tokens_must_match_the_lengths_of_their_rows(tmp_path: Path) -> None:
 def test_rows_that_went_missing_are_an_error_and_the_spool_stays(tmp_path: Path) -> None:
     with EmbeddingWriter(tmp_path / "out.h5", features=FEATURES, fingerprint={}) as writer:
         writer.write(vectors([0]), table([obs(0)]))
-        with pytest.raises(OutputError, match="2 records came in, 1 rows and 0 skipped came out"):
+        with pytest.raises(OutputError, match="2 records came in, 1 row and 0 skipped came out"):
             writer.finish({}, n_expected=2)
     assert _names(tmp_path) == ["out.h5.partial"]
 

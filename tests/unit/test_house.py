@@ -40,9 +40,9 @@ def test_no_text_of_the_library_names_a_flag() -> None:
 
 
 PUBLIC = re.compile(
-    r"findna|findna\.commands(\.\w+)?|findna\.(config|recipes|sizes|errors|settings|phases)|findna\.\w+\.options"
+    r"findna|findna\.commands(\.\w+)?|findna\.(config|recipes|sizes|errors|settings|phases|counts)|findna\.\w+\.options"
 )
-"""What the command line may import of the library: names of `findna`, commands, and settings."""
+"""What the command line may import of the library: names of `findna`, commands, settings and texts."""
 
 
 def test_the_command_line_imports_only_what_is_public() -> None:

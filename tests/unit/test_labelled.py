@@ -90,7 +90,7 @@ def test_class_names_replace_labels(write):
         read_class_names(str(write("spaces.tsv", "0\ta\n0 \tb\n")))
     with pytest.raises(TableError, match="line 1: no name"):
         read_class_names(str(write("none.tsv", "0\n")))
-    with pytest.raises(ConfigError, match="class_names must be a file, or a comma list"):
+    with pytest.raises(ConfigError, match="class_names must be a file, or a comma-separated list"):
         read_class_names("one")
 
 
@@ -105,7 +105,7 @@ FAULTS = {
     "semicolons": ("sequence;label\nA;1\n", "one column only.*separated by a comma or a tab"),
     "mixed delimiters": (
         "sequence,label\nA,0\nC\t1\n",
-        "line 3: 1 columns where the header has 2: this row is separated by tabs, the header is not",
+        "line 3: 1 column where the header has 2: this row is separated by tabs, the header is not",
     ),
     "ragged": ("sequence,label\nA,0\nC,1,2\nG\n", r"line 3: 3 columns where the header has 2 \(2 of 3 rows"),
     "empty sequence": ("sequence,label\nA,0\n ,1\n", "line 3: column sequence: the sequence is empty"),
@@ -277,7 +277,7 @@ def test_a_missing_label_is_no_class(tmp_path: Path, missing: str) -> None:
 
 
 def test_two_ways_to_write_one_number_are_no_two_classes(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match=r"the labels 0 and 0\.0 are one number"):
+    with pytest.raises(TableError, match=r"the labels 0 and 0\.0 are the same number"):
         read_labelled([_table(tmp_path, ["0", "1", "0.0"])])
 
 
@@ -318,5 +318,5 @@ def test_a_sequence_of_two_splits_is_a_warning_with_its_number(write):
     train = write("t.csv", "sequence,label\nACGT,a\nGGCC,b\nTTTT,a\n")
     valid = write("v.csv", "sequence,label\nACGT,a\nGCGC,b\nTTTT,a\n")
     plan = TaskPlan(FinetuneConfig(), inputs=(str(train),), valid=(str(valid),))
-    with pytest.warns(FindnaWarning, match=r"v.csv: 2 of 3 sequences are in the training split, too"):
+    with pytest.warns(FindnaWarning, match=r"v.csv: 2 of 3 sequences are also in the training split"):
         plan.load()

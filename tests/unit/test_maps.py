@@ -39,7 +39,7 @@ def test_labels_have_a_header_or_two_columns(tmp_path: Path) -> None:
         "": "the file is empty",
         "a\n": "expected two columns",
         "a\tx\na\ty\n": "row 2: duplicate id 'a'",
-        "a\tx\nb\n": "row 2 has 1 columns, the first row has 2",
+        "a\tx\nb\n": "row 2 has 1 column, the first row has 2",
     }.items(),
 )
 def test_labels_that_cannot_be_read_name_their_row(text: str, said: str, tmp_path: Path) -> None:

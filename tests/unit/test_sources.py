@@ -107,7 +107,7 @@ def test_what_cannot_be_read_again_is_refused(tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     for name in ("-", str(fifo), str(tmp_path)):
-        with pytest.raises(InputError, match="must be a file, which can be read more than once"):
+        with pytest.raises(InputError, match="must be a regular file, because it is read more than once"):
             load(name)
     with pytest.raises(InputError, match="must be a file"):
         load(fifo, is_genome=True)

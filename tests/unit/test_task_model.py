@@ -160,7 +160,7 @@ HOSTILE = {
         {"settings": {"classes": ["a", "b", "\x1b[31m"]}},
         "classes must be 1 to 1,000 printable",
     ),
-    "blocks": ({"settings": {"blocks": [3, 2]}}, "blocks must be rising numbers up to"),
+    "blocks": ({"settings": {"blocks": [3, 2]}}, "blocks must be increasing numbers up to"),
     "a setting that is unknown": ({"settings": {"sharpness": 3}}, "sharpness"),
     "a head of 10^9 features": ({"head": {"n_features": 10**9}}, "a head of n_features 1000000000 and"),
     "a hidden layer of 10^9": ({"head": {"hidden": 10**9}}, "and hidden 1000000000"),

@@ -57,7 +57,7 @@ def test_a_bcf_is_read_through_pysam(bcf):
 
 def test_a_truncated_bcf_is_an_error(bcf):
     bcf.write_bytes(bcf.read_bytes()[:-28])
-    with pytest.raises(VariantError, match="truncated after 1 records: BGZF EOF marker missing"):
+    with pytest.raises(VariantError, match="truncated after 1 record: BGZF EOF marker missing"):
         read(bcf)
 
 
