@@ -22,7 +22,7 @@ _INCHES_PER_TICK = 1.1  # as wide as a position of nine digits
 
 
 def check_plot(path: Path) -> None:
-    """Raise unless a figure of that name can be drawn, before the work that it shows.
+    """Raise if no figure can be written to this path. Call it before the computation.
 
     Raises:
         ConfigError: The ending is not of `FORMATS`.
@@ -34,15 +34,15 @@ def check_plot(path: Path) -> None:
 
 
 def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, value: str, title: str, first: int) -> None:
-    """Draw the heat map of effects, and above it a logo: a base's height is the mean decrease over its changes.
+    """Draw a heat map of effects below a logo, in which a base is as high as the mean decrease over its changes.
 
     Args:
         codes: The sequence, shape (L,).
         effects: Shape (L, 4).
-        path: A name that `check_plot` takes.
-        value: What an effect is.
+        path: A path that `check_plot` accepts.
+        value: Label of the effects.
         title: Above the figure.
-        first: Number of the first position on the axis.
+        first: First position on the axis.
     """
     logomaker, figure_of = _packages()
     import pandas
@@ -53,7 +53,7 @@ def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, valu
     heights = np.zeros((n_bases, N))
     known = np.flatnonzero(codes < N)
     heights[known, codes[known]] = -effects[known].sum(axis=1) / (N - 1)  # the reference itself adds 0
-    if heights.any():  # not of N alone
+    if heights.any():  # not only N
         logomaker.Logo(pandas.DataFrame(heights, columns=list(_BASES)), ax=above, color_scheme="classic")
     above.set(ylabel="mean decrease\nwhen changed", title=title)
     above.axhline(0, color="#999999", linewidth=0.6)
@@ -70,7 +70,7 @@ def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, valu
 
 
 def plot_pairs(codes: Codes, pairs: NDArray[np.float32], path: Path, *, title: str, first: int) -> None:
-    """Draw the dependencies of positions, shape (L, L): row i is changed, column j is predicted; see `plot_effects`."""
+    """Draw the dependencies of positions, shape (L, L): base i changes, base j is predicted; see `plot_effects`."""
     _, figure_of = _packages()
     size = min(14.0, max(5.0, 0.06 * len(codes)))
     figure: Figure = figure_of(figsize=(size * 1.15, size), layout="constrained")

@@ -28,8 +28,8 @@ class Scores:
 
     Args:
         names: Names of the k scores.
-        values: Shape (n, k), float64; NaN where a variant has no score.
-        reasons: Why, "" where it has one.
+        values: Shape (n, k), float64; NaN if a variant has no score.
+        reasons: Why a variant has no score; "" if it has one.
     """
 
     names: tuple[str, ...]
@@ -91,14 +91,14 @@ def mutagenesis(
 ) -> NDArray[np.float32]:
     """The effect of A, C, G and T at each position of a sequence, shape (L, 4); both strands are averaged.
 
-    0 for the reference base, NaN where that is N. Of a teacher: the log-probability of the base minus that of the
-    masked reference base. Of a task: the log-odds of a class minus those of the reference.
+    0 for the reference base, NaN if that is N. With a teacher: the log-probability of the base minus that of the
+    reference base, which is masked. With a task: the log-odds of a class minus those of the reference.
 
     Args:
         sequence: Text, or codes.
         model: As for `score_variants`.
         task: A task model instead.
-        label: Its class; "" is the second one of two.
+        label: Its class; "": the second of two.
         settings: Of `findna.config.ComputeConfig`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From records to vectors: what is read of the teacher, pooled, in the order of the input."""
+"""From records to vectors, in input order: hidden states of the teacher, pooled."""
 
 import itertools
 import math
@@ -23,7 +23,7 @@ from findna.stream import Forward, Passed, Readout
 
 
 def obs_columns(config: EmbedConfig, extra: Iterable[str] = ()) -> dict[str, Kind]:
-    """Name and kind of the output's columns: those of every output, rc_cosine for both strands, those of the input."""
+    """Name and kind of the output's columns: the common ones, rc_cosine for both strands, and those of the input."""
     columns = dict(OBS_COLUMNS)
     if config.strand == "both":
         columns["rc_cosine"] = "float32"
@@ -33,7 +33,7 @@ def obs_columns(config: EmbedConfig, extra: Iterable[str] = ()) -> dict[str, Kin
 def feature_names(config: EmbedConfig, model: ModelConfig) -> list[str]:
     """Names of a vector's values, in order: f000, ...
 
-    Where there are several, cls0_, sd_ and the like stand before, and b5_ for the block: sd_b5_f000.
+    With several pools or blocks, they have prefixes such as cls0_ or sd_, and b5_ for the block: sd_b5_f000.
     """
     pools, depths = _pool_labels(config, model), config.depths(model)
     return [
@@ -47,12 +47,12 @@ def feature_names(config: EmbedConfig, model: ModelConfig) -> list[str]:
 def feature_columns(
     config: EmbedConfig, model: ModelConfig, readout: ModelReadout
 ) -> Mapping[str, Sequence[int | str | float]]:
-    """The columns `findna.io.rows.VAR_COLUMNS` of a vector's features; mean and sd are NaN where they are not known.
+    """The columns `findna.io.rows.VAR_COLUMNS` of a vector's features; unknown mean and sd are NaN.
 
     Args:
         config: Complete, see `ModelReadout.embed_config`.
         model: Size of the network.
-        readout: Its own read-out.
+        readout: The model's own read-out.
     """
     places = itertools.product(_pool_labels(config, model), config.depths(model), range(model.channels))
     pools, depths, channels = zip(*places, strict=True)
@@ -68,18 +68,18 @@ def _pool_labels(config: EmbedConfig, model: ModelConfig) -> Sequence[str]:
 
 
 def width_of(config: EmbedConfig, model: ModelConfig) -> int:
-    """Values of a position: the channels, of each block that is read."""
+    """Values per position: the number of channels times the number of blocks."""
     return model.channels * len(config.depths(model))
 
 
 class RecordEmbedder:
-    """A teacher on its device, with what is to be read from it.
+    """A teacher on its device, with its read-out.
 
     Args:
-        network: The teacher; it stays as it is.
-        config: What is in a vector.
-        readout: The teacher's own; else the mean after the last block.
-        compute: Where and how it runs; the pooling is float32.
+        network: The teacher; it is not changed.
+        config: The contents of a vector.
+        readout: The teacher's own read-out; None: the mean after the last block.
+        compute: Where and how it runs; pooling always uses float32.
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class RecordEmbedder:
         self.network = self._forward.network
 
     def embed(self, items: Iterable[Item]) -> Iterator[Cell]:
-        """Yield the rows of records, a cell at a time, and before them their tokens if the config asks for these.
+        """Yield the rows of records, cell by cell; with tokens, these come before their rows.
 
-        Reading and packing run ahead in a thread. Memory is a few batches, however long a record is.
+        A thread reads and packs in advance. Memory is limited to a few batches, however long a record is.
 
         Args:
-            items: Records, and in their places the faults of those that are to be skipped.
+            items: Records, and errors in place of records to be skipped.
         """
         for passed in self._forward.run(items, with_states=self.config.with_tokens):
             x, obs, cls = self._rows(passed)
@@ -115,7 +115,7 @@ class RecordEmbedder:
             yield Cell(x, obs, cls, passed.skipped, np.concatenate(states) if states else None, passed.is_end)
 
     def hidden_states(self, record: Record) -> NDArray[np.float32]:
-        """The hidden state of each base of a record, shape (L, C times the blocks that are read), float32."""
+        """The hidden state of each base of a record, shape (L, C times the number of blocks), float32."""
         every = self._forward.run([record], with_states=True)
         return np.concatenate([bases.float().cpu().numpy() for passed in every for bases in passed.states])
 

@@ -1,7 +1,7 @@
-"""The one way from sequences to features: windows, packed batches, network, pooling.
+"""From sequences to features: windows, packed batches, network, pooling. All commands use this code.
 
-`findna.stream` takes records through it in their order. `embed_windows` and `features_of` read the windows of a corpus
-in memory, in any order, and with a gradient where training needs it.
+`findna.stream` uses it for records, in input order. `embed_windows` and `features_of` read the windows of a corpus in
+memory, in any order, and with gradients for training.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,12 +26,12 @@ One = TypeVar("One")
 
 
 class Piece(NamedTuple):
-    """A window on the strand that is read.
+    """A window, on the strand to read.
 
     Args:
         codes: Its bases, shape (n,).
         own_start: First of the bases that it owns, counted in the window.
-        own_end: One past the last.
+        own_end: End of these bases.
     """
 
     codes: Codes
@@ -44,7 +44,7 @@ class Packed(NamedTuple):
 
     Args:
         batch: Codes and rings.
-        own: Of each window, the positions [start, end) of the batch with the bases that it owns.
+        own: For each window, the positions [start, end) in the batch of the bases that it owns.
     """
 
     batch: Batch
@@ -52,7 +52,7 @@ class Packed(NamedTuple):
 
 
 def pack_pieces(pieces: Sequence[Piece], *, n_class_tokens: int) -> Packed:
-    """The batch of these windows in their order, each with its class tokens."""
+    """The batch of these windows, in order, each with its class tokens."""
     batch = pack([piece.codes for piece in pieces], n_class_tokens=n_class_tokens)
     starts = batch.rings[:-1].tolist()
     own = [(start + one.own_start, start + one.own_end) for start, one in zip(starts, pieces, strict=True)]
@@ -60,7 +60,7 @@ def pack_pieces(pieces: Sequence[Piece], *, n_class_tokens: int) -> Packed:
 
 
 def in_batches(items: Iterable[One], *, n_bases: Callable[[One], int], most: int) -> Iterator[list[One]]:
-    """Yield items in order, in lists of at most this many bases; an item that has more is a list of its own."""
+    """Yield lists of items, in order, of at most this many bases; a longer item is alone in its list."""
     batch: list[One] = []
     total = 0
     for item in items:
@@ -77,7 +77,7 @@ def in_batches(items: Iterable[One], *, n_bases: Callable[[One], int], most: int
 def hidden_of(
     network: Encoder, batch: Batch, *, blocks: Sequence[int], compute: Compute, dropout: float = 0.0
 ) -> Tensor:
-    """Hidden states of a batch, shape (positions, C), on the device; of several blocks side by side. Differentiable."""
+    """Hidden states of a batch, shape (positions, C), on the device, differentiable; blocks are concatenated."""
     codes = put(batch.codes, compute.device)
     hidden: Tensor = network(codes, batch.rings, blocks=blocks, precision=compute.precision, dropout=dropout)
     return hidden
@@ -92,15 +92,15 @@ class Settings(Protocol):
 
     @property
     def blocks(self) -> Sequence[int]:
-        """After how many blocks; () is after all."""
+        """Blocks after which to read; (): after the last."""
 
     @property
     def n_class_tokens(self) -> int:
-        """Zero rows after each window."""
+        """Number of zero rows after each window."""
 
 
 class Readings(NamedTuple):
-    """The plain `Settings`."""
+    """A plain implementation of `Settings`."""
 
     pools: Sequence[str]
     blocks: Sequence[int]
@@ -111,9 +111,9 @@ class Work(NamedTuple):
     """Windows of a corpus in one batch.
 
     Args:
-        indices: Which windows, in the order of the batch.
+        indices: Indices of the windows, in the order of the batch.
         batch: Codes and rings.
-        own: Of each, the positions [start, end) of the batch with the bases that it owns.
+        own: For each window, the positions [start, end) in the batch of the bases that it owns.
     """
 
     indices: NDArray[np.int64]
@@ -130,15 +130,15 @@ def pack_windows(
     max_bases: int,
     is_turned: NDArray[np.bool_] | None = None,
 ) -> Iterator[Work]:
-    """Yield these windows in packed batches, those of one length side by side, which are rotated together.
+    """Yield these windows in packed batches; windows of one length are adjacent, so they are rotated together.
 
     Args:
         corpus: The sequences.
         windows: All their windows.
-        indices: Which of them.
-        n_class_tokens: Zero rows after each.
-        max_bases: Bases in a batch, but for a window that is longer.
-        is_turned: Which of all windows are read on the other strand; shape (m,).
+        indices: Indices of the windows to read.
+        n_class_tokens: Number of zero rows after each.
+        max_bases: Bases per batch; a longer window is alone in its batch.
+        is_turned: Whether each window is read on the other strand; shape (m,).
     """
     lengths = windows.lengths
     order = indices[np.argsort(lengths[indices], kind="stable")]
@@ -148,7 +148,7 @@ def pack_windows(
 
 
 def _piece_of(corpus: Corpus, windows: Windows, index: int, is_turned: NDArray[np.bool_] | None) -> Piece:
-    """A window; of a turned sequence the one that begins as far from that strand's own first base."""
+    """A window; on the other strand, the one at the same distance from that strand's first base."""
     start, end = int(windows.start[index]), int(windows.end[index])
     codes, n_before = corpus[int(windows.sequence[index])], int(windows.own_start[index]) - start
     if is_turned is not None and is_turned[index]:
@@ -175,7 +175,7 @@ def embed_windows(
     is_turned: bool = False,
     on_done: Callable[[int], None] = lambda n_windows: None,
 ) -> Tensor:
-    """The features of all windows, shape (m, F), float32, on the CPU; packing runs ahead in a thread.
+    """The features of all windows, shape (m, F), float32, on the CPU; a thread packs in advance.
 
     Args:
         network: The encoder, on the device.
@@ -183,7 +183,7 @@ def embed_windows(
         windows: Their windows.
         settings: Pools, blocks and class tokens.
         compute: Where and how it runs.
-        is_turned: Read the other strand.
+        is_turned: Whether to read the other strand.
         on_done: Called after each batch with the number of windows so far.
     """
     turned = np.ones(windows.n, dtype=np.bool_) if is_turned else None
@@ -208,7 +208,7 @@ def embed_windows(
 
 
 def strands_of(strand: str) -> tuple[bool, ...]:
-    """Of each strand that an answer is made of, whether it is the other one."""
+    """For each strand that a prediction uses, whether it is the other one."""
     return (False, True) if strand == "both" else (False,)
 
 
@@ -222,7 +222,7 @@ def embed_strands(
     compute: Compute,
     on_done: Callable[[int], None] = lambda n_windows: None,
 ) -> list[Tensor]:
-    """`embed_windows` of the strand as it is given and, if `strand` is "both", of the other one."""
+    """`embed_windows` of the given strand and, if `strand` is "both", of the other one."""
     return [
         embed_windows(
             network, corpus, windows, settings=settings, compute=compute, is_turned=is_turned, on_done=on_done

@@ -4,11 +4,11 @@ from pathlib import Path
 
 
 class FindnaWarning(UserWarning):
-    """A run differs from what was asked for, and the user should know."""
+    """A run differs from the request in a way that the user should know."""
 
 
 class FindnaError(Exception):
-    """Base of them all. Its text is the one or two lines that the user reads."""
+    """The base class. Its text is the one or two lines that the user reads."""
 
 
 class ConfigError(FindnaError):
@@ -29,16 +29,16 @@ class MissingExtraError(ConfigError):
 class InputError(FindnaError):
     """Something in an input file is wrong.
 
-    A reader *raises* what concerns the whole file and *yields* what is one record's fault, so that the
-    caller decides whether to stop or to list the record as skipped.
+    A reader *raises* errors of the whole file and *yields* errors of one record, so the
+    caller decides whether to stop or to skip the record.
 
     Args:
-        reason: What was found and what to do about it, without the place.
+        reason: What was found and what to do, without the place.
         path: The file, or None for something that is not in a file (a region on the command line).
         line: 1-based line of a text file.
         record: Name or id of the record.
-        row: 0-based index of the record in its input, where it is known.
-        kind: What to call the input; "": what this class calls it.
+        row: 0-based index of the record in its input, if known.
+        kind: Name for this kind of input; "": that of the class.
 
     >>> print(BedError("start 900 and end 850 must satisfy 0 <= start < end", path="peaks.bed", line=7))
     BED file peaks.bed, line 7: start 900 and end 850 must satisfy 0 <= start < end

@@ -7,13 +7,13 @@ from findna.errors import MissingExtraError
 
 
 def need(*modules: str, extra: str, purpose: str, package: str = "") -> Any:
-    """The package of these modules, which are imported.
+    """Import these modules of an optional package.
 
     Args:
         modules: Their names, of one package.
         extra: The extra of findna that installs it.
         purpose: What needs it.
-        package: Its name where it is not that of the module.
+        package: Its name, if it differs from that of the module.
 
     Raises:
         MissingExtraError: One cannot be imported.

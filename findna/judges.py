@@ -32,7 +32,7 @@ _FIELDS = {
 
 
 class Judge(ABC):
-    """The windows of a pair that a kind of model needs, and their scores."""
+    """The windows that a kind of model needs for a pair, and their scores."""
 
     fields: Sequence[Field]
     window: int
@@ -97,7 +97,7 @@ class TeacherJudge(Judge):
         return Vectors(x, len(pairs[0].ref.codes), (ref, alt))
 
     def _vector(self, alleles: Sequence[Allele], readings: Mapping[bytes, Reading]) -> NDArray[np.float64]:
-        """The mean of both strands, standardised as the model's own read-out is."""
+        """The mean of both strands, standardised like the model's own read-out."""
         strands = np.array([readings[allele.codes.tobytes()].features for allele in alleles])
         if not self._readout.raw:
             strands = self._model.readout.standardise(strands)
@@ -153,7 +153,7 @@ def log_likelihood_ratio(pair: Pair, readings: Mapping[bytes, Reading]) -> float
 
 
 def influence(pair: Pair, readings: Mapping[bytes, Reading]) -> float:
-    """Total variation between the base probabilities of both windows, summed over the flanks that both have."""
+    """Total variation between the base probabilities of the two windows, summed over their common flanks."""
     ref, alt = (np.exp(readings[allele.codes.tobytes()].log_p) for allele in pair)
     before = min(pair.ref.start, pair.alt.start)
     ref_end, alt_end = (allele.start + allele.length for allele in pair)

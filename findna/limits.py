@@ -1,4 +1,4 @@
-"""The largest sizes that findna takes, and the check that each field of a config has its type."""
+"""The limits of sizes, and the check that each field of a config has the right type."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, get_origin, get_type_hints
 
 MAX_WINDOW = 1 << 20
-"""Bases in a window."""
+"""Bases per window."""
 
 MAX_CLASS_TOKENS = 1024
 
@@ -15,12 +15,12 @@ MAX_VALUES = 1 << 30
 """Hidden values of one window, positions times channels or hidden units: 4 GiB in float32."""
 
 MAX_DEPTH = 4096
-"""Blocks of all layers."""
+"""Blocks in all layers."""
 
 MAX_TRACKS = 256
 
 MAX_CLASSES = 1000
-"""Of a task."""
+"""Classes of a task."""
 
 MAX_PROCESSES = 1024
 """Processes, or parts of a run, on one machine."""
@@ -30,12 +30,12 @@ MAX_SHARDS = 100_000
 MAX_THREADS = 1024
 
 MAX_WHOLE = 10**9
-"""Of every whole number among the settings that has no limit of its own."""
+"""For all whole numbers in settings without a limit of their own."""
 
 MAX_SEED = (1 << 63) - 1
 
 MAX_BATCH = 1 << 20
-"""Sequences in one update."""
+"""Sequences per update."""
 
 MAX_SIZES: Mapping[str, int] = {
     "channels": 8192,
@@ -52,7 +52,7 @@ _LONGEST_SHOWN = 40
 
 
 def shown(value: object) -> str:
-    """A value as a message has it: short, whatever a file holds.
+    """A value for a message, shortened.
 
     >>> shown("x"), shown(10**60)
     ("'x'", '1000000000000000000000000000000000000...')
@@ -62,7 +62,7 @@ def shown(value: object) -> str:
 
 
 def wrong_types(config: Any) -> list[str]:
-    """Wrong types of a config's fields, infinity included; NaN is left to the check of ranges."""
+    """Fields of a config with a wrong type, including infinity; NaN is left to the check of ranges."""
     kinds = _kinds(type(config))
     values = {field.name: getattr(config, field.name) for field in fields(config)}
     return [

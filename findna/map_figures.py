@@ -1,4 +1,4 @@
-"""Maps drawn: a figure, a page of HTML."""
+"""Draws maps: a figure, an HTML page."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ _PAGE = Path(__file__).with_name("map.html")
 
 
 def check_figure(path: Path) -> None:
-    """Raise unless a figure of this name can be drawn.
+    """Raise if no figure can be written to this path.
 
     Raises:
         ConfigError: The ending is not of `FORMATS`.
@@ -43,7 +43,7 @@ def draw_map(found: Map, path: Path, *, title: str | None = None) -> None:
 
     Args:
         found: The map.
-        path: A name that `check_figure` takes.
+        path: A path that `check_figure` accepts.
         title: Above the figure; None: `Map.title`.
     """
     figure, (axes,) = panels(6.4, 4.8)

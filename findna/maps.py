@@ -35,7 +35,7 @@ class Map:
 
     Args:
         points: Shape (n, 2).
-        axes: Names of the two axes.
+        axes: Labels of the two axes.
         columns: The columns of the rows, n values each, `id` first.
         color: The column that colours the points; "" for none.
         n_rows: Rows of the file; more than n if the map shows a sample.
@@ -76,7 +76,7 @@ def make_map(
         color: A column of the file or of `labels`. "": the labels, else the source or contig if there are several.
         labels: A TSV or CSV of ids (or names) and labels; see `read_labels`.
         max_points: A random sample of this size is shown if the file has more rows; PCA uses all rows.
-        seed: Of the sample and of t-SNE.
+        seed: Random seed of the sample and of t-SNE.
 
     Raises:
         TableError: The file or the labels cannot be read, or no id is in both.
@@ -109,7 +109,7 @@ def make_map(
 
 
 def principal_components(x: Any, rows: NDArray[np.intp], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scores of some rows on the first principal components of all rows, and the share of variance of each.
+    """Scores of some rows on the first principal components of all rows, and the fraction of variance of each.
 
     Args:
         x: Shape (N, D), an array or an h5py dataset; it is read in blocks.
@@ -119,7 +119,7 @@ def principal_components(x: Any, rows: NDArray[np.intp], n: int) -> tuple[NDArra
     Returns:
         Shape (m, n), and shape (n,). The largest loading of a component is positive.
     """
-    first = x[:1].astype(np.float64)  # (1, D); sums of differences to a row lose no digits
+    first = x[:1].astype(np.float64)  # (1, D); sums of differences from a row keep their precision
     total, gram = np.zeros(x.shape[1]), np.zeros((x.shape[1],) * 2)
     for start in range(0, len(x), _BLOCK):
         block = x[start : start + _BLOCK].astype(np.float64) - first
@@ -134,7 +134,7 @@ def principal_components(x: Any, rows: NDArray[np.intp], n: int) -> tuple[NDArra
 
 
 def tsne(scores: NDArray[np.float64], *, seed: int) -> NDArray[np.float64]:
-    """t-SNE of principal components, shape (n, 2); it starts from the first two, so that a seed changes little."""
+    """t-SNE of principal components, shape (n, 2), started from the first two, so that the seed matters little."""
     need_sklearn("t-SNE")
     from sklearn.manifold import TSNE
 
@@ -181,7 +181,7 @@ def read_labels(path: Path) -> dict[str, dict[str, str]]:
 
 
 def match_labels(columns: dict[str, NDArray[Any]], path: Path) -> dict[str, NDArray[Any]]:
-    """The columns of a table of labels that the file does not have, in the order of the rows.
+    """The columns of a table of labels that the file does not have, in row order.
 
     Rows are matched by id, or by name if no id matches. A row without a label has `NO_LABEL`.
 
@@ -202,7 +202,7 @@ def match_labels(columns: dict[str, NDArray[Any]], path: Path) -> dict[str, NDAr
 
 
 def _as_numbers(texts: list[str]) -> NDArray[Any]:
-    """Numbers if all texts are and there are too many for classes, else the texts."""
+    """Numbers, if all texts are numbers and there are too many for classes; else the texts."""
     known = [text for text in texts if text != NO_LABEL]
     try:
         numbers = [float(text) for text in known]
@@ -233,7 +233,7 @@ def class_colours(values: NDArray[Any]) -> dict[str, str]:
 
 
 def is_unset(values: NDArray[Any]) -> bool:
-    """Whether no row has a value, as the coordinates of sequences without any."""
+    """Whether no row has a value, such as coordinates of sequences from FASTA."""
     return set(values.tolist()) in ({""}, {"."}, {-1})
 
 

@@ -1,4 +1,4 @@
-"""Masked bases: the probabilities of A, C, G and T that a network predicts where it does not see the base."""
+"""Masked bases: the probabilities of A, C, G and T that a network predicts for bases that it does not see."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -26,10 +26,10 @@ class MaskedBases:
     """A network on its device that predicts masked bases.
 
     Args:
-        network: The encoder; it stays as it is.
-        passes: How many times each window goes through; pass p masks the bases whose index in the sequence is p
-            modulo `passes`. 0 masks each base by itself: as many passes as bases.
-        compute: Where and how it runs; the probabilities are float32.
+        network: The encoder; it is not changed.
+        passes: Number of passes over each window; pass p masks the bases with index p modulo `passes` in the
+            sequence. 0 masks one base at a time, with as many passes as bases.
+        compute: Where and how it runs; probabilities are float32.
 
     Raises:
         ConfigError: `passes` is negative.
@@ -53,8 +53,8 @@ class MaskedBases:
     def predict(self, sequences: Iterable[Codes]) -> Iterator[NDArray[np.float32]]:
         """Yield the probabilities of A, C, G and T at each base of each sequence, shape (L, 4); rows add up to 1.
 
-        A sequence that is longer than the network's window is divided as for embeddings; each base is predicted in the
-        window that owns it.
+        A sequence longer than the network's window is split as for embeddings; each base is predicted in the window
+        that owns it.
         """
         unfinished: deque[NDArray[np.float32]] = deque()
         for passed in self._forward.run(self._records(sequences, unfinished), with_states=True):
@@ -65,7 +65,7 @@ class MaskedBases:
                     yield unfinished.popleft()
 
     def _records(self, sequences: Iterable[Codes], unfinished: "deque[NDArray[np.float32]]") -> Iterator[Record]:
-        """A record for each window and pass, and in the same order what is to be read of it."""
+        """A record for each window and pass, and in the same order the bases to read from it."""
         for row, codes in enumerate(sequences):
             found = np.empty((len(codes), len(BASES)), np.float32)
             unfinished.append(found)

@@ -1,4 +1,4 @@
-"""Metrics of predictions: one dictionary for each objective, all of them by scikit-learn."""
+"""Metrics of predictions by scikit-learn: one dictionary per objective."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,17 +13,17 @@ NAMES = ("accuracy", "macro_f1", "mcc", "auroc")
 """The metrics of every classification, in the order of the tables."""
 
 THRESHOLD = 0.5
-"""A label of a multilabel task is predicted above this probability."""
+"""In a multilabel task, a label is predicted if its probability is above this."""
 
 
 def metrics_of(
     labels: Values, probabilities: Values, *, classes: Sequence[str] = (), objective: str = "classification"
 ) -> dict[str, Any]:
-    """Figures of predictions, ready for JSON; one that is not defined for these labels is None.
+    """Metrics of predictions, ready for JSON; None if not defined for these labels.
 
     Classification: accuracy, macro_f1 (mean over the classes that occur or are predicted), mcc, auroc (one class
     against the rest, mean over the classes that occur), confusion (rows are the true class, columns the predicted).
-    Multilabel: the same of each label, averaged over the labels; confusion is one 2 x 2 table a label.
+    Multilabel: the same for each label, averaged over the labels; confusion has one 2 x 2 table per label.
     Regression: pearson, spearman, r2, mse.
 
     Args:
@@ -42,9 +42,9 @@ def metrics_of(
         raise ValueError(f"objective must be one of {', '.join(figures)}, not {objective!r}")
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
     if len(labels) != len(probabilities) or not len(labels):
-        raise ValueError(f"{len(labels)} labels do not go with {len(probabilities)} predictions")
+        raise ValueError(f"{len(labels)} labels, but {len(probabilities)} predictions")
     if objective != "regression" and probabilities.shape[1:] != (len(classes),):
-        raise ValueError(f"probabilities of shape {probabilities.shape} do not go with {len(classes)} classes")
+        raise ValueError(f"probabilities of shape {probabilities.shape}, but {len(classes)} classes")
     if not np.isfinite(probabilities).all():
         raise ValueError("a prediction is not finite")
     return {**figures[objective](labels, probabilities), "n": len(labels)}
@@ -53,7 +53,7 @@ def metrics_of(
 def auroc(is_class: Values, scores: Values) -> float | None:
     """The share of pairs, one of the class and one not, that the scores rank correctly; ties count one half.
 
-    None where one of the two kinds is missing.
+    None if there are no such pairs.
 
     >>> auroc(np.array([False, False, True, True]), np.array([0.1, 0.4, 0.4, 0.8]))
     0.875
@@ -62,12 +62,12 @@ def auroc(is_class: Values, scores: Values) -> float | None:
     if not 0 < n < len(is_class):
         return None
     _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts - 1) / 2  # ties share their mean rank, from 1 on
+    ranks = np.cumsum(counts) - (counts - 1) / 2  # 1-based ranks; ties have their mean rank
     return float((ranks[place][is_class].sum() - n * (n + 1) / 2) / (n * (len(is_class) - n)))
 
 
 def mean_of(figures: Sequence[float | None]) -> float | None:
-    """The mean of those figures that are defined; None where none is."""
+    """The mean of the metrics that are defined; None if there are none."""
     defined = [figure for figure in figures if figure is not None]
     return float(np.mean(defined)) if defined else None
 

@@ -1,4 +1,4 @@
-"""The phases of a long call, for a listener: the command line shows them, a notebook need not."""
+"""The phases of a long call, for a progress display."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,12 +15,12 @@ _OUTER: ContextVar[tuple[str, int, int, int] | None] = ContextVar("_OUTER", defa
 
 
 def enter(phase: str) -> None:
-    """Say that a phase begins, such as "loading the model"."""
+    """Report the start of a phase, such as "loading the model"."""
     _LISTENER.get()(phase, 0, None)
 
 
 def report(phase: str, done: float, total: int) -> None:
-    """Say how far a phase is; within steps of an outer phase, how far those are."""
+    """Report the progress of a phase, or of the outer phase in `within`."""
     if outer := _OUTER.get():
         phase, n_done, n_steps, size = outer
         done, total = n_done + size * done / total, n_steps
@@ -38,7 +38,7 @@ def within(phase: str, n_done: int, n_steps: int, *, size: int = 1) -> Iterator[
 
 
 def track(phase: str, steps: Sequence[T]) -> Iterator[T]:
-    """Yield the steps of a phase, and say before each how many are done."""
+    """Yield the steps of a phase, and report before each how many are done."""
     for n_done, step in enumerate(steps):
         report(phase, n_done, len(steps))
         with within(phase, n_done, len(steps)):
@@ -47,7 +47,7 @@ def track(phase: str, steps: Sequence[T]) -> Iterator[T]:
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Tell a listener of the phases of the calls within.
+    """Send the phases of the calls in this block to a listener.
 
     >>> with listening(print):
     ...     enter("loading the model")

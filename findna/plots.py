@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-_DPI = 300  # what journals ask for
+_DPI = 300  # as journals require
 _LONGEST_NAME = 18
 INK, BLUE, ORANGE, GREY = "#222222", "#2166ac", "#d6604d", "#999999"
 
@@ -60,10 +60,10 @@ def comparison(
     """A figure of a table as SVG: a line per row, a dot per column; quoted values are hollow.
 
     Args:
-        rows: Values by the name of the row, one per column; None where there is none.
+        rows: Values by the name of the row, one per column; None if missing.
         columns: Names of the columns.
         is_quoted: Whether the values of a column are quoted, not measured.
-        label: What the values are.
+        label: Label of the values.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -97,7 +97,7 @@ def accuracy_by_position(
 
     Args:
         starts: First base of each bin.
-        shares: Of each model, by the name in the legend; the first is drawn in colour.
+        shares: Accuracies of each model, by its name in the legend; the first is drawn in colour.
         path: The PNG file.
         title: Above the figure.
 
@@ -116,9 +116,9 @@ def accuracy_by_position(
 
 
 def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title: str = "") -> None:
-    """Draw a pretraining on its held-out windows: losses, masked bases, effective rank, student and teacher.
+    """Draw the held-out metrics of a pretraining: losses, masked bases, effective rank, student and teacher.
 
-    A run without distillation has no contrast, and its student is its teacher: these curves are not drawn.
+    In a run without distillation, there is no contrast, and the student is the teacher: these curves are not drawn.
 
     Args:
         rows: Lines of log.csv; those without a held-out figure are skipped.
@@ -178,7 +178,7 @@ def shortened(name: str) -> str:
 
 
 def save_figure(figure: "Figure", path: Path) -> None:
-    """Write a figure as PNG, SVG or PDF, by its name. Text in a PDF stays text.
+    """Write a figure as PNG, SVG or PDF, by its file name. Text in a PDF remains text.
 
     Raises:
         OutputError: It cannot be written.

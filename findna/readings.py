@@ -24,8 +24,8 @@ class Reading(NamedTuple):
     """The read-out of a window.
 
     Args:
-        features: Shape (F,): of a teacher the vector, of a task the scores of its classes; () of a masked window.
-        log_p: Of A, C, G and T at every base, of a masked window at every masked base; shape (n, 4).
+        features: Shape (F,): the vector of a teacher, or the class scores of a task; () for a masked window.
+        log_p: Log-probabilities of A, C, G and T at every base (masked window: every masked base); shape (n, 4).
     """
 
     features: NDArray[np.float32]
@@ -33,18 +33,18 @@ class Reading(NamedTuple):
 
 
 class WindowReader:
-    """A network on windows, each computed once; what is read of masked windows and of whole ones differs.
+    """A network on windows, each computed once; the read-outs of masked and of complete windows differ.
 
     Args:
         network: The encoder; a copy runs.
-        read: Of hidden states, rings and the bases of each window [start, end): features, shape (B, F).
-        blocks: After how many blocks `read` wants the states; () is after all.
-        n_class_tokens: Class tokens appended to a window.
-        with_log_p: Whether the log-probabilities of whole windows are read, too.
+        read: From hidden states, rings and the bases of each window [start, end) to features, shape (B, F).
+        blocks: Blocks after which the states are read; (): after the last.
+        n_class_tokens: Number of class tokens appended to a window.
+        with_log_p: Whether to read log-probabilities of complete windows, too.
         compute: Where and how it runs.
 
     Attributes:
-        n_windows: Windows computed so far.
+        n_windows: Number of windows computed so far.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class WindowReader:
         self.n_windows = 0
 
     def read(self, windows: Iterable[Codes]) -> dict[bytes, Reading]:
-        """The read-out of windows, by their bytes."""
+        """The read-outs of windows, by their bytes."""
         return {key: reading for (key, _), reading in self.read_own((codes, 0) for codes in windows).items()}
 
     def read_own(self, windows: Iterable[tuple[Codes, int]]) -> dict[tuple[bytes, int], Reading]:
-        """The same of windows of which only the bases from a position on are pooled; by bytes and that position."""
+        """The same for windows in which only the bases from a position are pooled; by bytes and position."""
         unique = {(codes.tobytes(), own_start): codes for codes, own_start in windows}
         found: dict[tuple[bytes, int], Reading] = {}
         for is_masked in (False, True):
@@ -131,7 +131,7 @@ class WindowReader:
 
 
 def task_reader(task: TaskModel, *, compute: Compute) -> WindowReader:
-    """A reader of a task's windows: the features are the scores of its classes, see `log_scores`."""
+    """A reader for a task: the features are the class scores, see `log_scores`."""
     settings, head = task.settings, task.head.to(compute.device)
 
     def read(hidden: Tensor, rings: NDArray[np.int64], own: Sequence[tuple[int, int]]) -> Tensor:

@@ -19,7 +19,7 @@ AUGMENTATIONS = "MDITNR"
 
 
 def _without_student_view(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a recipe in which `student_view` "v" said that the two views change places, but for the mask."""
+    """Translate settings with the former `student_view` "v", which exchanged the two views except for the mask."""
     exchanged = {"student_augment": "MNR", "teacher_augment": "DIT"}
     return {
         **{name: value for name, value in values.items() if name != "student_view"},
@@ -103,7 +103,7 @@ class PretrainConfig(Checked):
             problems.append("projection serves the contrast, which alpha 1 omits")
         problems += self._problems_of_views()
         if self.alpha > 0 and self.mask_fraction == 0:
-            problems.append("mask_fraction 0 leaves nothing to learn from masked bases: it goes with alpha 0")
+            problems.append("mask_fraction 0 leaves no masked bases to learn from: it needs alpha 0")
         if self.min_length > self.model.window:
             problems.append(f"min_length {self.min_length} is above the window of {self.model.window}")
         require(problems)
@@ -128,7 +128,7 @@ class PretrainConfig(Checked):
         return cls(**{**values, "model": ModelConfig.from_dict(values["model"])})
 
     def changed(self, **settings: Any) -> Self:
-        """The same with other settings, those of `MODEL_SETTINGS` among them; the window stays.
+        """The same with other settings, including those of `MODEL_SETTINGS`; the window does not change.
 
         >>> PRESETS["tiny"].changed(n_class_tokens=1, alpha=1.0).model.window
         1000
@@ -156,7 +156,7 @@ _MEASURED = PretrainConfig(
     momentum=0.99,
     clip=1.0,
 )
-"""The settings that measurements changed at every size: docs/reproducing.md has one line per choice."""
+"""The settings that were changed at every size; docs/reproducing.md has one line per choice."""
 
 PRESETS: dict[str, PretrainConfig] = {
     "paper": PretrainConfig(),
@@ -166,11 +166,11 @@ PRESETS: dict[str, PretrainConfig] = {
 }
 
 _GPU_BATCH = {"base": 64, "small": 64, "tiny": 128}
-"""Sequences in an update for each GPU: enough positions to occupy it. Chosen by size; no GPU was measured."""
+"""Sequences per update and GPU: enough positions to keep it busy. Chosen by size; no GPU was measured."""
 
 
 def gpu_batch_size(preset: str, n_gpus: int) -> int:
-    """Sequences in an update on that many GPUs; the paper's recipe keeps its own number.
+    """Sequences per update on this many GPUs; the paper's recipe keeps its own number.
 
     >>> gpu_batch_size("small", 8), gpu_batch_size("paper", 8)
     (512, 64)
@@ -258,16 +258,16 @@ class FinetuneConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if "cls" in self.pools and not self.class_tokens:
-            raise ConfigError("pool cls needs class tokens: it does not go with class_tokens=False")
+            raise ConfigError("pool cls needs class tokens, but class_tokens=False")
         parse_blocks(self.blocks)
 
     @property
     def pools(self) -> tuple[str, ...]:
-        """The pools that are joined, in order; the mean where nothing is named."""
+        """The pools, in order; by default the mean."""
         return parse_pools(self.pool or DEFAULT_POOL)
 
     def rate_for(self, channels: int) -> float:
-        """The peak of the learning rate for a teacher with this number of channels.
+        """The peak learning rate for a teacher with this number of channels.
 
         >>> FinetuneConfig().rate_for(44), FinetuneConfig(learning_rate=1e-4).rate_for(44)
         (0.003, 0.0001)

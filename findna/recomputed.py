@@ -28,7 +28,7 @@ class Unchecked(Exception):
 
 
 class SampledRow(NamedTuple):
-    """A row, its number, and the record or variant that it is of; None where the inputs are not found."""
+    """A row, its number, and its record or variant; None if the inputs are not found."""
 
     number: int
     row: Row
@@ -43,12 +43,12 @@ class Recomputed(NamedTuple):
 
 
 def params_of(written: Written) -> Mapping[str, Any]:
-    """The settings that an output says it was made with."""
+    """The settings in an output."""
     return {**written.meta, **written.meta.get("params", {})}
 
 
 def config_of(kind: type[Any], params: Mapping[str, Any], **others: Any) -> Any:
-    """A config from what an output records about it."""
+    """A config from the settings in an output."""
     names = [each.name for each in fields(kind)]
     return kind(**{name: params[name] for name in names if name in params} | others)
 
@@ -61,7 +61,7 @@ def _vectors(
     written: Written, loaded: Model | TaskModel, genome: Genome | None, sample: Sequence[SampledRow]
 ) -> Iterator[Recomputed]:
     if params_of(written).get("alleles"):
-        raise Unchecked("vectors of alleles are not computed again; verify the scores that came with them")
+        raise Unchecked("vectors of alleles are not recomputed; verify the scores of the same run")
     if any(one.item is None for one in sample):
         raise Unchecked("an input is not found or cannot be read again")
     params = params_of(written)
@@ -88,17 +88,17 @@ def _vectors(
 
 
 class _Tokens:
-    """Takes the tokens of records, and gives them back record by record."""
+    """Collects tokens and returns them record by record."""
 
     def __init__(self) -> None:
         self._tokens = np.empty((0, 0), np.float32)
 
     def write_tokens(self, tokens: NDArray[Any]) -> None:
-        """Take the next ones."""
+        """Add the next tokens."""
         self._tokens = np.concatenate([self._tokens.reshape(-1, tokens.shape[1]), tokens.astype(np.float32)])
 
     def take(self, n: int) -> NDArray[Any]:
-        """The first of those that are left."""
+        """The first of the remaining tokens."""
         taken, self._tokens = self._tokens[:n], self._tokens[n:]
         return taken
 

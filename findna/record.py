@@ -1,4 +1,4 @@
-"""Record: one sequence to embed, and where it is from."""
+"""Record: one sequence to embed, and its origin."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,15 +7,15 @@ from findna.sequence import Codes
 
 
 class Record(NamedTuple):
-    """One input sequence on the strand to embed, whatever kind of file it was in.
+    """One input sequence, on the strand to embed, from any kind of file.
 
     Args:
         id: Unique row key: `chrom:start-end(strand)`, the FASTA id, or the read name (/1 or /2 for mates).
         codes: Its bases, shape (n,), n >= 1; see `findna.sequence`.
-        n_iupac: How many IUPAC codes became N.
+        n_iupac: Number of IUPAC codes that became N.
         row: 0-based index among the records of its input, skipped ones included.
-        source: The input it came from, as the user wrote it.
-        name: BED name, FASTA description or read name; "" where there is none.
+        source: Its input, as the user wrote it.
+        name: BED name, FASTA description or read name; "" if there is none.
         chrom: Contig, "" without coordinates.
         start: 0-based first base, -1 without coordinates.
         end: One past the last base, -1 without coordinates.

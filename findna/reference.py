@@ -1,4 +1,4 @@
-"""Mean and sd of each feature of a read-out over reference windows: what `config.json` needs to standardise vectors."""
+"""Measures mean and sd of the features of a read-out over reference windows, to standardise vectors."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
@@ -15,10 +15,10 @@ from findna.models.store import Model
 from findna.nn.device import Compute
 
 N_WINDOWS = 4096
-"""Reference windows that are read where no number is given."""
+"""Default number of reference windows."""
 
 MAX_COLUMNS = 1300
-"""Features of a read-out that nobody has to ask for."""
+"""Default maximum number of features of a read-out."""
 
 
 def measure_readout(
@@ -35,11 +35,11 @@ def measure_readout(
 ) -> ModelReadout:
     """A read-out of a model, with mean and sd of its features over the first windows; `save_readout` stores it.
 
-    Memory is a few batches, however many windows there are.
+    Memory is limited to a few batches, for any number of windows.
 
     Args:
         model: The model.
-        windows: Sequences, each on the strand on which it is given; at most `n_windows` of them are read.
+        windows: Sequences, on the given strand; at most `n_windows` of them are read.
         pool: As `EmbedConfig.pool`.
         blocks: As `EmbedConfig.blocks`.
         n_windows: Maximum number of windows.
@@ -56,7 +56,7 @@ def measure_readout(
     if (n := n_columns(config.for_model(model.config), model.config)) > max_columns:
         raise ConfigError(
             f"a read-out of {n:,} features is above the limit of {max_columns:,}: "
-            "name fewer pools or blocks, or raise the limit"
+            "use fewer pools or blocks, or raise the limit"
         )
     embedder = RecordEmbedder(model.network, config, compute=compute)
     n_done, mean, squares = 0, np.zeros(n), np.zeros(n)
@@ -64,13 +64,13 @@ def measure_readout(
         if cell.skipped:
             raise cell.skipped[0]
         x = cell.x.astype(np.float64)
-        # Two parts are joined by their means (Chan et al. 1979): sums of squares would lose the digits.
+        # Parts are joined by their means (Chan et al. 1979), because sums of squares would lose precision.
         away = x.mean(axis=0) - mean
         squares += ((x - x.mean(axis=0)) ** 2).sum(axis=0) + away**2 * (n_done * len(x) / (n_done + len(x)))
         n_done += len(x)
         mean += away * (len(x) / n_done)
         on_done(n_done)
     if n_done < 2:
-        raise InputError(f"{n_done} reference windows were found: an sd needs at least two")
+        raise InputError(f"{n_done} reference windows found: an sd needs at least two")
     reference = {"n_windows": n_done, "sources": dict(sources), "weights": model.sha256}
     return ModelReadout.measured(pool, blocks, mean=mean, sd=np.sqrt(squares / n_done), reference=reference)

@@ -14,10 +14,10 @@ class Region(NamedTuple):
         chrom: Contig name.
         start: First base, 0-based.
         end: One past the last base.
-        name: BED name, "" where there is none.
+        name: BED name, "" if there is none.
         strand: "+", "-" or ".".
-        summit: 0-based position of a narrowPeak's summit on the contig, -1 where there is none.
-        blocks: BED12 blocks as (start, end) on the contig, ascending; empty where there are none.
+        summit: 0-based position of a narrowPeak's summit on the contig, -1 if there is none.
+        blocks: BED12 blocks as (start, end) on the contig, ascending; empty if there are none.
 
     >>> str(Region("chr1", 1000, 2000))
     'chr1:1,001-2,000'
@@ -59,7 +59,7 @@ _MITOCHONDRIA = ("chrM", "MT", "M", "chrMT")
 
 
 def is_region_string(text: str) -> bool:
-    """Whether a text has the form `chrom:start-end`, whatever genome it is for.
+    """Whether a text has the form `chrom:start-end`, for any genome.
 
     >>> is_region_string("chr1:1,000-2,000"), is_region_string("peaks.bed")
     (True, False)
@@ -69,17 +69,17 @@ def is_region_string(text: str) -> bool:
 
 
 def parse_region(text: str, contigs: Mapping[str, int], *, where: str = "the genome") -> Region:
-    """The region that a string such as `chr1:1,001-2,000` names: 1-based, both ends included.
+    """The region of a string such as `chr1:1,001-2,000`: 1-based and inclusive.
 
     As in samtools: `chr1` is the whole contig, `chr1:1000` and `chr1:1000-` reach to its end,
-    `chr1:-2000` begins at its first base. A contig name may hold colons: the longest name in
-    `contigs` that fits is taken; `{name}:1-5` says where the name ends. Nothing is cut to the
-    contig: whether the region lies within it is for the genome to check.
+    `chr1:-2000` begins at its first base. A contig name may contain colons: the longest name in
+    `contigs` that matches is used; `{name}:1-5` marks the name. Regions are not shortened:
+    the genome checks whether a region lies within its contig.
 
     Args:
         text: The region.
         contigs: Name and length of every contig.
-        where: What to call that in a message.
+        where: Name of the genome in messages.
 
     Raises:
         RegionError: The contig is unknown, or the positions are none.
@@ -124,7 +124,7 @@ def _split_positions(text: str) -> tuple[str, str]:
 
 
 def missing_contig(chrom: str, contigs: Iterable[str], *, where: str = "the genome") -> str:
-    """Why a contig cannot be used: it is not found; with the name that may have been meant.
+    """The error of a contig that is not found, with a similar name.
 
     >>> missing_contig("chr7", ["6", "7"], where="hg38.fa")
     "contig 'chr7' is not in hg38.fa (did you mean '7'?)"

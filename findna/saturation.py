@@ -1,4 +1,4 @@
-"""In-silico saturation mutagenesis: the effect of every base at every position, and which positions depend on which."""
+"""In-silico saturation mutagenesis: the effect of every base at every position; dependencies between positions."""
 
 from collections.abc import Sequence
 
@@ -17,10 +17,10 @@ from findna.readings import WindowReader, task_reader
 from findna.sequence import ALPHABET, BLANK, Codes, N, reverse_complement
 
 BASES = ALPHABET[:N]
-"""The bases of the last axis of effects."""
+"""The bases along the last axis of effects."""
 
 _CHUNK = 64
-"""Positions whose windows are computed together."""
+"""Number of positions whose windows are computed together."""
 
 
 class BaseMutagenesis:
@@ -52,7 +52,7 @@ class BaseMutagenesis:
         return self._reader.n_windows
 
     def effects(self, codes: Codes) -> NDArray[np.float32]:
-        """The effect of each base at each position, shape (L, 4); 0 for the reference base, NaN where that is N."""
+        """The effect of each base at each position, shape (L, 4); 0 for the reference base, NaN if that is N."""
         forward, reverse = map(self._effects, phases.track("strands", (codes, reverse_complement(codes))))
         found: NDArray[np.float32] = ((forward + reverse[::-1, ::-1]) / 2).astype(np.float32)
         found[codes >= N] = np.nan
@@ -103,11 +103,11 @@ class BaseMutagenesis:
 
 
 class TaskMutagenesis:
-    """A task model on its device: the log-odds of a class minus those of the reference; of a regression the value.
+    """A task model on its device: the log-odds of a class (regression: the value) minus those of the reference.
 
     Args:
         task: The task model.
-        label: The class; "" is the second one of two.
+        label: The class; "": the second of two.
         compute: Where and how it runs.
 
     Raises:
@@ -126,7 +126,7 @@ class TaskMutagenesis:
         return self._reader.n_windows
 
     def effects(self, codes: Codes) -> NDArray[np.float32]:
-        """As of a teacher; the scores of both strands are averaged before they become log-odds."""
+        """As for a teacher; the scores of both strands are averaged before they become log-odds."""
         forward, reverse = map(self._scores, phases.track("strands", (codes, reverse_complement(codes))))
         scores = np.mean([forward, reverse[::-1, ::-1]], axis=0)  # (L, 4, outputs)
         is_joined = len(codes) > self.window
@@ -141,7 +141,7 @@ class TaskMutagenesis:
     def _scores(self, codes: Codes) -> NDArray[np.float64]:
         """The scores of the sequence with each base at each position, shape (L, 4, outputs).
 
-        Only the windows that hold the position are computed again.
+        Only the windows with the changed position are computed again.
         """
         windows = list(iter_windows(len(codes), size=self.settings.window, stride=self.settings.stride))
         parts = self._of_windows([(codes, window) for window in windows])
@@ -162,7 +162,7 @@ class TaskMutagenesis:
         return found
 
     def _of_windows(self, windows: Sequence[tuple[Codes, Window]]) -> list[NDArray[np.float64]]:
-        """The contribution of each window to the mean over its sequence: its scores times its share of the bases."""
+        """The contribution of each window to the mean over its sequence: its scores times its fraction of the bases."""
         keys = [(codes[w.start : w.end], w.own_start - w.start) for codes, w in windows]
         readings = self._reader.read_own(keys)
         return [
@@ -175,7 +175,7 @@ Mutagenesis = BaseMutagenesis | TaskMutagenesis
 
 
 def _column(name: str, settings: TaskSettings, label: str) -> tuple[int, str]:
-    """Which output is read, and what its change is."""
+    """The output to read, and the meaning of its change."""
     if settings.objective == "regression":
         return 0, "prediction minus that of the reference"
     if not label and len(settings.classes) == 2:

@@ -5,7 +5,7 @@ from Bio.Data import IUPACData
 from numpy.typing import NDArray
 
 ALPHABET = "ACGTN"
-"""Codes 0 to 4, in channel order. The only place where that order is written."""
+"""Codes 0 to 4, in channel order. This order is defined only here."""
 
 N = ALPHABET.index("N")
 BLANK = len(ALPHABET)
@@ -14,10 +14,10 @@ BLANK = len(ALPHABET)
 Codes = NDArray[np.uint8]
 
 MOSTLY_N = 0.5
-"""A record with a larger fraction of N says nothing of its own."""
+"""The result of a record with a larger fraction of N has no meaning."""
 
 WHITE = b" \t\v\f\r\n"
-"""Characters without bases, which a sequence may contain."""
+"""White space, which a sequence may contain."""
 
 _IUPAC, _INVALID = BLANK + 1, BLANK + 2
 
@@ -41,9 +41,9 @@ _LETTERS = np.frombuffer((ALPHABET + ".").encode(), dtype=np.uint8)
 
 
 def encode(bases: bytes | str) -> tuple[Codes, int]:
-    """The codes of a sequence, shape (n,), and how many IUPAC codes in it became N.
+    """The codes of a sequence, shape (n,), and the number of IUPAC codes that became N.
 
-    Case is ignored, U is T, white space is dropped.
+    Case is ignored, U is read as T, white space is skipped.
 
     Raises:
         ValueError: A letter is not a nucleotide code; the text names it and its 1-based position.
@@ -67,7 +67,7 @@ def encode(bases: bytes | str) -> tuple[Codes, int]:
 
 
 def protein_hint(problem: ValueError) -> str:
-    """The text of an error of `encode`, with the question whether the sequence is protein, unless it is aligned."""
+    """The message of an error of `encode`, with a hint that the sequence may be protein, except for gaps."""
     return str(problem) if "alignment gap" in str(problem) else f"{problem} (is it protein?)"
 
 
@@ -99,7 +99,7 @@ def is_mostly_n(codes: Codes) -> bool:
 
 
 def count_n(codes: Codes) -> int:
-    """How many bases are N.
+    """Number of N.
 
     >>> count_n(encode("NNAA")[0])
     2

@@ -1,4 +1,4 @@
-"""Settings: fields of frozen dataclasses that know their help, range and choices, for flags and for checks alike."""
+"""Settings: fields of frozen dataclasses with help, range and choices, used for flags and checks."""
 
 import functools
 import inspect
@@ -14,21 +14,21 @@ Config = TypeVar("Config")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 KEY = "findna"
-"""Under it, the metadata of a field holds its `About`."""
+"""The key of the `About` in a field's metadata."""
 
 
 class About(NamedTuple):
-    """The facts of a setting beside its name, type and default.
+    """The facts of a setting besides its name, type and default.
 
     Args:
         help: What it does, its unit and what special values mean: one text for help pages and docs.
         least: Lowest value.
         most: Highest value.
-        above: A value that it must exceed.
-        choices: All values; those of a Literal are known from the type.
-        flag: Names of its flag, where they are not its own, each with its dashes, separated by blanks.
-        parse: Makes the value of a flag's text; raises ValueError.
-        shown: The default as help shows it, where it is not the value; "" shows none.
+        above: Exclusive lower bound.
+        choices: All values; those of a Literal come from the type.
+        flag: Names of its flag if they differ from its own, with dashes, separated by blanks.
+        parse: Converts the text of a flag to a value; raises ValueError.
+        shown: The default as shown in help, if not the value; "": none.
     """
 
     help: str
@@ -60,7 +60,7 @@ def settings_of(config: type) -> dict[str, tuple[Any, Any, About]]:
 
 
 def problems_of(config: Any) -> list[str]:
-    """The settings of a config that have the wrong type or are out of range, in words."""
+    """Messages about settings of a config that have the wrong type or are out of range."""
     if problems := wrong_types(config):
         return problems
     found = ((name, getattr(config, name), about) for name, (_, _, about) in settings_of(type(config)).items())
@@ -79,7 +79,7 @@ def require(problems: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Checked:
-    """Settings that are checked as they are made.
+    """Settings that are checked when they are made.
 
     Raises:
         ConfigError: One is out of range.
@@ -112,7 +112,7 @@ def _refusal(value: Any, about: About) -> str:
 
 
 def make(config: type[Config], settings: Mapping[str, object]) -> Config:
-    """The config with those of the settings that are its own; the others keep their defaults."""
+    """A config from those of the settings that belong to it; the others keep their defaults."""
     own = {one.name for one in fields(config)}  # type: ignore[arg-type]
     return config(**{name: value for name, value in settings.items() if name in own})
 
@@ -120,18 +120,18 @@ def make(config: type[Config], settings: Mapping[str, object]) -> Config:
 def settings_of_all(
     *configs: type, only: Sequence[str] = (), without: Sequence[str] = ()
 ) -> dict[str, tuple[Any, Any, About]]:
-    """`settings_of` several dataclasses, of settings with one name the first; all, or some of them."""
+    """`settings_of` several dataclasses, all or some; if a name occurs twice, the first is used."""
     found = {name: known for config in reversed(configs) for name, known in settings_of(config).items()}
     order = dict.fromkeys(name for config in configs for name in settings_of(config))
     return {name: found[name] for name in order if name in (only or found) and name not in without}
 
 
 def with_settings(*configs: type, without: Sequence[str] = ()) -> Callable[[Function], Function]:
-    """Let a function that takes `**settings` say which: in its signature and in its docstring, for help pages.
+    """Add the settings of a function with `**settings` to its signature and docstring.
 
     Args:
-        configs: Dataclasses that have them.
-        without: Those of their settings that it does not take.
+        configs: Dataclasses with the settings.
+        without: Settings that it does not take.
     """
     known = settings_of_all(*configs, without=without)
 
@@ -161,7 +161,7 @@ def with_settings(*configs: type, without: Sequence[str] = ()) -> Callable[[Func
 
 
 def duration(text: str) -> float:
-    """Seconds of a text such as 90s, 24m, 1.5h; a bare number is seconds.
+    """Seconds from a text such as 90s, 24m, 1.5h; a number alone is in seconds.
 
     Raises:
         ValueError: It is none.
@@ -176,7 +176,7 @@ def duration(text: str) -> float:
 
 
 def names_in(text: str) -> tuple[str, ...]:
-    """The names of a list separated by commas.
+    """The names in a comma-separated list.
 
     >>> names_in("chr8,chr20")
     ('chr8', 'chr20')

@@ -13,7 +13,7 @@ from findna.settings import require, setting
 
 
 def fields_of(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as a dictionary, or a ConfigError that says which of them are not fields of a dataclass."""
+    """The values as a dictionary, or a ConfigError with those that are not fields of a dataclass."""
     if not isinstance(values, Mapping):
         raise ConfigError(f"settings must be names with values, not {shown(values)}")
     known = {f.name for f in dataclasses.fields(cls)}
@@ -27,7 +27,7 @@ Mixer = Literal["chordmixer", "transformer"]
 ShiftLayout = Literal["published", "alternating", "two-sided", "mixed"]
 
 SHIFT_LAYOUTS: tuple[ShiftLayout, ...] = get_args(ShiftLayout)
-"""Which track rotates by how much, and in which direction; see `ModelConfig.tracks`."""
+"""The rotation of tracks: distance and direction; see `ModelConfig.tracks`."""
 
 _SHORT = (1, 2, 4, 8, 32)
 
@@ -35,15 +35,15 @@ _LONG = (1, 16, 64, 128, 256)
 """Distances of the two-sided tracks; each distance after the last is four times the one before it."""
 
 _DEFAULT_UNSAID: dict[str, Any] = {"extended_len": 0, "mixer": "chordmixer", "shift_layout": "published"}
-"""Fields of a network's size that are not written where they have these values."""
+"""Fields that are not written if they have these values."""
 
 
 class Tracks(NamedTuple):
-    """Which channels of a block rotate together, and by how much.
+    """The groups of channels that rotate together, and their rotations.
 
     Args:
         shifts: Rotation of each track, in positions; position t reads from t + shift.
-        width: Channels of a track; the last may have fewer.
+        width: Channels per track; the last may have fewer.
     """
 
     shifts: tuple[int, ...]
@@ -62,7 +62,7 @@ def _two_sided(distances: tuple[int, ...], n_tracks: int) -> tuple[int, ...]:
 
 
 def _attention_parameters(channels: int) -> int:
-    """Of a Transformer's block: two norms, and four products with their biases."""
+    """Parameters of a Transformer block: two norms, and four products with biases."""
     return 2 * channels + 4 * channels * (channels + 1)
 
 
@@ -73,12 +73,12 @@ class ModelConfig:
     Args:
         channels: C, width of the residual stream.
         hidden: H, width inside a block's MLP.
-        track_width: g, channels that rotate together; of a Transformer, channels of a head.
+        track_width: g, channels that rotate together; in a Transformer, channels per head.
         n_layers: N, each of `n_blocks` blocks.
-        max_len: Positions fed in, class tokens included; sets the number of blocks a layer.
+        max_len: Maximum positions, class tokens included; sets the number of blocks per layer.
         n_class_tokens: K, zero rows appended to a sequence.
-        extended_len: Positions of a ring after a fine-tuning with `extend`, class tokens included, for which each
-            layer has more blocks at its end; 0 without.
+        extended_len: Maximum positions after a fine-tuning with `extend`, class tokens included; each layer then has
+            additional blocks at its end. 0: not extended.
         mixer: "chordmixer", or "transformer": FinDNA-T.
         shift_layout: How the tracks of a ChordMixer rotate. "published": 0, 1, 2, 4, ..., all to one side.
             "alternating": the same, with the sign changed in every second block. "two-sided": 0, +1, -1, +2, -2, +4,
@@ -127,7 +127,7 @@ class ModelConfig:
         require(self._too_large())
 
     def _too_large(self) -> list[str]:
-        """Sizes that are sane one by one and ask for too much together."""
+        """Sizes that are valid one by one, but too large together."""
         n_values = (self.extended_len or self.max_len) * max(self.channels, self.hidden)
         n_tracks = math.ceil(self.channels / self.track_width)
         found = (
@@ -139,22 +139,22 @@ class ModelConfig:
 
     @property
     def window(self) -> int:
-        """Bases in the longest sequence that is embedded in one piece."""
+        """Maximum number of bases in a window."""
         return (self.extended_len or self.max_len) - self.n_class_tokens
 
     @property
     def n_blocks(self) -> int:
-        """M, blocks a layer: log2 of the positions, rounded up; 1 of a Transformer."""
+        """M, blocks per layer: log2 of the positions, rounded up; 1 for a Transformer."""
         return 1 if self.mixer == "transformer" else math.ceil(math.log2(self.extended_len or self.max_len))
 
     @property
     def depth(self) -> int:
-        """Blocks of all layers."""
+        """Number of blocks in all layers."""
         return self.n_layers * self.n_blocks
 
     @property
     def n_added(self) -> int:
-        """How many of a layer's blocks, its last ones, were added by an extension."""
+        """Number of blocks per layer, at its end, that an extension added."""
         return self.n_blocks - math.ceil(math.log2(self.max_len)) if self.extended_len else 0
 
     def tracks(self, block: int) -> Tracks:
@@ -192,8 +192,8 @@ class ModelConfig:
     def as_transformer(self) -> Self:
         """The Transformer of the same width with about as many parameters.
 
-        Heads have the widest even width up to 32 channels that divides C; the depth is what an MLP of 4 C would be
-        closest with; then the MLP's width makes up the count, to half a unit a layer.
+        Heads have the widest even width up to 32 channels that divides C. The depth is the one at which the MLP is
+        closest to 4 C wide; its width then adjusts the number of parameters.
 
         >>> [(m.n_layers, m.hidden, m.track_width) for m in (ModelConfig().as_transformer(),)]
         [(11, 1245, 28)]
@@ -219,7 +219,7 @@ class ModelConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name; those of `_DEFAULT_UNSAID` only where they differ from it."""
+        """The fields by name; those of `_DEFAULT_UNSAID` only if they differ from it."""
         return {name: value for name, value in vars(self).items() if value != _DEFAULT_UNSAID.get(name)}
 
     @classmethod

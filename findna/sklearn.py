@@ -18,19 +18,19 @@ from sklearn.base import BaseEstimator, TransformerMixin  # noqa: E402
 
 
 class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Sequences to vectors (n, D), as `findna.embed` gives them. Nothing is fitted.
+    """Sequences to vectors (n, D), as in `findna.embed`. Nothing is fitted.
 
     Args:
         model: A name or folder, see `findna.load_model`.
         strand: "bed" or "+": as given; "-": the reverse complement; "both": the mean of the two vectors.
         pool: mean, sd, max, min (over bases) or several, as in mean,sd; or cls, the class tokens. Without pool, layer
             and blocks, the model's own read-out, standardised.
-        raw: Leave the values of the model's own read-out as they are.
-        layer: After how many layers to read; 0 is the stem, -1 the last.
-        blocks: After how many blocks to read instead of `layer`, as in 5,10,15,20.
-        window: Longest piece of a sequence, in bases; 0 is the model's own.
-        stride: Bases between two windows; 0 is the window.
-        batch_bases: Bases in a batch; 0 is what suits the device.
+        raw: Do not standardise the values of the model's own read-out.
+        layer: Layer after which to read; 0: the stem, -1: the last.
+        blocks: Blocks after which to read, instead of `layer`, such as 5,10,15,20.
+        window: Maximum length of a window, in bases; 0: that of the model.
+        stride: Bases between window starts; 0: the window length.
+        batch_bases: Bases per batch; 0: suited to the device.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: auto, fp32, bf16, bf16-stream.
 
@@ -73,14 +73,14 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return embed(X, **{**self.get_params(), "model": self._load()})
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Names of the D values, as /var of an output file has them."""
+        """Names of the D values, as in /var of an output file."""
         model = self._load()
         config = EmbedConfig(pool=self.pool, layer=self.layer, blocks=self.blocks)
         config = model.readout.embed_config(config, model.config)
         return np.array(feature_names(config, model.config), dtype=object)
 
     def _load(self) -> Model:
-        """The model, loaded once for each name; a clone or a copy in another process loads its own."""
+        """The model, loaded once per name; a clone, or a copy in another process, loads its own."""
         name, model = getattr(self, "_loaded", ("", None))
         if model is None or name != self.model:
             model = load_model(self.model)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 N_BINS = 10
-"""Bins of a calibration plot, of equal width."""
+"""Number of bins of a calibration plot, of equal width."""
 
 _MOST_CURVES = 10
 
@@ -25,7 +25,7 @@ Place = Literal["lower left", "lower right", "upper left", "upper right"]
 def confusion_matrix(
     confusion: Sequence[Sequence[int]], path: Path, *, classes: Sequence[str], title: str = ""
 ) -> None:
-    """Draw a confusion matrix: each row is a true class, shaded by its shares, with counts in the cells.
+    """Draw a confusion matrix: each row is a true class, shaded by its fractions, with counts in the cells.
 
     Args:
         confusion: Counts, rows are the true class, columns the predicted.
@@ -52,20 +52,20 @@ def confusion_matrix(
     axes.set(xlabel="predicted", ylabel="true", title=title)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046, pad=0.04)
+    figure.colorbar(image, ax=axes, label="fraction of the true class", fraction=0.046, pad=0.04)
     save_figure(figure, path)
 
 
 def roc(
     labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *, classes: Sequence[str], title: str = ""
 ) -> None:
-    """Draw the ROC of each class against the rest (of two classes, of the second), with its area.
+    """Draw the ROC of each class against the rest (for two classes: of the second), with its area.
 
     Args:
         labels: Class index, shape (n,).
         probabilities: Shape (n, n_classes).
         path: The PNG file.
-        classes: Their names; of more than ten only the mean of the areas and thin lines are shown.
+        classes: Their names; for more than ten, only thin lines and the mean area are shown.
         title: Above the figure.
 
     Raises:
@@ -89,10 +89,9 @@ def roc(
 def precision_recall(
     labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *, classes: Sequence[str], title: str = ""
 ) -> None:
-    """Draw precision by recall of each class against the rest (of two classes, of the second).
+    """Draw precision by recall of each class against the rest (for two classes: of the second).
 
-    The legend has the average precision and the number of sequences of each class. Arguments and errors are those of
-    `roc`.
+    The legend has the average precision and the number of sequences of each class. Arguments and errors: see `roc`.
     """
     need_sklearn("a figure")
     from sklearn.metrics import average_precision_score, precision_recall_curve
@@ -125,9 +124,9 @@ def _curves(
     value: str,
     places: tuple[Place, Place],
 ) -> None:
-    """One curve per class that has some but not all sequences, and a legend with value and n.
+    """One curve per class with some, but not all, sequences, and a legend with value and n.
 
-    The legend is at the first of `places`, or at the second where low curves fill the first.
+    The legend is at the first of `places`, or at the second if low curves fill the first.
     """
     shown = [k for k in ([1] if len(classes) == 2 else range(len(classes))) if 0 < np.sum(labels == k) < len(labels)]
     values = []
@@ -157,7 +156,7 @@ def split_figures(
     Args:
         labels: Class index, shape (n,).
         probabilities: Shape (n, n_classes).
-        stem: Path of the figures without their endings.
+        stem: Path of the figures without extensions.
         classes: Their names.
         title: Above each figure, without the number of sequences.
 
@@ -177,7 +176,7 @@ def split_figures(
 
 
 def calibration(labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *, title: str = "") -> None:
-    """Draw accuracy by confidence, the probability of the predicted class; on the diagonal the two agree.
+    """Draw accuracy by confidence (the probability of the predicted class); on the diagonal, they agree.
 
     Args:
         labels: Class index, shape (n,).
@@ -200,7 +199,12 @@ def calibration(labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *
     edges = np.linspace(0, 1, N_BINS + 1)
     counts, _ = np.histogram(confidence, edges)
     axes.bar(
-        edges[:-1], counts / counts.sum(), width=1 / N_BINS, align="edge", color="#dddddd", label="share of predictions"
+        edges[:-1],
+        counts / counts.sum(),
+        width=1 / N_BINS,
+        align="edge",
+        color="#dddddd",
+        label="fraction of predictions",
     )
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
     axes.plot(mean, rate, "o-", color=BLUE, markersize=4, label="accuracy")

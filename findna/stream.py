@@ -1,4 +1,4 @@
-"""Records through the network in their order: what is read of the windows, joined to one row per record."""
+"""Records through the network, in order: the read-outs of windows, joined to one row per record."""
 
 import itertools
 import warnings
@@ -30,9 +30,9 @@ class Readout(NamedTuple):
     """The read-out of the hidden states of a batch.
 
     Args:
-        kinds: How the windows of a record are joined, a kind of `Pool` for each array that `read` gives.
-        read: Of hidden states (positions, C), the rings and the own bases of each window as positions
-            [start, end): tensors with one row per window, float32, on the same device.
+        kinds: How the windows of a record are joined: a kind of `Pool` for each array of `read`.
+        read: From hidden states (positions, C), rings and the own bases of each window as positions
+            [start, end) to tensors with one row per window, float32, on the same device.
     """
 
     kinds: Sequence[str]
@@ -44,9 +44,9 @@ class Passed(NamedTuple):
 
     Args:
         obs: Columns of the finished records.
-        values: Of each kind, what was read of them, shape (records, strands, F).
-        skipped: Records that have no row.
-        states: Of each window of a batch the hidden states of its own bases, shape (n, C), on the device.
+        values: The read-out for each kind, shape (records, strands, F).
+        skipped: Records without a row.
+        states: For each window of a batch, the hidden states of its own bases, shape (n, C), on the device.
         is_end: Whether a cell ends here.
     """
 
@@ -58,12 +58,12 @@ class Passed(NamedTuple):
 
     @property
     def n_rows(self) -> int:
-        """Finished records."""
+        """Number of finished records."""
         return len(self.obs.get("id", ()))
 
 
 class _Cell:
-    """The records of a cell, their windows on each strand, and what was read of these so far."""
+    """The records of a cell, their windows on each strand, and the read-outs so far."""
 
     def __init__(self, items: Iterable[Item], kinds: Sequence[str], *, window: int, stride: int, both: bool) -> None:
         self.records: list[Record] = []
@@ -79,7 +79,7 @@ class _Cell:
         self._pools = [Pool(kind, len(lengths)) for kind in kinds]
 
     def batches(self, most: int) -> Iterator[range]:
-        """Yield the windows of each batch of at most this many bases; a window that has more is one of its own."""
+        """Yield the windows of each batch of at most this many bases; a longer window is alone in its batch."""
         ends, first = np.cumsum(self.windows.lengths), 0
         while first < len(ends):
             n_before = ends[first - 1] if first else 0
@@ -88,7 +88,7 @@ class _Cell:
             first = stop
 
     def pack(self, batch: range, *, n_class_tokens: int) -> Packed:
-        """These windows end to end, and where the bases lie that each owns."""
+        """These windows in one batch, and the positions of the bases that each owns."""
         sequence, start, end, own_start = (column[batch.start : batch.stop] for column in self.windows[:4])
         places = zip(sequence.tolist(), start.tolist(), end.tolist(), strict=True)
         packed = pack([self._codes[i][first:last] for i, first, last in places], n_class_tokens=n_class_tokens)
@@ -96,7 +96,7 @@ class _Cell:
         return Packed(packed, list(zip((own_start + shift).tolist(), (end + shift).tolist(), strict=True)))
 
     def add(self, batch: range, arrays: Sequence[NDArray[np.float32]]) -> None:
-        """Take in what was read of these windows."""
+        """Add the read-outs of these windows."""
         sequence, _, end, own_start = (column[batch.start : batch.stop] for column in self.windows[:4])
         for pool, values in zip(self._pools, arrays, strict=True):
             pool.add(sequence, values, end - own_start)
@@ -133,7 +133,7 @@ class _Cell:
 
 
 class _Work(NamedTuple):
-    """Windows of a cell in one batch; without any, the end of the cell."""
+    """Windows of a cell in one batch; without windows, the end of the cell."""
 
     cell: _Cell
     batch: range
@@ -141,17 +141,17 @@ class _Work(NamedTuple):
 
 
 class Forward:
-    """A network on its device, with what is to be read from it.
+    """A network on its device, with its read-out.
 
     Args:
-        network: Stays as it is: a copy runs.
-        readout: What is read.
-        window: Longest piece of a record, in bases.
-        stride: Bases between two windows.
-        both_strands: Whether each record goes through on its reverse strand too.
-        n_class_tokens: Class tokens appended to a window.
-        blocks: After how many blocks to read, several side by side; (): after all.
-        compute: Where and how it runs; what is read is float32.
+        network: It is not changed: a copy runs.
+        readout: The read-out.
+        window: Maximum length of a window, in bases.
+        stride: Bases between window starts.
+        both_strands: Whether to read the reverse strand of each record, too.
+        n_class_tokens: Number of class tokens appended to a window.
+        blocks: Blocks after which to read; several are concatenated; (): after the last.
+        compute: Where and how it runs; read-outs are float32.
     """
 
     def __init__(
@@ -171,17 +171,17 @@ class Forward:
         self._readout, self._blocks = readout, blocks
         self._window, self._stride, self._both_strands = window, stride, both_strands
         self._n_class_tokens = n_class_tokens
-        self._most_bases = compute.batch_bases  # that fit in the device's memory, as far as is known
+        self._most_bases = compute.batch_bases  # the largest batch that is known to fit in the device's memory
 
     def run(self, items: Iterable[Item], *, with_states: bool = False) -> Iterator[Passed]:
-        """Yield the finished and the skipped records of each cell, and before them what is asked of its batches.
+        """Yield the finished and skipped records of each cell, after the requested states of its batches.
 
-        Reading and packing run ahead in a thread, and a GPU has the next batch before the last one's values are taken.
-        Memory is a few batches, however long a record is.
+        A thread reads and packs in advance, and a GPU gets the next batch before the values of the last one are read.
+        Memory is limited to a few batches, however long a record is.
 
         Args:
-            items: Records, and in their places the faults of those that are to be skipped.
-            with_states: Whether the hidden states of every batch are asked for.
+            items: Records, and errors in place of records to be skipped.
+            with_states: Whether to yield the hidden states of every batch.
         """
         with closing(ahead(self._works(items))) as works:  # type: ignore[type-var]
             launched = ((work, self._launch(work, with_states)) for work in works)
@@ -210,7 +210,7 @@ class Forward:
                 return
 
     def _launch(self, work: _Work, with_states: bool) -> "list[_Values]":
-        """The read-out of a batch, which a GPU may still compute: in halves if the device has too little memory.
+        """The read-out of a batch, perhaps still in progress on a GPU; in halves if the device has too little memory.
 
         Raises:
             torch.OutOfMemoryError: A single window does not fit.
@@ -252,7 +252,7 @@ class Forward:
 
 
 class _Values(NamedTuple):
-    """The read-out of a batch's windows, on the host once the event has passed."""
+    """The read-outs of a batch's windows, on the host after the event."""
 
     windows: range
     tensors: list[Tensor]
@@ -260,14 +260,14 @@ class _Values(NamedTuple):
     event: torch.cuda.Event | None
 
     def take(self, cell: _Cell) -> None:
-        """Hand the windows' values to their records."""
+        """Pass the values of the windows to their records."""
         if self.event is not None:
             self.event.synchronize()
         cell.add(self.windows, [tensor.numpy() for tensor in self.tensors])
 
 
 def one_behind(items: Iterable[One]) -> Iterator[One]:
-    """Yield each item when the next has been begun; an error of the input after the items before it it.
+    """Yield each item after the next one was started; an error of the input comes after all earlier items.
 
     >>> list(one_behind("abc"))
     ['a', 'b', 'c']

@@ -76,7 +76,7 @@ class Windows(NamedTuple):
 
     @property
     def n(self) -> int:
-        """How many there are."""
+        """Number of windows."""
         return len(self.sequence)
 
     @property

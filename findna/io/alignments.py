@@ -1,4 +1,4 @@
-"""Alignments as records: with the bases of the read, or those of the genome under it."""
+"""Alignments as records, with the bases of the read or of the genome."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

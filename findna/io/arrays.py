@@ -1,4 +1,4 @@
-"""The common part of files with results per base: no unasked replacement; their records, skipped ones, and run."""
+"""The common part of files with results per base: records, skipped records, run; existing files are refused."""
 
 import json
 import math
@@ -18,7 +18,7 @@ _BLOCK_BYTES = 1 << 24
 
 
 def require_absent(path: Path, *, force: bool) -> None:
-    """Raise if an output is in the way.
+    """Raise if the output exists.
 
     Raises:
         OutputError: It exists and must not be replaced, or is not a regular file.
@@ -42,7 +42,7 @@ def write_records(file: h5py.File, records: Sequence[Record], skipped: Sequence[
 
 
 def write_facts(file: h5py.File, schema: str, facts: Mapping[str, Any]) -> None:
-    """Say in the attributes what the file is, what the run was (JSON), its checksum, and that it is complete."""
+    """Write the attributes: schema, the run (JSON), checksum, and that the file is complete."""
     attributes = {"findna_schema": schema, "bases": ALPHABET[:N], "checksum": content_checksum(file), "complete": True}
     file.attrs.update(attributes | {name: json.dumps(value) for name, value in facts.items()})
 
@@ -66,5 +66,5 @@ def content_checksum(file: h5py.File) -> str:
 
 
 def skipped_lines(skipped: Sequence[InputError]) -> str:
-    """The records that were skipped as comment lines, which end a text output."""
+    """The skipped records, as comment lines at the end of a text output."""
     return "".join(f"# skipped: {' '.join(str(error).split())}\n" for error in skipped)

@@ -1,4 +1,4 @@
-"""Reads of a BAM or CRAM file as records: their own bases as sequenced, or the genome's under them."""
+"""Reads of a BAM or CRAM file as records: with their own bases as sequenced, or those of the genome."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -37,26 +37,25 @@ def read_bam(
     strand: str = "bed",
     ids: IdSet | None = None,
 ) -> Iterator[Record | BamError]:
-    """Yield the reads of a BAM or CRAM file in file order; one that cannot be used as its error.
+    """Yield the reads of a BAM or CRAM file in file order, or the error of a read that cannot be used.
 
-    The bases are the record's own, soft-clipped ones among them, in the direction in which they were
-    sequenced: those of a reverse-strand record are turned back. With `reference_bases` they are the
-    genome's from the first to the last aligned base, on the read's strand: what the read deletes is in
-    it, what it inserts or clips is not, and introns (CIGAR N) are omitted.
+    The bases are those of the record, soft-clipped bases included, as sequenced: reverse-strand records are reverse
+    complemented. With `reference_bases` they are those of the genome from the first to the last aligned base, on the
+    read's strand: with deleted bases, and without inserted and clipped bases and introns (CIGAR N).
 
-    chrom, start, end and strand are those of the alignment, and none for a read that is not aligned.
+    chrom, start, end and strand are those of the alignment; an unaligned read has none.
     `extra` has `flag` and `mapq`.
 
     Args:
         source: Path, "-" for stdin, or an open stream.
         genome: For CRAM and for `reference_bases`.
-        region: A region string; only reads whose alignment overlaps it. Uses an index whose places
-            are those of the file, and otherwise reads through.
-        min_mapq: Smallest mapping quality.
+        region: A region string; only reads whose alignment overlaps it. Uses an index if it matches the
+            file; otherwise reads the whole file.
+        min_mapq: Minimum MAPQ.
         exclude_flags: A read with any of these SAM flags is skipped.
         reference_bases: See above.
         strand: "bed" as sequenced; "+" or "-": on that strand of the genome.
-        ids: The ids used so far; a repeated one gets `_2`, `_3`.
+        ids: The ids so far; a duplicate gets `_2`, `_3`.
 
     Raises:
         BamError: The file is truncated or damaged, a CRAM lacks its reference, or the genome is another one.
@@ -90,7 +89,7 @@ def _alignments(stream: ByteStream, genome: Genome | None, *, is_region: bool) -
         if stream.is_rereadable:
             _check_end(stream, end_of(stream.source), is_cram=is_cram)
             is_indexed = is_region and _has_own_index(Path(stream.source), is_cram=is_cram)
-            # htslib opens any index that it finds, and a hostile one ends the process.
+            # htslib opens any index that it finds, and a malicious one crashes the process.
             with _opened(stream, f"{stream.source}{'' if is_indexed else NO_INDEX}", reference) as file:
                 yield file
         else:
@@ -122,7 +121,7 @@ def _opened(stream: ByteStream, source: Any, reference: str | None) -> Iterator[
 
 @contextmanager
 def _no_download() -> Iterator[None]:
-    """Older htslib asks a server for a CRAM's reference unless REF_PATH says where else to look."""
+    """Older versions of htslib ask a server for a CRAM reference unless REF_PATH is set."""
     if "REF_PATH" in os.environ:
         yield
         return
@@ -141,9 +140,9 @@ def _check_end(stream: ByteStream, tail: bytes, *, is_cram: bool) -> None:
 
 
 def _fail(stream: ByteStream, problem: Exception) -> NoReturn:
-    reason = f"cut or damaged ({problem})"
+    reason = f"truncated or damaged ({problem})"
     if stream.raw_head[:4] == b"CRAM":
-        reason = f"damaged, or a CRAM without the reference it was made with, genome=FILE ({problem})"
+        reason = f"damaged, or a CRAM whose reference is needed: genome=FILE ({problem})"
     stream.fail(reason, cause=problem)
 
 
@@ -159,7 +158,7 @@ def _check_genome(stream: ByteStream, file: Any, genome: Genome | None) -> None:
 def _selected(
     stream: ByteStream, file: Any, region: str | None, *, min_mapq: int, exclude_flags: int
 ) -> Iterator[tuple[int | None, Any]]:
-    """The reads that pass the filters, each with the virtual offset of its place, if it has one."""
+    """The reads that pass the filters, each with its virtual offset, if it has one."""
     wanted = None
     if region is not None:
         contigs = dict(zip(file.references, file.lengths, strict=True))
@@ -187,7 +186,7 @@ def _fetched(file: Any, wanted: Region | None) -> Iterator[Any]:
 
 
 def _has_own_index(path: Path, *, is_cram: bool) -> bool:
-    """Whether there are indexes and all are of this file."""
+    """Whether there are indexes and all match this file."""
     suffixes = (".crai",) if is_cram else (".csi", ".bai")
     names = [path.with_name(path.name + suffix) for suffix in suffixes] + [path.with_suffix(s) for s in suffixes]
     indexes = [name for name in names if name.exists()]
@@ -204,7 +203,7 @@ def _overlaps(read: Any, wanted: Region) -> bool:
 def _placed(
     stream: ByteStream, reads: Iterable[tuple[int | None, Any]]
 ) -> Iterator[tuple[int, Mark | None, Any, Region | None]]:
-    """The number of each read, where the file has it, the read, and where it is aligned."""
+    """Number and offset of each read in the file, the read, and its alignment."""
     for row, (offset, read) in enumerate(reads, start=stream.begin.row):
         try:
             is_named, place = bool(read.query_name), _region(read)
@@ -216,7 +215,7 @@ def _placed(
 
 
 def _region(read: Any) -> Region | None:
-    """Where a read is aligned, with the blocks between introns if there are introns."""
+    """The place of an alignment, with the blocks between introns, if any."""
     if read.flag & UNMAPPED or read.reference_name is None:
         return None
     start = end = read.reference_start

@@ -1,4 +1,4 @@
-"""Whether the index beside a BAM or CRAM file is of this file: its places are looked up in the file."""
+"""Checks whether an index matches its BAM or CRAM file, by its offsets."""
 
 import gzip
 import struct
@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 import pysam
 
 Spans = dict[int, tuple[int, int]]
-"""By the number of a contig, the virtual offsets of its first record and after its last."""
+"""For each contig number, the virtual offsets of its first record and after its last."""
 
 NO_INDEX = "##idx##/dev/null/none"
-"""Behind the name of a file it makes htslib look for no index beside it."""
+"""Appended to a file name, it tells htslib not to look for an index."""
 
 _DEEPEST = 10
 """Levels of a .csi: their bins have numbers of 32 bits."""
@@ -24,11 +24,11 @@ _SEVERAL = -2
 
 
 def is_index_of(index: Path, path: Path) -> bool:
-    """Whether a .bai, .csi or .crai fits a BAM or CRAM file. Dates do not count.
+    """Whether a .bai, .csi or .crai matches a BAM or CRAM file. Dates do not matter.
 
-    BAM: the contigs' records must follow each other without a gap from the first record on, begin with a record of that
-    contig, and end with the end of the placed records. An index without the places of whole contigs counts as no.
-    CRAM: the index must list every slice of every container, with the contig of the container.
+    BAM: from the first record, the ranges of the contigs must follow each other without a gap, each must begin with a
+    record of its contig, and the last must end with the placed records. An index without offsets of contigs does not
+    match. CRAM: the index must list every slice of every container, with the contig of the container.
     """
     try:
         if index.suffix == ".crai":
@@ -50,7 +50,7 @@ def _fits(file: Any, spans: Spans) -> bool:
 
 
 def _contig_at(file: Any, offset: int) -> int:
-    """The contig of the record at a virtual offset, -1 if it is not placed or there is none."""
+    """The contig of the record at a virtual offset; -1 if it is not placed or there is no record."""
     file.seek(offset)
     record = next(file, None)
     return -1 if record is None else int(record.reference_id)
@@ -101,7 +101,7 @@ def _count(data: bytes, at: int) -> int:
 
 
 def _fits_cram(index: Path, path: Path) -> bool:
-    """Whether a .crai lists the slices of all containers, and with the contig of those that have one."""
+    """Whether a .crai lists the slices of all containers with their contigs."""
     data = index.read_bytes()
     text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("ascii")
     listed: dict[tuple[int, int], set[int]] = {}
@@ -115,7 +115,7 @@ def _fits_cram(index: Path, path: Path) -> bool:
 
 
 def _slices(path: Path) -> Iterator[tuple[tuple[int, int], int]]:
-    """Of each slice of a CRAM file the offsets of its container and in it, and the contig of the container."""
+    """For each slice of a CRAM file: the offset of its container, its offset in it, the contig of the container."""
     with path.open("rb") as file:
         head = file.read(_CRAM_HEAD)
         if head[:4] != b"CRAM" or head[4] not in (2, 3):
@@ -138,7 +138,7 @@ def _slices(path: Path) -> Iterator[tuple[tuple[int, int], int]]:
 
 
 def _number(file: BinaryIO, n_bits: int) -> int:
-    """A signed ITF8 (32 bits) or LTF8 (64 bits) number of CRAM: its leading ones count its further bytes."""
+    """A signed ITF8 (32-bit) or LTF8 (64-bit) number of CRAM: the leading ones are the number of further bytes."""
     first = file.read(1)[0]
     n_more = min(8 - (first ^ 0xFF).bit_length(), n_bits // 8 if n_bits == 64 else 4)
     more = int.from_bytes(file.read(n_more), "big")

@@ -1,4 +1,4 @@
-"""Predictions of bases on their way out: HDF5, or values along the genome."""
+"""Writes predictions of bases: HDF5, or values along the genome."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -41,7 +41,7 @@ class BaseRow(NamedTuple):
 
     @property
     def log_p(self) -> NDArray[np.float32]:
-        """Log-probability of the reference base, nats, NaN where that is N; shape (L,)."""
+        """Log-probability of the reference base in nats, NaN for N; shape (L,)."""
         codes = self.record.codes
         found = self.probabilities[np.arange(len(codes)), np.minimum(codes, N - 1)]
         return np.where(codes < N, np.log(np.maximum(found, np.finfo(np.float32).tiny)), np.nan).astype(np.float32)
@@ -55,10 +55,10 @@ def write_hdf5(
     skipped: Sequence[InputError] = (),
     temp: Path | None = None,
 ) -> None:
-    """Write all bases end to end: `probabilities` (M, 4), `entropy` and `log_p` (M,), and `offsets` (N + 1,).
+    """Write the bases of all records: `probabilities` (M, 4), `entropy` and `log_p` (M,), and `offsets` (N + 1,).
 
-    Record i has the bases from offsets[i] to offsets[i + 1]; `id`, `chrom`, `start`, `end`, `strand` and `sequence` say
-    what it is. `skipped` may grow as long as rows come. `temp` is where the file is written until it is whole.
+    Record i has the bases from offsets[i] to offsets[i + 1]; `id`, `chrom`, `start`, `end`, `strand` and `sequence`
+    describe it. `skipped` may grow while rows come. `temp` is the path until the file is complete.
     """
     records: list[Record] = []
     offsets = [0]
@@ -83,7 +83,7 @@ def places_of(row: BaseRow, value: str) -> Iterator[TrackValue]:
 
     Args:
         row: The row.
-        value: Of `VALUES`.
+        value: One of `VALUES`.
 
     Raises:
         InputError: The record has no place on a genome.

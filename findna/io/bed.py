@@ -15,12 +15,12 @@ _MOST_DIGITS = 18
 
 
 class BedRow(NamedTuple):
-    """One row and where it stands.
+    """One row and its place.
 
     Args:
         row: 0-based index among the rows, without headers and comments.
         line: 1-based line of the file.
-        region: The region, or why there is none.
+        region: The region, or its error.
     """
 
     row: int
@@ -31,15 +31,15 @@ class BedRow(NamedTuple):
 def read_bed(
     source: str | Path | ByteStream, *, is_narrowpeak: bool = False, with_blocks: bool = False
 ) -> Iterator[BedRow]:
-    """Yield the rows of a BED file in file order; a row that is not a region comes as its error.
+    """Yield the rows of a BED file in file order, or the error of an invalid row.
 
     Columns are separated by tabs, or by spaces in a line without a tab. Comments (#), `track` and
     `browser` lines and blank lines are skipped.
 
     Args:
         source: Path (plain, gzip or BGZF), "-" for stdin, or an open stream.
-        is_narrowpeak: Column 10 is the summit.
-        with_blocks: Columns 10 to 12 are BED12 blocks, in the rows that have them.
+        is_narrowpeak: Whether column 10 is the summit.
+        with_blocks: Whether columns 10 to 12, if present, are BED12 blocks.
 
     Raises:
         BedError: The file is truncated or damaged.
@@ -100,7 +100,7 @@ def _region(columns: list[str], *, is_narrowpeak: bool, with_blocks: bool) -> Re
 
 
 def _refuse_misplaced(columns: list[str]) -> None:
-    """Raise where the last column is 4 or 5 and a strand is in one of them: it would be lost.
+    """Raise if column 4 or 5 of a short row holds a strand, which would be lost.
 
     Raises:
         ValueError: It is so.

@@ -1,4 +1,4 @@
-"""Contig lengths of common genome builds, to name the build that a region or a genome is of."""
+"""Contig lengths of common genome builds, to recognise the build of a genome or region."""
 
 from collections.abc import Mapping
 
@@ -28,7 +28,7 @@ BUILDS: Mapping[str, Mapping[str, int]] = {
 
 
 def build_of(contigs: Mapping[str, int]) -> str:
-    """The build with most contigs of the same name and length; "" if there is none.
+    """The build that shares the most contigs (name and length); "" if there is none.
 
     >>> build_of({"chr20": 63025520}), build_of({"20": 64444167, "x": 5}), build_of({"chr20": 5})
     ('hg19', 'hg38', '')
@@ -40,7 +40,7 @@ def build_of(contigs: Mapping[str, int]) -> str:
 
 
 def builds_with(chrom: str, end: int, contigs: Mapping[str, int]) -> list[str]:
-    """Builds of the same species in which a region that ends past the contig of a genome fits.
+    """Builds of the same species that contain a region which ends past its contig.
 
     >>> builds_with("chr1", 249_000_000, {"chr1": 248_956_422})
     ['hg19']

@@ -1,4 +1,4 @@
-"""The contents and errors of the inputs, counted before any model loads."""
+"""Counts the contents and errors of inputs, before a model is loaded."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
@@ -30,14 +30,14 @@ class InputSummary:
     """The findings of a first pass over the inputs.
 
     Args:
-        n_records: Records, those with a problem among them.
+        n_records: Records, including those with a problem.
         n_bases: Bases of the records without a problem.
         n_windows: Windows of the records without a problem.
         n_problems: Records with a problem.
-        problems: How many of each kind.
+        problems: Number of each kind.
         examples: The first ten.
-        missing_contigs: Contigs that are not in the genome, and how many records name them; the first 1,000.
-        unchecked: Inputs that can be read only once, or that this pass did not read.
+        missing_contigs: The first 1,000 contigs that are not in the genome, each with its number of records.
+        unchecked: Inputs that were not read, for instance because they can be read only once.
     """
 
     n_records: int = 0
@@ -50,7 +50,7 @@ class InputSummary:
     unchecked: list[str] = field(default_factory=list)
 
     def error(self) -> InputError | None:
-        """All problems as one error: the first in full, nine more in a line each; None without any."""
+        """All problems as one error: the first in full, nine more on one line each; None if there are none."""
         if not self.examples:
             return None
         first, *others = self.examples
@@ -78,7 +78,7 @@ def check_inputs(
     on_record: Callable[[int], object] | None = None,
     on_item: OnItem | None = None,
 ) -> InputSummary:
-    """Count what the inputs hold and what is wrong with it, in constant memory.
+    """Count the records and errors of the inputs, in constant memory.
 
     Regions are compared with the genome's index; no base is read. Stdin and pipes are not read.
 
@@ -87,13 +87,13 @@ def check_inputs(
         options: As for `read_records`.
         genome: As for `read_records`.
         n_windows: Number of windows of a record with this many bases.
-        is_full: Read FASTA, FASTQ, BAM and CRAM too; otherwise they are not read.
-        on_record: Told the bases of every record in order, 0 of one that will have no row; reads whatever that takes.
-        on_item: Told, before `on_record`, the index of the input, where in it the record begins (None where that is
-            not known: CRAM, reads of a region, and regions whose bases are counted), and what was found.
+        is_full: Also read FASTA, FASTQ, BAM and CRAM.
+        on_record: Called with the number of bases of every record in order (0 if it has no row); reads all inputs.
+        on_item: Called before `on_record` with the index of the input, the place of the record in it (None if not
+            known: CRAM, reads of a region, regions whose bases are counted), and the record or error.
 
     Raises:
-        InputError: An input is missing, empty, cut or damaged.
+        InputError: An input is missing, empty, truncated or damaged.
         ConfigError: An input cannot be read with these options.
     """
     summary = InputSummary()
@@ -141,14 +141,14 @@ def is_read_once(text: str) -> bool:
 
 
 def _count(summary: InputSummary, found: Record | Region | InputError, n_windows: Callable[[int], int] | None) -> int:
-    """Take in a record; how many of its bases will be embedded."""
+    """Count a record; returns how many of its bases will be embedded."""
     summary.n_records += 1
     if not isinstance(found, InputError):
         n_bases = len(found.codes) if isinstance(found, Record) else count_bases(found)
         summary.n_bases += n_bases
         summary.n_windows += n_windows(n_bases) if n_windows is not None else 0
         return n_bases
-    if not found.is_fatal:  # leaving it out was asked for
+    if not found.is_fatal:  # the user asked to skip it
         return 0
     summary.n_problems += 1
     kind = _problem_kind(found)

@@ -26,7 +26,7 @@ _BARE_CR = re.compile(rb"\r(?!\n)")
 _CHUNK = 1 << 17
 _STEP = 256
 _NEAR = 10_000
-"""Lines after a wrong one in which damage of the compression is looked for."""
+"""Number of lines after a wrong one in which to look for damage of the compression."""
 
 
 def end_of(path: str) -> bytes:
@@ -37,7 +37,7 @@ def end_of(path: str) -> bytes:
 
 
 class Mark(NamedTuple):
-    """Where a record begins.
+    """The place of a record.
 
     Args:
         offset: Bytes of the decompressed text before it; of a BAM its virtual offset.
@@ -56,21 +56,21 @@ START = Mark()
 class ByteStream:
     """A file or stdin ("-"), read once from beginning to end; a context manager.
 
-    Gzip and BGZF are recognised by their content. What the file begins with can be looked at
-    without consuming it, on a pipe too.
+    Gzip and BGZF are recognised by their content. The beginning of the file can be read without
+    consuming it, also from a pipe.
 
     Args:
         source: Path, or "-" for stdin.
-        error: What to raise, with this file's name, when the bytes are damaged.
+        error: The error class for damaged bytes; it gets this file's name.
 
     Attributes:
-        name: What to call it in a message.
-        error: See above; may be set once the kind of file is known.
-        begin: Where reading begins; to be set before it does. Text before it is passed over: by the sizes of its blocks
-            in BGZF, else it is inflated and dropped.
-        offset: Where the line begins that `numbered` has yielded last.
-        mark: Where the record begins that a reader has yielded last; None of a CRAM.
-        fault: What ended the pieces of a pipe; see `as_pipe`.
+        name: Its name in messages.
+        error: See above; set it when the kind of file is known.
+        begin: The place at which to begin; set it before reading. Earlier text is skipped: by block sizes in BGZF,
+            otherwise by decompressing it.
+        offset: Start of the last line from `numbered`.
+        mark: Place of the last record from a reader; None for CRAM.
+        fault: The error that ended the pieces of a pipe; see `as_pipe`.
 
     Raises:
         InputError: The file cannot be opened.
@@ -101,17 +101,17 @@ class ByteStream:
 
     @property
     def is_rereadable(self) -> bool:
-        """Whether the same bytes can be read a second time: no stdin, no pipe."""
+        """Whether the bytes can be read a second time: not stdin, not a pipe."""
         return self.source != STDIN and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
 
     @property
     def raw_head(self) -> bytes:
-        """The first 64 KiB as they are in the file."""
+        """The first 64 KiB of the file, not decompressed."""
         return self._tap.head
 
     @property
     def head(self) -> bytes:
-        """The beginning of the content, decompressed, at least 64 KiB of it where there is so much."""
+        """The beginning of the decompressed content: at least 64 KiB, if there are as many."""
         raw, text = self.raw_head, b""
         while raw[:2] == GZIP_MAGIC and len(text) < HEAD:
             piece, raw = _inflate(raw)
@@ -120,7 +120,7 @@ class ByteStream:
 
     @property
     def fraction(self) -> float:
-        """About how much of a regular file is read, from 0 to 1; 0 if that is not known (CRAM)."""
+        """The fraction of a regular file that was read, approximately; 0 if not known (CRAM)."""
         if self._file.closed:
             return 1.0
         n_raw, size = self._file.tell(), max(1, os.fstat(self._file.fileno()).st_size)
@@ -133,11 +133,11 @@ class ByteStream:
 
     @property
     def tail(self) -> bytes:
-        """The last bytes that were read of the file, as they are in it."""
+        """The last bytes read from the file, not decompressed."""
         return self._tap.tail
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the text in pieces of some 100 KB. A line ends with LF or CRLF, which one piece holds whole.
+        """Yield the text in pieces of about 100 KB. A line ends with LF or CRLF, which is never split between pieces.
 
         Raises:
             InputError: (`error`) It is truncated, damaged, or holds a NUL byte or a CR without an LF.
@@ -180,11 +180,11 @@ class ByteStream:
             self.fail(f"truncated: BGZF EOF marker missing (after line {n_lines})")
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the lines without their line ends; see `chunks` for what is an error."""
+        """Yield the lines without their line ends; see `chunks` for errors."""
         return (text for _, text in self.numbered())
 
     def numbered(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the number, from 1, and the text of each line from `begin` on; see `lines`."""
+        """Yield the 1-based number and the text of each line, starting at `begin`; see `lines`."""
         line, end = self.begin.line, self.begin.offset
         for raw in self._raw_lines():
             line, self.offset, end = line + 1, end, end + len(raw) + 1
@@ -207,11 +207,11 @@ class ByteStream:
 
     @contextmanager
     def as_pipe(self, pieces: Iterable[bytes] | None = None) -> Iterator[BinaryIO]:
-        """A file with a descriptor, for a library that wants one; a thread writes to it.
+        """A file with a descriptor, for a library that needs one; a thread writes to it.
 
         Args:
-            pieces: What it holds. An InputError that they raise ends it, and becomes `fault`. None: the raw bytes;
-                `tail` is set after them.
+            pieces: Its content. An InputError in them ends it and becomes `fault`. None: the raw bytes;
+                `tail` is set at the end.
         """
         read_end, write_end = os.pipe()
 
@@ -232,7 +232,7 @@ class ByteStream:
     def fail(
         self, reason: str, *, line: int | None = None, record: str = "", cause: Exception | None = None
     ) -> NoReturn:
-        """Raise `error` with this file's name; for a line of a damaged gzip file, the damage that may have garbled it.
+        """Raise `error` with this file's name, or the error of damaged gzip data that may have garbled the line.
 
         Raises:
             InputError: Always.
@@ -247,7 +247,7 @@ class ByteStream:
 
 
 def _inflate(raw: bytes) -> tuple[bytes, bytes]:
-    """The text of a gzip member up to the first damage or `HEAD` bytes, and what follows a whole one."""
+    """The text of a gzip member, up to damage or `HEAD` bytes, and the bytes after a complete member."""
     inflater, text = zlib.decompressobj(wbits=31), b""
     for start in range(0, len(raw), _STEP):
         try:

@@ -1,4 +1,4 @@
-"""Effects of mutagenesis on their way out: HDF5 or TSV, whole or not at all."""
+"""Writes effects of mutagenesis: HDF5 or TSV, completely or not at all."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ class Effects(NamedTuple):
 
     Args:
         record: The record.
-        values: The effect of A, C, G and T at each position, shape (L, 4); NaN where the reference is N.
+        values: The effect of A, C, G and T at each position, shape (L, 4); NaN if the reference is N.
         pairs: How much position i changes position j, shape (L, L), or None.
     """
 
@@ -40,14 +40,14 @@ class EffectsWriter:
     """Writes effects record by record; a context manager. The file gets its name when the block ends without an error.
 
     HDF5: `effects` (N, L, 4) and, with pairs, `pairs` (N, L, L), NaN beyond a record's end; `sequence`, `id`, `chrom`,
-    `start`, `end`, `strand`; what the run was in the attributes. TSV: one row for each position and other base.
+    `start`, `end`, `strand`; the run is in the attributes. TSV: one row for each position and alternative base.
 
     Args:
         path: The output.
         kind: "h5" or "tsv".
-        facts: What the output records about the run; JSON values.
-        skipped: What was wrong with records that are skipped; it may grow until the block ends.
-        temp: Where it is written until it is whole; None is beside it.
+        facts: Description of the run; JSON values.
+        skipped: The errors of skipped records; it may grow until the block ends.
+        temp: Path until it is complete; None: beside the output.
 
     Raises:
         OutputError: The output cannot be written.
@@ -84,7 +84,7 @@ class EffectsWriter:
             self._finish()
 
     def write(self, effects: Effects) -> None:
-        """Write what came of a record."""
+        """Write the effects of a record."""
         if not self._is_hdf5:
             self._text.write("".join(_lines(effects)))
             return

@@ -13,10 +13,10 @@ _MOST_READ = 4096
 
 
 class Text(Protocol):
-    """Something to read text from at any place."""
+    """Text that can be read at any place."""
 
     def read_at(self, offset: int, n_bytes: int) -> bytes:
-        """The text at [offset, offset + n_bytes), less where it ends before."""
+        """The text at [offset, offset + n_bytes), shorter at the end."""
 
 
 class Contig(NamedTuple):
@@ -26,7 +26,7 @@ class Contig(NamedTuple):
         length: Bases.
         offset: Byte of the first base.
         line_bases: Bases in a full line.
-        line_width: Bytes in a full line, with the white space at its end.
+        line_width: Bytes in a full line, including white space at its end.
     """
 
     length: int
@@ -35,7 +35,7 @@ class Contig(NamedTuple):
     line_width: int
 
     def byte(self, position: int) -> int:
-        """Where the base at a 0-based position lies in the file."""
+        """The byte of the base at a 0-based position."""
         line, column = divmod(position, self.line_bases)
         return self.offset + line * self.line_width + column
 
@@ -44,7 +44,7 @@ Faidx = dict[str, Contig]
 
 
 def parse_fai(text: str) -> Faidx | None:
-    """The index that a .fai file holds, or None if it is none."""
+    """The index in a .fai file, or None if it is not valid."""
     index: Faidx = {}
     for line in text.removesuffix("\n").split("\n"):
         name, *numbers = line.removesuffix("\r").split("\t")
@@ -65,10 +65,10 @@ def format_fai(index: Faidx) -> str:
 
 
 def is_index_of(index: Faidx, file: Text) -> bool:
-    """Whether each record begins and ends where the index says, and nothing else is in the file.
+    """Whether each record begins and ends where the index says, and the file contains nothing else.
 
-    The header before each first base is read, the line ends of a first, a middle and a last line,
-    and what follows the last base. Dates do not count: a copy or a checkout changes them.
+    It reads the header before each first base, the ends of a first, a middle and a last line, and the
+    bytes after the last base. Dates do not matter, because copying a file changes them.
     """
     position = 0
     for name, contig in sorted(index.items(), key=lambda item: item[1].offset):
@@ -108,7 +108,7 @@ def _lines_fit(contig: Contig, file: Text) -> bool:
 
 
 def _line_fits(contig: Contig, file: Text, line: int, n_bases: int) -> bytes:
-    """The end of a line, if it is bases, white space after them and nothing else; b"" if not."""
+    """The end of a line, if it contains only bases and then white space; else b""."""
     n_read = min(n_bases, _MOST_READ)
     first = contig.byte(line * contig.line_bases) + n_bases - n_read
     found = file.read_at(first, n_read + contig.line_width - contig.line_bases)
@@ -118,7 +118,7 @@ def _line_fits(contig: Contig, file: Text, line: int, n_bases: int) -> bytes:
 
 
 def build_fai(chunks: Iterable[bytes], *, path: str) -> Faidx:
-    """The index of a FASTA file, from its text in pieces.
+    """The index of a FASTA file, computed from its text in pieces.
 
     Raises:
         GenomeError: It is not FASTA, a contig has no name or comes twice, or its lines have different lengths.
@@ -132,7 +132,7 @@ def build_fai(chunks: Iterable[bytes], *, path: str) -> Faidx:
 
 
 class _Builder:
-    """Counts the bases and bytes of lines; of a line that comes in pieces, only the counts are kept."""
+    """Counts the bases and bytes of lines; for a line in several pieces, only the counts are kept."""
 
     def __init__(self, path: str) -> None:
         self._path, self._index = path, Faidx()
@@ -143,7 +143,7 @@ class _Builder:
         self._n_bases, self._n_bytes, self._has_blank = 0, 0, False  # of the line so far
 
     def add(self, piece: bytes) -> None:
-        """Take in whole lines, or a piece of a line."""
+        """Add complete lines, or a piece of a line."""
         is_within = self._bases and not (self._is_over or self._header or self._n_bytes)
         n_lines = len(piece) // self._width if is_within else 0
         if n_lines and self._is_regular(piece, n_lines):
@@ -158,7 +158,7 @@ class _Builder:
                 self._add_bases(line)
 
     def _is_regular(self, piece: bytes, n_lines: int) -> bool:
-        """Whether all lines are full ones; then they need not be looked at one by one."""
+        """Whether all lines are full, so they need not be checked one by one."""
         columns = (piece[column :: self._width] for column in range(self._bases, self._width))
         return (
             len(piece) == n_lines * self._width
@@ -179,7 +179,7 @@ class _Builder:
         self._close()
         self._name = words[0].decode(errors="backslashreplace")
         if self._name in self._index:
-            raise self._error("the contig comes twice", record=self._name)
+            raise self._error("duplicate contig", record=self._name)
         self._offset += len(self._header)
         self._n_lines += 1
         self._start, self._length, self._bases, self._width, self._is_over = self._offset, 0, 0, 0, False

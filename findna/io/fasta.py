@@ -28,12 +28,12 @@ _MATE = re.compile(r"([12]):[YN]:\d+:")
 def read_fasta(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> Iterator[Record | FastaError]:
     """Yield the records of a FASTA file; a record that cannot be used is yielded as its error.
 
-    A record's own fault is: no id, a duplicate id, no bases, letters that are not nucleotide
-    codes, or more IUPAC codes than bases (a protein whose letters all happen to be such codes).
+    Errors of a record are: no id, a duplicate id, no bases, letters that are not nucleotide
+    codes, or more IUPAC codes than bases (a protein whose letters are all such codes).
 
     Args:
         source: Path (plain, gzip or BGZF), "-" for stdin, or an open stream.
-        ids: The ids used so far, for files that are read as one.
+        ids: The ids so far, if several files are read as one.
 
     Raises:
         FastaError: The file is truncated or damaged, or has text before its first header.
@@ -48,7 +48,7 @@ def read_fasta(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> 
 
 
 class _Piece(NamedTuple):
-    """Whole records of a FASTA file: the bytes and lines before them, and their text."""
+    """Complete records of a FASTA file: their text, and the number of bytes and lines before them."""
 
     offset: int
     line: int
@@ -87,7 +87,7 @@ def _from_header(stream: ByteStream, piece: _Piece) -> _Piece:
 
 
 def _records(stream: ByteStream, piece: _Piece, *, row: int, used: IdSet) -> Iterator[Record | FastaError]:
-    """Yield the records of a piece. Plain ones are encoded together; any other, and a single one, by `_record`."""
+    """Yield the records of a piece. Plain records are encoded together; all others by `_record`."""
     offset, line, text = piece
     if not text:
         return
@@ -103,7 +103,7 @@ def _records(stream: ByteStream, piece: _Piece, *, row: int, used: IdSet) -> Ite
     for index, (start, stop, place) in enumerate(zip(starts, [*starts[1:], len(text)], places, strict=True)):
         end = text.find(b"\n", start, stop)
         header = text[start + 1 : stop if end < 0 else end]
-        stream.mark = tuple.__new__(Mark, place)  # a third of the time of a call of Mark
+        stream.mark = tuple.__new__(Mark, place)  # takes a third of the time of calling Mark
         if batch is not None and batch.is_plain[index]:
             words = header.decode().split(None, 1)
             if words and used.add(words[0]):
@@ -115,7 +115,7 @@ def _records(stream: ByteStream, piece: _Piece, *, row: int, used: IdSet) -> Ite
 
 
 class _Encoded(NamedTuple):
-    """The bases of records end to end, which are whose, and whether all of its bases are A, C, G, T or N."""
+    """Concatenated bases of records, their places, and whether all bases of a record are A, C, G, T or N."""
 
     codes: Codes
     pieces: list[slice]
@@ -123,7 +123,7 @@ class _Encoded(NamedTuple):
 
 
 def _encoded(text: bytes, begins: NDArray[np.int64], headers: NDArray[np.int64]) -> _Encoded:
-    """Encode records together, from the text, where its lines begin, and which of these are headers."""
+    """Encode records together, from the text, the starts of its lines, and which lines are headers."""
     codes = np.frombuffer(text.translate(_CODES), np.uint8)
     is_header = np.zeros(len(begins), np.bool_)
     is_header[headers] = True
@@ -140,7 +140,7 @@ def read_fastq(source: str | Path | ByteStream, *, ids: IdSet | None = None) -> 
     """Yield the records of a FASTQ file; a record that cannot be used is yielded as its error.
 
     Sequence and quality may be wrapped, the quality only if the sequence is. The id of a mate ends in /1 or /2, also
-    where only the description says which one it is (`1:N:0:ATCACG`); a repeated id gets `_2`, `_3`. For the rest see
+    if only the description says which mate it is (`1:N:0:ATCACG`). A duplicate id gets `_2`, `_3`. Otherwise like
     `read_fasta`.
 
     Raises:
@@ -202,7 +202,7 @@ def _record(
     if not id:
         return fault("the header has no id")
     if printable(id) != id:
-        return fault(f"the id {id!r} holds a character that ends a line")
+        return fault(f"the id {id!r} contains a line-end character")
     if is_read:
         mate = _MATE.match(description)
         id = used.unique(f"{id}/{mate[1]}" if mate else id)

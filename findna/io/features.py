@@ -29,7 +29,7 @@ def read_features(stream: ByteStream, feature: str = "gene") -> Iterator[BedRow]
 
     Args:
         stream: The file.
-        feature: "gene" (pseudogenes too), "transcript" (mRNA and other RNA too), "tss" (the first base of each
+        feature: "gene" (and pseudogenes), "transcript" (and mRNA, other RNA), "tss" (the first base of each
             transcript, on its strand), or a type of column 3 such as "exon".
 
     Raises:
@@ -56,7 +56,7 @@ def read_features(stream: ByteStream, feature: str = "gene") -> Iterator[BedRow]
         n_rows += 1
         yield row
     if not n_rows and types:
-        stream.fail(f"no feature is a {feature}; the file has {', '.join(types)}: feature=TYPE takes one of these")
+        stream.fail(f"no feature is a {feature}; the file has {', '.join(types)}: choose one with feature=TYPE")
 
 
 def read_variant_places(stream: ByteStream) -> Iterator[BedRow]:
@@ -77,7 +77,7 @@ def read_variant_places(stream: ByteStream) -> Iterator[BedRow]:
 
 
 def read_bigbed(stream: ByteStream) -> Iterator[BedRow]:
-    """Yield the rows of a bigBed file, contig by contig; the line of a row is its number.
+    """Yield the rows of a bigBed file, contig by contig; `line` is the number of the row.
 
     Raises:
         FeatureError: The file is damaged, or stdin.
@@ -101,7 +101,7 @@ def read_bigbed(stream: ByteStream) -> Iterator[BedRow]:
 
 
 def _rows(stream: ByteStream, region: Callable[[list[str]], Region | None]) -> Iterator[BedRow]:
-    """The regions of lines that are not comments; a line without one is skipped, an invalid one is its error."""
+    """The regions of lines that are not comments, or errors of invalid lines; lines without a region are skipped."""
     stream.error = FeatureError
     row = stream.begin.row
     with stream:
@@ -131,7 +131,7 @@ def _is_of(kind: str, feature: str) -> bool:
 
 
 def _positions(first: str, last: str) -> tuple[int, int]:
-    """0-based and half-open, of 1-based and inclusive."""
+    """Converts 1-based inclusive positions to 0-based half-open ones."""
     for text in (first, last):
         if not (text.isascii() and text.isdigit()):
             raise ValueError(f"position {text!r} is not a whole number")
@@ -142,7 +142,7 @@ def _positions(first: str, last: str) -> tuple[int, int]:
 
 
 def _name(attributes: str, *, is_gene: bool) -> str:
-    """The best name in column 9, of GTF (`gene_id "a";`) or GFF3 (`ID=a;`).
+    """The best name in column 9 of GTF (`gene_id "a";`) or GFF3 (`ID=a;`).
 
     >>> _name('gene_id "ENSG1"; gene_name "TP53";', is_gene=True), _name("ID=rna1;Name=NM_1", is_gene=False)
     ('TP53', 'NM_1')

@@ -20,7 +20,7 @@ _ATTEMPTS = 100
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 HELD = ".held"
-"""The ending of a lock's name where the file system has no locks."""
+"""Suffix of a lock file on a file system without locks."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -31,7 +31,7 @@ class _NoLocksError(Exception):
 def publish(temp: Path, final: Path) -> None:
     """Give a finished file its final name; after a crash, it is the complete new file or the complete old one.
 
-    Both names must lie on one file system.
+    Both must be on the same file system.
 
     Raises:
         OutputError: The final name is a folder, a device, a pipe or a symbolic link.
@@ -44,7 +44,7 @@ def publish(temp: Path, final: Path) -> None:
 
 
 def refuse_irregular(path: Path) -> None:
-    """Raise if a name is taken by something that must not be replaced.
+    """Raise if a path exists and must not be replaced.
 
     Raises:
         OutputError: It is a folder, a device, a pipe or a symbolic link.
@@ -73,11 +73,11 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path, temp: Path | None = None) -> Iterator[Path]:
-    """A name to write to; what is there at the end becomes the file, and nothing does after an error.
+    """A temporary path to write to. At the end it becomes the file; after an error it is removed.
 
     Args:
         path: The file.
-        temp: The name; None is one beside the file.
+        temp: The temporary path; None: beside the file.
 
     Raises:
         OutputError: It cannot be written, or is not a regular file.
@@ -95,7 +95,7 @@ def replacing(path: Path, temp: Path | None = None) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a small file at once; text as UTF-8. A device or a pipe is written to, and so is what a link points to.
+    """Write a small file atomically; text as UTF-8. Devices, pipes and link targets are written to directly.
 
     Raises:
         OutputError: It cannot be written.
@@ -113,18 +113,18 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether a path is a device or a pipe, or names an open file as /dev/stdout does."""
+    """Whether a path is a device, a pipe, or an open file such as /dev/stdout."""
     is_link = path.is_symlink() and path.is_relative_to("/dev")
     return is_link or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that may still be written to the file system of a folder."""
+    """Free bytes on the file system of a folder."""
     return shutil.disk_usage(folder).free
 
 
 def require_space(folder: Path, n_bytes: int, *, hint: str) -> None:
-    """Raise unless a folder's file system has room.
+    """Raise if the file system of a folder has too little space.
 
     Raises:
         OutputError: It has not; the text says how much is missing, then the hint.
@@ -135,13 +135,13 @@ def require_space(folder: Path, n_bytes: int, *, hint: str) -> None:
 
 
 def storable(path: Path) -> str:
-    """A path as text that every output can hold: bytes that are not UTF-8 become escapes."""
+    """A path as text that every output can store: bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
 @contextmanager
 def open_regular(path: Path, *, most: int | None = None) -> Iterator[io.BufferedReader]:
-    """A file to read from, of at most a number of bytes; a pipe or a device, which may never end, is refused.
+    """Open a regular file of limited size; a pipe or device, which may never end, is refused.
 
     Raises:
         OSError: It cannot be read, is not a regular file, or is too large; `strerror` says which.
@@ -168,9 +168,9 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def locked(path: Path, *, what: Path) -> Iterator[None]:
-    """Hold a lock file, made with its folder where absent, as the only process that writes `what`.
+    """Hold a lock file as the only process that writes `what`; it is created if missing, with its folder.
 
-    The system frees the lock when the process ends, however it ends. The holder may delete the file.
+    The system frees the lock when the process ends, for any reason. The holder may delete the file.
 
     Raises:
         OutputError: Another process holds it, or it cannot be made.
@@ -189,7 +189,7 @@ def locked(path: Path, *, what: Path) -> Iterator[None]:
 
 @contextmanager
 def _held(path: Path, *, what: Path) -> Iterator[None]:
-    """Hold a file that only one process can make, where the file system has no locks.
+    """The lock on a file system without locks: a file that only one process can create.
 
     A file that a dead process of this host left is taken over.
     """
@@ -234,7 +234,7 @@ def _acquire(path: Path, what: Path) -> int:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError as error:
             if path.parent.parent.is_dir():
-                if n_tries < _ATTEMPTS:  # the folder went between the two lines: its holder finished
+                if n_tries < _ATTEMPTS:  # the holder has finished and deleted the folder since
                     continue
                 raise_output_error(error, what)
             raise OutputError(f"{what}: the folder {path.parent.parent} does not exist") from error

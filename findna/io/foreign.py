@@ -1,4 +1,4 @@
-"""An HDF5 file that may be damaged or hostile: it is first read in a process that may crash or never end."""
+"""HDF5 files that may be damaged or malicious: a second process reads them first, because it may crash or hang."""
 
 import math
 import os
@@ -19,22 +19,22 @@ CPU_SECONDS = 5
 """CPU seconds allowed for a small file; an undamaged one takes milliseconds."""
 
 BYTES_PER_SECOND = 5 << 20
-"""A larger file may take a second more for each of these bytes."""
+"""A larger file may take one more second per this many bytes."""
 
 BYTES_OF_MEMORY = 256 << 20
-"""Memory to read a small file; a larger one may take four times its size more."""
+"""Memory to read a small file, in bytes; a larger one may take four times its size more."""
 
 MAX_CHUNK = 1 << 28
-"""Bytes of a chunk, which are in memory as a whole however few of its rows are read."""
+"""Maximum bytes of a chunk: a chunk is in memory as a whole even if one row is read."""
 
 MAX_RATIO = 1100
-"""How much more than what is stored deflate can make of it."""
+"""Maximum expansion of stored bytes by deflate."""
 
 _ROWS = 4096
 
 
 def open_foreign(path: Path) -> h5py.File:
-    """Open an HDF5 file to read. Its structure and its texts were read before without a crash or an endless loop.
+    """Open an HDF5 file for reading, after its structure and texts were read without a crash or an endless loop.
 
     Raises:
         OSError: It is not an HDF5 file.
@@ -83,7 +83,7 @@ def _limit(seconds: int, n_bytes: int) -> None:
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     resource.setrlimit(resource.RLIMIT_CPU, (seconds if hard == resource.RLIM_INFINITY else min(seconds, hard), hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError):  # Linux alone tells
+    with suppress(OSError):  # only Linux reports it
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         limit = used + n_bytes if hard == resource.RLIM_INFINITY else min(used + n_bytes, hard)
@@ -92,7 +92,7 @@ def _limit(seconds: int, n_bytes: int) -> None:
 
 
 def _read(path: Path) -> None:
-    """Read all that may be linked in a circle: groups, attributes, the table of chunks, and values of any length."""
+    """Read everything that may contain a cycle: groups, attributes, the table of chunks, variable-length values."""
     with h5py.File(path, "r", locking="best-effort") as file:
         _attributes(file)
         file.visititems(lambda _, item: _visit(item))
@@ -108,7 +108,7 @@ def _visit(item: Any) -> None:
 
 @contextmanager
 def _passing() -> Iterator[None]:
-    """Pass over what cannot be read, because the next item may be read without it; memory that runs out is the end."""
+    """Skip items that cannot be read; running out of memory is an error."""
     try:
         yield
     except Exception as error:
@@ -117,7 +117,7 @@ def _passing() -> Iterator[None]:
 
 
 def fault(dataset: h5py.Dataset) -> str:
-    """The error in the places where the values of a dataset are stored; "" if there is none."""
+    """The error in the storage of a dataset's values; "" if there is none."""
     made = dataset.id.get_create_plist()
     if made.get_external_count():
         return "keeps its values in another file, which is not read"

@@ -1,4 +1,4 @@
-"""Formats of an output, and which one a file name stands for."""
+"""Output formats, and their file names."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ FORMATS: Mapping[str, Format] = {
 
 
 def infer_format(out: str | Path, asked: str = "") -> Format:
-    """The format that was asked for or else that an output's name stands for: HDF5 without an ending, TSV for "-".
+    """The requested format, or the one of the file name: HDF5 without an extension, TSV for "-".
 
     Raises:
         ConfigError: Format or ending are not known, or contradict each other.

@@ -36,11 +36,11 @@ class _Contigs(Protocol):
 class Genome:
     """The indexed sequence of an assembly; a context manager.
 
-    A FASTA (plain or bgzip) is read by its index, which is made if it is absent or does not fit
-    the file: beside the genome, or in the cache directory where that cannot be written.
+    A FASTA (plain or bgzip) is read through its index. If the index is missing or does not match the file,
+    it is made beside the genome or, if that folder is read-only, in the cache directory.
 
     Args:
-        path: FASTA, plain or bgzip, or .2bit; or the name of a genome that `findna data fetch` downloaded, as "hg38".
+        path: FASTA (plain or bgzip) or .2bit; or the name of a downloaded genome, such as "hg38".
 
     Attributes:
         path: The file.
@@ -69,7 +69,7 @@ class Genome:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the sorted contig names and lengths: the same for every file of one assembly."""
+        """sha256 of the sorted contig names and lengths: the same for all files of an assembly."""
         lines = sorted(f"{name}\t{length}\n" for name, length in self.contigs.items())
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -97,8 +97,8 @@ class Genome:
     def fetch(self, region: Region) -> tuple[Codes, int]:
         """The bases of a region as codes, and how many IUPAC codes in them became N.
 
-        On the region's own strand: "-" is reverse complemented. Of a region with blocks, the
-        blocks joined.
+        On the region's own strand: "-" is reverse complemented. If the region has blocks, they
+        are joined.
 
         Raises:
             RegionError: The region does not fit; see `check`.
@@ -107,7 +107,7 @@ class Genome:
         return self.fetch_many([region])[0]
 
     def fetch_many(self, regions: Sequence[Region]) -> list[tuple[Codes, int]]:
-        """`fetch` of each region, in the order given; read in the order of the file."""
+        """`fetch` for each region, in the given order; the file is read in its own order."""
         for region in regions:
             if reason := self.check(region):
                 raise RegionError(reason, path=str(region))
@@ -131,7 +131,7 @@ class Genome:
         except ValueError as problem:
             raise GenomeError(str(problem), path=self.path, record=str(region)) from problem
         if len(codes) != n_bases:
-            reason = f"{len(codes)} bases where there must be {n_bases}: the file is damaged or has changed"
+            reason = f"found {len(codes)} bases instead of {n_bases}: the file is damaged or has changed"
             raise GenomeError(reason, path=self.path, record=str(region))
         return (reverse_complement(codes) if region.strand == "-" else codes), n_iupac
 
@@ -155,7 +155,7 @@ class Genome:
 
 
 def find_genome(path: str | Path) -> Path:
-    """The file of a genome: the path itself, or what `findna data fetch` downloaded by this name.
+    """The file of a genome: the path itself, or the downloaded genome of this name.
 
     Raises:
         GenomeError: It looks like the name of an assembly, and there is no such file.
@@ -174,12 +174,12 @@ def find_genome(path: str | Path) -> Path:
 def iter_batches(
     items: Iterable[T], *, n_bases: Callable[[T], int], max_items: int = 4096, max_bases: int = 1 << 22
 ) -> Iterator[list[T]]:
-    """Yield items in order, in lists that are worth one `fetch_many` and fit in memory.
+    """Yield items in order, in lists for `fetch_many` that fit in memory.
 
     Args:
-        items: Whatever leads to regions.
-        n_bases: How many bases an item will take.
-        max_items: Most items in a list.
+        items: Any items with regions.
+        n_bases: Returns the number of bases of an item.
+        max_items: Maximum number of items per list.
         max_bases: A list ends with the item that reaches it.
     """
     batch: list[T] = []

@@ -1,7 +1,7 @@
-"""The layout `findna-embedding/1` (an .h5ad) and `findna-tokens/1`: written from a spool a block at a time.
+"""Writes `findna-embedding/1` (an .h5ad) and `findna-tokens/1` from a spool, block by block.
 
-Every group and dataset carries the encoding attributes of AnnData's on-disk format, so that
-`anndata.read_h5ad` takes the file as its own. Strings are variable-length UTF-8.
+Every group and dataset has the encoding attributes of AnnData's on-disk format, so
+`anndata.read_h5ad` can read the file. Strings are variable-length UTF-8.
 """
 
 import json
@@ -100,14 +100,14 @@ def n_bytes_needed(rows: Rows) -> int:
 
 
 class _Frame(AbstractContextManager["_Frame"]):
-    """A data frame that is filled a block of rows at a time; `id` is its index.
+    """A data frame that is filled block by block; `id` is its index.
 
     Args:
-        parent: Where it is made.
+        parent: Its parent group.
         name: Its name.
         columns: Name and kind of its columns.
-        n_rows: Its rows.
-        pieces: See `join`; of its columns then only the categorical ones are to be filled.
+        n_rows: Number of rows.
+        pieces: See `join`; then only categorical columns are filled.
 
     Attributes:
         to_fill: The columns that are to be filled.
@@ -196,7 +196,7 @@ def _array(
     compression: str | None = None,
     is_one_piece: bool = False,
 ) -> h5py.Dataset:
-    """A dataset in chunks, or in one piece, which `findna.read_embeddings` can map."""
+    """A dataset in chunks, or contiguous so that `findna.read_embeddings` can map it."""
     per_row = dtype.itemsize * int(np.prod(shape[1:]))
     n_rows = BLOCK
     while n_rows > 1 and n_rows * per_row > _CHUNK_BYTES:
@@ -217,7 +217,7 @@ def _rows(
     *,
     is_one_piece: bool = False,
 ) -> h5py.Dataset:
-    """A dataset of so many rows of a shape: to be filled, or one that points to those of the `pieces`."""
+    """A dataset with this many rows: to be filled, or pointing to the `pieces`."""
     if not pieces or not n_rows:
         compression = None if shape else "gzip"
         return _array(parent, name, (n_rows, *shape), dtype, compression=compression, is_one_piece=is_one_piece)

@@ -1,4 +1,4 @@
-"""EmbeddingWriter stores rows in order, so that a crash loses none that was committed."""
+"""EmbeddingWriter: stores rows in order; a crash loses no committed row."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -28,26 +28,26 @@ _LOST = "the input cannot be read again: make room and start anew with force=Tru
 
 
 class EmbeddingWriter:
-    """Rows into a spool, the spool into a file of `findna-embedding/1` or a table; a context manager.
+    """Writes rows to a spool, and the spool to a `findna-embedding/1` file or a table; a context manager.
 
-    Leaving the `with` block without `finish` keeps the spool (`NAME.partial`), so that the same run can be
-    resumed from its last commit; a spool without a commit is deleted. The final name appears once, whole, in `finish`.
+    Leaving the `with` block without `finish` keeps the spool (`NAME.partial`), so the same run can resume from its last
+    commit. A spool without a commit is deleted. `finish` gives the complete file its final name.
 
     Args:
-        path: The output. Beside it may lie NAME.tokens.h5, and for tables NAME.meta.json and NAME.obs.tsv.
+        path: The output. Other files beside it can be NAME.tokens.h5, and for tables NAME.meta.json and NAME.obs.tsv.
         features: Names of the D values of a vector.
         var: `findna.io.rows.VAR_COLUMNS` of these values.
-        fingerprint: What must be the same for a run to be continued: inputs, model, options, version.
+        fingerprint: What must be the same for a resume: inputs, model, options, version.
         obs_columns: Name and kind of the columns, in order, `id` first.
         n_cls_shape: (K, C) of the class tokens beside the vectors; only for h5.
         tokens_dim: C of the tokens, for a second file.
         dtype: Of vectors and class tokens in the file.
-        output_format: What `path` becomes.
-        is_resumable: Whether a later run could continue the spool; only said in messages.
-        resume: Continue the spool if there is one.
-        force: Replace an existing output (the old one stays until the new one is whole) and, without
+        output_format: Format of `path`.
+        is_resumable: Whether a later run can continue the spool; only used in messages.
+        resume: Continue an existing spool.
+        force: Replace an existing output (it is kept until the new one is complete) and, without
             `resume`, discard a spool.
-        every: Minimum number of seconds between two journal lines.
+        every: Minimum time between two journal lines, in seconds.
         order: Order of a TSV's columns, see `tables.write_tsv`.
 
     Attributes:
@@ -99,7 +99,7 @@ class EmbeddingWriter:
         self.n_skipped = int(self._spool.state.get("skipped", 0))
         self._n_tokens_pending = 0
         self._committed_at = time.monotonic()
-        try:  # again, now that nobody else can be about to publish it
+        try:  # check again: now no other process can publish it
             is_ours = force or bool(self._spool.state.get("finishing"))
             refuse_existing(path, output_format, is_allowed=is_ours)
         except OutputError:
@@ -110,7 +110,7 @@ class EmbeddingWriter:
 
     @property
     def n_records_done(self) -> int:
-        """Records that need not be read again: rows and skipped ones."""
+        """Number of finished records: rows and skipped records."""
         return self.n_rows + self.n_skipped
 
     def write(self, x: NDArray[Any], obs: Columns, cls: NDArray[Any] | None = None) -> None:
@@ -119,7 +119,7 @@ class EmbeddingWriter:
         Args:
             x: Vectors, shape (B, D).
             obs: Their columns, B values each.
-            cls: Their class tokens, shape (B, K, C), where the writer was made for them.
+            cls: Their class tokens, shape (B, K, C), if the writer has class tokens.
 
         Raises:
             ModelError: NaN or Inf; none of these rows is written.
@@ -128,13 +128,13 @@ class EmbeddingWriter:
         rows, ids = self._rows, obs["id"]
         x = checked(x, rows.dtype, (len(ids), len(rows.features)), ids=ids)
         if (cls is None) != (rows.cls_shape is None):
-            raise ValueError("class tokens go with a writer made for them, and only with it")
+            raise ValueError("class tokens must be given if, and only if, the writer was opened for them")
         if cls is not None and rows.cls_shape:
             cls = checked(cls, rows.dtype, (len(ids), *rows.cls_shape), ids=ids)
         if rows.tokens_dim:
             n_tokens = sum(map(int, obs["length"]))
             if n_tokens != self._n_tokens_pending:
-                raise ValueError(f"{self._n_tokens_pending} tokens came before rows of {n_tokens} bases")
+                raise ValueError(f"{self._n_tokens_pending} tokens were written for rows of {n_tokens} bases")
         lines = obs_lines(rows.columns, obs)
         self._n_tokens_pending = 0
         self._spool.append("x", x.tobytes())
@@ -144,7 +144,7 @@ class EmbeddingWriter:
         self.n_rows += len(ids)
 
     def write_tokens(self, tokens: NDArray[Any]) -> None:
-        """Append tokens, shape (n, C), of the rows that the next `write` brings, all of them before it."""
+        """Append tokens, shape (n, C), of the rows of the next `write`. All must be written before it."""
         stored = checked(tokens, np.dtype("<f2"), (len(tokens), self._rows.tokens_dim or 0))
         self._spool.append("tokens", stored.tobytes())
         self._n_tokens_pending += len(stored)
@@ -152,21 +152,21 @@ class EmbeddingWriter:
     def skip(self, id: str, *, row: int, line: int | None, source: str, reason: str) -> None:
         """List a record as skipped, at its place among the rows."""
         if self._n_tokens_pending:
-            raise ValueError("tokens of a record were written and then it was skipped")
+            raise ValueError("a record was skipped after its tokens were written")
         fields = {"id": id, "source": source, "row": row, "line": -1 if line is None else line, "reason": reason}
         self._spool.append("skipped", obs_lines(SKIPPED_COLUMNS, columns_of([fields], SKIPPED_COLUMNS)))
         self.n_skipped += 1
 
     def commit(self) -> None:
-        """Commit everything so far, if the last commit is long enough ago.
+        """Commit everything so far, unless the last commit was very recent.
 
-        Call it only where a resumed run may begin: at the end of a cell.
+        Call it only at the end of a cell, where a resumed run can begin.
         """
         if time.monotonic() - self._committed_at >= self._every:
             self._commit()
 
     def finish(self, uns: Mapping[str, Any], *, n_expected: int) -> list[Path]:
-        """Assemble the output, give it its name and delete the spool; the paths, the main one last.
+        """Assemble the output, give it its name and delete the spool. Returns the paths, the main one last.
 
         Args:
             uns: JSON values by name: provenance, model, genome, inputs, params.
@@ -201,7 +201,7 @@ class EmbeddingWriter:
         self._spool.close()
 
     def discard(self) -> None:
-        """Delete the spool of a run that nobody can continue."""
+        """Delete the spool of a run that cannot be resumed."""
         self._spool.remove()
 
     def __enter__(self) -> Self:
@@ -209,12 +209,12 @@ class EmbeddingWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and not self._spool.state and self._spool.folder.exists():
-            self.discard()  # no row is certain: nothing to continue
+            self.discard()  # no row was committed, so there is nothing to resume
         self.close()
 
     def _commit(self, *, finishing: bool = False) -> None:
         if self._n_tokens_pending:
-            raise ValueError("a commit must not part tokens from their row")
+            raise ValueError("commit between tokens and their row")
         state = {"rows": self.n_rows, "skipped": self.n_skipped}
         self._spool.commit(state | ({"finishing": True} if finishing else {}))
         self._committed_at = time.monotonic()

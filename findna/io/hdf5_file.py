@@ -1,4 +1,4 @@
-"""An HDF5 file while it is written: a full disk or a failed write is an error, never a damaged file."""
+"""Writes HDF5 files: a full disk or a failed write is an error, never a damaged file."""
 
 import io
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ _CACHE_BYTES = 1 << 20
 
 
 class _Sink(io.RawIOBase):
-    """The bytes of a new HDF5 file. It remembers a failed write, which HDF5 may hide when it closes the file.
+    """The bytes of a new HDF5 file. It stores a failed write, which HDF5 may hide when it closes the file.
 
-    HDF5 is never told of the failure, because it may also crash after one.
+    HDF5 does not see the failure, because it may crash after one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +34,7 @@ class _Sink(io.RawIOBase):
         try:
             while rest and self._problem is None:
                 rest = rest[self._file.write(rest) :]
-        except BaseException as problem:  # a signal, too, must not reach HDF5 within a write
+        except BaseException as problem:  # an exception from a signal must not reach HDF5 during a write either
             self._problem = problem
         return n_bytes
 
@@ -61,7 +61,7 @@ class _Sink(io.RawIOBase):
 
 @contextmanager
 def created(path: Path) -> Iterator[tuple[h5py.File, _Sink]]:
-    """A new HDF5 file and its sink, whose `check` raises a failed write. At the end, all parts are found again.
+    """A new HDF5 file and its sink, whose `check` raises a failed write. At the end, all parts are read back.
 
     Raises:
         OSError: A write failed.

@@ -1,4 +1,4 @@
-"""The ids that are already used, at 8 to 13 bytes per id in memory, or 8 in a temporary file."""
+"""Sets of ids, with 8 to 13 bytes per id in memory, or 8 in a temporary file."""
 
 from array import array
 from contextlib import suppress
@@ -20,11 +20,10 @@ _EDGES = np.array([(part << 56) - (1 << 63) for part in range(1, 256)], np.int64
 
 
 class IdSet:
-    """A set of ids that keeps a 64-bit hash of each, so that ten million take about 100 MB.
+    """A set of ids, stored as 64-bit hashes: ten million take about 100 MB.
 
-    Two different ids share a hash once in 400,000 runs of ten million ids; the second is then
-    taken for a repeat. There are many small tables, and one grows at a time, so growing needs no second copy of
-    everything.
+    In one of 400,000 runs with ten million ids, two different ids share a hash, and the second counts as a
+    duplicate. The set has many small tables that grow one at a time, so growing never copies everything.
     """
 
     def __init__(self) -> None:
@@ -54,7 +53,7 @@ class IdSet:
         return bool(found)
 
     def unique(self, id: str) -> str:
-        """The id, or with `_2`, `_3` ... behind it the first that is free; it is taken in.
+        """Add an id, if necessary with the first free suffix `_2`, `_3`, ...; returns the unique id.
 
         >>> ids = IdSet()
         >>> [ids.unique(id) for id in ("a", "a", "b", "a")]
@@ -86,7 +85,7 @@ class IdFile:
         self._n_sorted = n_sorted
         self._file = TemporaryFile()  # noqa: SIM115
         self._keys = array("q")
-        self._bounds: list[list[int]] = []  # of each run, where its 256 parts begin, and the end
+        self._bounds: list[list[int]] = []  # for each run, the starts of its 256 parts, and the end
 
     def add(self, id: str) -> None:
         """Take in an id.
@@ -131,7 +130,7 @@ class IdFile:
 
 
 class _HashTable:
-    """Open addressing with linear probing; 0 is an empty slot. Probes run on into spare slots, not round."""
+    """Open addressing with linear probing, into spare slots at the end instead of around; 0 is an empty slot."""
 
     def __init__(self) -> None:
         self.n_slots, self.n_keys = _SMALLEST, 0
@@ -145,7 +144,7 @@ class _HashTable:
         self.most_keys = _MAX_LOAD * self.n_slots
         home = (keys // np.uint64(_N_TABLES)) % np.uint64(self.n_slots)
         order = np.argsort(home, kind="stable")
-        # In order of home slot each key goes to its home or right behind the key before it.
+        # In order of home slot, each key goes to its home or directly after the previous key.
         rank = np.arange(len(keys))
         place = np.maximum.accumulate(home[order].astype(np.int64) - rank) + rank
         size = max(self.n_slots + _SPARE, int(place[-1]) + 2)

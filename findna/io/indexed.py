@@ -1,4 +1,4 @@
-"""The bases of an indexed FASTA, plain or bgzip, by htslib; its index is found, checked, or made and kept."""
+"""The bases of an indexed FASTA (plain or bgzip), by htslib; its index is found and checked, or made."""
 
 import glob
 import hashlib
@@ -25,7 +25,7 @@ from findna.io.tap import BLOCK_HEAD, iter_blocks
 from findna.io.watch import Stamp
 
 _MANY = 1000
-"""From this number of contigs on, a stamp in the cache directory saves checking all of them in every run."""
+"""With this many contigs, a stamp in the cache directory avoids checking all of them in every run."""
 
 
 class IndexedFasta:
@@ -33,7 +33,7 @@ class IndexedFasta:
 
     Args:
         path: The FASTA.
-        is_compressed: It is BGZF.
+        is_compressed: Whether it is BGZF.
 
     Raises:
         GenomeError: The file is not FASTA, is truncated or damaged.
@@ -43,7 +43,7 @@ class IndexedFasta:
         self._path, self._is_compressed = path, is_compressed
         if is_compressed and not end_of(str(path)).endswith(BGZF_EOF):
             raise GenomeError("truncated: BGZF EOF marker missing", path=path)
-        # Where `name.fai` and `name.gzi` may lie: beside the file, or beside a link to it in the cache.
+        # `name.fai` and `name.gzi` are beside the file, or beside a link to it in the cache.
         key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
         self._places = [path, cache_dir() / "genomes" / key / path.name]
         self._stack = ExitStack()
@@ -64,7 +64,7 @@ class IndexedFasta:
         self.contigs = {name: contig.length for name, contig in self._index.items()}
 
     def place(self, chrom: str, start: int) -> int:
-        """Where a base lies in the file's text."""
+        """The offset of a base in the file's text."""
         return self._index[chrom].byte(start)
 
     def bases(self, chrom: str, start: int, end: int) -> bytes:
@@ -104,7 +104,7 @@ class IndexedFasta:
         return None
 
     def _is_trusted(self, index: Faidx, content: bytes, text: "_Text") -> bool:
-        """Whether an index fits; one of many contigs that was found to fit before is checked contig by contig."""
+        """Whether an index matches. If it has many contigs and matched before, each contig is checked when used."""
         if len(index) < _MANY:
             return is_index_of(index, text)
         stamp = f"{Stamp.of(self._path)} {hashlib.sha256(content).hexdigest()}\n"
@@ -124,7 +124,7 @@ class IndexedFasta:
         if not is_contig_of(chrom, self._index[chrom], self._text):
             with suppress(OSError):
                 _beside(self._places[1], ".stamp").unlink()
-            reason = "the index does not fit any more: the file has changed and kept its date; run again"
+            reason = "the index no longer matches: the file has changed, but not its date; run again"
             raise GenomeError(reason, path=self._path, record=chrom)
         self._unchecked.discard(chrom)
 
@@ -135,10 +135,10 @@ class IndexedFasta:
         files = {".fai": format_fai(index).encode()}
         if self._is_compressed:
             files[".gzi"] = _format_gzi(self._path)
-        # Root may write to any folder; one without a write permission is not used.
+        # Root can write to any folder; a folder without write permission is not used.
         is_read_only = not self._path.resolve().parent.stat().st_mode & 0o222
         is_taken = any(_holds_other(_beside(self._path, suffix), data) for suffix, data in files.items())
-        # An index that we may not have made is never replaced; one that can be kept nowhere serves this run.
+        # An index of another program is never replaced. An index that cannot be stored is used for this run only.
         for kept in (*self._places[is_read_only or is_taken :], None):
             with suppress(OSError):
                 place = kept or Path(self._stack.enter_context(TemporaryDirectory(prefix="findna-")), self._path.name)
@@ -146,12 +146,12 @@ class IndexedFasta:
                 for suffix, data in files.items():
                     _publish(_beside(place, suffix), data)
                 return index, place, _Text(self._path, files.get(".gzi", b""))
-        reason = "its index can be written neither beside it nor in the cache directory ($FINDNA_CACHE)"
+        reason = "cannot write its index, neither beside it nor in the cache directory ($FINDNA_CACHE)"
         raise GenomeError(reason, path=self._path)
 
 
 class _Text:
-    """The text of a FASTA at any place; of BGZF by its table of blocks, the content of a .gzi."""
+    """The text of a FASTA at any place; for BGZF through its table of blocks, as in a .gzi."""
 
     def __init__(self, path: Path, gzi: bytes) -> None:
         self._file: Any = pysam.BGZFile(os.fspath(path), "r", None) if gzi else path.open("rb")
@@ -159,7 +159,7 @@ class _Text:
         self._start, self._text = 0, b""  # of the block that was read last
 
     def read_at(self, offset: int, n_bytes: int) -> bytes:
-        """The text at [offset, offset + n_bytes), less where it ends before."""
+        """The text at [offset, offset + n_bytes), shorter at the end."""
         if not self._start <= offset <= offset + n_bytes <= self._start + len(self._text):
             place, end = offset, offset + n_bytes
             if self._blocks:
@@ -177,7 +177,7 @@ class _Text:
 
 
 def _is_table(gzi: bytes, path: Path) -> bool:
-    """Whether these are the bytes of a .gzi, whose blocks are in order, in the file, and of 64 KiB of text at most."""
+    """Whether these are the bytes of a .gzi: blocks in order, within the file, with at most 64 KiB of text each."""
     if len(gzi) != 8 + 16 * int.from_bytes(gzi[:8], "little"):
         return False
     blocks, n_bytes = [(0, 0), *struct.iter_unpack("<QQ", gzi[8:])], path.stat().st_size
@@ -185,7 +185,7 @@ def _is_table(gzi: bytes, path: Path) -> bool:
 
 
 def _format_gzi(path: Path) -> bytes:
-    """The bytes of a .gzi file, as bgzip writes them: the first block goes without saying."""
+    """The bytes of a .gzi file, as bgzip writes them, without the first block."""
     n_bytes, rows = 0, []
     with path.open("rb") as file:
         for place, n_text in iter_blocks(file.fileno(), file.read(BLOCK_HEAD)):
@@ -220,7 +220,7 @@ def _holds_other(path: Path, data: bytes) -> bool:
 def _publish(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # of a run that was killed
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # left by a killed run
             left.unlink()
         temporary.write_bytes(data)
         temporary.replace(path)

@@ -17,7 +17,7 @@ from findna.io.virtual import open_source, pieces_of
 
 MAX_OBJECTS = 100_000
 _OTHER_FILES = 64
-"""Files that may be open beside the parts that a virtual dataset reads."""
+"""Number of open files besides the parts of a virtual dataset."""
 
 _DAMAGE = (
     OSError,
@@ -31,12 +31,12 @@ _DAMAGE = (
     SyntaxError,
     TokenError,
 )
-"""The errors of h5py, of numpy's headers, and of code that relies on our layout, for a damaged or hostile file."""
+"""Errors of h5py, of numpy's headers and of code that relies on our layout, for a damaged or malicious file."""
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turn what a damaged HDF5 file makes of reading it into an error that names it.
+    """Turn errors of reading a damaged HDF5 file into an error that names it.
 
     Raises:
         TableError: In place of any of them.
@@ -51,9 +51,9 @@ def naming(path: Path) -> Iterator[None]:
 def check_layout(file: h5py.File, path: Path) -> None:
     """Refuse a file that points to other files, or whose values are not stored in it.
 
-    A link or an external storage would show the bytes of any other file. A dataset without storage takes no room in
-    the file and any amount of memory. A virtual dataset may point to finished files of findna beside the file, as
-    a virtual merge makes it.
+    A link or external storage could show the bytes of any other file. A dataset without storage needs no space in
+    the file, but any amount of memory. A virtual dataset may point to finished findna files beside the file, as
+    a virtual merge writes it.
 
     Raises:
         TableError: It is such a file.
@@ -65,7 +65,7 @@ def check_layout(file: h5py.File, path: Path) -> None:
         group = groups.pop()
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise TableError(f"{_place(group, name)} is a link to elsewhere, which is not followed", path=path)
+                raise TableError(f"{_place(group, name)} is a link, which findna does not follow", path=path)
             item = group[name]
             address = h5py.h5o.get_info(item.id).addr
             if address in seen:
@@ -84,7 +84,7 @@ def check_layout(file: h5py.File, path: Path) -> None:
 
 
 def _check_parts(virtual: Mapping[str, h5py.Dataset], path: Path) -> None:
-    """Refuse virtual datasets that show anything but whole datasets of findna's files beside this one."""
+    """Refuse virtual datasets, except of complete datasets of findna files beside this one."""
     wanted: dict[str, list[tuple[str, h5py.Dataset, int]]] = defaultdict(list)
     for place, dataset in virtual.items():
         try:
@@ -115,7 +115,7 @@ def _check_piece(source: h5py.File, place: str, joined: h5py.Dataset, n_rows: in
 
 
 def _allow_open_files(n_files: int, path: Path) -> None:
-    """Raise the limit of open files: HDF5 shows empty rows, and no error, of a file that it cannot open."""
+    """Raise the limit of open files: HDF5 returns empty rows, and no error, if it cannot open a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = n_files + _OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < needed:

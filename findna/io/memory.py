@@ -1,4 +1,4 @@
-"""Sequences and regions that a program holds in memory, as records."""
+"""Sequences and regions in memory, as records."""
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, SupportsBytes, SupportsIndex
@@ -22,7 +22,7 @@ Place = tuple[str, SupportsIndex, SupportsIndex] | tuple[str, SupportsIndex, Sup
 def read_sequences(sequences: Iterable[Bases], *, strand: str = "bed") -> Iterator[Record]:
     """Yield the record of each sequence in order; its id is its index, counted from 0.
 
-    A collection is checked whole before its first record is yielded.
+    A collection is checked completely before the first record is yielded.
 
     Args:
         sequences: Sequences; IUPAC codes become N, U becomes T, case is ignored.
@@ -79,7 +79,7 @@ def iter_regions(regions: Iterable[Region | Place | str], genome: Genome) -> Ite
 
     Args:
         regions: Regions, tuples (chrom, start, end[, name, strand]), 0-based and half-open, or region strings, 1-based.
-        genome: What region strings are parsed with.
+        genome: Genome that is needed to parse region strings.
 
     Raises:
         RegionError: One is not a region; the text names its index.

@@ -6,11 +6,11 @@ from pathlib import Path
 from findna.io.compressed import STDIN, ByteStream
 
 _EVERY = 16
-"""Records between two looks at the place in a file."""
+"""Number of records between two updates of the position in a file."""
 
 
 class Meter:
-    """The number of records in inputs, as far as the part that is read tells it.
+    """Estimates the number of records in inputs from the part that was read.
 
     Args:
         inputs: Paths, region strings, or "-" for stdin.
@@ -25,7 +25,7 @@ class Meter:
 
     @property
     def n_records(self) -> int | None:
-        """Records of all inputs: their number once all are read, before that an estimate; None if unknown."""
+        """Number of records of all inputs: exact when all are read, before that an estimate; None if unknown."""
         if not self._n_left:
             return self._n_records
         n_records, n_bytes = self._seen
@@ -34,13 +34,13 @@ class Meter:
         return int(float(f"{n_records * sum(self._sizes.values()) / n_bytes:.3g}"))
 
     def count(self, stream: ByteStream | None) -> None:
-        """A record of an input is read."""
+        """Count a record of an input."""
         self._n_records += 1
         is_due = self._n_records < _EVERY or self._n_records % _EVERY == 0
         if is_due and stream is not None and self._is_known:
             self._seen = self._n_records, self._n_before + stream.fraction * self._sizes[stream.source]
 
     def finish(self, text: str) -> None:
-        """An input is read to its end."""
+        """Mark an input as finished."""
         self._n_before += self._sizes.get(text, 0)
         self._n_left -= 1

@@ -1,4 +1,4 @@
-"""The options by which inputs become records."""
+"""The options for reading inputs as records."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from findna.io.sniff import KINDS
 from findna.settings import problems_of, require, setting
 
 SECONDARY_OR_SUPPLEMENTARY = 0x900
-"""Flags of the reads that are skipped by default: each read once, as its primary record has it."""
+"""Flags of the records that are skipped by default, so each read occurs once, as its primary record."""
 
 
 def sam_flags(text: str) -> int:
@@ -32,8 +32,8 @@ class InputOptions:
     """How inputs become records.
 
     Args:
-        strand: "bed": a region's own (a read as sequenced); "+", "-": of the genome (a FASTA
-            record as it is, or reversed); "both": as "bed", for a caller who turns them himself.
+        strand: "bed": a region's own (a read as sequenced); "+", "-": this strand of the genome (a FASTA
+            record as it is, or its reverse complement); "both": as "bed"; the caller adds the other strand.
 
     Raises:
         ConfigError: A value is out of range, or two contradict each other.
@@ -88,11 +88,11 @@ class InputOptions:
         if self.in_format is not None and self.in_format.lower() not in KINDS:
             problems.append(f"in_format must be one of {', '.join(KINDS)}, not {self.in_format!r}")
         if self.size is not None and self.split:
-            problems.append("size and split contradict each other")
+            problems.append("give size or split, not both")
         if self.center == "summit" and self.size is None:
             problems.append("center=summit needs a size")
         require(problems)
 
     def facts(self) -> dict[str, Any]:
-        """Their entry in an output; the genome has its own entry."""
+        """The entry in an output; the genome has its own entry."""
         return {name: value for name, value in asdict(self).items() if name != "genome"}

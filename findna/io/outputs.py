@@ -20,7 +20,7 @@ _HEAD = 1 << 16
 
 
 def tokens_path(path: Path) -> Path:
-    """Where the tokens of an output lie.
+    """The path of the tokens of an output.
 
     >>> tokens_path(Path("a/peaks.h5")).name
     'peaks.tokens.h5'
@@ -38,14 +38,14 @@ def write_output(
     force: bool = False,
     order: Sequence[str] = (),
 ) -> list[Path]:
-    """Write an output whose rows all lie on disk already; its names appear once, whole. The paths, the main one last.
+    """Write an output whose rows are all on disk, completely or not at all. Returns the paths, the main one last.
 
     Args:
         path: The output.
-        rows: What is in it.
+        rows: Its rows.
         uns: As in `EmbeddingWriter.finish`.
         n_expected: Records of the input.
-        output_format: What `path` becomes.
+        output_format: Format of `path`.
         force: Replace an existing output.
         order: As for `EmbeddingWriter`.
 
@@ -57,7 +57,7 @@ def write_output(
         tables.require_pyarrow()
     refuse_existing(path, output_format, is_allowed=force)
     folder = path.with_name(f"{path.name}.partial")
-    what = {"command": "merge"}  # its leftovers after a crash are ours to wipe, those of another run are not
+    what = {"command": "merge"}  # remove our own leftovers of a crash, but not those of another run
     with Spool(folder, [], what, resume=not force, discard=force) as spool:
         temps = {
             name: spool.path(f"{name}.new")
@@ -122,7 +122,7 @@ def assemble(
 
 def publish_outputs(path: Path, output_format: Format, temps: Mapping[str, Path]) -> list[Path]:
     """Give the files of an output their names, the main one last."""
-    refuse_existing(path, output_format, is_allowed=True)  # again: another run may have ended meanwhile
+    refuse_existing(path, output_format, is_allowed=True)  # check again: another run may have finished in the meantime
     every = output_paths(path, output_format, with_tokens=True)
     for name, final in every.items():
         if name in temps:
@@ -133,7 +133,7 @@ def publish_outputs(path: Path, output_format: Format, temps: Mapping[str, Path]
 
 
 def refuse_existing(path: Path, output_format: Format, *, is_allowed: bool) -> None:
-    """Raise if a file of an output, tokens among them, is in the way.
+    """Raise if a file of an output, including tokens, exists.
 
     Raises:
         OutputError: One exists and `is_allowed` is False, is not a regular file, or is not of this output.
@@ -151,7 +151,7 @@ def refuse_existing(path: Path, output_format: Format, *, is_allowed: bool) -> N
 
 
 def finished_meta(path: Path, output_format: Format) -> dict[str, Any] | None:
-    """Metadata of an output that is finished, with `n_rows` and `n_skipped`; None if there is none, or a partial run.
+    """Metadata of a finished output, with `n_rows` and `n_skipped`; None without one, or with a partial run.
 
     Raises:
         TableError: It is damaged or not ours.
@@ -172,7 +172,7 @@ def finished_meta(path: Path, output_format: Format) -> dict[str, Any] | None:
 
 
 def _is_sidecar_of(path: Path, file: Path, name: str) -> bool:
-    """Whether a file beside an output was written with it."""
+    """Whether a file beside an output belongs to it."""
     if name == "tokens":
         return is_tokens_file(file)
     with file.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""An assembled HDF5 file is read back and compared with the rows it was made of, before it gets its name."""
+"""Reads an assembled HDF5 file back and compares it with its rows, before it gets its name."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -17,14 +17,14 @@ from findna.io.virtual import open_source, pieces_of
 
 
 def check_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int) -> None:
-    """Compare an embedding file with the checksums and the metadata of what was written: every value of it.
+    """Compare every value of an embedding file with the checksums and the metadata of its rows.
 
     Raises:
         OutputError: It cannot be read, or something in it differs; the text says what.
     """
     with _telling(path), EmbeddingReader(path) as reader:
         _compare("var", reader.features, list(rows.features))
-        _compare("the columns of var", list(reader.var), list(rows.var))
+        _compare("var", list(reader.var), list(rows.var))
         for name, values in reader.var.items():
             _compare(f"var/{name}", values.tolist(), np.array(rows.var[name], dtype=values.dtype).tolist())
         _compare("n_expected", reader.meta["n_expected"], n_expected)
@@ -36,7 +36,7 @@ def check_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expect
 
 
 def check_tokens(path: Path, rows: Rows) -> None:
-    """The same of a token file.
+    """The same for a token file.
 
     Raises:
         OutputError: As in `check_embeddings`.
@@ -48,7 +48,7 @@ def check_tokens(path: Path, rows: Rows) -> None:
 
 
 def check_joined(path: Path, folder: Path) -> None:
-    """Compare the last vector or token, and the last id, of each part with what a file in `folder` will show of it.
+    """Compare the last vector or token and the last id of each part with those read through a file in `folder`.
 
     Raises:
         OutputError: As in `check_embeddings`.
@@ -73,7 +73,7 @@ def _compare_checksums(found: Mapping[str, str], stored: Mapping[str, str]) -> N
 
 def _compare(what: str, found: Any, expected: Any) -> None:
     if repr(found) != repr(expected):  # NaN is NaN
-        raise OutputError(f"{what} is not what was written")
+        raise OutputError(f"{what} differs from what was written")
 
 
 @contextmanager

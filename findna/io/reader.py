@@ -1,4 +1,4 @@
-"""EmbeddingReader: what a `findna-embedding/1` file holds, also after anndata saved it again."""
+"""EmbeddingReader: the content of a `findna-embedding/1` file, also after anndata has saved it again."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,17 +25,17 @@ Column = Callable[[Selection], NDArray[Any]]
 
 @dataclass(frozen=True, repr=False)
 class Embeddings:
-    """Vectors, and what is known of each.
+    """Vectors and their columns.
 
     Args:
-        x: Vectors, shape (n, D), float32; float16 of a file that was written so.
+        x: Vectors, shape (n, D), float32; float16 if the file has float16.
         obs: Columns of n values each: id, name, chrom, start, end (0-based, half-open), strand, length, n_windows,
             frac_n and others. `pandas.DataFrame(e.obs)` makes a table of them.
         features: Names of the D values of a vector.
         var: Columns of D values each: block, pool, channel, and mean and sd on the model's reference windows (NaN
-            where they are not known).
+            if not known).
         skipped: Columns id, source, row, line (-1: none) and reason of the records without a vector.
-        meta: How they were made: model and params; of a file also provenance, genome and inputs.
+        meta: How they were made: model and params; for a file also provenance, genome and inputs.
     """
 
     x: NDArray[Any]
@@ -53,7 +53,7 @@ class Embeddings:
 
 
 class EmbeddingReader:
-    """An open embedding file; a context manager. Nothing is read before it is asked for.
+    """An open embedding file; a context manager. Data is read only when it is used.
 
     Args:
         path: The file.
@@ -99,7 +99,7 @@ class EmbeddingReader:
 
     @cached_property
     def var(self) -> dict[str, NDArray[Any]]:
-        """`findna.io.rows.VAR_COLUMNS` of the features, shape (D,) each; {} in a file that has none."""
+        """`findna.io.rows.VAR_COLUMNS` of the features, shape (D,) each; {} if the file has none."""
         return {name: read(slice(None)) for name, read in _columns(self._file["var"]).items() if name != "id"}
 
     @cached_property
@@ -133,15 +133,15 @@ class EmbeddingReader:
 
     @property
     def n_skipped(self) -> int:
-        """How many records were skipped."""
+        """Number of skipped records."""
         return _length(self._file["uns/findna/skipped"])
 
     def read_skipped(self, rows: Selection) -> dict[str, NDArray[Any]]:
-        """`skipped`, of some of them."""
+        """A part of `skipped`."""
         return {name: read(rows) for name, read in self._skipped_columns.items()}
 
     def read_obs(self, rows: Selection | None = None, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
-        """The columns of some rows, or some of the columns."""
+        """Some or all columns of some rows."""
         columns = self._obs_columns
         return {name: columns[name](slice(None) if rows is None else rows) for name in names or columns}
 
@@ -156,7 +156,7 @@ class EmbeddingReader:
         return map(self.block, _slices(len(self)))
 
     def checksums(self) -> dict[str, str]:
-        """sha256 of what the file holds, by part, as `meta["checksums"]` has it of what was written."""
+        """sha256 of the content of the file, by part, to compare with `meta["checksums"]`."""
         checksums = Checksums()
         for block in self.blocks():
             checksums.add_block(block)
@@ -176,7 +176,7 @@ class EmbeddingReader:
         self.close()
 
     def _check_shapes(self) -> None:
-        """Refuse arrays of other shapes than their rows and features have."""
+        """Refuse arrays whose shapes do not match the rows and features."""
         n_rows, n_features = len(self), _length(self._file["var"])
         cls_shape = (n_rows, 1, 1) if self.cls is None else self.cls.shape
         if self.x.shape != (n_rows, n_features) or self.x.dtype.kind != "f":
@@ -219,9 +219,9 @@ def read_embeddings(path: Path | str, rows: Selection | None = None, *, is_mappe
 
     Args:
         path: An output of `findna embed` or `findna.embed_file`, also after anndata saved it again.
-        rows: A slice, or rising row numbers; None is all rows.
-        is_mapped: Map the vectors, read-only, rather than read them: the system reads what is used, so `x` may be
-            larger than the memory.
+        rows: A slice, or increasing row numbers; None: all rows.
+        is_mapped: Map the vectors read-only into memory instead of reading them, so `x` may be larger than the
+            memory.
 
     Raises:
         TableError: As in `EmbeddingReader`; or the vectors are to be mapped and are not stored in one piece, as in
@@ -235,7 +235,7 @@ def read_embeddings(path: Path | str, rows: Selection | None = None, *, is_mappe
 def _mapped(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
     offset = dataset.id.get_offset()
     if offset is None and dataset.size:
-        raise TableError("its vectors are not stored in one piece, so they cannot be mapped", path=path)
+        raise TableError("its vectors are not contiguous, so they cannot be mapped", path=path)
     if not dataset.size:
         return np.empty(dataset.shape, dataset.dtype)
     return np.memmap(path, dataset.dtype, mode="r", offset=offset, shape=dataset.shape)
@@ -278,7 +278,7 @@ def _columns(group: h5py.Group) -> Mapping[str, Column]:
 
 
 def _column(element: Any) -> Column:
-    """One column, also of the kinds that anndata makes of ours when it saves the file again."""
+    """One column, also of the kinds that anndata writes when it saves the file again."""
     if isinstance(element, Mapping):
         if "codes" in element:
             categories, codes = _column(element["categories"])(slice(None)), element["codes"]
@@ -295,7 +295,7 @@ def _length(group: h5py.Group) -> int:
 
 
 def _n_values(element: Any) -> int:
-    """Values of a column, of any of the kinds that `_read_column` reads."""
+    """Number of values of a column of any kind."""
     if isinstance(element, Mapping):
         return len(element["codes" if "codes" in element else "values"])
     return len(element)

@@ -28,12 +28,12 @@ class RecordSpool:
     Args:
         folder: The spool's folder.
         names: Its files.
-        fingerprint: What must be the same for a run to be resumed; JSON values.
+        fingerprint: What must be the same for a resume; JSON values.
         resume: Continue an existing run.
         force: Delete an existing run.
 
     Attributes:
-        n_done: Records that the run which is resumed has computed.
+        n_done: Number of records that the resumed run has computed.
 
     Raises:
         OutputError: As for `findna.io.spool.Spool`.
@@ -56,12 +56,12 @@ class RecordSpool:
         self._spool.close()
 
     def temp(self, path: Path) -> Path:
-        """Where an output is written until it is whole."""
+        """Path of an output until it is complete."""
         return self._spool.path(f"{path.name}.new")
 
     @property
     def is_resumed(self) -> bool:
-        """Whether an existing run is continued."""
+        """Whether an existing run is resumed."""
         return self._spool.is_resumed
 
     def remove(self) -> None:
@@ -69,7 +69,7 @@ class RecordSpool:
         self._spool.remove()
 
     def _count(self, n_records: int) -> None:
-        """Records were added. They are committed if the last commit is long enough ago."""
+        """Count added records, and commit them unless the last commit was very recent."""
         self._counts["records"] += n_records
         if time.monotonic() - self._committed_at >= _EVERY:
             self._commit()
@@ -88,12 +88,12 @@ class ArraySpool(RecordSpool):
     def through(
         self, records: Iterable[Record], make: Callable[[Sequence[Record]], Sequence[Arrays]], *, n_bases: int = 0
     ) -> Iterator[tuple[Record, Arrays]]:
-        """Yield each record with its arrays; what the spool has is not computed again.
+        """Yield each record with its arrays; those in the spool are not computed again.
 
         Args:
             records: The records, from the first one on.
-            make: Computes the arrays of records that belong together; as many of each record.
-            n_bases: Number of bases that belong together. A resumed run has the same groups and the same bits.
+            make: Computes the arrays of a group of records; the same number for each record.
+            n_bases: Number of bases per group. A resumed run has the same groups and the same bits.
         """
         waiting = iter(records)
         with self._spool.path("arrays").open("rb") as file:

@@ -1,4 +1,4 @@
-"""Records from any mixture of inputs, in order; a record that cannot be used comes as its error."""
+"""Records from inputs of any kinds, in order, or the error of a record that cannot be used."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -34,20 +34,20 @@ def read_records(
     begin: Begin | None = None,
     meter: Meter | None = None,
 ) -> Iterator[Record | InputError]:
-    """Yield every record of the inputs in order; one that cannot be used as its error.
+    """Yield every record of the inputs in order, or the error of a record that cannot be used.
 
     Memory does not grow with the inputs, except 8 to 13 bytes per id.
 
     Args:
         inputs: Paths, "-" for stdin, or region strings.
         options: How to read them.
-        genome: An open genome, in place of `options.genome`.
-        wanted: Only these records, counted from 0 over all inputs; what comes after them is not read.
+        genome: An open genome instead of `options.genome`.
+        wanted: Only these records, counted from 0 over all inputs; later records are not read.
         begin: A place before the first of them.
         meter: Called for each record that is read.
 
     Raises:
-        InputError: An input is missing, empty, cut or damaged: what concerns a whole file.
+        InputError: An input is missing, empty, truncated or damaged: what concerns a whole file.
         ConfigError: An input cannot be read with these options.
     """
     meter = meter or Meter(inputs)
@@ -92,7 +92,7 @@ def read_regions(regions: Iterable[Region], options: InputOptions, *, genome: Ge
 
 
 class Reader:
-    """Opens inputs, and the genome when one first needs it."""
+    """Opens inputs, and the genome when it is first needed."""
 
     def __init__(
         self, options: InputOptions, stack: ExitStack, genome: Genome | None, *, taken: Iterable[str] = ()
@@ -128,7 +128,7 @@ class Reader:
             raise
 
     def records(self, source: Source, *, wanted: range | None = None) -> Iterator[Record | InputError]:
-        """All records of an input, or their faults; regions that are not `wanted` have an id and no bases."""
+        """All records of an input, or their errors; regions that are not `wanted` have an id, but no bases."""
         options, stream = self._options, source.stream
         strand = "bed" if options.strand == "both" else options.strand
         if source.kind in REGIONS or stream is None:
@@ -150,7 +150,7 @@ class Reader:
                 yield _reversed(record) if strand == "-" and isinstance(record, Record) else record
 
     def rows(self, source: Source) -> Iterator[BedRow]:
-        """The regions as they will be fetched; one that does not fit the genome as its error."""
+        """The regions to fetch, or the error of a region that does not fit the genome."""
         genome, options = self._need_genome("regions"), self._options
         for row in self._raw_rows(source, genome):
             region, reason = row.region, None
@@ -205,7 +205,7 @@ class Reader:
             reads, other = (source, self._first) if source.kind in READS else (self._first, source)
             raise ConfigError(
                 f"reads ({reads.text}) and other inputs ({other.text}) have different columns: "
-                "embed them in runs of their own"
+                "embed them in separate runs"
             )
         if source.kind not in REGIONS and (options.size is not None or options.split):
             flag = "split=True" if options.split else f"size={options.size}"
@@ -271,7 +271,7 @@ class Reader:
 
 
 def count_bases(region: Region | InputError) -> int:
-    """How many bases will be fetched for a region; 0 for an error."""
+    """Number of bases to fetch for a region; 0 for an error."""
     if not isinstance(region, Region):
         return 0
     return sum(end - start for start, end in region.blocks) or region.end - region.start

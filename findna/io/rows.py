@@ -1,4 +1,4 @@
-"""The rows of an output, and how a spool stores them: fixed-size vectors and JSON lines."""
+"""The rows of an output, and their form in a spool: fixed-size vectors and JSON lines."""
 
 import hashlib
 import itertools
@@ -31,7 +31,7 @@ OBS_COLUMNS: Mapping[str, Kind] = {
     "frac_n": "float32",
     "n_iupac": "int64",
 }
-"""The columns of every output, in order; an input may add its own (`OBS_COLUMNS | {"flag": "int32"}`)."""
+"""The columns of every output, in order; an input may add columns (`OBS_COLUMNS | {"flag": "int32"}`)."""
 
 VAR_COLUMNS: Mapping[str, Kind] = {
     "block": "int32",
@@ -40,7 +40,7 @@ VAR_COLUMNS: Mapping[str, Kind] = {
     "mean": "float32",
     "sd": "float32",
 }
-"""The columns of each feature beside its name: where it is read, and its mean and sd on reference windows."""
+"""The columns of each feature besides its name: where it is read, and its mean and sd on reference windows."""
 
 SKIPPED_COLUMNS: Mapping[str, Kind] = {
     "id": "string",
@@ -67,7 +67,7 @@ class Block(NamedTuple):
         x: Vectors, shape (n, D).
         obs: Their columns, n values each.
         cls: Class tokens, shape (n, K, C), or None.
-        lines: The columns as JSON lines, where these are known.
+        lines: The columns as JSON lines, if known.
     """
 
     start: int
@@ -78,7 +78,7 @@ class Block(NamedTuple):
 
     @property
     def rows(self) -> slice:
-        """Where they are in the output."""
+        """Their place in the output."""
         return slice(self.start, self.start + len(self.x))
 
 
@@ -90,9 +90,9 @@ class Layout:
         columns: Name and kind of its columns, in order.
         features: Names of its values.
         dtype: Of its values.
-        cls_shape: (K, C) of the class tokens beside the values, or None.
+        cls_shape: (K, C) of the class tokens, or None.
         tokens_dim: C of the tokens, or None.
-        var: `VAR_COLUMNS` of the features; {} where nothing is known of them.
+        var: `VAR_COLUMNS` of the features; {} if not known.
         order: Order of a TSV's columns, see `findna.io.tables.write_tsv`.
     """
 
@@ -107,10 +107,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Rows:
-    """All rows of a spool, on disk: what an output file is assembled from.
+    """All rows of a spool, on disk; an output file is assembled from them.
 
     Args:
-        folder: Holds the files `x`, `cls`, `tokens` (rows of fixed size) and `obs`, `skipped` (JSON lines).
+        folder: Folder with the files `x`, `cls`, `tokens` (rows of fixed size) and `obs`, `skipped` (JSON lines).
         columns: Name and kind of each value of an obs line.
         features: Names of the D values of a vector.
         dtype: Of vectors and class tokens.
@@ -118,8 +118,8 @@ class Rows:
         tokens_dim: C of the tokens, or None.
         n_rows: Rows written.
         n_skipped: Records skipped.
-        var: `VAR_COLUMNS` of the features, D values each; {} where nothing is known of them.
-        sources: Files that hold the rows and that an output points to; () copies the rows.
+        var: `VAR_COLUMNS` of the features, D values each; {} if not known.
+        sources: Files with the rows, for an output that points to them; (): the rows are copied.
     """
 
     folder: Path
@@ -135,12 +135,12 @@ class Rows:
 
     @property
     def n_tokens(self) -> int:
-        """Bases of all rows, where there are tokens."""
+        """Number of bases of all rows, if there are tokens."""
         return self._size("tokens") // (2 * (self.tokens_dim or 1))
 
     @property
     def n_bytes(self) -> tuple[int, int]:
-        """Bytes of the matrices, and of everything else."""
+        """Number of bytes of the matrices, and of everything else."""
         return sum(map(self._size, ("x", "cls", "tokens"))), sum(map(self._size, ("obs", "skipped")))
 
     def blocks(self) -> Iterator[Block]:
@@ -153,7 +153,7 @@ class Rows:
             start += len(x)
 
     def obs(self, names: Sequence[str]) -> Iterator[tuple[slice, dict[str, list[Any]]]]:
-        """Some columns of the rows, with the rows' place, `BLOCK` at a time."""
+        """Some columns of the rows, with their place, `BLOCK` rows at a time."""
         for block in self.blocks():
             yield block.rows, {name: block.obs[name] for name in names}
 
@@ -162,7 +162,7 @@ class Rows:
         return (columns for _, columns in _json_blocks(self.folder / "skipped", SKIPPED_COLUMNS))
 
     def tokens(self) -> Iterator[NDArray[np.float16]]:
-        """The tokens of all rows end to end, shape (n, C) at a time."""
+        """The tokens of all rows in order, in pieces of shape (n, C)."""
         return self._arrays("tokens", np.dtype("<f2"), (self.tokens_dim or 0,))
 
     def _size(self, name: str) -> int:
@@ -177,21 +177,21 @@ class Rows:
 
 
 class Checksums:
-    """sha256 of what an output holds, by part; however the rows are divided, and whatever the file's format."""
+    """sha256 of the content of an output, by part, independent of blocks and file format."""
 
     def __init__(self) -> None:
         self._parts: dict[str, Any] = {}
 
     def add(self, part: str, content: bytes) -> None:
-        """Take in the next bytes of a part."""
+        """Add the next bytes of a part."""
         self._parts.setdefault(part, hashlib.sha256()).update(content)
 
     def add_columns(self, part: str, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Take in the next rows of a table."""
+        """Add the next rows of a table."""
         self.add(part, json_lines(columns.values()).encode())
 
     def add_block(self, block: Block) -> None:
-        """Take in the next rows."""
+        """Add the next rows."""
         self.add("X", np.ascontiguousarray(block.x).tobytes())
         self.add("obs", block.lines or json_lines(block.obs.values()).encode())
         if block.cls is not None:
@@ -212,7 +212,7 @@ def columns_of(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> Colum
 
 
 def obs_lines(columns: Mapping[str, Kind], obs: Columns) -> bytes:
-    """Rows as JSON lines: a list of the columns' values each.
+    """Rows as JSON lines: each a list of the columns' values.
 
     Raises:
         InputError: A string holds a NUL or is not Unicode; the text names the row.
@@ -228,7 +228,7 @@ def obs_lines(columns: Mapping[str, Kind], obs: Columns) -> bytes:
 
 
 def json_lines(columns: Iterable[Sequence[Any]]) -> str:
-    """A JSON list per row and line. Values of a column have one type.
+    """One JSON list per row and line. All values of a column have the same type.
 
     >>> json_lines([["a", "b"], [1, 2], [0.5, 1.0]])
     '["a",1,0.5]\\n["b",2,1.0]\\n'
@@ -245,7 +245,7 @@ def _json_values(values: Sequence[Any]) -> Sequence[str]:
 def checked(
     values: NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...], *, ids: Sequence[str] = ()
 ) -> NDArray[Any]:
-    """Vectors as they are stored, C-contiguous.
+    """Vectors in their stored form, C-contiguous.
 
     Raises:
         ValueError: The shape is another.
@@ -288,7 +288,7 @@ _CASTS: Mapping[str, Callable[[Sequence[Any]], list[Any]]] = {
 
 
 def _json_blocks(path: Path, columns: Iterable[str]) -> Iterator[tuple[bytes, dict[str, list[Any]]]]:
-    """Lines, and the columns that they hold, `BLOCK` at a time."""
+    """Lines and their columns, `BLOCK` at a time."""
     names = list(columns)
     with path.open("rb") as file:
         while lines := list(itertools.islice(file, BLOCK)):
@@ -300,4 +300,4 @@ def _refuse_nul(columns: Iterable[str], obs: Columns) -> None:
     for name in columns:
         for id, value in zip(obs["id"], obs[name], strict=True):
             if "\0" in str(value):
-                raise InputError(f"its {name} holds a NUL byte", record=str(id).replace("\0", "\\0"))
+                raise InputError(f"its {name} contains a NUL byte", record=str(id).replace("\0", "\\0"))

@@ -1,4 +1,4 @@
-"""Files of scored variants: VCF and BCF with an index, TSV, Parquet; whole or not at all."""
+"""Files of scored variants: VCF and BCF with an index, TSV, Parquet; complete or not written."""
 
 import gzip
 import re
@@ -22,12 +22,12 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 _GROUP = 65_536
 _ENDS = {".tbi": 1 << 29, ".csi": 1 << 32, ".bcf": (1 << 31) - 1}
-"""The last base that an index holds, and that a BCF does."""
+"""The last base that an index, or a BCF, can contain."""
 _CONTIG = re.compile(r"##contig=<(?:.*,)?ID=([^,>]+)")
 
 
 class TsvFile(TextFile):
-    """A TSV. A whole stream ends with `# complete n_rows=N`."""
+    """A TSV. A complete stream ends with `# complete n_rows=N`."""
 
     _n_rows = 0
 
@@ -42,9 +42,9 @@ class TsvFile(TextFile):
 
 
 class VcfFile(TextFile):
-    """A VCF; of a name that ends in .gz with its index beside it.
+    """A VCF; with an index beside it if its name ends in .gz.
 
-    A contig that a record names and the header does not gets its header line in the end; the head of a stream is gone.
+    Contigs that are missing in the header get a header line at the end, except in a stream.
     """
 
     def _index_of(self, longest: int) -> str:
@@ -94,7 +94,7 @@ class VcfFile(TextFile):
             publish(Path(f"{self._temp}{self._index}"), self._outputs[1])
 
     def _name_contigs(self) -> None:
-        """Write it again with a header line for each contig that had none."""
+        """Rewrite the file with a header line for each contig that had none."""
         self._stack.close()
         old = Path(f"{self._temp}.old")
         self._written.replace(old)
@@ -114,7 +114,7 @@ class VcfFile(TextFile):
         except OSError as error:
             if error.errno:
                 raise
-            reason = f"its {self._index} cannot be made; does a record end too far from its start? Write a .vcf"
+            reason = f"its {self._index} cannot be made; a record may end too far from its start. Write a .vcf instead"
             raise OutputError(f"{self.path}: {reason}") from error
 
 
@@ -140,14 +140,14 @@ class BcfFile(VcfFile):
 
 
 def _end_of(site: Site) -> int:
-    """The last base of a record as an index sees it: that of REF, or the END in INFO."""
+    """The last base of a record for an index: that of REF, or END in INFO."""
     info = site.fields[INFO] if len(site.fields) > INFO else ""
     ends = [int(end) for end in re.findall(r"(?:^|;)END=(\d+)", info)] if "END=" in info else []
     return max([site.start + len(site.ref), *ends])
 
 
 class ParquetFile(ScoreFile):
-    """Parquet: columns of the input as text, pos as a number, scores as float32, null where there is none."""
+    """Parquet: columns of the input as text, pos as a number, scores as float32 or null."""
 
     def _open(self) -> None:
         arrow = self._arrow = require_pyarrow()
@@ -169,7 +169,7 @@ class ParquetFile(ScoreFile):
         super()._finish()
 
     def _flush(self) -> None:
-        """Write a group of rows, so many whatever records they are from."""
+        """Write a row group of fixed size, across records."""
         rows, self._rows = self._rows[:_GROUP], self._rows[_GROUP:]
         columns = list(zip(*rows, strict=True)) or [()] * len(self._schema.names)
         arrays = []
@@ -184,7 +184,7 @@ FILES: Mapping[Format, type[ScoreFile]] = {"vcf": VcfFile, "bcf": BcfFile, "tsv"
 
 
 def format_of(name: str) -> Format | None:
-    """The format that the name of an output asks for.
+    """The format of an output, from its file name.
 
     >>> format_of("a.vcf.gz"), format_of("a.bcf"), format_of("a")
     ('vcf', 'bcf', None)

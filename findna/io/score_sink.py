@@ -1,4 +1,4 @@
-"""An output of scored variants, record by record: whole or not at all; lines of text."""
+"""An output of scored variants, written record by record, completely or not at all; lines of text."""
 
 import os
 import sys
@@ -21,15 +21,15 @@ BUFFER = 1 << 20
 class ScoreFile(ABC):
     """An output, record by record; a context manager.
 
-    It gets its name in `finish`; after an error nothing is left of it.
+    It gets its name in `finish`; after an error it is deleted.
 
     Args:
         path: The output; `STDOUT` for a stream of text.
-        head: What comes first, see `findna.io.scores`.
-        source: What to call the input in a message.
-        longest: Bases of the longest contig.
+        head: The beginning of the file, see `findna.io.scores`.
+        source: Name of the input in messages.
+        longest: Length of the longest contig.
         force: Replace an existing output.
-        temp: Where it is written until it is whole; None is beside it.
+        temp: Path until it is complete; None: beside the output.
 
     Attributes:
         n_records: Records written.
@@ -75,7 +75,7 @@ class ScoreFile(ABC):
                 Path(f"{self._temp}{suffix}").unlink(missing_ok=True)
 
     def write(self, site: Site, content: Any) -> None:
-        """Write what a record became.
+        """Write a scored record.
 
         Raises:
             OutputError: It cannot be written.
@@ -93,7 +93,7 @@ class ScoreFile(ABC):
         """Give the output its name.
 
         Returns:
-            The files, the index after what it indexes; none of a stream.
+            The files, an index after its file; none for a stream.
         """
         try:
             self._finish()
@@ -104,7 +104,7 @@ class ScoreFile(ABC):
         return [] if self.path == STDOUT else self._outputs
 
     def _index_of(self, longest: int) -> str:
-        """The ending of the index, "" without one."""
+        """The extension of the index; "" without an index."""
         return ""
 
     def _finish(self) -> None:
@@ -128,7 +128,7 @@ class TextFile(ScoreFile):
 
     @property
     def _written(self) -> Path:
-        """Where the text is written."""
+        """The file to which the text is written."""
         return self._temp
 
     def _open(self) -> None:

@@ -17,7 +17,7 @@ from findna.io.vcf import Site
 
 ALLELES = ("ref", "alt")
 COLUMNS: Mapping[str, Kind] = {**OBS_COLUMNS, "variant": "string", "allele": "categorical"}
-"""Columns of the vectors of alleles: what `findna embed` writes, the variant, and which allele of it."""
+"""Columns of the vectors of alleles: those of `findna embed`, the variant, and the allele."""
 
 
 class ScoreSpool(RecordSpool):
@@ -27,9 +27,9 @@ class ScoreSpool(RecordSpool):
 
     Args:
         folder: The spool's folder.
-        rows: Says what the vectors are, None without vectors; its folder is the spool's.
-        source: What the vectors call the input.
-        fingerprint: As for `RecordSpool`; so are the arguments that follow.
+        rows: Description of the vectors, None without vectors; its folder is that of the spool.
+        source: Name of the input in the vectors.
+        fingerprint: As for `RecordSpool`.
         resume: Continue an existing run.
         force: Delete an existing run.
     """
@@ -43,13 +43,13 @@ class ScoreSpool(RecordSpool):
         self._counts = {"rows": 0, "skipped": 0} | self._counts
 
     def outcomes(self) -> Iterator[list[Outcome]]:
-        """Yield the outcomes of the records of the run that is resumed."""
+        """Yield the outcomes of the records of the resumed run."""
         with self._spool.path("scores").open("rb") as file:
             for line in itertools.islice(file, self.n_done):
                 yield [Outcome(None, one) if isinstance(one, str) else Outcome(one) for one in json.loads(line)]
 
     def add(self, sites: Sequence[Site], outcomes: Sequence[Sequence[Outcome]]) -> None:
-        """Take in records that were scored together, and make them certain if the last time is long enough ago."""
+        """Add records that were scored together, and commit them unless the last commit was very recent."""
         lines = [[o.reason if o.values is None else list(o.values) for o in each] for each in outcomes]
         self._spool.append("scores", "".join(json.dumps(line) + "\n" for line in lines).encode())
         for site, each in zip(sites, outcomes, strict=True) if self._rows else ():

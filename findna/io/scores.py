@@ -1,4 +1,4 @@
-"""Scored records: a line of VCF, or a row per ALT of a TSV or Parquet table; the head of each."""
+"""Scored records: lines of a VCF, or one row per ALT of a TSV or Parquet table; their headers."""
 
 import re
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ FACT = "##findna_score"
 
 _PREFIX = "FINDNA_"
 SKIPPED = f"{_PREFIX}SKIPPED"
-"""INFO key of why an ALT has no score."""
+"""INFO key with the reason why an ALT has no score."""
 
 _ENDS = re.compile(r"[\r\n\t]")
 
@@ -49,7 +49,7 @@ class Vectors(NamedTuple):
     Args:
         x: Shape (2, F), float32.
         length: Bases of a window.
-        frac_n: Share of N in each window.
+        frac_n: N fraction of each window.
     """
 
     x: NDArray[np.float32]
@@ -61,9 +61,9 @@ class Outcome(NamedTuple):
     """The outcome of one ALT.
 
     Args:
-        values: Its scores in the order of the fields, None without.
+        values: Its scores in the order of the fields, or None.
         reason: Why it has none.
-        vectors: Those of its alleles, if they were asked for.
+        vectors: Those of its alleles, if requested.
     """
 
     values: Sequence[float] | None
@@ -77,10 +77,10 @@ def vcf_header(
     """The header of the scored VCF, ending with the `#CHROM` line.
 
     Args:
-        reader: The records; of a TSV a header is made.
+        reader: The records; for a TSV, a header is made.
         fields: The scores.
         facts: Lines `##findna_scoreNAME=TEXT`.
-        contigs: Names and lengths, written where the file itself names none.
+        contigs: Names and lengths, written if the file itself has none.
     """
     lines = [line for line in reader.header if not line.startswith((f"##INFO=<ID={_PREFIX}", f"{FACT}Shard="))]
     if reader.kind == "tsv":
@@ -95,15 +95,15 @@ def vcf_header(
 
 
 def vcf_line(site: Site, fields: Sequence[Field], outcomes: Sequence[Outcome], *, kind: Kind = "vcf") -> str:
-    """A record with its scores in INFO; every other column is as it was.
+    """A record with its scores in INFO; all other columns are unchanged.
 
     All scores of an earlier run are replaced.
 
     Args:
         site: The record.
         fields: The scores.
-        outcomes: One per ALT; of a record without an ALT one that says so.
-        kind: Of the file that the record is from; a record of a TSV gets the columns of a VCF.
+        outcomes: One per ALT; a record without ALT has one with this reason.
+        kind: Kind of the input; a record of a TSV gets the columns of a VCF.
     """
     columns = list(site.fields)
     if kind == "tsv":
@@ -121,17 +121,17 @@ def vcf_line(site: Site, fields: Sequence[Field], outcomes: Sequence[Outcome], *
 
 
 def _fact_lines(facts: Mapping[str, str]) -> list[str]:
-    """A header line for each fact. All blanks stay, for they may be part of a file's name."""
+    """A header line for each fact. Blanks are kept, because they may be part of a file name."""
     return [f"{FACT}{name}={_ENDS.sub(' ', text)}" for name, text in facts.items()]
 
 
 class ScoreRows(ABC):
-    """Makes of records and their scores what an output holds.
+    """Turns records and their scores into the rows of an output.
 
     Args:
-        reader: Where the records are from.
+        reader: The reader of the records.
         fields: The scores.
-        facts: Name and text of what the output records about the run.
+        facts: Name and text of each fact about the run.
         contigs: Name and length of the genome's contigs.
     """
 
@@ -164,7 +164,7 @@ class VcfRows(ScoreRows):
 
 
 class TableRows(ScoreRows):
-    """One row per ALT: the columns of the input, the scores, and a status that says why there are none.
+    """One row per ALT: the columns of the input, the scores, and a status with the reason if there are none.
 
     Scores and status of an earlier run are replaced.
 
@@ -180,7 +180,7 @@ class TableRows(ScoreRows):
         names = reader.columns
         is_scored = any(line.startswith(FACT) for line in reader.header)
         if reader.kind == "tsv" and not is_scored and (taken := {*self.own, "status"}.intersection(names)):
-            reason = f"column {min(taken)!r} has the name of one that findna writes: rename it"
+            reason = f"column {min(taken)!r} has the name of a column that findna writes: rename it"
             raise VariantError(reason, path=reader.name)
         self._kept = [i for i, name in enumerate(names) if name not in (*self.own, "status")]
         kept = ["chrom", "pos", "id", "ref", "alt"] if reader.kind == "vcf" else [names[i] for i in self._kept]
@@ -197,7 +197,7 @@ class TableRows(ScoreRows):
         ]
 
     def _first(self, site: Site, alt: str) -> list[str]:
-        """The columns that come from the input; of a TSV all but those that an earlier run wrote."""
+        """The columns of the input; for a TSV, without those of an earlier run."""
         if self.reader.kind == "vcf":
             return [site.chrom, str(site.start + 1), site.fields[2], site.ref, alt]
         fields = [*site.fields, *[""] * (len(self.reader.columns) - len(site.fields))]
@@ -206,7 +206,7 @@ class TableRows(ScoreRows):
 
 
 class TsvRows(TableRows):
-    """The rows as text; lines that begin with ## say what the run was."""
+    """The rows as text; lines that begin with ## describe the run."""
 
     @property
     def head(self) -> str:
@@ -234,7 +234,7 @@ class ParquetRows(TableRows):
 
 
 class TableHead(NamedTuple):
-    """Of a table the names and kinds (string, int64 or float) of the columns, and the facts."""
+    """Names and kinds (string, int64 or float) of the columns of a table, and the facts."""
 
     columns: Sequence[tuple[str, str]]
     facts: Mapping[str, str]
@@ -247,4 +247,4 @@ def _text(value: Any) -> str:
 
 
 ROWS: Mapping[str, type[ScoreRows]] = {"vcf": VcfRows, "bcf": VcfRows, "tsv": TsvRows, "parquet": ParquetRows}
-"""The maker of the rows of each format."""
+"""The class that makes the rows of each format."""

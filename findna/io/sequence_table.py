@@ -13,13 +13,13 @@ from findna.record import Record
 from findna.sequence import Codes, encode, protein_hint
 
 ID_COLUMNS = ("id", "name")
-"""Columns that are found by themselves, whatever their case; the first that exists is taken."""
+"""Default column names, in any case; the first that exists is used."""
 
 _MIN_PROTEIN = 10
 
 
 def read_sequence_table(stream: ByteStream, column: str = "", *, ids: IdSet) -> Iterator[Record | TableError]:
-    """Yield the sequence of each row as a record; its id is column `id` or `name`, else the number of its line.
+    """Yield the sequence of each row as a record; its id is column `id` or `name`, else the line number.
 
     Args:
         stream: A CSV or TSV with a header.
@@ -39,7 +39,8 @@ def read_sequence_table(stream: ByteStream, column: str = "", *, ids: IdSet) -> 
         if sequence is None:
             wanted = repr(column) if column else " or ".join(SEQUENCE_COLUMNS)
             stream.fail(
-                f"no column {wanted}; there are {', '.join(columns)}; sequence_column=NAME takes another", line=line
+                f"no column {wanted}; there are {', '.join(columns)}; choose another with sequence_column=NAME",
+                line=line,
             )
         id_column = find_column(columns, ID_COLUMNS)
         for row, (line, cells) in enumerate(numbered):
@@ -72,7 +73,7 @@ def table_rows(stream: ByteStream, lines: Iterator[str]) -> Iterator[tuple[int, 
     if delimiter not in first:
         hint = " (columns are separated by a comma or a tab)" if ";" in first or " " in first.strip() else ""
         stream.fail(f"one column only: a table needs a header and columns for sequence and label{hint}", line=len(head))
-    csv.field_size_limit(2**31 - 1)  # else a sequence of 131,072 bases is "damaged"
+    csv.field_size_limit(2**31 - 1)  # otherwise csv refuses a sequence of 131,072 bases
     reader = csv.reader(chain(head, lines), delimiter=delimiter)
     try:
         for cells in reader:
@@ -83,13 +84,13 @@ def table_rows(stream: ByteStream, lines: Iterator[str]) -> Iterator[tuple[int, 
 
 
 def find_column(columns: Iterable[str], names: Iterable[str]) -> int | None:
-    """Index of the first of the names that a table has, whatever its case."""
+    """Index of the first of these names that the table has, in any case."""
     lower = [column.strip().lower() for column in columns]
     return next((lower.index(name.lower()) for name in names if name.lower() in lower), None)
 
 
 def ragged(cells: list[str], columns: list[str]) -> str:
-    """Why a row with another number of cells than the header cannot be read."""
+    """The error of a row whose number of cells differs from the header."""
     other = ";" if len(cells) > 1 else next((mark for mark in "\t,;" if mark in cells[0]), "")
     mixed = len(cells) == 1 and other and len(cells[0].split(other)) == len(columns)
     name = {"\t": "tabs", ",": "commas", ";": "semicolons"}.get(other, "")
@@ -98,7 +99,7 @@ def ragged(cells: list[str], columns: list[str]) -> str:
 
 
 def encode_cell(text: str) -> tuple[Codes, int]:
-    """The codes of a cell, and how many IUPAC codes in it became N.
+    """The codes of a cell, and the number of IUPAC codes that became N.
 
     Raises:
         ValueError: It is empty or not DNA.

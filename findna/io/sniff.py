@@ -15,12 +15,12 @@ _FOREIGN = {
     b"\xfd7zXZ": "xz: decompress it with xz -d",
     b"\x28\xb5\x2f\xfd": "zstd: decompress it with zstd -d",
     b"PK\x03\x04": "a zip archive: unpack it",
-    b"\x89HDF": "HDF5, such as findna writes, not reads here",
+    b"\x89HDF": "HDF5, such as an output of findna: not an input",
     b"\x43\x27\x41\x1a": "a 2bit genome: give it as genome=FILE, and regions as the input",
     b"\x1a\x41\x27\x43": "a 2bit genome: give it as genome=FILE, and regions as the input",
-    b"\x26\xfc\x8f\x88": "bigWig, which holds no regions",
-    b"\x88\x8f\xfc\x26": "bigWig, which holds no regions",
-    b"BCF": "BCF: make it VCF with bcftools view",
+    b"\x26\xfc\x8f\x88": "bigWig, which has no regions",
+    b"\x88\x8f\xfc\x26": "bigWig, which has no regions",
+    b"BCF": "BCF: convert it with bcftools view",
 }
 _MAGICS: Mapping[bytes, Kind] = {
     b"BAM\1": "bam",
@@ -37,9 +37,9 @@ SEQUENCE_COLUMNS = ("sequence", "seq", "dna")
 _CHROM_NAMES = {"chrom", "chr", "chromosome", "seqname", "seqnames", "contig", "#chrom"}
 _START_NAMES = {"start", "chromstart", "begin", "pos", "start_position"}
 _FOREIGN_TEXT = {
-    "intervals": "this is an interval_list, whose positions count from 1: convert it with picard IntervalListToBed",
-    "maf": "this is MAF (multiple alignments): make BED of its blocks first",
-    "mutations": "this is MAF (mutations), whose positions count from 1: make BED of it first",
+    "intervals": "this is an interval_list, whose positions are 1-based: convert it with picard IntervalListToBed",
+    "maf": "this is MAF (multiple alignments): convert its blocks to BED first",
+    "mutations": "this is MAF (mutations), whose positions are 1-based: convert it to BED first",
     "commas": "columns are separated by commas, but BED needs tabs: convert it with tr ',' '\\t'",
     "header": "this is a table with a header: remove the header line, or put '#' before it; starts must be 0-based",
 }
@@ -54,7 +54,7 @@ _NUMBER = re.compile(r"-?\d+(\.\d*)?([eE][-+]?\d+)?|-?\.\d+|inf|nan", re.IGNOREC
 def sniff(stream: ByteStream) -> Kind:
     """The kind of a file or stdin. Nothing is consumed.
 
-    The content decides. Only for a text whose first row is damaged, the file's name decides, so that its reader can
+    The content decides. Only if the first row of a text is damaged, the file name decides, so that the reader can
     report the error.
 
     Raises:
@@ -67,7 +67,7 @@ def sniff(stream: ByteStream) -> Kind:
         if head.startswith(magic):
             return kind
     if not head.strip():
-        for _ in stream.chunks():  # what is damaged or truncated says so
+        for _ in stream.chunks():  # damaged and truncated files raise their own error
             pass
         stream.fail("the file is empty")
     for magic, what in _FOREIGN.items():
@@ -80,7 +80,7 @@ def sniff(stream: ByteStream) -> Kind:
             return check_kind(what)
         stream.fail(_FOREIGN_TEXT[what], line=line)
     if _SAM.match(head):
-        stream.fail("this is SAM text: make it BAM with samtools view -b")
+        stream.fail("this is SAM text: convert it with samtools view -b")
     found = _sniff_text(stream.name, text)
     if found is None:
         stream.fail(
@@ -91,7 +91,7 @@ def sniff(stream: ByteStream) -> Kind:
 
 
 def _foreign_text(text: str) -> tuple[int, str] | None:
-    """The first row of a text and what it is, of `KINDS` or `_FOREIGN_TEXT`, if it only looks like BED."""
+    """The first row of a text, and its kind (of `KINDS` or `_FOREIGN_TEXT`) if it only looks like BED."""
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
         if line.startswith("##maf"):
             return number, "maf"
@@ -105,7 +105,7 @@ def _foreign_text(text: str) -> tuple[int, str] | None:
 
 
 def _foreign_row(line: str) -> str:
-    """Which of `KINDS` or `_FOREIGN_TEXT` a row is, if it is not BED; else ""."""
+    """The kind of a row that is not BED, of `KINDS` or `_FOREIGN_TEXT`; else ""."""
     columns = [column.strip() for column in line.split("\t")]
     if len(columns) == 5 and _are_whole(columns[1:3]) and columns[3] in ("+", "-"):
         return "intervals"
@@ -130,7 +130,7 @@ def _are_whole(columns: list[str]) -> bool:
 
 
 def check_kind(name: str) -> Kind:
-    """The kind that a user named.
+    """Check the name of a kind.
 
     Raises:
         ValueError: The kind does not exist.
@@ -141,7 +141,7 @@ def check_kind(name: str) -> Kind:
     for kind in KINDS:
         if kind == name.lower():
             return kind
-    raise ValueError(f"{name!r} is not a kind of input; known are {', '.join(KINDS)}")
+    raise ValueError(f"{name!r} is not a kind of input: choose from {', '.join(KINDS)}")
 
 
 def _sniff_text(name: str, text: str) -> Kind | None:

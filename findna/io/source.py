@@ -1,4 +1,4 @@
-"""An input, its kind, and what reads it."""
+"""An input, its kind and its reader."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -40,7 +40,7 @@ READS: tuple[Kind, ...] = ("bam", "cram")
 
 
 class TooManyN(InputError):
-    """A record has more N than `max_n` allows: always skipped, never a reason to stop.
+    """A record has more N than `max_n` allows. It is always skipped and never ends a run.
 
     Attributes:
         columns: Names of the record's further columns; see `Record.extra`.
@@ -57,13 +57,13 @@ class MissingContig(BedError):
 
 
 class Begin(NamedTuple):
-    """Where reading can begin, so that nothing before it is read.
+    """A place at which reading can begin.
 
     Args:
         source: Index of the input.
-        n_before: Records of the inputs before that one.
+        n_before: Number of records of earlier inputs.
         mark: The place in it.
-        taken: Ids that records before the place have and that a record after it asks for.
+        taken: Ids of earlier records that also occur later.
     """
 
     source: int
@@ -73,7 +73,7 @@ class Begin(NamedTuple):
 
 
 class Source(NamedTuple):
-    """An input as the user wrote it, its kind, and its bytes unless it is a region string or regions in memory."""
+    """An input as the user wrote it, its kind, and its bytes, except for region strings and regions in memory."""
 
     text: str
     kind: Kind
@@ -85,7 +85,7 @@ class Source(NamedTuple):
             return RegionError(reason, path=self.text or str(region), row=row.row)
         error = self.stream.error if region.chrom in genome.contigs else MissingContig
         problem = error(reason, path=self.stream.name, line=row.line, row=row.row, kind=self.stream.error.kind)
-        # The line says where it is; the id is for the list of what was skipped.
+        # The message has the line; the id is for the list of skipped records.
         problem.record = region.id
         if isinstance(problem, MissingContig):
             problem.contig = region.chrom

@@ -18,23 +18,23 @@ _BUFFER = 1 << 20
 
 
 class Spool:
-    """A folder of byte files that grow by whole commits; use it as a context manager.
+    """A folder of byte files that grow by commits; a context manager.
 
-    `append` adds bytes, `commit` commits all bytes so far: the files are synced, then one journal line
-    with the length and running crc32 of each is written and synced. Opening the spool again cuts off what is
-    after the last whole journal line, and drops a damaged commit with all that follow.
-    The first journal line is the fingerprint of the run: only the same run may continue it.
+    `append` adds bytes. `commit` commits all bytes so far: the files are synced, then one journal line
+    with the length and running crc32 of each is written and synced. Opening the spool again removes everything
+    after the last complete journal line, and a damaged commit with all later ones.
+    The first journal line is the fingerprint of the run: only the same run can resume.
 
     Args:
-        folder: Made if absent; its parent must exist. An existing folder must have our marker or be empty.
+        folder: Created if missing; its parent must exist. An existing folder must have our marker or be empty.
         names: The files in it.
-        fingerprint: What must be the same for a run to be continued; JSON values.
+        fingerprint: What must be the same for a resume; JSON values.
         resume: Continue an existing run.
-        discard: Delete an existing run. With neither, a folder that holds a run is refused.
+        discard: Delete an existing run. Without `resume` and `discard`, a folder with a run is refused.
 
     Attributes:
-        state: What the last commit was given, {} before the first.
-        is_resumed: Whether an existing run is continued.
+        state: The state of the last commit; {} before the first.
+        is_resumed: Whether an existing run is resumed.
 
     Raises:
         OutputError: In use by another process; holds a run that is not to be continued or was made with other
@@ -71,7 +71,7 @@ class Spool:
             self._stack = stack.pop_all()
 
     def append(self, name: str, content: bytes) -> None:
-        """Add bytes to a file. They count from the next commit on.
+        """Add bytes to a file. They are safe after the next commit.
 
         Raises:
             OutputError: They cannot be written. The spool is closed and can be resumed from its last commit.
@@ -93,15 +93,15 @@ class Spool:
         self._guard_write(sync=True)
 
     def path(self, name: str) -> Path:
-        """Where a file of the spool, or one named NAME.new that is assembled of it, lies."""
+        """The path of a file of the spool, or of NAME.new, which is assembled from it."""
         return self.folder / name
 
     def size(self, name: str) -> int:
-        """Bytes appended to a file, committed or not."""
+        """Number of bytes appended to a file, committed or not."""
         return self._length[name]
 
     def remove(self) -> None:
-        """Delete the folder; nothing of it is needed any more."""
+        """Delete the folder."""
         self._close_files()
         self.path(_JOURNAL).unlink(missing_ok=True)  # first: without it, the rest of a spool is not a run
         self._wipe()
@@ -113,7 +113,7 @@ class Spool:
         sync_folder(self.folder.parent)
 
     def close(self) -> None:
-        """Close the folder; it stays, up to its last commit."""
+        """Close the folder and keep it, up to its last commit."""
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -152,7 +152,7 @@ class Spool:
             )
 
     def _keep(self, lines: list[dict[str, Any]]) -> int:
-        """Cut every file to the last commit that all files confirm; the journal bytes up to there."""
+        """Truncate every file to the last commit that all files confirm; returns the journal bytes up to there."""
         commits = lines[1:]
         for name in self._names:
             commits = commits[: _n_intact(self.path(name), name, commits)]
@@ -185,7 +185,7 @@ class Spool:
                 _sync(self._files[_JOURNAL].fileno())
         except OSError as error:
             self._close_files()
-            raise_output_error(error, self.folder, hint="what is written is kept: resume=True continues from there")
+            raise_output_error(error, self.folder, hint="written rows are kept: resume=True continues from there")
 
     def _write(self, name: str, content: bytes) -> None:
         rest = memoryview(content)
@@ -204,12 +204,12 @@ class Spool:
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a folder is the spool of a run that is not finished; what is left of a removed spool is not."""
+    """Whether a folder is the spool of an unfinished run, not only leftovers of a removed spool."""
     return (folder / _JOURNAL).exists()
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise if there is such a folder that is not a spool.
+    """Raise if the folder exists and is not a spool.
 
     Raises:
         OutputError: It is a file or a symbolic link, or holds files and not our marker.
@@ -219,13 +219,13 @@ def _refuse_foreign(folder: Path) -> None:
     if not folder.exists():
         return
     names = {path.name for path in folder.iterdir()}
-    # A kill leaves an empty folder, or the lock alone. The first version wrote no marker.
+    # A killed process may leave an empty folder, or only the lock. The first version wrote no marker.
     if names - {_LOCK, f"{_LOCK}{HELD}"} and _MARKER not in names and not list(_read_journal(folder / _JOURNAL)):
         raise OutputError(f"{folder}: holds files that findna did not write: move the folder, or rename it")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The differences between two nested settings (JSON values): its name, and both values in short.
+    """The differences between two nested settings (JSON values): name, and both values in short form.
 
     >>> differences({"a": {"b": 1}}, {"a": {"b": 2}})
     [('a.b', '1', '2')]
@@ -268,7 +268,7 @@ def _read_journal(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _n_intact(path: Path, name: str, commits: Sequence[Mapping[str, Any]]) -> int:
-    """How many of the commits, from the first on, a file confirms; reads it once."""
+    """The number of commits, from the first, that a file confirms; reads it once."""
     position = crc = 0
     try:
         file = path.open("rb")

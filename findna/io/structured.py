@@ -1,4 +1,4 @@
-"""JSON and TOML files: read whole, of a bounded size and depth."""
+"""Reads JSON and TOML files of limited size and depth."""
 
 import json
 import tomllib
@@ -11,7 +11,7 @@ from findna.errors import TableError
 from findna.io.files import open_regular
 
 MOST_BYTES = 1 << 24
-"""Bytes of a text file that is read whole: settings, a card, a plan. The largest of ours have some 100 kB."""
+"""Maximum bytes of a text file (settings, a card, a plan). Our largest files have about 100 kB."""
 
 
 @contextmanager

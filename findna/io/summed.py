@@ -1,4 +1,4 @@
-"""Text files whose second line has the sha256 of all others: written with zeros first, and filled in at the end."""
+"""Text files whose second line has the sha256 of all other lines; it is filled in at the end."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ _LONGEST_LINE = 1 << 24
 
 @contextmanager
 def open_bgzf(path: Path) -> Iterator[BinaryIO]:
-    """A new file that is compressed in blocks. That of pysam crashes where it cannot open the file."""
+    """A new BGZF file. The one of pysam crashes if it cannot open the file."""
     make: Any = bgzf.BgzfWriter
     with path.open("wb") as file, make(fileobj=file) as writer:
         yield writer
@@ -29,8 +29,8 @@ class SummedText:
 
     Args:
         file: The file, empty.
-        head: What comes first; its first line stays first.
-        has_sum: Whether there is a checksum; BGZF has its own, and cannot seek.
+        head: The beginning of the file; the checksum is inserted after its first line.
+        has_sum: Whether to write a checksum; BGZF has its own and cannot seek.
     """
 
     def __init__(self, file: BinaryIO, head: str, *, has_sum: bool = True) -> None:
@@ -43,7 +43,7 @@ class SummedText:
         self.write(rest)
 
     def write(self, text: str) -> None:
-        """Add text; bytes that are not UTF-8 are surrogates in it."""
+        """Add text; bytes that are not UTF-8 are surrogate characters."""
         content = text.encode(errors="surrogateescape")
         if self._has_sum:
             self._sum.update(content)
@@ -58,7 +58,7 @@ class SummedText:
 
 
 def compare_sum(chunks: Iterable[bytes]) -> bool | None:
-    """Whether a text, in pieces, has the checksum that it names; None if it names none."""
+    """Whether a text, in pieces, matches the checksum in it; None if it has none."""
     rest, head = iter(chunks), b""
     while head.count(b"\n") < 2 and len(head) < _LONGEST_LINE and (chunk := next(rest, b"")):
         head += chunk
@@ -73,7 +73,7 @@ def compare_sum(chunks: Iterable[bytes]) -> bool | None:
 
 
 def check_text(path: Path) -> str:
-    """Read a file and compare it with the checksum that it names; what was compared, "" where it names none.
+    """Read a file and compare it with the checksum in it; returns what was compared, "" without a checksum.
 
     Raises:
         TableError: They differ.

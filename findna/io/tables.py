@@ -24,14 +24,14 @@ _ROW_GROUP_BYTES = 16 << 20
 def write_tsv(
     path: Path, rows: Rows, *, with_vectors: bool = True, is_gzip: bool = False, order: Sequence[str] = ()
 ) -> None:
-    """Write the rows as text: the columns of `tsv_header`, floats so that they read back bit for bit.
+    """Write the rows as text: the columns of `tsv_header`, with floats that can be read back exactly.
 
     Args:
         path: The file.
         rows: What to write.
-        with_vectors: Whether the values are in it.
+        with_vectors: Whether to write the values.
         is_gzip: Whether to compress it.
-        order: Names of columns and values in the order in which they are to stand, values of six digits then.
+        order: Names of columns and values, in their order in the file; the values then have six digits.
     """
     n_features = len(rows.features) if with_vectors else 0
     with _text_file(path, is_gzip=is_gzip) as file:
@@ -64,15 +64,15 @@ def write_npy(path: Path, rows: Rows) -> None:
 def write_meta(
     path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int, file_name: str, files: Mapping[str, Path]
 ) -> None:
-    """Write what an HDF5 output holds in uns/findna as JSON, the skipped records as a list of objects.
+    """Write the content of uns/findna of an HDF5 output as JSON, with the skipped records as a list of objects.
 
     Args:
         path: The file.
-        rows: What the output holds.
+        rows: Its rows.
         uns: As for `write_parquet`.
         n_expected: Records of the input.
-        file_name: Of the output that it belongs to.
-        files: The output's other files, whose sha256 it holds by name.
+        file_name: Name of the output.
+        files: The other files of the output; their sha256 are stored by name.
     """
     head = (
         {"schema": SCHEMA, "file": file_name}
@@ -92,7 +92,7 @@ def write_meta(
 
 
 def file_entry(path: Path) -> bytes:
-    """How the metadata of an output names it.
+    """The entry of an output in its metadata.
 
     >>> file_entry(Path("a/b.tsv"))
     b'"file": "b.tsv",'
@@ -139,13 +139,13 @@ def write_parquet(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected:
 class TsvStream:
     """The methods of `EmbeddingWriter` for a pipe: TSV rows at once, no spool, nothing to resume.
 
-    Only a stream that ends with the line `# complete n_rows=N n_skipped=M` is whole.
+    A stream is complete only if it ends with the line `# complete n_rows=N n_skipped=M`.
 
     Args:
         file: A binary stream, such as `sys.stdout.buffer`; it is flushed, not closed.
-        features: Names of the D values; their number is what counts.
+        features: Names of the D values; only their number matters.
         obs_columns: Name and kind of the columns.
-        dtype: float16 rounds the values as a float16 file would hold them.
+        dtype: float16 rounds the values as in a float16 file.
         order: As for `write_tsv`.
     """
 
@@ -168,7 +168,7 @@ class TsvStream:
     def write(self, x: NDArray[Any], obs: Columns, cls: NDArray[Any] | None = None) -> None:
         """Write rows; as in `EmbeddingWriter.write`."""
         if cls is not None:
-            raise ValueError("TSV holds no class tokens beside the vectors")
+            raise ValueError("a TSV cannot contain class tokens beside the vectors")
         ids = obs["id"]
         x = checked(x, self._dtype, (len(ids), len(self._features)), ids=ids)
         columns = {name: [_plain(value, kind) for value in obs[name]] for name, kind in self._columns.items()}
@@ -187,11 +187,11 @@ class TsvStream:
         self.n_skipped += 1
 
     def commit(self) -> None:
-        """Hand what is written to the reader of the pipe."""
+        """Flush the written rows to the pipe."""
         self._put(b"", flush=True)
 
     def finish(self, uns: Mapping[str, Any], *, n_expected: int) -> list[Path]:
-        """Write the line that says the stream is whole; `uns` has no place in a TSV.
+        """Write the last line, which marks the stream as complete; a TSV has no `uns`.
 
         Raises:
             OutputError: Rows and skipped records are not `n_expected`.
@@ -262,7 +262,7 @@ def _meta(uns: Mapping[str, Any], n_expected: int) -> dict[str, Any]:
 
 
 def _features(rows: Rows) -> dict[str, Any]:
-    """Names and columns of the features; a mean or sd that is not known is null."""
+    """Names and columns of the features; an unknown mean or sd is null."""
     var = {name: [None if value != value else value for value in values] for name, values in rows.var.items()}
     return {"features": list(rows.features), **({"var": var} if var else {})}
 

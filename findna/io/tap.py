@@ -1,4 +1,4 @@
-"""A stream that tells what is read from it."""
+"""A stream that reports what is read from it."""
 
 import io
 import os
@@ -17,7 +17,7 @@ def is_bgzf(head: bytes) -> bool:
 
 
 def iter_blocks(descriptor: int, head: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where each block of a BGZF file begins and its bytes of text; at last where the blocks end, and 0."""
+    """Yield the start of each block of a BGZF file and its bytes of text; finally the end of the blocks, and 0."""
     place = 0
     while is_bgzf(head):
         end = place + int.from_bytes(head[16:18], "little") + 1
@@ -28,7 +28,7 @@ def iter_blocks(descriptor: int, head: bytes) -> Iterator[tuple[int, int]]:
 
 
 class Tap(io.RawIOBase):
-    """A file whose first bytes can be seen before they are read, and whose last ones after."""
+    """A file whose first bytes can be inspected before reading, and whose last bytes afterwards."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -43,7 +43,7 @@ class Tap(io.RawIOBase):
         self._pending = memoryview(b"")
 
     def skip_blocks(self, n_bytes: int) -> int:
-        """Pass over so many bytes of text by whole BGZF blocks, whose sizes are read; the bytes that are left."""
+        """Skip complete BGZF blocks, by their sizes, up to a number of bytes of text; returns the remaining bytes."""
         place = 0
         for place, n_text in iter_blocks(self._file.fileno(), self.head):  # noqa: B007
             if n_text > n_bytes:

@@ -22,7 +22,7 @@ class TokensReader:
 
     Attributes:
         x: The tokens, an h5py dataset of shape (sum of lengths, C).
-        indptr: Where each sequence begins, and the end of the last; an h5py dataset of shape (N + 1,).
+        indptr: Start of each sequence, and the end of the last; an h5py dataset of shape (N + 1,).
         id: The ids, an h5py dataset of shape (N,).
         checksums: sha256 of its parts.
 
@@ -50,7 +50,7 @@ class TokensReader:
             raise
 
     def content_checksums(self) -> dict[str, str]:
-        """What `checksums` must be."""
+        """The checksums computed from the content."""
         found = Checksums()
         for start in range(0, len(self.x), BLOCK):
             found.add("X", self.x[start : start + BLOCK].tobytes())
@@ -67,7 +67,7 @@ class TokensReader:
 
 
 def is_tokens_file(path: Path) -> bool:
-    """Whether a file exists and holds tokens, whole or not."""
+    """Whether a file exists and is a token file, complete or not."""
     try:
         with open_foreign(path) as file:
             return bool(file.attrs.get("findna_schema") == TOKENS_SCHEMA)

@@ -1,4 +1,4 @@
-"""Tracks: values along a genome as bedGraph or bigWig, whole or not at all."""
+"""Tracks: values along a genome as bedGraph or bigWig, complete or not written."""
 
 import itertools
 import json
@@ -32,7 +32,7 @@ class TrackValue(NamedTuple):
 
 
 def track_format(name: str) -> str:
-    """Of a file's name: bedgraph, bigwig, or "" for another.
+    """The format of a file name: bedgraph, bigwig, or "" for others.
 
     >>> track_format("a.bedGraph.gz"), track_format("a.bw"), track_format("a.bw.gz")
     ('bedgraph', 'bigwig', '')
@@ -42,7 +42,7 @@ def track_format(name: str) -> str:
 
 
 def check_track(path: Path, *, has_genome: bool, force: bool) -> None:
-    """Raise unless a track of that name can be written, before the work that it shows.
+    """Raise if no track can be written to this path. Call it before the computation.
 
     Raises:
         ConfigError: The name is not that of a track, or a bigWig has no genome.
@@ -71,12 +71,12 @@ def write_track(
     """Write values along a genome.
 
     Args:
-        path: A name that `check_track` takes; BGZF if it ends in .gz.
-        places: The values; of a bigWig in the order of the contigs and without overlaps.
+        path: A path that `check_track` accepts; BGZF if it ends in .gz.
+        places: The values; for a bigWig in the order of the contigs and without overlaps.
         contigs: Name and length of every contig, for a bigWig.
-        facts: What the track says of the run: a bedGraph in its first line, a bigWig behind its last byte.
-        skipped: What a bedGraph lists as skipped; it may grow as long as values come.
-        temp: Where it is written until it is whole; None is beside it.
+        facts: Description of the run: in the first line of a bedGraph, after the last byte of a bigWig.
+        skipped: Skipped records, listed in a bedGraph; it may grow while values come.
+        temp: Path until it is complete; None: beside the output.
 
     Raises:
         InputError: Values of a bigWig overlap or are not sorted.
@@ -108,7 +108,7 @@ def _write_bigwig(
         raise InputError("no base has a value, and a bigWig cannot be empty", path=str(path))
 
     def checked() -> Iterator[TrackValue]:
-        """All of them. pybigtools prints what an iterator raises and writes a short file; the error is raised later."""
+        """Pass values on. pybigtools prints errors of an iterator and writes a short file, so they are raised later."""
         nonlocal n_values
         try:
             for value in itertools.chain([first], values):
@@ -132,7 +132,7 @@ def _write_bigwig(
 
 
 def _sign(path: Path, facts: Mapping[str, Any]) -> None:
-    """Add facts behind a bigWig, where its readers do not look: JSON, its length, and the mark that ends a bigWig."""
+    """Append facts to a bigWig, where its readers do not look: JSON, its length, and the end mark of a bigWig."""
     text = json.dumps(facts).encode()
     with path.open("r+b") as file:
         mark = file.read(_MARK)
@@ -141,7 +141,7 @@ def _sign(path: Path, facts: Mapping[str, Any]) -> None:
 
 
 def bigwig_facts(path: Path) -> tuple[dict[str, Any], int] | None:
-    """The facts behind a bigWig, and how many bytes precede them; None if there are none."""
+    """The facts at the end of a bigWig, and the number of bytes before them; None if there are none."""
     n_last = struct.calcsize("<Q") + _MARK
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END) - n_last
@@ -155,7 +155,7 @@ def bigwig_facts(path: Path) -> tuple[dict[str, Any], int] | None:
 
 
 def require_pybigtools(purpose: str = "bigWig") -> Any:
-    """The pybigtools package, which the format that is named needs.
+    """The pybigtools package, which this format needs.
 
     Raises:
         MissingExtraError: It is not installed.

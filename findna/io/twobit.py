@@ -1,6 +1,6 @@
-"""The bases of a .2bit file, of either byte order and of 32-bit or 64-bit offsets.
+"""The bases of a .2bit file, in either byte order and with 32-bit or 64-bit offsets.
 
-No library reads these files safely: Biopython trusts the counts of a file and refuses 64-bit offsets. Here every count
+No library reads these files safely: Biopython trusts the counts in a file and refuses 64-bit offsets. Here every count
 is compared with the size of the file before memory is allocated for it.
 """
 
@@ -22,7 +22,7 @@ _HEADER = 16
 
 
 class _Contig(NamedTuple):
-    """Where a contig lies.
+    """The place of a contig.
 
     Args:
         length: Bases.
@@ -56,7 +56,7 @@ class TwoBit:
         self.contigs = {name: contig.length for name, contig in self._contigs.items()}
 
     def place(self, chrom: str, start: int) -> int:
-        """Where a base lies in the file."""
+        """The byte of a base in the file."""
         return self._contigs[chrom].offset + start // 4
 
     def bases(self, chrom: str, start: int, end: int) -> bytes:
@@ -94,7 +94,7 @@ class TwoBit:
             entry = self._bytes(at + 1, n_name + n_offset)
             name = entry[:n_name].decode(errors="backslashreplace")
             if not name or name in places:
-                self._fail(f"contig {name!r} comes twice" if name else "a contig has no name")
+                self._fail(f"duplicate contig {name!r}" if name else "a contig has no name")
             places[name] = int.from_bytes(entry[n_name:], "little" if order == "<" else "big")
             at += 1 + n_name + n_offset
         contigs = {name: self._read_contig(name, place) for name, place in places.items()}
@@ -119,7 +119,7 @@ class TwoBit:
         """Contigs that share bytes would let a small file take any memory."""
         for name, place in sorted(places.items(), key=lambda item: item[1]):
             if place < end:
-                self._fail("its bytes are those of another contig or of the index", name)
+                self._fail("its bytes overlap another contig or the index", name)
             end = contigs[name].offset + (contigs[name].length + 3) // 4
 
     def _numbers(self, place: int, n: int, name: str) -> NDArray[np.int64]:

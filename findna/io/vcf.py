@@ -29,7 +29,7 @@ INFO, _LEAST = VCF_COLUMNS.index("INFO"), len(VCF_COLUMNS)
 
 _BCF = b"BCF\x02"
 _LONGEST_POS = 18
-"""Digits of a POS, which must fit 64 bits."""
+"""Maximum digits of a POS, which must fit in 64 bits."""
 
 
 class Site(NamedTuple):
@@ -41,7 +41,7 @@ class Site(NamedTuple):
         ref: REF as the file has it.
         alts: ALT alleles as the file has them; () for ".".
         row: 0-based index among the records of the file.
-        line: 1-based line of a text file, None of a BCF.
+        line: 1-based line of a text file; None for a BCF.
         fields: The record's columns as text.
     """
 
@@ -60,19 +60,19 @@ class Site(NamedTuple):
 class VariantReader:
     """The records of a VCF, BCF or TSV file or of stdin, read once, in order; a context manager.
 
-    pysam.VariantFile parses VCF and BCF. Beside it runs the text of a VCF, so that a writer can give every column back
+    pysam.VariantFile parses VCF and BCF. The text of a VCF is read in parallel, so that a writer can keep every column
     unchanged. Gzip and bgzip are recognised by content.
 
     Args:
         source: Path, or "-" for stdin.
-        begin: Place of the record to begin with; the header is read in any case.
+        begin: Place of the first record to read; the header is always read.
 
     Attributes:
-        mark: Place of the record that was yielded last, None where it has none.
-        name: What to call it in a message.
+        mark: Place of the last record, or None.
+        name: Its name in messages.
         kind: "vcf" (BCF too) or "tsv".
         header: The lines that begin with ##.
-        columns: Column names: of a VCF those of the `#CHROM` line.
+        columns: Column names; for a VCF those of the `#CHROM` line.
 
     Raises:
         VariantError: It cannot be opened, or is none of these.
@@ -108,7 +108,7 @@ class VariantReader:
 
     @property
     def n_expected(self) -> int | None:
-        """How many records the file holds: an estimate while it is read, None if it is not known."""
+        """Number of records of the file: an estimate while it is read; None if not known."""
         return self._meter.n_records
 
     def __iter__(self) -> Iterator[Site]:
@@ -172,7 +172,7 @@ class VariantReader:
             self._stream.fail(f"truncated after {counted(row, 'record')}: BGZF EOF marker missing")
 
     def _refuse(self, n_records: int, problem: Exception | None = None) -> NoReturn:
-        """Say why pysam does not take the next record."""
+        """Raise the reason why pysam cannot read the next record."""
         if self._stream.fault:
             raise self._stream.fault
         if not self._waiting:
@@ -192,7 +192,7 @@ class VariantReader:
         return f"{counted(n_columns, 'column')}, but the header has {len(self.columns)}"
 
     def _marked(self) -> Iterator[tuple[Mark, bytes]]:
-        """The lines of the records with their places; blank lines are passed over."""
+        """The lines of the records with their places; blank lines are skipped."""
         for number, text in self._lines:
             if text:
                 yield Mark(self._stream.offset, number - 1), text
@@ -224,7 +224,7 @@ class VariantReader:
         self._stream.fail("the #CHROM line is missing" if is_vcf else "has no rows")
 
     def _passing(self) -> Iterator[bytes]:
-        """The text for pysam; a record's line waits until it is parsed."""
+        """The text for pysam; each line is kept until its record is parsed."""
         header = "".join(f"{line}\n" for line in [*self.header, "\t".join(self.columns)])
         yield header.encode("utf-8", "surrogateescape")
         for mark, text in self._marked():
@@ -270,7 +270,7 @@ class VariantReader:
 
 
 def assembly_of(reader: VariantReader) -> str:
-    """The reference that a VCF header names; "" if it names none."""
+    """The reference in a VCF header; "" if there is none."""
     for pattern in (r"##reference=(?:file://)?(.+)", r"##contig=<.*\bassembly=\"?([^,\">]+)"):
         for line in reader.header:
             if match := re.match(pattern, line):

@@ -10,7 +10,7 @@ from findna.io.rows import BLOCK, printable
 
 
 def describe(path: Path, *, n_skipped: int = 10) -> dict[str, Any]:
-    """The contents of a file, as JSON values; of the skipped records the first `n_skipped` are listed.
+    """The content of a file as JSON values, with the first `n_skipped` skipped records.
 
     Raises:
         TableError: It is not an embedding file, or an incomplete one.

@@ -1,4 +1,4 @@
-"""Datasets whose rows lie in other files: the parts of a sharded run, beside the file that joins them."""
+"""Datasets whose rows are in other files: the parts of a sharded run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ class VirtualSource(NamedTuple):
 
     Args:
         name: Path of its file relative to the folder of the output.
-        n_rows: Rows of it.
-        tokens_name: The same of its token file.
-        n_tokens: Tokens of it.
+        n_rows: Its number of rows.
+        tokens_name: The same for its token file.
+        n_tokens: Its number of tokens.
     """
 
     name: str
@@ -41,12 +41,12 @@ class VirtualPiece(NamedTuple):
 
 
 def join(parent: h5py.Group, name: str, pieces: Sequence[tuple[str, int]], shape: tuple[int, ...], dtype: Any) -> Any:
-    """Make a dataset of the rows of datasets with the same name in other files; it reads as NaN, -1 or "" without them.
+    """Make a dataset from datasets of the same name in other files; without these, its values are NaN, -1 or "".
 
     Args:
-        parent: Where it is made.
+        parent: Its parent group.
         name: Its name.
-        pieces: For each file its relative path, and how many rows it has.
+        pieces: For each file, its relative path and number of rows.
         shape: Of a row.
         dtype: Of a value.
     """
@@ -75,11 +75,11 @@ def pieces_of(dataset: h5py.Dataset) -> list[VirtualPiece]:
         n_values = int(np.prod((n_rows, *dataset.shape[1:])))
         is_whole = source.get_select_type() == h5py.h5s.SEL_ALL
         if (first, last) != whole or joined.get_select_npoints() != n_values or not is_whole:
-            raise ValueError("is not made of whole datasets one after the other")
+            raise ValueError("does not consist of complete datasets in order")
         pieces.append(VirtualPiece(name, place, n_rows))
         end += n_rows
     if len({piece.name for piece in pieces}) < len(pieces):
-        raise ValueError("holds the rows of a part twice")
+        raise ValueError("contains the rows of a part twice")
     if end != dataset.shape[0]:
         raise ValueError(f"has {dataset.shape[0]:,} rows, and its parts have {end:,}")
     return pieces
@@ -93,7 +93,7 @@ def open_source(folder: Path, name: str) -> h5py.File:
     """
     relative = Path(name)
     if relative.is_absolute() or ".." in relative.parts or "%" in name or name in ("", "."):
-        raise ValueError(f"its part {name} does not lie beside it")
+        raise ValueError(f"its part {name} is not in its folder")
     if not (folder / relative).is_file():
         raise ValueError(f"its part {name} is not found beside it")
     file = open_foreign(folder / relative)

@@ -1,4 +1,4 @@
-"""Input files must not change during a run."""
+"""Detects input files that change during a run."""
 
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ from findna.io.files import sha256
 
 
 class Stamp(NamedTuple):
-    """The facts that change when a file is written to or replaced."""
+    """Properties that change when a file is written to or replaced."""
 
     size: int
     mtime_ns: int
@@ -20,7 +20,7 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, path: str | Path) -> "Stamp | None":
-        """The stamp of a regular file, None of anything else."""
+        """The stamp of a regular file, else None."""
         try:
             found = Path(path).stat()
         except OSError:
@@ -31,10 +31,10 @@ class Stamp(NamedTuple):
 
 
 class Watch:
-    """Files that are about to be read. Begin before the first byte is read, and `check` after the last.
+    """Watches files. Create it before the first byte is read, and call `check` after the last.
 
     Args:
-        paths: What is to be read; names that are not regular files are ignored.
+        paths: The files; anything but regular files is ignored.
     """
 
     def __init__(self, paths: Iterable[str | Path]) -> None:
@@ -45,7 +45,7 @@ class Watch:
         """The first file that changed, as an error; None if there is none.
 
         Args:
-            digests: sha256 of files by path. One that was only touched has not changed.
+            digests: sha256 of files by path; a file that was only touched counts as unchanged.
         """
         for path, before in self._stamps.items():
             now = Stamp.of(path)
@@ -67,7 +67,7 @@ class Watch:
 
 @contextmanager
 def unchanged(paths: Iterable[str | Path]) -> Iterator[None]:
-    """Files that are read within this block are the same at its end.
+    """Raise if one of the files changes within this block.
 
     Raises:
         InputError: One changed.

@@ -1,4 +1,4 @@
-"""Outputs of every kind as they lie on disk: what they record about their run, their rows, whether they are whole."""
+"""Reads outputs of every kind: their facts about the run, their rows, whether they are complete."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,14 +65,14 @@ def open_written(path: Path) -> Written:
         return _Vectors(path, "tsv")
     if head.startswith((b"##fileformat=VCF", b"BCF\x02", f"##{FACT_NAME}".encode())):
         return WrittenScores(path)
-    raise TableError("holds nothing that says how findna made it: no check", path=path)
+    raise TableError("has no record of how findna made it, so it cannot be checked", path=path)
 
 
 def _main_of(path: Path) -> Path:
     stem = path.name.removesuffix(".tokens.h5")
     found = [path.with_name(stem + ending) for ending in _ENDINGS if path.with_name(stem + ending).is_file()]
     if not found:
-        raise TableError("holds tokens, and the output that they belong to is not beside it", path=path)
+        raise TableError("is a token file, and its output is not beside it", path=path)
     return found[0]
 
 
@@ -82,7 +82,7 @@ class _Vectors(Written):
     def __init__(self, path: Path, output_format: Format) -> None:
         meta = finished_meta(path, output_format)
         if meta is None:
-            raise TableError("is unfinished, or its NAME.meta.json is missing or of another file", path=path)
+            raise TableError("is unfinished, or its NAME.meta.json is missing or belongs to another file", path=path)
         self.path, self.meta, self._format = path, meta, output_format
         self.kind, self.n_rows = str(meta["schema"]), int(meta["n_rows"])
         self._has_tokens = bool(meta["params"].get("with_tokens"))
@@ -135,7 +135,7 @@ class _Vectors(Written):
                 found = _Vectors(Path(file.filename), "h5")
             found.check()
             if found.meta.get("checksums", {}) != part["checksums"]:
-                raise self.fail(f"its part {part['name']} is another one than was merged")
+                raise self.fail(f"its part {part['name']} is not the one that was merged")
         return f"checksums of {counted(len(parts), 'part')} agree"
 
     def _check_tokens(self) -> str:

@@ -1,4 +1,4 @@
-"""A row of an output of any kind, and what an output of any kind can be asked."""
+"""A row of an output of any kind, and the interface of all outputs."""
 
 import json
 from abc import ABC, abstractmethod
@@ -25,9 +25,9 @@ class Written(ABC):
     Attributes:
         path: The file.
         family: "vectors" (and predictions), "bases" (values of each base), "scores" or "tracks".
-        kind: Its schema, or what it is.
-        meta: What it records about its run: model, genome, inputs, params, provenance.
-        n_rows: Its rows.
+        kind: Its schema or kind.
+        meta: Its facts about the run: model, genome, inputs, params, provenance.
+        n_rows: Number of rows.
     """
 
     family = "vectors"
@@ -38,7 +38,7 @@ class Written(ABC):
 
     @abstractmethod
     def check(self) -> str:
-        """Read everything once; what was compared, "" where the output has no checksum.
+        """Read everything once; returns what was compared, "" if the output has no checksum.
 
         Raises:
             TableError: The content is not what was written.
@@ -57,7 +57,7 @@ class Written(ABC):
         return TableError(reason, path=self.path)
 
     def compare(self, found: Mapping[str, str], stored: Mapping[str, str]) -> str:
-        """Compare checksums by name; what was compared."""
+        """Compare checksums by name; returns what was compared."""
         if bad := [name for name, value in found.items() if stored.get(name, value) != value]:
             raise self.fail(f"checksum of {', '.join(bad)} differs: the content is not what was written")
         known = [name for name in found if name in stored]
@@ -65,7 +65,7 @@ class Written(ABC):
 
 
 def read_json_text(text: str) -> Any:
-    """The value of a JSON text; of any other text itself."""
+    """The value of a JSON text; any other text is returned as it is."""
     try:
         return json.loads(text)
     except ValueError:

@@ -24,7 +24,7 @@ FACT_NAME = FACT.lstrip("#")
 
 
 class EffectsTable(Written):
-    """Effects of changes as TSV; a base that is N has no line, so one at a record's end is not seen."""
+    """Effects as TSV. N has no line, so an N at the end of a record is not seen."""
 
     family, kind = "bases", f"{MUTAGENESIS} (TSV)"
 
@@ -68,7 +68,7 @@ class WrittenScores(Written):
 
     def check(self) -> str:
         if self.path.suffix == ".parquet":
-            return "page checksums agree"  # compared as its rows were counted
+            return "page checksums agree"  # compared while its rows were counted
         bgzf = "BGZF checksums agree" if self.path.suffix in (".gz", ".bcf") else ""
         return bgzf or check_text(self.path)
 
@@ -110,7 +110,7 @@ def _score_facts(path: Path) -> dict[str, str]:
 
 
 def _parsed(facts: Mapping[str, str]) -> dict[str, Any]:
-    """The facts of a scored file in the form that other outputs have."""
+    """The facts of a scored file, in the form of other outputs."""
     name, _, digest = facts["Model"].removeprefix("task ").partition("; sha256=")
     genome, _, genome_digest = facts["Genome"].partition("; digest=")
     source, _, source_digest = facts["Input"].partition("; sha256=")
@@ -125,7 +125,7 @@ def _parsed(facts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def read_blocks(path: Path) -> Iterator[tuple[list[str], list[list[str]]]]:
-    """The header of a TSV, and its rows, some thousand at a time.
+    """The header of a TSV, and its rows in blocks.
 
     Raises:
         TableError: A row has another number of columns.
@@ -143,5 +143,5 @@ def read_blocks(path: Path) -> Iterator[tuple[list[str], list[list[str]]]]:
 def table_columns(
     names: Sequence[str], lines: Sequence[Sequence[str]], *, but: Sequence[int] = ()
 ) -> dict[str, list[Any]]:
-    """The columns of such rows by name, without those at some places."""
+    """The columns of rows by name, without those at given indices."""
     return {name: [line[i] for line in lines] for i, name in enumerate(names) if i not in but}

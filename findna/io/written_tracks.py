@@ -1,4 +1,4 @@
-"""Tracks as they lie on disk: what a bedGraph or bigWig says of its run, and whether it is whole."""
+"""Reads tracks: the facts of a bedGraph or bigWig about its run, and whether it is complete."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from findna.io.tracks import SCHEMA, bigwig_facts
 from findna.io.written_rows import Row, Written
 
 TRACK_HEADS = (b"&\xfc\x8f\x88", f'## {{"schema": "{SCHEMA}"'.encode())
-"""The beginning of a bigWig, and of a bedGraph of ours."""
+"""The first bytes of a bigWig, and of our bedGraph."""
 
 _PIECE = 1 << 20
 
@@ -33,7 +33,7 @@ class WrittenTrack(Written):
         if is_bigwig:
             found = bigwig_facts(path)
             if found is None:
-                raise self.fail("holds nothing that says how findna made it: no check")
+                raise self.fail("has no record of how findna made it, so it cannot be checked")
             self.meta, self._n_bytes = found
             self.n_rows = int(self.meta["n_values"])
             return

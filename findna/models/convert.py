@@ -1,4 +1,4 @@
-"""Checkpoints of the published code become model folders; nothing else reads a pickle."""
+"""Converts checkpoints of the published code to model folders. Nothing else reads a pickle."""
 
 import math
 import os
@@ -28,7 +28,7 @@ PUBLISHED = ModelConfig()
 
 _ORDER = [THEIR_ALPHABET.index(base) for base in ALPHABET]
 NetworkName = Literal["teacher", "student"]
-"""Which network of a pretraining checkpoint."""
+"""The networks of a pretraining checkpoint."""
 
 _NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
 _WRAPPERS = ("state_dict", "model", "net", "network", "module", "_orig_mod")
@@ -56,23 +56,23 @@ _UNREADABLE = (
     MemoryError,
     struct.error,
 )
-"""The errors of torch.load for a file that is not a checkpoint, or whose pickle asks for more than tensors."""
+"""The errors of torch.load for a file that is not a checkpoint, or whose pickle needs more than tensors."""
 
 
 def convert(path: Path, out: Path, *, name: str, network: NetworkName = "teacher") -> ModelConfig:
-    """Make a model folder of a pretraining checkpoint (.pt, .pth) of the published code, and return its size.
+    """Convert a pretraining checkpoint (.pt, .pth) of the published code to a model folder, and return its size.
 
-    Only tensors and plain containers are read (`weights_only`): no code in the file runs. All of the network's
-    tensors are taken or nothing is written. The size follows from the tensors, but for two numbers that leave no
-    trace in them: the track width is taken as the published rule has it, C / (blocks + 1) rounded up; the length is
-    2 ** blocks positions, or the published 1,010 where there are 10 blocks. Weights are stored in bf16.
+    Only tensors and plain containers are read (`weights_only`), so code in the file does not run. If a tensor of the
+    network is missing, nothing is written. The size follows from the tensors, except for two numbers: the track width
+    follows the published rule, C / (blocks + 1) rounded up; the length is 2 ** blocks positions, or the published 1,010
+    for 10 blocks. Weights are stored in bf16.
 
     Args:
         path: The checkpoint: a state dict, bare or in a wrapper, or a training state as the published code writes it,
             `{"Teacher": state dict, "Student": state dict, "EPOCHS_RUN": n}`.
-        out: The folder to make; a model in it is replaced.
+        out: The folder to create; a model in it is replaced.
         name: Name of the model.
-        network: Which network of a training state to take. A checkpoint of one network holds the "teacher".
+        network: The network of a training state to convert. A checkpoint of one network is the "teacher".
 
     Raises:
         ModelError: The file is not such a checkpoint (the text names missing and unexpected tensors), or has no
@@ -95,20 +95,23 @@ def read_checkpoint(path: Path, network: NetworkName = "teacher") -> tuple[dict[
     """
     _refuse_what_is_none(path)
     try:
-        # Of a path, torch would take a name on .safetensors for what it says.
-        with open_regular(path) as file, warnings.catch_warnings(action="ignore"):  # of what it is about to refuse
+        # Given a path, torch would trust the extension .safetensors.
+        with (
+            open_regular(path) as file,
+            warnings.catch_warnings(action="ignore"),
+        ):  # no warning about a file that is then refused
             content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"checkpoint {path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
     except _UNREADABLE as error:
         raise ModelError(
-            f"checkpoint {path}: no checkpoint of tensors alone, and nothing else in a pickle is read; "
+            f"checkpoint {path}: not a checkpoint with only tensors, and findna reads nothing else from a pickle; "
             "save its state_dict() again with torch.save"
         ) from error
     found = _state_dict(content, path, network)
     config = _size({key: tuple(value.shape) for key, value in found.items()}, path)
     names = {key: _our_name(key, config.n_blocks) for key in found}
-    if config.n_parameters > path.stat().st_size:  # a tensor's shape may be larger than what is stored of it
+    if config.n_parameters > path.stat().st_size:  # the shape of a tensor may claim more than its stored bytes
         raise ModelError(f"checkpoint {path}: {config.n_parameters:,} parameters are more than the bytes of the file")
     expected = {key: tuple(value.shape) for key, value in ChordMixer(config).state_dict().items()}
     ours: dict[str, Tensor] = {}
@@ -148,19 +151,19 @@ def _refuse_what_is_none(path: Path) -> None:
         raise ModelError(f"checkpoint {path}: truncated or damaged: {error}") from error
     if not head.startswith(PICKLES):
         is_ours = path.suffix == ".safetensors" or head[8:9] == b"{"
-        hint = "a safetensors file needs no conversion: name the model folder that holds it" if is_ours else ""
+        hint = "a safetensors file needs no conversion: use its model folder" if is_ours else ""
         raise ModelError(f"checkpoint {path}: not a checkpoint of torch.save{'; ' if hint else ''}{hint}")
     if n_bytes > n_packed:  # torch stores tensors as they are
         raise ModelError(f"checkpoint {path}: would unpack to {n_bytes:,} bytes; torch.save does not compress")
 
 
 def _state_dict(content: Any, path: Path, network: NetworkName) -> dict[str, Tensor]:
-    """The tensors of one network, without what a wrapper put before their names."""
+    """The tensors of one network, without prefixes of wrappers in their names."""
     tensors = dict(_flat(content))
     owned = {key: _owners(key) for key in tensors}
     held = [name for name in _NETWORKS if any(name in owners for owners in owned.values())]
     if network not in held and (held or network == "student"):
-        what = f"only a {held[0]}" if held else "one network, and does not say that it is the student"
+        what = f"only a {held[0]}" if held else "one network, which is not marked as the student"
         raise ModelError(f"checkpoint {path}: holds no {network}; it holds {what}")
     owner = next((name for name in (network, *_WRAPPERS) if any(name in owners for owners in owned.values())), None)
     found = {key: value for key, value in tensors.items() if owner is None or owner in owned[key]}
@@ -185,7 +188,7 @@ def _prefix(key: str) -> str:
 
 
 def _owners(key: str) -> list[str]:
-    """Wrappers around a tensor, outermost first.
+    """The names of the wrappers around a tensor, outermost first.
 
     >>> _owners("Teacher.module.stem"), _owners("model_state_dict.stem"), _owners("state_dict.stem")
     (['teacher', 'module'], ['model'], ['state_dict'])
@@ -236,7 +239,7 @@ def _card(name: str, config: ModelConfig, origin: Mapping[str, str]) -> str:
     return f"""# {name}
 
 A DNA encoder converted by `findna model convert` from a checkpoint of the published code of Yu et al. 2024
-(arXiv:2405.08538). What it was trained on, for how long and how well is not known from the file.
+(arXiv:2405.08538). The file does not say on which data, for how long and how well it was trained.
 
 | | |
 |---|---|
@@ -244,10 +247,10 @@ A DNA encoder converted by `findna model convert` from a checkpoint of the publi
 | sha256 of the checkpoint | {origin["checkpoint_sha256"]} |
 | network of the checkpoint | {origin["network"]} |
 | parameters | {config.n_parameters:,} |
-| channels, hidden, layers, blocks a layer | {config.channels}, {config.hidden}, {config.n_layers}, {config.n_blocks} |
-| track width, longest window | {config.track_width}, {config.window} bases: by rule, the checkpoint does not say |
+| channels, hidden, layers, blocks/layer | {config.channels}, {config.hidden}, {config.n_layers}, {config.n_blocks} |
+| track width, longest window | {config.track_width}, {config.window} bases (by rule, not in the checkpoint) |
 
-The input and output channels were put from {THEIR_ALPHABET} into the order {ALPHABET}, and the weights rounded to bf16.
+Channels were reordered from {THEIR_ALPHABET} to {ALPHABET}, and the weights rounded to bf16.
 Each sequence rotates in its own ring here, without padding; the published code pads its batches.
 Not tested for any clinical use.
 """

@@ -1,4 +1,4 @@
-"""Models of a hub, fetched into the cache directory by huggingface_hub: tensors, settings and card, never a pickle."""
+"""Downloads models of a hub to the cache directory, by huggingface_hub: tensors, settings, card; never a pickle."""
 
 import json
 import os
@@ -17,10 +17,10 @@ from findna.models.store import load_model, read_config
 
 REQUIRED = ("config.json", "model.safetensors")
 FILES = (*REQUIRED, "golden.json", "CARD.md")
-"""The files that are fetched, in this order; no other file of a repository is requested."""
+"""The downloaded files, in this order; no other file of a repository is requested."""
 
 ORIGIN = "hub.json"
-"""File of a pulled folder that says where it is from."""
+"""File with the origin of a pulled folder."""
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _TRUE = {"1", "ON", "YES", "TRUE"}
@@ -32,10 +32,10 @@ class Pulled(NamedTuple):
 
     Args:
         folder: The model folder.
-        repo: What was asked for.
-        commit: The commit that the revision is.
+        repo: The requested name.
+        commit: The commit of the revision.
         sha256: Of its weights.
-        is_new: Whether it was fetched now, not found.
+        is_new: Whether it was downloaded now.
     """
 
     folder: Path
@@ -46,16 +46,16 @@ class Pulled(NamedTuple):
 
 
 def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None] = lambda file, n: None) -> Pulled:
-    """Put a model of a hub into the cache directory, where its name finds it; a complete copy is not fetched again.
+    """Download a model of a hub to the cache directory, unless there is a complete copy.
 
-    The hub is asked which commit the revision is now. A folder gets its name when its weights have the sha256 that its
-    config.json tells and go into its network; an interrupted download resumes. The hub is huggingface.co or
-    $HF_ENDPOINT; a private one takes the token of huggingface_hub ($HF_TOKEN).
+    The hub is asked for the current commit of the revision. A folder gets its name when its weights match the sha256 in
+    its config.json and its network; an interrupted download resumes. The hub is huggingface.co or $HF_ENDPOINT; for a
+    private one, the token of huggingface_hub ($HF_TOKEN) is used.
 
     Args:
         name: `ORG/NAME`, or `ORG/NAME@REVISION` with a branch, a tag or a commit.
-        offline: Do not go to the network: the model must be in the cache. The same holds where $HF_HUB_OFFLINE is set.
-        on_file: Told the name and the size of each file, before it is fetched.
+        offline: Do not use the network: the model must be in the cache. $HF_HUB_OFFLINE does the same.
+        on_file: Called with name and size of each file before its download.
 
     Raises:
         ConfigError: The name is none.
@@ -69,7 +69,7 @@ def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None
     if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE:
         folder = pulled_folder(repo)
         if folder is None:
-            raise ModelError(f"model {repo}: was not pulled, and offline=True or HF_HUB_OFFLINE keeps from the network")
+            raise ModelError(f"model {repo}: was not pulled, and offline=True or HF_HUB_OFFLINE forbids the network")
         return _found(repo, folder)
     hub = _huggingface_hub()
     with _said_plainly(hub, repo):
@@ -78,7 +78,7 @@ def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None
         )
     commit = str(found.sha)
     if not re.fullmatch("[0-9a-f]{40}", commit):
-        raise ModelError(f"hub repository {repo}: {_endpoint(hub)} names no commit: it is not a hub")
+        raise ModelError(f"hub repository {repo}: {_endpoint(hub)} returns no commit, so it is not a hub")
     folder = repo.home / commit
     try:
         repo.home.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def _endpoint(hub: Any) -> str:
 
 
 def _sizes(repo: Repo, siblings: Any) -> dict[str, int]:
-    """Bytes of the repository's files that are to be fetched, by name in their order.
+    """Sizes of the repository's files to download, in bytes, by name, in order.
 
     Raises:
         ModelError: It lacks one that a model must have.
@@ -130,7 +130,7 @@ def _sizes(repo: Repo, siblings: Any) -> dict[str, int]:
     sizes = {one.rfilename: one.size or 0 for one in siblings or ()}
     if missing := [name for name in REQUIRED if name not in sizes]:
         pickles = [name for name in sizes if name.endswith(_PICKLES)]
-        hint = f"; it has pickles ({', '.join(pickles[:3])}), which are not fetched" if pickles else ""
+        hint = f"; it has pickles ({', '.join(pickles[:3])}), which findna does not download" if pickles else ""
         raise ModelError(f"hub repository {repo}: is not a findna model: it has no {' and no '.join(missing)}{hint}")
     return {name: sizes[name] for name in FILES if name in sizes}
 
@@ -138,14 +138,14 @@ def _sizes(repo: Repo, siblings: Any) -> dict[str, int]:
 def _fetch(
     hub: Any, repo: Repo, commit: str, sizes: dict[str, int], folder: Path, on_file: Callable[[str, int], None]
 ) -> None:
-    """Fetch a commit's files beside `folder`, check them, and give them that name."""
+    """Download the files of a commit beside `folder`, check them, and rename them to `folder`."""
     partial = folder.with_name(f".{commit}.partial")
     require_space(repo.home, sum(sizes.values()), hint="free some, or set FINDNA_CACHE to another place")
     for name, size in sizes.items():
         on_file(name, size)
         with _said_plainly(hub, repo):
             hub.hf_hub_download(repo.id, name, revision=commit, local_dir=partial, endpoint=_endpoint(hub))
-        if name == "config.json":  # before many bytes of something else are fetched
+        if name == "config.json":  # before a large download of something else
             _checked(repo, partial, read_config)
     _checked(repo, partial, lambda path: load_model(str(path)))
     shutil.rmtree(partial / ".cache")  # huggingface_hub's own notes
@@ -158,7 +158,7 @@ def _fetch(
 
 
 def _checked(repo: Repo, partial: Path, check: Callable[[Path], object]) -> None:
-    """Check the fetched files; if the check fails, they are deleted, and the error names the repository."""
+    """Check the downloaded files; if the check fails, they are deleted, and the error names the repository."""
     try:
         check(partial)
     except ModelError as error:
@@ -176,7 +176,7 @@ def _said_plainly(hub: Any, repo: Repo) -> Iterator[None]:
     try:
         yield
     except errors.GatedRepoError as error:
-        raise ModelError(f"{what}: its owner must let you in: ask there, then set HF_TOKEN") from error
+        raise ModelError(f"{what}: access is restricted: ask its owner, then set HF_TOKEN") from error
     except errors.RepositoryNotFoundError as error:
         raise ModelError(
             f"{what}: {endpoint} has no such repository, or it is private: check the name, or set HF_TOKEN"

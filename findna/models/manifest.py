@@ -9,7 +9,7 @@ from typing import Any
 from findna.errors import ModelError
 
 DIGEST = "digest"
-"""Field of a `config.json` with the sha256 of all others. Folders of earlier versions have none."""
+"""Field of a `config.json` with the sha256 of all other fields. Folders of earlier versions do not have it."""
 
 
 def digest_of(config: Mapping[str, Any]) -> str:
@@ -23,9 +23,9 @@ def digest_of(config: Mapping[str, Any]) -> str:
 
 
 def config_text(config: Mapping[str, Any]) -> str:
-    """A config as the text of its file, with its digest; a list of numbers is one line."""
+    """A config as the text of its file, with its digest; each list of numbers is on one line."""
     text = json.dumps({**config, DIGEST: digest_of(config)}, indent=2)
-    # No string of JSON holds a line end, so that only lists match.
+    # A JSON string has no line ends, so only lists match.
     return re.sub(r"\[\n[\s\d.,eE+-]*\]", lambda found: " ".join(found[0].split()), text) + "\n"
 
 
@@ -34,7 +34,7 @@ def check_digest(config: Mapping[str, Any], what: str) -> None:
 
     Args:
         config: Content of a `config.json`.
-        what: Whose, for the message: "model PATH".
+        what: Its owner, for the message: "model PATH".
 
     Raises:
         ModelError: Something in it was changed.

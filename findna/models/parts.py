@@ -1,4 +1,4 @@
-"""Parts of a model folder, which may come from anywhere: each is checked before memory is taken for it."""
+"""Parts of a model folder, which may be of unknown origin: each is checked before memory is allocated for it."""
 
 import hashlib
 import textwrap
@@ -19,12 +19,12 @@ _MOST_HEADER = 1 << 24
 
 
 def check_facts(config: Mapping[str, Any], what: str, *, objects: Sequence[str]) -> None:
-    """Refuse the content of a config.json whose parts have other types than the rest of the code relies on.
+    """Refuse a config.json in which parts have other types than the rest of the code expects.
 
     Args:
         config: The content.
-        what: What to call it in a message.
-        objects: Names of its parts that must be objects; absent ones are another check's.
+        what: Its name in messages.
+        objects: Names of parts that must be objects, if present.
 
     Raises:
         ModelError: A part is of another type, or the name is not printable text.
@@ -42,9 +42,9 @@ def read_weights(path: Path, what: str, *, expected: object, n_parameters: int) 
 
     Args:
         path: The file.
-        what: What holds it, for a message.
-        expected: The sha256 that config.json says.
-        n_parameters: Values that belong in it; a size that cannot be theirs is refused before anything is read.
+        what: Its owner, for messages.
+        expected: The sha256 in config.json.
+        n_parameters: Number of values; an impossible file size is refused before anything is read.
 
     Raises:
         ModelError: It cannot be read, is not a regular file, is too large, or has another sha256.
@@ -65,7 +65,7 @@ def read_weights(path: Path, what: str, *, expected: object, n_parameters: int) 
 
 
 def load_tensors(content: bytes, module: torch.nn.Module) -> None:
-    """Put tensors into a module that is made of the same names and shapes.
+    """Load tensors into a module with the same names and shapes.
 
     Raises:
         ValueError: They are others, or not floating-point numbers, or the bytes are not of safetensors.
@@ -84,7 +84,7 @@ def load_tensors(content: bytes, module: torch.nn.Module) -> None:
 
 
 def read_card(folder: Path) -> str:
-    """The CARD.md of a folder, "" where there is none.
+    """The CARD.md of a folder; "" if there is none.
 
     Raises:
         ModelError: It cannot be read.

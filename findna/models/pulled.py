@@ -1,4 +1,4 @@
-"""Models pulled from a hub: how they are named, where they lie in the cache directory, and which of them exist."""
+"""Models pulled from a hub: their names, their places in the cache directory, and a list of them."""
 
 import json
 import re
@@ -12,10 +12,10 @@ from findna.io.files import write_atomic
 from findna.io.structured import read_json
 
 MAIN = "main"
-"""The revision that is meant where none is named."""
+"""The default revision."""
 
 _PART = r"[A-Za-z0-9](?:[\w.-]{0,94}\w)?"
-# A hub allows neither "--" nor ".." in a name, so that the one may stand for "/" and the other leads nowhere.
+# A hub allows neither "--" nor ".." in a name, so "--" can stand for "/", and no name leads out of the folder.
 _NAME = re.compile(rf"(?![^@]*--)(?!.*\.\.)(?P<id>{_PART}/{_PART})(?<!\.git)(@(?P<revision>\w[\w./-]*))?", re.ASCII)
 
 
@@ -43,7 +43,7 @@ class Repo(NamedTuple):
 
 
 def parse_repo(text: str) -> Repo | None:
-    """The repository that a text names, `ORG/NAME` or `ORG/NAME@REVISION`; None if it is not such a name."""
+    """The repository `ORG/NAME` or `ORG/NAME@REVISION` in a text; None if it is not such a name."""
     match = _NAME.fullmatch(text)
     return Repo(match["id"], match["revision"] or MAIN) if match else None
 
@@ -65,7 +65,7 @@ def pulled_models() -> Iterator[tuple[Repo, Path]]:
 
 
 def remember(repo: Repo, commit: str) -> None:
-    """Note which commit a revision is; a folder of that name lies in the repository's home.
+    """Store the commit of a revision; its folder is in the repository's home.
 
     Raises:
         OutputError: It cannot be written.

@@ -22,7 +22,7 @@ from findna.recipes import FinetuneConfig
 from findna.sizes import ModelConfig
 
 LEAST_SPREAD = 1e-3
-"""A feature whose sd is below this share of its mean is constant: it is centred, and its scale is 1."""
+"""A feature whose sd is below this fraction of its mean counts as constant: it is centred, and its scale is 1."""
 
 STANDARD_SD = 0.08
 """The sd of a standardised feature. The default penalties of stock tools, such as scikit-learn's logistic regression,
@@ -34,14 +34,14 @@ _DIGITS = 5
 
 @dataclass(frozen=True, eq=False)
 class ModelReadout:
-    """Which hidden states make a model's vectors; the default is that of a model that names none.
+    """The pools and blocks of a model's vectors; the defaults are for models without a read-out.
 
     Args:
         pool: As `EmbedConfig.pool`.
-        blocks: As `EmbedConfig.blocks`; "" is after all.
+        blocks: As `EmbedConfig.blocks`; "": after the last.
         center: Mean of each feature over reference windows, shape (F,), float32; None: not measured.
         scale: Its standard deviation there, 1 for a constant feature; None: not measured.
-        reference: What it was measured on: `n_windows`, the `sources` by name, the sha256 of the `weights`.
+        reference: The data of the measurement: `n_windows`, the `sources` by name, the sha256 of the `weights`.
     """
 
     pool: str = "mean"
@@ -54,7 +54,7 @@ class ModelReadout:
     def measured(
         cls, pool: str, blocks: str, *, mean: NDArray[Any], sd: NDArray[Any], reference: Mapping[str, Any]
     ) -> Self:
-        """A read-out of the statistics of its features, each rounded to the digits that are stored."""
+        """A read-out with the statistics of its features, rounded as they are stored."""
         is_constant = sd < np.maximum(LEAST_SPREAD * np.abs(mean), _LEAST_SD)
         return cls(pool, blocks, _rounded(mean), _rounded(np.where(is_constant, 1.0, sd)), reference)
 
@@ -93,7 +93,7 @@ class ModelReadout:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Its entry in an output: all but the numbers, which `var` has, and the sha256 of everything."""
+        """The entry in an output: everything except the numbers, which are in `var`, and the sha256 of all."""
         if self.center is None:
             return {}
         stored = self.to_dict()
@@ -108,10 +108,10 @@ class ModelReadout:
         return f"{self.pool} after {where}; {len(self.center):,} features, standardised on {n_windows:,} windows"
 
     def embed_config(self, config: EmbedConfig, model: ModelConfig) -> EmbedConfig:
-        """The config with everything filled in for a model; `raw` then says whether values stay as they are.
+        """The complete config for a model; its `raw` then tells whether values are not standardised.
 
-        A config that names neither pool, blocks nor layer takes the model's own. Values are standardised where they
-        are those of the model's read-out, which has been measured, and the config does not ask for raw ones.
+        A config without pool, blocks and layer gets those of the model. Values are standardised if they are those of
+        the model's read-out, this was measured, and the config does not ask for raw values.
 
         Raises:
             ConfigError: As in `EmbedConfig.for_model`.
@@ -124,9 +124,9 @@ class ModelReadout:
     def finetune_config(self, config: FinetuneConfig, model: ModelConfig) -> FinetuneConfig:
         """The recipe with pools and blocks filled in.
 
-        A recipe that names neither takes the model's own read-out, as its frozen probe does. If the model has none, a
-        fine-tuning of all weights takes mean and maximum after four blocks. Blocks that `extend` adds have no place in
-        a read-out.
+        A recipe without pools and blocks gets the model's own read-out, like its frozen probe. If the model has none, a
+        fine-tuning of all weights uses mean and maximum after four blocks. A read-out never contains blocks that
+        `extend` adds.
         """
         if config.pool or config.blocks or config.extend:
             pool, blocks = ",".join(config.pools), config.blocks
@@ -153,11 +153,11 @@ class ModelReadout:
 
 @dataclass(frozen=True)
 class ReadOut:
-    """The features of a corpus; a sequence goes through in the network's own windows, end to end.
+    """The features of a corpus; sequences are split into the network's windows, without overlap.
 
     Args:
-        pool: A comma list of `findna.config.POOLS`; "" is the mean.
-        blocks: After how many blocks the hidden states are read, as in 5,10,20; else after all.
+        pool: Some of `findna.config.POOLS`, comma-separated; "": the mean.
+        blocks: Blocks after which the hidden states are read, such as 5,10,20; "": after the last.
         strand: "both" averages the vectors of the two strands, "bed" takes the sequence as it is written, and "auto"
             leaves the choice between them to the probe's validation split.
 
@@ -176,7 +176,7 @@ class ReadOut:
             raise ConfigError(f"strand must be both, bed or auto, not {self.strand!r}")
 
     def of_model(self, own: ModelReadout) -> "ReadOut":
-        """The same, with a model's own pools and blocks where neither is named; vectors stay as they are."""
+        """The same; without pools and blocks, those of the model are filled in. Vectors are not standardised."""
         if self.pool or self.blocks:
             return dataclasses.replace(self, pool=self.pool or "mean")
         return dataclasses.replace(self, pool=own.pool, blocks=own.blocks)
@@ -219,7 +219,7 @@ class ReadOut:
 
 
 def n_columns(config: EmbedConfig, model: ModelConfig) -> int:
-    """F, the features of a vector."""
+    """F, the number of features."""
     width = model.channels * len(config.depths(model))
     return n_features(config.pools, channels=width, n_class_tokens=model.n_class_tokens)
 

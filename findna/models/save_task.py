@@ -1,4 +1,4 @@
-"""Task models written: a run directory, whole or not at all."""
+"""Writes task models: a run directory, complete or not at all."""
 
 import hashlib
 import json
@@ -33,10 +33,10 @@ def save_task(
     card: str,
     with_encoder: bool = True,
 ) -> TaskModel:
-    """Write a task folder and give what `load_task` will give; `config.json`, which makes it one, comes last.
+    """Write a task folder and return the result of `load_task`; `config.json` is written last.
 
     Args:
-        folder: Made where absent.
+        folder: Created if missing.
         network: The encoder; stored in bf16.
         head: The head; stored in float32.
         name: Of the task.
@@ -45,7 +45,7 @@ def save_task(
         metrics: Figures by split.
         training: How it was trained; anything that is JSON.
         card: Text of CARD.md.
-        with_encoder: False leaves the encoder out: the teacher itself is looked up, by name and sha256.
+        with_encoder: False: do not store the encoder; the teacher is then looked up by name and sha256.
 
     Raises:
         OutputError: The folder cannot be made or written.
@@ -90,7 +90,7 @@ def save_task(
 
 
 def encode_parts(network: Encoder, head: Head) -> tuple[dict[str, bytes], tuple[Encoder, Head]]:
-    """The files of encoder and head, and both as they will be read from them: the encoder rounded to bf16."""
+    """The files of encoder and head, and both in the stored form: the encoder rounded to bf16."""
     encoder = _cpu(network, torch.bfloat16)
     weights = _cpu(head, torch.float32)
     stored = make_encoder(network.config)

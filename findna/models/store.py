@@ -29,7 +29,7 @@ from findna.sizes import ModelConfig
 SCHEMA = "findna-model/1"
 SHIPPED = Path(__file__).parent / "shipped"
 DEFAULT = "findna-small"
-"""The teacher that `findna embed` takes where no other is named."""
+"""The default model of `findna embed`."""
 
 PICKLES = (b"PK\x03\x04", b"\x80")
 """The first bytes of a pickled checkpoint: torch's zip archive, or a bare pickle."""
@@ -39,20 +39,20 @@ TOLERANCE = {
     "cuda": {torch.float32: 1e-4, torch.bfloat16: 2e-2},
     "mps": {torch.float32: 1e-3, torch.bfloat16: 5e-2},
 }
-"""How far golden vectors may lie from the stored ones, as a share of their largest value; by device and products."""
+"""Tolerance of golden vectors, as a fraction of their largest value, by device and products."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded teacher and what is known of it.
+    """A loaded teacher and its facts.
 
     Args:
         name: Name of its folder.
         path: The folder.
         network: Its weights, float32, in eval mode.
         sha256: Of `model.safetensors`.
-        training: Summary of its training as `config.json` has it.
-        readout: Which blocks and pools make its vectors; of a model that names none, the mean after the last block.
+        training: Summary of its training, from `config.json`.
+        readout: The blocks and pools of its vectors; by default the mean after the last block.
     """
 
     name: str
@@ -74,7 +74,7 @@ def shipped_models() -> list[Path]:
 
 
 def find_model(name: str) -> Path:
-    """The folder of a shipped model's name, of a path, or of a hub repository that was pulled, `ORG/NAME[@REVISION]`.
+    """The folder of a shipped model, path, or pulled repository `ORG/NAME[@REVISION]`.
 
     Raises:
         ModelError: There is none, or it is a pickle.
@@ -104,7 +104,7 @@ def _hint_of_a_file(path: Path) -> str:
     if is_checkpoint:
         return "for a pickled checkpoint run `findna model convert` first"
     return (
-        "name the folder that holds it, with its config.json"
+        "use its folder, with its config.json"
         if path.suffix in (".safetensors", ".json")
         else ("it is not a checkpoint of the published code either")
     )
@@ -123,7 +123,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or config.get("schema") != SCHEMA:
         is_task = isinstance(config, dict) and str(config.get("schema")).startswith("findna-task/")
         hint = "; it is a task model, for `findna classify`" if is_task else ""
-        raise ModelError(f"model {folder}: config.json does not say schema {SCHEMA!r}{hint}")
+        raise ModelError(f"model {folder}: config.json does not have schema {SCHEMA!r}{hint}")
     check_digest(config, f"model {folder}")
     check_facts(config, f"model {folder}", objects=("model", "training", "readout"))
     return config
@@ -147,7 +147,7 @@ def load_model(name: str = DEFAULT) -> Model:
     weights = folder / "model.safetensors"
     try:
         size = ModelConfig.from_dict(config["model"])
-        if weights.is_file() and size.n_parameters > weights.stat().st_size:  # a model of a hub may ask for any memory
+        if weights.is_file() and size.n_parameters > weights.stat().st_size:  # a model of a hub may claim any size
             raise ConfigError(f"{size.n_parameters:,} parameters are more than the bytes of model.safetensors")
         sha256 = str(config.get("sha256"))
         content = read_weights(weights, f"model {folder}", expected=sha256, n_parameters=size.n_parameters)
@@ -163,10 +163,10 @@ def load_model(name: str = DEFAULT) -> Model:
 
 
 def save_model(folder: Path, network: Encoder, *, name: str, training: Mapping[str, Any], card: str) -> None:
-    """Write a model folder, weights in bf16; `config.json`, which makes it a model, goes first and comes last.
+    """Write a model folder, with weights in bf16; an old `config.json` is removed first, the new one is written last.
 
-    Who looks in between finds no model, never weights beside the config of others. The golden vectors are those
-    of the stored, rounded weights.
+    In between, the folder is not a model, so weights are never beside the config of other weights. The golden vectors
+    are those of the stored, rounded weights.
 
     Raises:
         OutputError: The folder cannot be made or written.
@@ -203,7 +203,7 @@ def save_model(folder: Path, network: Encoder, *, name: str, training: Mapping[s
 
 
 def save_readout(folder: Path, readout: ModelReadout) -> None:
-    """Make a measured read-out the one of a model folder: its `config.json` is replaced, nothing else.
+    """Store a measured read-out in a model folder; only its `config.json` is replaced.
 
     Raises:
         ModelError: The folder holds no model.
@@ -223,7 +223,7 @@ def _golden_sequences(window: int) -> list[Codes]:
 
 @torch.inference_mode()
 def golden_vectors(network: Encoder, precision: Precision = FP32) -> dict[str, list[float]]:
-    """Mean vectors of three fixed sequences, packed in one batch, by their length."""
+    """Mean vectors of three fixed sequences, computed in one batch, by sequence length."""
     sequences = _golden_sequences(network.config.window)
     batch = pack(sequences, n_class_tokens=network.config.n_class_tokens)
     device = network.stem.weight.device
@@ -234,7 +234,7 @@ def golden_vectors(network: Encoder, precision: Precision = FP32) -> dict[str, l
 
 
 def verify_model(model: Model, *, precision: Precision = FP32) -> Iterator[tuple[str, bool, str]]:
-    """Yield (check, whether it holds, figure) for a loaded model: finite weights, read-out, golden vectors."""
+    """Yield (check, whether it passed, figure) for a loaded model: finite weights, read-out, golden vectors."""
     n_bad = sum(int((~p.isfinite()).sum()) for p in model.network.parameters())
     yield "weights are finite", n_bad == 0, f"{model.config.n_parameters:,} parameters, {n_bad} not finite"
     weights = model.readout.reference.get("weights", model.sha256)
@@ -248,14 +248,14 @@ def verify_model(model: Model, *, precision: Precision = FP32) -> Iterator[tuple
         yield "golden vectors", False, f"golden.json cannot be read: {error}"
         return
     if {length: v.shape for length, v in expected.items()} != {length: v.shape for length, v in found.items()}:
-        yield "golden vectors", False, f"golden.json does not hold one vector of each of {', '.join(found)} bases"
+        yield "golden vectors", False, f"golden.json does not have one vector for each of {', '.join(found)} bases"
         return
     worst = 0.0
     for length, vector in expected.items():
         delta = np.abs(found[length] - vector).max() / np.abs(vector).max()
         worst = float(np.maximum(worst, delta))  # NaN stays
     device = model.network.stem.weight.device.type
-    limit = TOLERANCE.get(device, TOLERANCE["mps"])[precision.products]  # of an unknown device, the widest
+    limit = TOLERANCE.get(device, TOLERANCE["mps"])[precision.products]  # for an unknown device, the largest
     yield (
         "golden vectors",
         worst <= limit,

@@ -34,24 +34,24 @@ from findna.tasks.catalog import find_head, task_names
 SCHEMA = "findna-task/1"
 _MOST_HEAD = (MAX_SIZES["channels"] * MAX_DEPTH, MAX_SIZES["hidden"])
 PLAN = "finetune.json"
-"""The file that a run directory has from the start; `config.json` is written last."""
+"""The first file of a run directory; `config.json` is written last."""
 
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """How hidden states become answers.
+    """How hidden states become predictions.
 
     Args:
         objective: One of `findna.recipes.OBJECTIVES`.
         classes: Names of the outputs, in order; () for a regression.
-        pools: What the features are made of, in order.
-        n_class_tokens: Class tokens at the end of each ring; 0 without.
-        window: Longest piece of a sequence, in bases.
-        stride: Bases between two windows.
+        pools: The pools of the features, in order.
+        n_class_tokens: Number of class tokens at the end of each ring.
+        window: Maximum length of a window, in bases.
+        stride: Bases between window starts.
         temperature: Divides the scores of a sequence before they become probabilities; 1 is uncalibrated.
-        joined_temperature: The same for a sequence of more than one window; None: as `temperature`.
-        blocks: After how many blocks the hidden states are read, rising; (): after all.
-        strand: "bed" reads a sequence as it is given, "both" averages the scores of its two strands.
+        joined_temperature: The same for sequences of several windows; None: as `temperature`.
+        blocks: Blocks after which the hidden states are read, increasing; (): after the last.
+        strand: "bed": sequences as given; "both": mean scores of the two strands.
     """
 
     objective: str
@@ -81,17 +81,17 @@ class TaskSettings:
             "stride must lie in 1 to the window": 1 <= self.stride <= self.window,
             "temperature must be positive": self.temperature > 0,
             "joined_temperature must be a positive number": isinstance(joined, int | float) and 0 < joined < math.inf,
-            f"blocks must be rising numbers up to {MAX_DEPTH:,}": _are_blocks(self.blocks),
+            f"blocks must be increasing numbers up to {MAX_DEPTH:,}": _are_blocks(self.blocks),
         }
         return [rule for rule, holds in rules.items() if not holds]
 
     @property
     def n_outputs(self) -> int:
-        """Number of values that the head gives: one per class, or one."""
+        """Number of outputs of the head: one per class, or one."""
         return 1 if self.objective == "regression" else len(self.classes)
 
     def n_features(self, channels: int) -> int:
-        """F, the values of a sequence that the head takes, of a network of so many channels."""
+        """F, the number of features of the head, for a network with this many channels."""
         width = channels * max(1, len(self.blocks))
         return n_features(self.pools, channels=width, n_class_tokens=self.n_class_tokens)
 
@@ -107,9 +107,9 @@ class TaskModel:
         head: The head, float32, in eval mode.
         settings: How to use them.
         teacher: `name` and `sha256` of the teacher it started from.
-        sha256: Of what decides its outputs: encoder, head and settings.
+        sha256: Of everything that determines its outputs: encoder, head and settings.
         metrics: Content of `metrics.json`: figures by split.
-        training: How it was trained, as `config.json` has it.
+        training: How it was trained, from `config.json`.
     """
 
     name: str
@@ -159,7 +159,7 @@ def load_task(name: str | Path) -> TaskModel:
     what = f"task {folder}"
     if config.get("schema") != SCHEMA:
         hint = "; it is a pretrained model, of which a fine-tuning makes a task" if "model" in config else ""
-        raise ModelError(f"task {folder}: config.json does not say schema {SCHEMA!r}{hint}")
+        raise ModelError(f"task {folder}: config.json does not have schema {SCHEMA!r}{hint}")
     check_digest(config, f"task {folder}")
     if config.get("alphabet") != ALPHABET:
         raise ModelError(f"task {folder}: its alphabet is {config.get('alphabet')!r}, not {ALPHABET!r}")
@@ -176,7 +176,7 @@ def load_task(name: str | Path) -> TaskModel:
         n_features, hidden = _head_size(shape)
         expected = settings.n_features(network.config.channels)
         if n_features != expected:
-            raise ModelError(f"{what}: the head takes {n_features:,} features and the encoder gives {expected:,}")
+            raise ModelError(f"{what}: the head needs {n_features:,} features, and the encoder has {expected:,}")
         n_values = (n_features + 1) * (hidden + 2) + settings.n_outputs * (max(hidden, n_features) + 1)
         head = Head(n_features, settings.n_outputs, hidden=hidden)
         head = _filled(head, folder, "head.safetensors", shape["sha256"], n_values)
@@ -198,12 +198,12 @@ def load_task(name: str | Path) -> TaskModel:
 
 
 def log_scores(outputs: Tensor, objective: str) -> Tensor:
-    """What is averaged over the windows of a sequence: log-probabilities, logits (multilabel) or values; same shape."""
+    """The scores to average over windows: log-probabilities, logits (multilabel) or values; same shape."""
     return F.log_softmax(outputs.float(), dim=-1) if objective == "classification" else outputs.float()
 
 
 def probabilities(scores: NDArray[np.floating[Any]], settings: TaskSettings, is_joined: Any) -> NDArray[np.float64]:
-    """Calibrated probabilities of joined scores, shape (n, n_outputs); for a regression the values as they are.
+    """Calibrated probabilities from averaged scores, shape (n, n_outputs); for a regression, the values.
 
     Args:
         scores: Averages of `log_scores` over the windows of a sequence, shape (n, n_outputs).
@@ -235,7 +235,7 @@ def _teacher_of(folder: Path, teacher: Mapping[str, Any], expected: str) -> Enco
     if found != expected:
         raise ModelError(
             f"task {folder}: its head was trained on teacher {teacher['name']} with sha256 {expected[:12]}..., and the "
-            f"teacher of that name here has {str(found)[:12]}...: train the head again, or take the other teacher"
+            f"teacher of that name here has {str(found)[:12]}...: train the head again, or use the other teacher"
         )
     return load_model(teacher["name"]).network
 
@@ -244,13 +244,13 @@ Part = TypeVar("Part", bound=nn.Module)
 
 
 def _filled(part: Part, folder: Path, name: str, expected: object, n_parameters: int) -> Part:
-    """A network or head with the tensors of a file."""
+    """Fill a network or head with the tensors of a file."""
     load_tensors(read_weights(folder / name, f"task {folder}", expected=expected, n_parameters=n_parameters), part)
     return part
 
 
 def _head_size(shape: Mapping[str, Any]) -> tuple[int, int]:
-    """Features and hidden units of a head, as config.json has them."""
+    """Features and hidden units of a head, from config.json."""
     sizes = shape["n_features"], shape["hidden"]
     if not all(type(size) is int and 0 <= size <= most for size, most in zip(sizes, _MOST_HEAD, strict=True)):
         raise ValueError(f"a head of n_features {shown(sizes[0])} and hidden {shown(sizes[1])}")

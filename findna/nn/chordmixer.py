@@ -1,6 +1,6 @@
-"""ChordMixer, the network of student and teacher, on packed batches with own rings.
+"""ChordMixer, the network of student and teacher, on packed batches; each sequence has its own ring.
 
-Inside, on a CPU, the stream is channels first, (C, positions); outside, hidden states are (positions, C).
+On a CPU, the residual stream is channels first, (C, positions); returned hidden states are (positions, C).
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from findna.sizes import ModelConfig, Tracks
 Made = TypeVar("Made")
 
 GROUP = 4096
-"""Positions that a CPU takes through all blocks at a time, so that they stay in its caches."""
+"""Positions that go through all blocks together on a CPU, so that they stay in its caches."""
 
 
 class MixerBlock(nn.Module):
@@ -35,7 +35,7 @@ class MixerBlock(nn.Module):
         self.fc2 = nn.Linear(hidden, channels)
 
     def weights(self) -> MlpWeights:
-        """Both matrices, with their biases joined to them."""
+        """Both matrices, each with its bias as the last column."""
         return MlpWeights(*(torch.cat([fc.weight, fc.bias[:, None]], dim=1) for fc in (self.fc1, self.fc2)))
 
 
@@ -58,15 +58,15 @@ class ChordMixer(Encoder):
         precision: Precision = FP32,
         dropout: float = 0.0,
     ) -> Tensor:
-        """Hidden states of every position, in the type of the weights: (sum of lengths, C), or C times those read.
+        """Hidden states of every position, in the type of the weights: (sum of lengths, C times the number of blocks).
 
         Args:
             codes: Packed codes, shape (sum of lengths,), uint8 or integer.
-            rings: Where each ring begins, and the end; shape (B + 1,), on the host.
+            rings: Start of each ring, and the end; shape (B + 1,), on the host.
             noise: Added to the one-hot rows, shape (sum of lengths, 5).
-            blocks: After how many blocks to read, rising; 0 is the stem, () is after all. Several stand side by side.
+            blocks: Blocks after which to read, increasing; 0: the stem, (): after the last. Several are concatenated.
             precision: Of the matrix products and the residual stream.
-            dropout: Share that each block drops of its hidden layer and of the update that it rotates, in training.
+            dropout: Dropout probability of each block's hidden layer and rotated update, in training.
 
         Raises:
             ValueError: There are no such blocks.
@@ -106,7 +106,7 @@ class ChordMixer(Encoder):
         way: kernels.Way,
         dropout: float = 0.0,
     ) -> Tensor:
-        """The output of `forward` after these numbers of blocks, as a GPU computes it."""
+        """The output of `forward` after these blocks, computed as on a GPU."""
 
         def turn(tracks: Tracks) -> kernels.Turn:
             return kernels.Turn(rings, shifts=tracks.shifts, track_width=tracks.width, device=codes.device)
@@ -139,7 +139,7 @@ class ChordMixer(Encoder):
         return [made[each] for each in tracks]
 
     def _groups(self, device: torch.device, rings: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-        """Yield (first, last) of the rings that go through the blocks together: [first, last)."""
+        """Yield the ranges [first, last) of rings that go through the blocks together."""
         first = 0
         if device.type == "cpu":
             for ring in range(1, len(rings) - 1):
@@ -150,13 +150,13 @@ class ChordMixer(Encoder):
 
 
 def extended(network: ChordMixer, max_len: int) -> ChordMixer:
-    """The same function with the blocks that rings of `max_len` positions need, at the end of each layer.
+    """The same function, with added blocks at the end of each layer for rings of `max_len` positions.
 
-    An added block has W2 = 0 and b2 = 0, so that nothing changes until it is trained; W1 and b1 are drawn from a
-    generator of their own. Where the network reaches so far already, it is given back with no block added.
+    An added block has W2 = 0 and b2 = 0, so nothing changes until it is trained; W1 and b1 are random, from a
+        separate generator. If the network already reaches this far, no block is added.
 
     Args:
-        network: Stays as it is.
+        network: It is not changed.
         max_len: Positions of the longest ring, class tokens included.
 
     Raises:
@@ -164,7 +164,7 @@ def extended(network: ChordMixer, max_len: int) -> ChordMixer:
     """
     old = network.config
     if old.n_added:
-        raise ValueError("the network was extended before: its added blocks would get other tracks")
+        raise ValueError("the network was already extended: its added blocks would get other tracks")
     if max_len <= (old.extended_len or old.max_len):
         return network
     config = dataclasses.replace(old, extended_len=max_len)

@@ -17,14 +17,14 @@ from findna.settings import make
 
 
 class Precision(NamedTuple):
-    """Types of a network's matrix products, and of the residual stream that their results are added to."""
+    """Types of a network's matrix products and of its residual stream."""
 
     name: str
     products: torch.dtype
     stream: torch.dtype
 
     def facts(self) -> dict[str, str]:
-        """Its entry in the record of a run; none for a stream in float32."""
+        """The entry in the facts of a run; none for a stream in float32."""
         kinds = {"products": self.products} | ({"stream": self.stream} if self.stream != torch.float32 else {})
         return {what: str(kind).removeprefix("torch.") for what, kind in kinds.items()}
 
@@ -45,7 +45,7 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        if device.type == "cuda" and torch.cuda.is_available():  # a tensor would make a context on that GPU
+        if device.type == "cuda" and torch.cuda.is_available():  # a tensor would create a context on that GPU
             if (device.index or 0) < torch.cuda.device_count():
                 return device
             raise RuntimeError(f"there are {torch.cuda.device_count()} GPUs, from cuda:0 on")
@@ -57,18 +57,18 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def pick_batch_bases(asked: int, device: torch.device) -> int:
-    """Bases in a batch: those asked for, or for 0 as many as keep the device busy between two calls."""
+    """Bases per batch: the given number, or for 0 enough to keep the device busy between calls."""
     return asked or (131_072 if device.type == "cuda" else 16_384)
 
 
 @cache
 def has_amx() -> bool:
-    """Whether the CPU has AMX, by its capabilities; not where torch is older than 2.12 and does not say."""
+    """Whether the CPU has AMX; False if torch is older than 2.12, which does not report it."""
     return hasattr(torch.cpu, "get_capabilities") and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def has_native_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 matrices in hardware, rather than by way of float32."""
+    """Whether the device multiplies bf16 matrices in hardware, not through float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
@@ -80,7 +80,7 @@ def has_native_bf16(device: torch.device) -> bool:
 
 
 def pick_precision(name: str, device: torch.device) -> Precision:
-    """The precision of that name; "auto" is bf16 where the device has it, else fp32.
+    """The precision of that name; "auto" is bf16 if the device has it, else fp32.
 
     >>> pick_precision("bf16", torch.device("cpu")).products
     torch.bfloat16
@@ -102,8 +102,8 @@ class Compute:
     Args:
         device: Where they run.
         precision: Of the matrix products and the residual stream.
-        batch_bases: Bases in a batch; 0 is what suits the device.
-        threads: CPU threads of a process; 0 is as many as torch takes.
+        batch_bases: Bases per batch; 0: suited to the device.
+        threads: CPU threads per process; 0: torch's default.
     """
 
     device: torch.device
@@ -116,7 +116,7 @@ class Compute:
         object.__setattr__(self, "threads", self.threads or torch.get_num_threads())
 
     def facts(self) -> dict[str, str]:
-        """Its entry in an output: the kind of device, and the precision."""
+        """The entry in an output: the kind of device, and the precision."""
         return {"device": self.device.type, "precision": self.precision.name}
 
     def __str__(self) -> str:
@@ -134,19 +134,19 @@ class Compute:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
-        """The choice by those settings that belong to a `ComputeConfig`; see `pick`."""
+        """The choice from those settings that belong to `ComputeConfig`; see `pick`."""
         asked = make(ComputeConfig, settings)
         return cls.pick(asked.device, asked.precision, batch_bases=asked.batch_bases)
 
     @classmethod
     def begin(cls, asked: ComputeConfig) -> Self:
-        """The choice by settings, with torch's threads and kernels set to it; see `pick` and `set_threads`."""
+        """The choice from settings; also configures torch's threads and kernels; see `pick` and `set_threads`."""
         set_threads(asked.threads, deterministic=asked.deterministic)
         return cls.pick(asked.device, asked.precision, batch_bases=asked.batch_bases, threads=asked.threads)
 
 
 def set_threads(n_threads: int = 0, *, deterministic: bool = False) -> None:
-    """Tell torch how many CPU threads to take, 0 for all available ones, and whether kernels must be deterministic."""
+    """Set torch's number of CPU threads (0: all available) and whether kernels must be deterministic."""
     torch.set_num_threads(n_threads or n_cpus())
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -156,6 +156,6 @@ def set_threads(n_threads: int = 0, *, deterministic: bool = False) -> None:
 
 
 def put(array: NDArray[Any], device: torch.device) -> torch.Tensor:
-    """The array on the device; a GPU continues the work that it has, and the caller does not wait for it."""
+    """The array on the device; on a GPU, the copy is asynchronous."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -14,9 +14,9 @@ from findna.sizes import ModelConfig
 
 
 class Encoder(nn.Module):
-    """A network on packed batches with own rings: `ChordMixer` or `Transformer`, which say how it is called.
+    """A network on packed batches with one ring per sequence: `ChordMixer` or `Transformer`, which define `forward`.
 
-    Weights keep their stated type; a `Precision` says in which types the matrix products and the residual stream are.
+    Weights keep their type; a `Precision` sets the types of the matrix products and of the residual stream.
 
     Args:
         config: The size.
@@ -29,17 +29,17 @@ class Encoder(nn.Module):
         self.stem = nn.Linear(len(ALPHABET), config.channels)
         self.blocks = nn.ModuleList(blocks)
         self.head = nn.Linear(config.channels, len(ALPHABET))
-        self.projection: nn.Module = nn.Identity()  # what a pretraining may contrast class tokens through
+        self.projection: nn.Module = nn.Identity()  # an optional projection of the class tokens for the contrast
 
     def depths(self, blocks: Sequence[int]) -> tuple[int, ...]:
-        """After how many blocks the hidden states are read: after all, where `blocks` names none.
+        """Blocks after which the hidden states are read: by default after the last.
 
         Raises:
             ValueError: A block does not exist, or the blocks are not in ascending order.
         """
         depths = tuple(blocks) or (len(self.blocks),)
         if list(depths) != sorted({*depths}) or not 0 <= depths[0] <= depths[-1] <= len(self.blocks):
-            raise ValueError(f"blocks {depths} must rise, and lie in 0 to {len(self.blocks)}")
+            raise ValueError(f"blocks {depths} must increase, and lie in 0 to {len(self.blocks)}")
         return depths
 
     def add_projection(self, width: int) -> None:
@@ -54,7 +54,7 @@ class Encoder(nn.Module):
         return self.head(hidden)  # type: ignore[no-any-return]
 
     def for_inference(self, compute: Compute) -> Self:
-        """A copy on the device, its blocks in the type of the products, so that they are not cast each time."""
+        """A copy on the device, with blocks in the type of the products, which avoids casts."""
         network = copy.deepcopy(self).to(compute.device).eval()
         network.blocks.to(compute.precision.products)
         return network
@@ -64,7 +64,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def initialise(network: Network, seed: int) -> Network:
-    """Fill the weights as `nn.Linear` does, from a generator of their own: uniform within 1 / sqrt(fan in)."""
+    """Initialise the weights as `nn.Linear` does (uniform within 1 / sqrt(fan in)), from a separate generator."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():

@@ -1,10 +1,10 @@
 """One block as one Triton kernel, forward and backward; nothing imports this file but `findna.nn.kernels`, on a GPU.
 
-A program takes some positions through both products: a part of the hidden layer at a time, which never leaves the
-chip, while the update gathers in float32. C is cut into tiles of 64 or 32, the last one filled up with zeros, so that
-308 channels cost as much as 320 and 154 as much as 160. At the end the program adds each value to the residual stream
-at the one position that the rotation sends it to. No other program writes there, so nothing is atomic and the same
-batch gives the same bits.
+A program computes both products for some positions: one part of the hidden layer at a time, which never leaves the
+chip, while the update accumulates in float32. C is split into tiles of 64 or 32, and the last one is padded with zeros,
+so 308 channels cost as much as 320 and 154 as much as 160. At the end, the program adds each value to the residual
+stream at its rotated position. No other program writes there, so no atomic operation is needed, and the same batch
+gives the same bits.
 """
 
 import math
@@ -18,13 +18,13 @@ from torch import Tensor
 from findna.nn.kernels import Turn, Weights
 
 TILE = 32
-"""Weights come padded to a multiple of this many channels; see `tile_of`."""
+"""Weights are padded to a multiple of this many channels; see `tile_of`."""
 HIDDEN = 64
 """Hidden units are padded to a multiple of this."""
 
 
 class Tiling(NamedTuple):
-    """The tiles of a kernel: positions and hidden units at a time, warps, loads in flight."""
+    """The tiles of a kernel: positions, hidden units, warps, loads in flight."""
 
     positions: int
     hidden: int
@@ -33,18 +33,18 @@ class Tiling(NamedTuple):
 
 
 LARGE = Tiling(128, 32, 8, 3), Tiling(128, 16, 8, 2)
-"""Of forward and backward in bf16, where a multiprocessor has 227 KB of shared memory (capability 9 and 10).
+"""For forward and backward in bf16, with 227 KB of shared memory per multiprocessor (capability 9 and 10).
 
-Eight warps are two warpgroups, which need 128 rows: on 64 rows both would compute the same products.
+Eight warps are two warpgroups, which need 128 rows: with 64 rows, both would compute the same products.
 """
 SMALL = Tiling(32, 32, 4, 2), Tiling(32, 32, 4, 2)
-"""The same for 99 KB."""
+"""The same with 99 KB."""
 FLOAT32 = Tiling(16, 32, 4, 1), Tiling(16, 32, 4, 1)
-"""Of products in float32, anywhere."""
+"""For products in float32, on all GPUs."""
 
 
 def tilings(device: torch.device, dtype: torch.dtype) -> tuple[Tiling, Tiling]:
-    """Of forward and backward; fixed, for another cut could round another way."""
+    """Tiles of forward and backward; fixed, because other tiles could round differently."""
     if dtype == torch.float32:
         return FLOAT32
     is_large = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] in (9, 10)
@@ -52,7 +52,7 @@ def tilings(device: torch.device, dtype: torch.dtype) -> tuple[Tiling, Tiling]:
 
 
 def tile_of(width: int) -> int:
-    """Channels in a tile, for weights of this padded width.
+    """Channels per tile, for weights of this padded width.
 
     >>> tile_of(320), tile_of(160)
     (64, 32)
@@ -62,7 +62,7 @@ def tile_of(width: int) -> int:
 
 @triton.jit
 def _own(base, rows, n, width: tl.constexpr, k: tl.constexpr, tile: tl.constexpr):
-    """Where channels of tile k of these rows lie, and which of them exist."""
+    """Offsets of the channels of tile k in these rows, and which of them exist."""
     columns = k * tile + tl.arange(0, tile)
     is_there = (rows < n)[:, None] & (columns < width)[None, :]
     return base + rows.to(tl.int64)[:, None] * width + columns[None, :], is_there
@@ -70,7 +70,7 @@ def _own(base, rows, n, width: tl.constexpr, k: tl.constexpr, tile: tl.constexpr
 
 @triton.jit
 def _again(base, rows, n, width: tl.constexpr, tile: tl.constexpr):
-    """The tiles that this program has just written: what is loaded can feed the matrix units from shared memory."""
+    """Load the tiles that this program has just written, so that the matrix units read them from shared memory."""
     tl.debug_barrier()
     tiles = ()
     for k in tl.static_range(width // tile):
@@ -92,10 +92,10 @@ def _turned(
     k: tl.constexpr,
     tile: tl.constexpr,
 ):
-    """Where the rotation sends channels of tile k of these rows, as an offset, and which of them exist."""
+    """Rotated offsets of the channels of tile k in these rows, and which of them exist."""
     columns = k * tile + tl.arange(0, tile)
     is_there = (rows < n)[:, None] & (columns < channels)[None, :]
-    # A track's channels lie side by side: one entry of the table serves `vector` of them.
+    # The channels of a track are adjacent: one entry of the table serves `vector` of them.
     first = k * tile + vector * tl.arange(0, tile // vector)
     is_first = (rows < n)[:, None] & (first < channels)[None, :]
     entries = rows.to(tl.int64)[:, None] * n_tracks + (first // track_width)[None, :]
@@ -106,7 +106,7 @@ def _turned(
 
 
 APPROXIMATE = tl.constexpr(not triton.knobs.runtime.interpret)
-"""Whether a program may use the GPU's own instructions, which the interpreter does not know."""
+"""Whether a program may use GPU instructions that the interpreter does not support."""
 
 
 @triton.jit
@@ -127,9 +127,9 @@ def _reciprocal(x):
 
 @triton.jit
 def _normal(x):
-    """Distribution function and exp(-x^2 / 2) of the normal distribution: GELU and its slope need nothing else.
+    """Distribution function and exp(-x^2 / 2) of the normal distribution, for GELU and its derivative.
 
-    Formula 26.2.17 of Abramowitz and Stegun: the error is below 1e-7, that of float32, at two thirds of erf's cost.
+    Formula 26.2.17 of Abramowitz and Stegun: its error is below 1e-7, like that of float32, at 2/3 of the cost of erf.
     """
     bell = _exp2(-0.7213475204444817 * x * x)
     t = _reciprocal(1.0 + 0.23164190 * tl.abs(x))
@@ -163,7 +163,7 @@ def forward_kernel(
     positions: tl.constexpr,
     step: tl.constexpr,
 ):
-    """The stream after a block, and what the backward pass needs, of some positions."""
+    """The residual stream after a block, and the saved values for the backward pass, for some positions."""
     rows = tl.program_id(0) * positions + tl.arange(0, positions)
     dtype = w1.dtype.element_ty
     x = ()
@@ -225,7 +225,7 @@ def backward_kernel(
     positions: tl.constexpr,
     step: tl.constexpr,
 ):
-    """The gradient of the stream, and of the weights in part, of some positions."""
+    """The gradient of the residual stream, and partial gradients of the weights, for some positions."""
     program = tl.program_id(0).to(tl.int64)
     rows = tl.program_id(0) * positions + tl.arange(0, positions)
     dtype = w1.dtype.element_ty
@@ -275,13 +275,13 @@ def backward_kernel(
 
 
 def block_forward(h: Tensor, weights: Weights, turn: Turn, is_saved: bool) -> tuple[Tensor, Tensor]:
-    """The stream after a block, (T, C), and h in the products' type, (T, W): what the backward pass needs.
+    """The stream after a block, (T, C), and h in the products' type, (T, W), for the backward pass.
 
     Args:
         h: The stream, contiguous, shape (T, C).
         weights: C padded to W, whole tiles; H to whole steps.
         turn: The rotation.
-        is_saved: Whether there will be a backward pass; without, the second is empty.
+        is_saved: Whether a backward pass follows; otherwise the second is empty.
     """
     tiling = tilings(h.device, weights.w1.dtype)[0]
     out = torch.empty_like(h)
@@ -296,11 +296,11 @@ def block_forward(h: Tensor, weights: Weights, turn: Turn, is_saved: bool) -> tu
 def block_backward(grad: Tensor, saved: Tensor, weights: Weights, turn: Turn) -> tuple[Tensor, ...]:
     """Gradients of the stream before a block, (T, C), and of its weights in their shapes.
 
-    The kernel computes the hidden layer again and writes what the weights' gradients are products of. Those two,
-    over all positions, are plain large products: torch does them with the vendor's library.
+    The kernel computes the hidden layer again and writes the factors of the weights' gradients. These two gradients
+    are large matrix products over all positions: torch computes them with the vendor's library.
 
     Args:
-        grad: Of the stream after the block, contiguous, shape (T, C).
+        grad: Gradient of the stream after the block, contiguous, shape (T, C).
         saved: From `block_forward`.
         weights: As there.
         turn: As there.

@@ -9,14 +9,14 @@ class Head(nn.Module):
     """Linear layer, or MLP with one hidden layer, on standardised features.
 
     Args:
-        n_features: F, values of a feature vector.
+        n_features: F, number of features.
         n_outputs: Classes, labels, or 1 for a regression.
-        hidden: Width of the hidden layer; 0 is a linear head.
-        dropout: Share of the features and of the hidden layer that is dropped in training.
+        hidden: Width of the hidden layer; 0: a linear head.
+        dropout: Dropout probability of the features and the hidden layer, in training.
 
     Attributes:
         center: Subtracted from the features, shape (F,); zero until `standardise`.
-        scale: Divides them then, shape (F,); one until `standardise`.
+        scale: Then divides them, shape (F,); one until `standardise`.
     """
 
     center: Tensor
@@ -39,18 +39,18 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def standardise(self, features: Tensor, weights: Tensor | None = None) -> None:
-        """Take mean and standard deviation from features (n, F), with weights (n,); a constant one keeps scale 1."""
+        """Set mean and standard deviation from features (n, F), with weights (n,); a constant feature has scale 1."""
         rows = features.double()
         w = torch.ones(len(rows), dtype=torch.float64) if weights is None else weights.double()
         w = (w / w.sum()).to(rows.device)
         center = w @ rows
         spread = (w @ (rows - center).square()).sqrt()
-        floor = 1e-6 * center.abs().clamp_min(1e-6)  # below it a "spread" is rounding
+        floor = 1e-6 * center.abs().clamp_min(1e-6)  # below it, the spread is rounding error
         self.center.copy_(center)
         self.scale.copy_(torch.where(spread > floor, spread, torch.ones_like(spread)))
 
     @torch.no_grad()
     def rescale(self, *, mean: float, sd: float) -> None:
-        """Let the outputs be `sd * output + mean`: a head trained on standardised targets then gives their own unit."""
+        """Change outputs to `sd * output + mean`: a head trained on standardised targets then has their unit."""
         self.out.weight.mul_(sd)
         self.out.bias.mul_(sd).add_(mean)

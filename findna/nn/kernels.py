@@ -1,16 +1,16 @@
-"""The code that runs the blocks on a GPU, and the blocks there: rows of positions, (T, C), memory-lean in training.
+"""The code that runs the blocks on a GPU: rows of positions, (T, C), with little memory in training.
 
-Three ways give the same values within rounding. `triton` is one fused kernel per block (`findna.nn.fused`). `plain` is
-the functions below in torch, and `compile` is the same functions through torch.compile; both pad the weights so that
-the vendor's products get aligned rows. `measured.tsv` says which way is fastest on which GPU. A GPU, size and pass that
-is not in that table takes `plain`. FINDNA_KERNELS forces a way, on a GPU.
-On a CPU `plain` are the blocks of `findna.nn.mixing`, channels first, and `rows` are the functions below. A CPU with
-AMX takes `rows` where that table says that they are faster there, any other only if it is forced.
+Three methods give the same values within rounding. `triton` is one fused kernel per block (`findna.nn.fused`). `plain`
+is the functions below in torch, and `compile` is the same functions through torch.compile; both pad the weights so that
+the vendor's products get aligned rows. `measured.tsv` has the fastest method by GPU, size and pass; `plain` is used for
+all others. FINDNA_KERNELS forces a method on a GPU.
+On a CPU, `plain` means the blocks of `findna.nn.mixing`, channels first, and `rows` the functions below. A CPU with
+AMX uses `rows` if they are faster according to the table; other CPUs use them only if forced.
 
-Before `triton` or `compile` is taken it has run one small block on the device and agreed with torch.
+Before `triton` or `compile` is used, it must agree with torch on one small block on the device.
 
-In training a block keeps its input in the type of the products and nothing else: the backward pass computes the
-hidden layer again, so memory is a quarter of what autograd would keep.
+In training, a block saves only its input, in the type of the products. The backward pass computes the hidden layer
+again, so memory is a quarter of that of autograd.
 """
 
 import os
@@ -36,19 +36,19 @@ from findna.sizes import ModelConfig
 ENVIRONMENT = "FINDNA_KERNELS"
 WAYS = ("triton", "compile", "plain")
 ROWS = "rows"
-"""The way of a CPU besides `plain`."""
+"""The method of a CPU besides `plain`."""
 MAX_CHANNELS = 512
-"""Wider streams do not fit in the registers of a fused block."""
+"""Maximum channels: wider streams do not fit in the registers of a fused block."""
 
 ALIGNED = 8
-"""Values in 16 bytes of bf16; the vendor's products need rows of such multiples for their fast kernels."""
+"""bf16 values in 16 bytes; the vendor's fast kernels need rows of such multiples."""
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
-"""Of what a block adds, and of its gradients: norm of the difference over the norm."""
+"""Tolerance of a block's update and gradients: norm of the difference divided by the norm."""
 
 
 class Weights(NamedTuple):
-    """Of one block, in the type of the products; H and C may be padded with zeros."""
+    """Weights of one block, in the type of the products; H and C may be padded with zeros."""
 
     w1: Tensor  # (H, C)
     b1: Tensor  # (H,)
@@ -76,12 +76,12 @@ class Turn:
 
     @cached_property
     def source(self) -> Tensor:
-        """Where each track reads the update that position t gets, int32, shape (T, tracks)."""
+        """The position from which position t gets its update, per track; int32, shape (T, tracks)."""
         return self._table(self._shifts)
 
     @cached_property
     def target(self) -> Tensor:
-        """Where each track adds the update of position p, int32, shape (T, tracks); undoes `source`."""
+        """The position to which the update of position p is added, per track; int32, shape (T, tracks)."""
         return self._table(-self._shifts)
 
     def _table(self, shifts: Tensor) -> Tensor:
@@ -92,14 +92,15 @@ class Turn:
 
 
 class Way(NamedTuple):
-    """How a block is computed.
+    """A method to compute a block.
 
     Args:
-        forward: Of the stream (T, C), weights, rotation and whether there will be a backward pass: the stream after
-            the block, and what the backward pass needs.
-        backward: Of the gradient (T, C), that, weights and rotation: gradients of the stream and the four weights.
+        forward: From the stream (T, C), weights, rotation and whether a backward pass follows, to the stream after
+            the block and the saved values.
+        backward: From the gradient (T, C), saved values, weights and rotation, to gradients of the stream and the
+            four weights.
         hidden: H is padded to a multiple of this.
-        channels: And the weights' C of this.
+        channels: The weights' C is padded to a multiple of this.
     """
 
     forward: Callable[[Tensor, Weights, Turn, bool], tuple[Tensor, Tensor]]
@@ -109,7 +110,7 @@ class Way(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The way that is taken, and why those before it were not."""
+    """The chosen method, and why the preferred ones were refused."""
 
     name: str
     refused: Mapping[str, str]
@@ -122,9 +123,9 @@ class Choice(NamedTuple):
 def choose(
     config: ModelConfig, *, device: torch.device, precision: Precision, dropout: float = 0.0, is_training: bool = False
 ) -> Choice:
-    """The way for a network; always the same on one machine, for bits must not depend on a clock.
+    """The method for a network; always the same on one machine, because bits must not depend on a clock.
 
-    On a GPU the fastest way that was measured on its compute capability for this size and pass, if it works here;
+    On a GPU, the fastest measured method for its compute capability, this size and pass, if it works here;
     otherwise plain torch.
 
     Args:
@@ -132,14 +133,14 @@ def choose(
         device: Where it runs.
         precision: Of the matrix products and the residual stream.
         dropout: In its blocks, in training.
-        is_training: Whether there will be a backward pass.
+        is_training: Whether a backward pass follows.
 
     Raises:
         ConfigError: FINDNA_KERNELS names no way, or one that does not work on this GPU; or the stream of a Transformer
             is to be bf16.
     """
     if config.mixer == "transformer" and precision.stream == torch.bfloat16:
-        raise ConfigError("a Transformer's residual stream is float32, for its norms take no other: precision=bf16")
+        raise ConfigError("the norms of a Transformer need a float32 residual stream: choose precision=bf16")
     wanted = os.environ.get(ENVIRONMENT, "") or "auto"
     if wanted not in ("auto", *WAYS, ROWS):
         raise ConfigError(f"{ENVIRONMENT}={wanted}: known are auto, {', '.join((*WAYS, ROWS))}")
@@ -150,7 +151,7 @@ def choose(
     if wanted == "auto":
         sought = FastestWay(capability_of(device), config.channels, config.hidden, is_training, precision.name, "")
         names = order(measured(), sought)
-    if device.type == "cpu":  # which has no ways of a GPU
+    if device.type == "cpu":  # which has no GPU methods
         return Choice(ROWS if names[0] == ROWS else "plain", {})
     refused: dict[str, str] = {}
     for name in names:
@@ -166,17 +167,17 @@ def choose(
 def _problem(
     name: str, channels: int, hidden: int, device: torch.device, precision: Precision, is_training: bool
 ) -> str:
-    """Why a way cannot be taken, or "": it runs one block on rings of 3 to 70 positions."""
+    """Why a method cannot be used, or "": runs one block on rings of 3 to 70 positions."""
     limit = TOLERANCE[precision.products]
     try:
         if name == "triton" and torch.cuda.get_device_capability(device) < (8, 0):
             return "the GPU has no bf16 matrix units (compute capability 8.0)"
         if name == "triton" and channels > MAX_CHANNELS:
             return f"{channels} channels are more than {MAX_CHANNELS}"
-        with warnings.catch_warnings(action="ignore"):  # compilers advise, once a process, on what was meant
+        with warnings.catch_warnings(action="ignore"):  # compilers print advice once per process
             way = find_way(name)
             errors = deviations(way, channels, hidden, device=device, precision=precision, is_training=is_training)
-    except Exception as error:  # a compiler, its driver and its cache fail in ways of their own
+    except Exception as error:  # compilers, drivers and caches raise errors of many classes
         return " ".join(f"{type(error).__name__}: {error}".split())[:300]
     wrong = [f"its {part} is off by {error:.2g} of its norm" for part, error in errors.items() if not error <= limit]
     return "; ".join(wrong)
@@ -185,7 +186,7 @@ def _problem(
 def deviations(
     way: Way, channels: int, hidden: int, *, device: torch.device, precision: Precision, is_training: bool = True
 ) -> dict[str, float]:
-    """How far one block of random weights is from torch's, as a share of the norm: update, and gradients by name."""
+    """The relative deviation of one block with random weights from torch: update, and gradients by name."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int, scale: float = 1.0) -> Tensor:
@@ -208,7 +209,7 @@ def deviations(
 def _one_block(
     way: Way, h: Tensor, grad: Tensor, weights: Weights, turn: Turn, *, precision: Precision, is_training: bool
 ) -> dict[str, Tensor]:
-    """The output of a block, and the gradients of everything without the part that h itself passes on."""
+    """The update of a block, and all gradients, without the part of the residual connection."""
     with torch.set_grad_enabled(is_training):
         leaves = [tensor.clone().requires_grad_(is_training) for tensor in (h, *weights)]
         (padded,) = _padded([leaves[1:]], way, precision.products)
@@ -224,7 +225,7 @@ def _one_block(
 
 @cache
 def find_way(name: str) -> Way:
-    """The way of that name, compiled where it is first called.
+    """The method of this name, compiled at its first call.
 
     Raises:
         ImportError: Triton is not installed.
@@ -252,13 +253,13 @@ def hidden_states(
     way: Way,
     dropout: float = 0.0,
 ) -> Tensor:
-    """Hidden states of every position after some blocks, in the type of the weights: (T, C for each of the depths).
+    """Hidden states of every position after some blocks, in the type of the weights: (T, C times the number of depths).
 
     Args:
         stem: Of the network.
-        blocks: The weights of those to go through, each in the order of `Weights`.
+        blocks: The weights of each block, in the order of `Weights`.
         codes: Packed codes, shape (T,), uint8: the one-hot rows are made here, on the device.
-        depths: After how many blocks to read, rising.
+        depths: Blocks after which to read, increasing.
         turns: The rotation of each block.
         noise: Added to the one-hot rows, shape (T, 5).
         precision: Of the matrix products and the residual stream.
@@ -277,7 +278,7 @@ def hidden_states(
 
 
 def _padded(blocks: Sequence[Sequence[Tensor]], way: Way, products: torch.dtype) -> list[Weights]:
-    """The weights of all blocks in the products' type; where they are padded, in a few calls for all blocks."""
+    """The weights of all blocks in the products' type, padded in a few calls for all blocks."""
     if not blocks or way.hidden == way.channels == 1:
         return [Weights(*(tensor.to(products) for tensor in block)) for block in blocks]
     w1, b1, w2, b2 = (torch.stack(tensors).to(products) for tensors in zip(*blocks, strict=True))
@@ -310,7 +311,7 @@ def _dropped(h: Tensor, weights: Weights, turn: Turn, dropout: float) -> Tensor:
 
 
 class _Block(torch.autograd.Function):
-    """One block, which stores only what its backward pass needs."""
+    """One block, which saves only the values for its backward pass."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, turn: Turn, way: Way) -> Tensor:
@@ -331,7 +332,7 @@ MixBack = Callable[[Tensor, Tensor, Weights, Tensor, int], tuple[Tensor, ...]]
 
 
 def _mix(h: Tensor, weights: Weights, source: Tensor, track_width: int) -> tuple[Tensor, Tensor]:
-    """The stream after a block, and what its products saw of it."""
+    """The stream after a block, and its input in the type of the products."""
     x = _widened(h.to(weights.w1.dtype), weights.w1)
     inner = F.gelu(torch.addmm(weights.b1, x, weights.w1.T))
     z = torch.addmm(weights.b2, inner, weights.w2.T)
@@ -348,13 +349,13 @@ def _mix_back(grad: Tensor, x: Tensor, weights: Weights, target: Tensor, track_w
 
 
 def _widened(x: Tensor, w1: Tensor) -> Tensor:
-    """Rows (T, C) filled up with zeros to the columns of the padded weights."""
+    """Rows (T, C), padded with zeros to the columns of the padded weights."""
     n_more = w1.shape[1] - x.shape[1]
     return F.pad(x, (0, n_more)) if n_more else x
 
 
 def _rotated(z: Tensor, table: Tensor, channels: int, track_width: int) -> Tensor:
-    """Rows (T, C) of which each track comes from the position that the table names."""
+    """Rows (T, C), in which each track comes from the position in the table."""
     n_tracks = table.shape[1]
     if channels == n_tracks * track_width:  # one index serves a whole track
         index = table.long()[:, :, None].expand(-1, -1, track_width)
@@ -374,4 +375,4 @@ def _torch_way(mix: Mix, mix_back: MixBack) -> Way:
 
 
 TORCH = _torch_way(_mix, _mix_back)
-"""The reference for the others before they are used."""
+"""The reference for the other methods before they are used."""

@@ -16,7 +16,7 @@ def masked_nucleotide_loss(logits: Tensor, targets: Tensor, *, n_sequences: int,
     """Cross-entropy, in nats, of the predicted to the true nucleotides at the masked positions; shape ().
 
     Equations 2 and 3. "sum" adds over a sequence's masked positions and averages over the batch; "mean"
-    averages over all masked positions, so that the length does not weigh.
+    averages over all masked positions, independent of the length.
 
     Args:
         logits: Over A C G T N, at the masked positions of the whole batch, shape (M, 5).
@@ -52,7 +52,7 @@ def contrastive_loss(
 
     Equations 4, 5, 7 and 8: for each feature i, `-Σ_k softmax_k((q - ξ) / τ_t) · log softmax_k(p / τ_s)`
     over the K tokens, averaged over the batch; "sum" adds the features, "mean" averages them. With the contrast
-    over features, tokens and features change places, as in the published code.
+    over features, tokens and features are exchanged, as in the published code.
 
     Args:
         student: Class tokens p of the masked view, shape (B, K, C): batch, tokens, channels.
@@ -61,7 +61,7 @@ def contrastive_loss(
         student_temp: τ_s > 0, no unit.
         teacher_temp: τ_t > 0, no unit; the smaller, the sharper the target.
         reduction: "sum" or "mean".
-        contrast: What the softmax is over: "tokens" or "features".
+        contrast: Axis of the softmax: "tokens" or "features".
 
     Raises:
         ValueError: The shapes differ or a temperature is not positive.

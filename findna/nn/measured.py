@@ -10,17 +10,17 @@ import torch
 from findna.nn.device import has_amx
 
 AMX = 1
-"""What `measured.tsv` has as the capability of a CPU with AMX."""
+"""The capability of a CPU with AMX in `measured.tsv`."""
 
 
 class FastestWay(NamedTuple):
-    """One row of `measured.tsv`: the fastest way of a GPU, size and pass.
+    """One row of `measured.tsv`: the fastest method for a GPU, size and pass.
 
     Args:
-        capability: Compute capability of the GPU, as in 90; `AMX`.
+        capability: Compute capability of the GPU, such as 90, or `AMX`.
         channels: C of the network.
         hidden: H of the network.
-        is_training: Whether a backward pass was measured too.
+        is_training: Whether a backward pass was also measured.
         precision: Name of the precision.
         way: The fastest of `WAYS`; with AMX `plain` or `ROWS`.
     """
@@ -48,16 +48,16 @@ def parse_measured(text: str) -> tuple[FastestWay, ...]:
 
 @cache
 def measured() -> tuple[FastestWay, ...]:
-    """The committed table; empty until a GPU was measured."""
+    """The table in the package; empty if no GPU was measured."""
     return parse_measured((resources.files("findna.nn") / "measured.tsv").read_text())
 
 
 def order(rows: Sequence[FastestWay], sought: FastestWay) -> tuple[str, ...]:
-    """The ways to try, in order: the fastest one that was measured for this GPU, size and pass, then plain torch.
+    """The methods to try, in order: the fastest one measured for this GPU, size and pass, then plain torch.
 
     Args:
-        rows: What was measured.
-        sought: The GPU, size and pass; its way does not matter.
+        rows: The measurements.
+        sought: The GPU, size and pass; its method does not matter.
     """
     fastest = [row.way for row in rows if row[:-1] == sought[:-1] and row.way != "plain"]
     return (*fastest[-1:], "plain")
@@ -65,7 +65,7 @@ def order(rows: Sequence[FastestWay], sought: FastestWay) -> tuple[str, ...]:
 
 @cache
 def capability_of(device: torch.device) -> int:
-    """Compute capability, as in 90; of a CPU `AMX` or 0, and 0 where there is no such GPU."""
+    """Compute capability, such as 90; for a CPU `AMX` or 0; 0 if there is no such GPU."""
     if device.type == "cpu":
         return AMX if has_amx() else 0
     if not torch.cuda.is_available():

@@ -7,5 +7,5 @@ from findna.sizes import ModelConfig
 
 
 def make_encoder(config: ModelConfig) -> Encoder:
-    """A network of that size, its weights as torch draws them."""
+    """A network of this size, with weights initialised by torch."""
     return Transformer(config) if config.mixer == "transformer" else ChordMixer(config)

@@ -1,6 +1,6 @@
-"""The blocks of a ChordMixer in plain torch, forward and backward written out, on packed batches with own rings.
+"""The blocks of a ChordMixer in plain torch, forward and backward, on packed batches with one ring per sequence.
 
-Everything here is channels first, (C, positions): a track is then a few contiguous rows, and its rotation is two
+Arrays here are channels first, (C, positions): a track is a few contiguous rows, and its rotation is two
 slices of them.
 """
 
@@ -15,17 +15,17 @@ from torch import Tensor
 from findna.nn.device import has_amx
 
 LEADING = 32
-"""On a CPU with AMX, rows of bf16 begin at multiples of this number of values: odd strides cost a third.
+"""On a CPU with AMX, rows of bf16 begin at multiples of this many values; other strides take a third longer.
 
 The bits are the same.
 """
 
 MIN_RUN = 30_000
-"""Values (channels x positions) in a run of equal rings from which on slices are worth their calls."""
+"""Minimum values (channels x positions) in a run of equal rings for which slices are faster."""
 
 
 class Run(NamedTuple):
-    """Neighbouring rings of one length, rotated together."""
+    """Neighbouring rings of the same length, rotated together."""
 
     start: int
     n_rings: int
@@ -50,10 +50,10 @@ def ring_runs(rings: NDArray[np.int64]) -> list[Run]:
 class Rotation:
     """`z[t, c] -> z[(t + s(c)) mod L, c]` in every ring of a batch, with s(c) the shift of channel c's track.
 
-    Runs of equal rings are rotated as slices; where most are short, an index moves the same values in fewer calls.
+    Runs of equal rings are rotated as slices; if most are short, an index moves the same values in fewer calls.
 
     Args:
-        rings: Where each ring begins, and the end; shape (B + 1,), on the host.
+        rings: Start of each ring, and the end; shape (B + 1,), on the host.
         channels: C.
         shifts: Of each track.
         track_width: Channels of a track; the last may have fewer.
@@ -74,7 +74,7 @@ class Rotation:
         self.is_by_index = channels * int(rings[-1]) < MIN_RUN * len(self._runs)
 
     def moves(self, to: Tensor, of: Tensor, *, by: Callable[..., Any], back: bool = False) -> Callable[[], None]:
-        """A function that brings the values of `of` to their places in `to`, each time that it is called.
+        """A function that moves the values of `of` to their places in `to` at each call.
 
         Args:
             to: Written to, shape (C, positions).
@@ -90,7 +90,7 @@ class Rotation:
         return lambda: by(targets, [track.index_select(1, i) for track, i in zip(tracks, indices, strict=True)])
 
     def _slices(self, to: Tensor, of: Tensor, back: bool) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield views of `to` with what of `of` belongs there."""
+        """Yield pairs of views: of `to`, and of the matching values of `of`."""
         for start, n_rings, length in self._runs:
             span = slice(start, start + n_rings * length)
             for rows, shift in self._tracks:
@@ -102,7 +102,7 @@ class Rotation:
                     yield target[..., length - turn :], source[..., :turn]
 
     def _indices(self, back: bool) -> Iterator[Tensor]:
-        """Of each track, where each position reads."""
+        """For each track, the source of each position."""
         lengths = np.diff(self._rings)
         begins, lengths = np.repeat(self._rings[:-1], lengths), np.repeat(lengths, lengths)
         places = np.arange(self._rings[-1]) - begins
@@ -112,7 +112,7 @@ class Rotation:
 
 
 class MlpWeights(NamedTuple):
-    """Of a block. A bias is the last column of its matrix and meets a row of ones: added on its own, it costs more.
+    """Weights of a block. A bias is the last column of its matrix and is multiplied by a row of ones, which is faster.
 
     Args:
         w1: Shape (H, C + 1).
@@ -137,11 +137,11 @@ def mix(
         h[t, c] := h[t, c] + z[(t + s(c)) mod L, c]
 
     Args:
-        h: Before them; stays as it is.
+        h: The stream before the blocks; it is not changed.
         weights: Of each block.
         rotations: Of each block.
         products: Type of the matrix products; the stream keeps its own.
-        dropout: Share of hidden layer and update that is dropped.
+        dropout: Dropout probability of hidden layer and update.
     """
     if not weights:
         return h
@@ -151,10 +151,10 @@ def mix(
 
 
 class _Mix(torch.autograd.Function):
-    """All blocks in one function: they share their buffers, so the views that rotate these are made once.
+    """All blocks in one function: they share their buffers, so the rotating views are made once.
 
-    For the backward pass each block keeps what it multiplied (x and inner) and its hidden layer before GELU (pre), in
-    tensors of their own: what is larger than 32 MB glibc asks of the kernel each time, page by page.
+    For the backward pass, each block saves its factors (x and inner) and its hidden layer before GELU (pre) in separate
+    tensors, because glibc requests more than 32 MB from the kernel each time, page by page.
     """
 
     @staticmethod
@@ -177,7 +177,7 @@ class _Mix(torch.autograd.Function):
                 inner[-1] = 1
                 pre = _empty((hidden, n), z) if is_kept else inner[:-1]
                 kept += x, pre, inner
-            torch.mm(w1, x.copy_(stream), out=pre)  # of itself, copy_ does nothing
+            torch.mm(w1, x.copy_(stream), out=pre)  # copy_ from itself does nothing
             torch.ops.aten.gelu.out(pre, out=inner[:-1])
             if dropout:
                 masks.append((_mask(pre, dropout), _mask(z, dropout)))
@@ -215,23 +215,23 @@ class _Mix(torch.autograd.Function):
 
 
 def _aligned(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """The matrix in a type, its rows aligned where that helps."""
+    """The matrix in a type, with aligned rows if that helps."""
     like = matrix.new_empty(0, dtype=dtype)
     return _empty((len(matrix), matrix.shape[1]), like).copy_(matrix) if _is_for_amx(like) else matrix.to(dtype)
 
 
 def _empty(shape: tuple[int, int], like: Tensor) -> Tensor:
-    """A matrix of the type and device of another tensor, its rows aligned where that helps."""
+    """An empty matrix with the type and device of another tensor, with aligned rows if that helps."""
     n_rows, n_columns = shape
     width = -(-n_columns // LEADING) * LEADING if _is_for_amx(like) else n_columns
     return like.new_empty(n_rows, width)[:, :n_columns]
 
 
 def _is_for_amx(matrix: Tensor) -> bool:
-    """Whether AMX multiplies it. In float32 other rows would give other bits, and gain nothing."""
+    """Whether AMX multiplies it. In float32, aligned rows would change the bits and not be faster."""
     return matrix.dtype == torch.bfloat16 and has_amx()
 
 
 def _mask(part: Tensor, dropout: float) -> Tensor:
-    """Factors of dropout: 0, or what keeps the mean."""
+    """Factors of dropout: 0, or the value that preserves the mean."""
     return torch.empty_like(part).bernoulli_(1 - dropout).div_(1 - dropout)

@@ -1,4 +1,4 @@
-"""From hidden states to vectors: class tokens, features, and how the windows of a sequence are joined."""
+"""From hidden states to vectors: class tokens, features, and the join of the windows of a sequence."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Values = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 _LEAST_VARIANCE = 1e-12
-"""Below this a square root's gradient is of no use."""
+"""Below this, the gradient of a square root is useless."""
 
 
 def class_tokens(hidden: Tensor, rings: NDArray[np.int64], n_class_tokens: int) -> Tensor:
@@ -26,18 +26,18 @@ def class_tokens(hidden: Tensor, rings: NDArray[np.int64], n_class_tokens: int) 
 
 @dataclass(frozen=True)
 class Pooling:
-    """How the vector of a sequence is made of the hidden states of its bases.
+    """How the hidden states of a sequence become its vector.
 
     Args:
-        over: Of the states (n, C) of the bases that a window owns: what is gathered, (C,) or (k, C); differentiable.
-            None: its class tokens are gathered, (K * C,).
-        by_segments: The same of every stretch of states (positions, C) with these sizes, in a few calls, because a GPU
-            waits for each call. Not for training: torch's gradient of an extreme that occurs twice differs from that of
-            `amax`. The result of an empty stretch has no meaning.
-        weigh: Of what is gathered of windows (B, ...), and the bases that each owns, (B, 1): what is combined.
-        combine: What is combined of two windows to that of both.
-        finish: The vectors of what is combined (n, ...), over the bases of each, (n, 1).
-        feature: Of what was gathered of single windows (B, ...): their vectors (B, values); differentiable.
+        over: From the states (n, C) of the bases that a window owns to a summary, (C,) or (k, C); differentiable.
+            None: the summary is the class tokens, (K * C,).
+        by_segments: The same for consecutive segments of states (positions, C) with these sizes, in a few calls,
+            because each call to a GPU takes time. Not for training: torch's gradient of an extreme that occurs twice
+            differs from that of `amax`. The result of an empty segment has no meaning.
+        weigh: From summaries (B, ...) and numbers of owned bases (B, 1) to weighted summaries.
+        combine: From the weighted summaries of two windows to that of both.
+        finish: From weighted summaries (n, ...) and numbers of bases (n, 1) to vectors.
+        feature: From summaries of single windows (B, ...) to vectors (B, values); differentiable.
     """
 
     over: Callable[[Tensor], Tensor] | None
@@ -48,7 +48,7 @@ class Pooling:
     feature: Callable[[Tensor], Tensor] = lambda gathered: gathered
 
     def width(self, n_class_tokens: int) -> int:
-        """Values for each channel."""
+        """Number of values per channel."""
         return n_class_tokens if self.over is None else 1
 
 
@@ -98,7 +98,7 @@ POOLINGS: Mapping[str, Pooling] = {
         lambda gathered: gathered[:, 1].clamp_min(_LEAST_VARIANCE).sqrt(),
     ),
 }
-"""The pools of `findna.config.POOLS`: standard deviations are those of the population. A new pool is one entry here
+"""The pools of `findna.config.POOLS`; standard deviations are those of the population. A new pool needs one entry here,
 and its name there."""
 
 
@@ -110,12 +110,12 @@ def pool_features(
     pools: Sequence[str],
     n_class_tokens: int,
 ) -> Tensor:
-    """The features of each ring, differentiable; shape (B, F): the pools in their order, C values each, cls K * C.
+    """The features of each ring, differentiable; shape (B, F): the pools in order, C values each, K * C for cls.
 
     Args:
         hidden: Hidden states of a batch, shape (positions, C).
-        batch_rings: Where each ring begins, and the end; shape (B + 1,).
-        own: Of each ring, the positions [start, end) of the bases it owns; they count from the batch's first.
+        batch_rings: Start of each ring, and the end; shape (B + 1,).
+        own: For each ring, the positions [start, end) in the batch of the bases that it owns.
         pools: Names of `POOLINGS`; all but cls are over the bases that a ring owns.
         n_class_tokens: K.
     """
@@ -124,7 +124,7 @@ def pool_features(
 
 
 def n_features(pools: Sequence[str], *, channels: int, n_class_tokens: int) -> int:
-    """F, the values that `pool_features` gives.
+    """F, the number of features of `pool_features`.
 
     >>> n_features(("mean", "cls"), channels=4, n_class_tokens=3)
     16
@@ -140,12 +140,12 @@ def gather(
     pools: Sequence[str],
     n_class_tokens: int,
 ) -> list[Tensor]:
-    """What each kind of `Pool` gathers from each window, differentiable: (B, C), for sd (B, 2, C), for cls (B, K * C).
+    """The summary of each window for each pool, differentiable: (B, C), for sd (B, 2, C), for cls (B, K * C).
 
     Args:
         hidden: Hidden states of a batch, shape (positions, C).
-        rings: Where each window begins, and the end; shape (B + 1,).
-        own: Of each window, the positions [start, end) of the bases it owns; they rise.
+        rings: Start of each window, and the end; shape (B + 1,).
+        own: For each window, the positions [start, end) of the bases it owns, in increasing order.
         pools: Names of `POOLINGS`.
         n_class_tokens: K.
     """
@@ -156,7 +156,7 @@ def gather(
     sizes.append(len(hidden) - position)
     is_whole = hidden.device.type == "cuda" and not hidden.requires_grad
     lengths = put(np.array(sizes), hidden.device) if is_whole else None
-    # One split: its gradient is one concatenation, where that of a slice is as large as the batch.
+    # One split: its gradient is one concatenation; the gradient of each slice would be as large as the batch.
     windows = torch.split(hidden, sizes)[1::2] if lengths is None else ()
     found = []
     for pooling in (POOLINGS[pool] for pool in pools):
@@ -170,11 +170,11 @@ def gather(
 
 
 class Pool:
-    """The vectors of sequences, gathered window by window; windows weigh by the bases they own.
+    """Collects the vectors of sequences window by window, weighted by the number of owned bases.
 
     Args:
         kind: A name of `POOLINGS`.
-        n: How many sequences.
+        n: Number of sequences.
     """
 
     def __init__(self, kind: str, n: int) -> None:
@@ -183,12 +183,12 @@ class Pool:
         self._n_bases = np.zeros((n, 1), dtype=np.int64)
 
     def add(self, sequence: Counts, values: NDArray[np.float32], n_bases: Counts) -> None:
-        """Add windows; those of a sequence follow each other.
+        """Add windows; the windows of a sequence are consecutive.
 
         Args:
-            sequence: Index of each one's sequence, rising, shape (B,).
-            values: What `gather` gives of them, shape (B, ...).
-            n_bases: The bases that each owns, shape (B,).
+            sequence: Index of the sequence of each window, increasing, shape (B,).
+            values: Their results of `gather`, shape (B, ...).
+            n_bases: Number of bases that each owns, shape (B,).
         """
         parts = self._pooling.weigh(values.astype(np.float64), n_bases[:, None])
         if self._total is None:

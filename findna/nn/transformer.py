@@ -1,7 +1,7 @@
-"""The Transformer that may replace a ChordMixer (FinDNA-T), on packed batches with own rings.
+"""The Transformer that can replace a ChordMixer (FinDNA-T), on packed batches with one ring per sequence.
 
-Pre-norm blocks with RMSNorm, full attention within each sequence, rotary positions that count from its first base,
-an MLP with exact GELU. The paper does not describe its Transformer: all of this is our choice.
+Pre-norm blocks with RMSNorm, full attention within each sequence, rotary positions from its first base, an MLP with
+exact GELU. The paper does not describe its Transformer; these are our choices.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ from findna.sequence import ALPHABET, BLANK
 from findna.sizes import ModelConfig
 
 SLOWEST = 10_000.0
-"""Positions in which the slowest pair of channels turns by one radian."""
+"""Number of positions in which the slowest pair of channels turns by one radian."""
 
 
 class Norm(nn.Module):
-    """Each position divided by the root of its mean square, times one weight per channel; in float32."""
+    """RMSNorm: each position divided by the root of its mean square, times one weight per channel; in float32."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Norm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every position of a ring reads every other: softmax(q k / sqrt(width of a head)) v, in heads.
+    """Every position of a ring reads all others: softmax(q k / sqrt(width of a head)) v, in heads.
 
     Args:
         channels: C.
@@ -54,7 +54,7 @@ class Attention(nn.Module):
 
         Args:
             x: Normalised states.
-            runs: The rings of the batch; each attends to itself alone.
+            runs: The rings of the batch; each attends only to itself.
             turns: `rotary` of positions up to the longest ring.
         """
         qkv = linear(self.qkv, x)
@@ -68,7 +68,7 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then an MLP (C -> H -> C), each added to the stream of what it makes of the normalised states."""
+    """Attention, then an MLP (C -> H -> C); both read the normalised states and are added to the residual stream."""
 
     def __init__(self, channels: int, hidden: int, head_width: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class TransformerBlock(nn.Module):
 
 
 class Transformer(Encoder):
-    """Stem, N blocks, nucleotide head. Class tokens are zero rows, as of a ChordMixer, distinguished by position."""
+    """Stem, N blocks, nucleotide head. Class tokens are zero rows, as in a ChordMixer, distinguished by position."""
 
     def __init__(self, config: ModelConfig) -> None:
         blocks = (TransformerBlock(config.channels, config.hidden, config.track_width) for _ in range(config.n_layers))
@@ -127,7 +127,7 @@ class Transformer(Encoder):
 
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:
-    """The layer's product in the type of `x`."""
+    """The linear layer, computed in the type of `x`."""
     return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
 
 

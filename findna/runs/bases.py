@@ -17,17 +17,17 @@ from findna.runs.job import STDOUT, OnProgress, RunJob
 FORMATS = ("h5", "bedgraph", "bigwig")
 
 _N_BATCHES = 8
-"""Batches of bases that are predicted together; the last of them may be small."""
+"""Number of batches that are predicted together; the last one may be small."""
 
 
 @dataclass(frozen=True)
 class BasesJob(RunJob):
-    """All that decides the predictions, and where they go.
+    """The settings and output of the predictions.
 
     Args:
         config: How bases are predicted, and what a track shows.
         model: A shipped model's name or a model folder.
-        output_format: Of `FORMATS`.
+        output_format: One of `FORMATS`.
     """
 
     config: BasesConfig = field(default_factory=BasesConfig)
@@ -35,7 +35,7 @@ class BasesJob(RunJob):
     output_format: str = "h5"
 
     def _problems(self) -> list[str]:
-        problems = ["the output cannot be streamed to stdout: a file"] if self.out == STDOUT else []
+        problems = ["the output cannot be streamed to stdout: give a file"] if self.out == STDOUT else []
         if self.output_format not in FORMATS:
             problems.append(f"the output is one of {', '.join(FORMATS)}, not {self.output_format!r}")
         if self.output_format == "bigwig":
@@ -46,9 +46,9 @@ class BasesJob(RunJob):
 
 
 def predict_bases_of(job: BasesJob, *, on_progress: OnProgress = lambda done, total: None) -> dict[str, Any]:
-    """Write the predictions of all records of a job and give the account of it.
+    """Write the predictions of all records of a job; returns the report.
 
-    What is computed is kept beside the output until that is whole; a resumed run computes only what is missing.
+    Results are kept beside the output until this is complete; a resumed run computes only the missing ones.
 
     Raises:
         InputError: An input is damaged, or a record cannot be used.

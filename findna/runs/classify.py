@@ -1,4 +1,4 @@
-"""The run of `findna classify`: its job, and the rows of a task model's answers."""
+"""The run of `findna classify`: its job, and the rows of a task model's predictions."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,10 +16,10 @@ from findna.runs.job import Job
 
 @dataclass(frozen=True)
 class ClassifyJob(Job):
-    """A run of `findna classify`; its output is a TSV, and a shard's is an HDF5 file of which a merge makes one.
+    """A run of `findna classify`. Its output is a TSV; that of a shard is HDF5, which a merge turns into a TSV.
 
     Args:
-        config: What an answer is.
+        config: The form of a prediction.
         task: A built-in task's name or a run directory.
     """
 
@@ -34,20 +34,20 @@ class ClassifyJob(Job):
         if self.output_format != ("h5" if self.run.shard else "tsv"):
             problems.append(f"predictions are a TSV, and those of a shard HDF5, not {self.output_format}")
         if self.config.windows and self.run.shard:
-            problems.append("a shard has whole records: windows and a shard do not go together")
+            problems.append("windows cannot be used with a shard, which has complete records")
         return problems
 
     def load(self, compute: Compute) -> "AnswerRows":
-        """The task model, and what its answers are."""
+        """The task model and the form of its predictions."""
         return AnswerRows(load_task(self.task), self.config, compute)
 
 
 class AnswerRows:
-    """A `findna.runs.job.RowMaker`: a task model's answers.
+    """A `findna.runs.job.RowMaker` for the predictions of a task model.
 
     Args:
-        task: The task model; it stays as it is.
-        config: What an answer is.
+        task: The task model; it is not changed.
+        config: The form of a prediction.
         compute: Where and how it runs.
     """
 
@@ -82,5 +82,5 @@ class AnswerRows:
         return split_windows(items, size=self.window, stride=self.stride) if self.has_windows else items
 
     def cells(self, items: Iterable[Item]) -> Iterator[Cell]:
-        """Yield the answers of records."""
+        """Yield the predictions for records."""
         return self._classifier.classify(items)

@@ -1,4 +1,4 @@
-"""The plan of a run: counts, problems, the size of the output, and a time from a short calibration."""
+"""The plan of a run: counts, problems, output size, and a time estimate from a short calibration."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ from findna.runs.run import check
 from findna.runs.shard import ShardCuts
 
 CALIBRATION_SECONDS = 2.0
-_CALIBRATION_LASTS = 86_400  # seconds: a machine is not always as busy
+_CALIBRATION_LASTS = 86_400  # seconds: the load of a machine changes
 _OBS_BYTES = 150
 _FILE_BYTES = 230_000
 _TSV_BYTES = 12
@@ -89,7 +89,7 @@ def _output_bytes(job: Job, maker: RowMaker, summary: InputSummary) -> int:
 
 
 def _speed(maker: RowMaker) -> float:
-    """Bases of the input per second: kept in the cache directory for a day, per machine, model and settings."""
+    """Input bases per second, cached for a day by machine, model and settings."""
     compute = maker.compute
     is_gpu = compute.device.type == "cuda"
     machine = [platform.node(), platform.machine(), torch.cuda.get_device_name(compute.device) if is_gpu else ""]
@@ -112,7 +112,7 @@ def _speed(maker: RowMaker) -> float:
 
 
 def _calibrate(maker: RowMaker) -> float:
-    """Bases of the input a second, on random windows, measured for two seconds; both strands count once."""
+    """Input bases per second, measured on random windows for two seconds; both strands count once."""
     rng = np.random.default_rng(0)
     n = max(1, maker.compute.batch_bases // maker.window)
     codes = rng.integers(0, 4, (n, maker.window), dtype=np.uint8)

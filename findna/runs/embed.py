@@ -20,7 +20,7 @@ class EmbedJob(Job):
     """A run of `findna embed`.
 
     Args:
-        config: What is in a vector.
+        config: The contents of a vector.
         model: A shipped model's name or a model folder.
     """
 
@@ -34,7 +34,7 @@ class EmbedJob(Job):
                 f"strand {self.config.strand} of the vectors and {self.options.strand} of the inputs differ"
             )
         if self.config.windows and self.run.shard:
-            problems.append("a shard has whole records: windows and a shard do not go together")
+            problems.append("windows cannot be used with a shard, which has complete records")
         if self.config.with_tokens and self.run.shard and self.output_format != "h5":
             problems.append("tokens of a shard need HDF5")
         if self.out == STDOUT and (self.config.with_tokens or self.config.with_cls):
@@ -42,16 +42,16 @@ class EmbedJob(Job):
         return problems
 
     def load(self, compute: Compute) -> "VectorRows":
-        """The model, and what is read from it."""
+        """The model and its read-out."""
         return VectorRows(load_model(self.model), self.config, compute)
 
 
 class VectorRows:
-    """A `findna.runs.job.RowMaker`: a model's vectors.
+    """A `findna.runs.job.RowMaker` for the vectors of a model.
 
     Args:
-        model: The model; it stays as it is.
-        config: What is in a vector.
+        model: The model; it is not changed.
+        config: The contents of a vector.
         compute: Where and how it runs.
     """
 

@@ -1,4 +1,4 @@
-"""The frame of a run over records: its genome, device and clock, and its report."""
+"""The common part of runs over records: genome, device, clock and report."""
 
 import json
 import time
@@ -30,7 +30,7 @@ from findna.runs.run import check
 
 
 class Frame:
-    """A run that has begun; a context manager that closes its genome.
+    """A started run; a context manager that closes its genome.
 
     Args:
         job: What to do.
@@ -38,8 +38,8 @@ class Frame:
     Attributes:
         genome: The open genome, None without one.
         compute: Where and how the network runs.
-        n_records: Records read, those among them that were skipped.
-        skipped: What was wrong with the records that were skipped.
+        n_records: Records read, including skipped ones.
+        skipped: The errors of the skipped records.
 
     Raises:
         ConfigError: There is no such device or precision.
@@ -97,7 +97,7 @@ class Frame:
 
     @property
     def n_expected(self) -> int | None:
-        """How many records the inputs hold: an estimate while they are read, None if it is not known."""
+        """Number of records of the inputs: an estimate while they are read; None if not known."""
         return self._meter.n_records if self._n_regions is None else self._n_regions
 
     @property
@@ -115,7 +115,7 @@ class Frame:
 
     @property
     def partial(self) -> Path:
-        """The folder of what an unfinished run keeps.
+        """The folder of an unfinished run.
 
         Raises:
             OutputError: The output is a folder without a name, as ".".
@@ -125,7 +125,7 @@ class Frame:
 
     @contextmanager
     def keeping(self, spool: RecordSpool) -> Iterator[None]:
-        """Delete the spool at the end, and after an error if nobody can continue it: of a stream, a changed input."""
+        """Delete the spool at the end, and after an error if it cannot be resumed (stdin, a changed input)."""
         try:
             yield
         except BaseException:
@@ -136,10 +136,10 @@ class Frame:
 
     @contextmanager
     def arrays(self, facts: Mapping[str, Any]) -> Iterator[ArraySpool]:
-        """A spool for what is computed of the records, while the output is written.
+        """A spool for the results of records, while the output is written.
 
         Args:
-            facts: What the output records about the run.
+            facts: Facts of the run in the output.
 
         Raises:
             OutputError: The output exists and must not be replaced; as for `findna.io.record_spool.RecordSpool`.
@@ -151,7 +151,7 @@ class Frame:
                 yield spool
 
     def n_finished(self, facts: Mapping[str, Any]) -> int | None:
-        """Rows of an output that the same run has finished, if it is to be resumed; None if it has to run.
+        """Number of rows of a finished output of the same run, for a resume; None if the run is needed.
 
         Raises:
             OutputError: The output is of another run.
@@ -163,8 +163,8 @@ class Frame:
         """The facts of the run in an output, as JSON values.
 
         Args:
-            model: What computes.
-            params: The settings that decide the values.
+            model: Facts of the model.
+            params: The settings that determine the values.
         """
         manifest, inputs = self.job.manifest, self.job.inputs
         return {
@@ -176,12 +176,12 @@ class Frame:
         }
 
     def report(self, facts: Mapping[str, Any], outputs: Sequence[Path], **counts: Any) -> dict[str, Any]:
-        """The account of the run, as JSON values.
+        """The report of the run, as JSON values.
 
         Args:
-            facts: What the output says.
+            facts: Facts in the output.
             outputs: The files.
-            counts: What was counted.
+            counts: Counts by name.
         """
         return {
             "findna": __version__,
@@ -197,7 +197,7 @@ class Frame:
 
 
 def n_finished(path: Path, facts: Mapping[str, Any]) -> int | None:
-    """Rows of an output, which must say these facts of its run; None if it does not exist.
+    """Number of rows of an output, which must have these facts; None if it does not exist.
 
     Raises:
         OutputError: The output is of another run.
@@ -211,7 +211,7 @@ def n_finished(path: Path, facts: Mapping[str, Any]) -> int | None:
 
 
 def fingerprint(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts that must be the same for a run to be resumed."""
+    """The facts that must be the same for a resume."""
     return {"findna": __version__, **{name: value for name, value in facts.items() if name != "provenance"}}
 
 
@@ -223,4 +223,4 @@ def require_same_run(path: Path, old: Mapping[str, Any], new: Mapping[str, Any])
     """
     if differing := differences(old, new):
         changes = "; ".join(f"{name} was {before}, is {now}" for name, before, now in differing)
-        raise OutputError(f"{path}: is finished, and of another run: {changes}")
+        raise OutputError(f"{path}: is a finished output of another run: {changes}")

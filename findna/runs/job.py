@@ -29,18 +29,18 @@ _LONGEST_NAME = 255
 
 
 class RowMaker(Protocol):
-    """Makes rows of records, and knows what an output must say of them.
+    """Makes the rows of records, and provides their facts for the output.
 
     Attributes:
         size: Of the network.
         compute: Where and how it runs.
-        facts: What an output records about the model, its name among it.
-        identity: The sha256 of what decides the values.
-        params: What an output records about the settings; a resumed run must have the same.
-        window: Longest piece of a record, in bases.
-        stride: Bases between two windows.
-        schema: Of the output's metadata, where it holds no vectors; else "".
-        has_windows: Whether each window gets a row, and not each record.
+        facts: Facts of the model for the output, including its name.
+        identity: The sha256 of everything that determines the values.
+        params: Settings for the output; a resumed run must have the same.
+        window: Maximum length of a window, in bases.
+        stride: Bases between window starts.
+        schema: Schema of the output's metadata if it has no vectors; else "".
+        has_windows: Whether there is one row per window, not per record.
     """
 
     size: ModelConfig
@@ -54,17 +54,17 @@ class RowMaker(Protocol):
     has_windows: bool
 
     def layout(self, extra: Sequence[str] = ()) -> Layout:
-        """The contents of a row; `extra` are the columns that the kind of input adds."""
+        """The contents of a row; `extra` are the columns of the kind of input."""
 
     def items(self, items: Iterable[Item]) -> Iterable[Item]:
         """The items that get a row: records, or their windows."""
 
     def cells(self, items: Iterable[Item]) -> Iterator[Cell]:
-        """Yield the rows of what gets one, a cell at a time."""
+        """Yield the rows of the items, cell by cell."""
 
 
 def parts_of(settings: Mapping[str, object]) -> dict[str, Any]:
-    """The `options`, `compute` and `run` of a job that has these settings."""
+    """The `options`, `compute` and `run` of a job with these settings."""
     return {
         "options": make(InputOptions, settings),
         "compute": make(ComputeConfig, settings),
@@ -99,7 +99,7 @@ class RunJob:
         if pasted := [text for text in self.inputs if len(Path(text).name) > _LONGEST_NAME]:
             raise ConfigError(
                 f"{pasted[0][:20]}... is too long for a file or a region: "
-                "a sequence goes into a FASTA file, or to stdin (-)"
+                "write a sequence to a FASTA file, or pass it on stdin (-)"
             )
         problems = [] if self.shard or not self.run.plan else [f"the plan {self.run.plan} needs a shard, i/n"]
         if self.run.resume and self.read_once:
@@ -134,22 +134,22 @@ class RunJob:
 
     @property
     def is_fatal(self) -> bool:
-        """Whether one record's fault ends the run."""
+        """Whether an error in one record ends the run."""
         return self.run.on_error == "fail"
 
     @cached_property
     def shard(self) -> Shard | None:
-        """The part of the records that is to be done; None is all."""
+        """The shard of records to process; None: all."""
         return Shard.parse(self.run.shard, os.environ) if self.run.shard else None
 
     @cached_property
     def manifest(self) -> Manifest | None:
-        """The plan that the shard follows."""
+        """The plan of the shard."""
         return read_manifest(self.run.plan) if self.run.plan else None
 
     @property
     def devices(self) -> list[str]:
-        """A device for each process that makes rows."""
+        """One device per process that makes rows."""
         if self.run.gpus:
             return [f"cuda:{index}" for index in range(self.run.gpus)]
         return ["cpu"] * self.run.workers if self.run.workers > 1 else [self.compute.device]
@@ -160,7 +160,7 @@ class RunJob:
         return self.pick()
 
     def pick(self, precision: str = "") -> Compute:
-        """Where and how the rows are made: on the first of the devices, in this precision rather than the job's.
+        """Where and how the rows are made: on the first device, with this precision instead of the job's.
 
         Raises:
             ConfigError: There is no such device or precision.
@@ -179,7 +179,7 @@ class RunJob:
 
 @dataclass(frozen=True)
 class Job(RunJob, ABC):
-    """A run whose rows go to a spool first, so that it can be resumed; what makes the rows is a subclass's.
+    """A run that writes rows to a spool first, so it can be resumed. A subclass makes the rows.
 
     Args:
         output_format: h5, tsv, parquet or npy.
@@ -206,7 +206,7 @@ class Job(RunJob, ABC):
         if self.out == STDOUT and self.output_format != "tsv":
             problems.append(f"{self.output_format} cannot be streamed to stdout: output_format=tsv, or a file")
         if self.run.shard and self.output_format not in ("h5", "parquet"):
-            problems.append(f"a shard is HDF5 or Parquet, of which findna merge makes {self.output_format}")
+            problems.append(f"a shard is HDF5 or Parquet, which findna merge turns into {self.output_format}")
         if self.read_once and (self.run.shard or len(self.devices) > 1):
             what = "a shard" if self.run.shard else "more than one process"
             problems.append(f"{self._once} does not go with {what}: a file")
@@ -215,7 +215,7 @@ class Job(RunJob, ABC):
     def _problems_of_processes(self) -> list[str]:
         workers, gpus, device = self.run.workers, self.run.gpus, self.compute.device
         if workers > 1 and gpus:
-            return ["workers are for the CPU, gpus have a process each: give one of them"]
+            return ["workers are for the CPU, and each GPU has one process: give workers or gpus"]
         if workers > 1 and device not in ("auto", "cpu"):
             return [f"workers={workers} is for the CPU, and device={device} is not: it has gpus"]
         if gpus and device not in ("auto", "cuda"):

@@ -28,14 +28,14 @@ class Manifest(NamedTuple):
     """The plan that `findna split` makes once for all shards.
 
     Args:
-        batch_bases: Bases per batch; shards are cut where its cells end. 0: the records are variants.
+        batch_bases: Bases per batch; shards end at the ends of its cells. 0: the records are variants.
         options: How inputs become records, without the genome.
         inputs: Path, size, time of change and sha256 of each input.
         genome: Digest of the genome; "" without one.
         n_records: Records of all inputs.
-        n_bases: Their bases; of variants the rows of their scores.
+        n_bases: Their number of bases; for variants the rows of scores.
         n_problems: Records that cannot be used.
-        shards: Each shard's records, and where they begin; None reads the inputs from their beginning.
+        shards: The records of each shard and their start; None: read the inputs from their beginning.
     """
 
     batch_bases: int
@@ -48,7 +48,7 @@ class Manifest(NamedTuple):
     shards: list[tuple[Part, Begin | None]]
 
     def of(self, shard: Shard) -> tuple[Part, Begin | None]:
-        """The records of a shard, and where they begin.
+        """The records of a shard, and their start.
 
         Raises:
             ConfigError: The plan has another number of shards.
@@ -58,7 +58,7 @@ class Manifest(NamedTuple):
         return self.shards[shard.number - 1]
 
     def facts(self, inputs: Sequence[str]) -> list[dict[str, Any]]:
-        """The identity of inputs that are still those of the plan; a file with another time is read again.
+        """The identity of the inputs, which must be those of the plan; a file with another time is read again.
 
         Raises:
             ConfigError: Their number differs.
@@ -80,7 +80,7 @@ class Manifest(NamedTuple):
         return facts
 
     def check(self, options: InputOptions, genome: Genome | None, *, batch_bases: int, is_fatal: bool) -> None:
-        """Refuse a run whose records or batches differ from those of the plan.
+        """Refuse a run with other records or batches than the plan.
 
         Raises:
             ConfigError: One setting differs, or the plan has problems that end a run.
@@ -99,7 +99,7 @@ class Manifest(NamedTuple):
             )
 
     def write(self, path: Path) -> None:
-        """Write the JSON file; its name appears once, whole."""
+        """Write the JSON file, completely or not at all."""
         shards = [
             {
                 **part.to_dict(),
@@ -141,15 +141,15 @@ def split(
     genome: Genome | None = None,
     is_fatal: bool = True,
 ) -> Manifest:
-    """Check the inputs and cut them into shards of about as many bases, in one pass.
+    """Check the inputs and divide them into shards with about the same number of bases, in one pass.
 
-    If ids repeat there are two more passes: a shard must know which of its ids are taken. Memory is 56 bytes per cell,
-    and of sequences and reads 8 to 13 per record; a temporary file has 8 bytes per record.
+    If there are duplicate ids, two more passes follow, because a shard must know which ids are taken. Memory is 56
+    bytes per cell, and for sequences and reads 8 to 13 per record; a temporary file has 8 bytes per record.
 
     Args:
         inputs: As for `read_records`; files and region strings.
         options: As for `read_records`.
-        n_shards: How many.
+        n_shards: Number of shards.
         batch_bases: Bases per batch of the runs.
         genome: As for `read_records`.
         is_fatal: Whether a record that cannot be used is an error.
@@ -204,7 +204,7 @@ def file_marks(text: str, options: InputOptions) -> dict[str, Any]:
 
 
 def _stored(options: InputOptions) -> dict[str, Any]:
-    """Options as they come back from JSON."""
+    """Options in the form in which JSON restores them."""
     stored: dict[str, Any] = json.loads(json.dumps(options.facts()))
     return stored
 

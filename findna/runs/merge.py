@@ -1,4 +1,4 @@
-"""Parts of one run, which runs of shards wrote, become the output that one run would have written."""
+"""Merges the parts of a sharded run into the output of a single run."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from findna.runs.parts import Reader, ShardFile, in_order, provenance_of, read_p
 
 @dataclass(frozen=True)
 class MergedRows(Rows):
-    """The rows of parts, one after the other, read from their files.
+    """The rows of all parts, in order, read from their files.
 
     Args:
         parts: In order.
@@ -35,12 +35,12 @@ class MergedRows(Rows):
 
     @property
     def n_tokens(self) -> int:
-        """Bases of all rows, where there are tokens."""
+        """Number of bases of all rows, if there are tokens."""
         return sum(part.tokens_shape[0] for part in self.parts if part.tokens_shape)
 
     @property
     def n_bytes(self) -> tuple[int, int]:
-        """Bytes of the matrices, and of everything else."""
+        """Number of bytes of the matrices, and of everything else."""
         n_values = self.n_rows * (len(self.features) + int(np.prod(self.cls_shape or 0)))
         matrices = n_values * self.dtype.itemsize
         if self.sources:
@@ -49,7 +49,7 @@ class MergedRows(Rows):
         return matrices + 2 * self.n_tokens * (self.tokens_dim or 0), text
 
     def blocks(self) -> Iterator[Block]:
-        """The rows in order, `BLOCK` at a time; each part is compared with its checksums as it is read."""
+        """The rows in order, `BLOCK` at a time; each part is compared with its checksums while it is read."""
         start, sums = 0, [Checksums() for _ in self.parts]
         with _Opened(self.parts, lambda part: EmbeddingReader(part.path)) as opened:
             for pieces in _slices([part.n_rows for part in self.parts]):
@@ -68,7 +68,7 @@ class MergedRows(Rows):
                 start += len(x)
 
     def obs(self, names: Sequence[str]) -> Iterator[tuple[slice, dict[str, list[Any]]]]:
-        """Some columns of the rows, with the rows' place, `BLOCK` at a time; nothing else is read."""
+        """Some columns of the rows, with their place, `BLOCK` rows at a time; nothing else is read."""
         start = 0
         with _Opened(self.parts, lambda part: EmbeddingReader(part.path)) as opened:
             for pieces in _slices([part.n_rows for part in self.parts]):
@@ -81,7 +81,7 @@ class MergedRows(Rows):
                 start += n_rows
 
     def skipped(self) -> Iterator[dict[str, list[Any]]]:
-        """The columns of the skipped records, `BLOCK` at a time, compared as `blocks` are."""
+        """The columns of the skipped records, `BLOCK` at a time, compared like `blocks`."""
         sums = [Checksums() for _ in self.parts]
         with _Opened(self.parts, lambda part: EmbeddingReader(part.path)) as opened:
             for pieces in _slices([part.n_skipped for part in self.parts]):
@@ -96,7 +96,7 @@ class MergedRows(Rows):
                 yield _joined(found, found[0])
 
     def tokens(self) -> Iterator[NDArray[np.float16]]:
-        """The tokens of all rows end to end, shape (n, C) at a time, compared as `blocks` are."""
+        """The tokens of all rows in order, in pieces of shape (n, C), compared like `blocks`."""
         sums = [Checksums() for _ in self.parts]
         with _Opened(self.parts, lambda part: TokensReader(tokens_path(part.path))) as opened:
             lengths = [part.tokens_shape[0] if part.tokens_shape else 0 for part in self.parts]
@@ -122,12 +122,12 @@ def merge(
 ) -> dict[str, Any]:
     """Write the output that one run would have written, from the parts of its shards.
 
-    The parts may come in any order; the number in each says where it belongs. Memory is one block of rows.
+    The parts may be in any order. Memory is one block of rows.
 
     Args:
         paths: The parts, HDF5 files; their token files are found beside them and may be named too.
         out: The output.
-        output_format: What it becomes.
+        output_format: Its format.
         virtual: The output points to the rows of the parts, which must lie in its folder, instead of copying them.
         force: Replace an existing output.
         command: The command line, for the provenance.
@@ -189,7 +189,7 @@ def merge(
 
 
 def source_of(part: ShardFile, folder: Path) -> VirtualSource:
-    """How an output in a folder points to a part.
+    """The reference of an output in a folder to a part.
 
     Raises:
         ConfigError: The part lies elsewhere.
@@ -207,7 +207,7 @@ def source_of(part: ShardFile, folder: Path) -> VirtualSource:
 
 
 class _Opened(Generic[Reader]):
-    """The parts' files, one open at a time."""
+    """The files of the parts, one open at a time."""
 
     def __init__(self, parts: Sequence[ShardFile], open: Callable[[ShardFile], Reader]) -> None:
         self._parts, self._open = parts, open
@@ -231,13 +231,13 @@ class _Opened(Generic[Reader]):
 
 
 def _compare(path: Path, found: Checksums, stored: Mapping[str, str] | None) -> None:
-    """Raise if the rows of a part are not what was written."""
+    """Raise if the rows of a part differ from its checksums."""
     if bad := [name for name, value in found.hex().items() if (stored or {}).get(name, value) != value]:
         raise TableError(f"checksum of {', '.join(bad)} differs: the content is not what was written", path=path)
 
 
 def _slices(counts: Sequence[int]) -> Iterator[list[tuple[int, slice]]]:
-    """Of each block of the output, the parts and the rows of them that it is made of.
+    """For each block of the output, the parts and their rows.
 
     >>> [[(part, rows.start, rows.stop) for part, rows in block] for block in _slices([3, 2048])]
     [[(0, 0, 3), (1, 0, 2045)], [(1, 2045, 2048)]]

@@ -1,4 +1,4 @@
-"""Parts in Parquet to a data set: a folder of their files, which pyarrow, pandas and DuckDB read as one table."""
+"""Merges parts in Parquet to a data set: a folder of files, which pyarrow, pandas and DuckDB read as one table."""
 
 import json
 import os
@@ -21,11 +21,11 @@ from findna.runs.parts import ShardFile, checked_part, in_order, provenance_of, 
 
 SCHEMA = "findna-dataset/1"
 FACTS = "_findna.json"
-"""The file with the facts of the run; readers of data sets pass over names that begin with an underscore."""
+"""The file with the facts of the run; readers of data sets ignore names that begin with an underscore."""
 
 
 def holds_vectors(path: Path) -> bool:
-    """Whether a file is Parquet with vectors, and not with scores."""
+    """Whether a file is Parquet with vectors, not with scores."""
     if path.suffix != ".parquet" or not path.is_file():
         return False
     with _opened(path) as file:
@@ -33,9 +33,9 @@ def holds_vectors(path: Path) -> bool:
 
 
 def merge_parquet(paths: Sequence[Path], out: Path, *, force: bool = False, command: str = "") -> dict[str, Any]:
-    """Make a folder of the parts of all shards, in the order of their records; each is compared with its checksums.
+    """Make a folder with the parts of all shards, in record order; each is compared with its checksums.
 
-    Each part is a hard link to its file, or a copy where the file system has none.
+    Each part is a hard link to its file, or a copy if the file system has no hard links.
 
     Args:
         paths: The parts, in any order.
@@ -109,7 +109,7 @@ def _opened(path: Path) -> Any:
     try:
         return arrow.parquet.ParquetFile(path)
     except (arrow.ArrowInvalid, OSError) as error:
-        raise TableError(f"is not a whole Parquet file: {error}", path=path) from error
+        raise TableError(f"is not a complete Parquet file: {error}", path=path) from error
 
 
 def _read_part(path: Path) -> ShardFile:

@@ -1,4 +1,4 @@
-"""Parts of a run of `findna score` become the output of one run; what a scored file records about its run."""
+"""Merges the parts of a `findna score` run; the facts in a scored file."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,19 +20,19 @@ from findna.runs.shard import Shard
 _SHARD = re.compile(r"(\d+)/(\d+); records=(\d+)\+(\d+) of (\d+); rows=(\d+)\+(\d+) of (\d+)")
 _LENGTH = re.compile(r"##contig=<.*\blength=(\d+)")
 _NOT_SHARED = ("Command", "Shard")
-_WITH_PATH = ("Genome", "Input")  # a path, which may differ between parts, and then what identifies the file
+_WITH_PATH = ("Genome", "Input")  # a path, which may differ between parts, and then the identity of the file
 
 
 class ScorePart(NamedTuple):
     """The records of a shard, and their rows, one per ALT.
 
     Args:
-        shard: Which one.
+        shard: The shard.
         first: Index of its first record.
-        n_records: How many it has.
+        n_records: Its number of records.
         n_total: Records of all shards.
-        first_row: Rows before it.
-        n_rows: Its rows.
+        first_row: Number of earlier rows.
+        n_rows: Its number of rows.
         n_total_rows: Rows of all shards.
     """
 
@@ -64,7 +64,7 @@ class ScorePart(NamedTuple):
         return cls(Shard(number, n), *counts)
 
     def to_dict(self) -> dict[str, int]:
-        """As JSON values, of the scores."""
+        """As JSON values, for the scores."""
         return {
             "number": self.shard.number,
             "n": self.shard.n,
@@ -74,20 +74,20 @@ class ScorePart(NamedTuple):
         }
 
     def of_vectors(self) -> dict[str, int]:
-        """The same of the vectors, two for each ALT; see `findna.runs.shard.Part.to_dict`."""
+        """The same for the vectors, two per ALT; see `findna.runs.shard.Part.to_dict`."""
         counts = {"first": 2 * self.first_row, "n_records": 2 * self.n_rows, "n_total": 2 * self.n_total_rows}
         return {"number": self.shard.number, "n": self.shard.n, "n_bases": 0, **counts}
 
 
 class ScoredFile:
-    """A file that `findna score` wrote, open to be read; a context manager.
+    """An output of `findna score`, open for reading; a context manager.
 
     Args:
         path: The file.
         kind: Its format.
 
     Attributes:
-        facts: What its header records about the run, by name.
+        facts: Facts of the run in its header, by name.
 
     Raises:
         TableError: It is not such a file.
@@ -134,13 +134,13 @@ class ScoredFile:
 
     @property
     def longest(self) -> int:
-        """Bases of the longest contig that its header names."""
+        """Length of the longest contig in its header."""
         if self._kind == "parquet":
             return 0
         return max((int(m[1]) for m in map(_LENGTH.match, self._reader.header) if m), default=0)
 
     def records(self) -> Iterator[tuple[Site, Any]]:
-        """Yield what it holds as it is: of a VCF a line per record, of a table one per ALT."""
+        """Yield its lines unchanged: one per record of a VCF, one per ALT of a table."""
         if self._kind != "parquet":
             for site in self._reader:
                 yield site, "\t".join(site.fields) + "\n"
@@ -160,7 +160,7 @@ def finished(path: Path, kind: Format, facts: Mapping[str, str]) -> dict[str, An
     Args:
         path: The output.
         kind: Its format.
-        facts: What it must record about its run.
+        facts: The facts that it must have.
 
     Raises:
         OutputError: It is of another run.
@@ -175,7 +175,7 @@ def finished(path: Path, kind: Format, facts: Mapping[str, str]) -> dict[str, An
 def merge_scores(paths: Sequence[Path], out: Path, *, force: bool = False, command: str = "") -> dict[str, Any]:
     """Write the output that one run would have written, from the parts of its shards.
 
-    The parts may come in any order. Memory is that of one run.
+    The parts may be in any order. Memory is that of one run.
 
     Args:
         paths: The parts, all of the format of the output.
@@ -245,7 +245,7 @@ def _in_order(paths: Sequence[Path], kind: Format) -> list[tuple[Path, ScorePart
             mine = _shared(file.facts)
         mine |= {name: mine.get(name, "").rpartition("; ")[2] for name in _WITH_PATH}
         if part is None:
-            raise TableError("is a whole run, no part of one: a run with a shard makes parts", path=path)
+            raise TableError("is the output of a complete run, not a part: use a shard to make parts", path=path)
         mine |= {"shards": f"{part.shard.n} of {counted(part.n_total, 'record')}"}
         if differing := differences(identity or mine, mine):
             what = "; ".join(f"{name} is {here}, there {there}" for name, there, here in differing)

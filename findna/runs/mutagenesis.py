@@ -22,10 +22,10 @@ from findna.saturation import BaseMutagenesis, Mutagenesis, TaskMutagenesis
 
 @dataclass(frozen=True)
 class MutagenesisJob(RunJob):
-    """All that decides the effects, and where they go.
+    """The settings and output of the effects.
 
     Args:
-        config: Which effects.
+        config: The settings of the effects.
         model: A shipped model's name or a model folder.
         output_format: h5 or tsv.
     """
@@ -40,7 +40,7 @@ class MutagenesisJob(RunJob):
         return Path(self.config.plot) if self.config.plot else None
 
     def _problems(self) -> list[str]:
-        problems = ["the output cannot be streamed to stdout: a file"] if self.out == STDOUT else []
+        problems = ["the output cannot be streamed to stdout: give a file"] if self.out == STDOUT else []
         if self.config.pairs and self.output_format == "tsv":
             problems.append("dependencies are written as HDF5, not as TSV")
         if self.plot:
@@ -51,9 +51,9 @@ class MutagenesisJob(RunJob):
 
 
 def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda done, total: None) -> dict[str, Any]:
-    """Write the effects of all records of a job and give the account of it.
+    """Write the effects of all records of a job; returns the report.
 
-    What is computed is kept beside the output until that is whole; a resumed run computes only what is missing.
+    Results are kept beside the output until this is complete; a resumed run computes only the missing ones.
 
     Raises:
         InputError: An input is damaged, or a record cannot be used.
@@ -94,7 +94,7 @@ def _engine(job: MutagenesisJob, model: Model | TaskModel, frame: Frame) -> Muta
 
 
 def _arrays_of(engine: Mutagenesis, job: MutagenesisJob, records: Sequence[Record]) -> Sequence[Arrays]:
-    """Of each record the effects, and the dependencies if they are wanted."""
+    """The effects of each record, and the dependencies if requested."""
     found = [[engine.effects(record.codes)] for record in records]
     if job.config.pairs and isinstance(engine, BaseMutagenesis):
         for arrays, record in zip(found, records, strict=True):

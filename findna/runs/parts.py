@@ -1,4 +1,4 @@
-"""The parts of a sharded run: read, checked, and put in order."""
+"""Reads, checks and sorts the parts of a sharded run."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -31,9 +31,9 @@ class ShardFile(NamedTuple):
     """The facts of a part before its rows are read.
 
     Args:
-        path: The file; its tokens lie beside it.
+        path: The file; its tokens are beside it.
         shard: See `findna.runs.shard.Part.to_dict`.
-        meta: What uns/findna holds.
+        meta: The content of uns/findna.
         columns: Name and kind of the obs columns.
         features: Names of the values of a vector.
         dtype: Of the vectors.
@@ -90,10 +90,10 @@ def checked_part(part: ShardFile) -> ShardFile:
 
 
 def shard_of(meta: Mapping[str, Any], path: Path) -> Mapping[str, int]:
-    """Which part of a run a file is; see `findna.runs.shard.Part.to_dict`."""
+    """The shard of a part; see `findna.runs.shard.Part.to_dict`."""
     shard = meta.get("shard")
     if shard is None:
-        raise TableError("is a whole run, no part of one: a run with a shard makes parts", path=path)
+        raise TableError("is the output of a complete run, not a part: use a shard to make parts", path=path)
     names = ("number", "n", "first", "n_records", "n_total")
     is_whole = isinstance(shard, dict) and all(type(shard.get(name)) is int and shard[name] >= 0 for name in names)
     if not is_whole or not 1 <= shard["number"] <= shard["n"]:

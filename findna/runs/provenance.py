@@ -23,9 +23,9 @@ LIBRARIES = ("torch", "numpy", "h5py", "pysam", "biopython", "safetensors")
 
 
 def input_facts(inputs: Sequence[str], options: InputOptions) -> list[dict[str, Any]]:
-    """The identity of each input: path, and of a file its size and sha256.
+    """The identity of each input: path, and for files size and sha256.
 
-    Of a BAM or CRAM file of which only a region is read, the time of its last change replaces the sha256.
+    If only a region of a BAM or CRAM file is read, its modification time replaces the sha256.
     """
     return [{"path": text, **file_facts(text, is_whole=options.region is None)} for text in inputs]
 
@@ -40,7 +40,7 @@ def file_facts(text: str, *, is_whole: bool) -> dict[str, Any]:
 
 
 def digests(facts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The sha256 by path, of the inputs that have one."""
+    """The sha256 of the inputs that have one, by path."""
     return {one["path"]: one["sha256"] for one in facts if "sha256" in one}
 
 
@@ -66,16 +66,16 @@ def machine_facts(
     kernels: Mapping[str, Any] = MappingProxyType({}),
     n_processes: int = 1,
 ) -> dict[str, Any]:
-    """When, where and by which versions a run was made.
+    """Time, machine and versions of a run.
 
     Args:
         compute: Where and how it ran.
         command: The command line.
         started: When it began; it ends now.
-        kernels: What is known of the code that ran the blocks.
-        n_processes: How many processes made rows.
+        kernels: Facts of the code that ran the blocks.
+        n_processes: Number of processes that made rows.
     """
-    import torch  # the plan and the merge of a run do without
+    import torch  # not needed to plan or merge a run
 
     device = compute.device
     return {

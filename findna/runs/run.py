@@ -1,4 +1,4 @@
-"""One run over inputs: they are checked, the model is loaded, rows are written, counts are compared."""
+"""One run over inputs: checks them, loads the model, writes rows, compares counts."""
 
 import itertools
 import json
@@ -38,13 +38,13 @@ from findna.sequence import is_mostly_n
 
 
 class Scope(NamedTuple):
-    """Which records a run is about.
+    """The records of a run.
 
     Args:
         n_records: Records of all inputs if they are known.
-        inputs: What identifies the inputs.
-        part: The records of the shard; None is all.
-        begin: Where reading can begin; None is the beginning.
+        inputs: The identity of the inputs.
+        part: The records of the shard; None: all.
+        begin: The place at which reading can begin; None: the beginning.
     """
 
     n_records: int | None
@@ -54,12 +54,12 @@ class Scope(NamedTuple):
 
 
 def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict[str, Any]:
-    """Write the rows of all records of a job, and give the account of it.
+    """Write the rows of all records of a job; returns the report.
 
     Args:
         job: What to do.
-        on_progress: Told how many rows are written or skipped, and how many there are: an estimate while sequences
-            or reads are being read, None if it is not known.
+        on_progress: Called with the number of written or skipped rows, and the total: an estimate while sequences
+            or reads are read, None if not known.
 
     Returns:
         The report: counts, throughput, memory, versions, outputs.
@@ -75,7 +75,7 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
     watch = Watch(job.sources)
     with ExitStack() as stack:
         genome = stack.enter_context(Genome(job.options.genome)) if job.options.genome else None
-        if job.out != STDOUT:  # before the work, not after it
+        if job.out != STDOUT:  # fail before the work, not after it
             refuse_existing(job.out, job.output_format, is_allowed=job.run.force or job.run.resume)
         compute = job.begin()
         scope = _scope(job, genome, batch_bases=compute.batch_bases)
@@ -98,7 +98,7 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
                 on_progress(n_resumed + n_done, meter.n_records if n_known is None else n_known or None)
             watch.check(digests(scope.inputs))
         except BaseException as error:
-            if job.read_once or watch.change(digests(scope.inputs)):  # rows of which nobody knows what they are of
+            if job.read_once or watch.change(digests(scope.inputs)):  # the rows may not match the input
                 writer.discard()
             if isinstance(error, torch.OutOfMemoryError):
                 raise ConfigError(f"{compute.device} has too little memory for a batch: lower batch_bases") from error
@@ -114,7 +114,7 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         )
         uns = {"provenance": provenance, **facts}
         schema: dict[str, Any] = {"schema": maker.schema} if maker.schema else {}
-        if schema and job.output_format == "h5":  # a part, of which a merge makes the table
+        if schema and job.output_format == "h5":  # a part, from which a merge makes the table
             schema = {"table": {**schema, "order": list(maker.layout(extra).order)}}
         outputs = writer.finish({**uns, **schema}, n_expected=scope.part.n_records if scope.part else noted.n)
     return {
@@ -149,7 +149,7 @@ def check(
         job: The job.
         genome: Its genome, open.
         n_windows: Number of windows of a record with this many bases.
-        is_full: Count sequences and reads too, not only regions, and list problems rather than raise them.
+        is_full: Also count sequences and reads, and list problems instead of raising them.
         on_record: As in `check_inputs`.
 
     Raises:
@@ -176,7 +176,7 @@ def _scope(job: Job, genome: Genome | None, *, batch_bases: int) -> Scope:
 
 
 def _facts(job: Job, maker: RowMaker, scope: Scope, genome: Genome | None) -> dict[str, Any]:
-    """The facts that decide the rows: a resumed run must have the same."""
+    """The facts that determine the rows: a resumed run must have the same."""
     options = {name: value for name, value in job.options.facts().items() if name != "strand"}
     return {
         "model": maker.facts,
@@ -188,7 +188,7 @@ def _facts(job: Job, maker: RowMaker, scope: Scope, genome: Genome | None) -> di
 
 
 def _finished(job: Job, found: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The account of a run that is already finished.
+    """The report of a run that is already finished.
 
     Raises:
         OutputError: The output is of another run.
@@ -196,7 +196,7 @@ def _finished(job: Job, found: Mapping[str, Any], facts: Mapping[str, Any]) -> d
     expected = json.loads(json.dumps(facts))
     if differing := differences({name: found.get(name) for name in expected}, expected):
         changes = "; ".join(f"{key} was {before}, is {now}" for key, before, now in differing)
-        raise OutputError(f"{job.out}: is finished, and of another run: {changes}")
+        raise OutputError(f"{job.out}: is a finished output of another run: {changes}")
     n_rows, n_skipped = found["n_rows"], found["n_skipped"]
     return {
         "findna": __version__,
@@ -215,7 +215,7 @@ def _finished(job: Job, found: Mapping[str, Any], facts: Mapping[str, Any]) -> d
 
 
 def _n_rows(job: Job, maker: RowMaker, scope: Scope, genome: Genome | None) -> int | None:
-    """Rows that the output will have, skipped ones among them; None if only reading tells, 0 if nothing can."""
+    """Number of rows, including skipped ones; None if not known before reading, 0 if it cannot be known."""
     if not maker.has_windows:
         return scope.part.n_records if scope.part else scope.n_records
     if scope.part or job.read_once:
@@ -225,7 +225,7 @@ def _n_rows(job: Job, maker: RowMaker, scope: Scope, genome: Genome | None) -> i
 
 
 class _Counted:
-    """Counts the records that pass, how many are mostly N or have IUPAC codes, and the bases that are left to embed."""
+    """Counts records, those that are mostly N or have IUPAC codes, and the bases to embed."""
 
     def __init__(self, items: Iterable[Item], *, n_resumed: int) -> None:
         self._items, self._n_resumed, self.n, self.n_bases = items, n_resumed, 0, 0
@@ -245,7 +245,7 @@ class _Counted:
 
 
 def _peek(items: Iterator[Item]) -> tuple[list[Item], tuple[str, ...]]:
-    """The items up to the first record, and the columns that its kind of input adds."""
+    """The items up to the first record, and the columns of its kind of input."""
     first: list[Item] = []
     for item in items:
         first.append(item)
@@ -253,7 +253,7 @@ def _peek(items: Iterator[Item]) -> tuple[list[Item], tuple[str, ...]]:
             return first, tuple(item.extra)
         if isinstance(item, TooManyN):
             return first, item.columns
-        if isinstance(item, BedError | FastaError | RegionError):  # not of reads, which alone add columns
+        if isinstance(item, BedError | FastaError | RegionError):  # not reads: only they add columns
             break
     return first, ()
 
@@ -268,7 +268,7 @@ def load_cells(job: Job, precision: str) -> MakeCells:
     """The maker of cells in a worker."""
     device = pick_device(job.compute.device)
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # before anything touches a GPU: a context on the first one costs its memory
+        torch.cuda.set_device(device)  # before anything uses a GPU: a context on the first one needs memory
     return job.load(job.pick(precision=precision)).cells
 
 

@@ -36,14 +36,14 @@ from findna.variants import MISFITS, VariantScorer
 
 @dataclass(frozen=True)
 class ScoreJob(RunJob):
-    """All that decides the scores, and where they go; its input is a VCF, BCF or TSV file, or "-" for stdin.
+    """The settings and output of the scores. The input is a VCF, BCF or TSV file, or "-" for stdin.
 
     Args:
-        config: What is computed.
+        config: The settings of the scores.
         model: A shipped model's name or a model folder.
         task: A built-in task's name or a run directory, instead of the model; "" without.
         output_format: vcf, bcf, tsv or parquet.
-        embeddings: HDF5 file of the vectors of REF and ALT, too; None without.
+        embeddings: HDF5 file for the vectors of REF and ALT, or None.
     """
 
     config: ScoreConfig = field(default_factory=ScoreConfig)
@@ -79,10 +79,10 @@ class ScoreJob(RunJob):
 
 
 def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: None) -> dict[str, Any]:
-    """Score all records of a job and give the account of it.
+    """Score all records of a job; returns the report.
 
-    Memory is a few hundred records, however many there are. What is scored is kept beside the output until that is
-    whole; a resumed run computes only what is missing.
+    Memory is limited to a few hundred records. Scores are kept beside the output until this is complete; a resumed
+    run computes only the missing ones.
 
     Args:
         job: What to do.
@@ -155,7 +155,7 @@ def _write(
     part: ScorePart | None,
     on_progress: OnProgress,
 ) -> Counter[str]:
-    """Write all records; how many ALTs have each reason, "" for those with scores."""
+    """Write all records; returns the number of ALTs for each reason, "" for those with scores."""
 
     def tell() -> None:
         on_progress(file.n_records, part.n_records if part else rows.reader.n_expected)
@@ -173,7 +173,7 @@ def _write(
 def _refuse_all(
     reader: VariantReader, reasons: Mapping[str, int], n_records: int, spool: ScoreSpool | None
 ) -> NoReturn:
-    """Say that no record fits the genome; nothing is kept."""
+    """Raise the error that no record fits the genome; delete the spool."""
     if spool:
         spool.remove()
     counts = ", ".join(f"{reason} {n:,}" for reason, n in reasons.items())
@@ -184,7 +184,7 @@ def _refuse_all(
 def _write_vectors(
     job: ScoreJob, path: Path, facts: Mapping[str, Any], part: ScorePart | None, spool: ScoreSpool
 ) -> list[Path]:
-    """Write the vectors of all alleles, which a shard has of its own."""
+    """Write the vectors of all alleles; each shard has its own file."""
     meta = {**facts, "params": {**facts["params"], "alleles": True}}
     meta |= {"shard": part.of_vectors()} if part else {}
     return spool.write_vectors(path, meta, force=job.run.force or job.run.resume)
@@ -206,7 +206,7 @@ def _scorer(job: ScoreJob, model: Model | TaskModel, frame: Frame, reader: Varia
 def _spool(
     job: ScoreJob, model: Model | TaskModel, facts: Mapping[str, Any], source: str, folder: Path
 ) -> AbstractContextManager[ScoreSpool | None]:
-    """Where outcomes are kept until the output is whole; nowhere of a stream."""
+    """The spool of outcomes until the output is complete; None for a stream."""
     if job.out == STDOUT:
         return nullcontext()
     rows = None
@@ -221,7 +221,7 @@ def _spool(
 def _outcomes(
     job: ScoreJob, scorer: VariantScorer, reader: VariantReader, part: ScorePart | None, spool: ScoreSpool | None
 ) -> Iterator[tuple[Site, Sequence[Outcome]]]:
-    """Each record of the part with what became of it, in order; what the spool has is not computed again."""
+    """Each record of the part with its outcome, in order; those in the spool are not computed again."""
     sites = iter(reader)
     if part is not None:
         first = part.first - reader.begin.row
@@ -244,14 +244,14 @@ def _outcomes(
 
 
 def _with_assembly(fault: VariantError, reader: VariantReader) -> VariantError:
-    """The error, with the assembly that the file names."""
+    """The error, with the assembly from the file's header."""
     assembly = assembly_of(reader)
     reason = f"{fault.reason} The header says {assembly}" if assembly else fault.reason
     return VariantError(reason, path=fault.path, line=fault.line, record=fault.record, row=fault.row)
 
 
 def _part(job: ScoreJob) -> tuple[ScorePart | None, Mark]:
-    """The records of the shard, and where reading begins."""
+    """The records of the shard, and their start."""
     if job.shard is None:
         return None, START
     if job.manifest is None:

@@ -1,4 +1,4 @@
-"""The scout of a sharded run: it notes where cells begin, and which ids repeat."""
+"""The first pass of a sharded run: finds the starts of cells, and duplicate ids."""
 
 import re
 from array import array
@@ -20,10 +20,10 @@ Pass = Callable[[OnItem, Callable[[int], object]], InputSummary]
 
 
 class Scout:
-    """Notes where cells begin, and whether ids repeat.
+    """Finds the starts of cells, and whether there are duplicate ids.
 
     Args:
-        hashes: Of the ids so far; empty.
+        hashes: Hashes of the ids; empty at the start.
     """
 
     def __init__(self, hashes: IdFile) -> None:
@@ -34,7 +34,7 @@ class Scout:
         self._source, self._is_new = 0, True
 
     def see(self, source: int, mark: Mark | None, found: Found) -> None:
-        """Take in a record of an input, and where it begins."""
+        """Add a record of an input, and its start."""
         if source != self._source:
             self._source, self._n_before = source, self._n_records
         if self._is_new:
@@ -50,12 +50,12 @@ class Scout:
             self._hashes.add(given)
 
     def count(self, *, is_end: bool) -> None:
-        """The record is complete; whether a cell ends with it."""
+        """Complete the record; returns whether a cell ends with it."""
         self._n_records += 1
         self._is_new = is_end
 
     def begin(self, part: Part, cuts: ShardCuts, taken: tuple[str, ...]) -> Begin | None:
-        """Where a shard begins; None where that is not known."""
+        """The start of a shard; None if not known."""
         cell = 5 * cuts.cell_of(part.first)
         if not part.n_records or cell >= len(self._cells) or self._cells[cell + 2] < 0:
             return None
@@ -63,7 +63,7 @@ class Scout:
         return Begin(source, n_before, Mark(*mark), taken)
 
     def repeats(self, one_pass: Pass) -> list[tuple[int, str]]:
-        """The records whose id is taken, each as its index and the id; reads the inputs again if there are any."""
+        """The records with a duplicate id, each as (index, id); reads the inputs again if there are any."""
         repeated = self._hashes.repeated()
         if not repeated and not self._is_repeated:
             return []
@@ -72,7 +72,7 @@ class Scout:
 
         def see(source: int, mark: Mark | None, found: Found) -> None:
             nonlocal n_records
-            # Only an id that repeats, or one that is such an id with _2, _3 ... behind it, can meet another one.
+            # Only duplicate ids, and duplicate ids with a suffix _2, _3, ..., can collide.
             if not self._only_regions or any(hash(base) in repeated for base in _bases_of(_id_of(found))):
                 id, given = _take_id(ids, found)
                 if id != given:
@@ -84,14 +84,14 @@ class Scout:
 
 
 def _bases_of(id: str) -> Iterator[str]:
-    """Yield an id, and it without the numbers behind it, one after the other."""
+    """Yield an id, then the id without its number suffixes, one by one."""
     yield id
     while match := _REPEATED.fullmatch(id):
         yield (id := match[1])
 
 
 def taken_ids(one_pass: Pass, repeats: Sequence[tuple[int, str]], parts: Sequence[Part]) -> dict[int, list[str]]:
-    """By shard, the ids before it that an id in it meets: the same one, and those with _2, _3 ... behind it."""
+    """For each shard, the earlier ids that collide with its ids: equal ids, also with suffixes _2, _3, ..."""
     sought = {id for _, id in repeats}
     known = IdSet()
     by_base: dict[str, list[tuple[int, str]]] = defaultdict(list)
@@ -121,7 +121,7 @@ def _id_of(found: Found) -> str:
 
 
 def _take_id(ids: IdSet, found: Found) -> tuple[str, str]:
-    """The id that a record asks for, and the one that it gets: another one, or of a FASTA record none ("")."""
+    """The id of a record, and the one that it gets: with a suffix, or none ("") for a FASTA record."""
     if isinstance(found, Region):
         return found.id, ids.unique(found.id)
     if isinstance(found, InputError) and not isinstance(found, FastaError | TooManyN):
@@ -129,6 +129,6 @@ def _take_id(ids: IdSet, found: Found) -> tuple[str, str]:
     id = _id_of(found)
     if not id or not ids.add(id):
         return id, ""
-    # A read that repeats an id comes with _2, _3 ... behind it.
+    # A read with a duplicate id already has a suffix _2, _3, ...
     repeated = _REPEATED.fullmatch(id)
     return (repeated[1] if repeated and repeated[1] in ids else id), id

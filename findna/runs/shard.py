@@ -1,4 +1,4 @@
-"""A shard: which of the records of an input one of several jobs embeds, cut by bases on the grid of cells."""
+"""Shards: the records of each of several jobs, divided by bases at the ends of cells."""
 
 import re
 from array import array
@@ -23,7 +23,7 @@ class Shard(NamedTuple):
 
     @classmethod
     def parse(cls, text: str, environment: Mapping[str, str]) -> Self:
-        """The shard that `i/n` names; of "auto" the one that torchrun, srun or a Slurm array gives this process.
+        """The shard of `i/n`; for "auto", the one from torchrun, srun or a Slurm array.
 
         Raises:
             ConfigError: It is neither, or the environment names no shard.
@@ -45,7 +45,7 @@ class Shard(NamedTuple):
 
     @property
     def name(self) -> str:
-        """How a part is called.
+        """The name of a part.
 
         >>> Shard(3, 16).name
         'part3of16'
@@ -57,10 +57,10 @@ class Part(NamedTuple):
     """The records of a shard.
 
     Args:
-        shard: Which one.
+        shard: The shard.
         first: Index of its first record over all inputs.
-        n_records: How many it has; 0 where there are fewer cells than shards.
-        n_bases: Their bases.
+        n_records: Its number of records; 0 if there are fewer cells than shards.
+        n_bases: Their number of bases.
         n_total: Records of all shards.
     """
 
@@ -88,9 +88,9 @@ class Part(NamedTuple):
 
 
 class ShardCuts:
-    """Told the bases of every record in order, cuts the whole into shards of about as many bases.
+    """Divides records, given by their numbers of bases, into shards of about the same number of bases.
 
-    A cut lies where a cell ends, so that every shard makes the batches that one run would make. 16 bytes per cell.
+    A shard ends at the end of a cell, so the batches are those of a single run. Needs 16 bytes per cell.
 
     Args:
         batch_bases: Bases in a batch.
@@ -99,10 +99,10 @@ class ShardCuts:
     def __init__(self, batch_bases: int) -> None:
         self._grid = Grid(batch_bases)
         self._n_records = self._n_bases = 0
-        self._records, self._bases = array("q", [0]), array("q", [0])  # where cells end; the last may be open
+        self._records, self._bases = array("q", [0]), array("q", [0])  # the ends of cells; the last may be open
 
     def add(self, n_bases: int) -> bool:
-        """Take in a record, 0 bases for one that has no row; whether a cell ends with it."""
+        """Add a record, with 0 bases if it has no row; returns whether a cell ends with it."""
         self._n_records += 1
         self._n_bases += n_bases
         is_end = self._grid.ends(n_bases)
@@ -117,16 +117,16 @@ class ShardCuts:
         return self._n_bases
 
     def cell_of(self, first: int) -> int:
-        """The number, from 0, of the cell that begins with that record."""
+        """The 0-based number of the cell that begins with this record."""
         return bisect_left(self._records, first)
 
     def part(self, shard: Shard) -> Part:
-        """The records of a shard; those of all shards follow each other without a gap."""
+        """The records of a shard; shards are contiguous."""
         (first, begin), (last, end) = self._cut(shard.number - 1, shard.n), self._cut(shard.number, shard.n)
         return Part(shard, first, last - first, end - begin, self._n_records)
 
     def _cut(self, index: int, n: int) -> tuple[int, int]:
-        """Records and bases before the end of that many of n shards."""
+        """Numbers of records and bases in the first shards."""
         if index == n:
             return self._n_records, self._n_bases
         target = self._n_bases * index / n

@@ -1,4 +1,4 @@
-"""The plan of a sharded run of `findna score`: which variants a shard has, and where they begin."""
+"""The plan of a sharded run of `findna score`: the variants of each shard, and their start."""
 
 from findna.errors import ConfigError
 from findna.io.check import is_read_once
@@ -11,11 +11,11 @@ from findna.runs.shard import Part, Shard, ShardCuts
 
 
 def split_variants(source: str, *, n_shards: int) -> Manifest:
-    """Check a file of variants and cut it into shards of about as many ALTs, in one pass.
+    """Check a file of variants and divide it into shards with about the same number of ALTs, in one pass.
 
     Args:
         source: VCF, BCF or TSV.
-        n_shards: How many.
+        n_shards: Number of shards.
 
     Raises:
         VariantError: The file is truncated or damaged, or a line is not a record.
@@ -32,7 +32,7 @@ def split_variants(source: str, *, n_shards: int) -> Manifest:
 
 
 def cut_variants(source: str, n_shards: int) -> list[tuple[Part, Begin | None]]:
-    """The records of each shard, and where they begin; the bases of a part are the rows of its scores.
+    """The records of each shard, and their start; `n_bases` of a part is its number of score rows.
 
     Raises:
         VariantError: As `split_variants`.

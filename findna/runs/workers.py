@@ -1,4 +1,4 @@
-"""Several processes that embed, a device each; one of them reads, and gives the cells back in their order."""
+"""Several processes that embed, one device each; one process reads and returns the cells in order."""
 
 import itertools
 import os
@@ -22,7 +22,7 @@ from findna.errors import InputError, WorkerError
 from findna.nn.device import Compute
 
 DEPTH = 3
-"""Cells that a process has at most: one it computes, one it packs, one that waits."""
+"""Maximum number of cells per process: one computed, one packed, one waiting."""
 
 PATIENCE = 5.0
 """Seconds that closing waits for a process."""
@@ -34,12 +34,12 @@ Load = Callable[[], MakeCells]
 class Workers:
     """Processes that make cells; a context manager.
 
-    Each gets whole cells, in turn, and makes of them the batches that one process would make. They end with this
-    one, however it ends.
+    Each gets complete cells, in turn, so the batches are those of a single process. They end with this process, for any
+    reason.
 
     Args:
-        loads: For each process what loads the model there; it is pickled.
-        names: What the processes are called in an error.
+        loads: For each process, the function that loads its model; it is pickled.
+        names: Names of the processes in errors.
         compute: How they compute; they share its threads.
     """
 
@@ -55,12 +55,12 @@ class Workers:
             raise
 
     def cells(self, items: Iterable[Item]) -> Iterator[Cell]:
-        """Yield the rows of records, a cell at a time, in the order of the records.
+        """Yield the rows of records, cell by cell, in record order.
 
-        Memory is a few cells a process, however long the input is.
+        Memory is limited to a few cells per process.
 
         Args:
-            items: Records, and in their places the faults of those that are to be skipped.
+            items: Records, and errors in place of records to be skipped.
 
         Raises:
             WorkerError: A process died.
@@ -98,10 +98,10 @@ class Workers:
 
 
 class _Worker:
-    """One process, seen from the one that reads."""
+    """One process, as seen by the reading process."""
 
     def __init__(self, load: Load, name: str, n_threads: int) -> None:
-        # A server that has imported torch forks them, so that importing takes one process's time and memory.
+        # They are forked from a server that has imported torch, so importing costs time and memory only once.
         context: Any = get_context("forkserver" if sys.platform == "linux" else "spawn")
         if sys.platform == "linux":
             context.set_forkserver_preload(["findna.runs.run"])
@@ -111,7 +111,7 @@ class _Worker:
         self._process = context.Process(
             target=_work, args=(theirs, load, n_threads, is_deterministic), name=f"findna-{name}", daemon=True
         )
-        # Ctrl-C is for the process that reads: the others inherit that it is blocked.
+        # Only the reading process handles Ctrl-C: the others inherit a blocked signal.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             self._process.start()
@@ -122,12 +122,12 @@ class _Worker:
     def send(self, items: list[Item] | None) -> None:
         try:
             self._connection.send(items)
-        except OSError:  # it died; perhaps it said why
+        except OSError:  # it died, perhaps with a message
             while True:
                 self._message()
 
     def receive(self) -> Iterator[Cell]:
-        """Yield what there is of a cell, up to its end."""
+        """Yield the results of a cell, up to its end."""
         cell = self._message()
         while not cell.is_end:
             yield cell
@@ -163,7 +163,7 @@ class _Worker:
 
 
 def _whole_cells(items: Iterable[Item], batch_bases: int) -> Iterator[list[Item] | InputError]:
-    """The records of each cell; a fault that ends the run comes as it is, after the whole cells before it."""
+    """The records of each cell; an error that ends the run comes after all complete cells."""
     grid = Grid(batch_bases)
     cell: list[Item] = []
     try:
@@ -190,7 +190,7 @@ def _work(connection: Connection, load: Load, n_threads: int, is_deterministic: 
         for cell in load()(items):
             connection.send(cell)
     except BaseException as error:
-        with suppress(OSError):  # nobody listens any more: then this is what went wrong
+        with suppress(OSError):  # nobody listens any more: raise the error here
             _send_error(connection, error)
 
 
@@ -202,7 +202,7 @@ def _send_error(connection: Connection, error: BaseException) -> None:
 
 
 def _receive(connection: Connection, inbox: "queue.SimpleQueue[list[Item] | None]") -> None:
-    """Take what comes at once, so that the process that reads never waits; end when it is gone."""
+    """Receive items at once, so that the reading process never waits; end when it has ended."""
     while True:
         try:
             inbox.put(connection.recv())

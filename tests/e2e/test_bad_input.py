@@ -102,8 +102,8 @@ FILES = {
     "damaged bam": ("in.bam", lambda text: bam_without_end(text)[:-60] + b"\0" * 60, "in.bam: "),
     "NUL": ("in.fa", lambda text: text.encode()[:600] + b"\0" + text.encode()[600:], "in.fa, line "),
     "cut fastq": ("in.fq", lambda text: b"@a\nACGT\n+\nIIII\n@b\nACGT\n+\nII", "line 5, record b: 2 quality values"),
-    "bcf": ("in.bcf", lambda text: b"BCF\2\2", "in.bcf: this is BCF: make it VCF with bcftools view"),
-    "sam": ("in.sam", lambda text: b"@HD\tVN:1.6\n", "in.sam: this is SAM text: make it BAM"),
+    "bcf": ("in.bcf", lambda text: b"BCF\2\2", "in.bcf: this is BCF: convert it with bcftools view"),
+    "sam": ("in.sam", lambda text: b"@HD\tVN:1.6\n", "in.sam: this is SAM text: convert it"),
     "noise": ("in.dat", lambda text: bytes(range(1, 200)), "in.dat: cannot infer the format from the content"),
 }  # fmt: skip
 
@@ -274,7 +274,7 @@ MISTAKES = {
     "no value": (("--shard=",), "'--shard': is empty; leave it out"),
     "no input": (("",), "an argument is empty; leave it out"),
     "report to stdout": (("--json", "-"), "'--json': give the name of a file: stdout is for the results"),
-    "blocks": (("--blocks", "5,3"), "blocks must be rising numbers separated by commas"),
+    "blocks": (("--blocks", "5,3"), "blocks must be increasing numbers separated by commas"),
     "no such block": (("--blocks", "5,99"), "blocks 5,99: the network has"),
     "blocks and layer": (("--blocks", "1", "--layer", "1"), "give blocks or layer, not both: blocks 1, layer 1"),
     "layer": (("--layer", "3"), "layer 3 must lie in 0 to 2"),
@@ -324,7 +324,7 @@ def test_a_pasted_sequence_is_no_file(model: Path) -> None:
     assert result.code == 2
     assert result.err == (
         "findna: ACGTACGTACGTACGTACGT... is too long for a file or a region: "
-        "a sequence goes into a FASTA file, or to stdin (-)\n"
+        "write a sequence to a FASTA file, or pass it on stdin (-)\n"
     )
 
 

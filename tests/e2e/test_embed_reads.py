@@ -123,7 +123,7 @@ def test_a_cram_needs_its_reference(write: Write, sam: str, genome: Path, model:
     assert_close(table.x[0], oracle.vector(LONG))
     other = write("other.fa", ">chr1\n" + "A" * 2000 + "\n>chr2\n" + "C" * 300 + "\n>chrN\n" + "G" * 200 + "\n")
     Path("g.fa").rename("moved.fa")
-    for flags, reason in (((), "CRAM without the reference it was made with, --genome"), (("-g", other), "reference")):
+    for flags, reason in (((), "CRAM whose reference is needed: --genome"), (("-g", other), "reference")):
         result = call("embed", "r.cram", "-m", model, "-o", "out.h5", *flags)
         assert result.code == 1
         assert result.err.startswith("findna: BAM file r.cram: ")
@@ -147,5 +147,5 @@ def test_reads_and_other_records_cannot_share_a_table(bam: Path, write: Write, g
         result = call("embed", *inputs, "-m", model, "-g", genome, "-o", "out.h5")
         assert result.code == 2, inputs
         assert result.err.startswith("findna: reads (r.bam) and other inputs (")
-        assert "in runs of their own" in result.err
+        assert "in separate runs" in result.err
         assert not Path("out.h5.partial").exists()

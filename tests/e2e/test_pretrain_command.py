@@ -195,7 +195,7 @@ def test_a_run_goes_on_elsewhere_from_its_file(windows: Path) -> None:
         (
             (windows, "--processes", 2, "--device", "cuda"),
             2,
-            "--processes 2 takes the CPU: it does not go",
+            "--processes 2 is for the CPU: it contradicts --device",
         ),
     ):
         result = call("pretrain", *args)

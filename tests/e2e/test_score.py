@@ -155,7 +155,7 @@ def test_a_tsv_keeps_its_columns(write: Write, bases: dict[str, str], genome: Pa
     assert [line for line in again.out.splitlines() if not line.startswith("##")] == lines
     path.write_text(path.read_text().replace("label", "llr"))
     result = call("score", path, "-g", genome, "-m", model, "--max-length", 8, "-o", "out.tsv")
-    assert (result.code, "column 'llr' has the name of one that findna writes" in result.err) == (1, True)
+    assert (result.code, "column 'llr' has the name of a column that findna writes" in result.err) == (1, True)
     assert left_behind() == []
 
 
@@ -229,7 +229,7 @@ def test_parts_that_are_not_those_of_one_run_are_refused(many: Path, genome: Pat
     wrong = {
         ("part1.vcf",): (1, "1 of 2 shards are missing: 2"),
         ("part1.vcf", "part1.vcf"): (1, "is shard 1/2, and so is part1.vcf"),
-        ("part1.vcf", "whole.vcf"): (1, "is a whole run, no part of one"),
+        ("part1.vcf", "whole.vcf"): (1, "is the output of a complete run, not a part"),
         ("part1.vcf", "other.vcf"): (1, "does not belong to part1.vcf"),
         ("part1.vcf", "short.vcf"): (1, "holds 443 records, but its shard has 444"),
         ("part1.vcf", "damaged.vcf"): (1, "damaged.vcf: its sha256 differs"),
@@ -280,7 +280,7 @@ def test_an_interrupted_run_resumes_where_it_was(
     assert (result.code, "is complete; nothing to do" in result.err) == (0, True), result.err
     n_rows = report["n_variants" if name.endswith(".parquet") else "n_records"]
     assert json.loads(Path("r.json").read_text())["n_resumed"] == n_rows
-    assert "is finished, and of another run" in call(*args, "--max-length", 7, "--resume").err
+    assert "is a finished output of another run" in call(*args, "--max-length", 7, "--resume").err
     Path("out.h5").unlink()
     assert "exists already" in call(*args, "--resume").err  # the vectors are missing
 

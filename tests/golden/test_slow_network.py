@@ -102,7 +102,7 @@ def test_hidden_states_are_read_after_any_blocks_side_by_side():
                 found = network(torch.from_numpy(sequence), np.array([0, 7]), blocks=blocks, precision=FLOAT64)
             np.testing.assert_allclose(found.detach(), expected, rtol=0, atol=1e-12)
     for blocks in ([n_blocks + 1], [-1], [2, 1], [1, 1]):
-        with pytest.raises(ValueError, match=f"must rise, and lie in 0 to {n_blocks}"):
+        with pytest.raises(ValueError, match=f"must increase, and lie in 0 to {n_blocks}"):
             network(torch.from_numpy(sequence), np.array([0, 7]), blocks=blocks)
 
 

@@ -160,7 +160,7 @@ def test_regression_gives_a_value_and_nothing_that_needs_classes():
     assert set(row) == {*prediction_columns(ClassifyConfig(), model.settings), "prediction"}
     assert "label" not in row
     for settings in ({"top": 1}, {"abstain": 0.1}):
-        with pytest.raises(ConfigError, match="a regression gives a value"):
+        with pytest.raises(ConfigError, match="abstain and top need classes"):
             classifier(model, **settings)
 
 

@@ -115,7 +115,7 @@ def test_unknown_settings_are_refused_by_name():
         ({"mask_span": 0.5}, "mask_span must lie in 1 to 1,048,576, not 0.5"),
         ({"mask_span": float("nan")}, "mask_span must lie in 1 to 1,048,576, not nan"),
         ({"min_length": 1001}, "min_length 1001 is above the window of 1000"),
-        ({"mask_fraction": 0}, "mask_fraction 0 leaves nothing to learn"),
+        ({"mask_fraction": 0}, "mask_fraction 0 leaves no masked bases to learn"),
     ],
 )
 def test_recipes_out_of_range_are_refused(settings, message):

@@ -168,4 +168,4 @@ def test_an_id_with_a_line_separator_is_a_fault(write: Write, end: str) -> None:
     good, problem = read_fasta(write("a.fa", f">a\nAC\n>b{end}c\nAC\n"))
     assert isinstance(good, Record)
     assert isinstance(problem, FastaError)
-    assert "holds a character that ends a line" in str(problem)
+    assert "contains a line-end character" in str(problem)

@@ -602,7 +602,7 @@ def test_all_problems_of_a_recipe_are_named_at_once():
     with pytest.raises(ConfigError, match="pool cls needs class tokens"):
         FinetuneConfig(pool="cls", class_tokens=False)
     for blocks in ("5,2", "2,2", "-1", "1;2", "a", ","):
-        with pytest.raises(ConfigError, match="blocks must be rising numbers"):
+        with pytest.raises(ConfigError, match="blocks must be increasing numbers"):
             FinetuneConfig(blocks=blocks)
     with pytest.raises(ConfigError, match="blocks 2,7: the network has 6"):
         settings_of(FinetuneConfig(blocks="2,7"), MODEL, labelled(4, seed=0))

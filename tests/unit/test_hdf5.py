@@ -191,9 +191,9 @@ def test_backslashes_quotes_and_line_ends_in_names_read_back(tmp_path: Path) -> 
 def test_tokens_must_match_the_lengths_of_their_rows(tmp_path: Path) -> None:
     with EmbeddingWriter(tmp_path / "out.h5", features=FEATURES, fingerprint={}, tokens_dim=2) as writer:
         writer.write_tokens(vectors([0, 1], 2))
-        with pytest.raises(ValueError, match="2 tokens came before rows of 1 bases"):
+        with pytest.raises(ValueError, match="2 tokens were written for rows of 1 bases"):
             writer.write(vectors([0]), table([obs(0)]))
-        with pytest.raises(ValueError, match="then it was skipped"):
+        with pytest.raises(ValueError, match="was skipped after its tokens"):
             writer.skip("a", row=0, line=1, source="", reason="")
 
 

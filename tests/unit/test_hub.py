@@ -134,7 +134,7 @@ def test_other_weights_than_config_tells_are_refused(hub: Hub, files: dict[str, 
 def test_another_kind_of_model_is_refused_before_its_weights_are_fetched(hub: Hub, files: dict[str, bytes]) -> None:
     hub.push(REPO, files | {"config.json": b'{"model_type": "bert"}'})
     with pytest.raises(
-        ModelError, match=r"^hub repository lab/teacher: config\.json does not say schema 'findna-model"
+        ModelError, match=r"^hub repository lab/teacher: config\.json does not have schema 'findna-model"
     ):
         pull(REPO)
     assert "model.safetensors" not in hub.fetched()
@@ -146,7 +146,7 @@ def test_what_the_hub_lacks_is_said_plainly(hub: Hub, files: dict[str, bytes]) -
     messages = {
         "lab/absent": rf"{hub.url} has no such repository, or it is private",
         f"{REPO}@v9": "it has no branch, tag or commit 'v9'",
-        "lab/secret": "its owner must let you in",
+        "lab/secret": "access is restricted",
     }
     for name, message in messages.items():
         with pytest.raises(ModelError, match=f"^hub repository {name}: {message}"):

@@ -232,7 +232,7 @@ def test_where_input_and_genome_lie_makes_no_difference(tmp_path):
 def test_what_is_no_part_is_named(tmp_path):
     parts = parts_in(tmp_path)
     whole = write_part(tmp_path / "whole.h5")
-    with pytest.raises(TableError, match=r"whole\.h5: is a whole run, no part of one"):
+    with pytest.raises(TableError, match=r"whole\.h5: is the output of a complete run, not a part"):
         merge([whole], tmp_path / "all.h5")
     with pytest.raises(TableError, match=r"none\.h5: not found"):
         merge([*parts, tmp_path / "none.h5"], tmp_path / "all.h5")
@@ -328,7 +328,7 @@ def test_parquet_parts_become_a_folder_that_reads_as_one_table(tmp_path):
     with pytest.raises(TableError, match=r"changed\.parquet: checksum of obs differs"):
         merge_parquet([parts[0], parts[1], tmp_path / "changed.parquet", parts[3]], tmp_path / "b.parquet")
     parts[0].write_bytes(parts[0].read_bytes()[:-9])
-    with pytest.raises(TableError, match=r"p1\.parquet: is not a whole Parquet file"):
+    with pytest.raises(TableError, match=r"p1\.parquet: is not a complete Parquet file"):
         merge_parquet(parts, tmp_path / "b.parquet")
     assert not (tmp_path / "b.parquet").exists()
 

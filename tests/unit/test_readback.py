@@ -98,7 +98,7 @@ def test_a_merged_file_is_compared_with_its_parts(tmp_path: Path, monkeypatch: p
             _flip(file, "X", 1)
 
     monkeypatch.setattr(h5ad, "write_embeddings", write_and_damage)
-    with pytest.raises(OutputError, match="X is not what was written"):
+    with pytest.raises(OutputError, match="X differs from what was written"):
         outputs.write_output(path, rows, {}, n_expected=2)
     assert not path.exists()
 

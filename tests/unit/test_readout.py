@@ -155,7 +155,7 @@ def test_too_many_columns_are_refused_unless_asked_for(folder):
 @pytest.mark.parametrize(
     ("items", "changes", "error", "message"),
     [
-        (records(1), {}, InputError, "1 reference windows were found: an sd needs at least two"),
+        (records(1), {}, InputError, "1 reference windows found: an sd needs at least two"),
         ([*records(2), FastaError("no bases", record="x")], {}, FastaError, "no bases"),
         (records(2), {"blocks": "4,11"}, ConfigError, "blocks 4,11: the network has 10"),
         (records(2), {"pool": "median"}, ConfigError, "pool must be one or more of"),

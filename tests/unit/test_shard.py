@@ -145,4 +145,4 @@ def test_what_contradicts_a_shard_or_several_processes_is_refused():
     refuse("stdin does not go with more than one process", inputs="-", gpus=2)
     refuse("workers=2 is for the CPU, and device=cuda is not", workers=2, device="cuda")
     refuse("gpus=1 contradicts device=cpu", gpus=1, device="cpu")
-    refuse("give one of them", workers=2, gpus=2)
+    refuse("give workers or gpus", workers=2, gpus=2)

@@ -94,7 +94,7 @@ def test_golden_vectors_of_anything_else_do_not_verify(folder, text):
     (folder / "golden.json").write_text(content)
     checks = list(verify_model(load_model(str(folder))))
     assert [ok for _, ok, _ in checks] == [True, True, False]
-    assert checks[-1][2].startswith(("golden.json cannot be read", "golden.json does not hold one vector of each of"))
+    assert checks[-1][2].startswith(("golden.json cannot be read", "golden.json does not have one vector for each of"))
 
 
 def test_a_reader_never_sees_half_of_a_saved_model(folder, monkeypatch):
@@ -170,7 +170,7 @@ def test_missing_and_foreign_tensors_are_refused_by_name(folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": "other/1"}, "does not say schema 'findna-model/1'"),
+        ({"schema": "other/1"}, "does not have schema 'findna-model/1'"),
         ({"alphabet": "ACGNT"}, "its alphabet is 'ACGNT', not 'ACGTN'"),
         ({"model": {"channels": 6, "heads": 2}}, "unknown settings heads"),
         ({"model": {"channels": "6"}}, "do not go together"),
@@ -226,7 +226,7 @@ def test_a_config_that_is_no_json_is_refused(folder):
     with pytest.raises(ModelError, match=r"config\.json cannot be read"):
         load_model(str(folder))
     (folder / "config.json").write_text("[]")
-    with pytest.raises(ModelError, match="does not say schema"):
+    with pytest.raises(ModelError, match="does not have schema"):
         load_model(str(folder))
 
 
@@ -313,6 +313,6 @@ def test_a_config_that_is_nested_too_deeply_is_refused(folder):
 
 
 def test_a_file_of_weights_is_not_taken_for_a_checkpoint(folder):
-    with pytest.raises(ModelError, match=r"this is a file; name the folder that holds it") as error:
+    with pytest.raises(ModelError, match=r"this is a file; use its folder") as error:
         load_model(str(folder / "model.safetensors"))
     assert "convert" not in str(error.value)

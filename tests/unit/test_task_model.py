@@ -82,10 +82,10 @@ def test_damage_is_named(tmp_path, teacher):
     path = tmp_path / "run" / "config.json"
     config = json.loads(path.read_text())
     for change, reason in (
-        ({"schema": "findna-task/9"}, "does not say schema 'findna-task/1'"),
+        ({"schema": "findna-task/9"}, "does not have schema 'findna-task/1'"),
         ({"alphabet": "ACGNT"}, "its alphabet is 'ACGNT'"),
         ({"settings": config["settings"] | {"classes": ["no", "yes"]}}, "do not go together"),
-        ({"settings": config["settings"] | {"pools": ["mean"]}}, "the head takes 24 features and the encoder gives 8"),
+        ({"settings": config["settings"] | {"pools": ["mean"]}}, "the head needs 24 features, and the encoder has 8"),
         ({"settings": config["settings"] | {"objective": "ranking"}}, "do not go together"),
         ({"settings": config["settings"] | {"blocks": [5]}}, "do not go together: blocks .* must .* lie in 0 to 4"),
     ):

@@ -147,7 +147,7 @@ def test_blocks_and_noise_are_read_as_of_a_chordmixer(network):
     assert torch.allclose(stem[:6], expected)
     last = outputs(network, sequences)
     assert torch.equal(outputs(network, sequences, blocks=[0, 2]), torch.cat([stem, last], dim=1))
-    with pytest.raises(ValueError, match="must rise, and lie in 0 to 2"):
+    with pytest.raises(ValueError, match="must increase, and lie in 0 to 2"):
         outputs(network, sequences, blocks=[3])
     noise = torch.randn(14, 5, generator=torch.Generator().manual_seed(1))
     assert torch.allclose(

@@ -114,7 +114,7 @@ def test_contigs_that_share_bytes_are_refused(tmp_path):
     content[24:28] = content[18:22]
     path = tmp_path / "g.2bit"
     path.write_bytes(bytes(content))
-    with pytest.raises(GenomeError, match="its bytes are those of another contig"):
+    with pytest.raises(GenomeError, match="its bytes overlap another contig"):
         TwoBit(path)
 
 
