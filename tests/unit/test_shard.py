@@ -139,7 +139,7 @@ def test_what_contradicts_a_shard_or_several_processes_is_refused():
                 run=RunConfig(**run),
             )
 
-    refuse("findna merge makes tsv", output_format="tsv", shard="1/2")
+    refuse("findna merge turns into tsv", output_format="tsv", shard="1/2")
     refuse("stdin does not go with a shard", inputs="-", shard="1/2")
     refuse("stdin does not go with more than one process", inputs="-", workers=2)
     refuse("stdin does not go with more than one process", inputs="-", gpus=2)
