@@ -173,7 +173,7 @@ def test_a_run_that_does_not_fit_its_plan_is_refused(write, tmp_path):
     path.write_text(fasta(61))
     with pytest.raises(InputError, match="changed since the plan was made: run findna split again"):
         manifest.facts([str(path)])
-    with pytest.raises(ConfigError, match="made of 1 inputs, and this run has 2"):
+    with pytest.raises(ConfigError, match="has 1 input, and this run has 2"):
         manifest.facts([str(path), str(path)])
 
 
