@@ -78,7 +78,7 @@ def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None
         )
     commit = str(found.sha)
     if not re.fullmatch("[0-9a-f]{40}", commit):
-        raise ModelError(f"hub repository {repo}: {_endpoint(hub)} returns no commit, so it is not a hub")
+        raise ModelError(f"hub repository {repo}: {_endpoint(hub)} returns no commit: it is not a hub")
     folder = repo.home / commit
     try:
         repo.home.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ def contexts(batch: Batch, positions: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 class MaskedKmerModel:
-    """How often each base stands between the same six neighbours, masked ones included."""
+    """Counts of each base between the same six neighbours, including masked ones."""
 
     def __init__(self) -> None:
         self.counts = np.zeros(((N + 1) ** (2 * FLANK), N), dtype=np.int64)
@@ -35,7 +35,7 @@ class MaskedKmerModel:
         np.add.at(self.counts, (contexts(batch, positions)[is_known], targets[is_known]), 1)
 
     def predict(self, batch: Batch, positions: NDArray[np.int64]) -> Codes:
-        """The most probable base at each position; shape (M,). A context never seen takes the most frequent base."""
+        """The most probable base at each position; shape (M,). For an unseen context, the most frequent base."""
         table = np.where(self.counts.sum(axis=1, keepdims=True) > 0, self.counts, self.counts.sum(axis=0))
         likeliest: Codes = table.argmax(axis=1).astype(np.uint8)
         return likeliest[contexts(batch, positions)]

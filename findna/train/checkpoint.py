@@ -1,4 +1,4 @@
-"""Checkpoints of a run: whole or absent, the last three kept.
+"""Checkpoints of a run, complete or absent; the last three are kept.
 
 A checkpoint is `step-N.safetensors` and, written after it, `step-N.json` with its sha256: the marker that it
 is complete. No pickle. No random state: every draw is keyed by (seed, epoch, sequence index).
@@ -38,7 +38,7 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and state of the newest complete checkpoint; a damaged one is passed over.
+    """Tensors and state of the newest complete checkpoint; damaged ones are skipped.
 
     Raises:
         TrainingError: There is none.

@@ -49,7 +49,7 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Finetuned:
-    """How a run ended.
+    """The result of a run.
 
     Args:
         finished: Whether there is a task model; False after a stop that can be resumed.
@@ -67,7 +67,7 @@ class Finetuned:
 
 
 class _Stopped(Exception):
-    """Somebody asked the run to stop."""
+    """The run was asked to stop."""
 
 
 def evaluate_task(task: TaskModel, labelled: LabelledSet, *, compute: Compute) -> NDArray[np.float64]:
@@ -104,11 +104,11 @@ def finetune(
         train: Training split.
         valid: Validation split, with the classes of the training split.
         out: The run directory; it is a task model once the run has ended.
-        teacher: Where the encoder starts.
+        teacher: The pretrained model.
         name: Name of the task.
         compute: Where and how it runs: on one CPU or GPU.
         test: Test split, with the same classes.
-        asked: What else `finetune.json` keeps for a resume.
+        asked: Further content of `finetune.json` for a resume.
         resume: Resume from the newest checkpoint in `out`; on the CPU the result is that of a run never stopped.
         checkpoint_seconds: Time between checkpoints.
         should_stop: Asked after every update and every batch of vectors; True writes a checkpoint and ends the run
@@ -143,7 +143,7 @@ def finetune(
 
 
 class _FinetuneRun(Training[LabelledBatch]):
-    """One run on its way: the log, the checkpoints, where it stands."""
+    """The state of a run: log, checkpoints, progress."""
 
     def __init__(self, tuner: Tuner, out: Path, *, facts: Mapping[str, Any], resume: bool, **hooks: Any) -> None:
         self.tuner, self.facts = tuner, facts

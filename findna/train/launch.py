@@ -26,8 +26,8 @@ def launch(arguments: Sequence[str], *, n_processes: int, max_restarts: int) -> 
 
     Args:
         arguments: All that follows the command's name.
-        n_processes: How many.
-        max_restarts: How often all are started anew when one was lost.
+        n_processes: Number of processes.
+        max_restarts: Maximum number of restarts of all processes after one died.
 
     Raises:
         TrainingError: One of them failed; of those, the first to fail tells why.

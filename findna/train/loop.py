@@ -21,11 +21,11 @@ Item = TypeVar("Item")
 
 
 class Report(NamedTuple):
-    """Where a run stands, for whoever shows its progress.
+    """The state of a run, for a progress display.
 
     Args:
         done: Updates made; windows embedded if the stage is "embed".
-        total: Of how many.
+        total: Total number.
         row: The newest line of the log; empty while it embeds.
         stage: "train", or "embed".
     """
@@ -54,7 +54,7 @@ class Clock:
         return time.monotonic() - self._began
 
     def tick(self, step: int) -> None:
-        """Note that a step was made; with a budget, fit the number of steps to it.
+        """Count a step; with a budget, adjust the number of steps to it.
 
         The pace is that of the whole run: a resume, or a report on held-out windows, does not change the learning rate.
         """
@@ -115,7 +115,7 @@ class Training(ABC, Generic[Item]):
         """Write a checkpoint."""
 
     def check(self) -> None:
-        """Raise a TrainingError if it makes no sense to continue; the log has the last row."""
+        """Raise a TrainingError if the run should not continue; the log has the last row."""
 
     def open_log(self) -> Log | None:
         """The log, which loses the rows of a run that continued past its checkpoint."""

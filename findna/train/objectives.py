@@ -16,7 +16,7 @@ from findna.metrics import auroc, mean_of, metrics_of
 from findna.models.task import TaskSettings, probabilities
 
 MIN_JOINED = 20
-"""Sequences of more than one window from which on they get a temperature of their own."""
+"""Minimum number of sequences of several windows for a separate temperature."""
 BOUNDS = (0.01, 100.0)
 """Of a temperature."""
 
@@ -59,7 +59,7 @@ def mean_loss(scores: NDArray[Any], labels: NDArray[Any], objective: str) -> flo
 
 
 def simple_accuracy(scores: NDArray[Any], labels: NDArray[Any], objective: str) -> float:
-    """Share of right answers (multilabel: of right labels); NaN for a regression."""
+    """Fraction of correct predictions (multilabel: of correct labels); NaN for a regression."""
     if objective == "regression":
         return float("nan")
     if objective == "multilabel":
@@ -179,6 +179,6 @@ def _targets(labels: NDArray[Any]) -> Tensor:
 
 
 def summary_line(figures: Mapping[str, Any]) -> str:
-    """Figures as a person reads them."""
+    """The metrics as one line of text."""
     names = ("loss", "accuracy", "macro_f1", "mcc", "auroc", "pearson", "spearman", "r2")
     return ", ".join(f"{name} {figures[name]:.4f}" for name in names if isinstance(figures.get(name), float))

@@ -20,7 +20,7 @@ from findna.errors import TrainingError
 from findna.train.place import Place
 
 PATIENCE = timedelta(minutes=30)
-"""How long processes wait for one another: reading the sources may take one longer than the others."""
+"""Maximum wait for other processes: one may take longer to read the sources."""
 
 LOST = "lost another process of the run"
 
@@ -191,7 +191,7 @@ def first_host(hosts: str) -> str:
 
 
 def meet(store: Any, rank: int, size: int, *, patience: timedelta = PATIENCE) -> str:
-    """The name of this attempt, once all of its processes have it.
+    """The name of this attempt, known to all of its processes.
 
     The store may hold what an earlier attempt left, and no variable of the environment tells attempts apart on all
     hosts: torchrun counts the restarts of its own. So process 0 makes up a name, each of the others answers it with

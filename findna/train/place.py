@@ -8,7 +8,7 @@ from findna.errors import ConfigError
 
 
 class Place(NamedTuple):
-    """Which of the processes this is.
+    """The place of a process among all.
 
     Args:
         rank: 0 to size - 1; process 0 writes files and messages.
@@ -16,7 +16,7 @@ class Place(NamedTuple):
         local_rank: Number among those of its host.
         local_size: Processes on its host.
         job: What starts of the same job have in common; "" where it is not known.
-        n_restarts: How often this host's processes were started anew.
+        n_restarts: Number of restarts of this host's processes.
     """
 
     rank: int = 0

@@ -21,7 +21,7 @@ from findna.train.plan import PretrainPlan
 
 SCHEMA = "findna-run/1"
 REWARM = 0.02
-"""Share of a run's steps in which the learning rate rises again to where it was."""
+"""Fraction of a run's steps in which the learning rate rises again."""
 
 _NETWORKS = ("student.", "teacher.")
 
@@ -91,7 +91,7 @@ def portable_plan(path: Path) -> PretrainPlan:
 
 
 def import_run(path: Path, out: Path, *, compute: Compute, job: str = "") -> int:
-    """Make a run directory that stands where an exported run stood; the step.
+    """Make a run directory from an exported run; returns its step.
 
     Args:
         path: The exported file.

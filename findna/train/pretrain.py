@@ -39,7 +39,7 @@ MIN_RANK = 1.5
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """How a run ended.
+    """The result of a run.
 
     Args:
         finished: Whether all steps were made; False after a stop that can be resumed.
@@ -82,18 +82,18 @@ def pretrain(
     Args:
         config: The recipe.
         corpus: Training windows.
-        held_out: Windows that are only measured on.
+        held_out: Held-out windows.
         out: The run directory; it is a model folder once the run has ended.
         name: Name of the model.
         compute: Where and how it runs: on one CPU or GPU; with a team, those of this process.
         sources: What the windows were made of, for `config.json`; a resume must agree, but its files' names.
         asked: What else `pretrain.json` keeps for a resume; see `findna.train.plan`.
         time_budget: Seconds to fit the run into, instead of a number of steps.
-        initial: Model of the recipe's size whose weights the run starts from; None draws them.
+        initial: Model of the same size with the initial weights; None: random weights.
         resume: Resume from the newest checkpoint in `out`; on the CPU the result is that of a run never stopped.
         team: The processes of the run, all of which call this; None is this one alone. Their number changes neither
             batches nor losses, and may differ when a run is resumed.
-        n_reports: How often the held-out windows are measured.
+        n_reports: Number of times to measure the held-out windows.
         checkpoint_seconds: Time between checkpoints.
         should_stop: Asked after every step; True, in one process, writes a checkpoint and ends the run unfinished.
         on_report: Called after every step.
@@ -274,7 +274,7 @@ def finished_summary(out: Path) -> dict[str, Any] | None:
 
 
 def job_of(out: Path) -> str | None:
-    """The job that began a run directory; None where there is none."""
+    """The job that started a run directory, or None."""
     try:
         return str(read_json(out / "pretrain.json").get("job", ""))
     except (OSError, ValueError, AttributeError):

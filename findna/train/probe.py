@@ -47,7 +47,7 @@ def fit_probe(
     class_weights: Tensor | None = None,
     penalties: Sequence[float] = PENALTIES,
 ) -> list[Fit]:
-    """Fit a linear head for each penalty, from the strongest on, and leave the best in it; what was tried, in order.
+    """Fit a linear head for each penalty, the strongest first, and keep the best; returns all fits, in order.
 
     Args:
         head: Linear, standardised already.

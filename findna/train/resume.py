@@ -1,4 +1,4 @@
-"""The settings that decide the result of a fine-tuning, and whether a resumed run has the same."""
+"""The settings that determine the result of a fine-tuning; a resumed run must have the same."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ def check_splits(splits: Mapping[str, LabelledSet]) -> None:
 def facts_of(
     config: FinetuneConfig, splits: Mapping[str, LabelledSet], *, teacher: Model, compute: Compute
 ) -> dict[str, Any]:
-    """The facts that decide the result of a run."""
+    """The facts that determine the result of a run."""
     return {
         "config": dataclasses.asdict(config),
         "teacher": {"name": teacher.name, "sha256": teacher.sha256},

@@ -45,7 +45,7 @@ def score(
 ) -> NDArray[np.float64]:
     """Scores of all sequences of a corpus, shape (n, n_outputs), before calibration. Neither module is changed.
 
-    They are the mean of the two strands' where the settings say so.
+    With strand "both", they are the mean of the two strands.
     """
     windows = cut(corpus.lengths, window=settings.window, stride=settings.stride)
     strands = embed_strands(

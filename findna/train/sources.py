@@ -29,7 +29,7 @@ class Sources(NamedTuple):
 
 
 def find_genome() -> Path:
-    """The genome to train on where none is named: $FINDNA_GENOME, else the first in the cache directory.
+    """The default genome to train on: $FINDNA_GENOME, else the first in the cache directory.
 
     Raises:
         InputError: There is neither.

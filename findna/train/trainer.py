@@ -56,7 +56,7 @@ class HeldOutLosses(NamedTuple):
         order: Place of the batch among all.
         n_sequences: Its windows.
         n_masked: Their masked bases.
-        n_kmers: How many of those the k-mer baseline knew.
+        n_kmers: Number of these that the k-mer baseline predicted.
         dissimilarity: Of its two views.
         losses: On the host.
     """
@@ -268,7 +268,7 @@ class Trainer:
         return HeldOutLosses(order, n_sequences, len(views.targets), n_kmers, dissimilarity(views, self.config), losses)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a resume needs, by name."""
+        """All tensors for a resume, by name."""
         state = {f"student.{name}": value for name, value in self.student.state_dict().items()}
         if self.is_distilled:
             state |= {f"teacher.{name}": value for name, value in self.teacher.state_dict().items()}

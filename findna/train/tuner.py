@@ -29,10 +29,10 @@ from findna.train.scoring import join_scores, score
 from findna.train.start import Targets, TaskSplit, make_head, make_network, settings_of
 
 MICRO_BASES = {"cpu": 16384, "cuda": 131072}
-"""Bases that go through the network at a time; the gradients of a batch that has more are added up."""
+"""Bases per forward pass; the gradients of a larger batch are accumulated."""
 
 PROBE_WINDOWS = 32768
-"""Most training windows that a fine-tuning of all weights embeds first: for the scale of its features and its probe."""
+"""Maximum training windows that a fine-tuning of all weights embeds first, to scale its features and fit its probe."""
 
 
 def _begins_as_probe(config: FinetuneConfig) -> bool:
@@ -40,7 +40,7 @@ def _begins_as_probe(config: FinetuneConfig) -> bool:
 
 
 def _rate_share(name: str, config: FinetuneConfig, *, depth: int) -> float:
-    """Learning rate of a parameter, as a share of that of the last block."""
+    """Learning rate of a parameter, as a fraction of that of the last block."""
     part, *rest = name.split(".")
     if part == "head":
         return config.head_rate if _begins_as_probe(config) else 1.0
@@ -132,7 +132,7 @@ class Tuner:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Updates in a pass."""
+        """Number of updates per epoch."""
         return -(-self.n_windows // self.config.batch_size)
 
     def prepare(self, on_done: Callable[[int, int], None]) -> None:
@@ -182,7 +182,7 @@ class Tuner:
         return ["bed", "both"] if self.config.head == "linear" else ["bed"]
 
     def _turned_shares(self, strand: str) -> tuple[float, float]:
-        """How often a training sequence is read as it is given, and on its other strand."""
+        """The fractions of training sequences read as given, and on the other strand."""
         p = self.config.reverse_complement or (0.5 if strand == "both" else 0.0)
         return 1 - p, p
 

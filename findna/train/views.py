@@ -10,7 +10,7 @@ from findna.recipes import PretrainConfig
 from findna.sequence import Codes
 
 VALID_EPOCH = 2**32 - 1
-"""The "epoch" that keys the views of held-out windows: never reached by a run."""
+"""The "epoch" of the views of held-out windows, which no run reaches."""
 
 
 class Portion(NamedTuple):

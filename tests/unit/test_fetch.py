@@ -227,7 +227,7 @@ def test_what_is_no_genome_is_refused(server: Server, own_cache: Path) -> None:
 def test_a_genome_is_copied_from_a_folder(tmp_path: Path, own_cache: Path) -> None:
     folder = tmp_path / "a mirror"
     folder.mkdir()
-    with pytest.raises(InputError, match=r"holds no g\.2bit, g\.fa"):
+    with pytest.raises(InputError, match=r"has no g\.2bit, g\.fa"):
         fetch_genome("g", folder=folder)
     (folder / "g.fa").write_bytes(CONTENT)
     (folder / "md5sum.txt").write_text(f"{MD5}  g.fa\n")

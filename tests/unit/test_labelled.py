@@ -185,7 +185,7 @@ def test_faults_of_several_files_name_theirs(write):
 
 def test_files_that_do_not_go_together_are_refused(write):
     table, fasta = write("t.csv", "sequence,label\nA,0\nC,1\n"), write("p.fa", ">a\nA\n")
-    with pytest.raises(ConfigError, match="do not go together"):
+    with pytest.raises(ConfigError, match="not both"):
         read_labelled([table, fasta])
     with pytest.raises(TableError, match="the only class is p"):
         read_labelled([fasta])
@@ -193,7 +193,7 @@ def test_files_that_do_not_go_together_are_refused(write):
         read_labelled([fasta], objective="regression")
     with pytest.raises(ConfigError, match="objective must be one of"):
         read_labelled([table], objective="ranking")
-    with pytest.raises(ConfigError, match="no file"):
+    with pytest.raises(ConfigError, match="give a file"):
         read_labelled([])
     with pytest.raises(FastaError, match=r"no bases \(1 of 2 records cannot be used\)"):
         read_labelled([write("q.fa", ">a\n>b\nA\n"), fasta])
