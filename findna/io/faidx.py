@@ -36,7 +36,7 @@ class Contig(NamedTuple):
 
     def byte(self, position: int) -> int:
         """The byte of the base at a 0-based position."""
-        line, column = divmod(position, self.line_bases)
+        line, column = divmod(position, self.line_bases or 1)  # an empty contig has no lines
         return self.offset + line * self.line_width + column
 
 

@@ -115,7 +115,7 @@ def _records(stream: ByteStream, piece: _Piece, *, row: int, used: IdSet) -> Ite
 
 
 class _Encoded(NamedTuple):
-    """Concatenated bases of records, their places, and whether all bases of a record are A, C, G, T or N."""
+    """The bases of all records, the slice of each, and whether it has only A, C, G, T, N."""
 
     codes: Codes
     pieces: list[slice]

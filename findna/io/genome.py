@@ -63,6 +63,9 @@ class Genome:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
+        return type(self), (self.path.absolute(),)  # a copy in another process opens the file itself
+
     def close(self) -> None:
         """Close the file."""
         self._source.close()
@@ -139,7 +142,7 @@ class Genome:
         """A path to this FASTA with its index beside it, for libraries that look for it there.
 
         Raises:
-            GenomeError: The genome is not FASTA.
+            GenomeError: The genome is not FASTA, or no folder for an index can be written.
         """
         if not isinstance(self._source, IndexedFasta):
             raise GenomeError("must be FASTA here, not .2bit", path=self.path)

@@ -18,7 +18,7 @@ _LONGEST_LINE = 1 << 24
 
 @contextmanager
 def open_bgzf(path: Path) -> Iterator[BinaryIO]:
-    """A new BGZF file. The one of pysam crashes if it cannot open the file."""
+    """Open a new BGZF file. pysam's writer crashes if the file cannot be opened."""
     make: Any = bgzf.BgzfWriter
     with path.open("wb") as file, make(fileobj=file) as writer:
         yield writer

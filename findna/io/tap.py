@@ -17,7 +17,7 @@ def is_bgzf(head: bytes) -> bool:
 
 
 def iter_blocks(descriptor: int, head: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the start of each block of a BGZF file and its bytes of text; finally the end of the blocks, and 0."""
+    """Yield the offset and text length of each BGZF block; last, the end offset and 0."""
     place = 0
     while is_bgzf(head):
         end = place + int.from_bytes(head[16:18], "little") + 1

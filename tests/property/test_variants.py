@@ -56,7 +56,8 @@ def genomes(bases, tmp_path_factory):
     for name, texts in (("plus.fa", bases), ("minus.fa", {name: flipped(text) for name, text in bases.items()})):
         paths.append(folder / name)
         paths[-1].write_text("".join(f">{name}\n{text}\n" for name, text in texts.items()))
-    return [Genome(path) for path in paths]
+    with Genome(paths[0]) as plus, Genome(paths[1]) as minus:
+        yield [plus, minus]
 
 
 def teacher():

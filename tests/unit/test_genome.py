@@ -219,8 +219,10 @@ def test_a_genome_is_read_though_no_index_can_be_kept(
             assert found.fetch("chr1", 3, 9) == contigs["chr1"][3:9]
     assert [file.name for file in tmp_path.iterdir() if "fai" in file.name] == []
     is_full.append(Path(tempfile.gettempdir()))
-    with pytest.raises(GenomeError, match="cache directory"):
-        Genome(path)
+    with Genome(path) as genome:
+        assert fetched(genome, "chr1", 3, 9) == clean(contigs["chr1"][3:9])
+        with pytest.raises(GenomeError, match="cache directory"):
+            genome.htslib_fasta()
 
 
 @pytest.mark.parametrize(
@@ -273,8 +275,11 @@ def test_a_damaged_block_of_a_bgzip_genome_is_refused(write: Write) -> None:
     second = int.from_bytes(data[16:18], "little") + 1  # the first block's size, less 1, is in its header
     data[second + 60] ^= 0xFF
     path.write_bytes(bytes(data))
-    with Genome(path) as genome, pytest.raises(GenomeError, match="is damaged"):
-        genome.fetch(Region("c", 70_000, 120_000))
+    with Genome(path) as genome:
+        for _ in range(2):
+            with pytest.raises(GenomeError, match="is damaged at c:70001-120000"):
+                genome.fetch(Region("c", 70_000, 120_000))
+            assert fetched(genome, "c", 0, 8) == fetched(genome, "c", 200_000, 200_008) == "ACGGTCAA"
 
 
 def test_blank_lines_after_a_contig_and_a_missing_last_newline_are_allowed(write: Write) -> None:
@@ -423,7 +428,7 @@ def test_of_many_contigs_only_those_used_are_checked_again(
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     stamp.write_text(stamp.read_text().replace(f"size={before.st_size}", f"size={path.stat().st_size}"))
     stamp.write_text(stamp.read_text().replace(f"inode={before.st_ino}", f"inode={path.stat().st_ino}"))
-    with Genome(path) as genome, pytest.raises(GenomeError, match=r"record c7: the index no longer matches"):
+    with Genome(path) as genome, pytest.raises(GenomeError, match=r"record c7: the index does not match: the"):
         fetched(genome, "c7", 2, 6)
     assert not stamp.exists()
     with Genome(path) as genome:
