@@ -1,6 +1,7 @@
 """`findna benchmark`: a model measured on labelled sets beside baselines and published figures."""
 
 import signal
+import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from findna_cli.console import say, show, write_report
 from findna_cli.job import command_line
 from findna_cli.options import Force, Genome, Json, ModelName, Quiet, flags_of
 from findna_cli.progress import progress
+from findna_cli.screens import show_markdown
 from findna_cli.signals import catch_signals
 
 if TYPE_CHECKING:
@@ -138,7 +140,9 @@ def report(
     from findna.commands import benchmarks
 
     text = benchmarks.report(results, out, force=force)
-    if out is None:
+    if out is None and sys.stdout.isatty():
+        show_markdown(text)
+    elif out is None:
         show(text, end="")
 
 

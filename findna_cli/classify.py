@@ -55,10 +55,11 @@ def classify(
 
         if not settings.get("windows") or settings.get("top") or out == "-":
             raise ConfigError("--track needs --windows, a file for the predictions, and no --top")
-        genome, is_allowed = settings.get("genome"), bool(settings.get("force") or settings.get("resume"))
+        genome, force = settings.get("genome"), bool(settings.get("force"))
+        is_allowed = force or bool(settings.get("resume")) or path.is_file()  # a finished run compares both files
         files.check_track(track, has_genome=genome is not None, force=is_allowed)
         column = files.column_of(task, label)
     run_files(classify_file, inputs, path, task=task, dry_run=dry_run, json_file=json_file, quiet=quiet, **settings)
     if track is not None and not dry_run:
-        files.write_track(path, track, column, genome=genome, resume=bool(settings.get("resume")))
+        files.write_track(path, track, column, genome=genome, force=force)
         say(f"{track}: {column} along the genome", quiet=quiet)

@@ -3,7 +3,7 @@
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -58,8 +58,7 @@ def run_files(
     with _saying_what_is_kept(out), progress(title, total=None, quiet=quiet) as advance:
         report = call(on_progress=lambda done, total: advance(done, total=total))
     write_report(json_file, report)
-    if report.get("nothing_to_do"):
-        say(f"{', '.join(report['outputs'])}: is complete; nothing to do", quiet=quiet)
+    if had_nothing_to_do(report, quiet=quiet):
         return
     for name, what in (("n_mostly_n", "mostly N"), ("n_with_iupac", "IUPAC codes, which are read as N")):
         if report.get(name):
@@ -81,6 +80,13 @@ def _saying_what_is_kept(out: Path) -> Iterator[None]:
         is_kept = Path(f"{out}.partial").exists()
         say(f"{out}.partial is kept: the same command with --resume continues it" if is_kept else "nothing is kept")
         raise
+
+
+def had_nothing_to_do(report: Mapping[str, Any], *, quiet: bool) -> bool:
+    """Whether the output was finished already by the same run, which is said."""
+    if is_complete := bool(report.get("nothing_to_do")):
+        say(f"{', '.join(report['outputs'])}: is complete; nothing to do", quiet=quiet)
+    return is_complete
 
 
 def command_line() -> str:
@@ -142,8 +148,7 @@ def run_framed(
     with _saying_what_is_kept(out), progress(title, total=None, quiet=quiet) as advance:
         report = run(command=command_line(), on_progress=lambda done, total=None: advance(done, total=total))
     write_report(json_file, report)
-    if report.get("nothing_to_do"):
-        say(f"{', '.join(report['outputs'])}: is complete; nothing to do", quiet=quiet)
+    if had_nothing_to_do(report, quiet=quiet):
         return
     found = [f"{report[f'n_{name}']:,} {name}" for name in counts]
     if reasons := [f"{n:,} {word}" for word, n in report["skipped"].items()]:

@@ -7,7 +7,7 @@ import typer
 
 from findna.counts import counted
 from findna_cli.console import say, write_report
-from findna_cli.job import command_line
+from findna_cli.job import command_line, had_nothing_to_do
 from findna_cli.options import Force, Json, Quiet
 
 
@@ -43,6 +43,8 @@ def merge(
 
     report = shards.merge(parts, out, output_format=output_format, virtual=virtual, force=force, command=command_line())
     write_report(json_file, report)
+    if had_nothing_to_do(report, quiet=quiet):
+        return
     is_scores = "n_skipped" not in report
     found = (
         counted(report["n_records"], "record")

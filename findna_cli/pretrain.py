@@ -102,7 +102,7 @@ def begin(caught: list[int], text: str, *, quiet: bool) -> None:
 def _show(advance: Advance, is_time_for_a_line: Every, report: "Report", *, quiet: bool) -> None:
     row = report.row
     advance(report.done, f"loss {row['loss']:.3f}", report.total)
-    text = f"of {report.total:,} steps  loss {row['loss']:.4f}  {row['bases_per_second']:,.0f} bases/s"
+    text = f"of {report.total:,}  loss {row['loss']:.4f}  {row['bases_per_second']:,.0f} bases/s"
     if "valid_loss" in row:
         say(
             f"step {report.done:,} {text}  held out: loss {row['valid_loss']:.4f}, "

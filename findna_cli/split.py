@@ -9,6 +9,7 @@ from findna.config import ComputeConfig, RunConfig
 from findna.counts import counted
 from findna.io.options import InputOptions
 from findna_cli.console import say, write_report
+from findna_cli.job import had_nothing_to_do
 from findna_cli.options import Force, Inputs, Json, Quiet, flags_of
 
 _OF_A_RUN = (
@@ -41,6 +42,8 @@ def split(
 
     report = shards.split(inputs, out, n_shards=n_shards, variants=variants, force=force, **settings)
     write_report(json_file, report)
+    if had_nothing_to_do(report, quiet=quiet):
+        return
     what = "rows of scores" if variants else "bases"
     found = f"{counted(report['n_records'], 'record')}, {report['n_bases']:,} {what}"
     say(f"{out}: {counted(n_shards, 'shard')}, {found}", quiet=quiet)

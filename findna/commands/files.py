@@ -6,6 +6,7 @@ from typing import Any
 
 from findna.config import BasesConfig, ComputeConfig, MutagenesisConfig, RunConfig, ScoreConfig
 from findna.errors import ConfigError
+from findna.io.arrays import require_absent
 from findna.io.options import InputOptions
 from findna.io.outputs import finished_meta
 from findna.io.tracks import check_track as check_track
@@ -14,7 +15,7 @@ from findna.models.store import DEFAULT
 from findna.models.task import load_task
 from findna.nn.device import set_threads
 from findna.runs.bases import BasesJob, predict_bases_of
-from findna.runs.frame import n_finished
+from findna.runs.finished import n_finished
 from findna.runs.job import parts_of
 from findna.runs.mutagenesis import MutagenesisJob, run_mutagenesis
 from findna.runs.score import ScoreJob, run_scores
@@ -173,18 +174,19 @@ def column_of(task: str, label: str) -> str:
 
 
 def write_track(
-    predictions: Path, path: Path, column: str, *, genome: str | Path | None = None, resume: bool = False
+    predictions: Path, path: Path, column: str, *, genome: str | Path | None = None, force: bool = False
 ) -> None:
     """Write a column of predictions as a track; see `findna.window_tracks.write_window_track`.
 
-    With `resume`, an existing track of the same predictions is kept.
+    Without `force`, an existing track of the same predictions is kept.
 
     Raises:
-        OutputError: With `resume`, the track is of another run.
+        OutputError: Without `force`, the track exists and is of another run.
     """
     meta = finished_meta(predictions, "tsv") or {}
     facts = {name: meta[name] for name in ("model", "inputs", "genome", "params", "provenance")} | {"column": column}
-    if not resume or n_finished(path, facts) is None:
+    if force or n_finished(path, facts) is None:
+        require_absent(path, force=force)
         write_window_track(predictions, path, column, facts, genome=genome)
 
 

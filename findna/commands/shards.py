@@ -10,6 +10,8 @@ from findna.io.formats import infer_format
 from findna.io.options import InputOptions
 from findna.io.score_files import format_of as format_of
 from findna.limits import MAX_SHARDS
+from findna.runs.finished import read_output, require_same_run
+from findna.runs.manifest import read_manifest
 from findna.runs.manifest import split as split_records
 from findna.runs.merge import merge as merge_vectors
 from findna.runs.merge_parquet import holds_vectors, merge_parquet
@@ -40,7 +42,8 @@ def split(
         OutputError: The plan exists or cannot be written.
         ConfigError: Settings contradict each other.
     """
-    if out.exists() and not force:
+    found = None if force else read_output(out, read_manifest)
+    if out.exists() and not force and found is None:
         raise OutputError(f"{out}: exists already; force=True replaces it")
     if not 1 <= n_shards <= MAX_SHARDS:
         raise ConfigError(f"n_shards must lie in 1 to {MAX_SHARDS:,}, not {n_shards:,}")
@@ -57,9 +60,12 @@ def split(
             is_fatal=make(RunConfig, settings).on_error == "fail",
         )
     )
-    manifest.write(out)
+    if found is None:
+        manifest.write(out)
+    else:
+        require_same_run(out, found.identity, manifest.identity)
     counts = {"n_records": manifest.n_records, "n_bases": manifest.n_bases, "n_problems": manifest.n_problems}
-    return {"outputs": [str(out)], "n_shards": n_shards, **counts}
+    return {"outputs": [str(out)], "n_shards": n_shards, **counts, **({"nothing_to_do": True} if found else {})}
 
 
 def merge(

@@ -100,10 +100,12 @@ def make_windows(
             origins[index], n_bases = cut_out(origin, cuts)
             n_cut.append(n_bases)
         factors = _factors(origins, weights or {})
-        phases.enter("reading the excluded sequences")
+        if exclude:
+            phases.enter("reading the excluded sequences")
         excluded, exclude_summary = _excluded(exclude, genome)
         novelty, ids = Novelty(config.max_shared), IdSet()
         sifts = [Sift(origins, config, factors, excluded, novelty, is_held_out=i > 0) for i in range(len(paths))]
+        on_draw(0)
         with ExitStack() as files:  # at the end, all files get their names, or none
             writers = [files.enter_context(_fasta(path)) for path in paths]
             for sift, write in zip(sifts, writers, strict=True):

@@ -287,9 +287,11 @@ def _n_intact(path: Path, name: str, commits: Sequence[Mapping[str, Any]]) -> in
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested settings, named `outer.inner`."""
+    """The leaves of nested settings, named `outer.inner`; those of a list of settings `outer.1.inner`."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
+        if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+            value = {str(number): each for number, each in enumerate(value, 1)}
         name = f"{prefix}{key}"
         flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
     return flat

@@ -1,6 +1,5 @@
 """The common part of runs over records: genome, device, clock and report."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,19 +10,18 @@ from typing import Any, Self
 
 from findna import __version__
 from findna.counts import counted
-from findna.errors import InputError, OutputError
+from findna.errors import InputError
 from findna.io.arrays import require_absent
 from findna.io.files import refuse_irregular
 from findna.io.genome import Genome
 from findna.io.meter import Meter
 from findna.io.record_spool import ArraySpool, RecordSpool
 from findna.io.records import read_records
-from findna.io.spool import differences, holds_run
 from findna.io.watch import Watch
-from findna.io.written import open_written
 from findna.models.store import Model
 from findna.models.task import TaskModel
 from findna.record import Record
+from findna.runs.finished import n_finished
 from findna.runs.job import RunJob
 from findna.runs.provenance import genome_facts, input_facts, machine_facts, peak_memory_bytes
 from findna.runs.run import check
@@ -151,13 +149,12 @@ class Frame:
                 yield spool
 
     def n_finished(self, facts: Mapping[str, Any]) -> int | None:
-        """Number of rows of a finished output of the same run, for a resume; None if the run is needed.
+        """Number of rows of a finished output of the same run; None if the run is needed.
 
         Raises:
             OutputError: The output is of another run.
         """
-        out = self.job.out
-        return None if not self.job.run.resume or holds_run(self.partial) else n_finished(out, facts)
+        return n_finished(self.job.out, facts) if self.job.may_be_finished else None
 
     def facts(self, model: Model | TaskModel, params: Mapping[str, Any]) -> dict[str, Any]:
         """The facts of the run in an output, as JSON values.
@@ -196,31 +193,6 @@ class Frame:
         }
 
 
-def n_finished(path: Path, facts: Mapping[str, Any]) -> int | None:
-    """Number of rows of an output, which must have these facts; None if it does not exist.
-
-    Raises:
-        OutputError: The output is of another run.
-    """
-    if not path.is_file():
-        return None
-    written, own = open_written(path), json.loads(json.dumps(facts))
-    names = own.keys() - {"provenance"}
-    require_same_run(path, {name: written.meta.get(name) for name in names}, {name: own[name] for name in names})
-    return written.n_rows
-
-
 def fingerprint(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts that must be the same for a resume."""
     return {"findna": __version__, **{name: value for name, value in facts.items() if name != "provenance"}}
-
-
-def require_same_run(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raise if a finished output is of another run.
-
-    Raises:
-        OutputError: It is; the text has the differences.
-    """
-    if differing := differences(old, new):
-        changes = "; ".join(f"{name} was {before}, is {now}" for name, before, now in differing)
-        raise OutputError(f"{path}: is a finished output of another run: {changes}")

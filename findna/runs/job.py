@@ -133,6 +133,16 @@ class RunJob:
         return "stdin" if STDIN in self.inputs else self.read_once[0]
 
     @property
+    def may_be_finished(self) -> bool:
+        """Whether the output exists, and is to be compared with the run rather than replaced.
+
+        Runs of stdin or a pipe are never compared: their input is known only once it has been read.
+        """
+        if self.out == STDOUT or self.read_once or (self.run.force and not self.run.resume):
+            return False
+        return self.out.is_file()
+
+    @property
     def is_fatal(self) -> bool:
         """Whether an error in one record ends the run."""
         return self.run.on_error == "fail"

@@ -98,6 +98,13 @@ class Manifest(NamedTuple):
                 f"the plan skips {counted(self.n_problems, 'record')} that cannot be used, and the run must, too"
             )
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the shards; the time of a file only if its content was not read."""
+        inputs = [{k: v for k, v in each.items() if k != "modified_ns" or "sha256" not in each} for each in self.inputs]
+        decisive = {name: getattr(self, name) for name in ("batch_bases", "options", "genome", "n_problems")}
+        return {**decisive, "inputs": inputs, "n_shards": len(self.shards)}
+
     def write(self, path: Path) -> None:
         """Write the JSON file, completely or not at all."""
         shards = [

@@ -20,6 +20,7 @@ from findna.io.reader import EmbeddingReader
 from findna.io.rows import BLOCK, Block, Checksums, Rows
 from findna.io.tokens import TokensReader
 from findna.io.virtual import VirtualSource
+from findna.runs.finished import finished_vectors, require_same_run
 from findna.runs.parts import Reader, ShardFile, in_order, provenance_of, read_part
 
 
@@ -143,7 +144,8 @@ def merge(
     started, began = datetime.now(UTC), time.monotonic()
     if out.exists() and any(path.exists() and out.samefile(path) for path in paths):
         raise ConfigError(f"{out} is a part and would be replaced: choose another -o")
-    refuse_existing(out, output_format, is_allowed=force)
+    found = None if force else finished_vectors(out, output_format)
+    refuse_existing(out, output_format, is_allowed=force or found is not None)
     beside = {tokens_path(path) for path in paths}
     parts = in_order([read_part(path) for path in paths if path not in beside])
     first = next((part for part in parts if part.n_rows), parts[0])
@@ -174,8 +176,14 @@ def merge(
         pairs = zip(rows.sources, parts, strict=True)
         uns["parts"] = [{"name": one.name, "checksums": part.meta.get("checksums", {})} for one, part in pairs]
     n_total = first.shard["n_total"]
-    order = table.get("order", ())
-    outputs = write_output(out, rows, uns, n_expected=n_total, output_format=output_format, force=force, order=order)
+    order, done = table.get("order", ()), {}
+    if found is not None:
+        require_same_run(out, found, {**uns, "n_expected": n_total, "parts": uns.get("parts")})
+        outputs, done = [out], {"nothing_to_do": True}
+    else:
+        outputs = write_output(
+            out, rows, uns, n_expected=n_total, output_format=output_format, force=force, order=order
+        )
     return {
         "findna": __version__,
         "outputs": [str(path) for path in outputs],
@@ -183,6 +191,7 @@ def merge(
         "n_records": n_total,
         "n_rows": rows.n_rows,
         "n_skipped": rows.n_skipped,
+        **done,
         "seconds": round(time.monotonic() - began, 3),
         **uns,
     }

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from findna.io.files import raise_output_error, sync_folder, write_atomic
 from findna.io.layout import naming
 from findna.io.tables import require_pyarrow
 from findna.io.written import open_written
+from findna.runs.finished import read_output, require_same_run
 from findna.runs.parts import ShardFile, checked_part, in_order, provenance_of, shard_of
 
 SCHEMA = "findna-dataset/1"
@@ -51,17 +52,28 @@ def merge_parquet(paths: Sequence[Path], out: Path, *, force: bool = False, comm
         OutputError: The folder exists, is not a data set, or cannot be written.
     """
     started, began = datetime.now(UTC), time.monotonic()
-    _refuse(out, force=force)
+    _refuse(out)
     parts = in_order([_read_part(path) for path in paths])
     names = [f"part-{number:0{len(str(len(parts)))}}.parquet" for number in range(1, len(parts) + 1)]
-    for part in parts:
-        with naming(part.path):
-            open_written(part.path).check()
     uns = {name: parts[0].meta[name] for name in ("model", "inputs", "genome", "params", "features")}
     uns = {"provenance": provenance_of(parts, command, started), **uns}
     counts = {"n_rows": sum(part.n_rows for part in parts), "n_skipped": sum(part.n_skipped for part in parts)}
     files = [{"name": name, "n_rows": part.n_rows} for name, part in zip(names, parts, strict=True)]
     facts = {"schema": SCHEMA, "complete": True, **counts, "files": files, **uns}
+    report = {
+        "findna": __version__,
+        "outputs": [str(out)],
+        "n_parts": len(parts),
+        "n_records": parts[0].shard["n_total"],
+        **counts,
+        **uns,
+    }
+    if out.exists() and not force:
+        _require_same(out, facts)
+        return {**report, "nothing_to_do": True}
+    for part in parts:
+        with naming(part.path):
+            open_written(part.path).check()
     temp = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         temp.mkdir()
@@ -76,25 +88,22 @@ def merge_parquet(paths: Sequence[Path], out: Path, *, force: bool = False, comm
         raise_output_error(error, out)
     finally:
         shutil.rmtree(temp, ignore_errors=True)
-    return {
-        "findna": __version__,
-        "outputs": [str(out)],
-        "n_parts": len(parts),
-        "n_records": parts[0].shard["n_total"],
-        **counts,
-        "seconds": round(time.monotonic() - began, 3),
-        **uns,
-    }
+    return {**report, "seconds": round(time.monotonic() - began, 3)}
 
 
-def _refuse(out: Path, *, force: bool) -> None:
+def _refuse(out: Path) -> None:
     if not out.exists() and not out.is_symlink():
         return
     is_ours = out.is_dir() and not out.is_symlink() and (out / FACTS).is_file()
     if not is_ours or any(not path.match("part-*.parquet") and path.name != FACTS for path in out.iterdir()):
         raise OutputError(f"{out}: exists, and is not a data set of findna: choose another name")
-    if not force:
+
+
+def _require_same(out: Path, facts: Mapping[str, Any]) -> None:
+    found = read_output(out, lambda out: dict(json.loads((out / FACTS).read_text(encoding="utf-8"))))
+    if found is None or not all((out / file["name"]).is_file() for file in facts["files"]):
         raise OutputError(f"{out}: exists already; force=True replaces it")
+    require_same_run(out, found, facts)
 
 
 def _link(source: Path, target: Path) -> None:

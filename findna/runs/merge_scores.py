@@ -10,11 +10,11 @@ from findna.counts import counted
 from findna.errors import ConfigError, TableError
 from findna.io.score_files import FILES, Format, format_of
 from findna.io.scores import FACT, TableHead
-from findna.io.spool import differences, holds_run
+from findna.io.spool import differences
 from findna.io.summed import check_text
 from findna.io.tables import require_pyarrow
 from findna.io.vcf import Site, VariantReader
-from findna.runs.frame import require_same_run
+from findna.runs.finished import read_output, require_same_run
 from findna.runs.shard import Shard
 
 _SHARD = re.compile(r"(\d+)/(\d+); records=(\d+)\+(\d+) of (\d+); rows=(\d+)\+(\d+) of (\d+)")
@@ -155,7 +155,7 @@ class ScoredFile:
 
 
 def finished(path: Path, kind: Format, facts: Mapping[str, str]) -> dict[str, Any]:
-    """The report of an existing complete output; {} if there is none, or a partial run.
+    """The report of an existing output; {} if it is damaged or not ours.
 
     Args:
         path: The output.
@@ -165,11 +165,15 @@ def finished(path: Path, kind: Format, facts: Mapping[str, str]) -> dict[str, An
     Raises:
         OutputError: It is of another run.
     """
-    if not path.is_file() or holds_run(path.with_name(f"{path.name}.partial")):
+
+    def facts_and_count(path: Path) -> tuple[dict[str, str], int]:
+        with ScoredFile(path, kind) as file:
+            return _shared(file.facts), sum(1 for _ in file.records())
+
+    if (found := read_output(path, facts_and_count)) is None:
         return {}
-    with ScoredFile(path, kind) as file:
-        require_same_run(path, _shared(file.facts), _shared(facts))
-        return {"n_resumed": sum(1 for _ in file.records()), "n_windows": 0, "nothing_to_do": True}
+    require_same_run(path, found[0], _shared(facts))
+    return {"n_resumed": found[1], "n_windows": 0, "nothing_to_do": True}
 
 
 def merge_scores(paths: Sequence[Path], out: Path, *, force: bool = False, command: str = "") -> dict[str, Any]:
@@ -201,11 +205,14 @@ def merge_scores(paths: Sequence[Path], out: Path, *, force: bool = False, comma
         if out.exists() and path.exists() and out.samefile(path):
             raise ConfigError(f"{out} is a part and would be replaced: choose another -o")
     ordered = _in_order(paths, kind)
-    (first, _), (_, last) = ordered[0], ordered[-1]
+    first = ordered[0][0]
     with ExitStack() as stack:
         with ScoredFile(first, kind) as file:
             facts = {**_shared(file.facts), "Command": command or "findna merge"}
             head, longest = file.head({name: facts[name] for name in file.facts if name in facts}), file.longest
+        done = {} if force else finished(out, kind, facts)
+        if done:
+            return {**_counts(ordered, [out]), **done}
         merged = stack.enter_context(FILES[kind](out, head, source=str(first), longest=longest, force=force))
         for path, part in ordered:
             n_before = merged.n_records
@@ -218,9 +225,14 @@ def merge_scores(paths: Sequence[Path], out: Path, *, force: bool = False, comma
             if n != expected:
                 raise TableError(f"holds {counted(n, 'record')}, but its shard has {expected:,}", path=path)
         outputs = merged.finish()
+    return _counts(ordered, outputs)
+
+
+def _counts(parts: Sequence[tuple[Path, ScorePart]], outputs: Sequence[Path]) -> dict[str, Any]:
+    last = parts[-1][1]
     return {
         "outputs": [str(path) for path in outputs],
-        "n_parts": len(ordered),
+        "n_parts": len(parts),
         "n_records": last.n_total,
         "n_rows": last.n_total_rows,
     }

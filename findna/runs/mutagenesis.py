@@ -45,8 +45,6 @@ class MutagenesisJob(RunJob):
             problems.append("dependencies are written as HDF5, not as TSV")
         if self.plot:
             check_plot(self.plot)
-            for path in _figures(self.plot, with_pairs=self.config.pairs):
-                require_absent(path, force=self.run.force or self.run.resume)
         return problems
 
 
@@ -69,9 +67,11 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda don
         outputs, n_bases = [job.out], 0
         if (n_finished := frame.n_finished(facts)) is not None:
             if job.plot and not job.plot.exists():
+                _refuse_figures(job)
                 first = next(records)
                 outputs += _draw(Effects(first, *_arrays_of(engine, job, [first])[0]), job.plot, engine.value)
             return frame.report(facts, outputs, n_resumed=n_finished, nothing_to_do=True)
+        _refuse_figures(job)
         on_progress(0, frame.n_expected)
         with frame.arrays(facts) as spool:
             temp = spool.temp(job.out)
@@ -112,6 +112,11 @@ def _draw(effects: Effects, path: Path, value: str) -> list[Path]:
     if effects.pairs is not None:
         plot_pairs(record.codes, effects.pairs, paths[1], title=title, first=first)
     return paths
+
+
+def _refuse_figures(job: MutagenesisJob) -> None:
+    for path in _figures(job.plot, with_pairs=job.config.pairs) if job.plot else []:
+        require_absent(path, force=job.run.force or job.run.resume)
 
 
 def _figures(path: Path, *, with_pairs: bool) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from findna import __version__
+from findna import __version__, phases
 from findna.io.compressed import STDIN
 from findna.io.files import sha256, storable
 from findna.io.genome import Genome
@@ -36,6 +36,8 @@ def file_facts(text: str, *, is_whole: bool) -> dict[str, Any]:
     if text == STDIN or not path.is_file():
         return {}
     found = path.stat()
+    if is_whole:
+        phases.enter(f"checking {path.name}")
     return {"bytes": found.st_size} | ({"sha256": sha256(path)} if is_whole else {"modified_ns": found.st_mtime_ns})
 
 

@@ -1,7 +1,6 @@
 """One run over inputs: checks them, loads the model, writes rows, compares counts."""
 
 import itertools
-import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,20 +15,20 @@ from findna import __version__
 from findna.cells import Item, write_rows
 from findna.counts import counted
 from findna.data.windows import count_windows
-from findna.errors import BedError, ConfigError, FastaError, InputError, OutputError, RegionError
+from findna.errors import BedError, ConfigError, FastaError, InputError, RegionError
 from findna.io.check import InputSummary, check_inputs
 from findna.io.genome import Genome
 from findna.io.hdf5 import EmbeddingWriter
 from findna.io.meter import Meter
-from findna.io.outputs import finished_meta, refuse_existing
+from findna.io.outputs import refuse_existing
 from findna.io.records import read_records
 from findna.io.source import Begin, TooManyN
-from findna.io.spool import differences
 from findna.io.tables import TsvStream
 from findna.io.watch import Watch
 from findna.nn.device import pick_device
 from findna.nn.kernels import choose
 from findna.record import Record
+from findna.runs.finished import finished_vectors, require_same_run
 from findna.runs.job import STDOUT, Job, OnProgress, RowMaker, RunJob
 from findna.runs.provenance import digests, genome_facts, input_facts, machine_facts, peak_memory_bytes
 from findna.runs.shard import Part, ShardCuts
@@ -67,7 +66,7 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
     Raises:
         InputError: An input is wrong. Of files, the rows so far are kept (NAME.partial) if there are any. An input or
             the genome changed while it was read: nothing is kept.
-        OutputError: The output exists, is in use, or cannot be written.
+        OutputError: The output exists and is not of the same run, is in use, or cannot be written.
         ModelError: The model is damaged, or gives NaN.
         ConfigError: A batch is too large for the device.
     """
@@ -75,17 +74,19 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
     watch = Watch(job.sources)
     with ExitStack() as stack:
         genome = stack.enter_context(Genome(job.options.genome)) if job.options.genome else None
+        found = finished_vectors(job.out, job.output_format) if job.may_be_finished else None
         if job.out != STDOUT:  # fail before the work, not after it
-            refuse_existing(job.out, job.output_format, is_allowed=job.run.force or job.run.resume)
+            is_allowed = job.run.force or job.run.resume or found is not None
+            refuse_existing(job.out, job.output_format, is_allowed=is_allowed)
         compute = job.begin()
         scope = _scope(job, genome, batch_bases=compute.batch_bases)
         maker = job.load(compute)
+        facts = _facts(job, maker, scope, genome)
+        if found is not None:
+            return _finished(job, found, facts)
         records, meter = scope.part and scope.part.records, Meter(job.inputs)
         items = read_records(job.inputs, job.options, genome=genome, wanted=records, begin=scope.begin, meter=meter)
         first, extra = _peek(items)
-        facts = _facts(job, maker, scope, genome)
-        if job.run.resume and (found := finished_meta(job.out, job.output_format)):
-            return _finished(job, found, facts)
         writer = _open_writer(job, maker, facts, extra)
         stack.enter_context(writer)
         n_resumed = writer.n_records_done
@@ -193,10 +194,7 @@ def _finished(job: Job, found: Mapping[str, Any], facts: Mapping[str, Any]) -> d
     Raises:
         OutputError: The output is of another run.
     """
-    expected = json.loads(json.dumps(facts))
-    if differing := differences({name: found.get(name) for name in expected}, expected):
-        changes = "; ".join(f"{key} was {before}, is {now}" for key, before, now in differing)
-        raise OutputError(f"{job.out}: is a finished output of another run: {changes}")
+    require_same_run(job.out, found, facts)
     n_rows, n_skipped = found["n_rows"], found["n_skipped"]
     return {
         "findna": __version__,
@@ -210,7 +208,7 @@ def _finished(job: Job, found: Mapping[str, Any], facts: Mapping[str, Any]) -> d
         "n_bases": 0,
         "seconds": 0.0,
         "nothing_to_do": True,
-        **expected,
+        **facts,
     }
 
 

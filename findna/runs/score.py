@@ -27,6 +27,7 @@ from findna.io.scores import ROWS, Outcome, ScoreRows
 from findna.io.vcf import Site, VariantReader, assembly_of
 from findna.models.store import DEFAULT, Model, load_model
 from findna.models.task import TaskModel, load_task
+from findna.runs.finished import n_finished
 from findna.runs.frame import Frame, fingerprint
 from findna.runs.job import OnProgress, RunJob
 from findna.runs.merge_scores import ScorePart, finished
@@ -103,9 +104,10 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
         scorer = _scorer(job, model, frame, reader)
         facts = frame.facts(model, _params(job, scorer)) | ({"shard": part.to_dict()} if part else {})
         rows = ROWS[job.output_format](reader, scorer.fields, _lines(job, facts, part), scorer.genome.contigs)
-        has_vectors = not job.embeddings or job.embeddings.exists()
-        if job.run.resume and has_vectors and (counts := finished(job.out, job.output_format, rows.facts)):
-            return frame.report(facts, [job.out], **counts)
+        if job.may_be_finished and (counts := finished(job.out, job.output_format, rows.facts)):
+            vectors = _vector_facts(facts, part)
+            if not job.embeddings or n_finished(job.embeddings, vectors) is not None:
+                return frame.report(facts, [job.out], **counts)
         if job.embeddings:
             refuse_existing(job.embeddings, "h5", is_allowed=job.run.force or job.run.resume)
         with (
@@ -185,9 +187,12 @@ def _write_vectors(
     job: ScoreJob, path: Path, facts: Mapping[str, Any], part: ScorePart | None, spool: ScoreSpool
 ) -> list[Path]:
     """Write the vectors of all alleles; each shard has its own file."""
-    meta = {**facts, "params": {**facts["params"], "alleles": True}}
-    meta |= {"shard": part.of_vectors()} if part else {}
-    return spool.write_vectors(path, meta, force=job.run.force or job.run.resume)
+    return spool.write_vectors(path, _vector_facts(facts, part), force=job.run.force or job.run.resume)
+
+
+def _vector_facts(facts: Mapping[str, Any], part: ScorePart | None) -> dict[str, Any]:
+    shard = {"shard": part.of_vectors()} if part else {}
+    return {**facts, "params": {**facts["params"], "alleles": True}, **shard}
 
 
 def _scorer(job: ScoreJob, model: Model | TaskModel, frame: Frame, reader: VariantReader) -> VariantScorer:

@@ -170,10 +170,12 @@ def test_windows_become_a_track(write: Write, task: Path, genome: Path) -> None:
     bed = write("in.bed", "chr1\t100\t220\tx\t0\t+\nchr1\t500\t620\ty\t0\t-\nchr2\t10\t40\n")
     flags = (bed, "--task", task, "-g", genome, "--windows", "--label", CLASSES[1])
     classified(*flags, "-o", "out.tsv", "--track", "out.bedgraph")
-    classified(*flags, "-o", "out.tsv", "--track", "out.bedgraph", "--resume")
-    again = ("-o", "out.tsv", "--track", "out.bedgraph", "--resume", "--precision", "fp32", "--threads", 1)
-    other = call("classify", *flags[:-1], CLASSES[0], *again)
-    assert (other.code, "is a finished output of another run: column was" in other.err) == (1, True), other.err
+    again = ("-o", "out.tsv", "--track", "out.bedgraph", "--precision", "fp32", "--threads", 1)
+    for how in ((), ("--resume",)):
+        result = call("classify", *flags, *again, *how)
+        assert (result.code, "out.tsv: is complete; nothing to do" in result.err) == (0, True), result.err
+        other = call("classify", *flags[:-1], CLASSES[0], *again, *how)
+        assert (other.code, "It is a finished output of another run: column was" in other.err) == (1, True), other.err
     places = [line.split("\t") for line in Path("out.bedgraph").read_text().splitlines()[2:]]
     expected = [("chr1", 100, 150), ("chr1", 150, 200), ("chr1", 200, 220)]
     expected += [("chr1", 500, 550), ("chr1", 550, 570), ("chr1", 570, 620), ("chr2", 10, 40)]
@@ -279,8 +281,8 @@ def test_bad_records_end_the_run_or_are_listed(write: Write, genome: Path, task:
     assert not Path("a.predictions.tsv").exists()
     classified(bed, "-g", genome, "--task", task, "--on-error", "skip")
     assert [row["id"] for row in table("a.predictions.tsv")] == ["chr1:0-40(.)", "chr2:0-40(.)"]
-    again = call("classify", bed, "-g", genome, "--task", task, "--on-error", "skip")
-    assert (again.code, again.err) == (1, "findna: a.predictions.tsv: exists already; --force replaces it\n")
+    again = classified(bed, "-g", genome, "--task", task, "--on-error", "skip")
+    assert (again.code, again.err) == (0, "a.predictions.tsv: is complete; nothing to do\n")
     dry = call("classify", bed, "-g", genome, "--task", task, "--dry-run", "-o", "x.tsv")
     assert (dry.code, Path("x.tsv").exists()) == (1, False)
     assert "problems  1 of 4 records: does not fit; 1 of 4 records: contig is not in the genome" in dry.out

@@ -35,10 +35,10 @@ def test_regions_become_an_array_and_a_table_with_the_same_effects(
     assert [line[2] for line in lines[-3:]] == ["31"] * 3  # on the genome, 1-based
     assert [line[2] for line in lines[:3]] == ["501"] * 3
     assert "exists already" in call("mutagenesis", bed, *flags, "-o", "out.h5").err
-    for name, other in (("out.h5", ()), ("out.tsv", ("--pad",))):
-        again = call("mutagenesis", bed, *flags, "-o", name, "--resume", *(("--pairs",) if name == "out.h5" else ()))
+    for name, other, how in (("out.h5", (), ()), ("out.tsv", ("--pad",), ()), ("out.tsv", ("--pad",), ("--resume",))):
+        again = call("mutagenesis", bed, *flags, "-o", name, *how, *(("--pairs",) if name == "out.h5" else ()))
         assert (again.code, "is complete; nothing to do" in again.err) == (0, True), again.err
-        again = call("mutagenesis", bed, *flags, "-o", name, "--resume", *other)
+        again = call("mutagenesis", bed, *flags, "-o", name, *how, *other)
         assert (again.code, "is a finished output of another run: params." in again.err) == (1, True), again.err
     assert left_behind() == ["out.h5", "out.tsv"]
 

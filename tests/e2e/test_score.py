@@ -202,7 +202,8 @@ def test_merged_parts_are_the_output_of_one_run(name: str, kind: str, many: Path
         pysam.tabix_compress(str(many), "many.vcf.gz")
     if kind:
         many, plan = Path(f"many.{kind}"), ["--plan", "plan.json"]
-        assert call("split", many, "--variants", "-n", 3, "-o", "plan.json").code == 0
+        for code, flags_of_split in ((0, ("-n", 3)), (0, ("-n", 3)), (1, ("-n", 2))):
+            assert call("split", many, "--variants", *flags_of_split, "-o", "plan.json").code == code
         marks = [shard["mark"]["row"] for shard in json.loads(Path("plan.json").read_text())["shards"]]
         assert marks[1:] == [256, 512]
     score(many, genome, model, "-o", name, *flags)
@@ -214,6 +215,8 @@ def test_merged_parts_are_the_output_of_one_run(name: str, kind: str, many: Path
     assert same_run(name, name.replace("out", "merged"))
     report = json.loads(Path("r.json").read_text())
     assert (report["n_records"], report["n_parts"]) == (700, 3)
+    again = call("merge", *reversed(parts), "-o", name.replace("out", "merged"))
+    assert (again.code, "is complete; nothing to do" in again.err) == (0, True), again.err
     assert left_behind("merged") == [path.replace("out", "merged") for path in left_behind()]
 
 
@@ -276,11 +279,11 @@ def test_an_interrupted_run_resumes_where_it_was(
     assert np.array_equal(whole.x, resumed.x)
     assert (whole.obs, whole.skipped) == (resumed.obs, resumed.skipped)
     assert f"{name}.partial" not in left_behind()
-    result = call(*args, "--resume")  # nothing is left to do
+    result = call(*args)  # nothing is left to do
     assert (result.code, "is complete; nothing to do" in result.err) == (0, True), result.err
     n_rows = report["n_variants" if name.endswith(".parquet") else "n_records"]
     assert json.loads(Path("r.json").read_text())["n_resumed"] == n_rows
-    assert "is a finished output of another run" in call(*args, "--max-length", 7, "--resume").err
+    assert "is a finished output of another run" in call(*args, "--max-length", 7).err
     Path("out.h5").unlink()
     assert "exists already" in call(*args, "--resume").err  # the vectors are missing
 

@@ -291,6 +291,10 @@ def test_an_output_is_replaced_only_by_force_and_never_a_part(tmp_path):
         merge(parts, out)
     merge(parts, out, force=True)
     assert h5py.is_hdf5(out)
+    assert merge(parts, out)["nothing_to_do"]
+    (other := tmp_path / "other").mkdir()
+    with pytest.raises(OutputError, match=r'of another run: model.sha256 was "abc", is "other"'):
+        merge(parts_in(other, model={"sha256": "other"}), out)
     with pytest.raises(ConfigError, match="is a part and would be replaced"):
         merge(parts, parts[0], force=True)
     with EmbeddingWriter(tmp_path / "run.h5", features=FEATURES, fingerprint={"seed": 1}, every=0) as writer:
@@ -311,6 +315,8 @@ def test_parquet_parts_become_a_folder_that_reads_as_one_table(tmp_path):
     assert (report["n_records"], report["n_rows"], report["n_skipped"], report["n_parts"]) == (N, 20, 3, 4)
     assert [path.samefile(part) for path, part in zip(sorted(out.glob("part*")), parts, strict=True)] == [True] * 4
     assert json.loads((out / FACTS).read_text())["files"][0] == {"name": "part-1.parquet", "n_rows": 8}
+    assert merge_parquet(parts, out)["nothing_to_do"]
+    (out / FACTS).write_text("{}")
     with pytest.raises(OutputError, match="exists already; force=True replaces it"):
         merge_parquet(parts, out)
     merge_parquet(parts, out, force=True)

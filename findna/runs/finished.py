@@ -1,0 +1,61 @@
+"""Whether an output is finished, and of the same run: then there is nothing to do."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from findna.errors import InputError, OutputError
+from findna.io.formats import Format
+from findna.io.outputs import finished_meta, output_paths
+from findna.io.spool import differences, holds_run
+from findna.io.written import open_written
+
+T = TypeVar("T")
+_NOT_OURS = (InputError, ValueError, KeyError, TypeError)
+"""What reading a damaged file, or one of another program, ends in."""
+
+
+def read_output(path: Path, read: Callable[[Path], T]) -> T | None:
+    """What `read` gives of an output; None if it does not exist, is damaged, not ours, or of an unfinished run."""
+    if not path.exists() or holds_run(path.with_name(f"{path.name}.partial")):
+        return None
+    with suppress(*_NOT_OURS):
+        return read(path)
+    return None
+
+
+def finished_vectors(path: Path, output_format: Format) -> dict[str, Any] | None:
+    """Metadata of vectors or predictions that have all their files, as `findna.io.outputs.finished_meta` gives it."""
+    meta = read_output(path, lambda path: finished_meta(path, output_format))
+    if meta is None:
+        return None
+    paths = output_paths(path, output_format, with_tokens=bool(meta["params"].get("with_tokens")))
+    return meta if all(file.is_file() for file in paths.values()) else None
+
+
+def n_finished(path: Path, facts: Mapping[str, Any]) -> int | None:
+    """Rows of an output, which must say these facts of its run; None if it does not exist, or is not ours.
+
+    Raises:
+        OutputError: The output is of another run.
+    """
+    if (written := read_output(path, open_written)) is None:
+        return None
+    require_same_run(path, written.meta, facts)
+    return written.n_rows
+
+
+def require_same_run(path: Path, found: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Raise if a finished output, in which something was found, does not have these facts of its run.
+
+    Raises:
+        OutputError: It is; the text has the differences.
+    """
+    own = json.loads(json.dumps({name: fact for name, fact in facts.items() if name != "provenance"}))
+    if differing := differences({name: found.get(name) for name in own}, own):
+        changes = "; ".join(f"{name} was {before}, is {now}" for name, before, now in differing)
+        raise OutputError(
+            f"{path}: exists already; force=True replaces it. It is a finished output of another run: {changes}"
+        )
