@@ -64,7 +64,7 @@ def test_a_training_set_for_pretrain(sources: list[Path]) -> None:
         (["human.fa", "-o", "no/w.fa"], 1, "no such file or directory"),
         (["human.fa", "-o", "w.fa", "--n", "100000", "--max-length", "100"], 1, "windows can be drawn"),
         (["human.fa", "-o", "w.fa", "--max-n", "2"], 2, "--max-n must lie in 0 to 1"),
-        (["-", "-o", "w.fa"], 1, "must be a file"),
+        (["-", "-o", "w.fa"], 1, "must be a regular file"),
         (["empty.fa", "-o", "w.fa"], 1, "the file is empty"),
     ],
 )

@@ -465,7 +465,7 @@ def test_a_file_that_is_no_vcf_or_truncated_ends_the_run(
 
 COMMANDS = {
     ("--max-length", "30"): "alleles of up to 30 bases need a window of at least 76 bases, not 50",
-    ("--scores", "llr,magic"): "score 'magic' is unknown; known are llr, distance, influence",
+    ("--scores", "llr,magic"): "score 'magic' is not known: choose from llr, distance, influence",
     ("-o", "-", "--resume"): "stdout cannot be resumed",
     ("--embeddings", "out.vcf"): "out.vcf is also a file of --out",
     ("-o", "-", "--format", "parquet"): "parquet cannot be streamed to stdout",
