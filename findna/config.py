@@ -90,7 +90,7 @@ class EmbedConfig(Checked):
     with_tokens: bool = False
     layer: int = setting(-1, "Layer to read; 0: stem, -1: last layer.")
     blocks: str = setting("", "Blocks to read instead of a layer, e.g. 5,10,15,20.")
-    window: int = setting(0, "Bases per window; 0: the model's window.")
+    window: int = setting(0, "Bases per window; 0: the model's window.", most=float("inf"))  # `for_model` knows better
     stride: int = setting(0, "Bases between window starts; 0: the window length.")
     windows: bool = setting(False, "One row per window of each record, with its coordinates.", flag="--windows")
     strand: Strand = setting("bed", "bed (strand of each record), +, -, or both (mean of the two vectors).")
@@ -150,10 +150,10 @@ class EmbedConfig(Checked):
         if not self.blocks and not 0 <= layer <= model.n_layers:
             problems.append(f"layer {self.layer} must lie in 0 to {model.n_layers}, or be -1 for the last")
         if not 1 <= window <= model.window:
-            problems.append(f"a window of {window} bases must lie in 1 to the teacher's {model.window}")
+            problems.append(f"window must be 0 to {model.window:,} bases, the longest of the model, not {window:,}")
         elif not 1 <= stride <= window:
             problems.append(
-                f"a stride of {stride} must lie in 1 to the window of {window}: otherwise bases would be skipped"
+                f"stride must be 0 to the window of {window:,} bases, not {stride:,}: otherwise bases would be skipped"
             )
         require(problems)
         return dataclasses.replace(self, layer=layer, window=window, stride=stride)

@@ -85,19 +85,11 @@ def make_map(
     """
     with EmbeddingReader(path) as file:
         n_rows = len(file)
-        if n_rows < _MIN_ROWS:
-            raise ConfigError(f"{path}: {counted(n_rows, 'row')}; a map needs at least {_MIN_ROWS}")
+        _require_rows(file, path)
         rows = np.arange(n_rows)
         if n_rows > max_points:
             rows = np.sort(np.random.default_rng(seed).choice(n_rows, max_points, replace=False))
-        columns = file.read_obs(rows)
-        added = match_labels(columns, labels) if labels else {}
-        columns |= added
-        color = color or _default_color(columns, added)
-        if color and color not in columns:
-            raise ConfigError(f"color={color}: no such column; there are {', '.join(columns)}")
-        if color and is_unset(columns[color]):
-            raise ConfigError(f"color={color}: the column is empty; choose another one, or give a table of labels")
+        columns, color = _coloured(file, rows, color, labels)
         n_components = min(2 if method == "pca" else _TSNE_COMPONENTS, file.x.shape[1], n_rows - 1)
         scores, shares = principal_components(file.x, rows, n_components)
         model = str(file.meta.get("model", {}).get("name", ""))
@@ -106,6 +98,33 @@ def make_map(
     else:
         points, axes = tsne(scores, seed=seed), ("t-SNE 1", "t-SNE 2")
     return Map(points.astype(np.float32), (axes[0], axes[1]), columns, color, n_rows, path.name, model)
+
+
+def check_map(path: Path, *, color: str = "", labels: Path | None = None) -> None:
+    """Raise what `make_map` would, without the map."""
+    with EmbeddingReader(path) as file:
+        _require_rows(file, path)
+        _coloured(file, np.arange(len(file)), color, labels)
+
+
+def _require_rows(file: EmbeddingReader, path: Path) -> None:
+    if len(file) < _MIN_ROWS:
+        raise ConfigError(f"{path}: {counted(len(file), 'row')}; a map needs at least {_MIN_ROWS}")
+
+
+def _coloured(
+    file: EmbeddingReader, rows: NDArray[np.intp], color: str, labels: Path | None
+) -> tuple[dict[str, NDArray[Any]], str]:
+    """The columns of some rows, with those of a table of labels, and the one that colours them."""
+    columns = file.read_obs(rows)
+    added = match_labels(columns, labels) if labels else {}
+    columns |= added
+    color = color or _default_color(columns, added)
+    if color and color not in columns:
+        raise ConfigError(f"color={color}: no such column; there are {', '.join(columns)}")
+    if color and is_unset(columns[color]):
+        raise ConfigError(f"color={color}: the column is empty; choose another one, or give a table of labels")
+    return columns, color
 
 
 def principal_components(x: Any, rows: NDArray[np.intp], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -166,6 +185,8 @@ def read_labels(path: Path) -> dict[str, dict[str, str]]:
             key, header = 0, ["id", "label", *(f"label{k}" for k in range(2, len(header)))]
         else:
             table = table[1:]
+        if all(_is_bed_row(cells) for cells in table):
+            stream.fail("this is a BED file, not a table of labels; color=name takes the names that its regions have")
         columns: dict[str, dict[str, str]] = {name: {} for k, name in enumerate(header) if k != key}
         seen: set[str] = set()
         for number, cells in enumerate(table, start=1):
@@ -178,6 +199,10 @@ def read_labels(path: Path) -> dict[str, dict[str, str]]:
                 if name in columns:
                     columns[name][id] = cell.strip()
     return columns
+
+
+def _is_bed_row(cells: list[str]) -> bool:
+    return len(cells) > 2 and cells[1].isdecimal() and cells[2].isdecimal() and int(cells[1]) < int(cells[2])
 
 
 def match_labels(columns: dict[str, NDArray[Any]], path: Path) -> dict[str, NDArray[Any]]:

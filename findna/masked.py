@@ -37,7 +37,7 @@ class MaskedBases:
 
     def __init__(self, network: Encoder, *, passes: int, compute: Compute) -> None:
         if passes < 0:
-            raise ConfigError(f"passes must not be negative: {passes}")
+            raise ConfigError(f"passes must be 0 or more, not {passes}")
         self._passes, self._window = passes, network.config.window
         self._forward = Forward(
             network,

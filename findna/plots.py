@@ -21,13 +21,14 @@ _LONGEST_NAME = 18
 INK, BLUE, ORANGE, GREY = "#222222", "#2166ac", "#d6604d", "#999999"
 
 
-def training_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str = "") -> None:
+def training_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str = "", note: str = "") -> None:
     """Draw `loss` and `valid_loss` of a training's log by `epoch` (else `step`); the best `valid_loss` is marked.
 
     Args:
         rows: Lines of log.csv; a value that is missing or "" is skipped.
         path: The PNG file.
         title: Above the figure.
+        note: After the word "loss" of its axis.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -49,7 +50,7 @@ def training_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str 
         x_name = "penalty"
     else:
         axes.locator_params(axis="x", integer=True)
-    axes.set(xlabel=x_name, ylabel="loss", title=title)
+    axes.set(xlabel=x_name, ylabel=f"loss{note}", title=title)
     axes.legend(frameon=False)
     save_figure(figure, path)
 

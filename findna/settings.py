@@ -108,7 +108,7 @@ def _refusal(value: Any, about: About) -> str:
         return f"must lie in {about.least:,} to {about.most:,}"
     if is_high:
         return f"must be at most {about.most:,}"
-    return "must not be negative" if about.least == 0 else f"must be at least {about.least:,}"
+    return "must be 0 or more" if about.least == 0 else f"must be at least {about.least:,}"
 
 
 def make(config: type[Config], settings: Mapping[str, object]) -> Config:

@@ -133,7 +133,8 @@ def _curves(
     for k in shown:
         x, y, found = curve(labels == k, probabilities[:, k])
         values.append(found)
-        name = f"{shortened(classes[k])}: {found:.3f} (n = {np.sum(labels == k):,})"
+        of_two = "positive class " * (len(classes) == 2)
+        name = f"{of_two}{shortened(classes[k])}: {found:.3f} (n = {np.sum(labels == k):,})"
         label = name if len(shown) <= _MOST_CURVES else None
         axes.plot(x, y, label=label, linewidth=1.4 if label else 0.6, color=BLUE if len(shown) == 1 else None)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")

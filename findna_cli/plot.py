@@ -53,6 +53,7 @@ def plot(
         raise ConfigError(f"--html {html}: a page is .html")
     for target in (figure, html):
         if target and target.exists() and not force:
+            maps.check_map(path, color=color, labels=labels)  # a wrong input matters more
             raise OutputError(f"{target}: exists already; --force replaces it")
     found = maps.make_map(path, method=method, color=color, labels=labels, max_points=max_points, seed=seed)
     if figure:

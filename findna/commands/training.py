@@ -216,6 +216,8 @@ def count_processes(asked: ProcessOptions, *, device: str) -> int:
     if (gpus and device not in ("auto", "cuda")) or (processes and device not in ("auto", "cpu")):
         what = f"gpus={gpus} needs GPUs" if gpus else f"processes={processes} is for the CPU"
         raise ConfigError(f"{what}: it contradicts device={device}")
+    if gpus and not (torch.version.cuda or torch.version.hip):
+        raise ConfigError(f"gpus={gpus}: this PyTorch has no CUDA")
     if gpus > torch.cuda.device_count():
         raise ConfigError(f"gpus={gpus}: this host has {torch.cuda.device_count()}")
     return gpus or processes or 1

@@ -22,11 +22,19 @@ STDIN = "-"
 BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 """The empty block that ends every whole BGZF file."""
 
+UTF_16 = "UTF-16 text: save it as UTF-8"
+WORKBOOK = "an Excel workbook: save the sheet as CSV or TSV"
 _BARE_CR = re.compile(rb"\r(?!\n)")
 _CHUNK = 1 << 17
 _STEP = 256
 _NEAR = 10_000
 """Number of lines after a wrong one in which to look for damage of the compression."""
+
+
+def is_workbook(head: bytes) -> bool:
+    """Whether a file that begins so is .xlsx (a zip archive) or .xls (an OLE container)."""
+    is_xlsx = head.startswith(b"PK\x03\x04") and (b"[Content_Types].xml" in head or b"xl/w" in head)
+    return is_xlsx or head.startswith(b"\xd0\xcf\x11\xe0")
 
 
 def end_of(path: str) -> bytes:
@@ -166,7 +174,11 @@ class ByteStream:
             chunk = chunk.removesuffix(held)
             if (position := chunk.find(b"\0")) >= 0:
                 line = n_lines + chunk.count(b"\n", 0, position) + 1
-                self.fail("a NUL byte: the file is damaged, or no text", line=line)
+                if is_workbook(self.head):
+                    self.fail(f"this is {WORKBOOK}")
+                if self.head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                    self.fail(f"this is {UTF_16}")
+                self.fail("a NUL byte: the file is damaged, or not text", line=line)
             if b"\r" in chunk and (bare := _BARE_CR.search(chunk)):
                 line = n_lines + chunk.count(b"\n", 0, bare.start()) + 1
                 how = f"tr '\\r' '\\n' < {self.name}"

@@ -56,7 +56,9 @@ def read_features(stream: ByteStream, feature: str = "gene") -> Iterator[BedRow]
         n_rows += 1
         yield row
     if not n_rows and types:
-        stream.fail(f"no feature is a {feature}; the file has {', '.join(types)}: choose one with feature=TYPE")
+        first, is_transcript = next(iter(types)), any(_is_of(kind, TSS) for kind in types)
+        hint = f"choose one with feature={first}{' (or tss)' * (is_transcript and feature != TSS)}"
+        stream.fail(f"it has no {feature} lines. It has: {', '.join(types)}. {hint.capitalize()}")
 
 
 def read_variant_places(stream: ByteStream) -> Iterator[BedRow]:

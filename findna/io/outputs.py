@@ -146,6 +146,9 @@ def refuse_existing(path: Path, output_format: Format, *, is_allowed: bool) -> N
     for name, file in existing.items():
         if file != path and not _is_sidecar_of(path, file, name):
             raise OutputError(f"{file}: would be replaced, and does not belong to {path.name}: choose another name")
+    if existing and not is_allowed and "main" not in existing:
+        file = [*existing.values()][-1]
+        raise OutputError(f"{file}: belongs to an earlier {path.name}: remove it, or choose another name")
     if existing and not is_allowed:
         raise OutputError(f"{[*existing.values()][-1]}: exists already; force=True replaces it")
 

@@ -15,10 +15,10 @@ from findna.io.genome import Genome, iter_batches
 from findna.io.ids import IdSet
 from findna.io.meter import Meter
 from findna.io.options import InputOptions
-from findna.io.sniff import check_kind, sniff
+from findna.io.sniff import Kind, check_kind, sniff
 from findna.io.source import READS, REGIONS, ROWS, SEQUENCES, Begin, Source, limit_n
 from findna.record import Record
-from findna.region import Region, is_region_string
+from findna.region import Region, is_region_string, missing_contig
 from findna.sequence import Codes, N, reverse_complement
 
 _NO_BASES = np.empty(0, np.uint8)
@@ -117,15 +117,24 @@ class Reader:
                 f"{short} is a sequence, not a file: write it to a FASTA file, or pass FASTA on stdin (-)"
             )
         stream = ByteStream(text)
-        in_format = options.in_format or ("table" if options.sequence_column else None)
         try:
-            kind = sniff(stream) if in_format is None else check_kind(in_format)
+            kind = self._kind(stream)
             if kind in READS and stream.head[:4] != b"BAM\1" and stream.raw_head[:4] != b"CRAM":
                 stream.fail("this is neither BAM nor CRAM")
             return self._checked(Source(text, kind, stream))
         except BaseException:
             stream.__exit__(None, None, None)
             raise
+
+    def _kind(self, stream: ByteStream) -> Kind:
+        if self._options.in_format is not None:
+            return check_kind(self._options.in_format)
+        try:
+            return sniff(stream)
+        except InputError:
+            if not self._options.sequence_column:
+                raise
+        return "table"  # its column of sequences has a name that only the user knows
 
     def records(self, source: Source, *, wanted: range | None = None) -> Iterator[Record | InputError]:
         """All records of an input, or their errors; regions that are not `wanted` have an id, but no bases."""
@@ -189,6 +198,9 @@ class Reader:
             if self._options.genome is None:
                 raise ConfigError(f"{what} need a genome: genome=FILE")
             self._genome = self._stack.enter_context(Genome(self._options.genome))
+        name, contigs = self._genome.path.name, self._genome.contigs
+        if absent := [chrom for chrom in self._options.circular if chrom not in contigs]:
+            raise ConfigError(f"circular={absent[0]}: {missing_contig(absent[0], contigs, where=name)}")
         return self._genome
 
     def _is_region(self, text: str) -> bool:
@@ -210,6 +222,10 @@ class Reader:
         if source.kind not in REGIONS and (options.size is not None or options.split):
             flag = "split=True" if options.split else f"size={options.size}"
             raise ConfigError(f"{flag} is for regions, but {source.text} is {source.kind.upper()}")
+        if options.sequence_column and source.kind != "table":
+            raise ConfigError(
+                f"sequence_column={options.sequence_column} is for tables, but {source.text} is {source.kind.upper()}"
+            )
         if options.feature and source.kind not in ("gtf", "gff"):
             raise ConfigError(
                 f"feature={options.feature} is for GTF and GFF, but {source.text} is {source.kind.upper()}"
@@ -219,11 +235,14 @@ class Reader:
             raise ConfigError(
                 f"{source.text}: {what} needs a size, the number of bases around it, for instance size=1000"
             )
-        is_for_reads = options.region is not None or options.min_mapq or options.reference_bases
-        if source.kind not in READS and is_for_reads:
-            raise ConfigError(
-                f"region, min_mapq and reference_bases are for BAM and CRAM, but {source.text} is {source.kind}"
-            )
+        given = {
+            f"region={options.region}": options.region is not None,
+            f"min_mapq={options.min_mapq}": options.min_mapq,
+            "reference_bases=True": options.reference_bases,
+        }
+        if source.kind not in READS and any(given.values()):
+            first = next(name for name, is_given in given.items() if is_given)
+            raise ConfigError(f"{first} is for BAM and CRAM, but {source.text} is {source.kind.upper()}")
         return source
 
     def _raw_rows(self, source: Source, genome: Genome) -> Iterator[BedRow]:

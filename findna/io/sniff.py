@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from findna.io.bed import is_bed_header
-from findna.io.compressed import ByteStream
+from findna.io.compressed import UTF_16, WORKBOOK, ByteStream, is_workbook
 
 Kind = Literal["fasta", "fastq", "table", "bed", "narrowpeak", "gtf", "gff", "vcf", "bigbed", "bam", "cram", "region"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -15,6 +15,8 @@ _FOREIGN = {
     b"\xfd7zXZ": "xz: decompress it with xz -d",
     b"\x28\xb5\x2f\xfd": "zstd: decompress it with zstd -d",
     b"PK\x03\x04": "a zip archive: unpack it",
+    b"\xff\xfe": UTF_16,
+    b"\xfe\xff": UTF_16,
     b"\x89HDF": "HDF5, such as an output of findna: not an input",
     b"\x43\x27\x41\x1a": "a 2bit genome: give it as genome=FILE, and regions as the input",
     b"\x1a\x41\x27\x43": "a 2bit genome: give it as genome=FILE, and regions as the input",
@@ -36,12 +38,15 @@ SEQUENCE_COLUMNS = ("sequence", "seq", "dna")
 
 _CHROM_NAMES = {"chrom", "chr", "chromosome", "seqname", "seqnames", "contig", "#chrom"}
 _START_NAMES = {"start", "chromstart", "begin", "pos", "start_position"}
+_FROM_0 = "starts in BED count from 0, so subtract 1 from starts that count from 1"
 _FOREIGN_TEXT = {
     "intervals": "this is an interval_list, whose positions are 1-based: convert it with picard IntervalListToBed",
     "maf": "this is MAF (multiple alignments): convert its blocks to BED first",
     "mutations": "this is MAF (mutations), whose positions are 1-based: convert it to BED first",
     "commas": "columns are separated by commas, but BED needs tabs: convert it with tr ',' '\\t'",
-    "header": "this is a table with a header: remove the header line, or put '#' before it; starts must be 0-based",
+    "header": f"this is a table with a header: remove the header line, or put '#' before it; {_FROM_0}",
+    "commas and header": "columns are separated by commas, and the first line is a header, but BED needs tabs and no "
+    f"header: convert it with tail -n +2 FILE | tr ',' '\\t'; {_FROM_0}",
 }
 _SAM = re.compile(rb"@(HD|SQ|RG|PG|CO)\t|[^\t\n]+\t\d+\t[^\t\n]+\t\d+\t\d+\t(\*|(\d+[MIDNSHPX=])+)\t")
 _FASTA_NAME = re.compile(r"\.(fa|fasta|fna|ffn|frn|fas)(\.b?gz)?$", re.IGNORECASE)
@@ -70,6 +75,8 @@ def sniff(stream: ByteStream) -> Kind:
         for _ in stream.chunks():  # damaged and truncated files raise their own error
             pass
         stream.fail("the file is empty")
+    if is_workbook(head):
+        stream.fail(f"this is {WORKBOOK}")
     for magic, what in _FOREIGN.items():
         if head.startswith(magic):
             stream.fail(f"this is {what}")
@@ -121,7 +128,7 @@ def _foreign_row(line: str) -> str:
     if names & {*SEQUENCE_COLUMNS} and not any(map(_WHOLE.fullmatch, names)):
         return "table"
     if names & _CHROM_NAMES and names & _START_NAMES:
-        return "header"
+        return "header" if words is not fields else "commas and header"
     return ""
 
 

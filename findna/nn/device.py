@@ -51,8 +51,10 @@ def pick_device(name: str = "auto") -> torch.device:
             raise RuntimeError(f"there are {torch.cuda.device_count()} GPUs, from cuda:0 on")
         torch.empty(0, device=device).cpu()  # a device without data ("meta") has nothing to copy
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].partition(", ipu")[0]
-        raise ConfigError(f"device {name!r} is not available here: {reason} (auto, cpu, cuda, cuda:1, mps)") from error
+        reason = "" if "Expected one of" in str(error) else f": {str(error).splitlines()[0]}"
+        raise ConfigError(
+            f"device must be auto, cpu, cuda, cuda:1 or mps; {name!r} is not available here{reason}"
+        ) from error
     return device
 
 

@@ -101,7 +101,9 @@ class RunJob:
                 f"{pasted[0][:20]}... is too long for a file or a region: "
                 "write a sequence to a FASTA file, or pass it on stdin (-)"
             )
-        problems = [] if self.shard or not self.run.plan else [f"the plan {self.run.plan} needs a shard, i/n"]
+        problems = (
+            [] if self.shard or not self.run.plan else [f"plan={self.run.plan} needs shard=i/n, the part to compute"]
+        )
         if self.run.resume and self.read_once:
             problems.append(f"{self._once} cannot be read again: resume=True needs a file")
         if self.run.resume and self.out == STDOUT:

@@ -18,7 +18,7 @@ from findna.train.objectives import BOUNDS
 _SPLITS = {"valid": "validation"}
 
 
-def draw_curve(out: Path, name: str) -> None:
+def draw_curve(out: Path, name: str, settings: TaskSettings) -> None:
     """Draw the training curve where matplotlib is: one point per epoch, or per penalty of a probe."""
     phases.enter("drawing the figures")
     by_epoch: dict[float, list[dict[str, float]]] = {}
@@ -37,7 +37,8 @@ def draw_curve(out: Path, name: str) -> None:
     with contextlib.suppress(MissingExtraError):
         from findna.plots import training_curve
 
-        training_curve(points, out / "curve.png", title=name)
+        note = "" if settings.temperature == 1 else " before calibration"
+        training_curve(points, out / "curve.png", title=name, note=note)
 
 
 def draw_splits(

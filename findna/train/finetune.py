@@ -284,7 +284,7 @@ class _FinetuneRun(Training[LabelledBatch]):
             training=training,
             card=card,
         )
-        draw_curve(self.out, name)
+        draw_curve(self.out, name, settings)
         draw_splits(self.out, name, answers, settings)
         return metrics
 

@@ -278,8 +278,8 @@ MISTAKES = {
     "no such block": (("--blocks", "5,99"), "blocks 5,99: the network has"),
     "blocks and layer": (("--blocks", "1", "--layer", "1"), "give blocks or layer, not both: blocks 1, layer 1"),
     "layer": (("--layer", "3"), "layer 3 must lie in 0 to 2"),
-    "window": (("--window", "51"), "a window of 51 bases must lie in 1 to the teacher's 50"),
-    "stride": (("--stride", "51"), "a stride of 51 must lie in 1 to the window of 50"),
+    "window": (("--window", "51"), "--window must be 0 to 50 bases, the longest of the model, not 51"),
+    "stride": (("--stride", "51"), "--stride must be 0 to the window of 50 bases, not 51"),
     "negative stride": (("--stride", "-1"), "stride"),
     "negative window": (("--window", "-5"), "window"),
     "strand": (("--strand", "up"), "strand"),
@@ -301,8 +301,9 @@ MISTAKES = {
     "max-n": (("--max-n", "2"), "--max-n must lie in 0 to 1, not 2.0"),
     "max-n nan": (("--max-n", "nan"), "--max-n must lie in 0 to 1, not nan"),
     "size of a sequence": (("--size", "20"), "--size 20 is for regions, but a.fa is FASTA"),
+    "sequence column": (("--sequence-column", "s"), "--sequence-column s is for tables, but a.fa is FASTA"),
     "summit": (("--center", "summit"), "--center summit needs a size"),
-    "reads": (("--min-mapq", "3"), "are for BAM and CRAM, but a.fa is fasta"),
+    "reads": (("--min-mapq", "3"), "--min-mapq 3 is for BAM and CRAM, but a.fa is FASTA"),
     "tokens of both": (("--pool", "tokens", "--strand", "both"), "tokens belong to one strand"),
 }  # fmt: skip
 

@@ -61,9 +61,12 @@ def test_png_and_pdf_and_a_sample_by_default_name(vectors: Path) -> None:
         (("--html", "map.png"), "a page is .html", 2),
         (("--method", "umap"), "'umap' is not one of 'pca', 'tsne'", 2),
         (("--labels", "absent.tsv"), "absent.tsv", 1),
+        (("--labels", "regions.bed"), "this is a BED file, not a table of labels; --color name takes the names", 1),
     ],
 )
 def test_a_wrong_flag_writes_nothing(vectors: Path, flags: tuple[str, ...], said: str, code: int) -> None:
+    Path("regions.bed").write_text("chr1\t1\t5\nchr1\t6\t9\n")
+    Path("v.png").touch()  # does not hide the fault
     before = left_behind()
     result = call("plot", vectors, *flags)
     assert (result.code, said in result.err) == (code, True), result.err

@@ -176,7 +176,7 @@ def test_every_column_is_written_once():
 
 @pytest.mark.parametrize(("margin", "top"), [(-0.1, 0), (1.1, 0), (float("nan"), 0), (0, -1)])
 def test_settings_out_of_range_are_refused(margin, top):
-    with pytest.raises(ConfigError, match=r"abstain must lie in 0 to 1|top must not be negative"):
+    with pytest.raises(ConfigError, match=r"abstain must lie in 0 to 1|top must be 0 or more"):
         ClassifyConfig(abstain=margin, top=top)
 
 

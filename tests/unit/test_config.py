@@ -101,7 +101,7 @@ def test_unknown_settings_are_refused_by_name():
         ({"teacher_temp": 0.0}, "teacher_temp must lie in 0.001 to 1,000"),
         ({"alpha": 1.5}, "alpha must lie in 0 to 1, not 1.5"),
         ({"warmup": float("nan")}, "warmup must lie in 0 to 1"),
-        ({"clip": -1.0}, "clip must not be negative"),
+        ({"clip": -1.0}, "clip must be 0 or more"),
         ({"noise_sd": float("nan")}, "noise_sd must lie in 0 to 100, not nan"),
         ({"reduction": "median"}, "reduction must be sum or mean, not 'median'"),
         ({"contrast": "bases"}, "contrast must be tokens or features, not 'bases'"),
@@ -154,10 +154,10 @@ def test_layer_window_and_stride_come_from_the_model():
     [
         ({"layer": 3}, "layer 3 must lie in 0 to 2"),
         ({"layer": -2}, "layer -2 must lie in 0 to 2"),
-        ({"window": 1001}, "a window of 1001 bases must lie in 1 to the teacher's 1000"),
-        ({"window": -5}, "a window of -5 bases"),
-        ({"window": 100, "stride": 101}, "a stride of 101 must lie in 1 to the window of 100: otherwise bases"),
-        ({"stride": -1}, "a stride of -1"),
+        ({"window": 1001}, "window must be 0 to 1,000 bases, the longest of the model, not 1,001"),
+        ({"window": -5}, "window must be 0 to 1,000 bases, the longest of the model, not -5"),
+        ({"window": 100, "stride": 101}, "stride must be 0 to the window of 100 bases, not 101: otherwise bases"),
+        ({"stride": -1}, "stride must be 0 to the window of 1,000 bases, not -1"),
     ],
 )
 def test_what_a_model_cannot_give_is_refused(settings, message):

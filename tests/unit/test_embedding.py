@@ -224,7 +224,7 @@ def test_what_is_written_already_is_passed_over():
 
 
 def test_what_the_model_cannot_give_is_refused_before_anything_runs():
-    with pytest.raises(ConfigError, match="a window of 21 bases must lie in 1 to the teacher's 20"):
+    with pytest.raises(ConfigError, match="window must be 0 to 20 bases, the longest of the model, not 21"):
         embedder(window=21)
 
 

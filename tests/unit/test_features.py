@@ -80,7 +80,7 @@ def test_a_bigbed_is_the_rows_of_its_contigs(tmp_path: Path, genome: Path) -> No
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        (GTF, {"feature": "snoRNA"}, "no feature is a snoRNA; the file has gene, transcript, exon"),
+        (GTF, {"feature": "snoRNA"}, "no snoRNA lines. It has: gene, transcript, exon. Choose one with feature=gene"),
         (GTF, {"feature": "tss"}, "a transcription start site needs a size"),
         (VCF, {}, "each variant of a VCF needs a size"),
         ("chr1\t1\t5\n", {"feature": "gene"}, "feature=gene is for GTF and GFF"),
@@ -108,6 +108,8 @@ def test_past_the_ends_of_a_contig_are_n_or_the_other_end(write: Write, genome: 
     assert [(r.start, r.end) for r in padded] == [(-2, 4), (4, 10), (-2, 4)]
     around = records(bed, genome=genome, size=6, pad=True, circular=("chrM",))
     assert [decode(r.codes) for r in around] == ["CAACGT", "GTTGCA", "NNAACC"]
+    with pytest.raises(ConfigError, match=r"circular=chrMT: contig 'chrMT' is not in .*did you mean 'chrM'"):
+        records(bed, genome=genome, circular=("chrMT",))
     first = next(read_records([str(bed)], InputOptions(genome=genome, size=6)))
     assert "before the first base of chrM" in str(first)
     outside = write("b.bed", "chr1\t30\t40\n")

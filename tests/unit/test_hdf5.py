@@ -226,6 +226,9 @@ def test_an_interrupted_run_is_resumed_to_the_same_bytes(tmp_path: Path) -> None
         out, whole = (tmp_path / name.format(stem) for stem in ("out", "whole"))
         assert out.read_bytes() == whole.read_bytes()
     assert _names(tmp_path) == ["out.h5", "out.tokens.h5", "whole.h5", "whole.tokens.h5"]
+    (tmp_path / "out.h5").unlink()
+    with pytest.raises(OutputError, match=r"out\.tokens\.h5: belongs to an earlier out\.h5: remove it"):
+        write_all(tmp_path / "out.h5")
 
 
 def test_an_existing_output_is_refused_and_replaced_only_when_the_new_one_is_whole(tmp_path: Path) -> None:

@@ -51,5 +51,5 @@ def test_settings_stand_in_signature_and_docstring_and_others_are_refused():
     assert "settings" not in parameters
     with pytest.raises(TypeError, match="unexpected keyword argument 'poool'"):
         findna.embed(["ACGT"], poool="mean")
-    with pytest.raises(ConfigError, match="batch_bases must not be negative"):
+    with pytest.raises(ConfigError, match="batch_bases must be 0 or more"):
         findna.embed(["ACGT"], batch_bases=-1)

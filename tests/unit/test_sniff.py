@@ -90,7 +90,7 @@ def test_a_directory_is_no_input(tmp_path: Path) -> None:
         ("Hugo_Symbol\tChromosome\tStart_Position\n", "this is MAF .mutations"),
         ("chr1,1,5\n", "separated by commas"),
         ("chrom\tstart\tend\nchr1\t1\t5\n", "this is a table with a header"),
-        ("chr,start,end\nchr1,1,5\n", "this is a table with a header"),
+        ("chr,start,end\nchr1,1,5\n", "separated by commas, and the first line is a header"),
         ("chr1\t1\t5\t+\tpeak\n", "this is an interval_list, whose positions are 1-based"),
         ("@HD\tVN:1.6\n@SQ\tSN:chr1\tLN:9\nchr1\t1\t5\t+\tpeak\n", "line 3: this is an interval_list"),
         ("# made by hand\nchr1,1,5\n", "line 2: columns are separated by commas"),

@@ -18,7 +18,7 @@ from findna_cli.translate import with_flags
         (["embed"], "shard=0/3: there is no shard 0", "--shard 0/3: there is no shard 0"),
         (["embed"], "class_tokens=False does not matter here", "class_tokens=False does not matter here"),
         (["finetune"], "it does not go with class_tokens=False", "it does not go with --no-class-tokens"),
-        (["model", "list"], "batch_bases must not be negative", "batch_bases must not be negative"),
+        (["model", "list"], "batch_bases must be 0 or more", "batch_bases must be 0 or more"),
     ],
 )
 def test_a_setting_becomes_its_flag(words: list[str], text: str, expected: str) -> None:
