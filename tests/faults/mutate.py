@@ -230,7 +230,7 @@ MUTATIONS = {
     ),
     "damaged gzip is an empty file": Mutation(
         "findna/io/sniff.py",
-        "        for _ in stream.chunks():  # what is damaged or truncated says so\n            pass\n",
+        "        for _ in stream.chunks():  # damaged and truncated files raise their own error\n            pass\n",
         "",
         "tests/unit/test_sniff.py",
     ),

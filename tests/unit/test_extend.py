@@ -84,7 +84,7 @@ def test_a_ring_that_fits_is_not_extended():
     network = initialise(ChordMixer(SMALL), 3)
     assert extended(network, 32) is network
     once = extended(network, 100)
-    with pytest.raises(ValueError, match="extended before"):
+    with pytest.raises(ValueError, match="already extended"):
         extended(once, 400)
     with pytest.raises(ConfigError, match="extended_len 32 must be 0 or above max_len 32"):
         dataclasses.replace(SMALL, extended_len=32)

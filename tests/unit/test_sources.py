@@ -109,5 +109,5 @@ def test_what_cannot_be_read_again_is_refused(tmp_path):
     for name in ("-", str(fifo), str(tmp_path)):
         with pytest.raises(InputError, match="must be a regular file, because it is read more than once"):
             load(name)
-    with pytest.raises(InputError, match="must be a file"):
+    with pytest.raises(InputError, match="must be a regular file"):
         load(fifo, is_genome=True)
