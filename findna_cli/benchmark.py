@@ -13,11 +13,10 @@ from findna.benchmark.options import ReadOutOptions, SpeedConfig, StudyOptions, 
 from findna.config import ComputeConfig
 from findna.counts import counted
 from findna.errors import ConfigError
-from findna_cli.console import say, show, write_report
+from findna_cli.console import say, show, show_markdown, write_report
 from findna_cli.job import command_line
 from findna_cli.options import Force, Genome, Json, ModelName, Quiet, flags_of
 from findna_cli.progress import progress
-from findna_cli.screens import show_markdown
 from findna_cli.signals import catch_signals
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import partial
 from shutil import get_terminal_size
-from typing import TextIO
+from typing import ClassVar, TextIO
 
 from findna.commands.reports import write_report as write_report
 
@@ -165,3 +165,22 @@ class Every:
             return False
         self._last = time.monotonic()
         return True
+
+
+def show_markdown(text: str) -> None:
+    """Markdown as a terminal shows it; in a narrow one, the words of a table are broken and none is lost."""
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.markdown import Markdown, TableElement
+    from rich.table import Table
+
+    class Folded(TableElement):
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            for part in super().__rich_console__(console, options):
+                for column in part.columns if isinstance(part, Table) else []:
+                    column.overflow = "fold"
+                yield part
+
+    class Page(Markdown):
+        elements: ClassVar = {**Markdown.elements, "table_open": Folded}
+
+    Console().print(Page(visible(text)))

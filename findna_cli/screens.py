@@ -1,12 +1,12 @@
-"""The plan of a dry run, the contents of an embedding file in words, and Markdown on a terminal."""
+"""The plan of a dry run, and the contents of an embedding file in words."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from findna.counts import counted
-from findna_cli.console import duration, say, show_facts, size, visible
+from findna_cli.console import duration, say, show_facts, size
 
 _DEFAULTS = {
     "blocks": "",
@@ -100,22 +100,3 @@ def _settings(params: Mapping[str, Any]) -> list[str]:
 
 def _number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def show_markdown(text: str) -> None:
-    """Markdown as a terminal shows it; in a narrow one, the words of a table are broken and none is lost."""
-    from rich.console import Console, ConsoleOptions, RenderResult
-    from rich.markdown import Markdown, TableElement
-    from rich.table import Table
-
-    class Folded(TableElement):
-        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            for part in super().__rich_console__(console, options):
-                for column in part.columns if isinstance(part, Table) else []:
-                    column.overflow = "fold"
-                yield part
-
-    class Page(Markdown):
-        elements: ClassVar = {**Markdown.elements, "table_open": Folded}
-
-    Console().print(Page(visible(text)))

@@ -230,7 +230,8 @@ def test_a_file_is_embedded_with_progress_or_only_planned(tmp_path: Path):
     )
     assert (report["n_rows"], told[-1]) == (2, (2, 2))
     assert (tmp_path / "x.tsv.gz").exists()
-    with pytest.raises(findna.OutputError):
-        findna.embed_file([tmp_path / "in.fa"], tmp_path / "x.tsv.gz")
+    assert findna.embed_file([tmp_path / "in.fa"], tmp_path / "x.tsv.gz")["nothing_to_do"]
+    with pytest.raises(findna.OutputError, match=r"exists already.* params\.pool"):
+        findna.embed_file([tmp_path / "in.fa"], tmp_path / "x.tsv.gz", pool="max")
     with pytest.raises(findna.ConfigError, match="cannot infer the format"):
         findna.embed_file([tmp_path / "in.fa"], tmp_path / "x.csv")

@@ -592,7 +592,7 @@ def test_all_problems_of_a_recipe_are_named_at_once():
     for part in (
         "epochs must be positive",
         "dropout must lie in 0 to 1",
-        "patience must not be",
+        "patience must be 0 or more",
         "head",
         "class_weights",
     ):
