@@ -63,7 +63,7 @@ def score(
 
     Raises:
         VariantError: The input is damaged, or a record does not fit the genome.
-        OutputError: The output exists or cannot be written.
+        OutputError: The output exists and is not of this run, or cannot be written.
         ModelError: The model is damaged.
         ConfigError: Settings contradict each other.
     """
@@ -106,7 +106,7 @@ def mutagenesis(
 
     Raises:
         InputError: An input is damaged, or a record cannot be used.
-        OutputError: The output exists or cannot be written.
+        OutputError: The output exists and is not of this run, or cannot be written.
         ConfigError: Settings contradict each other.
     """
     config = make(MutagenesisConfig, settings)
@@ -147,7 +147,7 @@ def predict_bases(
 
     Raises:
         InputError: An input is damaged, or a record cannot be used.
-        OutputError: The output exists or cannot be written.
+        OutputError: The output exists and is not of this run, or cannot be written.
         ConfigError: Settings contradict each other.
     """
     job = BasesJob(

@@ -48,10 +48,10 @@ def n_finished(path: Path, facts: Mapping[str, Any]) -> int | None:
 
 
 def require_same_run(path: Path, found: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Raise if a finished output, in which something was found, does not have these facts of its run.
+    """Raise if the metadata of a finished output differ from these facts of a run.
 
     Raises:
-        OutputError: It is; the text has the differences.
+        OutputError: They differ; the text has the differences.
     """
     own = json.loads(json.dumps({name: fact for name, fact in facts.items() if name != "provenance"}))
     if differing := differences({name: found.get(name) for name in own}, own):
