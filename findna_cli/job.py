@@ -62,7 +62,8 @@ def run_files(
         return
     for name, what in (("n_mostly_n", "mostly N"), ("n_with_iupac", "IUPAC codes, which are read as N")):
         if report.get(name):
-            say(f"{report[name]:,} of {counted(report['n_records'], 'record')}: {what}", quiet=quiet)
+            first = f"; the first: {report['first_mostly_n']}" if name == "n_mostly_n" else ""
+            say(f"{report[name]:,} of {counted(report['n_records'], 'record')}: {what}{first}", quiet=quiet)
     say(
         f"{', '.join(report['outputs']) or 'stdout'}: {counted(report['n_rows'], 'row')}, "
         f"{report['n_skipped']:,} skipped, {counted(report['n_bases'], 'base')} in {report['seconds']:,.1f} s "

@@ -5,15 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from findna.config import ComputeConfig
 from findna.counts import counted
 from findna.cpus import n_cpus
 from findna.errors import ConfigError
 from findna.models.store import load_model
 from findna.models.task import PLAN
-from findna.nn.device import Compute, pick_device, pick_precision, set_threads
+from findna.nn.device import Compute, check_gpus, pick_device, pick_precision, set_threads
 from findna.recipes import FinetuneConfig, PretrainConfig
 from findna.settings import make, settings_of_all, with_settings
 from findna.sizes import ModelConfig
@@ -216,10 +214,7 @@ def count_processes(asked: ProcessOptions, *, device: str) -> int:
     if (gpus and device not in ("auto", "cuda")) or (processes and device not in ("auto", "cpu")):
         what = f"gpus={gpus} needs GPUs" if gpus else f"processes={processes} is for the CPU"
         raise ConfigError(f"{what}: it contradicts device={device}")
-    if gpus and not (torch.version.cuda or torch.version.hip):
-        raise ConfigError(f"gpus={gpus}: this PyTorch has no CUDA")
-    if gpus > torch.cuda.device_count():
-        raise ConfigError(f"gpus={gpus}: this host has {torch.cuda.device_count()}")
+    check_gpus(gpus)
     return gpus or processes or 1
 
 

@@ -35,6 +35,18 @@ BF16_STREAM = Precision("bf16-stream", torch.bfloat16, torch.bfloat16)
 PRECISIONS = {precision.name: precision for precision in (FP32, BF16, BF16_STREAM)}
 
 
+def check_gpus(n: int) -> None:
+    """Check that this host has so many GPUs.
+
+    Raises:
+        ConfigError: It has fewer.
+    """
+    if n and not (torch.version.cuda or torch.version.hip):
+        raise ConfigError(f"gpus={n}: this PyTorch has no CUDA")
+    if n > torch.cuda.device_count():
+        raise ConfigError(f"gpus={n}: this host has {torch.cuda.device_count()}")
+
+
 def pick_device(name: str = "auto") -> torch.device:
     """The device of that name; "auto" is the first GPU, else the CPU.
 

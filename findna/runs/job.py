@@ -15,7 +15,7 @@ from findna.io.compressed import STDIN
 from findna.io.formats import Format
 from findna.io.options import InputOptions
 from findna.io.rows import Layout
-from findna.nn.device import Compute, set_threads
+from findna.nn.device import Compute, check_gpus, set_threads
 from findna.runs.manifest import Manifest, read_manifest
 from findna.runs.shard import Shard
 from findna.settings import make, require
@@ -177,6 +177,7 @@ class RunJob:
         Raises:
             ConfigError: There is no such device or precision.
         """
+        check_gpus(self.run.gpus)
         asked, planned = self.compute, self.manifest.batch_bases if self.manifest else 0
         return Compute.pick(
             self.devices[0],

@@ -126,6 +126,7 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         "n_skipped": writer.n_skipped,
         "n_resumed": n_resumed,
         "n_mostly_n": noted.n_mostly_n,
+        "first_mostly_n": noted.first_mostly_n,
         "n_with_iupac": noted.n_with_iupac,
         "n_bases": noted.n_bases,
         "seconds": round(seconds, 3),
@@ -228,13 +229,16 @@ class _Counted:
     def __init__(self, items: Iterable[Item], *, n_resumed: int) -> None:
         self._items, self._n_resumed, self.n, self.n_bases = items, n_resumed, 0, 0
         self.n_mostly_n = self.n_with_iupac = 0
+        self.first_mostly_n = ""
         self.first_fault: InputError | None = None
 
     def __iter__(self) -> Iterator[Item]:
         for item in self._items:
             self.n += 1
             if isinstance(item, Record):
-                self.n_mostly_n += is_mostly_n(item.codes)
+                if is_mostly_n(item.codes):
+                    self.n_mostly_n += 1
+                    self.first_mostly_n = self.first_mostly_n or item.id
                 self.n_with_iupac += item.n_iupac > 0
                 self.n_bases += len(item.codes) * (self.n > self._n_resumed)
             else:

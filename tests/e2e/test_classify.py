@@ -429,7 +429,7 @@ def test_a_record_that_is_mostly_n_is_unknown_and_counted(write: Write, task: Pa
     )
     result = call("classify", "a.fa", "--task", task, "-o", "n.tsv", "--json", "n.json")
     assert result.code == 0
-    assert "2 of 4 records: mostly N\n" in result.err
+    assert "2 of 4 records: mostly N; the first: n\n" in result.err
     rows = {row["id"]: row for row in table("n.tsv")}
     assert [(row["label"], row["status"]) for row in (rows["n"], rows["most"])] == [("unknown", "mostly N")] * 2
     assert {row["status"] for row in (rows["half"], rows["none"])} == {"ok"}

@@ -226,5 +226,5 @@ def test_more_than_one_process_refuses_stdin_and_gpus_that_are_not_there(write: 
         assert "stdin does not go with" in result.err
     result = call("embed", write("a.fa", ">a\nACGT\n"), "-m", model, "--gpus", 99)
     assert result.code == 2
-    assert "is not available here" in result.err
+    assert "--gpus 99: this " in result.err
     assert left_behind("a") == ["a.fa"]

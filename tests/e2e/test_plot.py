@@ -59,7 +59,7 @@ def test_png_and_pdf_and_a_sample_by_default_name(vectors: Path) -> None:
         (("--color", "chrom"), "--color chrom: the column is empty", 2),
         (("-o", "map.jpg"), "a figure is one of .png, .svg, .pdf", 2),
         (("--html", "map.png"), "a page is .html", 2),
-        (("--method", "umap"), "'umap' is not one of 'pca', 'tsne'", 2),
+        (("--method", "umap"), "--method must be one of 'pca', 'tsne', not 'umap'", 2),
         (("--labels", "absent.tsv"), "absent.tsv", 1),
         (("--labels", "regions.bed"), "this is a BED file, not a table of labels; --color name takes the names", 1),
     ],
