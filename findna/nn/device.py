@@ -36,7 +36,7 @@ PRECISIONS = {precision.name: precision for precision in (FP32, BF16, BF16_STREA
 
 
 def check_gpus(n: int) -> None:
-    """Check that this host has so many GPUs.
+    """Check that this host has at least n GPUs.
 
     Raises:
         ConfigError: It has fewer.

@@ -264,7 +264,7 @@ def test_an_output_is_never_an_input(write: Write, genome: Path, model: Path) ->
 
 MISTAKES = {
     "no such option": (("--nope",), "No such option"),
-    "a word for a number": (("--layer", "x"), "Invalid value for '--layer'"),
+    "a word for a number": (("--layer", "x"), "--layer must be a whole number"),
     "pool": (("--pool", "median"), "pool must be one or more of mean, cls, max, min, sd, tokens, separated"),
     "no model": (("-m", ""), "'-m': is empty; leave it out"),
     "no pool": (("--pool", ""), "'--pool': is empty; leave it out"),
