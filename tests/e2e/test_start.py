@@ -73,7 +73,7 @@ def test_what_is_not_known_is_exit_2() -> None:
         ("embd",): "No such command 'embd'",
         ("embed",): "Missing argument",
         ("model", "lst"): "No such command 'lst'",
-        ("view", "a.h5", "--rows", "-1"): "'--rows'",
+        ("view", "a.h5", "--rows", "-1"): "--rows must be 0 or more",
         ("--nope",): "No such option",
     }.items():
         result = call(*args)
