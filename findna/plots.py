@@ -119,7 +119,8 @@ def accuracy_by_position(
 def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title: str = "") -> None:
     """Draw the held-out metrics of a pretraining: losses, masked bases, effective rank, student and teacher.
 
-    In a run without distillation, there is no contrast, and the student is the teacher: these curves are not drawn.
+    A run without distillation has no contrast, and its student and teacher are the same network. Then the figure
+    has no curve of the contrast, of the agreement or of the teacher's entropy.
 
     Args:
         rows: Lines of log.csv; those without a held-out figure are skipped.

@@ -107,6 +107,7 @@ def main() -> None:
     """Run the command; exit with 0 done, 1 the input, 2 the command line, 130 or 143 a signal, 141 a closed pipe."""
     _open_streams()
     signal.signal(signal.SIGTERM, _on_sigterm)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a parent that ignores it hands this on
     warnings.showwarning = _show_warning
     if sys.stderr.isatty() and not {"-q", "--quiet"} & set(sys.argv) and "FINDNA_LAUNCHED" not in os.environ:
         sys.meta_path.insert(0, Loading())

@@ -50,7 +50,7 @@ def _fits(file: Any, spans: Spans) -> bool:
 
 
 def _contig_at(file: Any, offset: int) -> int:
-    """The contig of the record at a virtual offset; -1 if it is not placed or there is no record."""
+    """The contig number of the record at a virtual offset; -1 for an unplaced record, or if there is none."""
     file.seek(offset)
     record = next(file, None)
     return -1 if record is None else int(record.reference_id)

@@ -64,8 +64,9 @@ def _try(path: Path, _device: int, _inode: int, n_bytes: int, _times: tuple[int,
             os._exit(0)  # h5py errors are left to the caller, except for memory errors
     try:
         status = os.waitpid(child, 0)[1]
-    except ChildProcessError:  # a program that ignores SIGCHLD has no status
-        return ""
+    except ChildProcessError as error:
+        reason = "cannot be checked: this program ignores SIGCHLD and cannot learn how a process ends"
+        raise TableError(reason, path=path) from error
     except BaseException:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

@@ -4,9 +4,11 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -173,6 +175,19 @@ def test_a_limit_on_memory_of_the_shell_does_not_turn_the_check_off(damaged: Pat
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "HDF5 loops without end when it reads the file" in done.stderr
+
+
+def test_a_parent_that_ignores_the_end_of_processes_does_not_turn_the_check_off(damaged: Path) -> None:
+    ignore = partial(signal.signal, signal.SIGCHLD, signal.SIG_IGN)
+    whole = damaged.read_bytes()
+    run = partial(subprocess.run, capture_output=True, text=True, timeout=60, preexec_fn=ignore)
+    command = [sys.executable, "-m", "findna_cli", "view", "x.h5"]
+    assert run(command).returncode == 0
+    library = "import pathlib; from findna.io.foreign import open_foreign; open_foreign(pathlib.Path('x.h5'))"
+    assert "cannot be checked: this program ignores SIGCHLD" in run([sys.executable, "-c", library]).stderr
+    heap = whole.index(b"GCOL") + 16
+    damaged.write_bytes(whole[:heap] + bytes(16) + whole[heap + 16 :])
+    assert "HDF5 loops without end when it reads the file" in run(command).stderr
 
 
 def test_a_text_that_claims_to_be_huge_is_refused_before_memory_is_taken(damaged: Path) -> None:
