@@ -46,6 +46,7 @@ def card(config: Json, folder: Path) -> str:
 def describe(config: Json, folder: Path) -> str:
     """Data, command, cost, figures and limits of the teacher."""
     summary, size = config["training"]["summary"], config["model"]
+    how = json.loads((folder / "how.json").read_text())
     return f"""\
 `{config["name"]}`: {size["channels"]} channels, {size["hidden"]} hidden units, {size["n_layers"]} layers, shift layout `{size.get("shift_layout", "published")}`; window {config["window"]:,} bases;
 weights in bf16, sha256 `{config["sha256"]}`.
@@ -59,7 +60,7 @@ effective rank of the class tokens {summary["effective_rank"]:.1f}.
 
 **Frozen vectors, validation splits.** {validation(folder)}
 
-{limits(summary)}
+{limits(how, summary)}
 """
 
 
@@ -109,9 +110,9 @@ def masked(folder: Path) -> str:
     return f"{own[0].upper()}{own[1:]}; {'; '.join(others)}."
 
 
-def limits(summary: Json) -> str:
+def limits(how: Json, summary: Json) -> str:
     """What the model has not seen, and what it must not be used for."""
-    seen = summary["n_bases"]
+    seen = how.get("n_bases") or summary["n_bases"]
     share = f"; the paper's teacher saw {PAPER_BASES / seen:,.0f} times as much" if seen < PAPER_BASES / 2 else ""
     return f"""\
 **Limits.** Trained on {seen / 1e6:,.0f} Mbp{share}. It has seen only the sequence and the species named under Data. The two strands of a sequence get different vectors;
@@ -217,7 +218,7 @@ and teacher, CM-MNM (`--alpha 1`) and FinDNA-T (`--mixer transformer`). It uses 
 
 ## Limits and misuse
 
-{limits(training["summary"])}
+{limits(how, training["summary"])}
 
 - A vector describes a sequence as a network sees it that has learned to predict masked bases. It is not an annotation, a variant effect or a phenotype, and says nothing about a person.
 - The test splits of labelled human sets come from the human genome. The model may have seen their neighbourhood, without labels. This holds for every model that was pretrained on the genome.

@@ -89,7 +89,7 @@ def weights(args: argparse.Namespace) -> None:
         for name in ("model.safetensors", "golden.json"):
             shutil.copyfile(args.run / name, shipped / name)
     if args.command:
-        how = {"prepare": args.prepare, "command": args.command, "note": args.note, "sequence": args.sequence}
+        how = {name: getattr(args, name) for name in ("prepare", "command", "note", "sequence", "n_bases")}
         write_atomic(FOLDER / "how.json", json.dumps(how, indent=2) + "\n")
     write_atomic(shipped / "config.json", config_text(config | {"name": DEFAULT}))
     take_log(args.run, FOLDER)
@@ -221,6 +221,9 @@ def main() -> None:
     parser.add_argument("--prepare", default=pages.FETCH, help="how the sources were made")
     parser.add_argument("--note", default="", help="what else the card says of that: machine, version")
     parser.add_argument("--sequence", default=pages.SEQUENCE, help="what the card says of the sources")
+    parser.add_argument(
+        "--n-bases", type=int, default=0, help="bases seen in all, those of earlier runs (--initial) included"
+    )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to remake")
     parser.add_argument("--modes", default="probe,kmer,random", help="what of the part gue is measured")
     parser.add_argument("--work", type=Path, default=Path("runs/ship"), help="links, and the runs of the heads")
