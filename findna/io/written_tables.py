@@ -22,6 +22,9 @@ from findna.sequence import ALPHABET, N
 
 FACT_NAME = FACT.lstrip("#")
 
+MOST_BASES = 10_000_000
+"""Of a record with effects. Its thirty million changes would take weeks, so a larger position is damage."""
+
 
 class EffectsTable(Written):
     """Effects as TSV. N has no line, so an N at the end of a record is not seen."""
@@ -43,10 +46,15 @@ class EffectsTable(Written):
             for name, group in groupby(lines, key=lambda fields: fields[0]):
                 fields = [(int(f[3]) - 1, f[4], f[5], float(f[6])) for f in group]
                 length = fields[-1][0] + 1
+                if length > MOST_BASES:
+                    raise self.fail(f"record {name} has position {length:,}; the maximum is {MOST_BASES:,}")
                 x = np.full((length, N), np.nan, np.float32)
                 bases = ["N"] * length
-                for place, ref, alt, effect in fields:
-                    x[place, ALPHABET.index(alt)], x[place, ALPHABET.index(ref)], bases[place] = effect, 0, ref
+                with np.errstate(over="ignore"):  # it becomes infinite
+                    for place, ref, alt, effect in fields:
+                        x[place, ALPHABET.index(alt)], x[place, ALPHABET.index(ref)], bases[place] = effect, 0, ref
+                if np.isinf(x).any():
+                    raise self.fail(f"record {name} has an effect that is not a finite number")
                 if np.isnan(x).any(axis=1).sum() != bases.count("N"):
                     raise self.fail(f"record {name} lacks changes")
                 yield Row(name, {"sequence": "".join(bases)}, x)
