@@ -36,6 +36,13 @@ def parse_pools(text: str, *, also: Sequence[str] = ()) -> tuple[str, ...]:
     return pools
 
 
+def window_fault(window: int, *, longest: int) -> str:
+    """Why a model whose longest window is given cannot have windows of this length; "" if it can."""
+    if 1 <= window <= longest:
+        return ""
+    return f"window must be 0 to {longest:,} bases, the longest of the model, not {window:,}"
+
+
 def parse_blocks(text: str, most: int | None = None) -> tuple[int, ...]:
     """The block numbers of a comma-separated list, in increasing order; () for an empty text.
 
@@ -149,8 +156,8 @@ class EmbedConfig(Checked):
         problems = []
         if not self.blocks and not 0 <= layer <= model.n_layers:
             problems.append(f"layer {self.layer} must lie in 0 to {model.n_layers}, or be -1 for the last")
-        if not 1 <= window <= model.window:
-            problems.append(f"window must be 0 to {model.window:,} bases, the longest of the model, not {window:,}")
+        if fault := window_fault(window, longest=model.window):
+            problems.append(fault)
         elif not 1 <= stride <= window:
             problems.append(
                 f"stride must be 0 to the window of {window:,} bases, not {stride:,}: otherwise bases would be skipped"
@@ -244,7 +251,7 @@ class RunConfig(Checked):
     """How a command processes its inputs."""
 
     on_error: Literal["fail", "skip"] = setting(
-        "fail", "fail, or skip: skip invalid records and list them in the output."
+        "fail", "At an invalid record, fail; or skip it and list it in the output."
     )
     resume: bool = setting(False, "Resume an interrupted run.", flag="--resume")
     force: bool = setting(False, "Replace an existing output.", flag="--force")

@@ -1,6 +1,12 @@
 """Every error that a user can cause and correct; `findna_cli.app.main` turns them into exit codes."""
 
+import difflib
+import errno
+from collections.abc import Sequence
 from pathlib import Path
+
+MOST_SHOWN = 10
+"""Maximum number of errors that a message shows."""
 
 
 class FindnaWarning(UserWarning):
@@ -45,6 +51,8 @@ class InputError(FindnaError):
     """
 
     kind = "input"
+    takes = "the files in it"
+    """What to give instead of a folder."""
     is_fatal = True
     """Whether this ends a run in which a record's fault does; False where leaving the record out was asked for."""
 
@@ -94,18 +102,21 @@ class VariantError(InputError):
     """A file of variants is damaged, or a record of it does not fit the genome."""
 
     kind = "variant file"
+    takes = "a VCF, BCF or TSV file"
 
 
 class GenomeError(InputError):
     """A genome cannot be opened, indexed or read."""
 
     kind = "genome"
+    takes = "a FASTA or .2bit file"
 
 
 class TableError(InputError):
     """A table or an embedding file is damaged or not ours."""
 
     kind = "file"
+    takes = "a file"
 
 
 class ModelError(FindnaError):
@@ -122,3 +133,49 @@ class TrainingError(FindnaError):
 
 class OutputError(FindnaError):
     """An output exists, is in use, cannot be written, or the disk is full."""
+
+
+def as_one(faults: Sequence[InputError], n: int, note: str) -> InputError:
+    """The errors of several records as one: the first in full, and up to nine more in short.
+
+    Args:
+        faults: The first errors.
+        n: Number of all errors.
+        note: The number of records that they affect, in words.
+    """
+    first, *others = faults = faults[:MOST_SHOWN]
+    if first.reason.endswith(")"):
+        lines = [f"{first.reason[:-1]}{'' if first.reason.endswith('?)') else ';'} {note})"]
+    else:
+        lines = [f"{first.reason} ({note})"]
+    near = [fault for fault in others if fault.line is not None and fault.path == first.path]
+    alike = [f"{fault.line}" for fault in near if fault.reason == first.reason]
+    if alike:
+        lines.append(f"  the same in line{'s' * (len(alike) > 1)} {', '.join(alike)}")
+    for fault in others:
+        if fault not in near:
+            lines.append(f"  {fault}")
+        elif fault.reason != first.reason:
+            lines.append(f"  line {fault.line}: {fault.reason}")
+    if n > len(faults):
+        lines.append(f"  and {n - len(faults):,} more")
+    record = first.record if first.line is None else ""
+    text = "\n".join(lines)
+    return type(first)(text, path=first.path, line=first.line, record=record, row=first.row, kind=first.kind)
+
+
+def system_reason(error: OSError, *, takes: str = TableError.takes) -> str:
+    """Why a file cannot be read, in the words of the system; for a folder, with what to give instead."""
+    if error.errno == errno.EISDIR:
+        return f"is a folder; give {takes}"
+    return (error.strerror or str(error)).lower()
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A hint at the most similar of the known names; "" if none is similar.
+
+    >>> did_you_mean("TF0", ["tf-0", "splice"]), did_you_mean("peaks", ["tf-0", "splice"])
+    ('; did you mean tf-0?', '')
+    """
+    nearest = difflib.get_close_matches(name.lower(), known, n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""

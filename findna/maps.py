@@ -100,13 +100,6 @@ def make_map(
     return Map(points.astype(np.float32), (axes[0], axes[1]), columns, color, n_rows, path.name, model)
 
 
-def check_map(path: Path, *, color: str = "", labels: Path | None = None) -> None:
-    """Raise what `make_map` would, without the map."""
-    with EmbeddingReader(path) as file:
-        _require_rows(file, path)
-        _coloured(file, np.arange(len(file)), color, labels)
-
-
 def _require_rows(file: EmbeddingReader, path: Path) -> None:
     if len(file) < _MIN_ROWS:
         raise ConfigError(f"{path}: {counted(len(file), 'row')}; a map needs at least {_MIN_ROWS}")

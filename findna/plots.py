@@ -179,14 +179,20 @@ def shortened(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
-def save_figure(figure: "Figure", path: Path) -> None:
-    """Write a figure as PNG, SVG or PDF, by its file name. Text in a PDF remains text.
+def save_figure(figure: "Figure", path: Path, *, force: bool = True) -> None:
+    """Write a figure as PNG, SVG or PDF, by its file name. The same figure has the same bytes; text in a PDF is text.
+
+    Args:
+        figure: The figure.
+        path: The file.
+        force: Replace a file with other content.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: It cannot be written, or exists and must not be replaced.
     """
     from matplotlib import rc_context
 
     ending = path.suffix[1:].lower()
-    with rc_context({"pdf.fonttype": 42}), replacing(path) as temp:
-        figure.savefig(temp, format=ending, dpi=_DPI, metadata={"Software": "findna"} if ending == "png" else {})
+    metadata = {"png": {"Software": "findna"}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "findna"}), replacing(path, force=force) as temp:
+        figure.savefig(temp, format=ending, dpi=_DPI, metadata=metadata[ending])

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from findna.alleles import SPAN, Pair, pair_alleles
-from findna.config import ScoreConfig
+from findna.config import ScoreConfig, window_fault
 from findna.errors import ConfigError, VariantError
 from findna.io.genome import Genome
 from findna.io.scores import Outcome
@@ -69,12 +69,11 @@ class VariantScorer:
         )
         self.fields = self._said.fields
         self.window = config.window or self._said.window
-        if self.window > self._said.window:
-            raise ConfigError(f"a window of {self.window} bases is longer than the model's {self._said.window}")
+        if fault := window_fault(self.window, longest=self._said.window):
+            raise ConfigError(fault)
         if self.window < (least := 2 * (config.max_length + SPAN)):
             raise ConfigError(
-                f"alleles of up to {config.max_length} bases need a window of at least {least} bases, "
-                f"not {self.window}: lower the longest allele"
+                f"max_length={config.max_length} needs a window of at least {least:,} bases, not {self.window:,}"
             )
         self.reader = self._said.reader(compute)
 

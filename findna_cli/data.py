@@ -9,6 +9,7 @@ from findna.counts import counted
 from findna.data.options import WindowsConfig
 from findna.settings import names_in
 from findna_cli.console import say, show, show_rows, write_report
+from findna_cli.job import had_nothing_to_do
 from findna_cli.options import Force, Genome, Json, Quiet, check_outputs, flags_of
 from findna_cli.progress import progress
 
@@ -113,13 +114,16 @@ def windows(
             force=force,
             on_draw=advance,
         )
+    write_report(json_file, outcome.manifest)
+    report = {"outputs": [*map(str, outcome.paths)], "nothing_to_do": not outcome.is_new}
+    if had_nothing_to_do(report, quiet=quiet):
+        return
     parts = (outcome.manifest["windows"], outcome.manifest["held_out"])
     for path, part in zip(outcome.paths, parts, strict=False):
         left_out = [f"{part['n_left_out'][reason]:,} {REASONS[reason]}" for reason in REASONS]
         say(f"{path}: {counted(part['n_windows'], 'window')}, {counted(part['n_bases'], 'base')}", quiet=quiet)
         say(f"  {part['n_drawn']:,} were drawn; skipped: {', '.join(left_out)}", quiet=quiet)
     say(f"{outcome.manifest_path}: manifest", quiet=quiet)
-    write_report(json_file, outcome.manifest)
 
 
 def parse_weights(texts: list[str]) -> dict[str, float]:

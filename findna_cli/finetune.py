@@ -10,6 +10,7 @@ from findna.config import ComputeConfig
 from findna.recipes import FinetuneConfig
 from findna.train.options import CheckpointOptions, FinetuneOptions
 from findna_cli.console import Every, say, write_report
+from findna_cli.job import had_nothing_to_do
 from findna_cli.options import Genome, Json, ModelName, Quiet, ResumeRun, flags_of
 from findna_cli.pretrain import begin
 from findna_cli.progress import Advance, progress
@@ -63,10 +64,9 @@ def finetune(
             on_report=partial(_show, advance, Every(30), quiet=quiet),
             **settings,
         )
-    if report.get("is_complete"):
-        say(f"{out}: is complete, ready for `findna classify --task {out}`", quiet=quiet)
-        return
     write_report(json_file, report)
+    if had_nothing_to_do(report, quiet=quiet):
+        return
     if not report["finished"]:
         say(f"stopped at step {report['step']:,}; `findna finetune --resume --out {out}` continues")
         raise typer.Exit(128 + caught[0])

@@ -1,5 +1,6 @@
 """Help pages: the panel and the unit of each flag, and two examples of each command."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from shutil import get_terminal_size
 from typing import Annotated, Any
@@ -140,6 +141,9 @@ UNITS: Mapping[str, str] = {
 }
 """Names of settings by what the help page calls their value."""
 
+_NARROW = 76
+"""A terminal of fewer columns has help pages with one column less."""
+
 _PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names.split()}
 _UNIT_OF = {name: unit for unit, names in UNITS.items() for name in names.split()}
 
@@ -156,7 +160,7 @@ class Command(TyperCommand):
                     is_switch = getattr(parameter, "is_flag", False)
                     parameter.metavar = "" if is_switch else _UNIT_OF.get(parameter.name or "")
                 if "|" in (parameter.metavar or "") and 6 * len(parameter.metavar or "") > get_terminal_size().columns:
-                    parameter.metavar = ""  # its help has the choices, too
+                    parameter.metavar = "NAME"  # its help has the choices, too
             else:
                 parameter.metavar = parameter.metavar or (parameter.name or "").upper()
                 parameter.display_type_rich = lambda ctx: None  # type: ignore[attr-defined]
@@ -166,6 +170,16 @@ class Command(TyperCommand):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The usage line, without Typer's braces around required arguments."""
         return [piece.strip("{}").replace("}...", "...") for piece in super().collect_usage_pieces(ctx)]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page; in a narrow terminal, flag and value share a column, so that none is cut."""
+        own = self.params
+        if get_terminal_size().columns < _NARROW:
+            self.params = [_compact(one) if one.param_type_name == "option" else one for one in own]
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self.params = own
 
     def invoke(self, ctx: Any) -> Any:
         """Run it, once its outputs are known not to be in each other's way."""
@@ -179,6 +193,16 @@ class Command(TyperCommand):
             found.metavar = ""
             found.rich_help_panel = getattr(self.params[-1], "rich_help_panel", None) if self.params else None
         return found
+
+
+def _compact(option: Any) -> Any:
+    """The option with its value beside its name, and --no-NAME in the same word."""
+    long = max(option.opts, key=len)
+    name = f"--[no-]{long[2:]}" if option.secondary_opts else f"{long} {option.metavar or ''}".rstrip()
+    found = copy.copy(option)
+    found.opts = [name, *(one for one in option.opts if one != long)]
+    found.secondary_opts, found.metavar = [], ""
+    return found
 
 
 class Group(TyperGroup):

@@ -49,10 +49,11 @@ def run_files(
     if dry_run:
         with progress(title, total=None, quiet=quiet):
             report = call()
-        report["first_problems"] = said(report["first_problems"])
-        show_plan(report, out)
+        if not had_nothing_to_do(report, quiet=quiet):
+            report["first_problems"] = said(report["first_problems"])
+            show_plan(report, out)
         write_report(json_file, report)
-        if report["n_problems"] and settings.get("on_error") != "skip":
+        if report.get("n_problems") and settings.get("on_error") != "skip":
             raise typer.Exit(1)
         return
     with _saying_what_is_kept(out), progress(title, total=None, quiet=quiet) as advance:

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from findna.counts import counted
-from findna.errors import ConfigError, OutputError
+from findna.errors import ConfigError
 from findna_cli.console import say
+from findna_cli.job import had_nothing_to_do
 from findna_cli.options import Force, Quiet
 
 
@@ -30,7 +31,7 @@ def plot(
         typer.Option(help="TSV or CSV with ids (or BED names) and labels, such as the output of findna classify."),
     ] = None,
     method: Annotated[
-        Literal["pca", "tsne"], typer.Option(help="Principal components, or t-SNE of the first 50 of them.")
+        Literal["pca", "tsne"], typer.Option(help="pca: principal components; tsne: t-SNE of the first 50 of them.")
     ] = "pca",
     title: Annotated[str | None, typer.Option(help="Title. Default: file, number of sequences and model.")] = None,
     max_points: Annotated[
@@ -51,15 +52,16 @@ def plot(
         map_figures.check_figure(figure)
     if html and html.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--html {html}: a page is .html")
-    for target in (figure, html):
-        if target and target.exists() and not force:
-            maps.check_map(path, color=color, labels=labels)  # a wrong input matters more
-            raise OutputError(f"{target}: exists already; --force replaces it")
+    targets = [target for target in (figure, html) if target]
+    is_rerun = not force and all(target.exists() for target in targets)
     found = maps.make_map(path, method=method, color=color, labels=labels, max_points=max_points, seed=seed)
     if figure:
-        map_figures.draw_map(found, figure, title=title)
+        map_figures.draw_map(found, figure, title=title, force=force)
     if html:
-        map_figures.write_page(found, html, title=title)
-    made = ", ".join(str(target) for target in (figure, html) if target)
+        map_figures.write_page(found, html, title=title, force=force)
+    names = [str(target) for target in targets]
+    if had_nothing_to_do({"outputs": names, "nothing_to_do": is_rerun}, quiet=quiet):
+        return
     n_labelled = f", coloured by {found.color}" if found.color else ""
-    say(f"{made}: {len(found.points):,} of {counted(found.n_rows, 'sequence')}{n_labelled}", quiet=quiet)
+    made = f"{len(found.points):,} of {counted(found.n_rows, 'sequence')}{n_labelled}"
+    say(f"{', '.join(names)}: {made}", quiet=quiet)

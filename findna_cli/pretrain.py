@@ -15,6 +15,7 @@ from findna.recipes import PRESETS, PretrainConfig
 from findna.sizes import ModelConfig
 from findna.train.options import CheckpointOptions, PretrainOptions, ProcessOptions
 from findna_cli.console import Every, say, write_report
+from findna_cli.job import had_nothing_to_do
 from findna_cli.options import Genome, Json, Quiet, ResumeRun, flags_of
 from findna_cli.progress import Advance, progress
 from findna_cli.signals import catch_signals
@@ -81,11 +82,10 @@ def pretrain(
         )
     if "exit_code" in report:
         raise typer.Exit(report["exit_code"])
-    if report.get("is_complete"):
-        say(f"{out}: is complete: {counted(report['step'], 'step')}", quiet=quiet)
-        return
     if is_first:
         write_report(json_file, report)
+    if had_nothing_to_do(report, quiet=quiet):
+        return
     if not report["finished"]:
         say(f"stopped at step {report['step']:,}; `findna pretrain --resume --out {out}` continues", quiet=not is_first)
         raise typer.Exit(128 + (caught or [signal.SIGTERM])[0])

@@ -1,6 +1,5 @@
 """Benchmark suites (GUE, GenomicBenchmarks, MTcDNA, any folder): where their sets are on disk, and their classes."""
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,7 +21,7 @@ from findna.benchmark.splits import (
 )
 from findna.data.datasets import corpus_of
 from findna.data.labelled import LabelledSet, read_labelled, split_off
-from findna.errors import ConfigError, InputError
+from findna.errors import ConfigError, InputError, did_you_mean
 
 MTCDNA_LENGTHS = (1024, 4096, 8192)
 _FASTA = (".fa", ".fasta", ".fna", ".fa.gz", ".fasta.gz", ".fna.gz")
@@ -47,16 +46,14 @@ def find_tasks(
     if suite not in finders:
         raise ConfigError(f"suite {suite!r} is not known: {', '.join(finders)}")
     if not folder.is_dir():
-        raise InputError("is not a folder", path=folder)
+        raise InputError("is not a folder" if folder.exists() else "no such folder", path=folder)
     found = list(finders[suite](folder, genomes or {}))
     if not found:
         raise InputError(f"holds no set of {suite}; expected {LAYOUTS[suite]}", path=folder)
     names = [item.name for item in found]
     for name in only:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"{folder} has no set {name}{hint} (there are {', '.join(names)})")
+            raise ConfigError(f"{folder} has no set {name}{did_you_mean(name, names)} (there are {', '.join(names)})")
     wanted = [item for item in found if not only or item.name in only]
     return [i for i in wanted if isinstance(i, BenchmarkTask)], [i for i in wanted if isinstance(i, Skipped)]
 

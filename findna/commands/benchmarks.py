@@ -176,22 +176,22 @@ def benchmark_variants(
 def report(results: Sequence[str | Path], out: str | Path | None = None, *, force: bool = False) -> str:
     """The tables of result files beside published figures, as Markdown; also written to a .md or .html file.
 
-    An existing file is replaced only with `force`.
+    An existing file with other content is replaced only with `force`.
 
     Raises:
         ConfigError: The file has another ending.
-        OutputError: The file exists.
+        OutputError: The file exists with other content and `force` is not set, or cannot be written.
         TableError: A file is damaged or not a result.
         InputError: There is none, or two results measure the same.
     """
     path = Path(out or "report.md")
     if path.suffix not in (".md", ".html"):
         raise ConfigError(f"{path}: must end in .md or .html")
-    if out is not None and path.exists() and not force:
-        raise OutputError(f"{path}: exists already; force=True replaces it")
     sections = make_report([read_result(Path(result)) for result in results])
     text = as_html(sections) if path.suffix == ".html" else as_markdown(sections)
-    if out is not None:
+    if out is not None and not (path.is_file() and path.read_bytes() == text.encode()):
+        if path.exists() and not force:
+            raise OutputError(f"{path}: exists already, with other content; force=True replaces it")
         write_atomic(path, text)
     return text
 

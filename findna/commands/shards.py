@@ -1,14 +1,17 @@
 """The work of `findna split` and `findna merge`: the plan of a sharded run, and one output from its parts."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from findna.config import ComputeConfig, RunConfig
 from findna.errors import ConfigError, OutputError
+from findna.io.check import is_read_once, open_inputs
 from findna.io.formats import infer_format
 from findna.io.options import InputOptions
 from findna.io.score_files import format_of as format_of
+from findna.io.vcf import VariantReader
 from findna.limits import MAX_SHARDS
 from findna.runs.finished import read_output, require_same_run
 from findna.runs.manifest import read_manifest
@@ -42,24 +45,30 @@ def split(
         OutputError: The plan exists or cannot be written.
         ConfigError: Settings contradict each other.
     """
-    found = None if force else read_output(out, read_manifest)
-    if out.exists() and not force and found is None:
-        raise OutputError(f"{out}: exists already; force=True replaces it")
     if not 1 <= n_shards <= MAX_SHARDS:
         raise ConfigError(f"n_shards must lie in 1 to {MAX_SHARDS:,}, not {n_shards:,}")
     if variants and len(inputs) != 1:
         raise ConfigError(f"variants come from one file, not from {len(inputs)}")
-    manifest = (
-        split_variants(inputs[0], n_shards=n_shards)
-        if variants
-        else split_records(
-            inputs,
-            make(InputOptions, settings),
-            n_shards=n_shards,
-            batch_bases=make(ComputeConfig, settings).batch_bases or 16_384,
-            is_fatal=make(RunConfig, settings).on_error == "fail",
+    options = make(InputOptions, settings)
+    with ExitStack() as stack:
+        genome = None if variants else open_inputs(inputs, options, stack)
+        if variants and not is_read_once(inputs[0]):
+            stack.enter_context(VariantReader(inputs[0]))
+        found = None if force else read_output(out, read_manifest)
+        if out.exists() and not force and found is None:
+            raise OutputError(f"{out}: exists already; force=True replaces it")
+        manifest = (
+            split_variants(inputs[0], n_shards=n_shards)
+            if variants
+            else split_records(
+                inputs,
+                options,
+                n_shards=n_shards,
+                batch_bases=make(ComputeConfig, settings).batch_bases or 16_384,
+                genome=genome,
+                is_fatal=make(RunConfig, settings).on_error == "fail",
+            )
         )
-    )
     if found is None:
         manifest.write(out)
     else:

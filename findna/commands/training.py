@@ -9,6 +9,7 @@ from findna.config import ComputeConfig
 from findna.counts import counted
 from findna.cpus import n_cpus
 from findna.errors import ConfigError
+from findna.io.structured import read_json
 from findna.models.store import load_model
 from findna.models.task import PLAN
 from findna.nn.device import Compute, check_gpus, pick_device, pick_precision, set_threads
@@ -25,10 +26,10 @@ from findna.train.options import CheckpointOptions, FinetuneOptions, PretrainOpt
 from findna.train.parallel import device_of, join
 from findna.train.place import Place, is_restart
 from findna.train.place import find_place as find_place
-from findna.train.plan import PretrainPlan, TaskPlan
+from findna.train.plan import Plan, PretrainPlan, TaskPlan
 from findna.train.portable import export_run as export_run
 from findna.train.portable import import_run, portable_plan
-from findna.train.resume import precision_of
+from findna.train.resume import check_same, facts_of, facts_of_pretraining, precision_of
 from findna.train.sources import Sources, load_sources
 from findna.train.start import check_teacher
 
@@ -74,8 +75,8 @@ def pretrain(
         settings: Of the recipe, the processes and the computation.
 
     Returns:
-        finished, step, n_bases, seconds, bases_per_second, last (held-out figures), n_processes; if it started
-        several processes, only their `exit_code`.
+        finished, step, n_bases, seconds, bases_per_second, last (held-out figures), n_processes; only `exit_code` if
+        it started several processes; finished, step, outputs, nothing_to_do if the run was finished before.
 
     Raises:
         ConfigError: A setting is out of range or contradicts another.
@@ -87,11 +88,16 @@ def pretrain(
     processes, asked = make(ProcessOptions, settings), make(ComputeConfig, settings)
     n_processes = max(count_processes(processes, device=asked.device), place.size)
     given = _given(PRETRAINING, settings, inputs=_texts(inputs), genome=str(genome) if genome else "")
-    if resume and not start_from and (summary := teaching.finished_summary(out)):
-        PretrainPlan.read(out).follow(given)
-        return {"is_complete": True, "finished": True, "step": summary["steps"]}
-    is_on_gpu = processes.gpus or (not processes.processes and pick_device(asked.device).type == "cuda")
-    plan = _plan(given, out, resume, start_from, n_gpus=n_processes if is_on_gpu else 0)
+    device = pick_device("cuda" if processes.gpus else "cpu" if processes.processes else asked.device)
+    plan = _plan(given, out, resume, start_from, n_gpus=n_processes if device.type == "cuda" else 0)
+    if not start_from and (summary := teaching.finished_summary(out)):
+        facts = {}
+        if inputs or genome or not resume:
+            wanted = _resumed(asked, out / plan.FILE) if resume else asked
+            compute = Compute(device, pick_precision(wanted.precision, device))
+            initial = load_model(plan.initial) if plan.initial else None
+            facts = facts_of_pretraining(plan.config, _sources(plan).summary, initial=initial, compute=compute)
+        return _done(out, plan, facts, step=summary["steps"])
     if plan.config.batch_size < n_processes:
         raise ConfigError(f"batch_size={plan.config.batch_size}: fewer sequences than the {n_processes} processes")
     if place.job == "" and place.size == 1 and (n_processes > 1 or processes.max_restarts):
@@ -160,7 +166,8 @@ def finetune(
         settings: Of the recipe and the computation.
 
     Returns:
-        finished, step, seconds, metrics (of each split), kernels.
+        finished, step, seconds, metrics (of each split), kernels; finished, metrics, outputs, nothing_to_do if the
+        run was finished before.
 
     Raises:
         ConfigError: A setting is out of range or contradicts another.
@@ -172,12 +179,17 @@ def finetune(
     files = {"inputs": _texts(inputs), "valid": _texts(valid), "test": _texts(test)}
     given = _given(FINETUNING, settings, **files, genome=str(genome) if genome else "", model=str(model))
     plan = TaskPlan.read(out).follow(given) if resume else TaskPlan.make(given)
-    if resume and (out / "config.json").is_file():
-        return {"is_complete": True, "finished": True, "metrics": {}}
+    is_finished = (out / "config.json").is_file()
+    if is_finished and resume and not any(files.values()):
+        return _done(out, plan, {}, metrics=read_json(out / "metrics.json"))
     compute = Compute.begin(_resumed(asked, out / PLAN) if resume else asked)
     teacher = load_model(plan.model)
     check_teacher(plan.config, teacher.network)
     train, held_out, tested = plan.load()
+    if is_finished:
+        splits = {"train": train, "valid": held_out} | ({"test": tested} if tested is not None else {})
+        facts = facts_of(tuning.completed(plan.config, teacher), splits, teacher=teacher, compute=compute)
+        return _done(out, plan, facts, metrics=read_json(out / "metrics.json"))
     what = f"{len(train.classes)} classes" if train.classes else "one value per sequence"
     on_start(
         f"{counted(len(train), 'sequence')} to train on, {len(held_out):,} to validate"
@@ -243,10 +255,8 @@ def _compute(place: Place, processes: ProcessOptions, asked: ComputeConfig) -> C
     """Where and how this process computes; sets its number of threads."""
     own = processes.gpus or processes.processes
     if own > 1 and own != place.size:
-        raise ConfigError(
-            f"{'gpus' if processes.gpus else 'processes'}={own}: this is one of {place.size} processes that torchrun "
-            "or srun started; leave it out, they say how many there are"
-        )
+        name = "gpus" if processes.gpus else "processes"
+        raise ConfigError(f"{name}={own}: leave it out, torchrun or srun has started {place.size} processes")
     set_threads(asked.threads or max(1, n_cpus() // place.local_size), deterministic=asked.deterministic)
     device = device_of(place, "cuda" if processes.gpus else "cpu" if processes.processes else asked.device, pick_device)
     return Compute(device, pick_precision(asked.precision, device))
@@ -269,10 +279,16 @@ def _sources(plan: PretrainPlan) -> Sources:
     )
 
 
+def _done(out: Path, plan: Plan, facts: Mapping[str, Any], **found: Any) -> dict[str, Any]:
+    """The report of a finished run; a TrainingError if the facts, where there are any, are those of another run."""
+    if facts:
+        check_same(out, facts, file=plan.FILE, plan=plan.decisive())
+    return {"outputs": [str(out)], "finished": True, "nothing_to_do": True, **found}
+
+
 def _summary(plan: PretrainPlan, sources: Sources, compute: Compute, place: Place) -> str:
-    where = str(compute)
-    if place.size > 1:
-        where = f"{place.size} processes on {compute.device.type}, {compute.precision.name}"
+    several = f"{place.size} processes on {compute.device.type}, {compute.precision.name}"
+    where = several if place.size > 1 else str(compute)
     lines = [
         f"{plan.config.model.n_parameters:,} parameters; {len(sources.corpus):,} windows to train on "
         f"({len(sources.corpus.codes):,} bases), {len(sources.held_out):,} held out; {where}"

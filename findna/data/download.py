@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from findna.errors import InputError
+from findna.errors import InputError, system_reason
 from findna.extras import need
 from findna.io.files import raise_output_error, require_space
 
@@ -127,7 +127,7 @@ def _open(url: str, start: int) -> Iterator[tuple[int, int, Iterator[bytes]]]:
         except FileNotFoundError as error:
             raise Missing("there is no such file") from error
         except OSError as error:
-            raise _Failure((error.strerror or str(error)).lower()) from error
+            raise _Failure(system_reason(error)) from error
         with file:
             total = path.stat().st_size
             start = start if start <= total else 0

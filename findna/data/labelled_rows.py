@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from findna.counts import counted
-from findna.errors import InputError, TableError
+from findna.errors import MOST_SHOWN, InputError, TableError, as_one
 from findna.io.compressed import ByteStream
 from findna.io.options import InputOptions
 from findna.io.records import read_records
@@ -16,7 +16,6 @@ from findna.sequence import Codes
 LABEL_COLUMNS = ("label", "labels", "class", "target")
 """Default column names, in any case; the first that exists is used."""
 
-_N_EXAMPLES = 10
 _SHAPES = (".fa", ".fasta", ".fna", ".bed", ".narrowpeak")
 
 
@@ -72,12 +71,8 @@ def read_class(path: str, genome: str | Path | None = None) -> list[LabelledRow]
         else:
             rows.append(LabelledRow(item.codes, label, item.id, item.row + 1, path))
     if faults:
-        first, *others = faults
-        lines = [f"{first.reason} ({len(faults):,} of {counted(len(faults) + len(rows), 'record')} cannot be used)"]
-        lines += [f"  {other}" for other in others[: _N_EXAMPLES - 1]]
-        raise type(first)(
-            "\n".join(lines), path=first.path, line=first.line, record=first.record, row=first.row, kind=first.kind
-        )
+        n = len(faults)
+        raise as_one(faults, n, f"{n:,} of {counted(n + len(rows), 'record')} cannot be used")
     return rows
 
 
@@ -132,22 +127,16 @@ class Problems:
 
     def __init__(self, path: str) -> None:
         self.path, self.n = path, 0
-        self._first: list[tuple[int, str]] = []
+        self._first: list[TableError] = []
 
     def add(self, line: int, reason: str) -> None:
         self.n += 1
-        if len(self._first) < _N_EXAMPLES:
-            self._first.append((line, reason))
+        if len(self._first) < MOST_SHOWN:
+            self._first.append(TableError(reason, path=self.path, line=line))
 
     def raise_if_any(self, n_rows: int) -> None:
-        if not self.n:
-            return
-        (line, reason), *others = self._first
-        lines = [f"{reason} ({self.n:,} of {counted(n_rows, 'row')} cannot be used)"]
-        lines += [f"  line {number}: {text}" for number, text in others]
-        if self.n > len(self._first):
-            lines.append(f"  and {self.n - len(self._first):,} more")
-        raise TableError("\n".join(lines), path=self.path, line=line)
+        if self.n:
+            raise as_one(self._first, self.n, f"{self.n:,} of {counted(n_rows, 'row')} cannot be used")
 
 
 def _find_columns(

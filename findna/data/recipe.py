@@ -23,6 +23,8 @@ from findna.data.sifting import BLOCK, Sift
 from findna.errors import ConfigError, OutputError
 from findna.io.files import replacing, sha256, write_atomic
 from findna.io.ids import IdSet
+from findna.io.spool import differences
+from findna.io.structured import read_json
 from findna.io.watch import Watch
 from findna.sequence import Codes, decode
 
@@ -40,11 +42,13 @@ class TrainingSet(NamedTuple):
         paths: The files of training windows and, if any are held out, of held-out windows.
         manifest_path: The manifest.
         manifest: Its content.
+        is_new: Whether they were written now.
     """
 
     paths: tuple[Path, ...]
     manifest_path: Path
     manifest: dict[str, Any]
+    is_new: bool = True
 
 
 def make_windows(
@@ -77,19 +81,17 @@ def make_windows(
             either strand, is skipped.
         cut: Tables or FASTA files of sequences, whose exact occurrences in the sources, on either strand, are removed;
             or BED files of regions, which are removed by coordinate. A window never spans a removed place.
-        force: Replace existing files.
+        force: Replace existing files. Without it, complete files of the same windows are kept.
         on_draw: Called after each block with the number of windows.
 
     Raises:
         InputError: A file is damaged, or there is not enough sequence for this many windows.
         ConfigError: Names do not fit.
-        OutputError: A file exists or cannot be written.
+        OutputError: A file exists and has other windows, or cannot be written.
     """
     training_path, held_out_path, manifest_path = output_paths(out)
-    paths = [training_path] + ([held_out_path] if holdout else [])
-    for path in (*paths, manifest_path):
-        if path.exists() and not force:
-            raise OutputError(f"{path}: exists; force=True replaces it")
+    paths = (training_path, held_out_path) if holdout else (training_path,)
+    existing = {} if force else _existing((*paths, manifest_path))
     named = [str(name).rpartition("=")[2] for name in inputs]
     watch = Watch([*inputs, *named, *exclude, *([genome] if genome else [])])
     phases.enter("reading the sources")
@@ -103,22 +105,7 @@ def make_windows(
         if exclude:
             phases.enter("reading the excluded sequences")
         excluded, exclude_summary = _excluded(exclude, genome)
-        novelty, ids = Novelty(config.max_shared), IdSet()
-        sifts = [Sift(origins, config, factors, excluded, novelty, is_held_out=i > 0) for i in range(len(paths))]
-        on_draw(0)
-        with ExitStack() as files:  # at the end, all files get their names, or none
-            writers = [files.enter_context(_fasta(path)) for path in paths]
-            for sift, write in zip(sifts, writers, strict=True):
-                for n, window in enumerate(sift, start=1):
-                    write(ids.unique(window.region.id), origins[window.origin].name, window.codes)
-                    if n % BLOCK == 0:
-                        on_draw(n)
-            watch.check()
-        parts = [
-            sift.summary() | {"file": path.name, "sha256": sha256(path), "sha256_of_text": write.sha256}
-            for sift, path, write in zip(sifts, paths, writers, strict=True)
-        ]
-        manifest = {
+        facts: dict[str, Any] = {
             "schema": SCHEMA,
             "findna": __version__,
             "settings": dataclasses.asdict(config),
@@ -133,11 +120,69 @@ def make_windows(
             "n_cut_not_found": cuts.sequences.n_not_found,
             "genome": {"path": str(genome), "sha256": sha256(Path(genome))} if genome else None,
             "exclude": exclude_summary,
-            "windows": parts[0],
-            "held_out": parts[1] if holdout else None,
         }
+        if existing:
+            _require_same(out, existing, facts)
+            return TrainingSet(paths, manifest_path, existing, is_new=False)
+        novelty = Novelty(config.max_shared)
+        sifts = [Sift(origins, config, factors, excluded, novelty, is_held_out=i > 0) for i in range(len(paths))]
+        parts = _write(paths, sifts, [origin.name for origin in origins], watch, on_draw)
+    manifest = {**facts, "windows": parts[0], "held_out": parts[1] if holdout else None}
     write_atomic(manifest_path, json.dumps(manifest, indent=2) + "\n")
-    return TrainingSet(tuple(paths), manifest_path, manifest)
+    return TrainingSet(paths, manifest_path, manifest)
+
+
+def _existing(paths: Sequence[Path]) -> dict[str, Any]:
+    """The manifest of existing windows; {} if there is none of the files.
+
+    Args:
+        paths: The files of windows, then the manifest.
+
+    Raises:
+        OutputError: A file exists, and they are not complete.
+    """
+    existing = [path for path in paths if path.exists()]
+    if not existing:
+        return {}
+    try:
+        manifest: dict[str, Any] = read_json(paths[-1])
+        is_whole = all(
+            manifest[name]["sha256"] == sha256(path)
+            for name, path in zip(("windows", "held_out"), paths[:-1], strict=False)
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        is_whole = False
+    if not is_whole:
+        raise OutputError(f"{existing[0]}: exists already; force=True replaces it")
+    return manifest
+
+
+def _require_same(path: Path, manifest: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Raise an OutputError if the manifest of existing windows has other facts."""
+    own = json.loads(json.dumps(facts))
+    if differing := differences({name: manifest.get(name) for name in own}, own):
+        changes = "; ".join(f"{name} was {before}, is {now}" for name, before, now in differing)
+        raise OutputError(f"{path}: exists already; force=True replaces it. It has other windows: {changes}")
+
+
+def _write(
+    paths: Sequence[Path], sifts: Sequence[Sift], names: Sequence[str], watch: Watch, on_draw: Callable[[int], None]
+) -> list[dict[str, Any]]:
+    """Write the files of windows, and return what the manifest says of each."""
+    ids = IdSet()
+    on_draw(0)
+    with ExitStack() as files:  # at the end, all files get their names, or none
+        writers = [files.enter_context(_fasta(path)) for path in paths]
+        for sift, write in zip(sifts, writers, strict=True):
+            for n, window in enumerate(sift, start=1):
+                write(ids.unique(window.region.id), names[window.origin], window.codes)
+                if n % BLOCK == 0:
+                    on_draw(n)
+        watch.check()
+    return [
+        sift.summary() | {"file": path.name, "sha256": sha256(path), "sha256_of_text": write.sha256}
+        for sift, path, write in zip(sifts, paths, writers, strict=True)
+    ]
 
 
 def output_paths(out: Path) -> tuple[Path, Path, Path]:

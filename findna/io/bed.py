@@ -106,14 +106,11 @@ def _refuse_misplaced(columns: list[str]) -> None:
         ValueError: It is so.
     """
     if len(columns) in (4, 5):
-        fourth, last = columns[3].strip(), columns[-1].strip()
-        if fourth in ("+", "-"):
-            hint = (
-                "convert an interval_list, which counts from 1, with picard IntervalListToBed; else add name and score"
-            )
-            raise ValueError(f"column 4 is the strand {fourth!r}, and BED has it in column 6; {hint}")
-        if last in ("+", "-"):
-            raise ValueError(f"column 5 is the strand {last!r}, and BED has it in column 6: add a score before it")
+        if columns[3].strip() in ("+", "-"):
+            hint = "add a name and a score before it; convert an interval_list with picard IntervalListToBed"
+            raise ValueError(f"column 4 is a strand, which BED has in column 6: {hint}")
+        if columns[-1].strip() in ("+", "-"):
+            raise ValueError("column 5 is a strand, which BED has in column 6: add a score before it")
 
 
 def _position(what: str, text: str) -> int:

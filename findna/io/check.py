@@ -7,7 +7,7 @@ from pathlib import Path
 
 from findna import phases
 from findna.counts import counted
-from findna.errors import BedError, ConfigError, InputError
+from findna.errors import MOST_SHOWN, BedError, ConfigError, InputError, as_one
 from findna.io.compressed import STDIN, Mark
 from findna.io.genome import Genome
 from findna.io.options import InputOptions
@@ -18,7 +18,6 @@ from findna.region import Region
 
 OnItem = Callable[[int, Mark | None, Record | Region | InputError], object]
 
-_N_EXAMPLES = 10
 _MANY = 10
 """If more than one record in this number has a fault, the input is wrong: skipping the records would lose data."""
 _PHASE_EVERY = 10_000
@@ -50,22 +49,15 @@ class InputSummary:
     unchecked: list[str] = field(default_factory=list)
 
     def error(self) -> InputError | None:
-        """All problems as one error: the first in full, nine more on one line each; None if there are none."""
+        """All problems as one error; None if there are none."""
         if not self.examples:
             return None
-        first, *others = self.examples
+        first = self.examples[0]
         n_alike = self.problems[_problem_kind(first)]
         affected = f"{n_alike:,} of {self.n_records:,} records affected"
         if n_alike == 1 < self.n_records or _MANY * n_alike <= self.n_records:
             affected += "; on_error=skip omits them"
-        if first.reason.endswith(")"):
-            reason = f"{first.reason[:-1]}{'' if first.reason.endswith('?)') else ';'} {affected})"
-        else:
-            reason = f"{first.reason} ({affected})"
-        lines = [reason, *(f"  {_in_short(other, first)}" for other in others)]
-        if self.n_problems > len(self.examples):
-            lines.append(f"  and {self.n_problems - len(self.examples):,} more")
-        return type(first)("\n".join(lines), path=first.path, line=first.line, row=first.row, kind=first.kind)
+        return as_one(self.examples, self.n_problems, affected)
 
 
 def check_inputs(
@@ -134,6 +126,23 @@ def check_inputs(
     return summary
 
 
+def open_inputs(inputs: Sequence[str], options: InputOptions, stack: ExitStack) -> Genome | None:
+    """Open the genome, which the stack closes, and each input once; stdin and pipes are not opened.
+
+    A run does this first, so that a wrong name of an input is the first error.
+
+    Raises:
+        InputError: One cannot be opened, or is of no known kind.
+        ConfigError: One cannot be read with these options.
+    """
+    genome = stack.enter_context(Genome(options.genome)) if options.genome else None
+    reader = Reader(options, stack, genome)
+    for text in inputs:
+        if not is_read_once(text):
+            reader.open(text).close()
+    return genome
+
+
 def is_read_once(text: str) -> bool:
     """Whether an input is stdin or a pipe."""
     path = Path(text)
@@ -153,7 +162,7 @@ def _count(summary: InputSummary, found: Record | Region | InputError, n_windows
     summary.n_problems += 1
     kind = _problem_kind(found)
     summary.problems[kind] = summary.problems.get(kind, 0) + 1
-    if len(summary.examples) < _N_EXAMPLES:
+    if len(summary.examples) < MOST_SHOWN:
         summary.examples.append(found)
     if isinstance(found, MissingContig):
         missing = summary.missing_contigs
@@ -166,9 +175,3 @@ def _problem_kind(problem: InputError) -> str:
     if isinstance(problem, MissingContig):
         return "contig is not in the genome"
     return "does not fit" if isinstance(problem, BedError) and problem.record else "cannot be used"
-
-
-def _in_short(problem: InputError, first: InputError) -> str:
-    if problem.line is not None and problem.path == first.path:
-        return f"line {problem.line}: {problem.reason}"
-    return str(problem)

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Thread
 from typing import BinaryIO, NamedTuple, NoReturn, Self
 
-from findna.errors import InputError
+from findna.errors import InputError, system_reason
 from findna.io.tap import GZIP_MAGIC, HEAD, TAIL, Tap, is_bgzf
 
 STDIN = "-"
@@ -98,7 +98,7 @@ class ByteStream:
             self._file: BinaryIO = sys.stdin.buffer if self.source == STDIN else io.FileIO(self.source)
             self._tap = Tap(self._file)
         except OSError as problem:
-            self.fail((problem.strerror or str(problem)).lower(), cause=problem)
+            self.fail(system_reason(problem, takes=self.error.takes), cause=problem)
 
     def __enter__(self) -> Self:
         return self

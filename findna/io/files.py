@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import filecmp
 import hashlib
 import io
 import os
@@ -14,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
-from findna.errors import OutputError
+from findna.errors import OutputError, system_reason
 
 _ATTEMPTS = 100
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)
@@ -72,20 +73,23 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, temp: Path | None = None) -> Iterator[Path]:
+def replacing(path: Path, temp: Path | None = None, *, force: bool = True) -> Iterator[Path]:
     """A temporary path to write to. At the end it becomes the file; after an error it is removed.
 
     Args:
         path: The file.
         temp: The temporary path; None: beside the file.
+        force: Replace a file with other content.
 
     Raises:
-        OutputError: It cannot be written, or is not a regular file.
+        OutputError: It exists and must not be replaced, cannot be written, or is not a regular file.
     """
     refuse_irregular(path)
     temp = temp or path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temp
+        if not force and path.exists() and not filecmp.cmp(temp, path, shallow=False):
+            raise OutputError(f"{path}: exists already, with other content; force=True replaces it")
         publish(temp, path)
     except OSError as error:
         raise_output_error(error, path)
@@ -221,7 +225,7 @@ def raise_output_error(error: OSError, path: Path, *, hint: str = "") -> NoRetur
     if error.errno in _FULL:
         reason = "no space left (disk full, quota or file size limit)"
     else:
-        reason = f"cannot be written: {(error.strerror or str(error)).lower()}"
+        reason = f"cannot be written: {system_reason(error)}"
     raise OutputError(f"{path}: {reason}{'; ' if hint else ''}{hint}") from error
 
 

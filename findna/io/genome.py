@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
-from findna.errors import GenomeError, RegionError
+from findna.errors import GenomeError, RegionError, system_reason
 from findna.io.builds import build_of, builds_with
 from findna.io.cache import cache_dir
 from findna.io.indexed import IndexedFasta
@@ -202,7 +202,7 @@ def _open(path: Path) -> _Contigs:
         with path.open("rb") as file:
             head = file.read(64)
     except OSError as problem:
-        raise GenomeError((problem.strerror or str(problem)).lower(), path=path) from problem
+        raise GenomeError(system_reason(problem, takes=GenomeError.takes), path=path) from problem
     if not head:
         raise GenomeError("the file is empty", path=path)
     if head[:4] in TWOBIT_MAGICS:

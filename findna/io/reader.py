@@ -256,7 +256,8 @@ def open_hdf5(path: Path) -> h5py.File:
     except OSError as error:
         reason = "is not an HDF5 file, or is damaged" if path.is_file() else "cannot be read"
         if path.is_dir():
-            reason = "is an unfinished run: resume=True continues it" if path.suffix == ".partial" else "is a folder"
+            is_run = path.suffix == ".partial"
+            reason = "is an unfinished run: resume=True continues it" if is_run else "is a folder; give a file"
         raise TableError(reason, path=path) from error
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from findna.errors import TableError
+from findna.errors import TableError, system_reason
 from findna.io.files import open_regular
 
 MOST_BYTES = 1 << 24
@@ -24,7 +24,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise TableError(f"cannot be read: {error.strerror}", path=path) from error
+        raise TableError(f"cannot be read: {system_reason(error)}", path=path) from error
     except (TypeError, ValueError) as error:
         raise TableError(f"is not {what}: {error}", path=path) from error
 

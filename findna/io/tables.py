@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.counts import counted
-from findna.errors import OutputError
+from findna.errors import OutputError, TableError
 from findna.extras import need
 from findna.io.files import raise_output_error, sha256
 from findna.io.h5ad import SCHEMA
@@ -107,6 +107,21 @@ def require_pyarrow() -> Any:
         MissingExtraError: It is not installed.
     """
     return need("pyarrow.parquet", extra="parquet", purpose="a Parquet file")
+
+
+def open_parquet(path: Path) -> Any:
+    """A Parquet file to read, a context manager; pages are compared with their checksums.
+
+    Raises:
+        TableError: It is absent, or not a complete Parquet file.
+    """
+    arrow = require_pyarrow()
+    try:
+        return arrow.parquet.ParquetFile(path, page_checksum_verification=True)
+    except FileNotFoundError as error:
+        raise TableError("not found", path=path) from error
+    except (arrow.ArrowInvalid, OSError) as error:
+        raise TableError(f"is not a complete Parquet file: {error}", path=path) from error
 
 
 def write_parquet(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expected: int) -> None:

@@ -20,7 +20,7 @@ from findna.io.layout import check_layout
 from findna.io.outputs import finished_meta, tokens_path
 from findna.io.reader import EmbeddingReader, open_hdf5
 from findna.io.rows import BLOCK, Block, Checksums
-from findna.io.tables import require_pyarrow
+from findna.io.tables import open_parquet, require_pyarrow
 from findna.io.tokens import TokensReader, is_tokens_file
 from findna.io.virtual import open_source
 from findna.io.written_rows import Row, Written, read_json_text
@@ -38,7 +38,7 @@ def open_written(path: Path) -> Written:
         TableError: It is absent, unfinished, damaged, or not an output that says how it was made.
     """
     if not path.is_file():
-        raise TableError("is a folder" if path.is_dir() else "not found, or not a regular file", path=path)
+        raise TableError("is a folder; give a file" if path.is_dir() else "not found, or not a regular file", path=path)
     with path.open("rb") as file:
         magic = file.read(4)
     if magic == TRACK_HEADS[0]:
@@ -158,7 +158,7 @@ class _Vectors(Written):
             with EmbeddingReader(self.path) as reader:
                 yield from reader.blocks()
         elif self._format == "parquet":
-            with require_pyarrow().parquet.ParquetFile(self.path) as file:
+            with open_parquet(self.path) as file:
                 for batch in file.iter_batches(BLOCK):
                     x = np.asarray(batch["embedding"].flatten()).reshape(len(batch), -1)
                     names = [name for name in batch.schema.names if name != "embedding"]

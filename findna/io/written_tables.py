@@ -15,7 +15,7 @@ from findna.io.effects import SCHEMA as MUTAGENESIS
 from findna.io.rows import BLOCK
 from findna.io.scores import FACT, SKIPPED
 from findna.io.summed import check_text
-from findna.io.tables import require_pyarrow
+from findna.io.tables import open_parquet, require_pyarrow
 from findna.io.vcf import Site, VariantReader
 from findna.io.written_rows import Row, Written
 from findna.sequence import ALPHABET, N
@@ -82,7 +82,7 @@ class WrittenScores(Written):
 
     def rows(self) -> Iterator[Row]:
         if self.path.suffix == ".parquet":
-            with require_pyarrow().parquet.ParquetFile(self.path, page_checksum_verification=True) as file:
+            with open_parquet(self.path) as file:
                 for batch in file.iter_batches(BLOCK):
                     for obs in batch.to_pylist():
                         lower = {name.lower(): value for name, value in obs.items()}

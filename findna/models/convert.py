@@ -14,7 +14,7 @@ from zipfile import BadZipFile, ZipFile
 import torch
 from torch import Tensor
 
-from findna.errors import ConfigError, ModelError
+from findna.errors import ConfigError, ModelError, system_reason
 from findna.io.files import open_regular, sha256
 from findna.models.store import PICKLES, save_model
 from findna.nn.chordmixer import ChordMixer
@@ -102,7 +102,7 @@ def read_checkpoint(path: Path, network: NetworkName = "teacher") -> tuple[dict[
         ):  # no warning about a file that is then refused
             content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise ModelError(f"checkpoint {path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise ModelError(f"checkpoint {path}: cannot be read: {system_reason(error)}") from error
     except _UNREADABLE as error:
         raise ModelError(
             f"checkpoint {path}: not a checkpoint with only tensors, and findna reads nothing else from a pickle; "
@@ -146,7 +146,7 @@ def _refuse_what_is_none(path: Path) -> None:
             n_packed = os.fstat(file.fileno()).st_size
             n_bytes = sum(entry.file_size for entry in ZipFile(file).infolist()) if is_archive else 0
     except OSError as error:
-        raise ModelError(f"checkpoint {path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise ModelError(f"checkpoint {path}: cannot be read: {system_reason(error)}") from error
     except (BadZipFile, ValueError, NotImplementedError, struct.error, RuntimeError) as error:
         raise ModelError(f"checkpoint {path}: truncated or damaged: {error}") from error
     if not head.startswith(PICKLES):

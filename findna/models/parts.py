@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from findna.errors import ModelError
+from findna.errors import ModelError, system_reason
 from findna.io.files import open_regular
 from findna.io.structured import read_text
 from findna.limits import shown
@@ -54,7 +54,7 @@ def read_weights(path: Path, what: str, *, expected: object, n_parameters: int) 
         with open_regular(path, most=most) as file:
             content = file.read()
     except OSError as error:
-        raise ModelError(f"{what}: {path.name} cannot be read: {error.strerror}") from error
+        raise ModelError(f"{what}: {path.name} cannot be read: {system_reason(error)}") from error
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise ModelError(
@@ -94,6 +94,6 @@ def read_card(folder: Path) -> str:
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise ModelError(f"{folder}: CARD.md cannot be read: {error.strerror}") from error
+        raise ModelError(f"{folder}: CARD.md cannot be read: {system_reason(error)}") from error
     except ValueError as error:
         raise ModelError(f"{folder}: CARD.md cannot be read: {error}") from error

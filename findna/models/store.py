@@ -13,12 +13,12 @@ import torch
 
 from findna import phases
 from findna.data.batch import pack
-from findna.errors import ConfigError, ModelError
+from findna.errors import ConfigError, ModelError, did_you_mean, system_reason
 from findna.io.files import raise_output_error, write_atomic
 from findna.io.structured import read_json
 from findna.models.manifest import check_digest, config_text
 from findna.models.parts import check_facts, load_tensors, read_weights
-from findna.models.pulled import parse_repo, pulled_folder
+from findna.models.pulled import parse_repo, pulled_folder, pulled_models
 from findna.models.readout import ModelReadout
 from findna.nn.device import FP32, Precision
 from findna.nn.encoder import Encoder
@@ -88,10 +88,12 @@ def find_model(name: str) -> Path:
     if not (path / "config.json").is_file():
         if repo and (folder := pulled_folder(repo)):
             return folder
-        known = ", ".join(folder.name for folder in shipped_models()) or "none"
+        known = [folder.name for folder in shipped_models()]
         what = "holds no config.json" if path.is_dir() else "is neither a folder nor the name of a shipped model"
-        hint = f"; if it is a repository of a hub, run `findna model pull {name}` first" if repo else ""
-        raise ModelError(f"model {name}: {what} (shipped: {known}){hint}")
+        hint = did_you_mean(name, [*known, *(str(pulled) for pulled, _ in pulled_models())])
+        if repo and not hint:
+            hint = f"; if it is a repository of a hub, run `findna model pull {name}` first"
+        raise ModelError(f"model {name}: {what} (shipped: {', '.join(known)}){hint}")
     return path
 
 
@@ -100,7 +102,7 @@ def _hint_of_a_file(path: Path) -> str:
         with path.open("rb") as file:
             is_checkpoint = file.read(4).startswith(PICKLES)
     except OSError as error:
-        return f"it cannot be read: {(error.strerror or str(error)).lower()}"
+        return f"it cannot be read: {system_reason(error)}"
     if is_checkpoint:
         return "for a pickled checkpoint run `findna model convert` first"
     return (

@@ -61,6 +61,7 @@ def predict_bases_of(job: BasesJob, *, on_progress: OnProgress = lambda done, to
         is_hdf5 = job.output_format == "h5"
         shown = {} if is_hdf5 else {"value": job.config.value}
         facts = frame.facts(model, {"passes": job.config.passes, **shown, **job.options.facts()})
+        records = frame.records()
         if (n_finished := frame.n_finished(facts)) is not None:
             return frame.report(facts, [job.out], n_resumed=n_finished, nothing_to_do=True)
         n_bases = n_rows = 0
@@ -71,7 +72,6 @@ def predict_bases_of(job: BasesJob, *, on_progress: OnProgress = lambda done, to
         def rows() -> Iterator[BaseRow]:
             nonlocal n_bases, n_rows
             n_together = max(1, _N_BATCHES * frame.compute.batch_bases // (job.config.passes or 1))
-            records = frame.records()
             on_progress(0, frame.n_expected)
             for record, (probabilities,) in spool.through(records, arrays_of, n_bases=n_together):
                 yield BaseRow(record, probabilities)

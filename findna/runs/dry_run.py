@@ -15,13 +15,12 @@ from findna import __version__, phases
 from findna.data.windows import count_windows
 from findna.errors import OutputError
 from findna.io.cache import cache_dir
-from findna.io.check import InputSummary
+from findna.io.check import InputSummary, open_inputs
 from findna.io.files import write_atomic
-from findna.io.genome import Genome
 from findna.io.outputs import refuse_existing
 from findna.record import Record
 from findna.runs.job import STDOUT, Job, RowMaker
-from findna.runs.run import check
+from findna.runs.run import check, finished_run
 from findna.runs.shard import ShardCuts
 
 CALIBRATION_SECONDS = 2.0
@@ -32,18 +31,17 @@ _TSV_BYTES = 12
 
 
 def dry_run(job: Job) -> dict[str, Any]:
-    """The plan of `run`; no output is written.
+    """The plan of `run`, or its report if it is already finished; no output is written.
 
     Raises:
         InputError: An input is missing, empty or damaged as a whole.
         OutputError: The output exists, or its folder does not or cannot be written to.
     """
-    if job.out != STDOUT:
-        refuse_existing(job.out, job.output_format, is_allowed=job.run.force or job.run.resume)
-        if not os.access(job.out.parent, os.W_OK):
-            raise OutputError(f"{job.out}: the folder {job.out.parent} does not exist or cannot be written to")
     with ExitStack() as stack:
-        genome = stack.enter_context(Genome(job.options.genome)) if job.options.genome else None
+        genome = open_inputs(job.inputs, job.options, stack)
+        if report := finished_run(job, genome):
+            return report
+        _check_output(job)
         compute = job.begin()
         maker = job.load(compute)
         n_seen = 0
@@ -77,6 +75,14 @@ def dry_run(job: Job) -> dict[str, Any]:
         "device": str(compute.device),
         "precision": compute.precision.name,
     }
+
+
+def _check_output(job: Job) -> None:
+    if job.out == STDOUT:
+        return
+    refuse_existing(job.out, job.output_format, is_allowed=job.run.force or job.run.resume)
+    if not os.access(job.out.parent, os.W_OK):
+        raise OutputError(f"{job.out}: the folder {job.out.parent} does not exist or cannot be written to")
 
 
 def _output_bytes(job: Job, maker: RowMaker, summary: InputSummary) -> int:

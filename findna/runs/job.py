@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 from findna.cells import Cell, Item
 from findna.config import ComputeConfig, RunConfig
 from findna.errors import ConfigError
+from findna.io.check import is_read_once
 from findna.io.compressed import STDIN
 from findna.io.formats import Format
 from findna.io.options import InputOptions
@@ -128,7 +129,7 @@ class RunJob:
     @cached_property
     def read_once(self) -> list[str]:
         """The inputs that cannot be read again: stdin and pipes."""
-        return [text for text in self.inputs if text == STDIN or (Path(text).exists() and not Path(text).is_file())]
+        return [text for text in self.inputs if is_read_once(text)]
 
     @property
     def _once(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from findna.counts import counted
-from findna.errors import ConfigError, InputError
+from findna.errors import ConfigError, InputError, system_reason
 from findna.io.check import InputSummary, OnItem, check_inputs
 from findna.io.compressed import Mark
 from findna.io.files import open_regular, sha256, write_atomic
@@ -134,7 +134,7 @@ def read_manifest(path: str | Path) -> Manifest:
         shards = [(_part(each), _begin(each)) for each in stored.pop("shards")]
         return Manifest(**stored, shards=shards)
     except OSError as error:
-        raise InputError((error.strerror or str(error)).lower(), path=str(path)) from error
+        raise InputError(system_reason(error), path=str(path)) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError("not a plan of findna split, or damaged", path=str(path)) from error
 

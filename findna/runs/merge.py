@@ -145,9 +145,9 @@ def merge(
     if out.exists() and any(path.exists() and out.samefile(path) for path in paths):
         raise ConfigError(f"{out} is a part and would be replaced: choose another -o")
     found = None if force else finished_vectors(out, output_format)
-    refuse_existing(out, output_format, is_allowed=force or found is not None)
     beside = {tokens_path(path) for path in paths}
     parts = in_order([read_part(path) for path in paths if path not in beside])
+    refuse_existing(out, output_format, is_allowed=force or found is not None)
     first = next((part for part in parts if part.n_rows), parts[0])
     if first.cls_shape and output_format != "h5":
         raise ConfigError("class tokens beside the vectors need output_format=h5")

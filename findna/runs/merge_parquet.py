@@ -15,7 +15,7 @@ from findna import __version__
 from findna.errors import OutputError, TableError
 from findna.io.files import raise_output_error, sync_folder, write_atomic
 from findna.io.layout import naming
-from findna.io.tables import require_pyarrow
+from findna.io.tables import open_parquet
 from findna.io.written import open_written
 from findna.runs.finished import read_output, require_same_run
 from findna.runs.parts import ShardFile, checked_part, in_order, provenance_of, shard_of
@@ -29,7 +29,7 @@ def holds_vectors(path: Path) -> bool:
     """Whether a file is Parquet with vectors, not with scores."""
     if path.suffix != ".parquet" or not path.is_file():
         return False
-    with _opened(path) as file:
+    with open_parquet(path) as file:
         return b"findna" in (file.schema_arrow.metadata or {})
 
 
@@ -52,8 +52,8 @@ def merge_parquet(paths: Sequence[Path], out: Path, *, force: bool = False, comm
         OutputError: The folder exists, is not a data set, or cannot be written.
     """
     started, began = datetime.now(UTC), time.monotonic()
-    _refuse(out)
     parts = in_order([_read_part(path) for path in paths])
+    _refuse(out)
     names = [f"part-{number:0{len(str(len(parts)))}}.parquet" for number in range(1, len(parts) + 1)]
     uns = {name: parts[0].meta[name] for name in ("model", "inputs", "genome", "params", "features")}
     uns = {"provenance": provenance_of(parts, command, started), **uns}
@@ -113,16 +113,8 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _opened(path: Path) -> Any:
-    arrow = require_pyarrow()
-    try:
-        return arrow.parquet.ParquetFile(path)
-    except (arrow.ArrowInvalid, OSError) as error:
-        raise TableError(f"is not a complete Parquet file: {error}", path=path) from error
-
-
 def _read_part(path: Path) -> ShardFile:
-    with _opened(path) as file:
+    with open_parquet(path) as file:
         stored, kinds = file.schema_arrow.metadata or {}, {field.name: field.type for field in file.schema_arrow}
         n_rows = file.metadata.num_rows
     try:

@@ -12,7 +12,7 @@ from findna.io.score_files import FILES, Format, format_of
 from findna.io.scores import FACT, TableHead
 from findna.io.spool import differences
 from findna.io.summed import check_text
-from findna.io.tables import require_pyarrow
+from findna.io.tables import open_parquet
 from findna.io.vcf import Site, VariantReader
 from findna.runs.finished import read_output, require_same_run
 from findna.runs.shard import Shard
@@ -98,8 +98,7 @@ class ScoredFile:
         self.path, self._kind = path, kind
         self._stack = ExitStack()
         if kind == "parquet":
-            opened = require_pyarrow().parquet.ParquetFile(path, page_checksum_verification=True)
-            self._table = self._stack.enter_context(opened)
+            self._table = self._stack.enter_context(open_parquet(path))
             stored = self._table.schema_arrow.metadata or {}
             pairs = [(name.decode(), text.decode()) for name, text in stored.items()]
             prefix = FACT.lstrip("#")

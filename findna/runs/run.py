@@ -16,7 +16,7 @@ from findna.cells import Item, write_rows
 from findna.counts import counted
 from findna.data.windows import count_windows
 from findna.errors import BedError, ConfigError, FastaError, InputError, RegionError
-from findna.io.check import InputSummary, check_inputs
+from findna.io.check import InputSummary, check_inputs, open_inputs
 from findna.io.genome import Genome
 from findna.io.hdf5 import EmbeddingWriter
 from findna.io.meter import Meter
@@ -73,18 +73,13 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
     started, began = datetime.now(UTC), time.monotonic()
     watch = Watch(job.sources)
     with ExitStack() as stack:
-        genome = stack.enter_context(Genome(job.options.genome)) if job.options.genome else None
-        found = finished_vectors(job.out, job.output_format) if job.may_be_finished else None
+        genome = open_inputs(job.inputs, job.options, stack)
+        if report := finished_run(job, genome):
+            return report
         if job.out != STDOUT:  # fail before the work, not after it
-            is_allowed = job.run.force or job.run.resume or found is not None
-            refuse_existing(job.out, job.output_format, is_allowed=is_allowed)
-        compute = job.begin()
-        scope = _scope(job, genome, batch_bases=compute.batch_bases)
-        maker = job.load(compute)
-        facts = _facts(job, maker, scope, genome)
-        if found is not None:
-            return _finished(job, found, facts)
-        records, meter = scope.part and scope.part.records, Meter(job.inputs)
+            refuse_existing(job.out, job.output_format, is_allowed=job.run.force or job.run.resume)
+        maker, scope, facts = _prepare(job, genome)
+        compute, meter, records = maker.compute, Meter(job.inputs), scope.part and scope.part.records
         items = read_records(job.inputs, job.options, genome=genome, wanted=records, begin=scope.begin, meter=meter)
         first, extra = _peek(items)
         writer = _open_writer(job, maker, facts, extra)
@@ -177,24 +172,32 @@ def _scope(job: Job, genome: Genome | None, *, batch_bases: int) -> Scope:
     return Scope(n_records, input_facts(job.inputs, job.options), part, None)
 
 
-def _facts(job: Job, maker: RowMaker, scope: Scope, genome: Genome | None) -> dict[str, Any]:
-    """The facts that determine the rows: a resumed run must have the same."""
+def _prepare(job: Job, genome: Genome | None) -> tuple[RowMaker, Scope, dict[str, Any]]:
+    """The maker of the rows, the records, and the facts that determine the rows: a resumed run must have the same."""
+    compute = job.begin()
+    scope = _scope(job, genome, batch_bases=compute.batch_bases)
+    maker = job.load(compute)
     options = {name: value for name, value in job.options.facts().items() if name != "strand"}
-    return {
+    facts: dict[str, Any] = {
         "model": maker.facts,
         "inputs": scope.inputs,
         "genome": genome_facts(genome),
-        "params": {**maker.params, **options, **maker.compute.facts()},
+        "params": {**maker.params, **options, **compute.facts()},
         **({"shard": scope.part.to_dict()} if scope.part else {}),
     }
+    return maker, scope, facts
 
 
-def _finished(job: Job, found: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The report of a run that is already finished.
+def finished_run(job: Job, genome: Genome | None) -> dict[str, Any]:
+    """The report of a run that is already finished; {} if the run is needed.
 
     Raises:
         OutputError: The output is of another run.
     """
+    found = finished_vectors(job.out, job.output_format) if job.may_be_finished else None
+    if found is None:
+        return {}
+    facts = _prepare(job, genome)[2]
     require_same_run(job.out, found, facts)
     n_rows, n_skipped = found["n_rows"], found["n_skipped"]
     return {
@@ -204,10 +207,7 @@ def _finished(job: Job, found: Mapping[str, Any], facts: Mapping[str, Any]) -> d
         "n_rows": n_rows,
         "n_skipped": n_skipped,
         "n_resumed": n_rows + n_skipped,
-        "n_mostly_n": 0,
-        "n_with_iupac": 0,
-        "n_bases": 0,
-        "seconds": 0.0,
+        **dict.fromkeys(("n_mostly_n", "n_with_iupac", "n_bases", "seconds"), 0),
         "nothing_to_do": True,
         **facts,
     }

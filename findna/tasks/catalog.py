@@ -1,13 +1,12 @@
 """The built-in tasks: what each is, where its data comes from, how to train it, and where its trained head lies."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from findna.errors import ConfigError
+from findna.errors import ConfigError, did_you_mean
 from findna.io.structured import read_toml
 from findna.recipes import OBJECTIVES, FinetuneConfig
 
@@ -105,8 +104,7 @@ def read_task(name: str) -> Task:
     """
     path = FOLDER / f"{name}.toml"
     if name not in task_names():
-        nearest = difflib.get_close_matches(name.lower(), task_names(), n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        hint = did_you_mean(name, task_names())
         raise ConfigError(
             f"task {name}: neither a run directory of `findna finetune` nor a built-in task{hint} "
             "(`findna task list` shows them)"

@@ -125,8 +125,7 @@ def finetune(
     check_splits(splits)
     if config.class_weights == "balanced":
         balanced_weights(train)  # before anything is made
-    config = teacher.readout.finetune_config(config, teacher.config)
-    config = dataclasses.replace(config, learning_rate=config.rate_for(teacher.config.channels))
+    config = completed(config, teacher)
     check_teacher(config, teacher.network)
     if not resume:
         open_folder(out)
@@ -140,6 +139,12 @@ def finetune(
         finished = run.probe() if config.frozen and config.head == "linear" else run.descend(checkpoint_seconds)
         metrics = run.finish(name, teacher=teacher, test=test) if finished else {}
         return Finetuned(finished, run.step, run.clock.seconds, metrics, run.kernels.name)
+
+
+def completed(config: FinetuneConfig, teacher: Model) -> FinetuneConfig:
+    """The recipe with the read-out and the learning rate that suit the teacher, where it has none."""
+    config = teacher.readout.finetune_config(config, teacher.config)
+    return dataclasses.replace(config, learning_rate=config.rate_for(teacher.config.channels))
 
 
 class _FinetuneRun(Training[LabelledBatch]):

@@ -43,7 +43,7 @@ class FinetuneOptions(Checked):
     objective: str = setting("", f"{', '.join(OBJECTIVES)}. Default: inferred from the labels.")
     sequence_column: str = setting("", "Column with the sequence. Default: sequence, seq or dna.")
     label_column: str = setting("", "Column with the label. Default: label, class or target.")
-    class_names: str = setting("", "Class names: a file with lines label<TAB>name, or a comma-separated list.")
+    class_names: str = setting("", "Class names: a comma-separated list, or a file of lines with label, tab, name.")
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,10 @@ class Plan:
         """All but the recipe, for the file."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "config"}
 
+    def decisive(self) -> dict[str, Any]:
+        """What a repeated run must have the same, besides the recipe and the content of files."""
+        return {name: value for name, value in self.asked().items() if name not in self.PLACES}
+
     @classmethod
     def read(cls, out: Path) -> Self:
         """The plan of a run directory.

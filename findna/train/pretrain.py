@@ -24,7 +24,7 @@ from findna.train.loop import Report, Training, enough_memory, open_folder
 from findna.train.parallel import Team
 from findna.train.place import is_restart
 from findna.train.portable import rewarmed
-from findna.train.resume import require_same
+from findna.train.resume import facts_of_pretraining, fingerprint, require_same
 from findna.train.schedule import cosine, learning_rate
 from findna.train.trainer import Trainer
 from findna.train.views import VALID_EPOCH, Portion, portion_of, views_of
@@ -113,20 +113,14 @@ def pretrain(
     resume = team.broadcast(_enter(out, resume, team) if team.is_main else resume)
     network = initial.network if initial else None
     trainer = Trainer(config, compute=compute, team=team, initial=network)
-    made_of = {
-        **({"initial": {"name": initial.name, "sha256": initial.sha256}} if initial else {}),
-        "config": {**dataclasses.asdict(config), "model": config.model.to_dict()},
-        "sources": dict(sources),
-        **compute.precision.facts(),
-    }
-    contents = list(sources.get("files", {}).values())  # a file may have another name in a resumed run
-    fingerprint = json.loads(json.dumps({**made_of, "sources": {**sources, "files": contents}}))
-    _require_equal(team.gather([fingerprint]))
+    made_of = facts_of_pretraining(config, sources, initial=initial, compute=compute)
+    made_print = fingerprint(made_of)
+    _require_equal(team.gather([made_print]))
     total = config.steps or config.epochs * (len(corpus) // batch_size)
-    state: dict[str, Any] = {"fingerprint": fingerprint, "total_steps": total, "time_budget": time_budget}
+    state: dict[str, Any] = {"fingerprint": made_print, "total_steps": total, "time_budget": time_budget}
     if resume:
         tensors, state = team.broadcast(load_checkpoint(out / "checkpoints") if team.is_main else ({}, {}))
-        require_same(out, completed(state["fingerprint"]), fingerprint)
+        require_same(out, fingerprint(state["fingerprint"]), made_print)
         trainer.load(tensors)
     if team.is_main:
         stored = {**made_of, "plan": dict(asked), "job": team.place.job}
@@ -138,7 +132,7 @@ def pretrain(
         out,
         name=name,
         made_of=made_of,
-        state={**state, "fingerprint": fingerprint},
+        state={**state, "fingerprint": made_print},
         n_reports=n_reports,
         should_stop=should_stop,
         on_report=on_report,
@@ -281,14 +275,8 @@ def job_of(out: Path) -> str | None:
         return None
 
 
-def completed(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored fingerprint with the defaults of settings that came after it was written."""
-    config = PretrainConfig.from_dict(fingerprint["config"])
-    return {**fingerprint, "config": {**dataclasses.asdict(config), "model": config.model.to_dict()}}
-
-
 def _require_equal(fingerprints: list[Any]) -> None:
-    for rank, fingerprint in enumerate(fingerprints):
-        if fingerprint != fingerprints[0]:
-            names = [name for name in fingerprints[0] if fingerprint[name] != fingerprints[0][name]]
+    for rank, own in enumerate(fingerprints):
+        if own != fingerprints[0]:
+            names = [name for name in fingerprints[0] if own[name] != fingerprints[0][name]]
             raise TrainingError(f"process {rank} and process 0 differ in {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""The settings that determine the result of a fine-tuning; a resumed run must have the same."""
+"""The settings that determine the result of a training; a resumed or repeated run must have the same."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from findna.io.structured import read_json
 from findna.models.store import Model
 from findna.models.task import PLAN
 from findna.nn.device import PRECISIONS, Compute
-from findna.recipes import FinetuneConfig
+from findna.recipes import FinetuneConfig, PretrainConfig
 
 _MOST_NAMED = 3
 
@@ -31,7 +31,7 @@ def check_splits(splits: Mapping[str, LabelledSet]) -> None:
 def facts_of(
     config: FinetuneConfig, splits: Mapping[str, LabelledSet], *, teacher: Model, compute: Compute
 ) -> dict[str, Any]:
-    """The facts that determine the result of a run."""
+    """The facts that determine the result of a fine-tuning."""
     return {
         "config": dataclasses.asdict(config),
         "teacher": {"name": teacher.name, "sha256": teacher.sha256},
@@ -43,23 +43,70 @@ def facts_of(
     }
 
 
-def check_same(out: Path, facts: Mapping[str, Any]) -> None:
+def facts_of_pretraining(
+    config: PretrainConfig, sources: Mapping[str, Any], *, initial: Model | None, compute: Compute
+) -> dict[str, Any]:
+    """The facts that determine the result of a pretraining."""
+    return {
+        **({"initial": {"name": initial.name, "sha256": initial.sha256}} if initial else {}),
+        "config": {**dataclasses.asdict(config), "model": config.model.to_dict()},
+        "sources": dict(sources),
+        **compute.precision.facts(),
+    }
+
+
+def check_same(out: Path, facts: Mapping[str, Any], *, file: str = PLAN, plan: Mapping[str, Any] | None = None) -> None:
+    """Raise if a run directory is of another run.
+
+    Args:
+        out: The run directory.
+        facts: Facts of the run, as the file has them.
+        file: The file.
+        plan: Settings of its plan that must be the same, too.
+
+    Raises:
+        TrainingError: The run is another one, or the file is missing or cannot be read.
+    """
     try:
-        stored = read_json(out / PLAN)
+        stored = read_json(out / file)
     except (OSError, ValueError) as error:
-        raise TrainingError(f"{out}: nothing to resume: no {PLAN}") from error
+        raise TrainingError(f"{out}: nothing to resume: no {file}") from error
     try:
-        before = _fingerprint({name: stored[name] for name in facts})
+        before = fingerprint({name: value for name, value in stored.items() if name not in ("plan", "job")})
+        planned = {name: stored["plan"].get(name) for name in plan or {}}
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise TrainingError(f"{out}: nothing to resume: {PLAN} cannot be read") from error
-    require_same(out, before, _fingerprint(facts))
+        raise TrainingError(f"{out}: nothing to resume: {file} cannot be read") from error
+    require_same(out, {**before, "plan": planned}, {**fingerprint(facts), "plan": json.loads(json.dumps(plan or {}))})
 
 
 def require_same(out: Path, stored: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
-    """Raise if a run differs from the one that it resumes."""
+    """Raise if a run differs from the one in its run directory.
+
+    Raises:
+        TrainingError: It does; the text has the differences.
+    """
     if differing := differences(stored, facts):
         what = "; ".join(f"{name} was {old}, is {new}" for name, old, new in differing[:_MOST_NAMED])
-        raise TrainingError(f"{out}: differs from the run to resume: {what}")
+        raise TrainingError(f"{out}: holds another run: {what}")
+
+
+def fingerprint(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a training without the names of files, which may change between a run and its resume.
+
+    What is stored of a recipe gets the defaults of settings that came after it was written.
+    """
+    if "data" in facts:
+        data = {name: split["sha256"] for name, split in facts["data"].items()}
+        config = dataclasses.asdict(FinetuneConfig.from_dict(facts["config"]))
+        own = {"data": data, "config": config, "teacher": facts["teacher"]["sha256"]}
+    else:
+        recipe = PretrainConfig.from_dict(facts["config"])
+        files = facts["sources"].get("files", {})
+        contents = list(files.values()) if isinstance(files, Mapping) else files
+        config = {**dataclasses.asdict(recipe), "model": recipe.model.to_dict()}
+        own = {"config": config, "sources": {**facts["sources"], "files": contents}}
+    found: dict[str, Any] = json.loads(json.dumps({**facts, **own}))
+    return found
 
 
 def precision_of(path: Path) -> str:
@@ -70,13 +117,3 @@ def precision_of(path: Path) -> str:
             if precision.facts() == {kind: stored[kind] for kind in ("products", "stream") if kind in stored}:
                 return name
     return "auto"
-
-
-def _fingerprint(facts: Mapping[str, Any]) -> Any:
-    """The facts without the names of files, which may change between a run and its resume.
-
-    What is stored of a recipe gets the defaults of settings that came after it was written.
-    """
-    config = dataclasses.asdict(FinetuneConfig.from_dict(facts["config"]))
-    data = {name: split["sha256"] for name, split in facts["data"].items()}
-    return json.loads(json.dumps({**facts, "config": config, "data": data, "teacher": facts["teacher"]["sha256"]}))

@@ -177,6 +177,8 @@ def test_a_model_that_is_damaged_or_none(write: Write, model: Path) -> None:
         "`findna model convert` first",
         "empty": "model empty: holds no config.json",
         "nowhere": "model nowhere: is neither a folder nor the name of a shipped model",
+        "findna-smal": "model findna-smal: is neither a folder nor the name of a shipped model "
+        "(shipped: findna-small); did you mean findna-small?",
     }.items():
         result = call("embed", seqs, "-m", name, "-o", "out.h5")
         assert result.code == 1
@@ -318,6 +320,47 @@ def test_a_mistake_on_the_command_line_is_exit_2(what: str, write: Write, model:
     assert result.err.count("\n") == 1
     assert left_behind("a") == ["a.fa"]
     assert left_behind("x") == []
+
+
+ABSENT = [
+    ("embed", "none.bed", "-o", "out.h5"),
+    ("embed", "none.bed", "-o", "out.h5", "--dry-run"),
+    ("embed", "a.fa", "-g", "none.fa", "-o", "out.h5"),
+    ("classify", "none.bed", "--task", "tf-0", "-o", "out.tsv"),
+    ("predict-bases", "none.bed", "-o", "out.h5"),
+    ("mutagenesis", "none.bed", "-o", "out.h5"),
+    ("score", "none.vcf", "-o", "out.vcf"),
+    ("split", "none.bed", "-n", 2, "-o", "out.json"),
+    ("split", "none.vcf", "--variants", "-n", 2, "-o", "out.json"),
+    ("merge", "none.h5", "-o", "out.h5"),
+    ("merge", "none.parquet", "-o", "out.parquet"),
+    ("merge", "none.vcf.gz", "-o", "out.vcf.gz"),
+]
+
+
+@pytest.mark.parametrize("words", ABSENT, ids=lambda words: " ".join(map(str, words)))
+def test_a_missing_input_is_named_before_an_output_that_exists(
+    words: tuple[object, ...], write: Write, genome: Path, model: Path
+) -> None:
+    write("a.fa", ">a\nACGT\n")
+    out = write(str(words[words.index("-o") + 1]), "an earlier file")
+    if words[0] not in ("merge", "split") and "-g" not in words:
+        words += ("-g", genome)
+    if words[0] not in ("merge", "split", "classify"):
+        words += ("-m", model)
+    result = call(*words)
+    name = next(str(word) for word in words if str(word).startswith("none"))
+    assert result.code == 1
+    assert re.fullmatch(rf"findna: [a-z ]+ {name}: (no such file or directory|not found)\n", result.err), result.err
+    assert out.read_text() == "an earlier file"
+
+
+def test_a_folder_is_refused_with_what_to_give(write: Write, genome: Path, model: Path) -> None:
+    Path("data").mkdir()
+    bed = write("a.bed", "chr1\t1\t5\n")
+    assert "input data: is a folder; give the files in it\n" in call("embed", "data", "-m", model).err
+    assert "genome data: is a folder; give a FASTA or .2bit file\n" in call("embed", bed, "-g", "data").err
+    assert "variant file data: is a folder; give a VCF, BCF or TSV file\n" in call("score", "data", "-g", genome).err
 
 
 def test_a_pasted_sequence_is_no_file(model: Path) -> None:

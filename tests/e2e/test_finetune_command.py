@@ -124,10 +124,16 @@ def test_a_resume_names_what_differs(tables: tuple[Path, Path, Path], model: Pat
         "findna: --seed 4 differs from 3 of the resumed run\n",
     )
     done = call("finetune", "--resume", "-o", "r")
-    assert (done.code, done.err) == (0, "r: is complete, ready for `findna classify --task r`\n")
+    assert (done.code, done.err) == (0, "r: is complete; nothing to do\n")
     nothing = call("finetune", "--resume", "-o", "nowhere")
     assert (nothing.code, nothing.err) == (1, "findna: nowhere: nothing to resume: no finetune.json\n")
-    again = call("finetune", tables[0], "--valid", tables[1], "-m", model, "-o", "r")
+    flags = ("finetune", tables[0], "-m", model, "-o", "r", "--frozen", "--seed", 3, *FLAGS)
+    again = call(*flags, "--valid", tables[1])
+    assert (again.code, again.err) == (0, "r: is complete; nothing to do\n")
+    other = call(*flags, "--valid", tables[2])
+    assert (other.code, other.err.splitlines()[-1][:45]) == (1, "findna: r: holds another run: data.valid was ")
+    Path("r/config.json").unlink()
+    again = call(*flags, "--valid", tables[1])
     assert (again.code, again.err.splitlines()[-1]) == (
         1,
         "findna: r: holds a run already; --resume continues it, or choose another folder",

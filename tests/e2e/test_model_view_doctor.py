@@ -136,7 +136,7 @@ def test_view_refuses_what_is_not_ours_or_not_whole(output: Path, write: Write) 
         assert result.err.count("\n") == 1
     Path("run.h5.partial").mkdir()
     assert "unfinished run" in call("view", "run.h5.partial").err
-    assert call("view", ".").err == "findna: file .: is a folder\n"
+    assert call("view", ".").err == "findna: file .: is a folder; give a file\n"
 
 
 def test_doctor_tells_the_machine_and_checks_a_model(model: Path) -> None:

@@ -39,8 +39,10 @@ def test_a_file_becomes_a_figure_and_a_page(vectors: Path) -> None:
     assert label["classes"] == ["even", "odd", "no label"]
     assert [label["codes"].count(k) for k in range(3)] == [25, 25, 10]
     assert len(data["x"]) == len(data["y"]) == N
-    again = call("plot", vectors, "-o", "map.svg")
-    assert (again.code, "map.svg: exists already" in again.err) == (1, True)
+    again = call("plot", vectors, "--labels", "labels.tsv", "-o", "map.svg", "--html", "map.html")
+    assert (again.code, again.err) == (0, "map.svg, map.html: is complete; nothing to do\n")
+    other = call("plot", vectors, "-o", "map.svg")
+    assert (other.code, "map.svg: exists already, with other content" in other.err) == (1, True)
 
 
 def test_png_and_pdf_and_a_sample_by_default_name(vectors: Path) -> None:
@@ -50,6 +52,8 @@ def test_png_and_pdf_and_a_sample_by_default_name(vectors: Path) -> None:
     assert Path("v.png").read_bytes()[:4] == b"\x89PNG"
     assert call("plot", vectors, "-o", "v.pdf", "--method", "tsne", "--max-points", 20, "-q").err == ""
     assert Path("v.pdf").read_bytes()[:4] == b"%PDF"
+    again = call("plot", vectors, "-o", "v.pdf", "--method", "tsne", "--max-points", 20)
+    assert (again.code, again.err) == (0, "v.pdf: is complete; nothing to do\n")
 
 
 @pytest.mark.parametrize(

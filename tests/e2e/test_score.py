@@ -464,14 +464,14 @@ def test_a_file_that_is_no_vcf_or_truncated_ends_the_run(
 
 
 COMMANDS = {
-    ("--max-length", "30"): "alleles of up to 30 bases need a window of at least 76 bases, not 50",
+    ("--max-length", "30"): "--max-length 30 needs a window of at least 76 bases, not 50",
     ("--scores", "llr,magic"): "score 'magic' is not known: choose from llr, distance, influence",
     ("-o", "-", "--resume"): "stdout cannot be resumed",
     ("--embeddings", "out.vcf"): "out.vcf is also a file of --out",
     ("-o", "-", "--format", "parquet"): "parquet cannot be streamed to stdout",
     ("-o", "x.tsv", "--format", "vcf"): "format vcf contradicts the name x.tsv",
     ("--shard", "0/3"): "there is no shard 0 of 3",
-    ("--window", "60"): "a window of 60 bases is longer than the model's 50",
+    ("--window", "60"): "--window must be 0 to 50 bases, the longest of the model, not 60",
 }
 
 

@@ -193,7 +193,7 @@ def test_flipped_bits_are_refused_or_do_not_matter(tmp_path):
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ModelError, match="cannot be read: no such file"):
         convert(tmp_path / "none.pt", tmp_path / "out", name="x")
-    with pytest.raises(ModelError, match="cannot be read: is a directory"):
+    with pytest.raises(ModelError, match="cannot be read: is a folder; give a file"):
         convert(tmp_path, tmp_path / "out", name="x")
 
 

@@ -316,11 +316,18 @@ def test_no_word_of_a_real_test_split_is_in_a_window(shared, tmp_path):
 def test_outputs_are_not_replaced_unasked(genome, tmp_path):
     for name in ("w.fa.gz", "w.json", "w.held-out.fa.gz"):
         (tmp_path / name).write_text("mine")
-        with pytest.raises(OutputError, match=f"{name}: exists; force=True replaces it"):
+        with pytest.raises(OutputError, match=f"{name}: exists already; force=True replaces it"):
             make([genome], tmp_path / "w.fa.gz", holdout=["chr8"])
         (tmp_path / name).unlink()
     with pytest.raises(ConfigError, match=r"must end in \.fa or \.fa\.gz"):
         make([genome], tmp_path / "w.txt")
+    assert make([genome], tmp_path / "w.fa").is_new
+    assert not make([genome], tmp_path / "w.fa").is_new
+    with pytest.raises(OutputError, match=r"It has other windows: settings\.seed was 0, is 1"):
+        make([genome], tmp_path / "w.fa", seed=1)
+    (tmp_path / "w.fa").write_text(">a\nACGT\n")
+    with pytest.raises(OutputError, match=r"w\.fa: exists already; force=True replaces it$"):
+        make([genome], tmp_path / "w.fa")
 
 
 def test_all_bad_settings_are_named_at_once():

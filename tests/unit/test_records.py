@@ -232,9 +232,7 @@ def test_a_check_counts_all_problems_and_shows_the_first_ten(
     assert lines[0] == (
         f"BED file {bed}, line 2: contig '2' is not in genome.fa (did you mean 'chr2'? 20 of 24 records affected)"
     )
-    assert lines[1] == "  line 3: contig '2' is not in genome.fa (did you mean 'chr2'?)"
-    assert len(lines) == 11
-    assert lines[-1] == "  and 12 more"
+    assert lines[1:] == ["  the same in lines 3, 4, 5, 6, 7, 8, 9, 10, 11", "  and 12 more"]
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_closed_stdin_is_no_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_directory_is_no_input(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is a directory"):
+    with pytest.raises(InputError, match="is a folder; give the files in it"):
         ByteStream(tmp_path)
 
 
