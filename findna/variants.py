@@ -25,8 +25,8 @@ class Scored(NamedTuple):
     """The outcome of a record.
 
     Args:
-        outcomes: One per ALT in their order; of a record without ALT a single one that says so.
-        fault: Why the record does not fit the genome; its outcomes hold the reason as one word.
+        outcomes: One per ALT, in order; a record without ALT has one, with this reason.
+        fault: Why the record does not fit the genome; its outcomes have the reason as one word.
     """
 
     outcomes: list[Outcome]
@@ -34,20 +34,20 @@ class Scored(NamedTuple):
 
 
 class VariantScorer:
-    """A teacher or a task model on its device, with what is computed of a variant.
+    """A model or a task on its device, which scores variants.
 
     Args:
-        model: Of a teacher: log-likelihood ratio, distances and influence. Of a task model: the change of its answer.
+        model: A model (log-likelihood ratio, distances, influence) or a task (the change of its probabilities).
         genome: The genome of the variants, open.
-        config: What is computed.
-        source: What to call the file of the variants in a message.
-        with_vectors: Whether outcomes have the vectors of both alleles; only of a teacher.
+        config: The scores to compute.
+        source: Name of the file of variants in messages.
+        with_vectors: Whether outcomes have the vectors of both alleles; not of a task.
         compute: Where and how it runs; the rest is float32.
 
     Attributes:
         fields: The scores of each ALT, in their order.
         window: Bases in a window.
-        reader: What computes the windows.
+        reader: Runs the windows through the network.
 
     Raises:
         ConfigError: The window is too small for the longest allele, or longer than the model's.
@@ -91,7 +91,7 @@ class VariantScorer:
         return scored
 
     def _prepared(self, sites: Sequence[Site]) -> tuple[list[Scored], list["_Job"]]:
-        """Why ALTs have no score, as far as that is known, and the windows of the others."""
+        """Why some ALTs have no score, as far as it is known yet, and the windows of the others."""
         scored: list[Scored] = []
         jobs = []
         for number, (site, flanks) in enumerate(zip(sites, self._flanks(sites), strict=True)):
@@ -155,7 +155,7 @@ class VariantScorer:
 
 
 class _Job(NamedTuple):
-    """The windows of an ALT, by its record's and its own index."""
+    """The windows of an ALT, with the index of its record and its own index there."""
 
     site: int
     alt: int
@@ -173,7 +173,7 @@ class _Misfit(NamedTuple):
 
 
 def why_skipped(ref: str, alt: str, *, max_length: int) -> str:
-    """Why an ALT gets no score, "" where it does; one word, as INFO of a VCF takes it.
+    """Why an ALT has no score, in one word, for INFO of a VCF; "" if it has one.
 
     >>> why_skipped("A", "<DEL>", max_length=50), why_skipped("A", "c", max_length=50)
     ('symbolic', '')
@@ -199,7 +199,7 @@ def _codes(allele: str) -> Codes:
 
 
 def is_bases(text: str) -> bool:
-    """Whether an allele is made of A, C, G and T alone, in either case."""
+    """Whether an allele consists of A, C, G and T, in upper or lower case."""
     return bool(text) and not text.upper().strip("ACGT")
 
 

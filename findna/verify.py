@@ -1,4 +1,4 @@
-"""Whether an output is whole, and is what its model makes of its inputs: what `findna verify` runs."""
+"""Checks that an output is complete, and that its model gives the same rows for its inputs, for `findna verify`."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -31,7 +31,7 @@ from findna.record import Record
 from findna.runs.merge_scores import ScorePart
 
 TOLERANCES = {"fp32": 1e-3, "bf16": 0.05, "bf16-stream": 0.1}
-"""Largest difference of a value that was computed again, by precision, in units of the row's largest value or of 1."""
+"""Largest accepted difference of a recomputed value, by precision, relative to the row's largest value or to 1."""
 
 _SEED = 0
 
@@ -42,12 +42,12 @@ class Verification:
 
     Args:
         path: The file.
-        kind: What it holds.
-        n_rows: Its rows.
-        checks: Of each check its name, `ok`, `failed` or `not checked`, and what was found.
-        n_computed: Rows that were computed again.
-        max_difference: The largest difference of their values, None if there were none.
-        tolerance: The largest difference that is accepted.
+        kind: Its kind of content.
+        n_rows: Its number of rows.
+        checks: For each check its name, `ok`, `failed` or `not checked`, and the finding.
+        n_computed: Number of recomputed rows.
+        max_difference: The largest difference of their values; None without such rows.
+        tolerance: The largest accepted difference.
     """
 
     path: str
@@ -65,7 +65,7 @@ class Verification:
 
     @contextmanager
     def check(self, name: str) -> Iterator[list[str]]:
-        """Note the end of a check; what its block appends says what was found."""
+        """Store the result of a check; its block appends the findings."""
         found: list[str] = []
         status = "ok"
         try:
@@ -81,13 +81,13 @@ class Verification:
 def verify(path: Path | str, *, model: str = "", genome: Path | str | None = None, n: int = 20) -> Verification:
     """Check an output: its structure and checksums, its model, genome and inputs, and a sample of its rows.
 
-    Inputs and genome are looked for where they were. A check whose files are not found is skipped.
+    Inputs and genome are read from the paths in the output. A check whose files are not found is skipped.
 
     Args:
-        path: What `embed`, `classify`, `score`, `predict-bases`, `mutagenesis` or `merge` wrote.
-        model: Model or task that must have made it; "" is the one that it names.
-        genome: Genome that it must be of; None is the one that it names.
-        n: Rows to compute again, drawn with a fixed seed; 0 is none.
+        path: An output of `embed`, `classify`, `score`, `predict-bases`, `mutagenesis` or `merge`.
+        model: Model or task that must have made it; "": the one in the output.
+        genome: Genome that it must be of; None: the one in the output.
+        n: Number of rows to compute again, drawn with a fixed seed.
     """
     path = Path(path)
     found = Verification(str(path))
@@ -137,7 +137,7 @@ def _load(written: Written, name: str) -> Model | TaskModel:
 
 
 def _located(written: Written, text: str) -> Path:
-    """Where a file that an output names lies now."""
+    """The present path of a file that an output names."""
     folder = written.meta.get("provenance", {}).get("working_directory", "")
     places = [Path(text), Path(folder) / text]
     for place in places:
@@ -182,7 +182,7 @@ def _check_inputs(written: Written) -> str:
 def _check_rows(
     written: Written, loaded: Model | TaskModel, genome: Path | str | None, n: int, found: Verification
 ) -> str:
-    """Compare every row with the record that it is of, and compute some again."""
+    """Compare every row with its record, and compute some rows again."""
     if written.family == "tracks":
         raise Unchecked("the values of a track are not computed again")
     path, inputs = _genome_of(written, genome), _inputs_of(written)
@@ -207,7 +207,7 @@ def _sample(written: Written, records: Iterator[Any] | None, chosen: set[int]) -
     """The chosen rows. Every row must have the id of its record.
 
     Raises:
-        TableError: One has not, or there are more of the one than of the other.
+        TableError: One has another id, or the numbers of rows and records differ.
     """
     pairs = itertools.zip_longest(written.rows(), records) if records else ((row, None) for row in written.rows())
     for index, (row, item) in enumerate(pairs):
@@ -221,7 +221,7 @@ def _sample(written: Written, records: Iterator[Any] | None, chosen: set[int]) -
 
 
 def _inputs_of(written: Written) -> list[str] | None:
-    """The inputs where they lie now; None if one is missing, or was a pipe: what has no sha256 must be a region."""
+    """The present paths of the inputs; None if one is missing or was a pipe. An input without sha256 is a region."""
     try:
         if any("sha256" not in one and Path(one["path"]).exists() for one in written.meta["inputs"]):
             return None
@@ -233,7 +233,7 @@ def _inputs_of(written: Written) -> list[str] | None:
 
 
 def _records(written: Written, inputs: list[str] | None, genome: Genome | None) -> Iterator[Any] | None:
-    """The records that have a row, from the inputs; None if they cannot be read again."""
+    """The records with a row, read from the inputs; None if these cannot be read again."""
     if inputs is None or STDIN in inputs or params_of(written).get("alleles"):
         return None
     if written.family == "scores":
@@ -249,7 +249,7 @@ def _records(written: Written, inputs: list[str] | None, genome: Genome | None) 
 
 
 def _alts(written: Written, source: str) -> Iterator[Site]:
-    """The ALTs of a file of variants, of a shard its own."""
+    """The ALTs of a file of variants, or those of a shard."""
     with VariantReader(source) as reader:
         sites: Iterable[Site] = reader
         if part := ScorePart.parse(written.meta["shard"]):
@@ -264,7 +264,7 @@ def _options(written: Written, genome: Genome | None) -> InputOptions:
 
 
 def _difference(stored: NDArray[Any], now: NDArray[Any]) -> float:
-    """The largest difference, in units of the largest value or of 1; infinite where only one of them is NaN."""
+    """The largest difference, relative to the largest value or to 1; infinite if only one value is NaN."""
     if stored.shape != now.shape or (np.isnan(stored) != np.isnan(now)).any():
         return float("inf")
     stored, now = np.nan_to_num(stored.astype(np.float64)), np.nan_to_num(now.astype(np.float64))

@@ -1,4 +1,4 @@
-"""Predictions of windows as a track: the probability of a class along the genome."""
+"""Writes predictions of windows as a track: the probability of a class along the genome."""
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
@@ -35,20 +35,20 @@ def track_column(settings: TaskSettings, label: str) -> str:
 def write_window_track(
     predictions: Path, path: Path, column: str, facts: Mapping[str, Any], *, genome: str | Path | None = None
 ) -> None:
-    """Write a column of the windows that `findna classify` wrote as bedGraph or bigWig.
+    """Write a column of predictions of windows as bedGraph or bigWig.
 
     Each base has the value of the first window of its record that covers it, so intervals of a record do not overlap.
 
     Args:
-        predictions: The TSV.
-        path: The track, whose name `findna.io.tracks.check_track` takes.
+        predictions: The TSV of `findna classify`, one row per window.
+        path: The track, with a name that `findna.io.tracks.check_track` accepts.
         column: See `track_column`.
-        facts: What the track says of the run.
+        facts: Facts of the run, for the track.
         genome: FASTA or .2bit, for a bigWig.
 
     Raises:
         TableError: The TSV has no such column.
-        InputError: A record has no place on a genome; records of a bigWig overlap or are not sorted.
+        InputError: A record has no coordinates; records of a bigWig overlap or are not sorted.
         OutputError: The track cannot be written.
     """
     contigs = {}
@@ -72,7 +72,7 @@ def _places(predictions: Path, column: str) -> Iterator[TrackValue]:
 
 
 def _of_record(record: str, windows: list[list[str]]) -> Iterator[TrackValue]:
-    """The windows of a record along the genome; where two overlap, the first keeps its bases."""
+    """The windows of a record along the genome; the bases of an overlap belong to the first window."""
     found = [(int(start), int(end), float(value), chrom) for _, chrom, start, end, value in windows]
     covered = 0
     for start, end, value, chrom in sorted(found):

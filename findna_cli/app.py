@@ -77,7 +77,7 @@ _RULES = {
 }
 """Typer's texts on a value that it refuses, and ours."""
 
-UsageError: Any = typer.BadParameter.__base__  # of the click that typer carries, which may be its own
+UsageError: Any = typer.BadParameter.__base__  # of the click package that typer uses
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -107,19 +107,19 @@ def main() -> None:
     """Run the command; exit with 0 done, 1 the input, 2 the command line, 130 or 143 a signal, 141 a closed pipe."""
     _open_streams()
     signal.signal(signal.SIGTERM, _on_sigterm)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a parent that ignores it hands this on
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a parent that ignores it passes this on
     warnings.showwarning = _show_warning
     if sys.stderr.isatty() and not {"-q", "--quiet"} & set(sys.argv) and "FINDNA_LAUNCHED" not in os.environ:
         sys.meta_path.insert(0, Loading())
-    if "OMP_WAIT_POLICY" not in os.environ:  # read as torch loads
-        # A thread that waits may spin a moment only: on a busy machine, spinning costs ten times the work itself.
+    if "OMP_WAIT_POLICY" not in os.environ:  # read while torch loads
+        # A waiting thread may spin only briefly: on a busy machine, spinning costs ten times as much as the work.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         _check_words(sys.argv[1:])
         code = app(standalone_mode=False)
         _flush_stdout()
     except (BrokenPipeError, SystemExit) as end:
-        # Typer makes of a closed pipe an exit with 1.
+        # Typer turns a closed pipe into an exit with 1.
         if not isinstance(end.__context__ if isinstance(end, SystemExit) else end, BrokenPipeError):
             raise
         _silence_stdout()
@@ -134,7 +134,7 @@ def main() -> None:
         is_config = isinstance(error, ConfigError)
         text = said(str(error), is_config=is_config)
         code = _fail(text, 2 if is_config else 1)
-    except Exception as error:  # the boundary: whatever else goes wrong is a line, too
+    except Exception as error:  # any other error is one line, too
         if os.environ.get("FINDNA_DEBUG"):
             raise
         code = _fail(_said(error), 1)
@@ -143,14 +143,14 @@ def main() -> None:
 
 
 def _open_streams() -> None:
-    """Let a closed standard stream lead nowhere; otherwise the next opened file takes its number."""
+    """Open closed standard streams as /dev/null; otherwise the next opened file would take their numbers."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **others: Any) -> None:
-    """A line for a warning of ours; that of a library as Python writes it."""
+    """Write our own warning as one line, and that of a library as Python does."""
     if issubclass(category, FindnaWarning):
         say(f"findna: warning: {_own_lines(str(message))}")
     else:
@@ -158,7 +158,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
 
 
 def _usage(error: Any) -> str:
-    """The mistake on the command line, with the rule that a value breaks in the words of our own checks."""
+    """The message of a mistake on the command line, in the words of our own checks."""
     hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
     for pattern, rule in _RULES.items():
         if getattr(error, "param", None) and (found := re.fullmatch(pattern, error.message)):
@@ -167,7 +167,7 @@ def _usage(error: Any) -> str:
 
 
 def _check_words(words: list[str]) -> None:
-    """Refuse, before any work, an empty value, as of a variable that is not set, and a name that no output can hold."""
+    """Refuse, before any work, empty values (for instance of an unset variable), and names that no output can store."""
     for flag, word in zip(["", *words], words, strict=False):
         name, sign, value = word.partition("=") if word.startswith("--") else (flag, "=", word)
         if sign and not value:
@@ -176,12 +176,12 @@ def _check_words(words: list[str]) -> None:
             raise ConfigError(f"{visible(word)}: this name is not UTF-8, so no output can store it: rename it")
     try:
         Path.cwd()
-    except FileNotFoundError as error:  # torch would end the process
+    except FileNotFoundError as error:  # torch would crash
         raise ConfigError("the working directory was removed: change to another one") from error
 
 
 def _said(error: Exception) -> str:
-    """The error in one line: the system's words for a file or for memory, else an internal error."""
+    """The error in one line: the system's message for a file or for memory, else an internal error."""
     if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
         return "out of memory; use fewer --workers, a smaller --batch-bases, or a machine with more"
     if isinstance(error, OSError) and error.strerror:
@@ -195,13 +195,13 @@ def _said(error: Exception) -> str:
 
 
 def _own_lines(text: str) -> str:
-    """A message, whose further lines are indented; a line end within a name is escaped."""
+    """A message with indented further lines; line ends within a name are escaped."""
     return visible(re.sub(r"\n(?!  )", r"\\n", text))
 
 
 def _fail(text: str, code: int) -> int:
     text = _own_lines(text)
-    if "FINDNA_LAUNCHED" in os.environ:  # one of several processes: the one that started them says it, once
+    if "FINDNA_LAUNCHED" in os.environ:  # one of several processes: the launcher prints it once
         from findna.commands.training import record_failure
 
         if record_failure(text):
@@ -219,5 +219,5 @@ def _flush_stdout() -> None:
 
 
 def _silence_stdout() -> None:
-    """Let Python's own flush at exit go nowhere: the pipe is closed, which is not an error."""
+    """Send Python's own flush at exit to /dev/null: a closed pipe is not an error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

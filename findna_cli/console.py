@@ -17,7 +17,7 @@ _LOADING: list[str] = []  # the last line of the terminal
 
 
 def visible(text: str) -> str:
-    """A text without anything that a terminal would obey: all but letters, line ends and tabs becomes its escape.
+    """A text without control characters: everything except printable characters, line ends and tabs is escaped.
 
     Names, ids, labels and cards come from files. An escape sequence in one could hide or forge what is on the screen.
 
@@ -154,7 +154,7 @@ def show_wrapped(first: str, text: str) -> None:
 
 
 class Every:
-    """True at most once in a number of seconds; never on a terminal, which shows a progress bar."""
+    """True at most once per number of seconds; never on a terminal, which shows a progress bar."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds, self._last = seconds, time.monotonic()
@@ -168,7 +168,7 @@ class Every:
 
 
 def show_markdown(text: str) -> None:
-    """Markdown as a terminal shows it; in a narrow one, the words of a table are broken and none is lost."""
+    """Show Markdown on a terminal; in a narrow one, long words in tables are broken, not cut."""
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.markdown import Markdown, TableElement
     from rich.table import Table

@@ -172,7 +172,7 @@ class Command(TyperCommand):
         return [piece.strip("{}").replace("}...", "...") for piece in super().collect_usage_pieces(ctx)]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help page; in a narrow terminal, flag and value share a column, so that none is cut."""
+        """Write the help page; in a narrow terminal, flag and value share a column, so that names are complete."""
         own = self.params
         if get_terminal_size().columns < _NARROW:
             self.params = [_compact(one) if one.param_type_name == "option" else one for one in own]
@@ -182,7 +182,7 @@ class Command(TyperCommand):
             self.params = own
 
     def invoke(self, ctx: Any) -> Any:
-        """Run it, once its outputs are known not to be in each other's way."""
+        """Run it, after the check that its outputs do not conflict."""
         check_outputs(ctx.params, has_stdout=self.name in ("embed", "classify", "score"))
         return super().invoke(ctx)
 

@@ -39,9 +39,9 @@ def run_files(
         inputs: The inputs.
         out: The output.
         dry_run: Print only what would be done; exit with 1 if problems would end the run.
-        json_file: Where the report goes.
+        json_file: File for the report.
         quiet: No progress and no summary.
-        settings: What the function takes, too.
+        settings: Further settings of the function.
     """
     check_outputs({"out": out, "json_file": json_file}, has_stdout=True)
     title = {"embed_file": "embedding", "classify_file": "classifying"}[run.__name__]
@@ -85,7 +85,7 @@ def _saying_what_is_kept(out: Path) -> Iterator[None]:
 
 
 def had_nothing_to_do(report: Mapping[str, Any], *, quiet: bool) -> bool:
-    """Whether the output was finished already by the same run, which is said."""
+    """Whether the same run was finished before; if so, say it."""
     if is_complete := bool(report.get("nothing_to_do")):
         say(f"{', '.join(report['outputs'])}: is complete; nothing to do", quiet=quiet)
     return is_complete
@@ -97,7 +97,7 @@ def command_line() -> str:
 
 
 def default_output(inputs: list[str], kind: str) -> str:
-    """An output's name in the working directory, made of the first input's.
+    """The name of an output in the working directory, made of the name of the input.
 
     Raises:
         ConfigError: The input is stdin, or there are several.
@@ -115,7 +115,7 @@ def default_output(inputs: list[str], kind: str) -> str:
 
 
 def named_output(inputs: list[str], out: str, ending: str, *, shard: str = "") -> Path:
-    """Where the output goes. A shard's part is in a name that was made from an input's, and in all names with auto."""
+    """The path of the output. A default name includes the part of a shard; with auto, a given name does, too."""
     path = Path(out or default_output(inputs, ending))
     if not shard or out == "-" or (out and shard != "auto"):
         return path
@@ -136,15 +136,15 @@ def run_framed(
     quiet: bool,
     counts: Sequence[str],
 ) -> None:
-    """Run a job with its progress, write its report, and say in a line what came of it.
+    """Run a job with a progress display, write its report, and print a summary line.
 
     Args:
-        title: Beside the progress bar.
-        run: A command of the library, but for the command line and what it tells its progress; gives its report.
+        title: Title of the progress bar.
+        run: A command of the library, which takes `command` and `on_progress` and returns its report.
         out: Its output.
-        json_file: Where the report goes.
-        quiet: No progress and no line.
-        counts: What the line says: names of counts without their `n_`.
+        json_file: File for the report.
+        quiet: No progress and no summary.
+        counts: The counts in the summary: their names without `n_`.
     """
     check_outputs({"out": out, "json_file": json_file}, has_stdout=True)
     with _saying_what_is_kept(out), progress(title, total=None, quiet=quiet) as advance:

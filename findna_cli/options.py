@@ -38,12 +38,12 @@ def _report_file(path: Path | None) -> Path | None:
 
 
 def check_outputs(given: Mapping[str, Any], *, has_stdout: bool = False, beside: Sequence[str] = _BESIDE) -> None:
-    """Refuse, before any work, outputs that are one file, or belong to another, and "-" where nothing goes to stdout.
+    """Refuse, before any work, outputs with the same name, and "-" where stdout is not allowed.
 
     Args:
         given: The parameters of a command.
         has_stdout: Whether `out` may be "-".
-        beside: Ends of files that belong to `out`, after its name, also without its last ending.
+        beside: Endings of the files beside `out`, after its name with or without its last ending.
     """
     seen: dict[Path, str] = {}
     for name in _OUTPUTS:
@@ -96,15 +96,15 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no s
 def flags_of(
     *configs: type, only: Sequence[str] = (), without: Sequence[str] = (), preset: object = None
 ) -> Callable[[Command], Command]:
-    """Give a command a flag for each setting of dataclasses: its name, type, default and help.
+    """Give a command a flag for each setting of dataclasses, with its name, type, default and help.
 
-    The command takes those that were given as keywords.
+    The command gets the given ones as keywords.
 
     Args:
-        configs: The dataclasses; of settings with one name the first counts.
-        only: Names of the settings that become flags; () is all.
-        without: Settings that do not.
-        preset: The recipe whose values help shows as defaults; a setting that is not given then has no value.
+        configs: The dataclasses; if a name occurs twice, the first is used.
+        only: Settings that become flags; (): all.
+        without: Settings that do not become flags.
+        preset: The recipe with the defaults that help shows; a flag that is not given then has no value.
     """
     chosen = settings_of_all(*configs, only=only, without=without)
 
@@ -143,7 +143,7 @@ def _flag(name: str, kind: Any, default: Any, about: About, *, preset: object) -
 
 
 def _refusing(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """The same, whose ValueError is a mistake of the command line with its own text."""
+    """The same function; its ValueError is a mistake on the command line."""
 
     def call(text: str) -> Any:
         try:

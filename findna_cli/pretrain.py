@@ -94,7 +94,7 @@ def pretrain(
 
 
 def begin(caught: list[int], text: str, *, quiet: bool) -> None:
-    """Say what a training works with, and note signals from now on."""
+    """Print the description of a training, and catch signals from now on."""
     say(text, quiet=quiet)
     catch_signals(caught)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Advance(Protocol):
-    """Tells the progress display how far the work is."""
+    """Updates the progress display."""
 
     def __call__(
         self, done: float, text: str = "", total: float | None = None, *, phase: str = "", unit: str = ""
@@ -25,7 +25,7 @@ class Loading(MetaPathFinder):
     """Says on a terminal that something is loading when torch, which takes seconds, is first imported."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        """Find nothing, as the next finder will."""
+        """Find nothing; the next finder imports the module."""
         if name == "torch":
             sys.meta_path.remove(self)
             say_loading()
@@ -38,10 +38,10 @@ def progress(title: str, *, total: float | None, quiet: bool, unit: str = "recor
     It shows the phase until the first unit is done, then the number done, the rate and the time left.
 
     Args:
-        title: What is done, such as "embed".
-        total: How many units there are, if that is known from the start.
+        title: The work, such as "embedding".
+        total: Number of units; None if not known from the start.
         quiet: Show nothing.
-        unit: What is counted; "bytes" are shown as MB.
+        unit: Name of a unit; "bytes" are shown as MB.
     """
     if quiet or not sys.stderr.isatty():
         yield lambda done, text="", total=None, phase="", unit="": None
@@ -74,7 +74,7 @@ class _Display:
         self._done, self._total = 0.0, total
         self._task = bar.add_task("starting", total=total, state="")
         bar.refresh()
-        self._begun: dict[str, tuple[float, float]] = {}  # when a phase began, and what was done (of a resumed run)
+        self._begun: dict[str, tuple[float, float]] = {}  # start of a phase, and units done before (in a resumed run)
 
     def __call__(
         self, done: float, text: str = "", total: float | None = None, *, phase: str = "", unit: str = ""
@@ -83,7 +83,7 @@ class _Display:
         self._show(phase or self._title, done, self._total, text, unit or self._unit)
 
     def enter(self, phase: str, done: float, n_steps: int | None) -> None:
-        """Show a phase; once units are counted, how far the next one is."""
+        """Show a phase; once units are counted, the progress of the next one."""
         is_begun = self._title in self._begun
         if n_steps and phase == self._title:
             self._show(phase, done, n_steps, unit=self._unit)
@@ -104,7 +104,7 @@ class _Display:
 
 
 def progress_text(done: float, total: float | None, rate: float, unit: str) -> str:
-    """How far a run is.
+    """The progress of a run in words.
 
     >>> progress_text(300, 1676, 20.0, "records")
     '300 of 1,676 records  20/s  1:09 left'

@@ -1,15 +1,15 @@
-"""Ctrl-C and SIGTERM, noted so that a run ends where it can resume."""
+"""Catches Ctrl-C and SIGTERM, so that a run ends where it can resume."""
 
 import signal
 
 
 def catch_signals(caught: list[int] | None = None, *, once: bool = False) -> list[int]:
-    """SIGINT and SIGTERM from now on, as they come.
+    """A list that gets every SIGINT and SIGTERM from now on.
 
     Args:
-        caught: Where they are noted.
-        once: A second one ends the process, for who asks twice will not wait. Not for the processes of a launcher:
-            it sends them its own after the terminal's.
+        caught: The list.
+        once: A second signal ends the process. Not for processes of a launcher, which sends its own signal after
+            that of the terminal.
     """
     noted = [] if caught is None else caught
 

@@ -61,7 +61,7 @@ def info(
 
 
 def training_command(task: "Task") -> str:
-    """The command that trains a task; with a teacher of its own, after the one that pretrains that."""
+    """The command that trains a task; if it has its own teacher, after the command that pretrains it."""
     first = ""
     words = ["findna", "finetune", *task.train]
     for flag, files in (("--valid", task.valid), ("--test", task.test)):

@@ -1,4 +1,4 @@
-"""Messages of the library name settings; a person at the command line reads flags."""
+"""Translates messages of the library, which name settings, to flags."""
 
 import re
 import sys
@@ -11,15 +11,15 @@ _BEFORE_MUST = r"|\b([a-z]+)(?= must )"
 
 
 def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) -> str:
-    """A message with the flags of a command in place of its settings: `on_error=skip` becomes `--on-error skip`.
+    """A message with flags instead of settings: `on_error=skip` becomes `--on-error skip`.
 
-    A setting is a name with a value, or with an underscore; in a message about the configuration also the word before
-    "must".
+    A setting is a name with a value or with an underscore. In a message about the configuration, it is also the word
+    before "must".
 
     Args:
         text: The message.
         command: The root of the command line.
-        words: What follows the name of the program.
+        words: The arguments of the program.
         is_config: Whether the message is about the configuration.
     """
     for word in words:

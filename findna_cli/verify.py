@@ -1,4 +1,4 @@
-"""`findna verify`: whether an output is whole, and is what its model makes of its inputs."""
+"""`findna verify`: checks that an output is complete, and that its model gives the same rows for its inputs."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""`findna view`: what is in an embedding file."""
+"""`findna view`: the contents of an embedding file."""
 
 from pathlib import Path
 from typing import Annotated

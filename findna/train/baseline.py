@@ -1,4 +1,4 @@
-"""The k-mer baseline that masked-base accuracy is measured against: the most probable base between its neighbours."""
+"""The k-mer baseline of masked-base accuracy: the most frequent base between the same neighbours."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ FLANK = 3
 
 
 def contexts(batch: Batch, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The neighbours of positions as one number each; masked bases, N and class tokens count as a fifth letter."""
+    """The neighbours of each position as one number; masked bases, N and class tokens are a fifth letter."""
     letters = np.minimum(batch.codes, N)
     offsets = np.array([*range(-FLANK, 0), *range(1, FLANK + 1)])
     *_, found = numbers_of(letters[(positions[:, None] + offsets) % len(letters)], N + 1)

@@ -19,7 +19,7 @@ _SPLITS = {"valid": "validation"}
 
 
 def draw_curve(out: Path, name: str, settings: TaskSettings) -> None:
-    """Draw the training curve where matplotlib is: one point per epoch, or per penalty of a probe."""
+    """Draw the training curve if matplotlib is installed: one point per epoch, or per penalty of a probe."""
     phases.enter("drawing the figures")
     by_epoch: dict[float, list[dict[str, float]]] = {}
     for row in read_log(out / "log.csv"):
@@ -121,7 +121,7 @@ def _temperature(value: float) -> float | str:
 
 
 def _idle(config: Mapping[str, Any]) -> set[str]:
-    """Settings that a run never came to use."""
+    """Settings that had no effect on a run."""
     idle = {"hidden"} if config["head"] == "linear" else {"head_rate"}
     if config["frozen"]:
         idle |= {"mixer_dropout", "head_rate", "layer_decay"}

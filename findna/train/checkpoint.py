@@ -1,7 +1,7 @@
 """Checkpoints of a run, complete or absent; the last three are kept.
 
-A checkpoint is `step-N.safetensors` and, written after it, `step-N.json` with its sha256: the marker that it
-is complete. No pickle. No random state: every draw is keyed by (seed, epoch, sequence index).
+A checkpoint is `step-N.safetensors` and `step-N.json`, which is written last and has the sha256 of the first. There is
+no pickle, and no random state: every draw has the key (seed, epoch, sequence index).
 """
 
 import hashlib
@@ -32,7 +32,10 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
     for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
         old.unlink()
     whole = {marker.stem for marker in folder.glob("step-*.json")}
-    for orphan in [*folder.glob("step-*.safetensors"), *folder.glob(".step-*.tmp")]:  # some from a run that was killed
+    for orphan in [
+        *folder.glob("step-*.safetensors"),
+        *folder.glob(".step-*.tmp"),
+    ]:  # of a killed run, too
         if orphan.stem not in whole:
             orphan.unlink(missing_ok=True)
 
@@ -62,7 +65,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def check_same_shapes(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
-    """Refuse the tensors of a checkpoint that is of another network.
+    """Refuse the tensors of another network.
 
     Raises:
         TrainingError: Their names or shapes differ.

@@ -109,10 +109,9 @@ def finetune(
         compute: Where and how it runs: on one CPU or GPU.
         test: Test split, with the same classes.
         asked: Further content of `finetune.json` for a resume.
-        resume: Resume from the newest checkpoint in `out`; on the CPU the result is that of a run never stopped.
+        resume: Resume from the newest checkpoint in `out`; on the CPU, the result equals that of an uninterrupted run.
         checkpoint_seconds: Time between checkpoints.
-        should_stop: Asked after every update and every batch of vectors; True writes a checkpoint and ends the run
-            unfinished.
+        should_stop: Called after every update and every batch of vectors; True writes a checkpoint and stops the run.
         on_report: Called after every update and every batch of vectors.
 
     Raises:
@@ -124,7 +123,7 @@ def finetune(
     splits = {"train": train, "valid": valid} | ({"test": test} if test is not None else {})
     check_splits(splits)
     if config.class_weights == "balanced":
-        balanced_weights(train)  # before anything is made
+        balanced_weights(train)  # before the run directory is made
     config = completed(config, teacher)
     check_teacher(config, teacher.network)
     if not resume:
@@ -142,7 +141,7 @@ def finetune(
 
 
 def completed(config: FinetuneConfig, teacher: Model) -> FinetuneConfig:
-    """The recipe with the read-out and the learning rate that suit the teacher, where it has none."""
+    """The recipe with the teacher's read-out and learning rate, if it has none of its own."""
     config = teacher.readout.finetune_config(config, teacher.config)
     return dataclasses.replace(config, learning_rate=config.rate_for(teacher.config.channels))
 
@@ -160,7 +159,7 @@ class _FinetuneRun(Training[LabelledBatch]):
             is_training=not tuner.config.frozen,
         )
         state: dict[str, Any] = {}
-        if resume and any((out / "checkpoints").glob("step-*.json")):  # else nothing was saved yet: it begins again
+        if resume and any((out / "checkpoints").glob("step-*.json")):  # else nothing was saved: start again
             tensors, state = load_checkpoint(out / "checkpoints")
             tuner.load(tensors)
             tuner.settings = dataclasses.replace(tuner.settings, strand=state.get("strand", "bed"))
@@ -186,7 +185,7 @@ class _FinetuneRun(Training[LabelledBatch]):
         save_checkpoint(self.out / "checkpoints", self.step, self.tuner.tensors(), state)
 
     def _prepare(self) -> bool:
-        """Embed what is to be embedded; False if it was stopped."""
+        """Compute the vectors; False if the run was stopped."""
 
         def show(done: int, total: int) -> None:
             self.on_report(Report(done, total, {}, "embed"))
@@ -200,7 +199,7 @@ class _FinetuneRun(Training[LabelledBatch]):
         return True
 
     def probe(self) -> bool:
-        """Fit a linear head on the vectors of a frozen encoder; False if it was stopped."""
+        """Fit a linear head on the vectors of a frozen encoder; False if the run was stopped."""
         tuner = self.tuner
         if not self._prepare():
             return False
@@ -215,11 +214,11 @@ class _FinetuneRun(Training[LabelledBatch]):
         return True
 
     def descend(self, checkpoint_seconds: float) -> bool:
-        """Train by AdamW until the last epoch or until validation gets no better; False if it was stopped."""
+        """Train by AdamW to the last epoch, or until validation stops improving; False if the run was stopped."""
         tuner = self.tuner
         if (tuner.config.frozen or not self.step) and not self._prepare():
             return False
-        log = Log(self.out, step=self.step or -1, columns=COLUMNS)  # a run that begins again logs its probe again
+        log = Log(self.out, step=self.step or -1, columns=COLUMNS)  # a restarted run logs its probe again
         if not self.step and tuner.begins_as_probe:
             row: dict[str, float] = {"step": 0, "epoch": 0, "n_bases": 0, **self._end_epoch(0)}
             log.write({**row, "seconds": self.clock.seconds})
@@ -236,7 +235,7 @@ class _FinetuneRun(Training[LabelledBatch]):
         return item.epoch + 1, n_bases, {"learning_rate": rate, **figures}
 
     def measure(self, epoch: int) -> dict[str, float]:
-        """The figures of the validation split at the end of an epoch, else none."""
+        """The figures of the validation split at the end of an epoch; {} within it."""
         return {} if self.step % self.tuner.steps_per_epoch else self._end_epoch(epoch)
 
     def _end_epoch(self, epoch: int) -> dict[str, float]:
@@ -251,7 +250,7 @@ class _FinetuneRun(Training[LabelledBatch]):
         return figures
 
     def finish(self, name: str, *, teacher: Model, test: LabelledSet | None) -> dict[str, Any]:
-        """Calibrate, measure what will be stored, and write it; the content of `metrics.json`."""
+        """Calibrate and measure the model as it is stored, and write it; returns the content of `metrics.json`."""
         tuner = self.tuner
         tuner.restore_best()
         tuner.head.rescale(mean=tuner.labels.mean, sd=tuner.labels.sd)

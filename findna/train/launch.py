@@ -1,4 +1,4 @@
-"""Processes on this host, started by torch.distributed's launcher; what ended them is said once."""
+"""Starts processes on this host by torch.distributed's launcher, and reports once why they ended."""
 
 import json
 import logging
@@ -20,9 +20,9 @@ LAUNCHED = "FINDNA_LAUNCHED"
 
 
 def launch(arguments: Sequence[str], *, n_processes: int, max_restarts: int) -> int:
-    """Run `findna` with these arguments in `n_processes` processes of this host; the exit code.
+    """Run `findna` with these arguments in `n_processes` processes of this host; returns the exit code.
 
-    Process 0 has this one's terminal; what the others write is shown only if it is a traceback that ended them.
+    Process 0 writes to this process's terminal. Output of the others is shown only if a traceback ended them.
 
     Args:
         arguments: All that follows the command's name.
@@ -30,7 +30,7 @@ def launch(arguments: Sequence[str], *, n_processes: int, max_restarts: int) -> 
         max_restarts: Maximum number of restarts of all processes after one died.
 
     Raises:
-        TrainingError: One of them failed; of those, the first to fail tells why.
+        TrainingError: One of them failed; the message is that of the first.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -39,7 +39,7 @@ def launch(arguments: Sequence[str], *, n_processes: int, max_restarts: int) -> 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     os.environ[LAUNCHED] = "1"
     if sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one host: nothing leaves it
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # one host: no traffic leaves it
     is_here = Path(sys.path[0] or ".").resolve() == Path.cwd()
     command = [*([] if is_here else ["-P"]), "-m", "findna_cli", *arguments]
     with tempfile.TemporaryDirectory(prefix="findna-") as folder:
@@ -71,17 +71,17 @@ def _explain(failures: Mapping[int, Any], folder: str) -> int:
     """
     causes = [failure for failure in failures.values() if LOST not in str(failure.message)]
     for failure in causes:
-        if failure.error_file_data.get("findna"):  # even if the launcher ended it while it was on its way out
+        if failure.error_file_data.get("findna"):  # even if the launcher ended it while it exited
             sys.stderr.write(f"findna: {failure.message}\n")
             return max(int(failure.exitcode), 1)
-    died = [failure for failure in causes if failure.exitcode != -signal.SIGTERM]  # which the launcher sends the rest
+    died = [failure for failure in causes if failure.exitcode != -signal.SIGTERM]  # sent by the launcher
     first = min(died or causes or failures.values(), key=lambda failure: (failure.timestamp, failure.local_rank))
     if first.exitcode < 0:
         raise TrainingError(
             f"process {first.local_rank} was ended by {signal.Signals(-first.exitcode).name}; resume=True continues "
             "from the last checkpoint, and max_restarts=N restarts the processes"
         )
-    if first.error_file_data.get("findna"):  # all are the losses of one that left no word
+    if first.error_file_data.get("findna"):  # all failed because of one that left no message
         sys.stderr.write(f"findna: {first.message}\n")
         return int(first.exitcode)
     for log in sorted(Path(folder).glob(f"*/attempt_*/{first.local_rank}/stderr.log"))[-1:]:
@@ -90,7 +90,7 @@ def _explain(failures: Mapping[int, Any], folder: str) -> int:
 
 
 def record_failure(text: str, environment: Mapping[str, str] = os.environ) -> bool:
-    """Leave the message of an error to the process that launched this one; False where none did."""
+    """Store the message of an error for the process that launched this one; False if none did."""
     path = environment.get("TORCHELASTIC_ERROR_FILE")
     if LAUNCHED not in environment or not path:
         return False

@@ -39,7 +39,7 @@ COLUMNS = [
 
 
 class Log:
-    """Append rows to `log.csv`; rows after `step`, from a run that continued past its checkpoint, are dropped."""
+    """Appends rows to `log.csv`. Rows after `step`, which a run wrote after its last checkpoint, are removed first."""
 
     def __init__(self, folder: Path, *, step: int, columns: Sequence[str] = COLUMNS) -> None:
         self._folder = folder
@@ -57,7 +57,7 @@ class Log:
             self._board = _tensorboard(folder, step)
 
     def write(self, row: Mapping[str, float]) -> None:
-        """Add one report; columns that it lacks stay empty. The files have it within a second of steps.
+        """Add one report; missing columns stay empty. It is in the files at most one second of steps later.
 
         Raises:
             OutputError: A file cannot be written.
@@ -70,7 +70,7 @@ class Log:
             self.flush()
 
     def flush(self) -> None:
-        """Let the files have every row so far; see `write`."""
+        """Write all rows so far to the files; see `write`."""
         with self._saying():
             self._file.flush()
             if self._board is not None:
@@ -101,7 +101,7 @@ def _cells(row: Mapping[str, float]) -> dict[str, Any]:
 
 
 class Board:
-    """A file of events for TensorBoard; what it shows of this folder from a step on is replaced.
+    """A file of events for TensorBoard; it replaces what TensorBoard shows of this folder from a step on.
 
     TensorBoard's own writer has a thread, which prints a traceback when the disk is full. This one has none.
 

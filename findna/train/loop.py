@@ -1,4 +1,4 @@
-"""The loop of a training: clock, log, checkpoints, a stop; what is learned is a subclass's."""
+"""The loop of a training: clock, log, checkpoints, stop. A subclass makes the updates."""
 
 import contextlib
 import math
@@ -24,9 +24,9 @@ class Report(NamedTuple):
     """The state of a run, for a progress display.
 
     Args:
-        done: Updates made; windows embedded if the stage is "embed".
+        done: Number of updates; number of embedded windows if the stage is "embed".
         total: Total number.
-        row: The newest line of the log; empty while it embeds.
+        row: The last line of the log; empty in the stage "embed".
         stage: "train", or "embed".
     """
 
@@ -41,7 +41,7 @@ MIN_TICKS = 4
 
 
 class Clock:
-    """How many steps the run has, and how far it is: given, or fitted to a time budget as it goes."""
+    """The number of steps of the run, given or fitted to a time budget, and the time spent."""
 
     def __init__(self, total_steps: int, *, budget: float | None, spent: float) -> None:
         self.total_steps = total_steps if budget is None else max(total_steps, MIN_TICKS)
@@ -50,36 +50,36 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Time spent, earlier runs that this one resumes included."""
+        """Time spent, with that of earlier runs that this one resumes."""
         return time.monotonic() - self._began
 
     def tick(self, step: int) -> None:
         """Count a step; with a budget, adjust the number of steps to it.
 
-        The pace is that of the whole run: a resume, or a report on held-out windows, does not change the learning rate.
+        The pace is the mean of the whole run, so a resume or a held-out report does not change the learning rate.
         """
         if self.budget is not None and step >= MIN_TICKS:
             self.total_steps = max(step, int(step * self.budget / self.seconds))
 
 
 class Training(ABC, Generic[Item]):
-    """A run on its way: where it stands, and what happens around each update.
+    """A run: its state, and everything that happens around an update.
 
     Args:
         out: The run directory.
-        state: Of the checkpoint that it is resumed from; {} for a new run.
+        state: State of the checkpoint to resume from; {} for a new run.
         total_steps: Updates to make.
-        budget: Seconds to fit them into.
-        should_stop: Asked after every update.
+        budget: Seconds in which to make them.
+        should_stop: Called after every update.
         on_report: Called after every update.
         columns: Of log.csv.
-        team: The processes of the run; None is this one alone.
+        team: The processes of the run; None: only this one.
 
     Attributes:
         step: Updates made.
         n_bases: Bases seen.
-        clock: How long it has taken, and how many updates it will make.
-        is_done: Whether it ends before its last update.
+        clock: The time spent, and the number of updates to make.
+        is_done: Whether to end before the last update.
     """
 
     def __init__(
@@ -104,11 +104,11 @@ class Training(ABC, Generic[Item]):
 
     @abstractmethod
     def learn(self, item: Item, progress: float) -> tuple[int, int, dict[str, float]]:
-        """(epoch, bases, figures) of one update, in the middle of which the run is at this share of its way."""
+        """Make one update; returns (epoch, bases, figures). `progress` is the fraction of the run at its middle."""
 
     @abstractmethod
     def measure(self, epoch: int) -> dict[str, float]:
-        """Figures of the validation split, where they are due."""
+        """Figures of the validation split; {} if they are not due."""
 
     @abstractmethod
     def save(self, *, finished: bool) -> None:
@@ -118,13 +118,13 @@ class Training(ABC, Generic[Item]):
         """Raise a TrainingError if the run should not continue; the log has the last row."""
 
     def open_log(self) -> Log | None:
-        """The log, which loses the rows of a run that continued past its checkpoint."""
+        """The log, without rows that were written after the last checkpoint."""
         return Log(self.out, step=self.step, columns=self.columns) if self.team.is_main else None
 
     def run(self, items: Iterator[Item], log: Log | None, *, checkpoint_seconds: float) -> bool:
-        """Learn from one item per update until the last; False if it was stopped before. Closes the log.
+        """Make all updates, with one item each; False if the run was stopped. Closes the log.
 
-        A checkpoint is written at an interval, after a stop and at the end; the log then has all rows before.
+        A checkpoint is written at intervals, at a stop and at the end. The log then has all earlier rows.
         """
         saved_at = began = time.monotonic()
         began_bases = self.n_bases
@@ -195,7 +195,7 @@ def check_finite(loss: float, grad_norm: float) -> None:
 
 @contextlib.contextmanager
 def enough_memory(device: torch.device, *, batch_size: int) -> Iterator[None]:
-    """Let too little memory be a TrainingError that says what to lower."""
+    """Turn a lack of memory into a TrainingError that says what to lower."""
     try:
         yield
     except torch.OutOfMemoryError as error:

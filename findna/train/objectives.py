@@ -25,7 +25,7 @@ def loss_of(scores: Tensor, labels: Tensor, objective: str, *, class_weights: Te
     """Loss of each row, in nats (regression: squared error); shape (n,).
 
     Args:
-        scores: Log-probabilities or logits (both do), logits of labels, or values; shape (n, n_outputs).
+        scores: Log-probabilities or logits, logits of labels, or values; shape (n, n_outputs).
         labels: As in `LabelledSet`.
         objective: One of `findna.recipes.OBJECTIVES`.
         class_weights: Classification: factor of each class. Multilabel: factor of a label where it is present.
@@ -38,7 +38,7 @@ def loss_of(scores: Tensor, labels: Tensor, objective: str, *, class_weights: Te
 
 
 def balanced_weights(labelled: LabelledSet) -> Tensor:
-    """Factors that let each class, or presence and absence of each label, weigh alike; shape (n_classes,), float32.
+    """Factors that give all classes, or presence and absence of a label, the same weight; shape (n_classes,), float32.
 
     Raises:
         ConfigError: It is a regression.
@@ -68,7 +68,7 @@ def simple_accuracy(scores: NDArray[Any], labels: NDArray[Any], objective: str) 
 
 
 def quality(figures: Mapping[str, float], select: str) -> tuple[float, float]:
-    """The value to maximise: validation AUROC, then the loss negated; with `select` "loss", the loss alone.
+    """The value to maximise: the validation AUROC, then the negative loss; with `select` "loss" only the latter.
 
     >>> figures = {"valid_loss": 0.5, "valid_auroc": 0.9}
     >>> quality(figures, "auroc"), quality(figures, "loss")
@@ -79,7 +79,7 @@ def quality(figures: Mapping[str, float], select: str) -> tuple[float, float]:
 
 
 def ranking(scores: NDArray[Any], labels: NDArray[Any], objective: str) -> float:
-    """AUROC, the mean over classes or labels that have both outcomes; NaN for a regression, or where none has.
+    """AUROC, mean over the classes or labels with both outcomes; NaN for a regression, or if none has both.
 
     >>> ranking(np.array([[0.0, 0.1], [0.0, 0.4], [0.0, 0.4], [0.0, 0.8]]), np.array([0, 0, 1, 1]), "classification")
     0.875
@@ -94,11 +94,11 @@ def ranking(scores: NDArray[Any], labels: NDArray[Any], objective: str) -> float
 
 
 def fit_temperature(scores: NDArray[Any], labels: NDArray[Any], objective: str) -> float:
-    """The temperature of the smallest loss; 1 for a regression, without rows, or where that is no better.
+    """The temperature with the lowest loss; 1 for a regression, without rows, or if no other lowers the loss.
 
-    Guo et al. 2017 (arXiv:1706.04599), with one part in n + 2 of each target given to the other answers as in Platt
-    1999: a split without a wrong answer does not make every probability 1. That doubt is not the labels' own: a
-    temperature that does not lower the loss of the labels as they are is not taken.
+    Guo et al. 2017 (arXiv:1706.04599), with targets as in Platt 1999: one part in n + 2 belongs to the other answers,
+    so that a split without errors does not make every probability 1. A temperature counts only if it also lowers the
+    loss of the labels themselves.
     """
     if objective == "regression" or not len(scores):
         return 1.0
@@ -132,7 +132,7 @@ def _if_better(temperature: float, scores: NDArray[Any], labels: NDArray[Any], o
 def fit_temperatures(
     scores: NDArray[Any], labels: NDArray[Any], is_joined: NDArray[np.bool_], objective: str
 ) -> tuple[float, float | None]:
-    """(temperature, joined_temperature): sequences of several windows get their own where there are enough."""
+    """Return (temperature, joined_temperature): sequences of several windows have their own if there are enough."""
     n_joined = int(is_joined.sum())
     if n_joined < MIN_JOINED:
         return fit_temperature(scores, labels, objective), None
@@ -167,7 +167,7 @@ def figures_of(
 def figures_by_kind(
     split: str, scores: NDArray[Any], labels: NDArray[Any], is_joined: NDArray[np.bool_], settings: TaskSettings
 ) -> dict[str, dict[str, Any]]:
-    """`figures_of` a split; where it has sequences of one window and of several, of each kind for itself too."""
+    """`figures_of` a split; if it has sequences of one window and of several, also those of each kind."""
     kinds = {split: np.ones(len(labels), dtype=np.bool_)}
     if 0 < is_joined.sum() < len(labels):
         kinds |= {f"{split}_one_window": ~is_joined, f"{split}_joined": is_joined}

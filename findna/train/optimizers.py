@@ -1,4 +1,4 @@
-"""The optimizers of a pretraining, and the rank of what it has learned."""
+"""The optimizers of a pretraining, and the effective rank of the class tokens."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from findna.recipes import PretrainConfig
 
 
 def make_optimizers(config: PretrainConfig, student: nn.Module) -> list[torch.optim.Optimizer]:
-    """AdamW alone, or Muon for the blocks' matrices and AdamW for the rest; all moments exist and are zero.
+    """AdamW, or Muon for the matrices of the blocks and AdamW for the rest. All moments exist and are zero.
 
-    Muon's steps are scaled as AdamW's are (Liu et al. 2025, arXiv:2502.16982), so that one rate serves both.
+    Steps of Muon are scaled as those of AdamW (Liu et al. 2025, arXiv:2502.16982), so both use one rate.
     """
     named = dict(student.named_parameters())
     is_muon = config.optimizer == "muon"

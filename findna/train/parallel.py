@@ -1,7 +1,7 @@
-"""The processes that train together: how they are started, find one another, agree, and continue when one is lost.
+"""The processes that train together: how they start, connect, agree, and continue if one is lost.
 
-Each has a rank. torchrun, `findna pretrain` (torch.distributed.launcher) and Slurm's srun tell it by the
-environment; DistributedDataParallel then averages the gradients. One process needs none of this.
+Each has a rank, which torchrun, `findna pretrain` (torch.distributed.launcher) and Slurm's srun put into the
+environment. DistributedDataParallel averages the gradients. One process alone needs none of this.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ Value = TypeVar("Value")
 
 
 class Team:
-    """The processes of a run as one of them sees them; this class is that of a process alone."""
+    """The processes of a run, seen from one of them. This class is for a single process."""
 
     def __init__(self, place: Place | None = None) -> None:
         self.place = place or Place()
@@ -40,7 +40,7 @@ class Team:
 
     @property
     def size(self) -> int:
-        """Processes in all."""
+        """Number of processes."""
         return self.place.size
 
     @property
@@ -49,7 +49,7 @@ class Team:
         return self.rank == 0
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The module as it is called in training: its gradients become means over the processes."""
+        """The module to call in training: its gradients are averaged over the processes."""
         return module
 
     def sum(self, tensor: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class Team:
         return list(values)
 
     def agree(self, total_steps: int, stop: bool) -> tuple[int, bool]:
-        """Process 0's number of steps, and whether any of them is to stop."""
+        """The number of steps of process 0, and whether any process is to stop."""
         return total_steps, stop
 
     @contextlib.contextmanager
@@ -85,7 +85,7 @@ class Ranks(Team):
         super().__init__(place)
         self.device = device
         if device.type == "cuda":
-            torch.cuda.set_device(device)  # or each process makes a context on the first GPU, too
+            torch.cuda.set_device(device)  # else each process makes a context on the first GPU, too
         _connect(place, device)
 
     def wrap(self, module: nn.Module) -> nn.Module:
@@ -112,14 +112,14 @@ class Ranks(Team):
         return [value for part in parts for value in part]
 
     def agree(self, total_steps: int, stop: bool) -> tuple[int, bool]:
-        """Process 0's number of steps, and whether any of them is to stop."""
+        """The number of steps of process 0, and whether any process is to stop."""
         wishes = torch.tensor([total_steps if self.is_main else 0, int(stop)])  # on the host: no GPU waits for it
         total_steps, n_stops = self.sum(wishes).tolist()
         return total_steps, n_stops > 0
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """Wait at the end for the others, and part.
+        """Wait at the end for the others, and disconnect.
 
         Raises:
             TrainingError: One of them ended before.
@@ -137,7 +137,7 @@ class Ranks(Team):
         self._part(is_failure=False)
 
     def _part(self, *, is_failure: bool) -> None:
-        """Leave the process group. After a failure NCCL is aborted: destroying it would wait for what never comes."""
+        """Leave the process group. After a failure, NCCL is aborted, because destroying it would wait forever."""
         with contextlib.suppress(RuntimeError):
             if is_failure and self.device.type == "cuda":
                 torch.distributed.distributed_c10d._abort_process_group()
@@ -146,16 +146,16 @@ class Ranks(Team):
 
 
 def join(place: Place, device: torch.device) -> Team:
-    """The team of a process: it waits until all have come.
+    """The team of a process, once all processes are connected.
 
     Raises:
-        TrainingError: Not all have come within half an hour.
+        TrainingError: Not all are connected within half an hour.
     """
     return Team(place) if place.size == 1 else Ranks(place, device)
 
 
 def _connect(place: Place, device: torch.device) -> None:
-    """Begin the process group under a name that no earlier attempt had: torch would find their dead addresses."""
+    """Begin the process group under a new name: under that of an earlier attempt, torch finds its dead addresses."""
     from torch.distributed import PrefixStore  # type: ignore[attr-defined]
     from torch.distributed.rendezvous import rendezvous
 
@@ -174,7 +174,7 @@ def _connect(place: Place, device: torch.device) -> None:
 
 
 def _name_slurm_host() -> None:
-    """Where process 0 is, from what srun tells: the first host of the step, and a port of the step's own."""
+    """The address of process 0 under srun: the first host of the step, and a port for the step."""
     hosts = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_NODELIST", "127.0.0.1")
     step = f"{os.environ.get('SLURM_JOB_ID', '')}{os.environ.get('SLURM_STEP_ID', '')}"
     os.environ.setdefault("MASTER_ADDR", first_host(hosts))
@@ -182,7 +182,7 @@ def _name_slurm_host() -> None:
 
 
 def first_host(hosts: str) -> str:
-    """The first of Slurm's list of hosts.
+    """The first host in Slurm's list.
 
     >>> first_host("gpu[03-04,9],login"), first_host("a[7]"), first_host("a-1,b")
     ('gpu03', 'a7', 'a-1')
@@ -193,12 +193,12 @@ def first_host(hosts: str) -> str:
 def meet(store: Any, rank: int, size: int, *, patience: timedelta = PATIENCE) -> str:
     """The name of this attempt, known to all of its processes.
 
-    The store may hold what an earlier attempt left, and no variable of the environment tells attempts apart on all
-    hosts: torchrun counts the restarts of its own. So process 0 makes up a name, each of the others answers it with
-    one of its own, and it holds when process 0 has confirmed that very answer.
+    The store may have entries of an earlier attempt, and no environment variable distinguishes attempts on all hosts:
+    torchrun counts only its own restarts. So process 0 draws a name, each other process answers it with a name of its
+    own, and the name is valid when process 0 has confirmed this answer.
 
     Raises:
-        TrainingError: Not all have come in time.
+        TrainingError: Not all are connected in time.
     """
     me = uuid.uuid4().hex
     answered = set()
@@ -227,7 +227,7 @@ def _text(store: Any, key: str) -> str:
 
 
 def device_of(place: Place, name: str, pick: Callable[[str], torch.device]) -> torch.device:
-    """The device of a process: a GPU of its host's for each, where that is what there is."""
+    """The device of a process; on GPUs, each process of a host has its own."""
     device = pick(name)
     if place.size > 1 and device.type == "cuda" and device.index is None:
         return torch.device("cuda", place.local_rank % torch.cuda.device_count())

@@ -1,4 +1,4 @@
-"""The place of this process among those of a training, as torchrun or srun gives it."""
+"""The rank of this process in a training, from torchrun or srun."""
 
 import os
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ class Place(NamedTuple):
 
     Args:
         rank: 0 to size - 1; process 0 writes files and messages.
-        size: Processes in all.
+        size: Number of processes.
         local_rank: Number among those of its host.
-        local_size: Processes on its host.
-        job: What starts of the same job have in common; "" where it is not known.
+        local_size: Number of processes on its host.
+        job: A name that all starts of the same job share; "" if not known.
         n_restarts: Number of restarts of this host's processes.
     """
 
@@ -28,10 +28,10 @@ class Place(NamedTuple):
 
 
 def find_place(environment: Mapping[str, str] = os.environ) -> Place:
-    """The place that torchrun or srun gave this process; without either it is alone.
+    """The place of this process under torchrun or srun; without them, that of a single process.
 
     Raises:
-        ConfigError: A variable of theirs is not a number.
+        ConfigError: One of their variables is not a number.
 
     >>> find_place({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}).rank
     3
@@ -72,9 +72,9 @@ def _first_number(text: str) -> int:
 
 
 def is_restart(place: Place, stored_job: str | None) -> bool:
-    """Whether a run directory that `stored_job` began is this job's own, from before one of its processes was lost.
+    """Whether this is a restart of `stored_job`, which began the run directory, after one of its processes was lost.
 
-    A job without a name, and a Slurm job, which may have other steps, must have been restarted.
+    For a job without a name, and for a Slurm job, which may have other steps, the number of restarts decides.
 
     >>> is_restart(Place(job="a"), "a"), is_restart(Place(job="a"), "b"), is_restart(Place(n_restarts=1), "")
     (True, False, True)

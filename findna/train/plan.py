@@ -25,7 +25,7 @@ class Plan:
 
     Attributes:
         FILE: Where a run directory keeps it.
-        PLACES: What a resume may name otherwise: its content is compared.
+        PLACES: Files, which may have another name in a resume: their content is compared.
     """
 
     FILE: ClassVar[str]
@@ -34,7 +34,7 @@ class Plan:
 
     @classmethod
     def _split(cls, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """(fields of the plan, settings of its recipe) among these."""
+        """Split settings into (fields of the plan, settings of its recipe)."""
         own = {f.name for f in dataclasses.fields(cls)}
         parts: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
         for name, value in given.items():
@@ -42,11 +42,11 @@ class Plan:
         return parts
 
     def asked(self) -> dict[str, Any]:
-        """All but the recipe, for the file."""
+        """Everything except the recipe, for the file."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "config"}
 
     def decisive(self) -> dict[str, Any]:
-        """What a repeated run must have the same, besides the recipe and the content of files."""
+        """Settings that a repeated run must share, besides the recipe and the content of files."""
         return {name: value for name, value in self.asked().items() if name not in self.PLACES}
 
     @classmethod
@@ -66,7 +66,7 @@ class Plan:
 
     @classmethod
     def parse(cls, text: str, path: Path) -> Self:
-        """The plan in the text of its file, which `path` holds.
+        """The plan in the text of the file `path`.
 
         Raises:
             TrainingError: It is damaged.
@@ -85,10 +85,10 @@ class Plan:
         raise NotImplementedError
 
     def follow(self, given: Mapping[str, Any]) -> Self:
-        """The plan of a resumed run; files, genome and teacher that are given replace those it names.
+        """The plan of a resumed run, with the given files, genome and teacher instead of its own.
 
         Raises:
-            ConfigError: Something else that is given differs from it.
+            ConfigError: Another given setting differs from the plan.
         """
         own, settings = self._split(given)
         network = {name for name in settings if name in MODEL_SETTINGS}
@@ -105,9 +105,9 @@ class PretrainPlan(PretrainOptions, Plan):
     """The request of `findna pretrain`.
 
     Args:
-        config: The recipe, with what departs from the preset.
-        inputs: FASTA files as they were named.
-        genome: Genome as it was named or found; "" with inputs.
+        config: The recipe, with the differences from the preset.
+        inputs: FASTA files, as on the command line.
+        genome: Genome, as named or found; "" with inputs.
     """
 
     FILE = "pretrain.json"
@@ -121,13 +121,12 @@ class PretrainPlan(PretrainOptions, Plan):
         """The plan of a new run.
 
         Args:
-            given: Fields of a plan or of a recipe; a field that is not given is the preset's, and the genome one that
-                is found.
-            n_gpus: GPUs that train; their number decides a batch size that is not given.
+            given: Fields of a plan or of a recipe; the others are those of the preset, and a genome that is found.
+            n_gpus: Number of GPUs, which determines the batch size if none is given.
 
         Raises:
             ConfigError: The preset does not exist, a setting is out of range, or one contradicts another.
-            InputError: Nothing is named to train on, and no genome is found.
+            InputError: There is no input, and no genome is found.
         """
         preset = given.get("preset", "small")
         if preset not in PRESETS:
@@ -160,8 +159,8 @@ class TaskPlan(FinetuneOptions, Plan):
     """The request of `findna finetune`.
 
     Args:
-        config: The recipe, with what departs from the preset.
-        inputs: Files of the training split as they were named.
+        config: The recipe, with the differences from the preset.
+        inputs: Files of the training split, as on the command line.
         valid: Files of the validation split; () splits `valid_fraction` off.
         test: Files of the test split.
         genome: Genome that BED files are on.
@@ -182,11 +181,11 @@ class TaskPlan(FinetuneOptions, Plan):
         """The plan of a new run.
 
         Args:
-            given: Fields of a plan or of a recipe; a field that is not given is the preset's.
+            given: Fields of a plan or of a recipe; the others are those of the preset.
 
         Raises:
-            ConfigError: The preset does not exist, nothing is named to train on, a setting is out of range, or two
-                contradict each other.
+            ConfigError: The preset does not exist, there is no input, a setting is out of range, or two contradict each
+                other.
         """
         recipe = read_recipe(given.get("preset", "default"))
         if not given.get("inputs"):
@@ -201,7 +200,7 @@ class TaskPlan(FinetuneOptions, Plan):
         return FinetuneConfig.from_dict(values)
 
     def load(self) -> tuple[LabelledSet, LabelledSet, LabelledSet | None]:
-        """(train, valid, test), read and checked: the other splits must keep to the classes of the first.
+        """The splits (train, valid, test), read and checked; the others may have only the classes of the first.
 
         Raises:
             InputError: A file is invalid.
@@ -225,13 +224,11 @@ class TaskPlan(FinetuneOptions, Plan):
 
 
 def _same_size(model: ModelConfig, settings: Mapping[str, Any]) -> ModelConfig:
-    """The size of the first weights, which no setting may change."""
+    """The size of the initial weights, which no setting may change."""
     for name in MODEL_SETTINGS:
         own = getattr(model, name)
         if settings.get(name, own) != own:
-            raise ConfigError(
-                f"{name} {settings[name]} differs from {own} of the model whose weights the run starts from"
-            )
+            raise ConfigError(f"{name} {settings[name]} differs from {own} of the initial weights")
     return model
 
 
@@ -241,10 +238,10 @@ def _check_sources(given: Mapping[str, Any]) -> None:
 
 
 def _refuse_shared(train: LabelledSet, other: LabelledSet | None) -> None:
-    """Raise if a file of another split has the content of a training file, and warn of single sequences.
+    """Raise if a file of another split equals a training file; warn of shared sequences.
 
     Raises:
-        InputError: It has: its figures would be those of sequences that were trained on.
+        InputError: It does, so its figures would be those of training sequences.
     """
     of_training = {digest: path for path, digest in train.sources.items()}
     for path, digest in (other.sources if other else {}).items():

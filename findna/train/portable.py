@@ -1,4 +1,4 @@
-"""The portable checkpoint: one small file that carries a run to another machine.
+"""The portable checkpoint: one small file, to continue a run on another machine.
 
 It holds student and teacher in bf16 (2 bytes per parameter each, where a checkpoint has 16 in all) and the center,
 with state and plan as metadata. The moments are dropped: they begin at zero, and the learning rate rises again.
@@ -32,7 +32,7 @@ class Exported(NamedTuple):
     Args:
         n_bytes: Size of the file.
         step: Updates that the run has made.
-        finished: Whether these are all of them.
+        finished: Whether the run is finished.
     """
 
     n_bytes: int
@@ -95,13 +95,13 @@ def import_run(path: Path, out: Path, *, compute: Compute, job: str = "") -> int
 
     Args:
         path: The exported file.
-        out: Must not hold a run.
-        compute: How the run computes from here on: another machine may have another precision.
+        out: The run directory; it must not hold a run.
+        compute: Where and how the run continues: another machine may have another precision.
         job: The job that makes it, for `pretrain.json`.
 
     Raises:
-        OutputError: There is a run in `out`.
-        TrainingError: The file is not to be read.
+        OutputError: `out` holds a run.
+        TrainingError: The file cannot be read.
     """
     tensors, state, plan = read_portable(path)
     if out.exists() and any(out.iterdir()):
@@ -123,7 +123,7 @@ def import_run(path: Path, out: Path, *, compute: Compute, job: str = "") -> int
 
 
 def rewarmed(rate: float, *, step: int, rewarm_from: int | None, total_steps: int) -> float:
-    """The learning rate of a step, less while a run that was imported at `rewarm_from` gathers new moments.
+    """The learning rate of a step, lower after an import at step `rewarm_from`, until there are new moments.
 
     >>> [rewarmed(1.0, step=step, rewarm_from=100, total_steps=200) for step in (100, 101, 103, 104)]
     [0.25, 0.5, 1.0, 1.0]

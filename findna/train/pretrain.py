@@ -32,9 +32,9 @@ from findna.train.views import VALID_EPOCH, Portion, portion_of, views_of
 STUDENT = "student"
 """Folder in a run directory, and itself a model folder, with the student of a distillation."""
 MIN_HELD_OUT = 16
-"""With fewer held-out windows the effective rank, which is below their number, says nothing of a collapse."""
+"""With fewer held-out windows, the effective rank cannot show a collapse: it is below their number."""
 MIN_RANK = 1.5
-"""Two reports in a row with class tokens of a lower effective rank are a collapse."""
+"""A run has collapsed if the effective rank of the class tokens is lower in two reports in a row."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,16 +86,16 @@ def pretrain(
         out: The run directory; it is a model folder once the run has ended.
         name: Name of the model.
         compute: Where and how it runs: on one CPU or GPU; with a team, those of this process.
-        sources: What the windows were made of, for `config.json`; a resume must agree, but its files' names.
-        asked: What else `pretrain.json` keeps for a resume; see `findna.train.plan`.
+        sources: The sources of the windows, for `config.json`. A resume must have the same, except for names of files.
+        asked: Further content of `pretrain.json` for a resume; see `findna.train.plan`.
         time_budget: Seconds to fit the run into, instead of a number of steps.
         initial: Model of the same size with the initial weights; None: random weights.
-        resume: Resume from the newest checkpoint in `out`; on the CPU the result is that of a run never stopped.
-        team: The processes of the run, all of which call this; None is this one alone. Their number changes neither
-            batches nor losses, and may differ when a run is resumed.
+        resume: Resume from the newest checkpoint in `out`; on the CPU, the result equals that of an uninterrupted run.
+        team: The processes of the run, which all call this function; None: only this one. Their number changes neither
+            batches nor losses, and may differ in a resume.
         n_reports: Number of times to measure the held-out windows.
         checkpoint_seconds: Time between checkpoints.
-        should_stop: Asked after every step; True, in one process, writes a checkpoint and ends the run unfinished.
+        should_stop: Called after every step; True, in one process, writes a checkpoint and stops the run.
         on_report: Called after every step.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The linear probe: a convex fit to the end, by L-BFGS, with the penalty with the lowest validation loss."""
+"""The linear probe: a convex fit by L-BFGS, with the penalty that is best on the validation split."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ WORSE = 2
 
 
 class Fit(NamedTuple):
-    """One penalty's fit.
+    """The fit with one penalty.
 
     Args:
         penalty: Factor of half the squared weights.
@@ -50,15 +50,15 @@ def fit_probe(
     """Fit a linear head for each penalty, the strongest first, and keep the best; returns all fits, in order.
 
     Args:
-        head: Linear, standardised already.
+        head: A linear head, already standardised.
         features: Shape (n, F).
         labels: As for `loss_of`.
         weights: Of the rows, shape (n,).
         objective: One of `findna.recipes.OBJECTIVES`.
-        measure: The `valid_loss` and `valid_auroc` of a head.
-        select: Which of them chooses the penalty, see `findna.train.objectives.quality`.
+        measure: Returns `valid_loss` and `valid_auroc` of a head.
+        select: The figure that selects the penalty, see `findna.train.objectives.quality`.
         class_weights: As for `loss_of`.
-        penalties: To try.
+        penalties: Penalties to try.
     """
     shares = (weights / weights.sum()).float()
     standard = (features - head.center.cpu()) / head.scale.cpu()
@@ -106,7 +106,7 @@ def _minimise(
     objective: str,
     class_weights: Tensor | None,
 ) -> float:
-    """Minimise in place; `rows` are scaled already, and `scale` turns `weight` into what the penalty is on."""
+    """Minimise in place; `rows` are already scaled, and the penalty is on `weight` times `scale`."""
     optimizer = torch.optim.LBFGS(
         [weight, bias],
         max_iter=MAX_ITERATIONS,

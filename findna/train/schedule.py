@@ -1,4 +1,4 @@
-"""Cosines of a run: learning rate and momentum as functions of its progress."""
+"""Learning rate and momentum as functions of a run's progress: cosines."""
 
 import math
 

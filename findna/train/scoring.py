@@ -20,7 +20,7 @@ from findna.nn.heads import Head
 def join_scores(
     head: Head, strands: Iterable[Tensor], windows: Windows, *, n: int, objective: str
 ) -> NDArray[np.float64]:
-    """Scores of n sequences (n, n_outputs): the mean over strands of what the features of windows (m, F) give.
+    """Scores of n sequences, shape (n, n_outputs), from features of windows (m, F): the mean over strands.
 
     See `task.log_scores`.
     """

@@ -33,7 +33,7 @@ def find_genome() -> Path:
     """The default genome to train on: $FINDNA_GENOME, else the first in the cache directory.
 
     Raises:
-        InputError: There is neither.
+        InputError: Neither exists.
     """
     if named := os.environ.get("FINDNA_GENOME"):
         return Path(named)
@@ -60,22 +60,22 @@ def load_sources(
 ) -> Sources:
     """Read or sample the windows of a pretraining.
 
-    Records that all fit in a window are taken one by one; from longer ones windows are sampled. Where `holdout`
-    names nothing, one record in a hundred is held out, or of longer ones the last hundredth of the bases.
+    If all records fit in a window, each record is a window; otherwise windows are sampled. Without `holdout`, one
+    record in a hundred is held out, or a hundredth of the bases of longer records.
     A record that fits in a window and has more than 10 % N is skipped; `n_left_out` counts them.
 
     Args:
         inputs: FASTA files (plain or compressed), or one genome.
         is_genome: Whether it is a genome, which is read by its index.
-        holdout: Contigs that are only measured on; a record named `chr8:100-200` belongs to chr8. Or one of the
-            FASTA files, as it is named in `inputs`.
+        holdout: Held-out contigs (a record named `chr8:100-200` belongs to chr8), or held-out files, as named in
+            `inputs`.
         n_windows: Windows to sample.
-        n_held_out: Windows to measure on, at most.
+        n_held_out: Maximum number of held-out windows.
         size: Bases in a window.
         seed: Of the sampling.
 
     Raises:
-        InputError: A file is not a file or is damaged, holds no sequence, or a held-out contig is in none of them.
+        InputError: A file cannot be read or has no sequence, or a held-out contig is not found.
     """
     paths = [Path(name) for name in inputs]
     for path in paths:
@@ -111,7 +111,7 @@ def load_sources(
 
 
 def _digest(*parts: Corpus) -> str:
-    """Of the windows themselves: the rules by which files give windows may change between versions."""
+    """The sha256 of the windows: another version may make other windows of the same files."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.offsets.tobytes())
@@ -120,10 +120,10 @@ def _digest(*parts: Corpus) -> str:
 
 
 def reserve(stretches: Sequence[Region], *, size: int) -> tuple[list[Region], list[Region]]:
-    """Stretches to sample windows from, and others, a window and a hundredth of all bases, to measure on.
+    """Split stretches into those to train on, and held-out ones: a window and a hundredth of all bases.
 
-    Each stretch gives the end of its own that is due, or if it is short and its turn has come, all of it; what
-    it cannot give is due from those after it. No base is in both.
+    Each stretch gives a hundredth of its bases, at its end. Short stretches are given as a whole, some of them. What a
+    stretch cannot give, the next ones give. No base is in both parts.
 
     >>> [list(map(str, part)) for part in reserve([Region("a", 0, 20_000), Region("b", 0, 900)], size=1000)]
     [['a:1-18,800', 'b:1-900'], ['a:18,801-20,000']]
@@ -145,7 +145,7 @@ def reserve(stretches: Sequence[Region], *, size: int) -> tuple[list[Region], li
 
 
 class _Source(NamedTuple):
-    """Whole records or contigs to train on, others to measure on, and how their bases are got."""
+    """Records or contigs to train on, held-out ones, and the function that reads their bases."""
 
     training: list[Region]
     held_out: list[Region]
@@ -184,7 +184,7 @@ def _all_fit(stretches: Sequence[Region], size: int) -> bool:
 
 
 def _without_n(stretches: list[Region], fetch: Fetch, *, size: int) -> tuple[list[Region], int]:
-    """The stretches without those that fit in a window and are N in more than a tenth, and the number of those."""
+    """The stretches without those of at most a window with more than 10 % N, and the number of the latter."""
     short = [stretch for stretch in stretches if _length(stretch) <= size]
     bad = {stretch for stretch, codes in zip(short, fetch(short), strict=True) if not is_clear(codes)}
     return [stretch for stretch in stretches if stretch not in bad], len(bad)
@@ -204,7 +204,7 @@ def _windows(stretches: Sequence[Region], fetch: Fetch, *, n: int, size: int, se
 
 
 def _held_out_windows(stretches: Sequence[Region], fetch: Fetch, *, n: int, size: int, seed: int) -> Corpus:
-    """At most as many windows as there is sequence for: near copies of one another would look like a collapse."""
+    """Held-out windows, no more than fit side by side: near copies of each other would look like a collapse."""
     if _all_fit(stretches, size):
         return corpus_of(fetch(stretches[:n]))
     n = min(n, max(1, sum(map(_length, stretches)) // size))

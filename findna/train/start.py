@@ -38,10 +38,10 @@ def window_of(config: FinetuneConfig, model: ModelConfig) -> int:
 
 
 def check_teacher(config: FinetuneConfig, teacher: Encoder) -> None:
-    """Hold a recipe against a teacher, before any data is read.
+    """Check a recipe against a teacher, before data are read.
 
     Raises:
-        ConfigError: Its window is longer than the teacher's rings, or there are no such blocks, or none to add.
+        ConfigError: Its window is longer than the teacher's rings, or such blocks do not exist or cannot be added.
     """
     model = make_network(config, teacher).config
     window_of(config, model)
@@ -49,10 +49,10 @@ def check_teacher(config: FinetuneConfig, teacher: Encoder) -> None:
 
 
 def settings_of(config: FinetuneConfig, model: ModelConfig, labelled: LabelledSet) -> TaskSettings:
-    """The encoder, head and splits that a config gives for a teacher and a training split.
+    """The encoder, head and splits of a recipe, for a teacher and a training split.
 
-    The window is no longer than the longest training sequence, unless the config names it: a task answers for windows
-    of a length that it has seen.
+    Unless the recipe has a window, it is at most the longest training sequence, because a task has seen only such
+    lengths.
 
     Raises:
         ConfigError: The window is longer than the teacher's rings, or there are no such blocks.
@@ -73,7 +73,7 @@ def settings_of(config: FinetuneConfig, model: ModelConfig, labelled: LabelledSe
 
 
 def make_network(config: FinetuneConfig, teacher: Encoder) -> Encoder:
-    """A copy of the teacher, with the blocks that `extend` asks for.
+    """A copy of the teacher, with the further blocks of `extend`.
 
     Raises:
         ConfigError: It is not a ChordMixer and there are blocks to add.
@@ -87,7 +87,7 @@ def make_network(config: FinetuneConfig, teacher: Encoder) -> Encoder:
 
 
 def make_head(config: FinetuneConfig, model: ModelConfig, settings: TaskSettings) -> Head:
-    """A new head: its hidden layer is drawn from the seed, its output layer begins at zero."""
+    """A new head: the hidden layer is random, from the seed, and the output layer is zero."""
     width = settings.n_features(model.channels)
     hidden = config.hidden if config.head == "mlp" else 0
     head = Head(width, settings.n_outputs, hidden=hidden, dropout=config.dropout)
@@ -103,7 +103,7 @@ def make_head(config: FinetuneConfig, model: ModelConfig, settings: TaskSettings
 
 
 class Targets:
-    """Labels as a loss takes them; those of a regression are standardised by the training split."""
+    """Labels as targets of a loss; those of a regression are standardised on the training split."""
 
     def __init__(self, train: LabelledSet) -> None:
         self.objective = train.objective
@@ -119,7 +119,7 @@ class Targets:
 
 
 class TaskSplit:
-    """A labelled split: its windows, targets, and, where the encoder is frozen, the features of its strands."""
+    """A labelled split: its windows, its targets and, with a frozen encoder, the features of its strands."""
 
     def __init__(self, labelled: LabelledSet, settings: TaskSettings, targets: Targets) -> None:
         self.corpus, self.labels = labelled.corpus, labelled.labels

@@ -39,7 +39,7 @@ N_FIGURES = 4
 
 
 class Losses(NamedTuple):
-    """Losses of one batch, and what the health figures need."""
+    """Losses of one batch, and values for the health figures."""
 
     total: Tensor
     mnm: Tensor
@@ -53,10 +53,10 @@ class HeldOutLosses(NamedTuple):
     """The figures of one batch of held-out windows.
 
     Args:
-        order: Place of the batch among all.
-        n_sequences: Its windows.
-        n_masked: Their masked bases.
-        n_kmers: Number of these that the k-mer baseline predicted.
+        order: Index of the batch.
+        n_sequences: Its number of windows.
+        n_masked: Their number of masked bases.
+        n_kmers: Number of masked bases that the k-mer baseline predicted.
         dissimilarity: Of its two views.
         losses: On the host.
     """
@@ -75,8 +75,8 @@ class Trainer:
     Args:
         config: The recipe.
         compute: Where and how this process computes.
-        team: The processes of the run; None is this one alone.
-        initial: Network whose weights student and teacher start from; None draws them.
+        team: The processes of the run; None: only this one.
+        initial: Network with the initial weights of student and teacher; None: random weights.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Trainer:
         }
         self.moments = {name: moments[parameter] for name, parameter in self.student.named_parameters()}
         self._forward = self.team.wrap(self.student)
-        self.n_parts = 1  # in which a portion goes through, one after the other
+        self.n_parts = 1  # of a portion, one after the other
 
     def losses(
         self, views: Views, *, mnm_share: float = 1.0, sequence_share: float = 1.0, is_contrasted: bool = True
@@ -111,9 +111,9 @@ class Trainer:
 
         Args:
             views: Of the sequences.
-            mnm_share: What this part's mean over masked bases counts in that of the whole batch.
-            sequence_share: What its mean over sequences counts.
-            is_contrasted: Whether the contrast is in the loss; without it the teacher is not run.
+            mnm_share: Weight of this part's mean over masked bases in that of the batch.
+            sequence_share: Weight of its mean over sequences.
+            is_contrasted: Whether the contrast is in the loss; if not, the teacher is not run.
         """
         config = self.config
         u, v = views.student, views.teacher
@@ -149,9 +149,9 @@ class Trainer:
         return Losses(total, mnm.detach(), contrastive.detach(), n_right, p.detach(), q)
 
     def update(self, portion: Portion, *, rate: float, momentum: float, is_contrasted: bool = True) -> dict[str, float]:
-        """One step: loss with the center of the step before, the optimizer, then center and teacher.
+        """Make one update: loss with the center of the previous step, optimizer, then center and teacher.
 
-        The loss, its gradient and all figures are those of the whole batch, however it is portioned.
+        The loss, its gradient and all figures are those of the whole batch, in any portions.
 
         Raises:
             TrainingError: The loss or its gradient is not finite; nothing was updated.
@@ -181,9 +181,9 @@ class Trainer:
         }
 
     def _gradients(self, portion: Portion, *, is_contrasted: bool) -> Tensor:
-        """The student's gradients of a portion, left in its parameters; its figures, then its mean class tokens.
+        """Add the student's gradients of a portion; returns its figures, then its mean class tokens.
 
-        A process alone whose device has too little memory takes the portion in more and more parts, for good.
+        If the device has too little memory, a single process uses more and more parts, also in later steps.
         """
         while True:
             try:
@@ -205,28 +205,28 @@ class Trainer:
             self.n_parts *= 2
 
     def _learn(self, portion: Portion, views: Views, *, is_contrasted: bool) -> Tensor:
-        """Add the gradient of some of a portion's views; loss, its two parts, correct bases, then the mean tokens."""
+        """Add the gradient of some views; returns the loss, its two parts, the correct bases, then the mean tokens."""
         sequence_share = (len(views.student.rings) - 1) / portion.n_sequences
         is_mean = self.config.reduction == "mean"
         mnm_share = len(views.targets) / max(1, portion.n_masked) if is_mean else sequence_share
         losses = self.losses(views, mnm_share=mnm_share, sequence_share=sequence_share, is_contrasted=is_contrasted)
-        (losses.total * self.team.size).backward()  # type: ignore[no-untyped-call]  # processes are averaged over
+        (losses.total * self.team.size).backward()  # type: ignore[no-untyped-call]  # averaged over processes
         tokens = losses.teacher_tokens.float().mean(dim=0) * sequence_share  # (K, C)
         figures = torch.stack([losses.total.detach(), losses.mnm, losses.contrastive, losses.n_right.float()])
         return torch.cat([figures, tokens.flatten()])
 
     @torch.no_grad()
     def evaluate(self, batches: Mapping[int, Views], kmers: MaskedKmerModel) -> dict[str, float]:
-        """Held-out losses, masked-base accuracy beside the k-mer baseline's, and the health of the distillation.
+        """Held-out losses, masked-base accuracy, also of the k-mer baseline, and the health of the distillation.
 
         `teacher_entropy` is that of equation 5's softmax, in nats, at most ln K. `effective_rank` is exp of the
         entropy of the normalised singular values of the teacher's centred class tokens, averaged over the K
         tokens. `dissimilarity` is equation 10 of the two views.
         `agreement` is the mean cosine of student's and teacher's class tokens. The student's view is
-        masked and the teacher's is not. With a projection these are figures of the projected class tokens.
+        masked and the teacher's is not. With a projection, the figures are those of the projected class tokens.
 
         Args:
-            batches: Those that this process measures, by their place among all.
+            batches: The batches that this process measures, by index.
             kmers: The baseline.
 
         Raises:
@@ -278,7 +278,7 @@ class Trainer:
         return state
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put `tensors()` of an earlier run back in place.
+        """Restore `tensors()` of an earlier run.
 
         Raises:
             TrainingError: They are of another network.

@@ -1,4 +1,4 @@
-"""Encoder, head and optimizer of one fine-tuning: what a batch is, an update, a validation, a state."""
+"""Encoder, head and optimizer of one fine-tuning: batches, updates, validation, state."""
 
 import contextlib
 import dataclasses
@@ -58,7 +58,7 @@ class LabelledBatch(NamedTuple):
     Args:
         epoch: Pass over the windows.
         indices: Windows of the batch.
-        parts: (windows, their features or packed codes) that fit the memory together.
+        parts: (windows, their features or packed codes), each of which fits in memory.
     """
 
     epoch: int
@@ -71,7 +71,7 @@ class Tuner:
 
     Args:
         config: The recipe.
-        teacher: Where the encoder starts.
+        teacher: The initial encoder.
         train: Training split.
         valid: Validation split.
         compute: Where and how it runs.
@@ -122,7 +122,7 @@ class Tuner:
 
     @property
     def begins_as_probe(self) -> bool:
-        """Whether `prepare` fits the head, so that there is something to lose before the first update."""
+        """Whether `prepare` fits the head, so that there is a probe before the first update."""
         return _begins_as_probe(self.config)
 
     @property
@@ -136,11 +136,11 @@ class Tuner:
         return -(-self.n_windows // self.config.batch_size)
 
     def prepare(self, on_done: Callable[[int, int], None]) -> None:
-        """Embed both splits, standardise the features, and fit a linear head as the probe of them.
+        """Embed both splits, standardise the features, and fit a linear head to them, the probe.
 
-        When all weights are trained, a linear head is the best probe until `begin`: from zero, its first noisy
-        gradients would spoil the encoder (Kumar et al. 2022, arXiv:2202.10054), and the large weights of a probe with
-        a weak penalty do so too. The features are kept where the encoder is frozen.
+        When all weights are trained, a linear head is the best probe until `begin`: a head that starts from zero
+        damages the encoder with its first gradients (Kumar et al. 2022, arXiv:2202.10054), and so do the
+        large weights of a probe with a weak penalty. With a frozen encoder, the features are kept.
 
         Args:
             on_done: Called with the number of windows so far, and of all.
@@ -176,20 +176,20 @@ class Tuner:
             self.train.features, self.valid.features = [], []
 
     def _strand_options(self) -> list[str]:
-        """The strands to try; a head that is not a probe cannot choose before it is trained."""
+        """The strands to try; only a probe can choose a strand before the training."""
         if self.config.strand != "auto":
             return [self.config.strand]
         return ["bed", "both"] if self.config.head == "linear" else ["bed"]
 
     def _turned_shares(self, strand: str) -> tuple[float, float]:
-        """The fractions of training sequences read as given, and on the other strand."""
+        """The fractions of the training sequences to read as given, and on the other strand."""
         p = self.config.reverse_complement or (0.5 if strand == "both" else 0.0)
         return 1 - p, p
 
     def _quality_of(
         self, strand: str, features: Mapping[tuple[TaskSplit, bool], Tensor], chosen: NDArray[np.int64]
     ) -> tuple[float, float]:
-        """The quality of the best probe that reads a sequence so."""
+        """The quality of the best probe on this strand."""
         self._fit(strand, features, chosen, PENALTIES)
         return max(quality(fit._asdict(), self.config.select) for fit in self.fits)
 
@@ -200,7 +200,7 @@ class Tuner:
         chosen: NDArray[np.int64],
         penalties: Sequence[float],
     ) -> None:
-        """Read sequences so, standardise the features of these training windows, and fit a linear head to them."""
+        """Use this strand: standardise the features of these training windows, and fit a linear head to them."""
         self.settings = dataclasses.replace(self.settings, strand=strand)
         shares = self._turned_shares(strand)
         self.train.features = [features[self.train, is_turned] for is_turned in (False, True) if shares[is_turned]]
@@ -211,11 +211,11 @@ class Tuner:
             self.fits = self._fit_probe(torch.from_numpy(chosen), penalties)
 
     def begin(self) -> None:
-        """Let the head be the soft probe that the training of all weights starts from, instead of the best one."""
+        """Replace the best probe by the one with a strong penalty, from which the training of all weights starts."""
         self.head.load_state_dict(self._start)
 
     def _fit_probe(self, chosen: Tensor, penalties: Sequence[float]) -> list[Fit]:
-        """Fit the head on the features of these training windows; what was tried, in order."""
+        """Fit the head on the features of these training windows; returns all fits, in order."""
         weights = [weight for weight in self._turned_shares(self.settings.strand) if weight]
         shares = torch.from_numpy(self.train.windows.share).float()[chosen]
         targets = self.train.window_targets[chosen]
@@ -255,7 +255,7 @@ class Tuner:
         return features
 
     def batches(self, start: int, total: int) -> Iterator[LabelledBatch]:
-        """Yield what the updates from `start` to `total` learn from; each depends on (seed, epoch, window) alone."""
+        """Yield the batches of the updates from `start` to `total`; each depends only on (seed, epoch, window)."""
         config = self.config
         for epoch in range(start // self.steps_per_epoch, -(-total // self.steps_per_epoch)):
             order = np.random.default_rng((config.seed, epoch)).permutation(self.n_windows)
@@ -323,7 +323,7 @@ class Tuner:
         return self.head(features)  # type: ignore[no-any-return]
 
     def validate(self, head: Head | None = None) -> dict[str, float]:
-        """Loss, with the class weights of the training, accuracy and AUROC of the validation split, windows joined."""
+        """Loss (with class weights), accuracy and AUROC of the validation split, windows joined."""
         scores = self.scores(self.valid, self.network, head or self.head)
         weights = None if self.class_weights is None else self.class_weights.cpu().double()
         targets = self.valid.targets if self.valid.targets.dtype == torch.int64 else self.valid.targets.double()
@@ -342,7 +342,7 @@ class Tuner:
         }
 
     def scores(self, split: TaskSplit, network: Encoder, head: Head) -> NDArray[np.float64]:
-        """Joined scores of a split, from its features where they are known."""
+        """Joined scores of a split, from its features if they are known."""
         phases.enter("measuring the splits")
         if split.features:
             n, objective = len(split.labels), self.settings.objective
@@ -350,7 +350,7 @@ class Tuner:
         return score(network, head, split.corpus, settings=self.settings, compute=self.compute)
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of what is trained, the head's center and scale included."""
+        """A copy of the trained weights, and of center and scale of the head."""
         return {
             f"{part}.{name}": value.detach().cpu().clone()
             for part, module in self.modules.items()
@@ -358,7 +358,7 @@ class Tuner:
         }
 
     def restore_best(self) -> None:
-        """Put the best weights in place."""
+        """Restore the best weights."""
         self._fill(self.best)
 
     def _fill(self, weights: Mapping[str, Tensor]) -> None:
@@ -367,7 +367,7 @@ class Tuner:
             module.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a resume needs, by name."""
+        """All tensors for a resume, by name."""
         state = {f"now.{name}": value for name, value in self.weights().items()}
         state |= {f"best.{name}": value for name, value in self.best.items()}
         for name, parameter in self.parameters.items():
@@ -376,7 +376,7 @@ class Tuner:
         return state
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put `tensors()` of an earlier run back in place.
+        """Restore `tensors()` of an earlier run.
 
         Raises:
             TrainingError: They are of another network.
@@ -392,7 +392,7 @@ class Tuner:
 
 @contextlib.contextmanager
 def _dropout_seed(device: torch.device, seed: int, step: int) -> Iterator[None]:
-    """Let dropout depend on (seed, step) alone, and leave the generators of the process as they were."""
+    """Let dropout depend only on (seed, step), and restore the random generators of the process."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1)[0]))
         yield

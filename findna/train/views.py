@@ -17,10 +17,10 @@ class Portion(NamedTuple):
     """The share of one process in an update.
 
     Args:
-        views: Of its own sequences.
-        n_sequences: In the whole batch.
+        views: The views of its own sequences.
+        n_sequences: Sequences in the whole batch.
         n_masked: Masked bases in the whole batch.
-        n_bases: In the whole batch.
+        n_bases: Bases in the whole batch.
     """
 
     views: Views
@@ -30,7 +30,7 @@ class Portion(NamedTuple):
 
 
 def views_of(corpus: Corpus, indices: Any, *, epoch: int, config: PretrainConfig) -> Views:
-    """The views of these windows in this epoch; each depends on (seed, epoch, index) alone."""
+    """The views of these windows in this epoch; each depends only on (seed, epoch, index)."""
     generators, crops = _crops(corpus, indices, epoch=epoch, config=config)
     return make_views(crops, generators, config)
 
@@ -38,7 +38,7 @@ def views_of(corpus: Corpus, indices: Any, *, epoch: int, config: PretrainConfig
 def portion_of(
     corpus: Corpus, indices: Any, *, epoch: int, config: PretrainConfig, rank: int = 0, size: int = 1
 ) -> Portion:
-    """The share of process `rank` of `size` in the batch of windows: about as many bases as each of the others."""
+    """The share of process `rank` of `size` in a batch of windows, with about as many bases as the others."""
     generators, crops = _crops(corpus, indices, epoch=epoch, config=config)
     lengths = [len(codes) for codes in crops]
     own = split_evenly(lengths, size)[rank]

@@ -91,7 +91,7 @@ def test_a_run_that_starts_from_a_model_has_its_size():
     plan = PretrainPlan.make({"genome": "g", "preset": "tiny", "initial": "findna-small", "alpha": 1.0})
     assert plan.config.model == load_model("findna-small").config
     assert (plan.config.learning_rate, plan.initial) == (PRESETS["tiny"].learning_rate, "findna-small")
-    with pytest.raises(ConfigError, match="n_class_tokens 3 differs from 10 of the model whose weights"):
+    with pytest.raises(ConfigError, match="n_class_tokens 3 differs from 10 of the initial weights"):
         PretrainPlan.make({"genome": "g", "initial": "findna-small", "n_class_tokens": 3})
 
 
