@@ -22,7 +22,7 @@ def check_embeddings(path: Path, rows: Rows, uns: Mapping[str, Any], *, n_expect
     Raises:
         OutputError: It cannot be read, or something in it differs; the text says what.
     """
-    with _telling(path), EmbeddingReader(path) as reader:
+    with _telling(path), EmbeddingReader(path, is_own=True) as reader:
         _compare("var", reader.features, list(rows.features))
         _compare("var", list(reader.var), list(rows.var))
         for name, values in reader.var.items():
@@ -41,7 +41,7 @@ def check_tokens(path: Path, rows: Rows) -> None:
     Raises:
         OutputError: As in `check_embeddings`.
     """
-    with _telling(path), TokensReader(path) as reader:
+    with _telling(path), TokensReader(path, is_own=True) as reader:
         _compare("the number of bases", len(reader.x), rows.n_tokens)
         _compare("the number of rows", len(reader.id), rows.n_rows)
         _compare_checksums(reader.content_checksums(), reader.checksums)

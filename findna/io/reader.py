@@ -57,6 +57,7 @@ class EmbeddingReader:
 
     Args:
         path: The file.
+        is_own: This process wrote it just now, so libhdf5 can read it without a crash.
 
     Attributes:
         x: The vectors, an h5py dataset of shape (N, D): slice it.
@@ -66,9 +67,9 @@ class EmbeddingReader:
         TableError: It is absent, damaged, of another kind, or incomplete.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, is_own: bool = False) -> None:
         self.path = path = Path(path)
-        self._file = open_hdf5(path)
+        self._file = h5py.File(path, "r", locking="best-effort") if is_own else open_hdf5(path)
         try:
             with naming(path):
                 check_layout(self._file, path)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Self
 
+import h5py
 import numpy as np
 
 from findna.errors import TableError
@@ -19,6 +20,7 @@ class TokensReader:
 
     Args:
         path: The file.
+        is_own: This process wrote it just now, so libhdf5 can read it without a crash.
 
     Attributes:
         x: The tokens, an h5py dataset of shape (sum of lengths, C).
@@ -30,9 +32,9 @@ class TokensReader:
         TableError: It is absent, damaged, of another kind, or incomplete.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_own: bool = False) -> None:
         self.path = path
-        self._file = open_hdf5(path)
+        self._file = h5py.File(path, "r", locking="best-effort") if is_own else open_hdf5(path)
         try:
             with naming(path):
                 check_layout(self._file, path)

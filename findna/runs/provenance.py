@@ -5,6 +5,7 @@ import resource
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from findna.nn.device import Compute
 
 LIBRARIES = ("torch", "numpy", "h5py", "pysam", "biopython", "safetensors")
+
+_version = cache(version)
 
 
 def input_facts(inputs: Sequence[str], options: InputOptions) -> list[dict[str, Any]]:
@@ -83,7 +86,7 @@ def machine_facts(
     return {
         "command": command,
         "versions": {"findna": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in LIBRARIES},
+        | {name: _version(name) for name in LIBRARIES},
         "system": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         **kernels,
