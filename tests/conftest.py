@@ -4,6 +4,7 @@ import contextlib
 import gc
 import io
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -20,6 +21,8 @@ with contextlib.suppress(ImportError):  # tests/gpu runs where there is no hypot
     settings.load_profile("findna")
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command sets it, before torch is loaded
+sys.dont_write_bytecode = False  # else each process compiles all modules anew, a quarter of the time of all tests
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores already
 

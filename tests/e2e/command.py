@@ -39,9 +39,9 @@ def start(*args: object, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*COMMAND, *map(str, args)], **pipes)
 
 
-def fork(*args: object, job: str = "command", **options: Any) -> Process:
+def fork(*args: object, job: str = "command", module: str = "forks", **options: Any) -> Process:
     """The command in a process of its own that starts at once; `often` commits after every cell."""
-    return FORKS[-1].start(f"forks:{job}", *args, **options)
+    return FORKS[-1].start(f"{module}:{job}", *args, **options)
 
 
 def spawn(*args: object, stdin: bytes = b"", **options: Any) -> Result:

@@ -72,7 +72,7 @@ def run(*command: object, environment: Mapping[str, str]) -> str:
 @pytest.fixture
 def bed(write: Write, genome: Path, model: Path) -> Path:
     """Regions, and whole.h5 of them."""
-    bed = write("many.bed", rows(700))
+    bed = write("many.bed", rows(240))
     embedded(bed, "-g", genome, "-m", model, *FLAGS, "-o", "whole.h5")
     return bed
 

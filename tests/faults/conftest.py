@@ -11,7 +11,7 @@ from injector import Injector, compiler
 
 import findna
 
-LIGHT = ("outputs", "pyarrow.parquet", "findna_cli.app", "typer._adapters")
+LIGHT = ("outputs", "pyarrow.parquet", "findna_cli.app", "typer._adapters", "matplotlib.figure")
 OURS = tuple(m.name for m in pkgutil.walk_packages(findna.__path__, "findna.") if m.name != "findna.nn.fused")
 OF_TRAINING = (
     *("torch._dynamo", "torch.utils.tensorboard"),

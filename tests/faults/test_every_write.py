@@ -19,6 +19,8 @@ FORMATS = ("out.h5", "out.tsv", "out.npy", "out.parquet")
 FAULTS = [("fail", errno.ENOSPC), ("fail on", errno.ENOSPC), ("kill", 0), ("tear", 0)]
 STEPS = [29, pytest.param(1, marks=pytest.mark.slow)]
 N = 12
+WHOLE: dict[str, tuple[int, dict[str, object]]] = {}
+"""The calls of each job that no fault ends, and what it leaves; they are made once."""
 
 
 def content(path: Path) -> object:
@@ -73,9 +75,11 @@ def test_a_fault_costs_no_row_and_leaves_no_damaged_file(
     writer: Injector, tmp_path: Path, name: str, step: int, mode: str, code: int
 ) -> None:
     job: tuple[Any, ...] = ("rows", name, N, "full" if name == "out.h5" else "")
-    (tmp_path / "whole").mkdir()
-    n_calls = writer.run(*job, folder=tmp_path / "whole").n_calls
-    expected = files(tmp_path / "whole")
+    if name not in WHOLE:
+        (tmp_path / "whole").mkdir()
+        n_calls = writer.run(*job, folder=tmp_path / "whole").n_calls
+        WHOLE[name] = n_calls, files(tmp_path / "whole")
+    n_calls, expected = WHOLE[name]
     assert n_calls > 50
     resumed: set[str] = set()
     for nth in faults(step, n_calls):
@@ -150,12 +154,14 @@ def test_a_command_that_a_fault_ended_is_finished_by_running_it_again(
     commands: Injector, place: Path, tmp_path: Path, name: str, n_draws: int, mode: str
 ) -> None:
     command = COMMANDS[name]
-    shutil.copytree(place, tmp_path / "whole")
-    whole = commands.run("command", *command.flags, folder=tmp_path / "whole")
-    assert whole.code == 0, whole.said
-    expected = {output: content(tmp_path / "whole" / output) for output in command.outputs}
+    if name not in WHOLE:
+        shutil.copytree(place, tmp_path / "whole")
+        whole = commands.run("command", *command.flags, folder=tmp_path / "whole")
+        assert whole.code == 0, whole.said
+        WHOLE[name] = whole.n_calls, {output: content(tmp_path / "whole" / output) for output in command.outputs}
+    n_calls, expected = WHOLE[name]
     finished: set[str] = set()
-    problems, nths = [], list(faults(max(1, whole.n_calls // n_draws), whole.n_calls))
+    problems, nths = [], list(faults(max(1, n_calls // n_draws), n_calls))
     for nth in nths:
         folder = tmp_path / str(nth)
         shutil.copytree(place, folder)

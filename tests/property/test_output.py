@@ -34,7 +34,7 @@ FILES = ("x", "obs", "skipped", "cls", "tokens", "journal")
 FULL = {"features": FEATURES, "fingerprint": {"seed": 1}, "n_cls_shape": (2, 3), "tokens_dim": 2}
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(rows=OBS, data=st.data(), dtype=st.sampled_from(["float32", "float16"]))
 def test_what_is_written_reads_back_in_h5py_and_anndata(rows: list[dict[str, Any]], data: Any, dtype: str) -> None:
     value = st.floats(width=16 if dtype == "float16" else 32, allow_nan=False, allow_infinity=False)
@@ -74,7 +74,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     return folder, dump(folder / "whole.h5"), dump(folder / "whole.tokens.h5")
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(name=st.sampled_from(FILES), where=st.floats(0, 1))
 @example(name="journal", where=0.0)
 @example(name="x", where=0.0)
@@ -94,7 +94,7 @@ def test_a_spool_cut_at_any_byte_of_any_file_resumes_to_the_same_content(
         assert dump(Path(copy) / "out.tokens.h5") == whole_tokens
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(name=st.sampled_from(FILES), where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_a_spool_with_a_wrong_byte_resumes_to_the_same_content(
     interrupted: tuple[Path, dict[str, str], dict[str, str]], name: str, where: float, flip: int
@@ -110,7 +110,7 @@ def test_a_spool_with_a_wrong_byte_resumes_to_the_same_content(
         assert dump(Path(copy) / "out.h5") == whole
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(stops=st.lists(st.integers(0, N_RECORDS), max_size=4))
 def test_a_run_stopped_any_number_of_times_gives_the_same_content(
     interrupted: tuple[Path, dict[str, str], dict[str, str]], stops: list[int]

@@ -28,6 +28,7 @@ UNS = {
     "params": {"pool": "mean", "with_tokens": False},
 }
 CUTS = [0, 9, 9, 17, N]  # the second of four shards is empty
+WRITTEN = {}
 
 
 def write_part(path, first=0, stop=N, *, full=False, columns=OBS_COLUMNS, **changes):
@@ -55,9 +56,15 @@ def shard(number, n=4, *, cuts=CUTS):
 
 
 def parts_in(folder, **changes):
-    return [
-        write_part(folder / f"p{n}.h5", CUTS[n - 1], CUTS[n], shard=shard(n), **changes) for n in range(1, len(CUTS))
-    ]
+    """Four parts; they are written once, and copied for each test."""
+    paths = {n: folder / f"p{n}.h5" for n in range(1, len(CUTS))}
+    if (key := repr(changes)) not in WRITTEN:
+        for n, path in paths.items():
+            write_part(path, CUTS[n - 1], CUTS[n], shard=shard(n), **changes)
+        WRITTEN[key] = {path.name: path.read_bytes() for path in folder.glob("p[1-4].*h5")}
+    for name, content in WRITTEN[key].items():
+        (folder / name).write_bytes(content)
+    return list(paths.values())
 
 
 def without_provenance(path):

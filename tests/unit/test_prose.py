@@ -1,12 +1,10 @@
 """Pages, docstrings and messages are in plain English: no pattern of tests/prose.toml, no long sentence in a page."""
 
 import ast
-import io
 import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from tokenize import COMMENT, generate_tokens
 
 import pytest
 
@@ -47,7 +45,7 @@ def findings(text: str) -> Iterator[str]:
 
 def described(source: str, *, with_messages: bool) -> Iterator[str]:
     """Docstrings, comments and messages of a module, without doctests and pieces of code."""
-    texts = [token.string for token in generate_tokens(io.StringIO(source).readline) if token.type == COMMENT]
+    texts = re.findall(r"(?m)(?:^|\s)#.*", source)
     for node in ast.walk(ast.parse(source)):
         if with_messages and isinstance(node, ast.Constant) and isinstance(node.value, str):
             texts.append(node.value)
