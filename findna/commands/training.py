@@ -90,7 +90,7 @@ def pretrain(
     given = _given(PRETRAINING, settings, inputs=_texts(inputs), genome=str(genome) if genome else "")
     device = pick_device("cuda" if processes.gpus else "cpu" if processes.processes else asked.device)
     plan = _plan(given, out, resume, start_from, n_gpus=n_processes if device.type == "cuda" else 0)
-    if not start_from and (summary := teaching.finished_summary(out)):
+    if not start_from and (out / plan.FILE).is_file() and (summary := teaching.finished_summary(out)):
         facts = {}
         if inputs or genome or not resume:
             wanted = _resumed(asked, out / plan.FILE) if resume else asked
@@ -179,7 +179,7 @@ def finetune(
     files = {"inputs": _texts(inputs), "valid": _texts(valid), "test": _texts(test)}
     given = _given(FINETUNING, settings, **files, genome=str(genome) if genome else "", model=str(model))
     plan = TaskPlan.read(out).follow(given) if resume else TaskPlan.make(given)
-    is_finished = (out / "config.json").is_file()
+    is_finished = (out / "config.json").is_file() and (out / PLAN).is_file()
     if is_finished and resume and not any(files.values()):
         return _done(out, plan, {}, metrics=read_json(out / "metrics.json"))
     compute = Compute.begin(_resumed(asked, out / PLAN) if resume else asked)

@@ -128,11 +128,14 @@ def test_processes_restarted_stopped_and_resumed_by_one_make_the_same_curve(fold
 
 def test_what_a_user_can_mend_is_said_once(folder: Path) -> None:
     """Process 0 alone sees that the run directory is taken, and the other loses it."""
-    result = finish(start(folder, "one", "--processes", "2"))
+    (folder / "taken/checkpoints").mkdir(parents=True)
+    result = finish(start(folder, "taken", "--processes", "2"))
     assert result.code == 1
-    assert result.err.splitlines()[-1].startswith("findna: one: holds a run already; ")
+    assert result.err.splitlines()[-1].startswith("findna: taken: holds a run already; ")
     assert result.err.count("holds a run already") == 1
     assert result.err.count("findna: ") == 1
+    done = finish(start(folder, "one", "--processes", "2"))
+    assert (done.code, done.err) == (0, "one: is complete; nothing to do\n")
 
 
 @pytest.mark.slow
