@@ -10,6 +10,7 @@ from findna.counts import counted
 from findna.errors import MOST_SHOWN, BedError, ConfigError, InputError, as_one
 from findna.io.compressed import STDIN, Mark
 from findna.io.genome import Genome
+from findna.io.ids import IdSet
 from findna.io.options import InputOptions
 from findna.io.records import Reader, count_bases
 from findna.io.source import REGIONS, SEQUENCES, MissingContig, limit_n
@@ -69,6 +70,7 @@ def check_inputs(
     is_full: bool = False,
     on_record: Callable[[int], object] | None = None,
     on_item: OnItem | None = None,
+    ids: IdSet | None = None,
 ) -> InputSummary:
     """Count the records and errors of the inputs, in constant memory.
 
@@ -83,6 +85,7 @@ def check_inputs(
         on_record: Called with the number of bases of every record in order (0 if it has no row); reads all inputs.
         on_item: Called before `on_record` with the index of the input, the place of the record in it (None if not
             known: CRAM, reads of a region, regions whose bases are counted), and the record or error.
+        ids: Of sequences, reads and regions whose bases are counted: finds the duplicates.
 
     Raises:
         InputError: An input is missing, empty, truncated or damaged.
@@ -90,7 +93,7 @@ def check_inputs(
     """
     summary = InputSummary()
     with ExitStack() as stack:
-        reader = Reader(options, stack, genome)
+        reader = Reader(options, stack, genome, ids=ids)
         kinds: set[str] = set()
         for index, text in enumerate(inputs):
             if is_read_once(text):

@@ -1,6 +1,8 @@
 """Sets of ids, with 8 to 13 bytes per id in memory, or 8 in a temporary file."""
 
+import re
 from array import array
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
@@ -16,6 +18,7 @@ _GROWTH = 1.3
 _MAX_LOAD = 0.85
 _SPARE = 32
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
+_NUMBERED = re.compile(r"(.+)_\d+")
 _EDGES = np.array([(part << 56) - (1 << 63) for part in range(1, 256)], np.int64)
 
 
@@ -24,10 +27,15 @@ class IdSet:
 
     In one of 400,000 runs with ten million ids, two different ids share a hash, and the second counts as a
     duplicate. The set has many small tables that grow one at a time, so growing never copies everything.
+
+    Args:
+        ids: The first ids.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ids: Iterable[str] = ()) -> None:
         self._tables = [_HashTable() for _ in range(_N_TABLES)]
+        for id in ids:
+            self.add(id)
 
     def add(self, id: str) -> bool:
         """Add an id; False if it is a duplicate."""
@@ -72,8 +80,8 @@ class IdSet:
         return f"{id}_{free}"
 
 
-class IdFile:
-    """The hashes of ids in a temporary file, in sorted runs: tells which repeat. Memory holds only these.
+class IdFile(IdSet):
+    """The hashes of ids in a temporary file, in sorted runs: tells at the end which repeat. Memory holds only these.
 
     A context manager; the file is deleted at its end.
 
@@ -82,13 +90,14 @@ class IdFile:
     """
 
     def __init__(self, n_sorted: int = 1 << 20) -> None:
+        super().__init__()
         self._n_sorted = n_sorted
         self._file = TemporaryFile()  # noqa: SIM115
         self._keys = array("q")
         self._bounds: list[list[int]] = []  # for each run, the starts of its 256 parts, and the end
 
-    def add(self, id: str) -> None:
-        """Take in an id.
+    def add(self, id: str) -> bool:
+        """Add an id; always True, because a duplicate is found only at the end.
 
         Raises:
             OutputError: The temporary folder is full.
@@ -96,6 +105,7 @@ class IdFile:
         self._keys.append(hash(id))
         if len(self._keys) == self._n_sorted:
             self._write()
+        return True
 
     def __enter__(self) -> Self:
         return self
@@ -127,6 +137,39 @@ class IdFile:
         except OSError as error:
             raise_output_error(error, Path(gettempdir()), hint="set TMPDIR to another folder")
         self._keys = array("q")
+
+
+class RepeatedIds(IdSet):
+    """A set that stores only ids that repeat, and these with a suffix `_2`, `_3`, ...: no other id can be a duplicate.
+
+    Args:
+        repeated: The hashes of the ids that repeat, from `IdFile.repeated`.
+    """
+
+    def __init__(self, repeated: set[int]) -> None:
+        super().__init__()
+        self._repeated = repeated
+
+    def add(self, id: str) -> bool:
+        """Add an id; False if it is a duplicate."""
+        return super().add(id) if any(hash(base) in self._repeated for base in _bases_of(id)) else True
+
+
+def base_of(id: str) -> str:
+    """An id without its number suffix; "" if it has none.
+
+    >>> base_of("a_12"), base_of("a")
+    ('a', '')
+    """
+    match = _NUMBERED.fullmatch(id)
+    return match[1] if match else ""
+
+
+def _bases_of(id: str) -> Iterator[str]:
+    """Yield an id, then the id without its number suffixes, one by one."""
+    while id:
+        yield id
+        id = base_of(id)
 
 
 class _HashTable:

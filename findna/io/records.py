@@ -52,7 +52,7 @@ def read_records(
     """
     meter = meter or Meter(inputs)
     with ExitStack() as stack:
-        reader = Reader(options, stack, genome, taken=begin.taken if begin else ())
+        reader = Reader(options, stack, genome, ids=IdSet(begin.taken if begin else ()))
         n_before = begin.n_before if begin else 0
         for text in inputs[begin.source if begin else 0 :]:
             if wanted is not None and n_before >= wanted.stop:
@@ -95,12 +95,10 @@ class Reader:
     """Opens inputs, and the genome when it is first needed."""
 
     def __init__(
-        self, options: InputOptions, stack: ExitStack, genome: Genome | None, *, taken: Iterable[str] = ()
+        self, options: InputOptions, stack: ExitStack, genome: Genome | None, *, ids: IdSet | None = None
     ) -> None:
         self._options, self._stack, self._genome = options, stack, genome
-        self._ids = IdSet()
-        for id in taken:
-            self._ids.add(id)
+        self._ids = ids or IdSet()
         self._is_stdin_used = False
         self._first: Source | None = None
 

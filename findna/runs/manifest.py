@@ -12,7 +12,7 @@ from findna.io.check import InputSummary, OnItem, check_inputs
 from findna.io.compressed import Mark
 from findna.io.files import open_regular, sha256, write_atomic
 from findna.io.genome import Genome
-from findna.io.ids import IdFile
+from findna.io.ids import IdFile, IdSet, RepeatedIds
 from findna.io.options import InputOptions
 from findna.io.source import Begin
 from findna.io.structured import parse_json
@@ -151,7 +151,7 @@ def split(
     """Check the inputs and divide them into shards with about the same number of bases, in one pass.
 
     If there are duplicate ids, two more passes follow, because a shard must know which ids are taken. Memory is 56
-    bytes per cell, and for sequences and reads 8 to 13 per record; a temporary file has 8 bytes per record.
+    bytes per cell, and about 60 per duplicate id; a temporary file has 8 bytes per record.
 
     Args:
         inputs: As for `read_records`; files and region strings.
@@ -168,36 +168,42 @@ def split(
     if n_shards < 1:
         raise ConfigError(f"{n_shards} shards: there must be at least one")
     opened = nullcontext(genome) if genome or not options.genome else Genome(options.genome)
-    with opened as source, IdFile() as hashes:
-        scout = Scout(hashes)
-        return _split(inputs, options, source, scout, n_shards=n_shards, batch_bases=batch_bases, is_fatal=is_fatal)
+    with opened as source:
+        return _split(inputs, options, source, n_shards=n_shards, batch_bases=batch_bases, is_fatal=is_fatal)
 
 
 def _split(
     inputs: Sequence[str],
     options: InputOptions,
     genome: Genome | None,
-    scout: Scout,
     *,
     n_shards: int,
     batch_bases: int,
     is_fatal: bool,
 ) -> Manifest:
-    cuts = ShardCuts(batch_bases)
-
-    def one_pass(on_item: OnItem, on_record: Callable[[int], object]) -> InputSummary:
-        return check_inputs(inputs, options, genome=genome, is_full=True, on_record=on_record, on_item=on_item)
-
     facts = [file_marks(text, options) for text in inputs]
-    summary = one_pass(scout.see, lambda n_bases: scout.count(is_end=cuts.add(n_bases)))
+
+    def read(ids: IdSet, on_item: OnItem, on_record: Callable[[int], object]) -> InputSummary:
+        return check_inputs(inputs, options, genome=genome, is_full=True, on_record=on_record, on_item=on_item, ids=ids)
+
+    def scouted(ids: IdSet, own: IdSet) -> tuple[InputSummary, Scout, ShardCuts]:
+        scout, cuts = Scout(own), ShardCuts(batch_bases)
+        return read(ids, scout.see, lambda n_bases: scout.count(is_end=cuts.add(n_bases))), scout, cuts
+
+    with IdFile() as file:
+        summary, scout, cuts = scouted(file, file)
+        repeated = file.repeated()
+    if repeated:
+        summary, scout, cuts = scouted(RepeatedIds(repeated), RepeatedIds(repeated))
     problem = summary.error()
     if is_fatal and problem is not None:
         raise problem
     if summary.unchecked:
         raise ConfigError(f"{summary.unchecked[0]} can be read only once: a plan needs files")
     parts = [cuts.part(Shard(number, n_shards)) for number in range(1, n_shards + 1)]
-    repeats = scout.repeats(one_pass)
-    taken = taken_ids(one_pass, repeats, parts) if repeats else {}
+    taken: dict[int, list[str]] = {}
+    if scout.repeats:
+        taken = taken_ids(lambda see: read(RepeatedIds(repeated), see, lambda n: None), scout.repeats, parts)
     shards = [(part, scout.begin(part, cuts, tuple(taken.get(part.shard.number, ())))) for part in parts]
     n_problems = summary.n_problems
     stored = _stored(options)

@@ -1,35 +1,37 @@
 """The first pass of a sharded run: finds the starts of cells, and duplicate ids."""
 
-import re
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from findna.errors import FastaError, InputError
 from findna.io.check import InputSummary, OnItem
 from findna.io.compressed import Mark
-from findna.io.ids import IdFile, IdSet
+from findna.io.ids import IdSet, RepeatedIds, base_of
 from findna.io.source import Begin, TooManyN
 from findna.record import Record
 from findna.region import Region
 from findna.runs.shard import Part, ShardCuts
 
-_REPEATED = re.compile(r"(.+)_\d+")
 Found = Record | Region | InputError
-Pass = Callable[[OnItem, Callable[[int], object]], InputSummary]
+Pass = Callable[[OnItem], InputSummary]
 
 
 class Scout:
-    """Finds the starts of cells, and whether there are duplicate ids.
+    """Finds the starts of cells, and in a second pass the records with a duplicate id.
 
     Args:
-        hashes: Hashes of the ids; empty at the start.
+        ids: Takes the ids of regions, and in a second pass those of all records; empty at the start. A reader has its
+            own set for the others.
+
+    Attributes:
+        repeats: The records with a duplicate id, each as (index, id).
     """
 
-    def __init__(self, hashes: IdFile) -> None:
+    def __init__(self, ids: IdSet) -> None:
         self._cells = array("q")  # five of each: input, records of earlier inputs, place (-1: not known)
-        self._ids, self._hashes = IdSet(), hashes
-        self._only_regions, self._is_repeated = True, False
+        self._ids, self._is_second = ids, isinstance(ids, RepeatedIds)
+        self.repeats: list[tuple[int, str]] = []
         self._n_records = self._n_before = 0
         self._source, self._is_new = 0, True
 
@@ -40,14 +42,10 @@ class Scout:
         if self._is_new:
             self._cells.extend((source, self._n_before, *(mark or (-1, -1, -1))))
             self._is_new = False
-        if isinstance(found, Region):
-            self._hashes.add(found.id)
-            return
-        id, given = _take_id(self._ids, found)
-        self._is_repeated |= id != given
-        if given:
-            self._only_regions = False
-            self._hashes.add(given)
+        if self._is_second or isinstance(found, Region):
+            id, given = _take_id(self._ids, found)
+            if id != given:
+                self.repeats.append((self._n_records, id))
 
     def count(self, *, is_end: bool) -> None:
         """Complete the record; returns whether a cell ends with it."""
@@ -61,33 +59,6 @@ class Scout:
             return None
         source, n_before, *mark = self._cells[cell : cell + 5]
         return Begin(source, n_before, Mark(*mark), taken)
-
-    def repeats(self, one_pass: Pass) -> list[tuple[int, str]]:
-        """The records with a duplicate id, each as (index, id); reads the inputs again if there are any."""
-        repeated = self._hashes.repeated()
-        if not repeated and not self._is_repeated:
-            return []
-        ids, n_records = IdSet(), 0
-        repeats: list[tuple[int, str]] = []
-
-        def see(source: int, mark: Mark | None, found: Found) -> None:
-            nonlocal n_records
-            # Only duplicate ids, and duplicate ids with a suffix _2, _3, ..., can collide.
-            if not self._only_regions or any(hash(base) in repeated for base in _bases_of(_id_of(found))):
-                id, given = _take_id(ids, found)
-                if id != given:
-                    repeats.append((n_records, id))
-            n_records += 1
-
-        one_pass(see, lambda n_bases: None)
-        return repeats
-
-
-def _bases_of(id: str) -> Iterator[str]:
-    """Yield an id, then the id without its number suffixes, one by one."""
-    yield id
-    while match := _REPEATED.fullmatch(id):
-        yield (id := match[1])
 
 
 def taken_ids(one_pass: Pass, repeats: Sequence[tuple[int, str]], parts: Sequence[Part]) -> dict[int, list[str]]:
@@ -106,7 +77,7 @@ def taken_ids(one_pass: Pass, repeats: Sequence[tuple[int, str]], parts: Sequenc
                 by_base[base].append((n_records, given))
         n_records += 1
 
-    one_pass(see, lambda n_bases: None)
+    one_pass(see)
     taken: dict[int, list[str]] = {}
     for part in parts:
         asked = {id for index, id in repeats if index in part.records}
@@ -130,5 +101,5 @@ def _take_id(ids: IdSet, found: Found) -> tuple[str, str]:
     if not id or not ids.add(id):
         return id, ""
     # A read with a duplicate id already has a suffix _2, _3, ...
-    repeated = _REPEATED.fullmatch(id)
-    return (repeated[1] if repeated and repeated[1] in ids else id), id
+    base = base_of(id)
+    return (base if base in ids else id), id

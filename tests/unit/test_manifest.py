@@ -60,7 +60,8 @@ def inputs(write):
         "gz": write("a.fa.gz", fasta(150), "gz"),
         "bgzf": write("b.fa.gz", "".join(f">b{i}\n{'ACGTA' * 8000}\n" for i in range(9)), "bgzf"),  # of 6 blocks
         "fastq": write("a.fq", fastq(100)),
-        "again": write("b.fq", fastq(200, n_ids=3)),
+        "again": write("b.fq", fastq(200, n_ids=3) + 2 * "@q1_9\nACGT\n+\nIIII\n"),
+        "twice": write("c.fa", fasta(90) + fasta(60)),
     }
     return {name: str(path) for name, path in files.items()}
 
@@ -76,6 +77,7 @@ def inputs(write):
         ["bgzf"],
         ["fastq"],
         ["again", "fastq", "again"],
+        ["twice"],
         ["bed", "fasta", "repeats", "fastq"],
     ],
     ids="+".join,
@@ -85,7 +87,8 @@ def test_shards_of_a_plan_hold_the_records_of_shards_without_one(inputs, names, 
     has_regions = any("bed" in Path(inputs[name]).name for name in names)
     paths, options = [inputs[name] for name in names], InputOptions(genome=genome_path if has_regions else None)
     with Genome(genome_path) as genome:
-        split(paths, options, n_shards=n_shards, batch_bases=BASES, genome=genome).write(tmp_path / "plan.json")
+        settings = {"n_shards": n_shards, "batch_bases": BASES, "is_fatal": "twice" not in names}
+        split(paths, options, genome=genome, **settings).write(tmp_path / "plan.json")
         manifest = read_manifest(tmp_path / "plan.json")
         whole = facts(read_records(paths, options, genome=genome))
         found = []
