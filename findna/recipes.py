@@ -209,7 +209,7 @@ class FinetuneConfig(Checked):
     )
     dropout: float = setting(0.1, "Dropout probability of the features and of the MLP's hidden layer.", least=0, most=1)
     mixer_dropout: float = setting(
-        0.0, "Dropout probability in each block, in its MLP and in the rotated update.", least=0, most=1
+        0.0, "Dropout probability in each block, in its MLP and in the rotated update.", least=0, most=0.9
     )
     epochs: int = setting(10, "Maximum number of passes over the training sequences.", above=0)
     batch_size: int = setting(32, "Windows per training step.", above=0, most=MAX_BATCH)

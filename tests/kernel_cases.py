@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -67,6 +68,7 @@ def values_of(case, way, *, device="cpu", precision=FP32, with_noise=False, drop
     network = network_of(case).to(device)
     codes, rings, noise = batch_of(network)
     noise = noise.to(device) if with_noise else None
+    torch.manual_seed(2)  # of the masks of dropout
     hidden = hidden_states(
         network,
         codes.to(device),
@@ -85,8 +87,12 @@ def values_of(case, way, *, device="cpu", precision=FP32, with_noise=False, drop
 
 
 def differences(case, way, *, device="cpu", precision=FP32, with_noise=False, dropout=0.0):
-    """Of hidden states and gradients, how far they are from those of the CPU in float32, as a share of the norm."""
-    expected = values_of(case, "columns", with_noise=with_noise)
+    """Of hidden states and gradients, how far they are from those of the CPU in float32, as a share of the norm.
+
+    With dropout, from those of torch on the device, which draws the same masks.
+    """
+    way_of_truth = ("plain", {"device": device, "dropout": dropout}) if dropout else ("columns", {})
+    expected = values_of(case, way_of_truth[0], with_noise=with_noise, **way_of_truth[1])
     found = values_of(case, way, device=device, precision=precision, with_noise=with_noise, dropout=dropout)
     assert found.keys() == expected.keys()
     return {key: float((found[key] - value).norm() / value.norm()) for key, value in expected.items()}
@@ -106,39 +112,39 @@ def alone_and_together(case, way, *, device="cpu", precision=FP32):
     return pairs
 
 
+_JUMP, _LOCAL = re.compile(r"\bBRA\b.*[`(.](L_\w+)"), re.compile(r"\b(LDL|STL)\b")
+
+
 class Compiled(NamedTuple):
     """What a compiler made of a kernel.
 
     Args:
         shared: Bytes of shared memory of a program.
         registers: Of a thread.
-        stack: Bytes of local memory of a thread.
-        spills: Bytes of registers that a thread stores there.
+        spills: Bytes of registers that a thread stores in local memory.
+        n_in_loop: Instructions in a loop that read or write local memory.
         layouts: `warpsPerCTA` of the products.
     """
 
     shared: int
     registers: int
-    stack: int
     spills: int
+    n_in_loop: int
     layouts: frozenset[tuple[int, ...]]
 
 
-def compiled(
-    config: ModelConfig, *, capability: int, stream: str = "fp32", passes: tuple[str, ...] = ("forward", "backward")
-) -> list[Compiled]:
-    """The kernels of a size, compiled by Triton for a GPU that need not be present."""
+def compiled(config: ModelConfig, *, capability: int, stream: str = "fp32", is_dropped: bool = False) -> list[Compiled]:
+    """Both kernels of a size, compiled by Triton for a GPU that need not be present."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     from findna.nn import fused
 
-    tilings = dict(zip(("forward", "backward"), fused.LARGE if capability in (90, 100) else fused.SMALL, strict=True))
+    tilings = fused.LARGE if capability in (90, 100) else fused.SMALL
     width = math.ceil(config.channels / fused.TILE) * fused.TILE
     found = []
-    for name in passes:
-        kernel, tiling = {"forward": fused.forward_kernel, "backward": fused.backward_kernel}[name], tilings[name]
+    for kernel, tiling in zip((fused.forward_kernel, fused.backward_kernel), tilings, strict=True):
         values = {
             "channels": config.channels,
             "width": width,
@@ -147,12 +153,13 @@ def compiled(
             "n_tracks": len(config.tracks(0).shifts),
             "vector": math.gcd(config.channels, config.track_width, 4),
             "is_saved": True,
+            "is_dropped": is_dropped,
             "tile": fused.tile_of(width),
             "positions": tiling.positions,
             "step": tiling.hidden,
         }
         types = dict.fromkeys(("h", "out", "grad", "dh"), f"*{stream}") | {"target": "*i32", "n": "i32"}
-        types |= {"db1": "*fp32", "db2": "*fp32"}
+        types |= {"db1": "*fp32", "db2": "*fp32", "scale": "fp32", "kept_inner": "*u8", "kept_update": "*u8"}
         signature = {name: "constexpr" if name in values else types.get(name, "*bf16") for name in kernel.arg_names}
         constants = {name: value for name, value in values.items() if name in signature}
         aligned = {
@@ -166,6 +173,7 @@ def compiled(
 
 def _facts(kernel) -> Compiled:
     """Read the assembler's own account of the kernel; the assembler comes with Triton and needs no GPU."""
+    from triton import knobs
     from triton.backends.nvidia.compiler import get_ptxas
 
     ptx = kernel.asm["ptx"]
@@ -175,11 +183,23 @@ def _facts(kernel) -> Compiled:
         file.flush()
         command = [get_ptxas(kernel.metadata.target.arch).path, "-v", f"--gpu-name={target}", file.name]
         told = subprocess.run([*command, "-o", os.devnull], capture_output=True, text=True, check=True).stderr
-    stack, spills = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores", told).groups()
+        Path(file.name).write_bytes(kernel.asm["cubin"])
+        command = [knobs.nvidia.nvdisasm.path, "-c", file.name]
+        machine_code = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    spills = re.search(r"(\d+) bytes spill stores", told)[1]
     registers = re.search(r"Used (\d+) registers", told)[1]
     layouts = re.findall(r"#ttg\.nvidia_mma<.*warpsPerCTA = \[([\d, ]+)\]", kernel.asm["ttgir"])
     warps = frozenset(tuple(map(int, layout.split(","))) for layout in layouts)
-    return Compiled(kernel.metadata.shared, int(registers), int(stack), int(spills), warps)
+    return Compiled(kernel.metadata.shared, int(registers), int(spills), _n_in_loops(machine_code), warps)
+
+
+def _n_in_loops(machine_code: str) -> int:
+    """Loads from and stores to local memory between a label and a jump back to it."""
+    lines = machine_code.splitlines()
+    labels = {line.partition(":")[0]: i for i, line in enumerate(lines) if line.startswith(".L")}
+    jumps = [(i, labels.get(f".{match[1]}", i)) for i, line in enumerate(lines) if (match := _JUMP.search(line))]
+    inside = {i for end, begin in jumps for i in range(begin, end)}
+    return sum(bool(_LOCAL.search(lines[i])) for i in inside)
 
 
 def process(**environment: str) -> ProcessPoolExecutor:

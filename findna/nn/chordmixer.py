@@ -17,6 +17,7 @@ from findna.nn import kernels
 from findna.nn.device import FP32, Precision
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixing import MlpWeights, Rotation, mix
+from findna.nn.rows import Turn, Way
 from findna.sequence import ALPHABET
 from findna.sizes import ModelConfig, Tracks
 
@@ -103,13 +104,13 @@ class ChordMixer(Encoder):
         depths: Sequence[int],
         noise: Tensor | None = None,
         precision: Precision,
-        way: kernels.Way,
+        way: Way,
         dropout: float = 0.0,
     ) -> Tensor:
         """The output of `forward` after these blocks, computed as on a GPU."""
 
-        def turn(tracks: Tracks) -> kernels.Turn:
-            return kernels.Turn(rings, shifts=tracks.shifts, track_width=tracks.width, device=codes.device)
+        def turn(tracks: Tracks) -> Turn:
+            return Turn(rings, shifts=tracks.shifts, track_width=tracks.width, device=codes.device)
 
         return kernels.hidden_states(
             self.stem,

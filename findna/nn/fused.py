@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from findna.nn.kernels import Turn, Weights
+from findna.nn.rows import Masks, Turn, Weights
 
 TILE = 32
 """Weights are padded to a multiple of this many channels; see `tile_of`."""
@@ -141,6 +141,14 @@ def _normal(x):
     return tl.where(x < 0, tail, 1.0 - tail), bell
 
 
+@triton.jit
+def _kept(values, kept, scale, rows, n, columns, width: tl.constexpr):
+    """What dropout leaves of these values, by a mask of this width."""
+    is_there = (rows < n)[:, None] & (columns < width)[None, :]
+    at = kept + rows.to(tl.int64)[:, None] * width + columns[None, :]
+    return tl.where(tl.load(at, mask=is_there, other=0) != 0, values * scale, 0.0)
+
+
 @triton.jit(do_not_specialize=["n"])
 def forward_kernel(
     h,
@@ -150,6 +158,9 @@ def forward_kernel(
     b1,
     w2,
     b2,
+    kept_inner,
+    kept_update,
+    scale,
     target,
     n,
     channels: tl.constexpr,
@@ -159,6 +170,7 @@ def forward_kernel(
     n_tracks: tl.constexpr,
     vector: tl.constexpr,
     is_saved: tl.constexpr,
+    is_dropped: tl.constexpr,
     tile: tl.constexpr,
     positions: tl.constexpr,
     step: tl.constexpr,
@@ -185,8 +197,10 @@ def forward_kernel(
             w = tl.load(w1 + units[:, None] * width + columns[None, :])
             inner = tl.dot(x[k], tl.trans(w), inner, input_precision="ieee")
         inner += tl.load(b1 + units).to(tl.float32)[None, :]
-        share, _ = _normal(inner)
-        inner = (inner * share).to(dtype)
+        inner = inner * _normal(inner)[0]
+        if is_dropped:
+            inner = _kept(inner, kept_inner, scale, rows, n, units, hidden)
+        inner = inner.to(dtype)
         update = ()
         for k in tl.static_range(width // tile):
             columns = k * tile + tl.arange(0, tile)
@@ -194,10 +208,14 @@ def forward_kernel(
             update = update + (tl.dot(inner, tl.trans(w), z[k], input_precision="ieee"),)
         z = update
     for k in tl.static_range(width // tile):
-        bias = tl.load(b2 + k * tile + tl.arange(0, tile)).to(tl.float32)
+        columns = k * tile + tl.arange(0, tile)
+        bias = tl.load(b2 + columns).to(tl.float32)
         to, is_there = _turned(h, target, rows, n, channels, track_width, n_tracks, vector, k, tile)
         stream = tl.load(h + to, mask=is_there, other=0.0).to(tl.float32)
-        tl.store(out + to, stream + (z[k] + bias[None, :]), mask=is_there)
+        value = z[k] + bias[None, :]
+        if is_dropped:
+            value = _kept(value, kept_update, scale, rows, n, columns, channels)
+        tl.store(out + to, stream + value, mask=is_there)
 
 
 @triton.jit(do_not_specialize=["n"])
@@ -213,6 +231,9 @@ def backward_kernel(
     w1,
     b1,
     w2,
+    kept_inner,
+    kept_update,
+    scale,
     target,
     n,
     channels: tl.constexpr,
@@ -221,6 +242,7 @@ def backward_kernel(
     track_width: tl.constexpr,
     n_tracks: tl.constexpr,
     vector: tl.constexpr,
+    is_dropped: tl.constexpr,
     tile: tl.constexpr,
     positions: tl.constexpr,
     step: tl.constexpr,
@@ -238,6 +260,8 @@ def backward_kernel(
         x = x + (tl.load(at, mask=is_there, other=0.0),)
         to, is_there = _turned(grad, target, rows, n, channels, track_width, n_tracks, vector, k, tile)
         part = tl.load(grad + to, mask=is_there, other=0.0).to(tl.float32)
+        if is_dropped:
+            part = _kept(part, kept_update, scale, rows, n, columns, channels)
         tl.store(db2 + program * width + columns, tl.sum(part, axis=0))
         turned = turned + (part.to(dtype),)
         at, is_there = _own(dz, rows, n, width, k, tile)
@@ -257,11 +281,15 @@ def backward_kernel(
             da = tl.dot(turned[k], w, da, input_precision="ieee")
         pre += tl.load(b1 + units).to(tl.float32)[None, :]
         share, bell = _normal(pre)
+        cells = rows.to(tl.int64)[:, None] * hidden + units[None, :]
+        value = pre * share
+        if is_dropped:
+            da = _kept(da, kept_inner, scale, rows, n, units, hidden)
+            value = _kept(value, kept_inner, scale, rows, n, units, hidden)
         slope = da * (share + pre * 0.3989422804014327 * bell)
         tl.store(db1 + program * hidden + units, tl.sum(slope, axis=0))
         slope = slope.to(dtype)
-        cells = rows.to(tl.int64)[:, None] * hidden + units[None, :]
-        tl.store(inner + cells, (pre * share).to(dtype), mask=(rows < n)[:, None])
+        tl.store(inner + cells, value.to(dtype), mask=(rows < n)[:, None])
         tl.store(dpre + cells, slope, mask=(rows < n)[:, None])
         gathered = ()
         for k in tl.static_range(width // tile):
@@ -274,13 +302,16 @@ def backward_kernel(
         tl.store(at, value, mask=is_there)
 
 
-def block_forward(h: Tensor, weights: Weights, turn: Turn, is_saved: bool) -> tuple[Tensor, Tensor]:
+def block_forward(
+    h: Tensor, weights: Weights, turn: Turn, masks: Masks | None, is_saved: bool
+) -> tuple[Tensor, Tensor]:
     """The stream after a block, (T, C), and h in the products' type, (T, W), for the backward pass.
 
     Args:
         h: The stream, contiguous, shape (T, C).
         weights: C padded to W, whole tiles; H to whole steps.
         turn: The rotation.
+        masks: Of dropout.
         is_saved: Whether a backward pass follows; otherwise the second is empty.
     """
     tiling = tilings(h.device, weights.w1.dtype)[0]
@@ -288,12 +319,23 @@ def block_forward(h: Tensor, weights: Weights, turn: Turn, is_saved: bool) -> tu
     saved = weights.w1.new_empty(len(h) if is_saved else 0, weights.w1.shape[1])
     with torch.cuda.device_of(h):
         forward_kernel[(triton.cdiv(len(h), tiling.positions),)](
-            h, out, saved, *weights, turn.target, len(h), is_saved=is_saved, **_constants(h, weights, turn, tiling)
+            h,
+            out,
+            saved,
+            *weights,
+            *_drop(masks, h),
+            turn.target,
+            len(h),
+            is_saved=is_saved,
+            is_dropped=masks is not None,
+            **_constants(h, weights, turn, tiling),
         )
     return out, saved
 
 
-def block_backward(grad: Tensor, saved: Tensor, weights: Weights, turn: Turn) -> tuple[Tensor, ...]:
+def block_backward(
+    grad: Tensor, saved: Tensor, weights: Weights, turn: Turn, masks: Masks | None
+) -> tuple[Tensor, ...]:
     """Gradients of the stream before a block, (T, C), and of its weights in their shapes.
 
     The kernel computes the hidden layer again and writes the factors of the weights' gradients. These two gradients
@@ -304,6 +346,7 @@ def block_backward(grad: Tensor, saved: Tensor, weights: Weights, turn: Turn) ->
         saved: From `block_forward`.
         weights: As there.
         turn: As there.
+        masks: As there.
     """
     tiling = tilings(grad.device, weights.w1.dtype)[1]
     hidden, width = weights.w1.shape
@@ -324,12 +367,19 @@ def block_backward(grad: Tensor, saved: Tensor, weights: Weights, turn: Turn) ->
             weights.w1,
             weights.b1,
             weights.w2,
+            *_drop(masks, grad),
             turn.target,
             len(grad),
+            is_dropped=masks is not None,
             **_constants(grad, weights, turn, tiling),
         )
     dtype = weights.b1.dtype
     return dh, dpre.T @ saved, db1.sum(0).to(dtype), dz.T @ inner, db2.sum(0).to(dtype)
+
+
+def _drop(masks: Masks | None, h: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Both masks and their scale; without dropout, a kernel does not read them."""
+    return (masks.inner.view(torch.uint8), masks.update.view(torch.uint8), masks.scale) if masks else (h, h, 1.0)
 
 
 def _constants(h: Tensor, weights: Weights, turn: Turn, tiling: Tiling) -> dict[str, int]:

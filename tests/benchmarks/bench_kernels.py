@@ -16,6 +16,7 @@ from triton.testing import do_bench
 from findna.nn import fused, kernels
 from findna.nn.device import BF16
 from findna.nn.fused import Tiling
+from findna.nn.rows import Dropout, Turn, Weights
 from findna.sizes import ModelConfig
 
 CUDA = torch.device("cuda")
@@ -79,20 +80,29 @@ def main() -> None:
     config, rate = ModelConfig(), matrix_rate()
     print(f"{torch.cuda.get_device_name()}: {rate / 1e12:.0f} TFLOP/s in an 8192-cubed bf16 product")
     n, width = N_WINDOWS * LENGTH, -(-config.channels // fused.TILE) * fused.TILE
-    turn = kernels.Turn(np.arange(0, n + 1, LENGTH), shifts=config.shifts, track_width=config.track_width, device=CUDA)
+    turn = Turn(np.arange(0, n + 1, LENGTH), shifts=config.shifts, track_width=config.track_width, device=CUDA)
     h = torch.randn(n, config.channels, device=CUDA)
     w1 = torch.randn(config.hidden, width, device=CUDA, dtype=torch.bfloat16) / 20
     w2 = torch.randn(width, config.hidden, device=CUDA, dtype=torch.bfloat16) / 20
-    weights = kernels.Weights(w1, w1[:, 0].contiguous(), w2, w2[:, 0].contiguous())
+    weights = Weights(w1, w1[:, 0].contiguous(), w2, w2[:, 0].contiguous())
     flops = 4.0 * config.channels * config.hidden * n
     for title, is_saved in (("forward", False), ("training", True)):  # with the second the input is kept in bf16 too
         for tiling in FORWARD:
-            run = partial(fused.block_forward, h, weights, turn, is_saved)
+            run = partial(fused.block_forward, h, weights, turn, None, is_saved)
             report(title, tiling, run, flops=flops, rate=rate)
-    _, saved = fused.block_forward(h, weights, turn, True)
+    _, saved = fused.block_forward(h, weights, turn, None, True)
     for tiling in BACKWARD:
-        run = partial(fused.block_backward, h, saved, weights, turn)
+        run = partial(fused.block_backward, h, saved, weights, turn, None)
         report("backward", tiling, run, flops=2 * flops, rate=rate)
+    dropout = Dropout(0.1, 0, config.hidden)
+    masks = dropout.masks(h, weights)
+    run = partial(dropout.masks, h, weights)
+    print(f"draw the masks of dropout: {do_bench(run):.3f} ms, twice per block and step")
+    report(
+        "training", fused.LARGE[0], partial(fused.block_forward, h, weights, turn, masks, True), flops=flops, rate=rate
+    )
+    run = partial(fused.block_backward, h, saved, weights, turn, masks)
+    report("backward", fused.LARGE[1], run, flops=2 * flops, rate=rate)
 
 
 if __name__ == "__main__":
