@@ -119,6 +119,7 @@ UNITS: Mapping[str, str] = {
     "FRACTION": "max_n valid_fraction threshold mask_fraction dropout mixer_dropout abstain max_shared warmup "
     "reverse_complement",
     "TIME": "time_budget checkpoint_every",
+    "SECONDS": "seconds",
     "CONTIGS": "holdout circular",
     "NUMBERS": "blocks sizes precisions",
     "NAME=W": "weight",

@@ -90,8 +90,11 @@ class SpeedConfig(Checked):
         parse=names_in,
         shown="fp32,bf16",
     )
-    n_bases: int = setting(16384, "Bases per batch; at least 8,192.", least=max(LENGTHS))
-    rounds: int = setting(3, "Number of timings; the best counts.", above=0)
+    n_bases: int = setting(max(LENGTHS), "Bases per batch.", least=max(LENGTHS))
+    rounds: int = setting(3, "Maximum number of timings of each call; the best counts.", above=0)
+    seconds: float = setting(
+        150.0, "Time limit of all calls: no round starts that would end later, except a first one.", above=0
+    )
     with_training: bool = setting(
         True, "Also time steps of pretraining and fine-tuning.", flag="--training/--no-training"
     )

@@ -1,6 +1,7 @@
 """Speed of the network on this machine: bases per second, and the fraction of the best matrix products of its shapes.
 
-In each round, every variant is timed once; its best round counts. On a CPU, ratios use CPU time, which depends
+A first round warms up and measures memory. In each further round, every variant is timed once; its best round counts.
+The first round counts only if the time limit allows no other. On a CPU, ratios use CPU time, which depends
 little on other processes; bases per second use wall time. FLOPs are those of the model: 2 x parameters per base for a
 forward pass, 6 x with the backward pass, 8 x for a step of pretraining (student and teacher). Recomputation does not
 count.
@@ -17,6 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from findna import __version__, phases
@@ -24,6 +26,7 @@ from findna.benchmark.options import LENGTHS, SpeedConfig
 from findna.benchmark.rivals import BERT, bert, naive
 from findna.benchmark.timing import Run, TimedCase, memory_of, random_corpus, random_sequences, seconds_of
 from findna.config import EmbedConfig
+from findna.counts import counted
 from findna.data.batch import pack
 from findna.data.labelled import LabelledSet
 from findna.embedding import RecordEmbedder
@@ -45,8 +48,6 @@ BATCHES = 4
 """A forward pass is also timed with this multiple of the batch size, and with one sequence."""
 PRODUCT_POSITIONS = 8192
 """Positions in one matrix product of the upper limit."""
-SECONDS = 150.0
-"""Seconds: no round starts that would probably end later, except the first one of each size."""
 EMBED_BATCHES = 4
 """Number of batches to embed: one is packed while another is computed."""
 
@@ -64,11 +65,13 @@ def measure_speed(config: SpeedConfig, *, device: torch.device) -> dict[str, Any
         bases_per_second, gflops (of the model), cpu_gflops (per second of CPU time; on a GPU the same as gflops), share
         (fraction of the cpu_gflops of the best products in that precision; None for the products themselves and for
         other networks), cost (of forward and embed: time per base, relative to a forward pass on sequences of 1,000
-        bases; for embed, the inverse is the fraction of time that the network is busy) and kernels (the code of our
-        blocks; None if there are none). `rounds` is the minimum over the sizes.
+        bases; for embed, the inverse is the fraction of time that the network is busy), kernels (the code of our
+        blocks; None if there are none) and spread (of the CPU times of all rounds; on a GPU by the clock: the longest
+        less the shortest, divided by the shortest; None without a second round). `rounds` is the minimum over the
+        sizes; 0: the time limit allowed only the first calls.
     """
     rows: list[dict[str, Any]] = []
-    n_rounds, until = config.rounds, time.monotonic() + SECONDS
+    n_rounds, until = config.rounds, time.monotonic() + config.seconds
     for n_done, size in enumerate(config.sizes):
         now = time.monotonic()
         found, n = _measure_size(size, config, device, until=now + (until - now) / (len(config.sizes) - n_done))
@@ -93,13 +96,12 @@ def _measure_size(
     """The rows of a size, and the number of rounds."""
     computes = [Compute(device, PRECISIONS[name], config.n_bases) for name in config.precisions]
     timed = [case for compute in computes for case in cases(size, config, compute)]
-    timed += naive(size, config, device)
-    for name in config.precisions:
-        timed += bert(config, name, device)
-    memory = [memory_of(variant.run, device) for variant in phases.track(f"warming up {size}", timed)]
-    rounds = _rounds(timed, f"timing {size}", config.rounds, device, until=until)
-    clock, work = np.array(rounds).min(axis=0).T  # seconds by the clock, and on a CPU those of its threads
-    rates = [variant.flops / seconds for variant, seconds in zip(timed, work.tolist(), strict=True)]
+    berts = (case for name in config.precisions for case in bert(config, name, device))
+    timed += [*naive(size, config, device), *berts]
+    memory, seconds, n_rounds = _times(timed, size, config.rounds, device, until=until)
+    clock, work = seconds.min(axis=0).T
+    spreads = (np.ptp(seconds[:, :, 1], axis=0) / work).tolist()
+    rates = [variant.flops / each for variant, each in zip(timed, work.tolist(), strict=True)]
     limits, units = (
         {
             name: max(
@@ -120,30 +122,39 @@ def _measure_size(
             "lengths": variant.lengths,
             "batch": variant.batch,
             "memory_bytes": n_bytes,
-            "bases_per_second": variant.n_bases / seconds,
-            "gflops": variant.flops / seconds / 1e9,
+            "bases_per_second": variant.n_bases / each,
+            "gflops": variant.flops / each / 1e9,
             "cpu_gflops": rate / 1e9,
             "share": None if variant.what in ("products", BERT) else rate / limits[variant.precision],
             "cost": units[variant.precision] / rate if variant.what in ("forward", "embed") else None,
             "kernels": _kernels(size, variant, device),
+            "spread": spread if n_rounds > 1 else None,
         }
-        for variant, seconds, rate, n_bytes in zip(timed, clock.tolist(), rates, memory, strict=True)
+        for variant, each, rate, n_bytes, spread in zip(timed, clock.tolist(), rates, memory, spreads, strict=True)
         if variant.what != "products" or rate == limits[variant.precision]
     ]
-    return rows, len(rounds)
+    return rows, n_rounds
 
 
-def _rounds(
-    timed: Sequence[TimedCase], what: str, most: int, device: torch.device, *, until: float
-) -> list[list[tuple[float, float]]]:
-    """Seconds of each case in each round, see `seconds_of`; later rounds are not started if they would end too late."""
+def _times(
+    timed: Sequence[TimedCase], size: str, most: int, device: torch.device, *, until: float
+) -> tuple[list[int | None], NDArray[np.float64], int]:
+    """Memory of each case; seconds of each round and case, see `seconds_of`; the number of rounds, 0: only first calls.
+
+    No round starts that would end after the limit if it takes as long as the previous one.
+    """
+    began, first = time.monotonic(), list[tuple[float, float]]()
+    memory = [
+        memory_of(lambda run=case.run: first.append(seconds_of(run, device)), device)  # type: ignore[misc]
+        for case in phases.track(f"warming up {size}", timed)
+    ]
     rounds: list[list[tuple[float, float]]] = []
-    began = now = time.monotonic()
-    while not rounds or (len(rounds) < most and now + (now - began) / len(rounds) < until):
-        steps = phases.track(f"{what}, round {len(rounds) + 1}", timed)
+    took = time.monotonic() - began
+    while len(rounds) < most and (began := time.monotonic()) + took < until:
+        steps = phases.track(f"timing {size}, round {len(rounds) + 1}", timed)
         rounds.append([seconds_of(case.run, device) for case in steps])
-        now = time.monotonic()
-    return rounds
+        took = time.monotonic() - began
+    return memory, np.array(rounds or [first]), len(rounds)
 
 
 def _kernels(size: str, variant: TimedCase, device: torch.device) -> str | None:
@@ -279,10 +290,14 @@ def _finetuning(model: ModelConfig, compute: Compute, *, n_sequences: int) -> Ti
 
 def speed_table(report: dict[str, Any]) -> str:
     """The rows of a report in Markdown."""
+    spreads = [row["spread"] for row in report["rows"] if row["spread"] is not None]
+    differ = f", which differ by {np.median(spreads):.0%} (median; at most {max(spreads):.0%})" if spreads else ""
+    best = f"best of {counted(report['rounds'], 'round')}" if report["rounds"] else "first calls, which are slower"
     lines = [
         f"findna {report['findna']}, torch {report['torch']}, {report['device']} ({report['machine']}), "
         f"{report['threads']} threads, native bf16: {'yes' if report['native_bf16'] else 'no'}; "
-        f"best of {report['rounds']} rounds, {report['n_bases']:,} bases per batch; shares by CPU time on a CPU",
+        f"{best}{differ}; {report['n_bases']:,} bases per batch; "
+        "shares by CPU time on a CPU",
         "",
         "| size | what | precision | lengths | batch | bases/s | GFLOP/s | share of the products' rate | "
         "time per base | MB |",

@@ -1,11 +1,14 @@
 """The speed table: its naive forward is the network, it has all rows, its shares add up. Nothing is timed."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
 
 from findna.benchmark.rivals import naive_forward
-from findna.benchmark.speed import LENGTHS, SpeedConfig, cases, measure_speed, mixed_lengths, speed_table
+from findna.benchmark.speed import LENGTHS, SpeedConfig, _times, cases, measure_speed, mixed_lengths, speed_table
+from findna.benchmark.timing import TimedCase
 from findna.data.batch import pack
 from findna.errors import ConfigError
 from findna.nn.chordmixer import ChordMixer, initialise
@@ -53,7 +56,20 @@ def test_every_variant_has_a_row_and_its_share_is_of_the_products():
             factor = {"pretraining step": 8, "fine-tuning step": 6}.get(what, 2)
             flops = factor * SIZES["tiny"].n_parameters * row["bases_per_second"]
             assert row["gflops"] == pytest.approx(flops / 1e9)
-    assert speed_table(report).count("\n") == len(report["rows"]) + 3
+    table = speed_table(report)
+    assert table.count("\n") == len(report["rows"]) + 3
+    assert "best of 1 round; 8,192 bases per batch" in table
+    for spread, row in enumerate(report["rows"]):
+        row["spread"] = spread / 100
+    assert f"differ by {(len(report['rows']) - 1) / 2:.0f}% (median; at most" in speed_table({**report, "rounds": 2})
+
+
+def test_no_round_starts_that_would_end_after_the_limit():
+    case = TimedCase("x", "fp32", "", 1, 1, 1.0, lambda: None)
+    now = time.monotonic()
+    for limit, n_rounds in ((0, 0), (60, 3)):
+        memory, seconds, n_found = _times([case], "x", 3, CPU, until=now + limit)
+        assert (len(memory), seconds.shape, n_found) == (1, (max(n_rounds, 1), 1, 2), n_rounds)
 
 
 def test_what_is_embedded_takes_several_batches_of_the_forward_s_size():
