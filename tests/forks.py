@@ -5,6 +5,7 @@ file is that server.
 """
 
 import fcntl
+import gc
 import json
 import os
 import selectors
@@ -282,6 +283,7 @@ def _serve(address: Path, modules: Sequence[str]) -> None:
         os._exit(0)
     for name in modules:
         import_module(name)
+    gc.freeze()  # else each fork looks through all of it at its end, which copies it and takes a second
     address.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(address))
