@@ -1,6 +1,7 @@
 """The Typer app, and `main`: the one place where errors become exit codes."""
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -117,6 +118,8 @@ def main() -> None:
     try:
         _check_words(sys.argv[1:])
         code = app(standalone_mode=False)
+        if code == 128 + signal.SIGINT:  # Typer's answer to Ctrl-C
+            raise KeyboardInterrupt
         _flush_stdout()
     except (BrokenPipeError, SystemExit) as end:
         # Typer turns a closed pipe into an exit with 1.
@@ -143,10 +146,15 @@ def main() -> None:
 
 
 def _open_streams() -> None:
-    """Open closed standard streams as /dev/null; otherwise the next opened file would take their numbers."""
+    """Open closed standard streams as /dev/null; otherwise the next opened file would take their numbers.
+
+    A letter that the encoding of stdout lacks is written as its escape, as Python does on stderr.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **others: Any) -> None:

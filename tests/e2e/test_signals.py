@@ -2,11 +2,13 @@
 
 import os
 import signal
+import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from findna_cli.signals import catch_signals
+from findna_cli.signals import catch_signals, keep_signals
 
 BOTH = (signal.SIGINT, signal.SIGTERM)
 
@@ -14,7 +16,7 @@ BOTH = (signal.SIGINT, signal.SIGTERM)
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     """What the signals did before the test, they do after it."""
-    handlers = {number: signal.getsignal(number) for number in BOTH}
+    handlers = {number: signal.getsignal(number) for number in (*BOTH, signal.SIGALRM)}
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
@@ -33,3 +35,25 @@ def test_who_asks_twice_does_not_wait() -> None:
     assert caught == [signal.SIGINT]
     assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN)
+
+
+class _Interrupted:
+    """Ctrl-C comes while it is destroyed."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_signal_within_a_destructor_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    keep_signals()
+    with pytest.raises(KeyboardInterrupt):
+        _Interrupted()
+        time.sleep(5)
+
+
+def test_a_signal_that_the_parent_ignores_stays_ignored() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    catch_signals()
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN

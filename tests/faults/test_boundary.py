@@ -1,5 +1,6 @@
 """Every error is one line on stderr, without a traceback and without control sequences for a terminal."""
 
+import io
 import os
 import re
 import sys
@@ -77,6 +78,15 @@ def test_a_closed_stream_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not end.value.code
 
 
+def test_a_letter_that_stdout_cannot_encode_becomes_its_escape(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    monkeypatch.setattr(sys, "argv", ["findna", "help", "embed"])
+    monkeypatch.setattr(sys, "stdout", out)
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert b"\\u2022" in out.buffer.getvalue()  # type: ignore[attr-defined]
+
+
 class _Interrupted:
     """Ctrl-C while a module is found."""
 
@@ -88,8 +98,15 @@ class _Interrupted:
 def test_an_interrupt_during_loading_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "findna_cli.app")
     monkeypatch.setattr(sys, "meta_path", [_Interrupted(), *sys.meta_path])
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr("signal.signal", mock.Mock())
     with pytest.raises(SystemExit, match="130"):
         load()
+
+
+def test_ctrl_c_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("findna.commands.view.describe", mock.Mock(side_effect=KeyboardInterrupt))
+    assert call("view", "x.h5") == (130, "", "findna: interrupted\n")
 
 
 @pytest.mark.parametrize("flags", [("verify", "x.h5", "-t", -1), ("predict-bases", "x.fa", "--passes", 10**20)])
