@@ -49,6 +49,8 @@ def classify(
     name, shard = out.removesuffix(".gz"), settings.get("shard", "")
     if out != "-" and name and not shard and not name.endswith((".tsv", ".txt")):
         raise ConfigError(f"-o {out}: predictions are a TSV; name it {Path(name).stem}.tsv or {Path(name).stem}.tsv.gz")
+    if label and track is None:
+        raise ConfigError("--label is the class of --track: give both, or none")
     path = named_output(inputs, out, "predictions.h5" if shard else "predictions.tsv", shard=shard)
     if track is not None:
         from findna.commands import files
@@ -57,6 +59,7 @@ def classify(
             raise ConfigError("--track needs --windows, a file for the predictions, and no --top")
         genome, force = settings.get("genome"), bool(settings.get("force"))
         is_allowed = force or bool(settings.get("resume")) or path.is_file()  # a finished run compares both files
+        files.refuse_inputs([track], [*inputs, genome])
         files.check_track(track, has_genome=genome is not None, force=is_allowed)
         column = files.column_of(task, label)
     run_files(classify_file, inputs, path, task=task, dry_run=dry_run, json_file=json_file, quiet=quiet, **settings)

@@ -45,13 +45,14 @@ def plot(
 
     With --html and without --out, only the page is written. The page contains its data and needs no network.
     """
-    from findna.commands.view import map_figures, maps
+    from findna.commands.view import map_figures, maps, refuse_inputs
 
     figure = out or (None if html else Path(path.name).with_suffix(".png"))
     if figure:
         map_figures.check_figure(figure)
     if html and html.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--html {html}: a page is .html")
+    refuse_inputs([figure, html], [path, labels])
     targets = [target for target in (figure, html) if target]
     is_rerun = not force and all(target.exists() for target in targets)
     found = maps.make_map(path, method=method, color=color, labels=labels, max_points=max_points, seed=seed)

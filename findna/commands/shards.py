@@ -8,10 +8,12 @@ from typing import Any
 from findna.config import ComputeConfig, RunConfig
 from findna.errors import ConfigError, OutputError
 from findna.io.check import is_read_once, open_inputs
+from findna.io.files import refuse_changed, stamp
 from findna.io.formats import infer_format
 from findna.io.options import InputOptions
 from findna.io.score_files import format_of as format_of
 from findna.io.vcf import VariantReader
+from findna.io.watch import refuse_inputs
 from findna.limits import MAX_SHARDS
 from findna.runs.finished import read_output, require_same_run
 from findna.runs.manifest import read_manifest
@@ -45,6 +47,8 @@ def split(
         OutputError: The plan exists or cannot be written.
         ConfigError: Settings contradict each other.
     """
+    refuse_inputs([out], [*inputs, settings.get("genome")])
+    before = stamp(out)
     if not 1 <= n_shards <= MAX_SHARDS:
         raise ConfigError(f"n_shards must lie in 1 to {MAX_SHARDS:,}, not {n_shards:,}")
     if variants and len(inputs) != 1:
@@ -70,6 +74,7 @@ def split(
             )
         )
     if found is None:
+        refuse_changed(out, before)
         manifest.write(out)
     else:
         require_same_run(out, found.identity, manifest.identity)

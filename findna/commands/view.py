@@ -4,3 +4,4 @@ from findna import map_figures as map_figures
 from findna import maps as maps
 from findna.io.view import describe as describe
 from findna.io.view import iter_rows as iter_rows
+from findna.io.watch import refuse_inputs as refuse_inputs

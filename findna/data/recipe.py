@@ -25,7 +25,7 @@ from findna.io.files import replacing, sha256, write_atomic
 from findna.io.ids import IdSet
 from findna.io.spool import differences
 from findna.io.structured import read_json
-from findna.io.watch import Watch
+from findna.io.watch import Watch, refuse_inputs
 from findna.sequence import Codes, decode
 
 SCHEMA = "findna-windows/1"
@@ -93,7 +93,9 @@ def make_windows(
     paths = (training_path, held_out_path) if holdout else (training_path,)
     existing = {} if force else _existing((*paths, manifest_path))
     named = [str(name).rpartition("=")[2] for name in inputs]
-    watch = Watch([*inputs, *named, *exclude, *([genome] if genome else [])])
+    sources = [*inputs, *named, *exclude, *holdout, *cut, *([genome] if genome else [])]
+    refuse_inputs([*paths, manifest_path], sources)
+    watch = Watch(sources)
     phases.enter("reading the sources")
     with ExitStack() as stack:
         origins = open_origins(inputs, genome=genome, holdout=holdout, stack=stack)

@@ -44,6 +44,29 @@ def publish(temp: Path, final: Path) -> None:
     sync_folder(final.parent)
 
 
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when another file gets this name, or the file is written to; None if there is none."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def refuse_changed(path: Path, before: tuple[int, int, int] | None) -> None:
+    """Raise if a file got this name, or was written to, since the run looked.
+
+    Args:
+        path: The output.
+        before: Its `stamp` at that time.
+
+    Raises:
+        OutputError: One did, so it is of another program and is not replaced.
+    """
+    if (now := stamp(path)) is not None and now != before:
+        raise OutputError(f"{path}: another program wrote this file during the run: move it, and run again")
+
+
 def refuse_irregular(path: Path) -> None:
     """Raise if a path exists and must not be replaced.
 
@@ -73,23 +96,28 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, temp: Path | None = None, *, force: bool = True) -> Iterator[Path]:
+def replacing(path: Path, temp: Path | None = None, *, force: bool = True, is_shared: bool = False) -> Iterator[Path]:
     """A temporary path to write to. At the end it becomes the file; after an error it is removed.
 
     Args:
         path: The file.
         temp: The temporary path; None: beside the file.
         force: Replace a file with other content.
+        is_shared: Other processes may write it, too: the last one counts.
 
     Raises:
-        OutputError: It exists and must not be replaced, cannot be written, or is not a regular file.
+        OutputError: It exists and must not be replaced, cannot be written, is not a regular file, or another program
+            wrote it in the meantime.
     """
     refuse_irregular(path)
+    before = stamp(path)
     temp = temp or path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temp
         if not force and path.exists() and not filecmp.cmp(temp, path, shallow=False):
             raise OutputError(f"{path}: exists already, with other content; force=True replaces it")
+        if not is_shared:
+            refuse_changed(path, before)
         publish(temp, path)
     except OSError as error:
         raise_output_error(error, path)
@@ -112,7 +140,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         except OSError as error:
             raise_output_error(error, path)
         return
-    with replacing(path.resolve() if path.is_symlink() else path) as temp:
+    with replacing(path.resolve() if path.is_symlink() else path, is_shared=True) as temp:
         temp.write_bytes(data)
 
 

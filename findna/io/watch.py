@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from findna.errors import InputError
+from findna.errors import ConfigError, InputError
 from findna.io.files import sha256
 
 
@@ -63,6 +63,18 @@ class Watch:
         """
         if (change := self.change(digests)) is not None:
             raise change
+
+
+def refuse_inputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Raise if an output is also an input, under any name: `force` would replace what the run reads.
+
+    Raises:
+        ConfigError: One is.
+    """
+    known = [Path(each) for each in inputs if each]
+    for path in outputs:
+        if path and path.is_file() and any(each.is_file() and path.samefile(each) for each in known):
+            raise ConfigError(f"{path} is an input and would be replaced: choose another output")
 
 
 @contextmanager

@@ -17,9 +17,12 @@ _NOT_OURS = (InputError, ValueError, KeyError, TypeError)
 """What reading a damaged file, or one of another program, ends in."""
 
 
-def read_output(path: Path, read: Callable[[Path], T]) -> T | None:
-    """What `read` gives of an output; None if it does not exist, is damaged, not ours, or of an unfinished run."""
-    if not path.exists() or holds_run(path.with_name(f"{path.name}.partial")):
+def read_output(path: Path, read: Callable[[Path], T], *, is_resumed: bool = False) -> T | None:
+    """What `read` gives of an output; None if it does not exist, is damaged, or not ours.
+
+    Of an unfinished run it is None, too, unless this run is resumed: it may have been killed after its last step.
+    """
+    if not path.exists() or (not is_resumed and holds_run(path.with_name(f"{path.name}.partial"))):
         return None
     with suppress(*_NOT_OURS):
         return read(path)
@@ -35,13 +38,13 @@ def finished_vectors(path: Path, output_format: Format) -> dict[str, Any] | None
     return meta if all(file.is_file() for file in paths.values()) else None
 
 
-def n_finished(path: Path, facts: Mapping[str, Any]) -> int | None:
-    """Rows of an output, which must say these facts of its run; None if it does not exist, or is not ours.
+def n_finished(path: Path, facts: Mapping[str, Any], *, is_resumed: bool = False) -> int | None:
+    """Rows of an output, which must say these facts of its run; None as for `read_output`.
 
     Raises:
         OutputError: The output is of another run.
     """
-    if (written := read_output(path, open_written)) is None:
+    if (written := read_output(path, open_written, is_resumed=is_resumed)) is None:
         return None
     require_same_run(path, written.meta, facts)
     return written.n_rows

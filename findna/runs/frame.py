@@ -144,7 +144,8 @@ class Frame:
         """
         run = self.job.run
         with ArraySpool(self.partial, fingerprint(facts), resume=run.resume, force=run.force) as spool:
-            require_absent(self.job.out, force=run.force or spool.is_resumed)
+            is_ours = spool.is_resumed and n_finished(self.job.out, facts, is_resumed=True) is not None
+            require_absent(self.job.out, force=run.force or is_ours)
             with self.keeping(spool):
                 yield spool
 

@@ -16,6 +16,7 @@ from findna.io.compressed import STDIN
 from findna.io.formats import Format
 from findna.io.options import InputOptions
 from findna.io.rows import Layout
+from findna.io.watch import refuse_inputs
 from findna.nn.device import Compute, check_gpus, set_threads
 from findna.runs.manifest import Manifest, read_manifest
 from findna.runs.shard import Shard
@@ -110,13 +111,9 @@ class RunJob:
         if self.run.resume and self.out == STDOUT:
             problems.append("stdout cannot be resumed: write to a file")
         problems += self._problems()
-        if (
-            self.out != STDOUT
-            and self.out.is_file()
-            and any(Path(text).is_file() and self.out.samefile(text) for text in self.sources)
-        ):
-            problems.append(f"{self.out} is an input and would be replaced: choose another output")
         require(problems)
+        beside = (getattr(self, name, None) for name in ("embeddings", "plot"))  # of jobs that have them
+        refuse_inputs([self.out, *beside], self.sources)
 
     @property
     def sources(self) -> list[str]:

@@ -153,13 +153,14 @@ class ScoredFile:
             raise TableError(f"is damaged: {error}", path=self.path) from error
 
 
-def finished(path: Path, kind: Format, facts: Mapping[str, str]) -> dict[str, Any]:
+def finished(path: Path, kind: Format, facts: Mapping[str, str], *, is_resumed: bool = False) -> dict[str, Any]:
     """The report of an existing output; {} if it is damaged or not ours.
 
     Args:
         path: The output.
         kind: Its format.
         facts: The facts that it must have.
+        is_resumed: As for `findna.runs.finished.read_output`.
 
     Raises:
         OutputError: It is of another run.
@@ -169,7 +170,7 @@ def finished(path: Path, kind: Format, facts: Mapping[str, str]) -> dict[str, An
         with ScoredFile(path, kind) as file:
             return _shared(file.facts), sum(1 for _ in file.records())
 
-    if (found := read_output(path, facts_and_count)) is None:
+    if (found := read_output(path, facts_and_count, is_resumed=is_resumed)) is None:
         return {}
     require_same_run(path, found[0], _shared(facts))
     return {"n_resumed": found[1], "n_windows": 0, "nothing_to_do": True}

@@ -104,12 +104,12 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
         scorer = _scorer(job, model, frame, reader)
         facts = frame.facts(model, _params(job, scorer)) | ({"shard": part.to_dict()} if part else {})
         rows = ROWS[job.output_format](reader, scorer.fields, _lines(job, facts, part), scorer.genome.contigs)
-        if job.may_be_finished and (counts := finished(job.out, job.output_format, rows.facts)):
-            vectors = _vector_facts(facts, part)
-            if not job.embeddings or n_finished(job.embeddings, vectors) is not None:
-                return frame.report(facts, [job.out], **counts)
+        vectors = _vector_facts(facts, part)
+        counts = finished(job.out, job.output_format, rows.facts) if job.may_be_finished else {}
+        if counts and (not job.embeddings or n_finished(job.embeddings, vectors) is not None):
+            return frame.report(facts, [job.out], **counts)
         if job.embeddings:
-            refuse_existing(job.embeddings, "h5", is_allowed=job.run.force or job.run.resume)
+            refuse_existing(job.embeddings, "h5", is_allowed=_may_replace_vectors(job, vectors))
         with (
             _spool(job, model, facts, reader.name, frame.partial) as spool,
             _file(job, rows, spool) as file,
@@ -121,7 +121,9 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
                 _refuse_all(reader, reasons, file.n_records, spool)
             if part and (file.n_records, reasons.total()) != (part.n_records, part.n_rows):
                 raise OutputError(f"{counted(part.n_records, 'record')} came in, {file.n_records:,} came out")
-            beside = _write_vectors(job, job.embeddings, facts, part, spool) if spool and job.embeddings else []
+            beside: list[Path] = []
+            if spool and job.embeddings:
+                beside = spool.write_vectors(job.embeddings, vectors, force=_may_replace_vectors(job, vectors))
             outputs = [*file.finish(), *beside]
     n_variants, n_scored = reasons.total(), reasons.pop("", 0)
     return frame.report(
@@ -140,12 +142,13 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
 
 def _file(job: ScoreJob, rows: ScoreRows, spool: ScoreSpool | None) -> ScoreFile:
     """The output, to be opened."""
+    is_ours = spool and spool.is_resumed and finished(job.out, job.output_format, rows.facts, is_resumed=True)
     return FILES[job.output_format](
         job.out,
         rows.head,
         source=rows.reader.name,
         longest=max(rows.contigs.values(), default=0),
-        force=job.run.force or bool(spool and spool.is_resumed),
+        force=job.run.force or bool(is_ours),
         temp=spool.temp(job.out) if spool else None,
     )
 
@@ -183,11 +186,11 @@ def _refuse_all(
     raise _with_assembly(fault, reader)
 
 
-def _write_vectors(
-    job: ScoreJob, path: Path, facts: Mapping[str, Any], part: ScorePart | None, spool: ScoreSpool
-) -> list[Path]:
-    """Write the vectors of all alleles; each shard has its own file."""
-    return spool.write_vectors(path, _vector_facts(facts, part), force=job.run.force or job.run.resume)
+def _may_replace_vectors(job: ScoreJob, vectors: Mapping[str, Any]) -> bool:
+    """Whether the vectors may be replaced: with `force`, or if the resumed run was killed after it wrote them."""
+    if job.run.force or not (job.embeddings and job.run.resume):
+        return job.run.force
+    return n_finished(job.embeddings, vectors, is_resumed=True) is not None
 
 
 def _vector_facts(facts: Mapping[str, Any], part: ScorePart | None) -> dict[str, Any]:

@@ -196,6 +196,7 @@ def test_a_track_that_cannot_be_written_is_told_before_the_work(write: Write, ta
     wrong = {
         ("--windows", "--track", "x.txt"): "a track is a .bedgraph",
         ("--track", "x.bw", "--label", CLASSES[0]): "--track needs --windows",
+        ("--windows", "--label", CLASSES[0]): "--label is the class of --track: give both",
         ("--windows", "--track", "x.bedgraph"): "the task has more than two classes",
         ("--windows", "--track", "x.bedgraph", "--label", "nothing"): "the task has no class 'nothing'",
     }
