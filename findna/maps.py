@@ -178,6 +178,9 @@ def read_labels(path: Path) -> dict[str, dict[str, str]]:
             key, header = 0, ["id", "label", *(f"label{k}" for k in range(2, len(header)))]
         else:
             table = table[1:]
+            if double := [name for name in header if header.count(name) > 1]:
+                count = header.count(double[0])
+                stream.fail(f"{count} columns are named {double[0]!r}: rename all but one", line=1)
         if all(_is_bed_row(cells) for cells in table):
             stream.fail("this is a BED file, not a table of labels; color=name takes the names that its regions have")
         columns: dict[str, dict[str, str]] = {name: {} for k, name in enumerate(header) if k != key}

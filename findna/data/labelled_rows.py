@@ -101,7 +101,7 @@ def read_table(path: str, sequence_column: str = "", label_column: str | None = 
             stream.fail("no header: every cell is empty")
         columns = [name.strip() for name in header]
         sequence, label = _find_columns(stream, columns, line, sequence_column, label_column)
-        id_column = find_column(columns, ID_COLUMNS)
+        id_column = find_column(stream, columns, ID_COLUMNS, line=line)
         rows: list[LabelledRow] = []
         problems = Problems(path)
         for line, cells in numbered:
@@ -143,7 +143,7 @@ def _find_columns(
     stream: ByteStream, columns: list[str], line: int, sequence_column: str, label_column: str | None
 ) -> tuple[int, int | None]:
     def place(wanted: str, known: Iterable[str], setting: str) -> int:
-        index = find_column(columns, (wanted,) if wanted else known)
+        index = find_column(stream, columns, (wanted,) if wanted else known, line=line)
         if index is None:
             if any(_is_dna(cell) for cell in columns):
                 stream.fail("no header: this line holds a sequence; add one such as sequence,label", line=line)

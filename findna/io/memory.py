@@ -1,6 +1,6 @@
 """Sequences and regions in memory, as records."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from typing import Any, SupportsBytes, SupportsIndex
 
 import numpy as np
@@ -33,6 +33,9 @@ def read_sequences(sequences: Iterable[Bases], *, strand: str = "bed") -> Iterat
     """
     if isinstance(sequences, str | bytes):
         raise InputError("expected a list of sequences, found a single one: write [sequence]")
+    if isinstance(sequences, Mapping | Set):
+        hint = "write list(d.values())" if isinstance(sequences, Mapping) else "a set has no order"
+        raise InputError(f"expected a list of sequences, found a {type(sequences).__name__}: {hint}")
     if isinstance(sequences, Collection):
         for index, bases in enumerate(sequences):
             codes_of(bases, index)
@@ -74,6 +77,15 @@ def _encode(bases: Any) -> tuple[Codes, int]:
     raise TypeError(f"expected text, bytes, a Biopython sequence or an array of codes, found {type(bases).__name__}")
 
 
+def _position(value: Any) -> int:
+    """A position: a whole number, also as a float (a data frame with empty cells has floats) or in digits."""
+    number = int(value)
+    is_digits = isinstance(value, str) and value.isascii() and value.isdecimal()
+    if not is_digits and (isinstance(value, str | bytes | bool) or number != value):
+        raise ValueError(f"{value!r} is not a position")
+    return number
+
+
 def iter_regions(regions: Iterable[Region | Place | str], genome: Genome) -> Iterator[Region]:
     """Yield each region as a `Region`.
 
@@ -89,7 +101,7 @@ def iter_regions(regions: Iterable[Region | Place | str], genome: Genome) -> Ite
             yield genome.parse(region)
             continue
         try:
-            found = Region(str(region[0]), int(region[1]), int(region[2]), *region[3:])
+            found = Region(str(region[0]), _position(region[1]), _position(region[2]), *region[3:])
         except (TypeError, ValueError, IndexError) as problem:
             reason = f"expected (chrom, start, end) or (chrom, start, end, name, strand), found {region!r}"
             raise RegionError(reason, path=f"[{index}]", row=index) from problem

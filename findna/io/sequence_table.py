@@ -1,7 +1,7 @@
 """Tables with a header, comma- or tab-separated: their rows, columns and sequences."""
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from findna.counts import counted
@@ -35,14 +35,14 @@ def read_sequence_table(stream: ByteStream, column: str = "", *, ids: IdSet) -> 
         numbered = table_rows(stream, lines)
         line, header = next(numbered, (1, []))
         columns = [name.strip() for name in header]
-        sequence = find_column(columns, (column,) if column else SEQUENCE_COLUMNS)
+        sequence = find_column(stream, columns, (column,) if column else SEQUENCE_COLUMNS, line=line)
         if sequence is None:
             wanted = repr(column) if column else " or ".join(SEQUENCE_COLUMNS)
             stream.fail(
                 f"no column {wanted}; there are {', '.join(columns)}; choose another with sequence_column=NAME",
                 line=line,
             )
-        id_column = find_column(columns, ID_COLUMNS)
+        id_column = find_column(stream, columns, ID_COLUMNS, line=line)
         for row, (line, cells) in enumerate(numbered):
             id = cells[id_column].strip() if id_column is not None and id_column < len(cells) else ""
             try:
@@ -83,10 +83,21 @@ def table_rows(stream: ByteStream, lines: Iterator[str]) -> Iterator[tuple[int, 
         stream.fail(f"damaged: {problem}", line=reader.line_num)
 
 
-def find_column(columns: Iterable[str], names: Iterable[str]) -> int | None:
-    """Index of the first of these names that the table has, in any case."""
-    lower = [column.strip().lower() for column in columns]
-    return next((lower.index(name.lower()) for name in names if name.lower() in lower), None)
+def find_column(stream: ByteStream, columns: Sequence[str], names: Iterable[str], *, line: int) -> int | None:
+    """Index of the first of these names that the table has: exactly, else in another case.
+
+    Raises:
+        TableError: Several columns have that name.
+    """
+    lower = [column.lower() for column in columns]
+    for name in names:
+        found = [k for k, column in enumerate(columns) if column == name]
+        found = found or [k for k, column in enumerate(lower) if column == name.lower()]
+        if len(found) > 1:
+            stream.fail(f"{len(found)} columns are named {columns[found[0]]!r}: rename all but one", line=line)
+        if found:
+            return found[0]
+    return None
 
 
 def ragged(cells: list[str], columns: list[str]) -> str:

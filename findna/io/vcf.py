@@ -242,6 +242,9 @@ class VariantReader:
             hint = "a VCF begins with ##fileformat=VCF; this one has no header" if is_record else ""
             hint = hint or f"a TSV of variants has a line with the columns {', '.join(COLUMNS)}"
             self._stream.fail(f"column {absent[0]!r} not found: {hint}", line=number)
+        for name in COLUMNS:
+            if (n := names.count(name)) > 1:
+                self._stream.fail(f"{n} columns are named {name!r}: rename all but one", line=number)
 
     def _open_bcf(self, stack: ExitStack) -> None:
         is_file = self._stream.is_rereadable

@@ -85,6 +85,8 @@ def test_a_sequence_may_be_text_bytes_biopython_or_codes(model):
         ([np.array([0, 5], np.uint8)], "sequence 0: an array must have"),
         ([np.array([0, 1])], "sequence 0: an array must have"),
         ("ACGT", "found a single one"),
+        ({"a": "ACGT"}, r"found a dict: write list\(d.values\(\)\)"),
+        ({"ACGT"}, "found a set: a set has no order"),
     ],
 )
 def test_what_is_not_dna_is_refused_with_its_index(sequences, message, model):
@@ -139,6 +141,8 @@ def test_the_table_of_regions_is_one_that_pandas_takes(genome_path, model):
     [
         (("chr1", 60, 50), r"\[1\]: start 60 and end 50 must satisfy"),
         (("chr1", 5), r"\[1\]: expected \(chrom, start, end\)"),
+        (("chr1", 5.7, 9), r"\[1\]: expected \(chrom, start, end\)"),
+        (("chr1", "5", "2_0"), r"\[1\]: expected \(chrom, start, end\)"),
         (("chr1", 5, 9, "", "x"), r"\[1\]: strand must be"),
         (("1", 5, 9), r"1:6-9: contig '1' is not in genome.fa \(did you mean 'chr1'"),
         ("chr1:500-9000", "past the end of chr1"),

@@ -39,6 +39,7 @@ def test_labels_have_a_header_or_two_columns(tmp_path: Path) -> None:
         "": "the file is empty",
         "a\n": "expected two columns",
         "a\tx\na\ty\n": "row 2: duplicate id 'a'",
+        "id\tlabel\tlabel\na\tx\ty\n": "line 1: 2 columns are named 'label'",
         "a\tx\nb\n": "row 2 has 1 column, the first row has 2",
     }.items(),
 )
