@@ -192,6 +192,8 @@ def _said(error: Exception) -> str:
     """The error in one line: the system's message for a file or for memory, else an internal error."""
     if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
         return "out of memory; use fewer --workers, a smaller --batch-bases, or a machine with more"
+    if "can't start new thread" in str(error):
+        return "no further thread can be started: the limit of processes (ulimit -u) or of memory is reached"
     if isinstance(error, OSError) and error.strerror:
         name = error.filename if isinstance(error.filename, str) else ""
         return f"{name}: {error.strerror.lower()}" if name else error.strerror.lower()

@@ -48,8 +48,8 @@ def test_a_signal_within_a_destructor_is_not_lost(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     keep_signals()
+    _Interrupted()
     with pytest.raises(KeyboardInterrupt):
-        _Interrupted()
         time.sleep(5)
 
 

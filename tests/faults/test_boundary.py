@@ -46,6 +46,7 @@ def test_an_internal_fault_is_one_line_that_says_how_to_report_it(monkeypatch: p
         (OSError(5, "Input/output error", 7), "input/output error"),
         (MemoryError(), "out of memory; "),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory; "),
+        (RuntimeError("can't start new thread"), "no further thread can be started: the limit of processes"),
         (OSError("no words of the system"), "internal error, OSError: no words of the system; please report"),
         (RecursionError("maximum recursion depth exceeded"), "internal error, RecursionError: "),
     ],
