@@ -61,7 +61,7 @@ def refuse_changed(path: Path, before: tuple[int, int, int] | None) -> None:
         before: Its `stamp` at that time.
 
     Raises:
-        OutputError: One did, so it is of another program and is not replaced.
+        OutputError: One did: it belongs to another program and is not replaced.
     """
     if (now := stamp(path)) is not None and now != before:
         raise OutputError(f"{path}: another program wrote this file during the run: move it, and run again")
