@@ -227,10 +227,26 @@ def read_embeddings(path: Path | str, rows: Selection | None = None, *, is_mappe
     Raises:
         TableError: As in `EmbeddingReader`; or the vectors are to be mapped and are not stored in one piece, as in
             files of earlier versions.
+        ValueError: The rows are not in the file or not in increasing order.
     """
-    with naming(Path(path)), EmbeddingReader(Path(path)) as reader:
-        x = (_mapped(reader.x, reader.path) if is_mapped else reader.x)[slice(None) if rows is None else rows]
-        return Embeddings(x, reader.read_obs(rows), reader.features, reader.var, reader.skipped, reader.meta)
+    path = Path(path)
+    with naming(path):
+        reader = EmbeddingReader(path)
+    with reader:
+        _check_rows(rows, len(reader))
+        with naming(path):
+            x = (_mapped(reader.x, path) if is_mapped else reader.x)[slice(None) if rows is None else rows]
+            return Embeddings(x, reader.read_obs(rows), reader.features, reader.var, reader.skipped, reader.meta)
+
+
+def _check_rows(rows: Selection | None, n: int) -> None:
+    if isinstance(rows, slice):
+        if rows.step is not None and rows.step < 1:
+            raise ValueError(f"rows: the step must be positive, not {rows.step}")
+    elif rows is not None and (numbers := np.asarray(rows)).size:
+        ends = range(n) if numbers.ndim == 1 and numbers.dtype.kind in "iu" else ()
+        if numbers[0] not in ends or numbers[-1] not in ends or (np.diff(numbers.astype(np.int64)) < 1).any():
+            raise ValueError(f"rows must be increasing row numbers from 0 to {n - 1:,}")
 
 
 def _mapped(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:

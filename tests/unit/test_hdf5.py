@@ -142,6 +142,13 @@ def test_more_rows_than_a_block_stay_in_order(tmp_path: Path) -> None:
         assert file.attrs["findna_schema"] == "findna-tokens/1"
 
 
+@pytest.mark.parametrize("rows", [[3, 1], [1, 1], [-1], [0, 99], [0.5], [True, False], slice(None, None, -1)])
+def test_rows_that_are_absent_or_out_of_order_are_no_damage(tmp_path: Path, rows: object) -> None:
+    write_all(tmp_path / "out.h5", full=True)
+    with pytest.raises(ValueError, match=r"^rows"):
+        read_embeddings(tmp_path / "out.h5", rows)  # type: ignore[arg-type]
+
+
 def test_own_columns_come_in_the_given_order(tmp_path: Path) -> None:
     columns = OBS_COLUMNS | {"flag": "int32", "rc_cosine": "float32"}
     with EmbeddingWriter(tmp_path / "o.h5", features=["a"], fingerprint={}, obs_columns=columns) as writer:
