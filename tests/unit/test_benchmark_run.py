@@ -229,7 +229,7 @@ def test_a_report_refuses_what_is_no_result(folder: Path, teacher: Model, tmp_pa
     (tmp_path / "x.json").write_text(json.dumps({"schema": "other"}))
     with pytest.raises(TableError, match="schema"):
         read_result(tmp_path / "x.json")
-    with pytest.raises(TableError, match=r"nope\.json: cannot be read: No such file or directory"):
+    with pytest.raises(TableError, match=r"nope\.json: cannot be read: no such file or directory"):
         read_result(tmp_path / "nope.json")
     with pytest.raises(InputError, match="no result"):
         make_report([])

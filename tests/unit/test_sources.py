@@ -106,8 +106,10 @@ def test_the_summary_names_every_file(write, tmp_path):
 def test_what_cannot_be_read_again_is_refused(tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    for name in ("-", str(fifo), str(tmp_path)):
+    for name in ("-", str(fifo)):
         with pytest.raises(InputError, match="must be a regular file, because it is read more than once"):
             load(name)
+    with pytest.raises(InputError, match="is a folder; give the files in it"):
+        load(str(tmp_path))
     with pytest.raises(InputError, match="must be a regular file"):
         load(fifo, is_genome=True)
