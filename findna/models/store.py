@@ -90,7 +90,7 @@ def find_model(name: str) -> Path:
             return folder
         known = [folder.name for folder in shipped_models()]
         what = "holds no config.json" if path.is_dir() else "is neither a folder nor the name of a shipped model"
-        hint = did_you_mean(name, [*known, *(str(pulled) for pulled, _ in pulled_models())])
+        hint = did_you_mean(name, [str(pulled) for pulled, _ in pulled_models()] if repo else known)
         if repo and not hint:
             hint = f"; if it is a repository of a hub, run `findna model pull {name}` first"
         raise ModelError(f"model {name}: {what} (shipped: {', '.join(known)}){hint}")

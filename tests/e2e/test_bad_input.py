@@ -179,6 +179,8 @@ def test_a_model_that_is_damaged_or_none(write: Write, model: Path) -> None:
         "nowhere": "model nowhere: is neither a folder nor the name of a shipped model",
         "findna-smal": "model findna-smal: is neither a folder nor the name of a shipped model "
         "(shipped: findna-small); did you mean findna-small?",
+        "lab/findna-small": "model lab/findna-small: is neither a folder nor the name of a shipped model "
+        "(shipped: findna-small); if it is a repository of a hub, run `findna model pull lab/findna-small` first",
     }.items():
         result = call("embed", seqs, "-m", name, "-o", "out.h5")
         assert result.code == 1
