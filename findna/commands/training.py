@@ -180,7 +180,7 @@ def finetune(
     given = _given(FINETUNING, settings, **files, genome=str(genome) if genome else "", model=str(model))
     plan = TaskPlan.read(out).follow(given) if resume else TaskPlan.make(given)
     is_finished = (out / "config.json").is_file() and (out / PLAN).is_file()
-    if is_finished and resume and not any(files.values()):
+    if is_finished and resume and not given.keys() & set(plan.PLACES):
         return _done(out, plan, {}, metrics=read_json(out / "metrics.json"))
     compute = Compute.begin(_resumed(asked, out / PLAN) if resume else asked)
     teacher = load_model(plan.model)
