@@ -102,7 +102,7 @@ def replacing(path: Path, temp: Path | None = None, *, force: bool = True, is_sh
     Args:
         path: The file.
         temp: The temporary path; None: beside the file.
-        force: Replace a file with other content.
+        force: Replace an existing file. Without it, a file with the same content stays as it is.
         is_shared: Other processes may write it, too: the last one counts.
 
     Raises:
@@ -114,7 +114,9 @@ def replacing(path: Path, temp: Path | None = None, *, force: bool = True, is_sh
     temp = temp or path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temp
-        if not force and path.exists() and not filecmp.cmp(temp, path, shallow=False):
+        if not force and path.exists():
+            if filecmp.cmp(temp, path, shallow=False):
+                return
             raise OutputError(f"{path}: exists already, with other content; force=True replaces it")
         if not is_shared:
             refuse_changed(path, before)

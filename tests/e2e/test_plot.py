@@ -39,8 +39,10 @@ def test_a_file_becomes_a_figure_and_a_page(vectors: Path) -> None:
     assert label["classes"] == ["even", "odd", "no label"]
     assert [label["codes"].count(k) for k in range(3)] == [25, 25, 10]
     assert len(data["x"]) == len(data["y"]) == N
+    before = Path("map.svg").stat()
     again = call("plot", vectors, "--labels", "labels.tsv", "-o", "map.svg", "--html", "map.html")
     assert (again.code, again.err) == (0, "map.svg, map.html: is complete; nothing to do\n")
+    assert Path("map.svg").stat().st_mtime_ns == before.st_mtime_ns
     other = call("plot", vectors, "-o", "map.svg")
     assert (other.code, "map.svg: exists already, with other content" in other.err) == (1, True)
 
