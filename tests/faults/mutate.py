@@ -249,7 +249,7 @@ def survives(mutation: Mutation, folder: Path) -> bool:
     text = path.read_text()
     assert text.count(mutation.old) == 1, f"{mutation.path}: {mutation.old!r} is there {text.count(mutation.old)} times"
     path.write_text(text.replace(mutation.old, mutation.new))
-    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"PYTHONPATH": str(folder)}  # bytecode of a file of another second or size is not used
     command = [
         sys.executable,
         "-m",

@@ -3,6 +3,7 @@
 import errno
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from outputs import FEATURES, dump, obs, table, vectors, write_all
 
 from findna.errors import OutputError
-from findna.io import h5ad, outputs
+from findna.io import h5ad, hdf5_file, outputs
 from findna.io.rows import OBS_COLUMNS, Rows, obs_lines
 
 Damage = Callable[[h5py.File], object]
@@ -150,3 +151,23 @@ def test_a_failed_write_anywhere_in_the_file_is_reported(
     write_all(path, resume=True)
     write_all(tmp_path / "whole.h5")
     assert path.read_bytes() == (tmp_path / "whole.h5").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"), [(b"of mm10", b"of hg38", "/"), (b"values\0", b"valves\0", "values"), (b"", b"", "")]
+)
+def test_a_name_or_an_attribute_that_is_lost_on_the_way_to_the_disk_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bytes, new: bytes, named: str
+) -> None:
+    path, close = tmp_path / "out.h5", hdf5_file._Sink.close
+
+    def damage_and_close(sink: Any) -> None:
+        close(sink)
+        content = path.read_bytes()
+        assert old in content
+        path.write_bytes(content.replace(old, new))
+
+    monkeypatch.setattr(hdf5_file._Sink, "close", damage_and_close)
+    ending = pytest.raises(OutputError, match=f"out.h5: {named} differ from") if named else nullcontext()
+    with ending, hdf5_file.created(path) as (file, _):
+        file.attrs["genome"], file["values"] = "bases of mm10", [1.5]
