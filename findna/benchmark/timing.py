@@ -68,12 +68,12 @@ def memory_of(run: Run, device: torch.device) -> int | None:
     try:
         ctypes.CDLL(None).malloc_trim(0)  # glibc returns the memory of an earlier run to the system
         Path("/proc/self/clear_refs").write_text("5")  # Linux counts the peak from here
-        before = _status("VmRSS")
-        run()
-        return _status("VmHWM") - before
+        before, _ = _status("VmRSS"), _status("VmHWM")
     except (OSError, AttributeError, TypeError):  # another system, or another library of its
         run()
         return None
+    run()
+    return _status("VmHWM") - before
 
 
 def _status(name: str) -> int:

@@ -194,6 +194,7 @@ def _split(
         summary, scout, cuts = scouted(file, file)
         repeated = file.repeated()
     if repeated:
+        del scout, cuts  # as large as the new ones
         summary, scout, cuts = scouted(RepeatedIds(repeated), RepeatedIds(repeated))
     problem = summary.error()
     if is_fatal and problem is not None:

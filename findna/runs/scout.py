@@ -21,8 +21,8 @@ class Scout:
     """Finds the starts of cells, and in a second pass the records with a duplicate id.
 
     Args:
-        ids: Takes the ids of regions, and in a second pass those of all records; empty at the start. A reader has its
-            own set for the others.
+        ids: Takes the ids of regions; in a second pass, those of all records. In the first pass, it is also the set of
+            the reader, which adds the others. Empty at the start.
 
     Attributes:
         repeats: The records with a duplicate id, each as (index, id).
