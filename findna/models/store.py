@@ -247,7 +247,8 @@ def verify_model(model: Model, *, precision: Precision = FP32) -> Iterator[tuple
         stored = read_json(model.path / "golden.json")
         expected = {length: np.array(vector, dtype=np.float64) for length, vector in stored.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        yield "golden vectors", False, f"golden.json cannot be read: {error}"
+        reason = system_reason(error) if isinstance(error, OSError) else error
+        yield "golden vectors", False, f"golden.json cannot be read: {reason}"
         return
     if {length: v.shape for length, v in expected.items()} != {length: v.shape for length, v in found.items()}:
         yield "golden vectors", False, f"golden.json does not have one vector for each of {', '.join(found)} bases"
