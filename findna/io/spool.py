@@ -208,6 +208,13 @@ def holds_run(folder: Path) -> bool:
     return (folder / _JOURNAL).exists()
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a run left that was killed while it removed its spool; keep a run, and foreign files."""
+    if (folder / _MARKER).is_file() or (folder / _LOCK).is_file():
+        with suppress(OutputError), Spool(folder, (), {}) as spool:
+            spool.remove()
+
+
 def _refuse_foreign(folder: Path) -> None:
     """Raise if the folder exists and is not a spool.
 

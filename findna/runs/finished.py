@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from findna.errors import InputError, OutputError
 from findna.io.formats import Format
 from findna.io.outputs import finished_meta, output_paths
-from findna.io.spool import differences, holds_run
+from findna.io.spool import differences, holds_run, remove_leftovers
 from findna.io.written import open_written
 
 T = TypeVar("T")
@@ -21,12 +21,17 @@ def read_output(path: Path, read: Callable[[Path], T], *, is_resumed: bool = Fal
     """What `read` gives of an output; None if it does not exist, is damaged, or not ours.
 
     Of an unfinished run it is None, too, unless this run is resumed: it may have been killed after its last step.
+    Leftovers of a finished run's spool are deleted.
     """
-    if not path.exists() or (not is_resumed and holds_run(path.with_name(f"{path.name}.partial"))):
+    partial = path.with_name(f"{path.name}.partial")
+    if not path.exists() or (not is_resumed and holds_run(partial)):
         return None
+    found = None
     with suppress(*_NOT_OURS):
-        return read(path)
-    return None
+        found = read(path)
+    if found is not None and not is_resumed:
+        remove_leftovers(partial)
+    return found
 
 
 def finished_vectors(path: Path, output_format: Format) -> dict[str, Any] | None:

@@ -5,8 +5,10 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from command import call
 
 from findna_cli.signals import catch_signals, keep_signals
 
@@ -57,3 +59,31 @@ def test_a_signal_that_the_parent_ignores_stays_ignored() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     catch_signals()
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+@pytest.mark.parametrize("command", [("embed", "rows.h5"), ("score", "scores.tsv"), ("predict-bases", "bases.h5")])
+def test_the_next_run_deletes_a_spool_that_was_half_removed(
+    command: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, out = command
+    Path("s.fa").write_text(">a\n" + "ACGT" * 5 + "\n")
+    Path("v.tsv").write_text("chrom\tpos\tref\talt\na\t9\tA\tC\n")
+    window = ("--window", 20, "--max-length", 2)
+    inputs = ("v.tsv", "-g", "s.fa", *window) if name == "score" else ("s.fa",)
+    args = (name, *inputs, "-m", model, "--threads", 1, "--precision", "fp32", "-o", out)
+
+    unlink = Path.unlink
+
+    def stop(path: Path, *, missing_ok: bool = False) -> None:
+        if path.name == "findna.txt":
+            raise SystemExit(128 + signal.SIGTERM)
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", stop)
+        assert call(*args).code == 128 + signal.SIGTERM
+    assert Path(f"{out}.partial").is_dir()
+    assert Path(out).is_file()
+    assert call(*args).code == 0
+    assert not Path(f"{out}.partial").exists()
