@@ -164,8 +164,10 @@ def as_one(faults: Sequence[InputError], n: int, note: str) -> InputError:
     return type(first)(text, path=first.path, line=first.line, record=record, row=first.row, kind=first.kind)
 
 
-def system_reason(error: OSError, *, takes: str = TableError.takes) -> str:
-    """Why a file cannot be read, in the words of the system; for a folder, with what to give instead."""
+def system_reason(error: Exception, *, takes: str = TableError.takes) -> str:
+    """Why a file cannot be read: an `OSError` in the words of the system, for a folder with what to give instead."""
+    if not isinstance(error, OSError):
+        return str(error)
     if error.errno == errno.EISDIR:
         return f"is a folder; give {takes}"
     return (error.strerror or str(error)).lower()

@@ -93,7 +93,5 @@ def read_card(folder: Path) -> str:
         return read_text(folder / "CARD.md")
     except FileNotFoundError:
         return ""
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ModelError(f"{folder}: CARD.md cannot be read: {system_reason(error)}") from error
-    except ValueError as error:
-        raise ModelError(f"{folder}: CARD.md cannot be read: {error}") from error

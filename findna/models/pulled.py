@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from findna.errors import ModelError
+from findna.errors import ModelError, system_reason
 from findna.io.cache import cache_dir
 from findna.io.files import write_atomic
 from findna.io.structured import read_json
@@ -83,5 +83,6 @@ def _revisions(home: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read: {error}; remove {home} and pull the model again") from error
+        reason = system_reason(error)
+        raise ModelError(f"{path}: cannot be read: {reason}; remove {home} and pull the model again") from error
     return {str(revision): str(commit) for revision, commit in found.items()}

@@ -121,7 +121,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = read_json(folder / "config.json")
     except (OSError, ValueError) as error:
-        raise ModelError(f"model {folder}: config.json cannot be read: {error}") from error
+        raise ModelError(f"model {folder}: config.json cannot be read: {system_reason(error)}") from error
     if not isinstance(config, dict) or config.get("schema") != SCHEMA:
         is_task = isinstance(config, dict) and str(config.get("schema")).startswith("findna-task/")
         hint = "; it is a task model, for `findna classify`" if is_task else ""
@@ -247,8 +247,7 @@ def verify_model(model: Model, *, precision: Precision = FP32) -> Iterator[tuple
         stored = read_json(model.path / "golden.json")
         expected = {length: np.array(vector, dtype=np.float64) for length, vector in stored.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        reason = system_reason(error) if isinstance(error, OSError) else error
-        yield "golden vectors", False, f"golden.json cannot be read: {reason}"
+        yield "golden vectors", False, f"golden.json cannot be read: {system_reason(error)}"
         return
     if {length: v.shape for length, v in expected.items()} != {length: v.shape for length, v in found.items()}:
         yield "golden vectors", False, f"golden.json does not have one vector for each of {', '.join(found)} bases"

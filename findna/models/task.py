@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from findna import phases
 from findna.config import POOLS
-from findna.errors import ConfigError, ModelError
+from findna.errors import ConfigError, ModelError, system_reason
 from findna.io.structured import read_json
 from findna.limits import MAX_CLASS_TOKENS, MAX_CLASSES, MAX_DEPTH, MAX_SIZES, MAX_WINDOW, shown, wrong_types
 from findna.models.manifest import check_digest
@@ -272,7 +272,7 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
         content = read_json(folder / name)
     except (OSError, ValueError) as error:
-        raise ModelError(f"task {folder}: {name} cannot be read: {error}") from error
+        raise ModelError(f"task {folder}: {name} cannot be read: {system_reason(error)}") from error
     if not isinstance(content, dict):
         raise ModelError(f"task {folder}: {name} is not an object")
     return content

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from findna.errors import ConfigError, did_you_mean
+from findna.errors import ConfigError, did_you_mean, system_reason
 from findna.io.structured import read_toml
 from findna.recipes import OBJECTIVES, FinetuneConfig
 
@@ -116,7 +116,7 @@ def read_task(name: str) -> Task:
         }
         return Task(name=name, **fields)
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"task {name}: {path} cannot be read: {error}") from error
+        raise ConfigError(f"task {name}: {path} cannot be read: {system_reason(error)}") from error
 
 
 def recipe_names() -> list[str]:
