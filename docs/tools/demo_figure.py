@@ -3,19 +3,18 @@
     python docs/tools/demo_figure.py docs/demo/promoters.png
 
 Left: AUROC of logistic regression that tells promoters from other sequence, by the number of labelled sequences; mean
-and standard deviation over 20 draws, measured on all sequences that were not drawn. Right: of the ten sequences nearest
-to each promoter, enhancer, repeat and unique piece, the fraction of its own class. Both are of real sequence that the
-model was not trained on (docs/demo/README.md). Needs `findna[bench]`.
+and standard deviation over 20 draws, measured on all sequences that were not drawn (docs/demo/README.md). Right: test
+AUROC on the GUE sets in docs/results/gue that the model was fine-tuned on, beside its frozen vectors, 6-mer counts, vectors
+of random weights, and the best of the quoted models. Needs `findna[bench]`.
 """
 
-import csv
-import gzip
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -25,6 +24,8 @@ from sklearn.preprocessing import StandardScaler
 
 import findna
 from findna.benchmark.baselines import kmer_counts
+from findna.benchmark.report import published
+from findna.benchmark.results import read_result
 from findna.data.datasets import corpus_of
 from findna.io.fasta import read_fasta
 from findna.nn.encoder import initialise
@@ -32,10 +33,16 @@ from findna.nn.mixers import make_encoder
 from findna.sequence import decode, encode
 
 DEMO = Path(__file__).parents[1] / "demo"
-COLOURS = {"findna": "#c2410c", "6-mer counts": "#475569", "random weights": "#cbd5e1"}
+RESULTS = Path(__file__).parents[1] / "results/gue"
+COLOURS = {"findna": "#c2410c", "6-mer counts": "#475569", "random weights": "#94a3b8"}
+MODES = {
+    "finetune": {"c": COLOURS["findna"], "zorder": 3, "label": "findna, fine-tuned"},
+    "probe": {"facecolor": "white", "edgecolor": COLOURS["findna"], "label": "findna, frozen"},
+    "kmer": {"c": COLOURS["6-mer counts"], "label": "6-mer counts"},
+    "random": {"c": COLOURS["random weights"], "label": "random weights, frozen"},
+}
 N_LABELLED = (10, 20, 50, 100, 200, 400)
 N_DRAWS = 20
-N_NEIGHBOURS = 10
 
 Vectors = dict[str, NDArray[np.float32]]
 
@@ -63,15 +70,24 @@ def learning_curve(x: NDArray[np.float32], is_promoter: NDArray[np.bool_]) -> ND
     return scores
 
 
-def neighbour_share(x: NDArray[np.float32], classes: NDArray[np.str_]) -> dict[str, float]:
-    """Of the nearest sequences of each class's members, by cosine, the fraction of the same class."""
-    unit = StandardScaler().fit_transform(x)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    cosine = unit @ unit.T
-    np.fill_diagonal(cosine, -np.inf)
-    nearest = np.argsort(-cosine, axis=1)[:, :N_NEIGHBOURS]
-    same = (classes[nearest] == classes[:, None]).mean(axis=1)
-    return {name: float(same[classes == name].mean()) for name in sorted(set(classes.tolist()))}
+def draw_sets(axes: Axes) -> None:
+    """Test AUROC of each GUE set that has a fine-tuned model: one row per set, one dot per method."""
+    found = [read_result(path) for path in sorted(RESULTS.glob("*.json"))]
+    means = {(one["task"], one["mode"]): one["mean"]["test"]["auroc"] for one in found}
+    tasks = sorted((task for task, mode in means if mode == "finetune"), key=lambda task: means[task, "finetune"])
+    rows = range(len(tasks))
+    quoted = published()
+    best = [max(one.value for one in quoted["gue", task, "auroc", "frozen"]) for task in tasks]
+    axes.scatter(best, rows, marker="d", facecolor="white", edgecolor="black", label="best quoted model, frozen")
+    for mode, style in MODES.items():
+        shown = [(means[task, mode], row) for row, task in enumerate(tasks) if (task, mode) in means]
+        axes.scatter(*zip(*shown, strict=True), s=50, **style)
+        print(style["label"], {tasks[row]: round(value, 3) for value, row in shown})
+    axes.set_yticks(rows, [task.removeprefix("prom/") for task in tasks])
+    axes.grid(axis="y", color="#e2e8f0")
+    axes.set_axisbelow(True)
+    axes.set(xlabel="test AUROC", title="fine-tuned, eight sets of GUE")
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
 def main(target: str) -> None:
@@ -79,25 +95,18 @@ def main(target: str) -> None:
     records = list(read_fasta(DEMO / "promoters.fa.gz"))
     promoters = vectors_of([decode(record.codes) for record in records])
     is_promoter = np.array([record.name == "promoter" for record in records])
-    with gzip.open(DEMO / "elements.csv.gz", "rt", newline="") as file:
-        rows = list(csv.DictReader(file))
-    elements, classes = vectors_of([row["sequence"] for row in rows]), np.array([row["label"] for row in rows])
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.8), dpi=130)
-    width = 0.26
-    for place, (name, colour) in enumerate(COLOURS.items()):
+    for name, colour in COLOURS.items():
         scores = learning_curve(promoters[name], is_promoter)
         mean, sd = scores.mean(axis=1), scores.std(axis=1)
         left.plot(N_LABELLED, mean, marker="o", color=colour, label=name)
         left.fill_between(N_LABELLED, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
-        shares = neighbour_share(elements[name], classes)
-        right.bar(np.arange(len(shares)) + (place - 1) * width, list(shares.values()), width, color=colour, label=name)
-        right.set_xticks(range(len(shares)), list(shares))
-        print(name, "AUROC", dict(zip(N_LABELLED, mean.round(3).tolist(), strict=True)), "neighbours", shares)
+        print(name, "AUROC", dict(zip(N_LABELLED, mean.round(3).tolist(), strict=True)))
+    draw_sets(right)
     left.set_xscale("log")
     left.set_xticks(N_LABELLED, [str(n) for n in N_LABELLED])
     left.minorticks_off()
     left.set(xlabel="labelled sequences", ylabel="AUROC on the others", title="promoters from a few labels")
-    right.set(ylabel="nearest ten of the same class", title="neighbours, no labels")
     left.legend(frameon=False)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)

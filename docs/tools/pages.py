@@ -214,7 +214,7 @@ had sequence for parts of five sets only. These parts are not random samples, so
 **Table 4** (which augmentations make the two views; the same sets) cannot be repeated on those sets for the same reason. Its four pairs are available as settings:
 `--student-augment M --teacher-augment ""` (M+NoAug), `M` and `DIT`, `MDT` and `DIT`, `MDIT` and `NR` (the default). `findna benchmark study` compares these pairs, student
 and teacher, CM-MNM (`--alpha 1`) and FinDNA-T (`--mixer transformer`). It uses the validation AUROC of frozen probes on complete GUE sets. See
-[the variants](../results/ablations/variants.toml) and [the study](../results/study).
+[the table](../results/ablations/study.md) and [the page](../reproducing.md#the-papers-ablations).
 
 ## Limits and misuse
 
