@@ -271,6 +271,9 @@ def _prepared(asked: dict[str, Any], streams: Sequence[int]) -> Callable[[], obj
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    # New objects: those of the server know whether its own streams could be positioned.
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
