@@ -68,7 +68,10 @@ class Forks:
                 own = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_NUM_THREADS": "1"}
                 command = [sys.executable, __file__, str(self.address), *self._modules]
                 environment = {**os.environ, **own, **self._environment}
-                subprocess.run(command, stdin=subprocess.DEVNULL, env=environment, check=True)
+                pipe = os.pipe()  # not a file: Python remembers that its stdout has a position, and a fork gets another
+                subprocess.run(command, stdin=subprocess.DEVNULL, stdout=pipe[1], env=environment, check=True)
+                for end in pipe:
+                    os.close(end)
                 self._held = self._wait()
             self._held.sendall(b"null\n")
 
@@ -271,9 +274,6 @@ def _prepared(asked: dict[str, Any], streams: Sequence[int]) -> Callable[[], obj
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    # New objects: those of the server know whether its own streams could be positioned.
-    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
