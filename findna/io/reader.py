@@ -69,7 +69,7 @@ class EmbeddingReader:
 
     def __init__(self, path: Path | str, *, is_own: bool = False) -> None:
         self.path = path = Path(path)
-        self._file = h5py.File(path, "r", locking="best-effort") if is_own else open_hdf5(path)
+        self._file = open_hdf5(path, is_own=is_own)
         try:
             with naming(path):
                 check_layout(self._file, path)
@@ -258,8 +258,12 @@ def _mapped(dataset: h5py.Dataset, path: Path) -> NDArray[Any]:
     return np.memmap(path, dataset.dtype, mode="r", offset=offset, shape=dataset.shape)
 
 
-def open_hdf5(path: Path) -> h5py.File:
+def open_hdf5(path: Path, *, is_own: bool = False) -> h5py.File:
     """An HDF5 file to read.
+
+    Args:
+        path: The file.
+        is_own: This process wrote it just now, so libhdf5 can read it without a crash.
 
     Raises:
         TableError: It is absent, no regular file, or not HDF5.
@@ -267,7 +271,7 @@ def open_hdf5(path: Path) -> h5py.File:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise TableError("is not a regular file", path=path)
     try:
-        return open_foreign(path)
+        return h5py.File(path, "r", locking="best-effort") if is_own else open_foreign(path)
     except FileNotFoundError as error:
         raise TableError("not found", path=path) from error
     except OSError as error:

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Self
 
-import h5py
 import numpy as np
 
 from findna.errors import TableError
@@ -34,7 +33,7 @@ class TokensReader:
 
     def __init__(self, path: Path, *, is_own: bool = False) -> None:
         self.path = path
-        self._file = h5py.File(path, "r", locking="best-effort") if is_own else open_hdf5(path)
+        self._file = open_hdf5(path, is_own=is_own)
         try:
             with naming(path):
                 check_layout(self._file, path)
