@@ -64,7 +64,7 @@ class Cell(NamedTuple):
 
     Args:
         x: Values, shape (B, D), float32.
-        obs: Columns of the rows, by name; empty if there are no rows.
+        obs: Columns of the rows, by name; empty without rows.
         cls: Class tokens, shape (B, K, C), if requested.
         skipped: Records without a row, in input order.
         tokens: Hidden states of the bases of later rows, shape (n, C), if requested.

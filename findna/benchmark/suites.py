@@ -131,9 +131,8 @@ def _read_classes(classes: Mapping[str, Sequence[Path]], length: int) -> Splits:
         for path in found:
             if names.setdefault(path.name.removesuffix(".gz").rpartition(".")[0], name) != name:
                 raise InputError("a file of another class has the same name: rename one", path=path)
-    whole = _crop(
-        read_labelled(paths, class_names=names), length
-    )  # before the split, because transcripts of a gene begin alike
+    # Cropped before the split, because transcripts of a gene begin alike.
+    whole = _crop(read_labelled(paths, class_names=names), length)
     train, test = split_off(whole, fraction=VALID_FRACTION, seed=DRAW)
     return Splits(train, None, test)
 

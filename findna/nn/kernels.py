@@ -82,9 +82,8 @@ def choose(
     if wanted not in ("auto", *WAYS, ROWS):
         raise ConfigError(f"{ENVIRONMENT}={wanted}: known are auto, {', '.join((*WAYS, ROWS))}")
     dropout = dropout if is_training else 0.0
-    is_ours = config.mixer == "chordmixer" and not (
-        dropout and device.type == "cpu"
-    )  # whose two methods draw differently
+    # With dropout, the two methods of a CPU draw different masks.
+    is_ours = config.mixer == "chordmixer" and not (dropout and device.type == "cpu")
     if device.type not in ("cpu", "cuda") or precision.products not in TOLERANCE or not is_ours:
         return Choice("plain", {})
     names: tuple[str, ...] = (wanted,)

@@ -32,10 +32,7 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
     for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
         old.unlink()
     whole = {marker.stem for marker in folder.glob("step-*.json")}
-    for orphan in [
-        *folder.glob("step-*.safetensors"),
-        *folder.glob(".step-*.tmp"),
-    ]:  # of a killed run, too
+    for orphan in [*folder.glob("step-*.safetensors"), *folder.glob(".step-*.tmp")]:  # of a killed run, too
         if orphan.stem not in whole:
             orphan.unlink(missing_ok=True)
 

@@ -126,7 +126,7 @@ class PretrainPlan(PretrainOptions, Plan):
 
         Raises:
             ConfigError: The preset does not exist, a setting is out of range, or one contradicts another.
-            InputError: There is no input, and no genome is found.
+            InputError: No input is given, and no genome is found.
         """
         preset = given.get("preset", "small")
         if preset not in PRESETS:
@@ -184,8 +184,8 @@ class TaskPlan(FinetuneOptions, Plan):
             given: Fields of a plan or of a recipe; the others are those of the preset.
 
         Raises:
-            ConfigError: The preset does not exist, there is no input, a setting is out of range, or two contradict each
-                other.
+            ConfigError: The preset is not known, no input is given, a setting is out of range, or two settings
+                contradict each other.
         """
         recipe = read_recipe(given.get("preset", "default"))
         if not given.get("inputs"):
