@@ -210,9 +210,7 @@ class EmbeddingWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and not self._spool.state and self._spool.folder.exists():
-            self.discard()  # no row was committed, so there is nothing to resume
-        self.close()
+        self._spool.leave(is_failed=kind is not None)
 
     def _commit(self, *, finishing: bool = False) -> None:
         if self._n_tokens_pending:

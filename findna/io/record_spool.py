@@ -51,9 +51,7 @@ class RecordSpool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and not self._spool.state and self._spool.folder.exists():
-            self.remove()
-        self._spool.close()
+        self._spool.leave(is_failed=kind is not None)
 
     def temp(self, path: Path) -> Path:
         """Path of an output until it is complete."""

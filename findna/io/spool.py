@@ -116,6 +116,14 @@ class Spool:
         """Close the folder and keep it, up to its last commit."""
         self._stack.close()
 
+    def leave(self, *, is_failed: bool) -> None:
+        """Close the folder; after a failure, delete it if nothing was committed, because nothing can be resumed."""
+        try:
+            if is_failed and not self.state and self.folder.exists():
+                self.remove()
+        finally:
+            self.close()
+
     def __enter__(self) -> Self:
         return self
 

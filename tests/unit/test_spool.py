@@ -200,3 +200,15 @@ def test_what_a_kill_leaves_of_a_spool_is_taken_again(tmp_path: Path, left: tupl
         assert not spool.is_resumed
         spool.remove()
     assert not (tmp_path / "out.partial").exists()
+
+
+def test_a_spool_that_cannot_be_deleted_is_not_locked_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *, missing_ok: bool = False) -> None:
+        raise OSError("read-only")
+
+    spool = Spool(tmp_path / "s.partial", ["a"], {})
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.raises(OSError, match="read-only"):
+            spool.leave(is_failed=True)
+    Spool(tmp_path / "s.partial", ["a"], {}, resume=True).close()
