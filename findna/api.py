@@ -224,7 +224,7 @@ def classify(
 
 
 def _model(model: str | Path | Model) -> Model:
-    return model if isinstance(model, Model) else load_model(str(model))
+    return model if isinstance(model, Model) else load_model(model)
 
 
 def _embedder(model: str | Path | Model, settings: Mapping[str, Any]) -> tuple[RecordEmbedder, Model]:

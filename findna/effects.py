@@ -115,7 +115,7 @@ def mutagenesis(
 
 
 def _model(model: str | Path | Model) -> Model:
-    return model if isinstance(model, Model) else load_model(str(model))
+    return model if isinstance(model, Model) else load_model(model)
 
 
 def _task(task: str | Path | TaskModel) -> TaskModel:

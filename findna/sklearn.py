@@ -1,6 +1,7 @@
 """A scikit-learn transformer: sequences to vectors as a step of a Pipeline."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -42,7 +43,7 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        model: str = DEFAULT,
+        model: str | Path = DEFAULT,
         strand: str = "bed",
         pool: str = "",
         raw: bool = False,

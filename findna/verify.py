@@ -78,7 +78,7 @@ class Verification:
         self.checks.append((name, status, "; ".join(found)))
 
 
-def verify(path: Path | str, *, model: str = "", genome: Path | str | None = None, n: int = 20) -> Verification:
+def verify(path: Path | str, *, model: str | Path = "", genome: Path | str | None = None, n: int = 20) -> Verification:
     """Check an output: its structure and checksums, its model, genome and inputs, and a sample of its rows.
 
     Inputs and genome are read from the paths in the output. A check whose files are not found is skipped.
@@ -114,7 +114,7 @@ def verify(path: Path | str, *, model: str = "", genome: Path | str | None = Non
     return found
 
 
-def _load(written: Written, name: str) -> Model | TaskModel:
+def _load(written: Written, name: str | Path) -> Model | TaskModel:
     """The model or task that made an output.
 
     Raises:

@@ -235,7 +235,7 @@ class _Study:
             if not outcome.finished:
                 raise Stopped
             shutil.rmtree(folder / "checkpoints")
-        model = load_model(str(folder / STUDENT if variant.read == STUDENT else folder))
+        model = load_model(folder / STUDENT if variant.read == STUDENT else folder)
         return model.network, _figures(model)
 
     def _read_out(self, variant: Variant) -> ReadOut:

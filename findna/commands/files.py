@@ -40,8 +40,8 @@ def score(
     out: str | Path,
     *,
     genome: str | Path,
-    model: str = "",
-    task: str = "",
+    model: str | Path = "",
+    task: str | Path = "",
     output_format: str = "vcf",
     embeddings: Path | None = None,
     command: str = "",
@@ -73,8 +73,8 @@ def score(
         [str(variants)],
         Path(out),
         config=make(ScoreConfig, settings),
-        model=model or DEFAULT,
-        task=task,
+        model=str(model) or DEFAULT,
+        task=str(task),
         output_format=output_format,  # type: ignore[arg-type]
         embeddings=embeddings,
         command=command,
@@ -88,7 +88,7 @@ def mutagenesis(
     inputs: Sequence[str],
     out: Path,
     *,
-    model: str = "",
+    model: str | Path = "",
     output_format: str = "h5",
     command: str = "",
     on_progress: OnDone = _silent,
@@ -116,7 +116,7 @@ def mutagenesis(
         inputs,
         out,
         config=config,
-        model=model or DEFAULT,
+        model=str(model) or DEFAULT,
         output_format=output_format,
         command=command,
         **parts_of(settings),
@@ -129,7 +129,7 @@ def predict_bases(
     inputs: Sequence[str],
     out: Path,
     *,
-    model: str = "",
+    model: str | Path = "",
     output_format: str = "h5",
     command: str = "",
     on_progress: OnDone = _silent,
@@ -155,7 +155,7 @@ def predict_bases(
         inputs,
         out,
         config=make(BasesConfig, settings),
-        model=model or DEFAULT,
+        model=str(model) or DEFAULT,
         output_format=output_format,
         command=command,
         **parts_of(settings),
@@ -163,7 +163,9 @@ def predict_bases(
     return predict_bases_of(job, on_progress=on_progress)
 
 
-def verify(path: Path, *, model: str = "", genome: Path | None = None, n: int = 20, threads: int = 0) -> Verification:
+def verify(
+    path: Path, *, model: str | Path = "", genome: Path | None = None, n: int = 20, threads: int = 0
+) -> Verification:
     """Check an output; see `findna.verify.verify`. `threads` is the number of CPU threads; 0: all available CPUs."""
     set_threads(ComputeConfig(threads=threads).threads)
     return verify_output(path, model=model, genome=genome, n=n)
@@ -191,6 +193,6 @@ def write_track(
         write_window_track(predictions, path, column, facts, genome=genome)
 
 
-def _refuse_both(model: str, task: str) -> None:
+def _refuse_both(model: str | Path, task: str | Path) -> None:
     if model and task:
         raise ConfigError("give model=NAME or task=NAME: a task has its own model")

@@ -139,7 +139,7 @@ def set_readout(
     if not (folder / "config.json").is_file():
         raise ModelError(f"model {folder}: not a model folder: config.json not found")
     found = measure_readout(
-        load_model(str(folder)),
+        load_model(folder),
         read_fasta(windows),
         pool=pool,
         blocks=blocks,

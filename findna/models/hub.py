@@ -98,12 +98,12 @@ def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None
 
 
 def _found(repo: Repo, folder: Path) -> Pulled:
-    return Pulled(folder, repo, folder.name, load_model(str(folder)).sha256, is_new=False)
+    return Pulled(folder, repo, folder.name, load_model(folder).sha256, is_new=False)
 
 
 def _is_whole(folder: Path) -> bool:
     try:
-        load_model(str(folder))
+        load_model(folder)
     except ModelError:  # missing, or damaged since
         return False
     return True

@@ -131,7 +131,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load_model(name: str = DEFAULT) -> Model:
+def load_model(name: str | Path = DEFAULT) -> Model:
     """Load a model; a damaged one is an error.
 
     Args:
@@ -142,7 +142,7 @@ def load_model(name: str = DEFAULT) -> Model:
         ModelError: It is not to be found, not ours, has the wrong sha256, or the wrong tensors.
     """
     phases.enter(f"loading {name}")
-    folder = find_model(name)
+    folder = find_model(str(name))
     config = read_config(folder)
     if config.get("alphabet") != ALPHABET:
         raise ModelError(f"model {folder}: its alphabet is {config.get('alphabet')!r}, not {ALPHABET!r}")

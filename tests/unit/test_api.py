@@ -17,6 +17,7 @@ from findna.data.batch import pack
 from findna.nn.device import FP32 as FP32_KIND
 from findna.nn.device import Compute
 from findna.sequence import BLANK, encode
+from findna.sklearn import Embedder
 
 SEQUENCES = ["ACGTACGTTTRRN", "ttgacc", "ACGU" * 300]  # the last is longer than a window
 FP32 = {"device": "cpu", "precision": "fp32"}
@@ -54,6 +55,15 @@ def test_every_public_name_is_there_and_has_a_docstring():
         assert name == "__version__" or value.__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'embeddings'"):
         _ = findna.embeddings
+
+
+def test_a_model_is_a_name_or_a_path(model, tmp_path):
+    expected = findna.embed(["ACGT"], model=model)
+    assert findna.load_model(model.path).sha256 == model.sha256
+    assert (findna.embed(["ACGT"], model=model.path) == expected).all()
+    assert (Embedder(model=model.path).fit_transform(["ACGT"]) == expected).all()
+    _, found = written(tmp_path, ["ACGT"], model=model.path)
+    assert (found.x == expected).all()
 
 
 @pytest.mark.parametrize(
