@@ -144,7 +144,7 @@ def masked_bases(network: Encoder, sources: Sources, *, config: TeacherConfig, c
     items = list(
         iter_masked(sources.held_out, fraction=config.mask_fraction, seed=_HELD_OUT_SEED, n_rounds=config.n_rounds)
     )
-    guesses = {TEACHER: _teacher_guesses(network, items, compute=compute)}
+    guesses = {TEACHER: network_guesses(network, items, compute=compute)}
     guesses |= {name: _counting_guesses(counting, items, name) for name, counting in models.items()}
     windows = np.repeat([item.window for item in items], [len(item.positions) for item in items])
     positions = np.concatenate([item.positions for item in items])
@@ -178,7 +178,8 @@ def masked_bases(network: Encoder, sources: Sources, *, config: TeacherConfig, c
 
 
 @torch.inference_mode()
-def _teacher_guesses(network: Encoder, items: Sequence[Masked], *, compute: Compute) -> Guesses:
+def network_guesses(network: Encoder, items: Sequence[Masked], *, compute: Compute) -> Guesses:
+    """The predictions of a network for the masked bases of all items, in order."""
     parts = []
     n_tokens = network.config.n_class_tokens
     size = max(1, compute.batch_bases // network.config.max_len)
