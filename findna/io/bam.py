@@ -206,10 +206,12 @@ def _placed(
     """Number and offset of each read in the file, the read, and its alignment."""
     for row, (offset, read) in enumerate(reads, start=stream.begin.row):
         try:
-            is_named, place = bool(read.query_name), _region(read)
-        except UnicodeDecodeError as problem:
-            stream.fail(f"damaged: the name of read {row + 1:,} is not text", cause=problem)
-        if not is_named:
+            is_text, place = (read.query_name or " ").isprintable(), _region(read)
+        except UnicodeDecodeError:
+            is_text, place = False, None
+        if not is_text:
+            stream.fail(f"damaged: the name of read {row + 1:,} is not text")
+        if not read.query_name:
             stream.fail(f"damaged: read {row + 1:,} has no name")
         yield row, None if offset is None else Mark(offset, 0, row), read, place
 

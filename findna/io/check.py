@@ -7,13 +7,13 @@ from pathlib import Path
 
 from findna import phases
 from findna.counts import counted
-from findna.errors import MOST_SHOWN, BedError, ConfigError, InputError, as_one
+from findna.errors import MOST_SHOWN, BedError, InputError, as_one
 from findna.io.compressed import STDIN, Mark
 from findna.io.genome import Genome
 from findna.io.ids import IdSet
 from findna.io.options import InputOptions
 from findna.io.records import Reader, count_bases
-from findna.io.source import REGIONS, SEQUENCES, MissingContig, limit_n
+from findna.io.source import REGIONS, MissingContig, limit_n
 from findna.record import Record
 from findna.region import Region
 
@@ -94,13 +94,11 @@ def check_inputs(
     summary = InputSummary()
     with ExitStack() as stack:
         reader = Reader(options, stack, genome, ids=ids)
-        kinds: set[str] = set()
         for index, text in enumerate(inputs):
             if is_read_once(text):
                 summary.unchecked.append(text)
                 continue
             with closing(reader.open(text)) as source:
-                kinds.add(source.kind)
                 needs_bases = on_record is not None and options.max_n < 1
                 if source.kind in REGIONS and not needs_bases:
                     found: Iterable[Record | Region | InputError] = (row.region for row in reader.rows(source))
@@ -123,9 +121,8 @@ def check_inputs(
                         on_record(n_bases)
                 if summary.n_records == n_before:
                     raise source.nothing()
-    needs_genome = kinds - {*SEQUENCES} - ({"bam"} if not options.reference_bases else set())
-    if options.genome and kinds and not needs_genome and not any(map(is_read_once, inputs)):
-        raise ConfigError(f"the genome {options.genome} is not used: no input has regions; leave the genome out")
+    if not any(map(is_read_once, inputs)):
+        reader.refuse_unused_genome()
     return summary
 
 

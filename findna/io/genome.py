@@ -11,6 +11,7 @@ from findna.errors import GenomeError, RegionError, system_reason
 from findna.io.builds import build_of, builds_with
 from findna.io.cache import cache_dir
 from findna.io.indexed import IndexedFasta
+from findna.io.rows import printable
 from findna.io.tap import GZIP_MAGIC, is_bgzf
 from findna.io.twobit import TWOBIT_MAGICS, TwoBit
 from findna.region import Region, missing_contig, parse_region
@@ -55,6 +56,9 @@ class Genome:
         self.path = find_genome(path)
         self._source = _open(self.path)
         self.contigs = self._source.contigs
+        if strange := [name for name in self.contigs if printable(name) != name]:
+            self.close()
+            raise GenomeError(f"the contig name {strange[0]!r} contains a line-end character", path=self.path)
         self._missing: dict[str, str] = {}
 
     def __enter__(self) -> Self:

@@ -58,6 +58,8 @@ def read_records(
             if wanted is not None and n_before >= wanted.stop:
                 return
             with closing(reader.open(text)) as source:
+                if reader.has_pipe and text == inputs[-1]:
+                    reader.refuse_unused_genome()  # other inputs were checked before
                 n_records = 0
                 if begin is not None:
                     if source.stream is not None:
@@ -92,7 +94,12 @@ def read_regions(regions: Iterable[Region], options: InputOptions, *, genome: Ge
 
 
 class Reader:
-    """Opens inputs, and the genome when it is first needed."""
+    """Opens inputs, and the genome when it is first needed.
+
+    Attributes:
+        kinds: The kinds of the inputs so far.
+        has_pipe: Whether one of them can be read only once.
+    """
 
     def __init__(
         self, options: InputOptions, stack: ExitStack, genome: Genome | None, *, ids: IdSet | None = None
@@ -101,6 +108,8 @@ class Reader:
         self._ids = ids or IdSet()
         self._is_stdin_used = False
         self._first: Source | None = None
+        self.kinds: set[Kind] = set()
+        self.has_pipe = False
 
     def open(self, text: str) -> Source:
         options = self._options
@@ -123,6 +132,17 @@ class Reader:
         except BaseException:
             stream.__exit__(None, None, None)
             raise
+
+    def refuse_unused_genome(self) -> None:
+        """Raise if there is a genome, and none of the inputs so far needs it.
+
+        Raises:
+            ConfigError: So it is.
+        """
+        needing = self.kinds - {*SEQUENCES} - (set() if self._options.reference_bases else {"bam"})
+        if self._options.genome and self.kinds and not needing:
+            reason = "is not used: no input has regions; leave the genome out"
+            raise ConfigError(f"the genome {self._options.genome} {reason}")
 
     def _kind(self, stream: ByteStream) -> Kind:
         if self._options.in_format is not None:
@@ -211,6 +231,8 @@ class Reader:
     def _checked(self, source: Source) -> Source:
         options = self._options
         self._first = self._first or source
+        self.kinds.add(source.kind)
+        self.has_pipe |= source.stream is not None and not source.stream.is_rereadable
         if (self._first.kind in READS) != (source.kind in READS):
             reads, other = (source, self._first) if source.kind in READS else (self._first, source)
             raise ConfigError(

@@ -8,6 +8,7 @@ from findna.counts import counted
 from findna.errors import TableError
 from findna.io.compressed import ByteStream
 from findna.io.ids import IdSet
+from findna.io.rows import printable
 from findna.io.sniff import SEQUENCE_COLUMNS
 from findna.record import Record
 from findna.sequence import Codes, encode, protein_hint
@@ -44,10 +45,11 @@ def read_sequence_table(stream: ByteStream, column: str = "", *, ids: IdSet) -> 
             )
         id_column = find_column(stream, columns, ID_COLUMNS, line=line)
         for row, (line, cells) in enumerate(numbered):
-            id = cells[id_column].strip() if id_column is not None and id_column < len(cells) else ""
+            id = ""
             try:
                 if len(cells) != len(columns):
                     raise ValueError(ragged(cells, columns))
+                id = text_cell(cells[id_column], "id") if id_column is not None else ""
                 codes, n_iupac = encode_cell(cells[sequence])
                 if not ids.add(id := id or str(line)):
                     raise ValueError(f"duplicate id {id!r}; ids must be unique")
@@ -74,7 +76,7 @@ def table_rows(stream: ByteStream, lines: Iterator[str]) -> Iterator[tuple[int, 
         hint = " (columns are separated by a comma or a tab)" if ";" in first or " " in first.strip() else ""
         stream.fail(f"one column only: a table needs a header and columns for sequence and label{hint}", line=len(head))
     csv.field_size_limit(2**31 - 1)  # otherwise csv refuses a sequence of 131,072 bases
-    reader = csv.reader(chain(head, lines), delimiter=delimiter)
+    reader = csv.reader((f"{line}\n" for line in chain(head, lines)), delimiter=delimiter)
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
@@ -107,6 +109,18 @@ def ragged(cells: list[str], columns: list[str]) -> str:
     name = {"\t": "tabs", ",": "commas", ";": "semicolons"}.get(other, "")
     hint = f": this row is separated by {name}, the header is not" if mixed else ""
     return f"{counted(len(cells), 'column')} where the header has {len(columns)}{hint}"
+
+
+def text_cell(cell: str, what: str) -> str:
+    """A cell without blanks around it.
+
+    Raises:
+        ValueError: It contains a tab or a line end, which a TSV cannot store. `what` is its name in the message.
+    """
+    text = cell.strip()
+    if printable(text) != text:
+        raise ValueError(f"the {what} {text!r} contains a tab or a line-end character")
+    return text
 
 
 def encode_cell(text: str) -> tuple[Codes, int]:

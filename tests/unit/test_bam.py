@@ -172,15 +172,16 @@ def test_a_cut_bam_is_refused_before_its_first_read(bam: Path, n_cut: int) -> No
         next(read_bam(bam))
 
 
-@pytest.mark.shared
-def test_a_read_whose_name_is_not_text_is_damage(bam: Path) -> None:
+@pytest.mark.parametrize("name", [b"l\xd3s\xff", b"lo\tt", b"los\n"])
+def test_a_read_whose_name_is_not_text_is_damage(bam: Path, name: bytes) -> None:
     content = gzip.decompress(bam.read_bytes())
     with pysam.BGZFile(str(bam), "wb") as file:
-        file.write(content.replace(b"lost\0", b"l\xd3s\xff\0"))
+        file.write(content.replace(b"lost\0", name + b"\0"))
     with pytest.raises(BamError, match=r"a\.bam: damaged: the name of read 7 is not text"):
         list(read_bam(bam))
 
 
+@pytest.mark.shared
 def test_a_bam_damaged_in_the_middle_is_refused(shared: Path, tmp_path: Path) -> None:
     data = bytearray((shared / "inputs/triple_minigenome/alignments.bam").read_bytes())
     data[len(data) // 2] ^= 0xFF

@@ -1,6 +1,7 @@
 import os
 import struct
 import tempfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,7 @@ def test_a_genome_is_read_though_no_index_can_be_kept(
         (">c\nAC\n>c\nAC\n", "plain", "line 3, record c: duplicate contig"),
         (">\nAC\n", "plain", "line 1: a contig without a name"),
         (">c\nAC\0T\n", "plain", "line 2: a NUL byte"),
+        (">c\u2028d\nAC\n", "plain", r"the contig name 'c\\u2028d' contains a line-end character"),
     ],
 )
 def test_what_is_no_genome_is_refused(write: Write, text: str, how: str, reason: str) -> None:
@@ -349,6 +351,10 @@ def test_blanks_at_line_ends_hold_no_bases(write: Write, blank: str, how: str) -
     with Genome(path) as genome:
         assert fetched(genome, "c", 12, 16) == "GGGT"
     assert Path(f"{path}.fai").read_bytes() == index
+    width = 10 + len(blank)
+    Path(f"{path}.fai").write_text(f"c\t{2 * width}\t3\t{width}\t{width + 1}\n")  # blanks as bases
+    with Genome(path) as genome:
+        assert fetched(genome, "c", 12, 16) == "GGGT"
 
 
 @pytest.mark.parametrize(
@@ -387,8 +393,11 @@ def test_one_line_of_any_length_is_counted_in_pieces(end: str, others: str) -> N
     if others and not end:
         end = "\n"
     text = f">a one line\n{'ACGT' * 700_000}{end}{others}".encode()
-    pieces = [text[i : i + 100_001] for i in range(0, len(text), 100_001)]
-    index = build_fai(pieces, path="g.fa")
+    tracemalloc.start()
+    index = build_fai((text[i : i + 100_001] for i in range(0, len(text), 100_001)), path="g.fa")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000  # some pieces, not the line
     assert index["a"] == (2_800_000, 12, 2_800_000, 2_800_000 + max(1, len(end)))
     assert not others or index["b"] == (7, 12 + 2_800_000 + len(end) + 3, 3, 4)
 

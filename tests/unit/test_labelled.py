@@ -102,6 +102,7 @@ FAULTS = {
     ),
     "no label column": ("sequence,y\nA,0\n", "no column label or labels or class or target; there are sequence, y"),
     "one column": ("sequence\nACGT\n", "line 1: one column only"),
+    "a line end in a label": ('sequence,label\nA,0\nC,"1\n2"\n', "line 4: the label '1.n2' contains a tab or a line"),
     "semicolons": ("sequence;label\nA;1\n", "one column only.*separated by a comma or a tab"),
     "mixed delimiters": (
         "sequence,label\nA,0\nC\t1\n",

@@ -197,6 +197,15 @@ def test_options_that_do_not_apply_are_refused(write: Write, options: Callable[.
         run(InputOptions(), bed)
 
 
+def test_an_id_of_a_table_with_a_tab_or_a_line_end_is_a_fault(write: Write) -> None:
+    path = write("a.csv", 'id,sequence\na,AC\n"b\nc",AC\nd\x85e,AC\n"f\tg",AC\nh,"A\nC"\n')
+    found = run(InputOptions(), path)
+    assert ids(found) == ["a", "TableError", "TableError", "TableError", "h"]
+    assert str(found[1]).endswith("a.csv, line 4: the id 'b\\nc' contains a tab or a line-end character")
+    assert isinstance(found[4], Record)
+    assert decode(found[4].codes) == "AC"
+
+
 def test_a_format_can_be_forced(write: Write, options: Callable[..., InputOptions]) -> None:
     path = write("a.txt", "chr1\t1\n")
     assert "needs 3" in str(run(options(in_format="bed"), path)[0])
@@ -218,6 +227,9 @@ def test_stdin_is_read_once_and_never_beforehand(
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"chr1\t1\t2\n")))
     with pytest.raises(ConfigError, match="only once"):
         run(options(), "-", "-")
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b">a\nAC\n")))
+    with pytest.raises(ConfigError, match=r"the genome .*genome\.fa is not used: no input has regions"):
+        run(options(), "-")
 
 
 def test_a_check_counts_all_problems_and_shows_the_first_ten(
