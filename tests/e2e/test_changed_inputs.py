@@ -1,6 +1,7 @@
 """Inputs that change while they are read: the run fails and leaves nothing, whatever changed."""
 
 import os
+import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,40 @@ def test_a_genome_that_changes_ends_the_run_and_nothing_is_kept(model: Path, gen
     options = InputOptions(genome=genome)
     with pytest.raises(InputError, match=r"g\.fa: changed while it was read|must be .*: the file is damaged or has"):
         _run(model, [bed], change, genome, options=options)
+    assert left_behind() == []
+
+
+SCORE = ("score", "v.vcf", "-g", "g.fa", "--max-length", "2", "-o", "out.tsv")
+COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
+    ("mutagenesis", "r.bed", "-g", "g.fa", "-o", "out.h5"): ("findna.runs.frame.read_records", "r.bed"),
+    ("predict-bases", "r.bed", "-g", "g.fa", "-o", "out.h5"): ("findna.runs.frame.read_records", "g.fa"),
+    SCORE: ("findna.variants.VariantScorer.score", "v.vcf"),
+    (*SCORE, "-t", "1"): ("findna.variants.VariantScorer.score", "g.fa"),
+    ("pretrain", "g.fa", "--preset", "tiny", "--steps", "1", "-o", "out"): ("findna.train.sources._windows", "g.fa"),
+    ("data", "windows", "g.fa", "--n", "2", "--min-length", "20", "--max-length", "40", "-o", "out.fa"): (
+        "findna.data.recipe.Novelty",
+        "g.fa",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command[0]}-{len(command)}")
+def test_no_command_takes_a_file_that_is_written_to_while_it_reads(
+    command: tuple[str, ...], model: Path, genome: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, changed = COMMANDS[command]
+    read = pkgutil.resolve_name(where)
+    Path("r.bed").write_text("chr1\t0\t9\n")
+    base = genome.read_text().split("\n")[1][40]
+    Path("v.vcf").write_text(f"#CHROM\tPOS\tID\tREF\tALT\nchr1\t41\t.\t{base}\t{'A' if base != 'A' else 'C'}\n")
+
+    def change_and_read(*args: Any, **options: Any) -> Any:
+        os.utime(changed, ns=(1, 1))
+        return read(*args, **options)
+
+    monkeypatch.setattr(where, change_and_read)
+    result = call(*command, *(() if "preset" in str(command) or "windows" in command else ("-m", model)))
+    assert (result.code, f"{changed}: changed while it was read (it was written to)" in result.err) == (1, True), result
     assert left_behind() == []
 
 

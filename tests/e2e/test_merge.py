@@ -50,6 +50,8 @@ def test_parts_of_a_plan_are_those_of_shards_without_one(write: Write, genome: P
     flags = [bed, "-g", genome, "--on-error", "skip"]
     result = call("split", *flags, "-n", 2, "--batch-bases", 512, "-o", "plan.json")
     assert (result.code, result.err) == (0, "plan.json: 2 shards, 400 records, " + result.err.rpartition(", ")[2])
+    again = call("split", *flags, "-n", 2, "--batch-bases", 512, "-o", "plan.json")
+    assert (again.code, again.err) == (0, "plan.json: is complete; nothing to do\n")
     run = [*flags, "-m", model, "--batch-bases", 512, "--shard", "2/2"]
     embedded(*run, "-o", "a.h5")
     embedded(*run, "--plan", "plan.json", "-o", "b.h5")
@@ -60,7 +62,7 @@ def test_parts_of_a_plan_are_those_of_shards_without_one(write: Write, genome: P
     bed.write_text(bed.read_text().replace("chr", "CHR", 1))
     result = call("embed", *run, "--plan", "plan.json", "-o", "c.h5")
     assert (result.code, "changed since the plan was made: run findna split again" in result.err) == (1, True)
-    assert call("split", *flags, "-n", 2, "-o", "plan.json").code == 1  # exists
+    assert call("split", *flags, "-n", 2, "-o", "plan.json").code == 1  # of other settings
 
 
 def test_sequences_and_tokens_divided_and_merged_are_those_of_one_run(write: Write, model: Path) -> None:

@@ -12,9 +12,11 @@ import pytest
 from outputs import FEATURES, dump, obs, table, vectors
 
 from findna.errors import ConfigError, OutputError, TableError
+from findna.io import h5ad
 from findna.io.formats import infer_format
 from findna.io.hdf5 import EmbeddingReader, EmbeddingWriter
 from findna.io.rows import OBS_COLUMNS
+from findna.io.virtual import join
 from findna.io.written import open_written
 from findna.runs.merge import merge
 from findna.runs.merge_parquet import FACTS, merge_parquet
@@ -135,6 +137,22 @@ def test_changed_tokens_and_skipped_records_of_a_part_are_found(tmp_path, name, 
     with pytest.raises(TableError, match=rf"{name}: checksum of {part} differs"):
         merge(parts, tmp_path / "copy.h5")
     assert not (tmp_path / "copy.h5").exists()
+
+
+def test_a_virtual_output_whose_parts_cannot_be_read_gets_no_name(tmp_path, monkeypatch):
+    parts, write = parts_in(tmp_path), h5ad.write_embeddings
+
+    def write_and_damage(path, *args, **options):
+        write(path, *args, **options)
+        with h5py.File(path, "r+") as file:
+            shape = file["X"].shape
+            del file["X"]
+            join(file, "X", [("gone.h5", shape[0])], shape[1:], "<f4")
+
+    monkeypatch.setattr(h5ad, "write_embeddings", write_and_damage)
+    with pytest.raises(OutputError, match=r"its part gone\.h5 is not found beside it"):
+        merge(parts, tmp_path / "all.h5", virtual=True)
+    assert not (tmp_path / "all.h5").exists()
 
 
 def test_a_virtual_output_without_a_part_is_refused(tmp_path):

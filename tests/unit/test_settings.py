@@ -37,6 +37,12 @@ def test_a_value_out_of_range_is_named_with_its_range(settings, problems):
     assert problems_of(Example(**settings)) == problems
 
 
+@pytest.mark.parametrize("name", ["workers", "gpus"])
+def test_a_run_has_a_limited_number_of_processes(name):
+    with pytest.raises(ConfigError, match=rf"{name} must lie in \d to 1,024, not 100000"):
+        RunConfig(**{name: 100_000})
+
+
 @pytest.mark.parametrize("config", [*CONFIGS, PretrainConfig, FinetuneConfig, WindowsConfig])
 def test_each_setting_has_help_and_a_default_in_range(config):
     for name, (_, _, about) in settings_of(config).items():

@@ -301,8 +301,8 @@ def whole_fault(folder):
 
 def test_weights_far_larger_than_their_network_are_not_read(folder):
     with (folder / "model.safetensors").open("r+b") as file:
-        file.truncate(1 << 33)  # sparse: it takes no room
-    with pytest.raises(ModelError, match=r"model\.safetensors cannot be read: 8,589,934,592 bytes, and at most"):
+        file.truncate(1 << 25)
+    with pytest.raises(ModelError, match=r"model\.safetensors cannot be read: 33,554,432 bytes, and at most"):
         load_model(str(folder))
 
 

@@ -1,5 +1,6 @@
 """The .2bit reader beside Biopython's, and files with wrong counts."""
 
+import os
 import random
 import struct
 
@@ -100,9 +101,15 @@ def test_no_count_in_a_file_is_taken_on_trust(tmp_path):
         (to_twobit({"a": "ACGT"})[:-1], "the file is truncated"),
     ],
 )  # fmt: skip
-def test_a_file_that_lies_is_refused(tmp_path, content, message):
-    path = tmp_path / "g.2bit"
+def test_a_file_that_lies_is_refused(tmp_path, monkeypatch, content, message):
+    path, pread = tmp_path / "g.2bit", os.pread
     path.write_bytes(content)
+
+    def read(descriptor, n, place):
+        assert n <= len(content)  # memory for n bytes is taken before they are read
+        return pread(descriptor, n, place)
+
+    monkeypatch.setattr(os, "pread", read)
     with pytest.raises(GenomeError) as error:
         TwoBit(path)
     assert message in str(error.value)
