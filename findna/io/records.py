@@ -94,12 +94,7 @@ def read_regions(regions: Iterable[Region], options: InputOptions, *, genome: Ge
 
 
 class Reader:
-    """Opens inputs, and the genome when it is first needed.
-
-    Attributes:
-        kinds: The kinds of the inputs so far.
-        has_pipe: Whether one of them can be read only once.
-    """
+    """Opens inputs, and the genome when it is first needed; `has_pipe`: an input can be read only once."""
 
     def __init__(
         self, options: InputOptions, stack: ExitStack, genome: Genome | None, *, ids: IdSet | None = None
@@ -108,7 +103,7 @@ class Reader:
         self._ids = ids or IdSet()
         self._is_stdin_used = False
         self._first: Source | None = None
-        self.kinds: set[Kind] = set()
+        self._kinds: set[Kind] = set()
         self.has_pipe = False
 
     def open(self, text: str) -> Source:
@@ -134,15 +129,10 @@ class Reader:
             raise
 
     def refuse_unused_genome(self) -> None:
-        """Raise if there is a genome, and none of the inputs so far needs it.
-
-        Raises:
-            ConfigError: So it is.
-        """
-        needing = self.kinds - {*SEQUENCES} - (set() if self._options.reference_bases else {"bam"})
-        if self._options.genome and self.kinds and not needing:
-            reason = "is not used: no input has regions; leave the genome out"
-            raise ConfigError(f"the genome {self._options.genome} {reason}")
+        """Raise a ConfigError if there is a genome, and none of the inputs so far needs it."""
+        needing = self._kinds - {*SEQUENCES} - (set() if self._options.reference_bases else {"bam"})
+        if (genome := self._options.genome) and self._kinds and not needing:
+            raise ConfigError(f"the genome {genome} is not used: no input has regions; leave the genome out")
 
     def _kind(self, stream: ByteStream) -> Kind:
         if self._options.in_format is not None:
@@ -231,7 +221,7 @@ class Reader:
     def _checked(self, source: Source) -> Source:
         options = self._options
         self._first = self._first or source
-        self.kinds.add(source.kind)
+        self._kinds.add(source.kind)
         self.has_pipe |= source.stream is not None and not source.stream.is_rereadable
         if (self._first.kind in READS) != (source.kind in READS):
             reads, other = (source, self._first) if source.kind in READS else (self._first, source)
