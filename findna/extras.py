@@ -1,8 +1,10 @@
 """Optional packages: imported where they are needed, with an error that says how to install them."""
 
+import sys
 from importlib import import_module
 from typing import Any
 
+from findna import phases
 from findna.errors import MissingExtraError
 
 
@@ -22,6 +24,8 @@ def need(*modules: str, extra: str, purpose: str, package: str = "") -> Any:
     'json'
     """
     root = modules[0].partition(".")[0]
+    if root not in sys.modules:
+        phases.enter(f"loading {package or root}")
     try:
         found = import_module(root)
         for name in modules:

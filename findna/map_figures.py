@@ -38,17 +38,17 @@ def check_figure(path: Path) -> None:
     panels(1, 1)
 
 
-def draw_map(found: Map, path: Path, *, title: str | None = None, force: bool = True) -> None:
+def draw_map(found: Map, path: Path, *, title: str | None = None, note: str = "") -> None:
     """Draw a map; its legend has the number of sequences of each class.
 
     Args:
         found: The map.
         path: A path that `check_figure` accepts.
         title: Above the figure; None: `Map.title`.
-        force: Replace a file with other content.
+        note: A text for the metadata of the file.
 
     Raises:
-        OutputError: The file cannot be written, or exists and must not be replaced.
+        OutputError: The file cannot be written.
     """
     figure, (axes,) = panels(6.4, 4.8)
     n = len(found.points)
@@ -79,24 +79,25 @@ def draw_map(found: Map, path: Path, *, title: str | None = None, force: bool = 
     axes.set(xlabel=found.axes[0], ylabel=found.axes[1])
     axes.set_title(found.title if title is None else title, fontsize=9, loc="left")
     axes.tick_params(labelsize=8)
-    save_figure(figure, path, force=force)
+    save_figure(figure, path, note=note)
 
 
-def write_page(found: Map, path: Path, *, title: str | None = None, force: bool = True) -> None:
+def write_page(found: Map, path: Path, *, title: str | None = None, note: str = "") -> None:
     """Write a map as one HTML page with search, a table and details of each point; it needs no network.
 
     Args:
         found: The map.
         path: The page.
         title: Heading; None: `Map.title`.
-        force: Replace a file with other content.
+        note: A text for the metadata of the file.
 
     Raises:
-        OutputError: The file cannot be written, or exists and must not be replaced.
+        OutputError: The file cannot be written.
     """
     content = {
         "title": found.title if title is None else title,
         "version": __version__,
+        "note": note,
         "axes": found.axes,
         "x": [float(f"{v:.5g}") for v in found.points[:, 0].tolist()],
         "y": [float(f"{v:.5g}") for v in found.points[:, 1].tolist()],
@@ -105,5 +106,5 @@ def write_page(found: Map, path: Path, *, title: str | None = None, force: bool 
         "columns": [values_of(name, values) for name, values in found.columns.items() if not is_unset(values)],
     }
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-    with replacing(path, force=force) as temp:
+    with replacing(path) as temp:
         temp.write_text(_PAGE.read_text(encoding="utf-8").replace("/*DATA*/null", text), encoding="utf-8")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from findna import phases
 from findna.counts import counted
 from findna.errors import ConfigError, TableError
 from findna.extras import need_sklearn
@@ -59,56 +60,42 @@ class Map:
         return f"{self.source}: {shown}, {self.model}"
 
 
-def make_map(
-    path: Path,
-    *,
-    method: Literal["pca", "tsne"] = "pca",
-    color: str = "",
-    labels: Path | None = None,
-    max_points: int = 20_000,
-    seed: int = 0,
-) -> Map:
-    """The map of an embedding file.
+@dataclass(frozen=True)
+class Shown:
+    """The rows of an embedding file that a map shows.
 
     Args:
-        path: A file of `findna embed`.
-        method: Principal components, or t-SNE of the first 50 of them.
+        rows: Their indices, ascending.
+        columns: The columns of these rows, `id` first.
+        color: The column that colours the points; "" for none.
+    """
+
+    rows: NDArray[np.intp]
+    columns: dict[str, NDArray[Any]]
+    color: str
+
+
+def choose_rows(
+    file: EmbeddingReader, *, color: str = "", labels: Path | None = None, max_points: int = 20_000, seed: int = 0
+) -> Shown:
+    """The rows that a map shows, with their columns and those of a table of labels.
+
+    Args:
+        file: A file of `findna embed`.
         color: A column of the file or of `labels`. "": the labels, else the source or contig if there are several.
         labels: A TSV or CSV of ids (or names) and labels; see `read_labels`.
-        max_points: A random sample of this size is shown if the file has more rows; PCA uses all rows.
-        seed: Random seed of the sample and of t-SNE.
+        max_points: A random sample of this size is shown if the file has more rows.
+        seed: Random seed of the sample.
 
     Raises:
         TableError: The file or the labels cannot be read, or no id is in both.
         ConfigError: The column is not found, or there are fewer than three rows.
-        MissingExtraError: t-SNE is asked for and scikit-learn is not installed.
     """
-    with EmbeddingReader(path) as file:
-        n_rows = len(file)
-        _require_rows(file, path)
-        rows = np.arange(n_rows)
-        if n_rows > max_points:
-            rows = np.sort(np.random.default_rng(seed).choice(n_rows, max_points, replace=False))
-        columns, color = _coloured(file, rows, color, labels)
-        n_components = min(2 if method == "pca" else _TSNE_COMPONENTS, file.x.shape[1], n_rows - 1)
-        scores, shares = principal_components(file.x, rows, n_components)
-        model = str(file.meta.get("model", {}).get("name", ""))
-    if method == "pca":
-        points, axes = scores, tuple(f"PC{k + 1} ({share:.1%} of the variance)" for k, share in enumerate(shares[:2]))
-    else:
-        points, axes = tsne(scores, seed=seed), ("t-SNE 1", "t-SNE 2")
-    return Map(points.astype(np.float32), (axes[0], axes[1]), columns, color, n_rows, path.name, model)
-
-
-def _require_rows(file: EmbeddingReader, path: Path) -> None:
     if len(file) < _MIN_ROWS:
-        raise ConfigError(f"{path}: {counted(len(file), 'row')}; a map needs at least {_MIN_ROWS}")
-
-
-def _coloured(
-    file: EmbeddingReader, rows: NDArray[np.intp], color: str, labels: Path | None
-) -> tuple[dict[str, NDArray[Any]], str]:
-    """The columns of some rows, with those of a table of labels, and the one that colours them."""
+        raise ConfigError(f"{file.path}: {counted(len(file), 'row')}; a map needs at least {_MIN_ROWS}")
+    rows = np.arange(len(file))
+    if len(file) > max_points:
+        rows = np.sort(np.random.default_rng(seed).choice(len(file), max_points, replace=False))
     columns = file.read_obs(rows)
     added = match_labels(columns, labels) if labels else {}
     columns |= added
@@ -117,7 +104,37 @@ def _coloured(
         raise ConfigError(f"color={color}: no such column; there are {', '.join(columns)}")
     if color and is_unset(columns[color]):
         raise ConfigError(f"color={color}: the column is empty; choose another one, or give a table of labels")
-    return columns, color
+    return Shown(rows, columns, color)
+
+
+def make_map(file: EmbeddingReader, shown: Shown, *, method: Literal["pca", "tsne"] = "pca", seed: int = 0) -> Map:
+    """The map of an embedding file.
+
+    Args:
+        file: A file of `findna embed`.
+        shown: The rows to show; PCA uses all rows.
+        method: Principal components, or t-SNE of the first 50 of them.
+        seed: Random seed of t-SNE.
+
+    Raises:
+        MissingExtraError: t-SNE is asked for and scikit-learn is not installed.
+    """
+    n_components = min(2 if method == "pca" else _TSNE_COMPONENTS, file.x.shape[1], len(file) - 1)
+    scores, shares = principal_components(file.x, shown.rows, n_components)
+    model = str(file.meta.get("model", {}).get("name", ""))
+    if method == "pca":
+        points, axes = scores, tuple(f"PC{k + 1} ({share:.1%} of the variance)" for k, share in enumerate(shares[:2]))
+    else:
+        points, axes = tsne(scores, seed=seed), ("t-SNE 1", "t-SNE 2")
+    return Map(
+        points.astype(np.float32),
+        (axes[0], axes[1]),
+        shown.columns,
+        shown.color,
+        len(file),
+        file.path.name,
+        model,
+    )
 
 
 def principal_components(x: Any, rows: NDArray[np.intp], n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -148,6 +165,7 @@ def principal_components(x: Any, rows: NDArray[np.intp], n: int) -> tuple[NDArra
 def tsne(scores: NDArray[np.float64], *, seed: int) -> NDArray[np.float64]:
     """t-SNE of principal components, shape (n, 2), started from the first two, so that the seed matters little."""
     need_sklearn("t-SNE")
+    phases.enter("t-SNE")
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(scores) - 1) / 3)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from findna import phases
 from findna.extras import need
 from findna.io.files import replacing
 
@@ -179,20 +180,26 @@ def shortened(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
-def save_figure(figure: "Figure", path: Path, *, force: bool = True) -> None:
+def save_figure(figure: "Figure", path: Path, *, note: str = "") -> None:
     """Write a figure as PNG, SVG or PDF, by its file name. The same figure has the same bytes; text in a PDF is text.
 
     Args:
         figure: The figure.
         path: The file.
-        force: Replace a file with other content.
+        note: A text for the metadata of the file.
 
     Raises:
-        OutputError: It cannot be written, or exists and must not be replaced.
+        OutputError: It cannot be written.
     """
     from matplotlib import rc_context
 
+    phases.enter(f"drawing {path.name}")
     ending = path.suffix[1:].lower()
-    metadata = {"png": {"Software": "findna"}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "findna"}), replacing(path, force=force) as temp:
-        figure.savefig(temp, format=ending, dpi=_DPI, metadata=metadata[ending])
+    fixed: dict[str, dict[str, Any]] = {
+        "png": {"Software": "findna"},
+        "svg": {"Date": None},
+        "pdf": {"CreationDate": None},
+    }
+    metadata = fixed[ending] | ({"Keywords" if ending == "pdf" else "Description": note} if note else {})
+    with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "findna"}), replacing(path) as temp:
+        figure.savefig(temp, format=ending, dpi=_DPI, metadata=metadata)

@@ -14,7 +14,7 @@ from findna.config import ComputeConfig
 from findna.counts import counted
 from findna.errors import ConfigError
 from findna_cli.console import say, show, show_markdown, write_report
-from findna_cli.job import command_line
+from findna_cli.job import command_line, had_nothing_to_do
 from findna_cli.options import Force, Genome, Json, ModelName, Quiet, flags_of
 from findna_cli.progress import progress
 from findna_cli.signals import catch_signals
@@ -161,6 +161,7 @@ def teacher(
     log: Annotated[
         Path | None, typer.Option(help="log.csv of the training run. Default: the one in the model folder.")
     ] = None,
+    force: Force = False,
     quiet: Quiet = False,
     **settings: Any,
 ) -> None:
@@ -180,10 +181,13 @@ def teacher(
             neighbours=neighbours or (),
             log=log,
             command=command_line(),
+            force=force,
             on_note=lambda what: say(f"measured: {what}", quiet=quiet),
             **({"model": model} if model else {}),
             **settings,
         )
+    if had_nothing_to_do({"outputs": [str(out)], **result}, quiet=quiet):
+        return
     for name, one in result["masked_bases"]["models"].items():
         say(f"{name}: masked-base accuracy {one['accuracy']:.4f}", quiet=quiet)
     say(f"{out}: teacher.json, teacher.md", quiet=quiet)

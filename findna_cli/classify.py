@@ -9,7 +9,7 @@ from findna.config import ClassifyConfig, ComputeConfig, RunConfig
 from findna.errors import ConfigError
 from findna.io.options import InputOptions
 from findna_cli.console import say
-from findna_cli.job import named_output, run_files
+from findna_cli.job import had_nothing_to_do, named_output, run_files
 from findna_cli.options import DryRun, Inputs, Json, Quiet, flags_of
 
 
@@ -64,5 +64,6 @@ def classify(
         column = files.column_of(task, label)
     run_files(classify_file, inputs, path, task=task, dry_run=dry_run, json_file=json_file, quiet=quiet, **settings)
     if track is not None and not dry_run:
-        files.write_track(path, track, column, genome=genome, force=force)
-        say(f"{track}: {column} along the genome", quiet=quiet)
+        is_new = files.write_track(path, track, column, genome=genome, force=force)
+        if not had_nothing_to_do({"outputs": [str(track)], "nothing_to_do": not is_new}, quiet=quiet):
+            say(f"{track}: {column} along the genome", quiet=quiet)

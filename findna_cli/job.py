@@ -56,7 +56,8 @@ def run_files(
         if report.get("n_problems") and settings.get("on_error") != "skip":
             raise typer.Exit(1)
         return
-    with _saying_what_is_kept(out), progress(title, total=None, quiet=quiet) as advance:
+    unit = "windows" if settings.get("windows") else "records"
+    with _saying_what_is_kept(out), progress(title, total=None, quiet=quiet, unit=unit) as advance:
         report = call(on_progress=lambda done, total: advance(done, total=total))
     write_report(json_file, report)
     if had_nothing_to_do(report, quiet=quiet):
@@ -144,7 +145,7 @@ def run_framed(
         out: Its output.
         json_file: File for the report.
         quiet: No progress and no summary.
-        counts: The counts in the summary: their names without `n_`.
+        counts: The counts in the summary: their names without `n_`, of nouns in the singular.
     """
     check_outputs({"out": out, "json_file": json_file}, has_stdout=True)
     with _saying_what_is_kept(out), progress(title, total=None, quiet=quiet) as advance:
@@ -152,7 +153,10 @@ def run_framed(
     write_report(json_file, report)
     if had_nothing_to_do(report, quiet=quiet):
         return
-    found = [f"{report[f'n_{name}']:,} {name}" for name in counts]
+    found = [
+        f"{report[f'n_{name}']:,} {name}" if f"n_{name}" in report else counted(report[f"n_{name}s"], name)
+        for name in counts
+    ]
     if reasons := [f"{n:,} {word}" for word, n in report["skipped"].items()]:
         found[-1] += f" ({', '.join(reasons[:_MOST_REASONS])}{', ...' if len(reasons) > _MOST_REASONS else ''})"
     say(

@@ -8,6 +8,7 @@ import typer
 from findna.config import ComputeConfig
 from findna_cli import task
 from findna_cli.console import say, show, show_facts, show_table, show_text, show_wrapped, write_report
+from findna_cli.job import had_nothing_to_do
 from findna_cli.options import Json, Quiet, flags_of
 from findna_cli.progress import progress
 
@@ -81,6 +82,7 @@ def readout(
     ] = None,
     n_windows: Annotated[int, typer.Option(min=2, help="Maximum number of windows to read.")] = 4096,
     max_columns: Annotated[int, typer.Option(min=1, help="Maximum number of features.")] = 1300,
+    force: Annotated[bool, typer.Option("--force", help="Replace another read-out of the model.")] = False,
     json_file: Json = None,
     quiet: Quiet = False,
     **settings: Any,
@@ -93,18 +95,20 @@ def readout(
     from findna.commands.models import set_readout
 
     with progress("measuring", total=n_windows, quiet=quiet, unit="windows") as advance:
-        found = set_readout(
+        found, is_new = set_readout(
             folder,
             windows,
             pool=pool,
             blocks=blocks or "",
             n_windows=n_windows,
             max_columns=max_columns,
+            force=force,
             on_done=advance,
             **settings,
         )
-    say(f"{folder}: {found}", quiet=quiet)
     write_report(json_file, {"model": str(folder), **found.to_dict()})
+    if not had_nothing_to_do({"outputs": [str(folder)], "nothing_to_do": not is_new}, quiet=quiet):
+        say(f"{folder}: {found}", quiet=quiet)
 
 
 @app.command()
@@ -124,8 +128,9 @@ def convert(
     from findna.commands import models
 
     folder = out or Path(checkpoint.stem)
-    config = models.convert(checkpoint, folder, is_student=is_student, force=force)
-    say(f"{folder}: {config.n_parameters:,} parameters, window {config.window}")
+    config, is_new = models.convert(checkpoint, folder, is_student=is_student, force=force)
+    if not had_nothing_to_do({"outputs": [str(folder)], "nothing_to_do": not is_new}, quiet=False):
+        say(f"{folder}: {config.n_parameters:,} parameters, window of {config.window:,} bases")
 
 
 @app.command()

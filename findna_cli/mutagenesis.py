@@ -39,5 +39,5 @@ def mutagenesis(
         raise ConfigError(f"-o {out or '(none)'}, --format {output_format or '(none)'}: the output is .h5 or .tsv")
     path = named_output(inputs, out, f"mutagenesis.{kind}")
     run = partial(files.mutagenesis, inputs, path, model=model or "", output_format=kind, **settings)
-    counts = ("records", "bases", "windows", "skipped")
+    counts = ("record", "base", "window", "skipped")
     run_framed("mutating", run, path, json_file=json_file, quiet=quiet, counts=counts)

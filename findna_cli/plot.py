@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 import typer
 
 from findna.counts import counted
-from findna.errors import ConfigError
 from findna_cli.console import say
 from findna_cli.job import had_nothing_to_do
 from findna_cli.options import Force, Quiet
+from findna_cli.progress import progress
 
 
 def plot(
@@ -45,24 +45,23 @@ def plot(
 
     With --html and without --out, only the page is written. The page contains its data and needs no network.
     """
-    from findna.commands.view import map_figures, maps, refuse_inputs
+    from findna.commands.view import plot as draw
 
-    figure = out or (None if html else Path(path.name).with_suffix(".png"))
-    if figure:
-        map_figures.check_figure(figure)
-    if html and html.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"--html {html}: a page is .html")
-    refuse_inputs([figure, html], [path, labels])
-    targets = [target for target in (figure, html) if target]
-    is_rerun = not force and all(target.exists() for target in targets)
-    found = maps.make_map(path, method=method, color=color, labels=labels, max_points=max_points, seed=seed)
-    if figure:
-        map_figures.draw_map(found, figure, title=title, force=force)
-    if html:
-        map_figures.write_page(found, html, title=title, force=force)
-    names = [str(target) for target in targets]
-    if had_nothing_to_do({"outputs": names, "nothing_to_do": is_rerun}, quiet=quiet):
+    with progress("drawing", total=None, quiet=quiet):
+        found = draw(
+            path,
+            figure=out or (None if html else Path(path.name).with_suffix(".png")),
+            page=html,
+            title=title,
+            color=color,
+            labels=labels,
+            method=method,
+            max_points=max_points,
+            seed=seed,
+            force=force,
+        )
+    if had_nothing_to_do(found, quiet=quiet):
         return
-    n_labelled = f", coloured by {found.color}" if found.color else ""
-    made = f"{len(found.points):,} of {counted(found.n_rows, 'sequence')}{n_labelled}"
-    say(f"{', '.join(names)}: {made}", quiet=quiet)
+    n_labelled = f", coloured by {found['color']}" if found["color"] else ""
+    made = f"{found['n_points']:,} of {counted(found['n_rows'], 'sequence')}{n_labelled}"
+    say(f"{', '.join(found['outputs'])}: {made}", quiet=quiet)

@@ -36,5 +36,5 @@ def predict_bases(
         raise ConfigError(f"-o {out}: cannot infer the format from the file name: .h5, .bedgraph, .bedgraph.gz or .bw")
     path = named_output(inputs, out, "bases.h5")
     run = partial(files.predict_bases, inputs, path, model=model or "", output_format=kind, **settings)
-    counts = ("records", "bases", "skipped")
+    counts = ("record", "base", "skipped")
     run_framed("predicting", run, path, json_file=json_file, quiet=quiet, counts=counts)

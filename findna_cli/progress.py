@@ -92,7 +92,8 @@ class _Display:
         elif n_steps:
             self._show(phase, done, n_steps)
         elif is_begun:
-            self._bar.update(self._task, description=phase)
+            state = progress_text(self._done, self._total, 0, self._unit)
+            self._bar.update(self._task, description=phase, state=state)
         else:
             self._bar.update(self._task, description=phase, total=None, state="")
 

@@ -70,7 +70,7 @@ def score(
         embeddings=embeddings,
         **settings,
     )
-    counts = ("records", "variants", "scored", "skipped")
+    counts = ("record", "variant", "scored", "skipped")
     run_framed("scoring", run, path, json_file=json_file, quiet=quiet, counts=counts)
 
 

@@ -84,7 +84,7 @@ def weights(args: argparse.Namespace) -> None:
     shipped.mkdir(parents=True, exist_ok=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
     if args.run.resolve() != shipped:
-        run("-m", "findna_cli", "model", "readout", args.run, args.sources[-1], *READ_OUT)
+        run("-m", "findna_cli", "model", "readout", args.run, args.sources[-1], *READ_OUT, "--force")
         config = json.loads((args.run / "config.json").read_text())
         for name in ("model.safetensors", "golden.json"):
             shutil.copyfile(args.run / name, shipped / name)

@@ -77,6 +77,17 @@ class Guesses(NamedTuple):
     nats: NDArray[np.float64]
 
 
+def facts_of(model: Model, sources: Sources, *, config: TeacherConfig, compute: Compute) -> dict[str, Any]:
+    """What determines the figures of a teacher, as in the JSON file."""
+    return {
+        "model": {"name": model.name, "sha256": model.sha256, "parameters": model.config.n_parameters},
+        "sources": sources.summary,
+        "settings": asdict(config),
+        "device": compute.device.type,
+        **compute.precision.facts(),
+    }
+
+
 def measure_teacher(
     model: Model,
     sources: Sources,
@@ -109,13 +120,9 @@ def measure_teacher(
     network = model.network.for_inference(compute)
     result: dict[str, Any] = {
         "schema": SCHEMA,
-        "model": {"name": model.name, "sha256": model.sha256, "parameters": model.config.n_parameters},
-        "sources": sources.summary,
-        "settings": asdict(config),
+        **facts_of(model, sources, config=config, compute=compute),
         "versions": {name: version(name) for name in _LIBRARIES} | {"findna": __version__},
         "machine": platform.machine(),
-        "device": compute.device.type,
-        **compute.precision.facts(),
         "masked_bases": masked_bases(network, sources, config=config, compute=compute),
     }
     on_done("masked bases")

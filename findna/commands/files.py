@@ -178,19 +178,21 @@ def column_of(task: str, label: str) -> str:
 
 def write_track(
     predictions: Path, path: Path, column: str, *, genome: str | Path | None = None, force: bool = False
-) -> None:
+) -> bool:
     """Write a column of predictions as a track; see `findna.window_tracks.write_window_track`.
 
-    Without `force`, an existing track of the same predictions is kept.
+    Without `force`, an existing track of the same predictions is kept, and the result is False.
 
     Raises:
         OutputError: Without `force`, the track exists and is of another run.
     """
     meta = finished_meta(predictions, "tsv") or {}
     facts = {name: meta[name] for name in ("model", "inputs", "genome", "params", "provenance")} | {"column": column}
-    if force or n_finished(path, facts) is None:
-        require_absent(path, force=force)
-        write_window_track(predictions, path, column, facts, genome=genome)
+    if not force and n_finished(path, facts) is not None:
+        return False
+    require_absent(path, force=force)
+    write_window_track(predictions, path, column, facts, genome=genome)
+    return True
 
 
 def _refuse_both(model: str | Path, task: str | Path) -> None:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import importlib.util
+import itertools
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from findna.models.store import DEFAULT, find_model, load_model, read_config, sa
 from findna.models.task import load_task
 from findna.nn.device import Compute, has_native_bf16, pick_device
 from findna.reference import measure_readout
+from findna.runs.finished import require_same_run
 from findna.settings import make, with_settings
 from findna.sizes import ModelConfig
 from findna.tasks.catalog import Task as Task
@@ -116,9 +119,10 @@ def set_readout(
     blocks: str = "",
     n_windows: int = 4096,
     max_columns: int = 1300,
+    force: bool = False,
     on_done: Callable[[int], None] = lambda n_done: None,
     **settings: Any,
-) -> ModelReadout:
+) -> tuple[ModelReadout, bool]:
     """Measure a read-out of a model on reference windows and store it in the model's folder.
 
     Args:
@@ -128,42 +132,65 @@ def set_readout(
         blocks: As `EmbedConfig.blocks`.
         n_windows: Maximum number of windows.
         max_columns: Maximum number of features.
+        force: Replace another read-out.
         on_done: Called with the number of windows so far.
         settings: Of the computation.
 
+    Returns:
+        The read-out, and whether it is new: not if the model has this read-out already.
+
     Raises:
         ModelError: The folder is not a model folder.
+        OutputError: The model has another read-out, or the folder cannot be written.
         ConfigError: Pools or blocks are not those of the model, or the features are too many.
         InputError: A window cannot be used, or there are fewer than two.
     """
     if not (folder / "config.json").is_file():
         raise ModelError(f"model {folder}: not a model folder: config.json not found")
+    model = load_model(folder)
+    sources = {windows.name: sha256(windows)}
+    if model.readout.reference and not force:
+        n_found = sum(1 for _ in itertools.islice(read_fasta(windows), n_windows))
+        reference = {"n_windows": n_found, "sources": sources, "weights": model.sha256}
+        asked = {"pool": pool, "blocks": blocks, "reference": reference}
+        require_same_run(folder, dataclasses.asdict(model.readout), asked)
+        return model.readout, False
     found = measure_readout(
-        load_model(folder),
+        model,
         read_fasta(windows),
         pool=pool,
         blocks=blocks,
         n_windows=n_windows,
         max_columns=max_columns,
-        sources={windows.name: sha256(windows)},
+        sources=sources,
         compute=Compute.begin(make(ComputeConfig, settings)),
         on_done=on_done,
     )
     save_readout(folder, found)
-    return found
+    return found, True
 
 
-def convert(checkpoint: Path, folder: Path, *, is_student: bool = False, force: bool = False) -> ModelConfig:
-    """Make a model folder from a checkpoint of the published code; returns the size of its network.
+def convert(
+    checkpoint: Path, folder: Path, *, is_student: bool = False, force: bool = False
+) -> tuple[ModelConfig, bool]:
+    """Make a model folder from a checkpoint of the published code.
+
+    Returns:
+        The size of the network, and whether the folder is new: not if it has the model of this checkpoint already.
 
     Raises:
-        OutputError: The folder is not empty, or cannot be written.
+        OutputError: The folder has another content, or cannot be written.
         ModelError: The checkpoint cannot be read.
     """
+    network: converting.NetworkName = "student" if is_student else "teacher"
+    origin = converting.origin_of(checkpoint, network)
     if folder.is_dir() and any(folder.iterdir()) and not force:
-        raise OutputError(f"{folder}: is not empty; force=True replaces the model in it")
-    name = folder.resolve().name
-    return converting.convert(checkpoint, folder, name=name, network="student" if is_student else "teacher")
+        with suppress(ModelError):
+            found = load_model(folder.resolve())
+            require_same_run(folder, found.training, origin)
+            return found.config, False
+        raise OutputError(f"{folder}: is not empty, and holds no model; force=True writes one to it")
+    return converting.convert(checkpoint, folder, name=folder.resolve().name, network=network), True
 
 
 def task_facts(task: Task) -> dict[str, Any]:

@@ -15,18 +15,19 @@ from findna.benchmark.study import LOG, StudyConfig, run_study
 from findna.benchmark.study_table import study_table
 from findna.benchmark.study_variants import read_variants
 from findna.benchmark.suites import find_tasks
-from findna.benchmark.teacher import TeacherConfig, measure_teacher
-from findna.benchmark.teacher_page import FILES, write_teacher
+from findna.benchmark.teacher import TeacherConfig, facts_of, measure_teacher
+from findna.benchmark.teacher_page import FILES, read_teacher, write_teacher
 from findna.benchmark.variants import table_of as table_of
 from findna.commands.benchmarks import OnNote, OnProgress, Report
 from findna.config import ComputeConfig
 from findna.data.labelled import read_labelled
 from findna.errors import ConfigError, TableError
-from findna.io.files import write_atomic
+from findna.io.files import sha256, write_atomic
 from findna.models.readout import ReadOut
 from findna.models.store import DEFAULT, load_model
 from findna.nn.device import Compute
 from findna.recipes import PRESETS
+from findna.runs.finished import read_output, require_same_run
 from findna.settings import make, with_settings
 from findna.train.log import read_log
 from findna.train.sources import load_sources
@@ -42,6 +43,7 @@ def report_teacher(
     neighbours: Sequence[str | Path] = (),
     log: str | Path | None = None,
     command: str = "",
+    force: bool = False,
     on_note: OnNote = lambda text: None,
     **settings: Any,
 ) -> Report:
@@ -55,16 +57,18 @@ def report_teacher(
         neighbours: Tables of sequences and labels, for nearest neighbours.
         log: log.csv of the training run; None: the one in the model's folder.
         command: The command line, for the report.
+        force: Replace the report of another model or other settings.
         on_note: Called with each result, as text.
         settings: Held-out contigs, numbers of windows, and computation.
 
     Returns:
-        The content of teacher.json.
+        The content of teacher.json; with nothing_to_do if the folder has this report already.
 
     Raises:
         ConfigError: Neither files nor a genome are given, or both, or nothing is held out.
         InputError: An input is damaged, or no window is held out.
         TableError: A table or the log is damaged.
+        OutputError: The folder has another report, or cannot be written.
         MissingExtraError: matplotlib is not installed.
     """
     asked = make(TeacherOptions, settings)
@@ -88,16 +92,19 @@ def report_teacher(
     rows = read_log(path) if log or path.is_file() else []
     if rows and "effective_rank" not in rows[0]:
         raise TableError("has no effective_rank: give the log.csv of a findna pretrain", path=path)
+    labelled = read_labelled(neighbours, objective="classification") if neighbours else None
+    config = TeacherConfig()
+    log_sha256 = sha256(path) if rows else ""
+    if not force and (found := read_output(Path(out) / FILES[0], read_teacher)):
+        same = facts_of(measured, sources, config=config, compute=compute)
+        same |= {"log": log_sha256, "neighbours": dict(labelled.sources) if labelled else None}
+        require_same_run(Path(out), found | {"neighbours": found.get("neighbours", {}).get("sources")}, same)
+        if all((Path(out) / name).is_file() for name in FILES[: 4 if rows else 3]):
+            return found | {"nothing_to_do": True}
     result = measure_teacher(
-        measured,
-        sources,
-        config=TeacherConfig(),
-        labelled=read_labelled(neighbours, objective="classification") if neighbours else None,
-        log=rows,
-        compute=compute,
-        on_done=on_note,
+        measured, sources, config=config, labelled=labelled, log=rows, compute=compute, on_done=on_note
     )
-    result |= {"command": command}
+    result |= {"log": log_sha256, "command": command}
     write_teacher(Path(out), result, log=rows)
     return result
 

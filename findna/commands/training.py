@@ -194,7 +194,7 @@ def finetune(
     on_start(
         f"{counted(len(train), 'sequence')} to train on, {len(held_out):,} to validate"
         f"{f', {len(tested):,} to test' if tested is not None else ''}; {train.objective}, {what}; "
-        f"teacher {teacher.name}{' (frozen)' if plan.config.frozen else ''}; {compute}"
+        f"model {teacher.name}{' (frozen)' if plan.config.frozen else ''}; {compute}"
     )
     outcome = tuning.finetune(
         plan.config,

@@ -18,11 +18,13 @@ _BLOCK_BYTES = 1 << 24
 
 
 def require_absent(path: Path, *, force: bool) -> None:
-    """Raise if the output exists.
+    """Raise if the output exists, or cannot be written because its folder does not exist.
 
     Raises:
-        OutputError: It exists and must not be replaced, or is not a regular file.
+        OutputError: It exists and must not be replaced, is not a regular file, or has no folder.
     """
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist")
     if path.exists() and not path.is_file():
         raise OutputError(f"{path}: is not a regular file")
     if path.exists() and not force:

@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import filecmp
 import hashlib
 import io
 import os
@@ -96,28 +95,22 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, temp: Path | None = None, *, force: bool = True, is_shared: bool = False) -> Iterator[Path]:
+def replacing(path: Path, temp: Path | None = None, *, is_shared: bool = False) -> Iterator[Path]:
     """A temporary path to write to. At the end it becomes the file; after an error it is removed.
 
     Args:
         path: The file.
         temp: The temporary path; None: beside the file.
-        force: Replace an existing file. Without it, a file with the same content stays as it is.
         is_shared: Other processes may write it, too: the last one counts.
 
     Raises:
-        OutputError: It exists and must not be replaced, cannot be written, is not a regular file, or another program
-            wrote it in the meantime.
+        OutputError: It cannot be written, is not a regular file, or another program wrote it in the meantime.
     """
     refuse_irregular(path)
     before = stamp(path)
     temp = temp or path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temp
-        if not force and path.exists():
-            if filecmp.cmp(temp, path, shallow=False):
-                return
-            raise OutputError(f"{path}: exists already, with other content; force=True replaces it")
         if not is_shared:
             refuse_changed(path, before)
         publish(temp, path)

@@ -190,13 +190,13 @@ class EmbeddingWriter:
             self._assemble(temps, rows, uns, n_expected)
             refuse_changed(self.path, self._before)
             self._commit(finishing=True)
-            publish_outputs(self.path, self._format, temps)
+            published = publish_outputs(self.path, self._format, temps)
             self._spool.remove()
         except OSError as error:
             raise_output_error(error, self.path, hint=self._hint)
         except (OutputError, RuntimeError) as error:
             raise OutputError(f"{self.path}: not written: {error}; {self._hint}") from error
-        return list(self._outputs.values())
+        return published
 
     def close(self) -> None:
         """Close the output; an unfinished run stays in its spool."""

@@ -123,7 +123,7 @@ def assemble(
 
 
 def publish_outputs(path: Path, output_format: Format, temps: Mapping[str, Path]) -> list[Path]:
-    """Give the files of an output their names, the main one last."""
+    """Give the files of an output their names, the main one last; returns them, the main one first."""
     refuse_existing(path, output_format, is_allowed=True)  # check again: another run may have finished in the meantime
     every = output_paths(path, output_format, with_tokens=True)
     for name, final in every.items():
@@ -131,7 +131,7 @@ def publish_outputs(path: Path, output_format: Format, temps: Mapping[str, Path]
             publish(temps[name], final)
     if "tokens" not in temps and _is_sidecar_of(path, every["tokens"], "tokens"):  # of an output that this one replaces
         every["tokens"].unlink()
-    return [final for name, final in every.items() if name in temps]
+    return [final for name, final in reversed(every.items()) if name in temps]
 
 
 def refuse_existing(path: Path, output_format: Format, *, is_allowed: bool) -> None:

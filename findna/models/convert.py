@@ -82,9 +82,21 @@ def convert(path: Path, out: Path, *, name: str, network: NetworkName = "teacher
     tensors, config = read_checkpoint(path, network)
     encoder = ChordMixer(config)
     encoder.load_state_dict(tensors)
-    origin = {"converted_from": path.name, "checkpoint_sha256": sha256(path), "network": network}
+    origin = {"converted_from": path.name, **origin_of(path, network)}
     save_model(out, encoder, name=name, training=origin, card=_card(name, config, origin))
     return config
+
+
+def origin_of(path: Path, network: NetworkName) -> dict[str, str]:
+    """What determines a converted model, as in its `config.json`.
+
+    Raises:
+        ModelError: The checkpoint cannot be read.
+    """
+    try:
+        return {"checkpoint_sha256": sha256(path), "network": network}
+    except OSError as error:
+        raise ModelError(f"checkpoint {path}: cannot be read: {system_reason(error)}") from error
 
 
 def read_checkpoint(path: Path, network: NetworkName = "teacher") -> tuple[dict[str, Tensor], ModelConfig]:

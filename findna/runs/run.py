@@ -76,9 +76,9 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         genome = open_inputs(job.inputs, job.options, stack)
         if report := finished_run(job, genome):
             return report
-        if job.out != STDOUT:  # fail before the work, not after it
-            refuse_existing(job.out, job.output_format, is_allowed=job.run.force or job.run.resume)
         maker, scope, facts = _prepare(job, genome)
+        if job.out != STDOUT:  # fail before the work, but after a missing input or model
+            refuse_existing(job.out, job.output_format, is_allowed=job.run.force or job.run.resume)
         compute, meter, records = maker.compute, Meter(job.inputs), scope.part and scope.part.records
         items = read_records(job.inputs, job.options, genome=genome, wanted=records, begin=scope.begin, meter=meter)
         first, extra = _peek(items)

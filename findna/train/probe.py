@@ -68,7 +68,7 @@ def fit_probe(
     fits: list[Fit] = []
     best: tuple[Tensor, Tensor] | None = None
     highest, n_worse = (-math.inf, -math.inf), 0
-    for penalty in phases.track("fitting the head", penalties):
+    for penalty in phases.track("trying penalties of the head", penalties):
         # Along the principal axes, scaled by the root of the expected curvature, the problem is almost a sphere.
         curvature = (spread / 4 + penalty).sqrt()
         start = (weight * curvature).requires_grad_(), bias.clone().requires_grad_()

@@ -173,7 +173,8 @@ def test_windows_become_a_track(write: Write, task: Path, genome: Path) -> None:
     again = ("-o", "out.tsv", "--track", "out.bedgraph", "--precision", "fp32", "--threads", 1)
     for how in ((), ("--resume",)):
         result = call("classify", *flags, *again, *how)
-        assert (result.code, "out.tsv: is complete; nothing to do" in result.err) == (0, True), result.err
+        done = "out.tsv: is complete; nothing to do\nout.bedgraph: is complete; nothing to do\n"
+        assert (result.code, result.err) == (0, done)
         other = call("classify", *flags[:-1], CLASSES[0], *again, *how)
         assert (other.code, "It is a finished output of another run: column was" in other.err) == (1, True), other.err
     places = [line.split("\t") for line in Path("out.bedgraph").read_text().splitlines()[2:]]
@@ -203,6 +204,9 @@ def test_a_track_that_cannot_be_written_is_told_before_the_work(write: Write, ta
     for flags, text in wrong.items():
         result = call("classify", "in.bed", "--task", task, "-g", genome, "-o", "x.tsv", *flags)
         assert (result.code, text in result.err) == (2, True), result.err
+    nowhere = ("--windows", "--track", "no/x.bedgraph", "--label", CLASSES[0])
+    absent = call("classify", "in.bed", "--task", task, "-g", genome, "-o", "x.tsv", *nowhere)
+    assert (absent.code, absent.err) == (1, "findna: no/x.bedgraph: the folder no does not exist\n")
     assert left_behind("x") == []
 
 

@@ -60,7 +60,7 @@ def test_a_checkpoint_of_the_published_code_becomes_a_model(write: Write) -> Non
     torch.save({"state_dict": tensors}, "authors.pt")
     result = call("model", "convert", "authors.pt", "--out", "mine")
     assert (result.code, result.out) == (0, "")
-    assert f"mine: {size.n_parameters:,} parameters, window 54" in result.err
+    assert f"mine: {size.n_parameters:,} parameters, window of 54 bases" in result.err
     assert call("model", "verify", "mine", "--precision", "fp32").code == 0
     embedded(write("a.fa", ">a\nACGTTGANC\n"), "-m", "mine")
     assert_close(read(Path("a.h5")).x[0], Oracle(Path("mine")).vector("ACGTTGANC"))
@@ -69,8 +69,17 @@ def test_a_checkpoint_of_the_published_code_becomes_a_model(write: Write) -> Non
     theirs = formula_b(size)
     assert_close(w["stem.weight"], theirs["embedding.weight"][:, [0, 1, 2, 4, 3]], tolerance=4e-3)
     assert_close(w["head.bias"], theirs["linear.bias"][[0, 1, 2, 4, 3]], tolerance=4e-3)
-    refused = call("model", "convert", "authors.pt", "--out", "mine")
-    assert (refused.code, refused.err) == (1, "findna: mine: is not empty; --force replaces the model in it\n")
+    again = call("model", "convert", "authors.pt", "--out", "mine")
+    assert (again.code, again.err) == (0, "mine: is complete; nothing to do\n")
+    refused = call("model", "convert", "authors.pt", "--out", "mine", "--student")
+    assert (refused.code, 'another run: network was "teacher", is "student"' in refused.err) == (1, True)
+    Path("mine/golden.json").write_text("{}")
+    Path("mine/model.safetensors").write_text("")
+    damaged = call("model", "convert", "authors.pt", "--out", "mine")
+    assert (damaged.code, damaged.err) == (
+        1,
+        "findna: mine: is not empty, and holds no model; --force writes one to it\n",
+    )
     assert call("model", "convert", "authors.pt", "--out", "mine", "--force").code == 0
     Path("sub").mkdir()
     Path("authors.pt").rename("sub/theirs.pt")

@@ -29,7 +29,7 @@ def data_of(page: Path) -> Any:
     return json.loads(re.search(r"const DATA = (.+);\n", page.read_text())[1])  # type: ignore[index]
 
 
-def test_a_file_becomes_a_figure_and_a_page(vectors: Path) -> None:
+def test_a_file_becomes_a_figure_and_a_page(vectors: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = call("plot", vectors, "--labels", "labels.tsv", "-o", "map.svg", "--html", "map.html")
     assert (result.code, result.err) == (0, "map.svg, map.html: 60 of 60 sequences, coloured by label\n")
     assert "even" not in Path("map.svg").read_text()[:50]
@@ -44,7 +44,13 @@ def test_a_file_becomes_a_figure_and_a_page(vectors: Path) -> None:
     assert (again.code, again.err) == (0, "map.svg, map.html: is complete; nothing to do\n")
     assert Path("map.svg").stat().st_mtime_ns == before.st_mtime_ns
     other = call("plot", vectors, "-o", "map.svg")
-    assert (other.code, "map.svg: exists already, with other content" in other.err) == (1, True)
+    assert other.code == 1
+    assert "map.svg: exists already; --force replaces it. It is a finished output of another run: color" in other.err
+    Path("map.html").write_text("mine")
+    with monkeypatch.context() as patch:  # an existing file is refused before the work
+        patch.setattr("findna.commands.view.make_map", None)
+        refused = call("plot", vectors, "--labels", "labels.tsv", "-o", "map.svg", "--html", "map.html")
+    assert (refused.code, refused.err) == (1, "findna: map.html: exists already; --force replaces it\n")
 
 
 def test_png_and_pdf_and_a_sample_by_default_name(vectors: Path) -> None:

@@ -91,7 +91,11 @@ def test_a_read_out_is_shown_checked_and_refused_where_it_is_too_wide(standardis
     assert f"read-out {shown}" in " ".join(call("model", "info", standardising).out.split())
     assert f"ok   little: read-out: {shown}" in call("model", "verify", standardising, "--precision", "fp32").out
     assert "read-out mean after the last block; not standardised" in " ".join(call("model", "info", model).out.split())
-    wide = call("model", "readout", standardising, "w.fa", "--blocks", "6,12", "--max-columns", 47)
+    again = call("model", "readout", standardising, "w.fa", "--blocks", "6,12")
+    assert (again.code, again.err) == (0, "own: is complete; nothing to do\n")
+    other = call("model", "readout", standardising, "w.fa", "--blocks", "6")
+    assert (other.code, 'another run: blocks was "6,12", is "6"' in other.err) == (1, True)
+    wide = call("model", "readout", standardising, "w.fa", "--blocks", "6,12", "--max-columns", 47, "--force")
     assert (wide.code, wide.err.count("\n")) == (2, 1)
     assert "a read-out of 48 features is above the limit of 47" in wide.err
     assert call("model", "readout", "absent", "w.fa").code == 1

@@ -82,7 +82,7 @@ def test_parts_in_any_order_give_the_content_of_one_run(tmp_path, monkeypatch, b
     assert without_provenance(tmp_path / "all.h5") == without_provenance(tmp_path / "whole.h5")
     assert dump(tmp_path / "all.tokens.h5") == dump(tmp_path / "whole.tokens.h5")
     assert (report["n_records"], report["n_rows"], report["n_skipped"], report["n_parts"]) == (N, 20, 3, 4)
-    assert report["outputs"] == [str(tmp_path / "all.tokens.h5"), str(tmp_path / "all.h5")]
+    assert report["outputs"] == [str(tmp_path / "all.h5"), str(tmp_path / "all.tokens.h5")]
     assert [part["path"] for part in report["provenance"]["parts"]] == list(map(str, parts))
     assert not (tmp_path / "all.h5.partial").exists()
 
@@ -97,7 +97,7 @@ def test_a_virtual_output_reads_as_the_copy_does(tmp_path, monkeypatch, block):
     assert content(tmp_path / "all.h5") == content(tmp_path / "copy.h5")
     assert content(tmp_path / "all.tokens.h5") == content(tmp_path / "copy.tokens.h5")
     assert open_written(tmp_path / "all.h5").check() == "checksums of 4 parts agree"
-    assert report["outputs"] == [str(tmp_path / "all.tokens.h5"), str(tmp_path / "all.h5")]
+    assert report["outputs"] == [str(tmp_path / "all.h5"), str(tmp_path / "all.tokens.h5")]
     assert not (tmp_path / "all.h5.partial").exists()
     with h5py.File(tmp_path / "all.h5") as file:
         assert [file[name].is_virtual for name in ("X", "obs/id", "obs/chrom/codes")] == [True, True, False]
