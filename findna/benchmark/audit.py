@@ -13,6 +13,7 @@ from findna.benchmark.shared import K, SampledKmers, matches, sample_rate
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled_rows import holds_records, read_class, read_table
 from findna.errors import ConfigError
+from findna.io.source import kind_of, refuse_unused_genome
 
 THRESHOLD = 0.5
 """A near duplicate has at least this fraction of its k-mers in one sequence of the other split, on either strand.
@@ -211,6 +212,7 @@ def read_splits(
     """
     if len(set(files)) < len(files):
         raise ConfigError("duplicate file: give each split once")
+    refuse_unused_genome(genome, map(kind_of, files))
     return [
         _read_split(path, genome=genome, sequence_column=sequence_column, label_column=label_column) for path in files
     ]

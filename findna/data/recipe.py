@@ -23,6 +23,7 @@ from findna.data.sifting import BLOCK, Sift
 from findna.errors import ConfigError, OutputError
 from findna.io.files import replacing, sha256, write_atomic
 from findna.io.ids import IdSet
+from findna.io.source import kind_of, refuse_unused_genome
 from findna.io.spool import differences
 from findna.io.structured import read_json
 from findna.io.watch import Watch, refuse_inputs
@@ -95,6 +96,7 @@ def make_windows(
     named = [str(name).rpartition("=")[2] for name in inputs]
     sources = [*inputs, *named, *exclude, *holdout, *cut, *([genome] if genome else [])]
     refuse_inputs([*paths, manifest_path], sources)
+    refuse_unused_genome(genome, map(kind_of, (*named, *exclude)))
     watch = Watch(sources)
     phases.enter("reading the sources")
     with ExitStack() as stack:

@@ -16,7 +16,7 @@ from findna.io.ids import IdSet
 from findna.io.meter import Meter
 from findna.io.options import InputOptions
 from findna.io.sniff import Kind, check_kind, sniff
-from findna.io.source import READS, REGIONS, ROWS, SEQUENCES, Begin, Source, limit_n
+from findna.io.source import READS, REGIONS, ROWS, SEQUENCES, Begin, Source, limit_n, refuse_unused_genome
 from findna.record import Record
 from findna.region import Region, is_region_string, missing_contig
 from findna.sequence import Codes, N, reverse_complement
@@ -130,9 +130,8 @@ class Reader:
 
     def refuse_unused_genome(self) -> None:
         """Raise a ConfigError if there is a genome, and none of the inputs so far needs it."""
-        needing = self._kinds - {*SEQUENCES} - (set() if self._options.reference_bases else {"bam"})
-        if (genome := self._options.genome) and self._kinds and not needing:
-            raise ConfigError(f"the genome {genome} is not used: no input has regions; leave the genome out")
+        if not self._options.reference_bases:
+            refuse_unused_genome(self._options.genome, self._kinds)
 
     def _kind(self, stream: ByteStream) -> Kind:
         if self._options.in_format is not None:

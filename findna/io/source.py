@@ -1,9 +1,11 @@
 """An input, its kind and its reader."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
-from findna.errors import BedError, InputError, RegionError
+from findna.errors import BedError, ConfigError, InputError, RegionError
 from findna.io.bed import BedRow, read_bed
 from findna.io.compressed import ByteStream, Mark
 from findna.io.fasta import read_fasta, read_fastq
@@ -12,7 +14,7 @@ from findna.io.genome import Genome
 from findna.io.ids import IdSet
 from findna.io.options import InputOptions
 from findna.io.sequence_table import read_sequence_table
-from findna.io.sniff import Kind
+from findna.io.sniff import Kind, sniff
 from findna.record import Record
 from findna.region import Region
 from findna.sequence import N
@@ -99,6 +101,19 @@ class Source(NamedTuple):
     def close(self) -> None:
         if self.stream is not None:
             self.stream.__exit__(None, None, None)
+
+
+def refuse_unused_genome(genome: str | Path | None, kinds: Iterable[str | None]) -> None:
+    """Raise a ConfigError if there is a genome, and none of the kinds of the inputs needs one."""
+    if genome and not {*kinds} & {*REGIONS, "cram"}:
+        raise ConfigError(f"the genome {genome} is not used: no input has regions; leave the genome out")
+
+
+def kind_of(path: str | Path) -> Kind | None:
+    """The kind of a file, None if it is not recognised; for tables, whose columns may have any names."""
+    with suppress(InputError), ByteStream(path) as stream:
+        return sniff(stream)
+    return None
 
 
 def limit_n(record: Record | InputError, source: Source, max_n: float) -> Record | InputError:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 from findna.data.labelled import LabelledSet, read_labelled, split_off, warn_of_shared
 from findna.data.labels import read_class_names
 from findna.errors import ConfigError, InputError, TrainingError
+from findna.io.source import kind_of, refuse_unused_genome
 from findna.io.structured import parse_json, read_text
 from findna.models.store import DEFAULT, load_model
 from findna.models.task import PLAN
@@ -211,6 +212,7 @@ class TaskPlan(FinetuneOptions, Plan):
             "sequence_column": self.sequence_column,
             "label_column": self.label_column,
         }
+        refuse_unused_genome(self.genome, map(kind_of, (*self.inputs, *self.valid, *self.test)))
         names = read_class_names(self.class_names) if self.class_names else None
         train = read_labelled(self.inputs, objective=self.objective, class_names=names, **common)
         common |= {"objective": train.objective, "classes": train.classes, "class_names": train.names or None}

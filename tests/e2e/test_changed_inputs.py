@@ -132,6 +132,9 @@ def test_what_is_ignored_or_gives_nothing_is_an_error(model: Path, genome: Path)
     assert unused.code == 2
     assert "is not used: no input has regions" in unused.err
     assert call("embed", "n.fa", "-m", "", "-o", "n.h5").code == 2
+    Path("n.csv").write_text("sequence,label\nAC,0\nGT,1\n")
+    unused = call("finetune", "n.csv", "-g", genome, "--model", model, "-o", "n")
+    assert (unused.code, "is not used: no input has regions" in unused.err) == (2, True)
 
 
 def test_a_report_replaces_no_input_and_an_input_may_be_named_in_any_way(model: Path) -> None:

@@ -223,12 +223,20 @@ def hostile_files() -> dict[str, bytes]:
     }
 
 
+SAID = {
+    "safetensors": "not a checkpoint of torch.save; a safetensors file needs no conversion: use its model folder",
+    "a bomb": "would unpack to 10,000,000 bytes",
+    "a truncated archive": "truncated or damaged",
+}
+
+
 @pytest.mark.parametrize("what", hostile_files())
 def test_a_hostile_file_is_one_line_of_a_model_error(tmp_path, what):
     path = tmp_path / "x.safetensors"
     path.write_bytes(hostile_files()[what])
     with pytest.raises(ModelError, match=r"^checkpoint ") as error:
         convert(path, tmp_path / "out", name="x")
+    assert SAID.get(what, "") in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
 
