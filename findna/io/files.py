@@ -2,13 +2,17 @@
 
 import errno
 import fcntl
+import glob
 import hashlib
 import io
 import os
+import re
 import shutil
 import socket
 import stat
+import time
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +25,7 @@ _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 HELD = ".held"
 """Suffix of a lock file on a file system without locks."""
+_DAY = 86_400
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -108,7 +113,7 @@ def replacing(path: Path, temp: Path | None = None, *, is_shared: bool = False) 
     """
     refuse_irregular(path)
     before = stamp(path)
-    temp = temp or path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temp = temp or temp_beside(path)
     try:
         yield temp
         if not is_shared:
@@ -119,6 +124,30 @@ def replacing(path: Path, temp: Path | None = None, *, is_shared: bool = False) 
     finally:
         with suppress(OSError):
             temp.unlink()
+
+
+def temp_beside(path: Path) -> Path:
+    """A hidden temporary path beside a file or folder. What killed processes left for this one is deleted."""
+    host = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        owner = re.fullmatch(r"([0-9a-f]{8})-(\d+)", left.name[len(path.name) + 2 : -len(".tmp")])
+        if owner is None:
+            continue
+        with suppress(OSError):  # it belongs to another user, or is gone
+            is_dead = owner[1] == host and not _is_alive(int(owner[2]))
+            if is_dead or time.time() - left.stat().st_mtime > _DAY:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return path.with_name(f".{path.name}.{host}-{os.getpid()}.tmp")
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # of another user; no number of a process
+        pass
+    return True
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -225,7 +254,7 @@ def _held(path: Path, *, what: Path) -> Iterator[None]:
         _make_alone(path, me)
     except FileExistsError as error:
         host, _, pid = path.read_text(errors="replace").partition(" ")
-        if host != socket.gethostname() or not pid.isdigit() or Path(f"/proc/{pid}").exists():
+        if host != socket.gethostname() or not pid.isdigit() or _is_alive(int(pid)):
             who = f"process {pid} on {host}" if pid.isdigit() else "another process"
             hint = f"this file system has no locks; if that process is dead, delete {path}"
             raise OutputError(f"{what}: in use, {who} is writing it ({hint})") from error

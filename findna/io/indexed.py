@@ -1,11 +1,9 @@
 """The bases of an indexed FASTA (plain or bgzip); its index is found and checked, or made."""
 
-import glob
 import gzip
 import hashlib
 import os
 import struct
-import time
 import zlib
 from bisect import bisect_left, bisect_right
 from contextlib import ExitStack, closing, suppress
@@ -19,6 +17,7 @@ from findna.errors import GenomeError
 from findna.io.cache import cache_dir
 from findna.io.compressed import BGZF_EOF, ByteStream, end_of
 from findna.io.faidx import Faidx, build_fai, format_fai, is_contig_of, is_index_of, parse_fai
+from findna.io.files import temp_beside
 from findna.io.tap import BLOCK_HEAD, iter_blocks
 from findna.io.watch import Stamp
 
@@ -26,7 +25,6 @@ _MANY = 1000
 """With this many contigs, a stamp in the cache directory avoids checking all of them in every run."""
 
 _DAMAGE = (OSError, EOFError, zlib.error)
-_DAY = 86_400
 _MOST = 1 << 30  # bytes of one call; Linux reads less than 2 GiB
 _ROW = struct.Struct("<QQ")
 
@@ -228,12 +226,8 @@ def _holds_other(path: Path, data: bytes) -> bool:
 
 
 def _publish(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temp_beside(path)
     try:
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-            with suppress(OSError):  # it belongs to another user or is gone
-                if time.time() - left.stat().st_mtime > _DAY:  # left by a killed run
-                    left.unlink()
         temporary.write_bytes(data)
         temporary.replace(path)
     except OSError:

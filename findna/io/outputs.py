@@ -55,15 +55,15 @@ def write_output(
     """
     if output_format == "parquet":
         tables.require_pyarrow()
-    refuse_existing(path, output_format, is_allowed=force)
+    refuse_existing(path, output_format, is_allowed=force or not path.exists())
     folder = path.with_name(f"{path.name}.partial")
+    names = output_paths(path, output_format, with_tokens=bool(rows.tokens_dim))
     what = {"command": "merge"}  # remove our own leftovers of a crash, but not those of another run
     with Spool(folder, [], what, resume=not force, discard=force) as spool:
-        temps = {
-            name: spool.path(f"{name}.new")
-            for name in output_paths(path, output_format, with_tokens=bool(rows.tokens_dim))
-        }
+        temps = {name: spool.path(f"{name}.new") for name in names}
         try:
+            if spool.is_resumed and not path.exists():
+                _remove_sidecars(path, names)  # the crash came after they got their names
             refuse_existing(path, output_format, is_allowed=force)
             before = stamp(path)
             require_space(path.absolute().parent, n_bytes_needed(rows, output_format), hint="make room")
@@ -153,6 +153,12 @@ def refuse_existing(path: Path, output_format: Format, *, is_allowed: bool) -> N
         raise OutputError(f"{file}: belongs to an earlier {path.name}: remove it, or choose another name")
     if existing and not is_allowed:
         raise OutputError(f"{[*existing.values()][-1]}: exists already; force=True replaces it")
+
+
+def _remove_sidecars(path: Path, names: Mapping[str, Path]) -> None:
+    for name, file in names.items():
+        if file != path and file.exists() and _is_sidecar_of(path, file, name):
+            file.unlink()
 
 
 def finished_meta(path: Path, output_format: Format) -> dict[str, Any] | None:

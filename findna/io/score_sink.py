@@ -1,6 +1,5 @@
 """An output of scored variants, written record by record, completely or not at all; lines of text."""
 
-import os
 import sys
 from abc import ABC, abstractmethod
 from contextlib import ExitStack, suppress
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from findna.io.arrays import require_absent
-from findna.io.files import publish, raise_output_error, refuse_changed, refuse_irregular, stamp
+from findna.io.files import publish, raise_output_error, refuse_changed, refuse_irregular, stamp, temp_beside
 from findna.io.summed import SummedText, open_bgzf
 from findna.io.vcf import Site
 
@@ -54,7 +53,7 @@ class ScoreFile(ABC):
         self.n_records = 0
         if path != STDOUT:
             refuse_irregular(path)
-        self._temp = temp or path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._temp = temp or temp_beside(path)
         self._outputs = [path, *([Path(f"{path}{self._index}")] if self._index else [])]
         for name in self._outputs if path != STDOUT else []:
             require_absent(name, force=force)

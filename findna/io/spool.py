@@ -1,5 +1,6 @@
 """Spool: append-only files, and a journal of how many bytes of each were committed."""
 
+import itertools
 import json
 import os
 import zlib
@@ -212,14 +213,14 @@ class Spool:
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a folder is the spool of an unfinished run, not only leftovers of a removed spool."""
-    return (folder / _JOURNAL).exists()
+    """Whether a folder is the spool of an unfinished run with committed rows, not only what a killed run left."""
+    return len(list(itertools.islice(_read_journal(folder / _JOURNAL), 2))) == 2
 
 
 def remove_leftovers(folder: Path) -> None:
     """Delete what a run left that was killed while it removed its spool; keep a run, and foreign files."""
     if (folder / _MARKER).is_file() or (folder / _LOCK).is_file():
-        with suppress(OutputError), Spool(folder, (), {}) as spool:
+        with suppress(OutputError), Spool(folder, (), {}, discard=True) as spool:
             spool.remove()
 
 

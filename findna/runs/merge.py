@@ -147,7 +147,7 @@ def merge(
     found = None if force else finished_vectors(out, output_format)
     beside = {tokens_path(path) for path in paths}
     parts = in_order([read_part(path) for path in paths if path not in beside])
-    refuse_existing(out, output_format, is_allowed=force or found is not None)
+    refuse_existing(out, output_format, is_allowed=force or found is not None or not out.exists())
     first = next((part for part in parts if part.n_rows), parts[0])
     if first.cls_shape and output_format != "h5":
         raise ConfigError("class tokens beside the vectors need output_format=h5")

@@ -1,7 +1,6 @@
 """Merges parts in Parquet to a data set: a folder of files, which pyarrow, pandas and DuckDB read as one table."""
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 
 from findna import __version__
 from findna.errors import OutputError, TableError
-from findna.io.files import raise_output_error, sync_folder, write_atomic
+from findna.io.files import raise_output_error, sync_folder, temp_beside, write_atomic
 from findna.io.layout import naming
 from findna.io.tables import open_parquet
 from findna.io.written import open_written
@@ -74,7 +73,7 @@ def merge_parquet(paths: Sequence[Path], out: Path, *, force: bool = False, comm
     for part in parts:
         with naming(part.path):
             open_written(part.path).check()
-    temp = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    temp = temp_beside(out)
     try:
         temp.mkdir()
         for name, part in zip(names, parts, strict=True):

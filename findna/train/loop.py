@@ -176,7 +176,7 @@ def open_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         for path in out.iterdir():
-            if re.fullmatch(r"\.\w+\.json\.\d+\.tmp", path.name):  # of a run that was killed before it began
+            if re.fullmatch(r"\.\w+\.json\.[\da-f-]+\.tmp", path.name):  # of a run that was killed before it began
                 path.unlink()
         if any(out.iterdir()):
             raise OutputError(f"{out}: holds a run already; resume=True continues it, or choose another folder")

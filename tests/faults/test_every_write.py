@@ -110,13 +110,16 @@ class Command:
 
 EMBED = "embed s.fa -m model --precision fp32 -t 1 -o"
 TRAIN = "--precision fp32 -t 1 --batch-size 4 -o run"
-SLOW = ("classify", "finetune", "predict-bases", "pretrain")
+SLOW = ("merge npy", "classify", "finetune", "predict-bases", "pretrain")
 COMMANDS = {
     "embed h5": Command(f"{EMBED} out.h5 --pool mean,tokens", "out.h5 out.tokens.h5"),
     "embed tsv": Command(f"{EMBED} out.tsv", "out.tsv out.meta.json"),
     "embed npy": Command(f"{EMBED} out.npy", "out.npy out.obs.tsv out.meta.json"),
     "embed parquet": Command(f"{EMBED} out.parquet", "out.parquet"),
     "merge": Command("merge part1.h5 part2.h5 -o merged.h5", "merged.h5", again=""),
+    "merge npy": Command(
+        "merge part1.h5 part2.h5 -o merged.npy", "merged.npy merged.obs.tsv merged.meta.json", again=""
+    ),
     "finetune": Command(
         f"finetune train.csv --valid valid.csv -m model --epochs 1 {TRAIN}",
         "run/model.safetensors run/head.safetensors run/metrics.json",

@@ -44,6 +44,20 @@ def test_a_failed_atomic_write_keeps_the_old_file_and_no_temporary_one(
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "old"}
 
 
+def test_what_killed_processes_left_is_deleted_and_what_others_write_is_kept(tmp_path: Path) -> None:
+    path, ended = tmp_path / "a.json", subprocess.Popen(["true"])
+    ended.wait()
+    own = files.temp_beside(path)
+    host = own.name.split(".")[-2].partition("-")[0]
+    names = [f".a.json.{owner}.tmp" for owner in (f"{host}-{ended.pid}", "0123abcd-1", "0123abcd-2", "mine")]
+    dead, others, old, foreign = (tmp_path / name for name in names)
+    for temp in (own, dead, others, old, foreign):
+        temp.touch()
+    os.utime(old, (0, 0))
+    assert files.temp_beside(path) == own
+    assert sorted(tmp_path.iterdir()) == sorted([own, others, foreign])
+
+
 def test_writing_below_a_file_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="not a directory"):

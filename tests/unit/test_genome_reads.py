@@ -3,7 +3,6 @@
 import os
 import pickle
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -116,13 +115,3 @@ def test_an_empty_region_has_no_bases(write: Write, how: str) -> None:
     with Genome(write("g.fa", ">empty\n>c\nAC\nGT\n", how)) as genome:
         for region in (Region("empty", 0, 0), Region("c", 0, 0), Region("c", 4, 4)):
             assert genome.fetch(region)[0].size == 0
-
-
-def test_a_temporary_index_of_another_run_is_kept_for_a_day(path: Path) -> None:
-    new, old = (path.with_name(f".{path.name}.fai.{number}.tmp") for number in (1, 2))
-    for file in (new, old):
-        file.touch()
-    os.utime(old, (0, time.time() - 90_000))
-    Genome(path).close()
-    assert new.exists()
-    assert not old.exists()

@@ -16,6 +16,7 @@ from findna.io import h5ad
 from findna.io.formats import infer_format
 from findna.io.hdf5 import EmbeddingReader, EmbeddingWriter
 from findna.io.rows import OBS_COLUMNS
+from findna.io.spool import Spool
 from findna.io.virtual import join
 from findna.io.written import open_written
 from findna.runs.merge import merge
@@ -327,6 +328,20 @@ def test_an_output_is_replaced_only_by_force_and_never_a_part(tmp_path):
         writer.commit()
     with pytest.raises(OutputError, match="the partial run has other settings"):
         merge(parts, tmp_path / "run.h5")
+
+
+def test_a_merge_that_was_killed_while_its_files_got_their_names_is_repeated(tmp_path):
+    parts, out = parts_in(tmp_path, full=True), tmp_path / "all.h5"
+    merge(parts, out)
+    expected = dump(tmp_path / "all.tokens.h5")
+    Spool(tmp_path / "all.h5.partial", [], {"command": "merge"}).close()  # what a kill leaves
+    assert merge(parts, out)["nothing_to_do"]
+    out.unlink()
+    with pytest.raises(OutputError, match="belongs to an earlier all"):
+        merge(parts, out)
+    Spool(tmp_path / "all.h5.partial", [], {"command": "merge"}).close()
+    assert "nothing_to_do" not in merge(parts, out)
+    assert dump(tmp_path / "all.tokens.h5") == expected
 
 
 def test_parquet_parts_become_a_folder_that_reads_as_one_table(tmp_path):
