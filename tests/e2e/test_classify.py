@@ -427,14 +427,16 @@ def test_classify_repeats_the_figures_that_finetune_wrote(mode: tuple[str, ...],
     assert loss == pytest.approx(figures["loss"], rel=1e-3)
 
 
-def test_a_record_that_is_mostly_n_is_unknown_and_counted(write: Write, task: Path) -> None:
+def test_a_record_that_is_mostly_n_is_unknown_and_counted(write: Write, task: Path, model: Path) -> None:
     write(
         "a.fa",
         fasta({"n": "N" * 60, "most": "N" * 31 + "ACGTA" * 6, "half": "N" * 30 + "ACGTA" * 6, "none": "ACGTA" * 12}),
     )
     result = call("classify", "a.fa", "--task", task, "-o", "n.tsv", "--json", "n.json")
     assert result.code == 0
-    assert "2 of 4 records: mostly N; the first: n\n" in result.err
+    embedded = call("embed", "a.fa", "-m", model, "-o", "n.h5")
+    for err in (result.err, embedded.err):
+        assert "2 of 4 records: mostly N; the first: n\n" in err
     rows = {row["id"]: row for row in table("n.tsv")}
     assert [(row["label"], row["status"]) for row in (rows["n"], rows["most"])] == [("unknown", "mostly N")] * 2
     assert {row["status"] for row in (rows["half"], rows["none"])} == {"ok"}
