@@ -14,6 +14,7 @@ from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled_rows import holds_records, read_class, read_table
 from findna.errors import ConfigError
 from findna.io.source import kind_of, refuse_unused_genome
+from findna.io.watch import unchanged
 
 THRESHOLD = 0.5
 """A near duplicate has at least this fraction of its k-mers in one sequence of the other split, on either strand.
@@ -213,9 +214,9 @@ def read_splits(
     if len(set(files)) < len(files):
         raise ConfigError("duplicate file: give each split once")
     refuse_unused_genome(genome, map(kind_of, files))
-    return [
-        _read_split(path, genome=genome, sequence_column=sequence_column, label_column=label_column) for path in files
-    ]
+    columns = {"sequence_column": sequence_column, "label_column": label_column}
+    with unchanged([*files, *([genome] if genome else [])]):
+        return [_read_split(path, genome=genome, **columns) for path in files]
 
 
 def _read_split(path: Path, *, genome: Path | None, sequence_column: str, label_column: str) -> Split:

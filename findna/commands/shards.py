@@ -13,7 +13,7 @@ from findna.io.formats import infer_format
 from findna.io.options import InputOptions
 from findna.io.score_files import format_of as format_of
 from findna.io.vcf import VariantReader
-from findna.io.watch import refuse_inputs
+from findna.io.watch import refuse_inputs, unchanged
 from findna.limits import MAX_SHARDS
 from findna.runs.finished import read_output, require_same_run
 from findna.runs.manifest import read_manifest
@@ -54,7 +54,7 @@ def split(
     if variants and len(inputs) != 1:
         raise ConfigError(f"variants come from one file, not from {len(inputs)}")
     options = make(InputOptions, settings)
-    with ExitStack() as stack:
+    with unchanged([*inputs, *([options.genome] if options.genome else [])]), ExitStack() as stack:
         genome = None if variants else open_inputs(inputs, options, stack)
         if variants and not is_read_once(inputs[0]):
             stack.enter_context(VariantReader(inputs[0]))
