@@ -1,6 +1,7 @@
 """Checks whether an index matches its BAM or CRAM file, by its offsets."""
 
 import gzip
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -8,6 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pysam
+
+from findna.io.files import MOST_INDEX, read_regular
+from findna.io.tap import GZIP_MAGIC
 
 Spans = dict[int, tuple[int, int]]
 """For each contig number, the virtual offsets of its first record and after its last."""
@@ -57,9 +61,7 @@ def _contig_at(file: Any, offset: int) -> int:
 
 
 def _read(index: Path) -> tuple[int, Spans]:
-    data = index.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        data = gzip.decompress(data)
+    data = _unpacked(index)
     if data[:4] == b"CSI\1":
         depth, n_aux = _count(data, 8), _count(data, 12)
         if depth > _DEEPEST:
@@ -93,6 +95,18 @@ def _spans(
         raise ValueError("truncated")
 
 
+def _unpacked(index: Path) -> bytes:
+    """The bytes of an index, decompressed."""
+    data = read_regular(index, most=MOST_INDEX)
+    if data[:2] != GZIP_MAGIC:
+        return data
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        data = file.read(MOST_INDEX + 1)
+    if len(data) > MOST_INDEX:
+        raise ValueError("too large")
+    return data
+
+
 def _count(data: bytes, at: int) -> int:
     (count,) = struct.unpack_from("<i", data, at)
     if count < 0:
@@ -102,8 +116,7 @@ def _count(data: bytes, at: int) -> int:
 
 def _fits_cram(index: Path, path: Path) -> bool:
     """Whether a .crai lists the slices of all containers with their contigs."""
-    data = index.read_bytes()
-    text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("ascii")
+    text = _unpacked(index).decode("ascii")
     listed: dict[tuple[int, int], set[int]] = {}
     for line in text.splitlines():
         contig, _, _, container, slice_, _ = map(int, line.split("\t"))

@@ -29,6 +29,10 @@ _DAY = 86_400
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+MOST_INDEX = 1 << 28
+"""Maximum bytes of an index, also after decompression; that of a human genome or BAM file has some megabytes."""
+
+
 class _NoLocksError(Exception):
     """The file system has no locks."""
 
@@ -210,6 +214,16 @@ def open_regular(path: Path, *, most: int | None = None) -> Iterator[io.Buffered
         if most is not None and found.st_size > most:
             raise OSError(errno.EFBIG, f"{found.st_size:,} bytes, and at most {most:,} are expected", str(path))
         yield file
+
+
+def read_regular(path: Path, *, most: int) -> bytes:
+    """The bytes of a regular file of limited size.
+
+    Raises:
+        OSError: As for `open_regular`.
+    """
+    with open_regular(path, most=most) as file:
+        return file.read()
 
 
 def sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Protocol, Self, TypeVar
 from findna.errors import GenomeError, RegionError, system_reason
 from findna.io.builds import build_of, builds_with
 from findna.io.cache import cache_dir
+from findna.io.files import open_regular
 from findna.io.indexed import IndexedFasta
 from findna.io.rows import printable
 from findna.io.tap import GZIP_MAGIC, is_bgzf
@@ -203,7 +204,7 @@ def iter_batches(
 
 def _open(path: Path) -> _Contigs:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(64)
     except OSError as problem:
         raise GenomeError(system_reason(problem, takes=GenomeError.takes), path=path) from problem

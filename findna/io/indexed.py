@@ -17,7 +17,7 @@ from findna.errors import GenomeError
 from findna.io.cache import cache_dir
 from findna.io.compressed import BGZF_EOF, ByteStream, end_of
 from findna.io.faidx import Faidx, build_fai, format_fai, is_contig_of, is_index_of, parse_fai
-from findna.io.files import temp_beside
+from findna.io.files import MOST_INDEX, read_regular, temp_beside
 from findna.io.tap import BLOCK_HEAD, iter_blocks
 from findna.io.watch import Stamp
 
@@ -91,8 +91,8 @@ class IndexedFasta:
     def _find(self) -> "tuple[Faidx, Path | None, _Text] | None":
         for place in self._places:
             with suppress(UnicodeDecodeError, *_DAMAGE), ExitStack() as stack:
-                fai = _beside(place, ".fai").read_bytes()
-                gzi = _beside(place, ".gzi").read_bytes() if self._is_compressed else b""
+                fai = read_regular(_beside(place, ".fai"), most=MOST_INDEX)
+                gzi = read_regular(_beside(place, ".gzi"), most=MOST_INDEX) if self._is_compressed else b""
                 index, blocks = parse_fai(fai.decode()), _parse_gzi(gzi, self._path) if gzi else []
                 if index is None or blocks is None or bool(blocks) != self._is_compressed:
                     continue
@@ -218,7 +218,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 def _holds_other(path: Path, data: bytes) -> bool:
     try:
-        return path.read_bytes() != data
+        return read_regular(path, most=MOST_INDEX) != data
     except FileNotFoundError:
         return path.is_symlink()
     except OSError:

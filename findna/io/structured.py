@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from findna.errors import TableError, system_reason
-from findna.io.files import open_regular
+from findna.io.files import read_regular
 
 MOST_BYTES = 1 << 24
 """Maximum bytes of a text file (settings, a card, a plan). Our largest files have about 100 kB."""
@@ -36,8 +36,7 @@ def read_text(path: Path) -> str:
         OSError: It cannot be read, is not a regular file, or has more than `MOST_BYTES`.
         ValueError: It is not UTF-8.
     """
-    with open_regular(path, most=MOST_BYTES) as file:
-        return file.read().decode()
+    return read_regular(path, most=MOST_BYTES).decode()
 
 
 def read_json(path: Path) -> Any:

@@ -11,6 +11,7 @@ An edit is one of
     grow OLD N TEXT     the first OLD becomes TEXT, N times
     gz N                compressed with gzip, then as keep
     none                the file is absent
+    pipe                the file is a pipe that nobody writes to
 """
 
 import csv
@@ -222,9 +223,12 @@ def test_a_bad_input_is_told(row: dict[str, str], good: Path, tmp_path: Path, mo
     shutil.copytree(good, tmp_path / "work", copy_function=os.link)
     monkeypatch.chdir(tmp_path / "work")
     path = Path(row["file"])
-    content = edited(path.read_bytes(), row["edit"])
+    is_pipe = row["edit"] == "pipe"
+    content = None if is_pipe else edited(path.read_bytes(), row["edit"])
     path.unlink()  # the good file itself stays as it is
-    if content is not None:
+    if is_pipe:
+        os.mkfifo(path)
+    elif content is not None:
         path.write_bytes(content)
     with alarm(SECONDS):
         result = call(*COMMANDS[row["file"]], *row["flags"].split())

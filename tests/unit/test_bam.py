@@ -11,6 +11,7 @@ import pysam
 import pytest
 
 from findna.errors import BamError, RegionError
+from findna.io import bam_index
 from findna.io.bam import read_bam
 from findna.io.bam_index import is_index_of
 from findna.io.genome import Genome
@@ -278,7 +279,9 @@ def test_real_spliced_reads_have_the_genomes_exons(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bai", "csi", "crai"])
-def test_a_foreign_index_loses_no_read_though_it_is_newer(write: Write, kind: str) -> None:
+def test_a_foreign_index_loses_no_read_though_it_is_newer(
+    write: Write, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def indexed(name: str, n_reads: int) -> Path:
         path = to_bam(write(name, sam([(f"r{i}", 0, 10 + 40 * i, 60, "4M", "ACGT") for i in range(n_reads)])))
         if kind == "crai":
@@ -291,6 +294,9 @@ def test_a_foreign_index_loses_no_read_though_it_is_newer(write: Write, kind: st
     path, other = indexed("a.sam", 60), indexed("b.sam", 5)
     index = Path(f"{path}.{kind}")
     assert is_index_of(index, path)
+    with monkeypatch.context() as patch:
+        patch.setattr(bam_index, "MOST_INDEX", index.stat().st_size - (kind == "bai"))
+        assert not is_index_of(index, path)  # decompressed, it is larger
     assert len(records(path, region="chr1")) == 60
     for foreign in (Path(f"{other}.{kind}").read_bytes(), index.read_bytes()[:-9], b"", b"BAI\1"):
         index.write_bytes(foreign)
