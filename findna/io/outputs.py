@@ -69,7 +69,11 @@ def write_output(
             require_space(path.absolute().parent, n_bytes_needed(rows, output_format), hint="make room")
             assemble(temps, rows, uns, n_expected=n_expected, output_format=output_format, path=path, order=order)
             refuse_changed(path, before)
-            return publish_outputs(path, output_format, temps)
+            try:
+                return publish_outputs(path, output_format, temps)
+            finally:
+                if not path.exists():
+                    _remove_sidecars(path, names)
         except OSError as error:
             raise_output_error(error, path)
         except RuntimeError as error:

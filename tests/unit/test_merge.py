@@ -1,5 +1,6 @@
 """Parts to one output: their order, parts that do not belong together, and any size of blocks and files."""
 
+import errno
 import json
 import resource
 from pathlib import Path
@@ -13,6 +14,7 @@ from outputs import FEATURES, dump, obs, table, vectors
 
 from findna.errors import ConfigError, OutputError, TableError
 from findna.io import h5ad
+from findna.io.files import publish
 from findna.io.formats import infer_format
 from findna.io.hdf5 import EmbeddingReader, EmbeddingWriter
 from findna.io.rows import OBS_COLUMNS
@@ -342,6 +344,22 @@ def test_a_merge_that_was_killed_while_its_files_got_their_names_is_repeated(tmp
     Spool(tmp_path / "all.h5.partial", [], {"command": "merge"}).close()
     assert "nothing_to_do" not in merge(parts, out)
     assert dump(tmp_path / "all.tokens.h5") == expected
+
+
+def test_a_merge_whose_last_file_gets_no_name_leaves_none_of_the_others(tmp_path, monkeypatch):
+    parts, out = parts_in(tmp_path), tmp_path / "all.npy"
+
+    def full(temp, final):
+        if final == out:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        publish(temp, final)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("findna.io.outputs.publish", full)
+        with pytest.raises(OutputError, match="no space left"):
+            merge(parts, out)
+    assert not list(tmp_path.glob("all*"))
+    merge(parts, out)
 
 
 def test_parquet_parts_become_a_folder_that_reads_as_one_table(tmp_path):
