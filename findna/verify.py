@@ -128,7 +128,7 @@ def _load(written: Written, name: str | Path) -> Model | TaskModel:
     except (ModelError, ConfigError) as error:
         if name:
             raise
-        raise Unchecked(f"{error}; name its folder") from error
+        raise Unchecked(f"{error}; give its folder: model=FOLDER") from error
     if loaded.sha256 != facts["sha256"]:
         raise written.fail(
             f"was made by {facts['name']}, sha256 {facts['sha256'][:12]}; {loaded.name} has {loaded.sha256[:12]}"

@@ -1,7 +1,6 @@
 """`findna benchmark`: a model measured on labelled sets beside baselines and published figures."""
 
 import signal
-import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from findna.benchmark.options import ReadOutOptions, SpeedConfig, StudyOptions, 
 from findna.config import ComputeConfig
 from findna.counts import counted
 from findna.errors import ConfigError
-from findna_cli.console import say, show, show_markdown, write_report
+from findna_cli.console import say, show_page, write_report
 from findna_cli.job import command_line, had_nothing_to_do
 from findna_cli.options import Force, Genome, Json, ModelName, Quiet, flags_of
 from findna_cli.progress import progress
@@ -73,7 +72,7 @@ def run(
         own = {name: value for name, value in settings.items() if name not in _OF_SETS}
         with progress("scoring", total=None, quiet=quiet, unit="steps"):
             found = benchmarks.benchmark_variants(
-                data, out, genome=genome, on_table=lambda result: show(benchmarks.table_of(result)), **common, **own
+                data, out, genome=genome, on_table=lambda one: show_page(benchmarks.table_of(one)), **common, **own
             )
         write_report(json_file, found)
         return
@@ -139,10 +138,8 @@ def report(
     from findna.commands import benchmarks
 
     text = benchmarks.report(results, out, force=force)
-    if out is None and sys.stdout.isatty():
-        show_markdown(text)
-    elif out is None:
-        show(text, end="")
+    if out is None:
+        show_page(text)
 
 
 @app.command()
@@ -188,9 +185,10 @@ def teacher(
         )
     if had_nothing_to_do({"outputs": [str(out)], **result}, quiet=quiet):
         return
+    say("masked-base accuracy:", quiet=quiet)
     for name, one in result["masked_bases"]["models"].items():
-        say(f"{name}: masked-base accuracy {one['accuracy']:.4f}", quiet=quiet)
-    say(f"{out}: teacher.json, teacher.md", quiet=quiet)
+        say(f"  {one['accuracy']:.4f}  {studies.TITLES[name]}", quiet=quiet)
+    say(f"{out}: {', '.join(name for name in studies.FILES if (out / name).is_file())}", quiet=quiet)
 
 
 _UNTIMED = ("batch_bases", "precision", "deterministic")
@@ -210,7 +208,7 @@ def speed(json_file: Json = None, quiet: Quiet = False, **settings: Any) -> None
 
     with progress("timing", total=None, quiet=quiet, unit="runs"):
         found = benchmarks.time_networks(**settings)
-    show(benchmarks.speed_table(found))
+    show_page(benchmarks.speed_table(found))
     write_report(json_file, found)
 
 

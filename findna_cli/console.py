@@ -63,9 +63,12 @@ def say(text: object, *, quiet: bool = False) -> None:
         sys.stderr.write(f"{_filled(visible(str(text)), sys.stderr)}\n")
 
 
-def show_text(text: str) -> None:
-    """A text of paragraphs, such as a card, to stdout; on a terminal, long lines are broken between words."""
-    show("\n" + _filled(visible(text.rstrip()), sys.stdout))
+def show_page(text: str) -> None:
+    """A page in Markdown to stdout; on a terminal, its headings and tables are drawn."""
+    if sys.stdout.isatty():
+        _draw(text)
+    else:
+        show(text.rstrip())
 
 
 def _filled(text: str, stream: TextIO) -> str:
@@ -73,8 +76,11 @@ def _filled(text: str, stream: TextIO) -> str:
         return text
     width = max(_LEAST_WIDTH, get_terminal_size().columns)
     wrap = partial(textwrap.wrap, width=width, break_long_words=False, break_on_hyphens=False)
-    lines = (wrap(line) if len(line) > width and not line.startswith("|") else [line] for line in text.split("\n"))
-    return "\n".join(itertools.chain.from_iterable(lines))
+    lines = []
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        lines += wrap(line.lstrip(), initial_indent=indent, subsequent_indent=indent) if len(line) > width else [line]
+    return "\n".join(lines)
 
 
 def duration(seconds: float) -> str:
@@ -117,12 +123,21 @@ def show_facts(facts: Mapping[str, object]) -> None:
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table to stdout, columns aligned, numbers to the right; a line end in a name makes the header taller."""
+    """A table to stdout, columns aligned, numbers to the right; a line end in a name makes the header taller.
+
+    On a terminal that is too narrow, each row is shown as names and values.
+    """
     names = [name.split("\n") for name in header]
     height = max(map(len, names))
     heads = list(zip(*([""] * (height - len(parts)) + parts for parts in names), strict=True))
     texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*heads, *texts, strict=True)]
+    least = sum(width + 2 for width in widths[:-1]) + min(widths[-1], _LEAST_WIDTH)
+    if sys.stdout.isatty() and least > get_terminal_size().columns:
+        for row in texts:
+            show_facts(dict(zip((name.replace("\n", " ") for name in header), row, strict=True)))
+            show("")
+        return
     is_number = [all(isinstance(row[k], int | float) for row in rows) for k in range(len(header))]
     for line in [*heads, *texts]:
         *cells, last = [
@@ -167,8 +182,8 @@ class Every:
         return True
 
 
-def show_markdown(text: str) -> None:
-    """Show Markdown on a terminal; in a narrow one, long words in tables are broken, not cut."""
+def _draw(text: str) -> None:
+    """Draw Markdown on a terminal; in a narrow one, long words in tables are broken, not cut."""
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.markdown import Markdown, TableElement
     from rich.table import Table

@@ -51,4 +51,4 @@ def merge(
         if is_scores
         else f"{counted(report['n_rows'], 'row')}, {report['n_skipped']:,} skipped,"
     )
-    say(f"{', '.join(report['outputs'])}: {found} of {counted(report['n_parts'], 'part')}", quiet=quiet)
+    say(f"{', '.join(report['outputs'])}: {found} from {counted(report['n_parts'], 'part')}", quiet=quiet)

@@ -7,7 +7,7 @@ import typer
 
 from findna.config import ComputeConfig
 from findna_cli import task
-from findna_cli.console import say, show, show_facts, show_table, show_text, show_wrapped, write_report
+from findna_cli.console import say, show, show_facts, show_page, show_table, show_wrapped, write_report
 from findna_cli.job import had_nothing_to_do
 from findna_cli.options import Json, Quiet, flags_of
 from findna_cli.progress import progress
@@ -51,7 +51,8 @@ def info(name: Name = "", json_file: Json = None) -> None:
     shown["window"] = f"{facts['window']:,} bases"
     show_facts({**shown, "read-out": readout, **facts["model"]})
     if card:
-        show_text(card)
+        show("")
+        show_page(card)
     write_report(json_file, facts)
 
 

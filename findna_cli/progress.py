@@ -83,9 +83,12 @@ class _Display:
         self._show(phase or self._title, done, self._total, text, unit or self._unit)
 
     def enter(self, phase: str, done: float, n_steps: int | None) -> None:
-        """Show a phase; once units are counted, the progress of the next one."""
+        """Show a phase; once units are counted, the progress of the next one, unless this has several phases."""
         is_begun = self._title in self._begun
-        if n_steps and phase == self._title:
+        if is_begun and self._unit == "runs":
+            steps = f" {done:,.0f} of {n_steps:,}" if n_steps else ""
+            self._show(self._title, self._done, self._total, unit=self._unit, shown=f"{phase}{steps}")
+        elif n_steps and phase == self._title:
             self._show(phase, done, n_steps, unit=self._unit)
         elif n_steps and is_begun:
             self._show(self._title, self._done + done / n_steps, self._total, unit=self._unit)
@@ -97,11 +100,13 @@ class _Display:
         else:
             self._bar.update(self._task, description=phase, total=None, state="")
 
-    def _show(self, phase: str, done: float, total: float | None, text: str = "", unit: str = "") -> None:
+    def _show(
+        self, phase: str, done: float, total: float | None, text: str = "", unit: str = "", shown: str = ""
+    ) -> None:
         since, n_before = self._begun.setdefault(phase, (time.monotonic(), done))
         rate = (done - n_before) / max(time.monotonic() - since, 1e-3)
         state = "  ".join(part for part in (progress_text(done, total, rate, unit), text) if part)
-        self._bar.update(self._task, description=phase, completed=done, total=total, state=state)
+        self._bar.update(self._task, description=shown or phase, completed=done, total=total, state=state)
 
 
 def progress_text(done: float, total: float | None, rate: float, unit: str) -> str:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from findna_cli.console import show, show_facts, show_table, show_text, write_report
+from findna.counts import counted
+from findna_cli.console import show, show_facts, show_page, show_table, write_report
 from findna_cli.options import Json
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def info(
     is_builtin = name in task_names() and not (Path(name) / "config.json").is_file()
     facts = _facts(name) if is_builtin else {}
     shown = {key: value for key, value in facts.items() if key not in ("prepare", "command")}
-    shown = {key: " ".join(value) if key in ("flags", "teacher") else _text(value) for key, value in shown.items()}
+    shown = {_NAMES.get(key, key): _text(value, key) for key, value in shown.items()}
     if is_builtin and not read_task(name).has_weights:
         show_facts(shown)
         show(f"\nTo train it:\n\n{_indented(facts['prepare'])}\n\n    {facts['command']}")
@@ -52,10 +53,11 @@ def info(
 
     model, card = describe_task(name)
     metrics = model.pop("metrics")
-    show_facts(shown | {key: _text(value) for key, value in model.items() if key not in facts})
+    show_facts(shown | {key: _text(value, key) for key, value in model.items() if key not in facts})
     if card:
-        show_text(card)
-    if facts:
+        show("")
+        show_page(card)
+    if facts and facts["command"] not in card:
         show(f"\nTrained by:\n\n    {facts['command']}")
     write_report(json_file, {**model, **facts, "metrics": metrics})
 
@@ -83,9 +85,19 @@ def _facts(name: str) -> dict[str, Any]:
     return {**task_facts(task), "command": training_command(task)}
 
 
-def _text(value: Any) -> str:
+_NAMES = {"has_weights": "weights", "teacher": "pretraining"}
+"""Names of facts on the screen, where they differ from those in JSON."""
+
+
+def _text(value: Any, key: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int):
+        return counted(value, "base")  # of a window or a sequence
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if key in ("flags", "teacher"):
+        return value if isinstance(value, str) else " ".join(value)
     if isinstance(value, dict):
         return ", ".join(name if name == label else f"{label} = {name}" for label, name in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

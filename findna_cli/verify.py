@@ -9,6 +9,7 @@ from findna.config import ComputeConfig
 from findna.errors import TableError
 from findna_cli.console import say, show_wrapped, write_report
 from findna_cli.options import Genome, Json, Quiet, flags_of
+from findna_cli.translate import said
 
 
 @flags_of(ComputeConfig, only=("threads",))
@@ -37,9 +38,11 @@ def verify(
     from findna.commands import files
 
     found = files.verify(path, model=model or "", genome=genome, n=n, **settings)
-    for name, status, detail in found.checks if not quiet else ():
+    checks = [(name, status, said(detail)) for name, status, detail in found.checks]
+    for name, status, detail in checks if not quiet else ():
         show_wrapped(f"{name:8} {status:12} ", detail)
-    write_report(json_file, {**dataclasses.asdict(found), "is_valid": found.is_valid})
-    if failed := [f"{name}: {detail}" for name, status, detail in found.checks if status == "failed"]:
+    write_report(json_file, {**dataclasses.asdict(found), "checks": checks, "is_valid": found.is_valid})
+    if failed := [f"{name}: {detail}" for name, status, detail in checks if status == "failed"]:
         raise TableError("; ".join(failed).replace(f"file {path}: ", ""), path=path)
-    say(f"{path}: valid", quiet=quiet)
+    skipped = ", ".join(name for name, status, _ in checks if status == "not checked")
+    say(f"{path}: valid{f'; not checked: {skipped}' if skipped else ''}", quiet=quiet)

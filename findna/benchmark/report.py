@@ -184,7 +184,7 @@ def _apart(results: Sequence[Result]) -> Section:
         notes += [f"{suite} {task}: {'; '.join(filter(None, reasons))}."] if any(reasons) else []
     header = [TableCell("set"), *(TableCell(_title(column)) for column in columns), TableCell("best")]
     text = "No published figure is comparable: other splits, a part of the training split, or a set of your own."
-    return Section(f"Apart: {_METRICS[_DEFAULT]}", header, rows, [text, *notes], _METRICS[_DEFAULT])
+    return Section(f"Other sets: {_METRICS[_DEFAULT]}", header, rows, [text, *notes], _METRICS[_DEFAULT])
 
 
 def _limits(results: Sequence[Result]) -> list[str]:
@@ -199,7 +199,11 @@ def _all_figures(results: Sequence[Result]) -> Section:
         without = r["mean"].get("test_without_duplicates")
         n_near, n_test = r["n_near_duplicates"], r["n"]["test"]
         clean = (
-            "all are" if n_near == n_test else "the same" if not n_near else _text(without and without[_DEFAULT], None)
+            "none is left"
+            if n_near == n_test
+            else "the same"
+            if not n_near
+            else _text(without and without[_DEFAULT], None)
         )
         title = _title((r["mode"], r["model"]))
         texts = [f"{r['suite']} {r['task']}", title, str(len(r["runs"])), *(_shown(r, name) for name in NAMES), clean]

@@ -202,7 +202,7 @@ def network_guesses(network: Encoder, items: Sequence[Masked], *, compute: Compu
 
 
 def _counting_guesses(counting: CountingModel, items: Sequence[Masked], name: str) -> Guesses:
-    tracked = phases.track(f"masked bases: {name}", items)
+    tracked = phases.track(f"masked bases: {name.replace('_', ' ')}", items)
     parts = [_guesses(counting.probabilities(CONTEXTS[name](item)), [item]) for item in tracked]
     return Guesses(*map(np.concatenate, zip(*parts, strict=True)))
 

@@ -16,7 +16,9 @@ from findna.benchmark.study_table import study_table
 from findna.benchmark.study_variants import read_variants
 from findna.benchmark.suites import find_tasks
 from findna.benchmark.teacher import TeacherConfig, facts_of, measure_teacher
-from findna.benchmark.teacher_page import FILES, read_teacher, write_teacher
+from findna.benchmark.teacher_page import FILES as FILES
+from findna.benchmark.teacher_page import TITLES as TITLES
+from findna.benchmark.teacher_page import read_teacher, write_teacher
 from findna.benchmark.variants import table_of as table_of
 from findna.commands.benchmarks import OnNote, OnProgress, Report
 from findna.config import ComputeConfig
@@ -177,6 +179,7 @@ def study(
     )
     runs: list[Mapping[str, Any]] = []
     n_runs = sum(1 if variant.model else asked.seeds for variant in wanted)
+    on_progress(0, n_runs)
     for run in run_study(wanted, found, sources, out, config=config, compute=compute, should_stop=should_stop):
         runs.append(run)
         on_run(run)

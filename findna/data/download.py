@@ -75,7 +75,7 @@ def from_first(places: Sequence[str], target: Path, known: str, on_bytes: OnByte
     if partial.exists() and partial.stat().st_size:
         lines.append(f"  {partial.stat().st_size:,} bytes of it are kept: the next try resumes there")
     if any(str(place).startswith("http") for place in failures):
-        lines.append("  a file that you have can be copied from its folder, or fetched from its URL")
+        lines.append("  folder=FOLDER copies a file that you have; url=URL downloads from another server")
     raise InputError("\n".join(lines))
 
 

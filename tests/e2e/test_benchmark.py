@@ -119,7 +119,8 @@ def test_a_teacher_is_reported_on(model: Path, genome: Path, bases: dict[str, st
     assert found["model"]["sha256"] == json.loads((model / "config.json").read_text())["sha256"]
     assert found["masked_bases"]["n_training_windows"] == 200
     assert found["neighbours"]["n"] == {"one": 10, "two": 10}
-    assert "around: " in result.err
+    assert "  counting: the four positions on each side\n" in result.err
+    assert result.err.endswith("report: teacher.json, teacher.md, by_position.png\n")
     again = call(*args, "--n-windows", 200, "--neighbours", "near.csv", "-o", "report")
     assert (again.code, again.err) == (0, "report: is complete; nothing to do\n")
     other = call(*args, "--n-windows", 50, "--neighbours", "near.csv", "-o", "report")

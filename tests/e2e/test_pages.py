@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import typer
 from command import call, fasta
+from printed import assert_printed, blocks, run
 
 from findna.config import ModelConfig
 from findna.io.cache import cache_dir
@@ -143,16 +144,41 @@ def test_the_commands_of_a_page_run_in_their_order(name: str) -> None:
     assert n_run
 
 
+def test_the_output_that_a_page_prints_is_compared() -> None:
+    """By test_readme.py, test_tutorial.py, and below."""
+    printing = {page.stem for page in PAGES if any(block.printed for block in blocks(page.read_text()))}
+    assert printing == {"README", "tutorial", "variants"}
+
+
+VARIANTS = [block for block in blocks((ROOT / "docs/variants.md").read_text()) if block.printed]
+
+
 def test_the_scores_of_variants_are_those_of_their_page() -> None:
-    page = (ROOT / "docs/variants.md").read_text()
-    printed = re.findall(r"^(chr20) (\d+) (\w+) (\w+) (-?[\d.]+) ([\d.]+)$", page, re.MULTILINE)
-    places = {site[:4] for site in printed}
+    scored, measured = VARIANTS[:-1], VARIANTS[-1]
+    assert measured.commands == ["findna benchmark run variants --data DIR"]
+    places = {word for block in scored for line in block.printed for word in line.split() if word.startswith("1000")}
+    Path("docs/demo").mkdir(parents=True)
+    for path in (ROOT / "docs/demo").glob("genome.fa.gz*"):
+        Path("docs/demo", path.name).symlink_to(path)
     lines = (ROOT / "docs/demo/na12878.vcf").read_text().splitlines(keepends=True)
-    kept = [line for line in lines if line[0] == "#" or (*(line.split("\t")[i] for i in (0, 1, 3, 4)),) in places]
-    Path("three.vcf").write_text("".join(kept))
-    result = call("score", "three.vcf", "--genome", ROOT / "docs/demo/genome.fa.gz", "-o", "scored.tsv", "-t", 1)
-    assert result.code == 0, result.err
-    head, *rows = [line.split("\t") for line in Path("scored.tsv").read_text().splitlines() if line[:2] != "##"]
-    found = [[float(row[head.index(name)]) for name in ("llr", "influence")] for row in rows]
-    assert len(found) == 3
-    assert found == [pytest.approx([float(llr), float(influence)], abs=0.1) for *_, llr, influence in printed]
+    kept = [line for line in lines if line[0] == "#" or line.split("\t")[1] in places]
+    Path("docs/demo/na12878.vcf").write_text("".join(kept))
+    assert len(scored) == 2
+    for block in scored:
+        first, second = block.commands
+        run(first, "--threads", 1)
+        assert_printed(run(second).out, block.printed)
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_the_auroc_of_scores_is_that_of_their_page(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs/tools"))
+    import brca1
+
+    Path("DIR").mkdir()
+    Path("DIR/mine.tsv").write_text(brca1.table_text(shared / "data/variants/brca1_findlay2018.tsv.gz"))
+    genome = gzip.decompress((shared / "data/variants/chr17_brca1_hg38.fa.gz").read_bytes())
+    Path("DIR/genome.fa").write_bytes(genome)
+    found = run(VARIANTS[-1].commands[0], "--limit", 60, "--window", 128)
+    assert_printed(found.out, VARIANTS[-1].printed)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from command import call
+from printed import assert_printed, blocks, run
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PRINTED = [text.splitlines() for text in re.findall(r"```text\n(.+?)```", README, re.DOTALL)]
+FIRST = [block for block in blocks(README.partition("## Your own regions")[0]) if "findna" in str(block.commands)]
 
 
 def demo_commands() -> list[str]:
@@ -54,16 +55,10 @@ def test_the_commands_of_the_readme_run_and_its_examples_read_what_they_wrote(
         small = ["--model", model, "--extend", 200] if words[0] == "finetune" else []  # the default takes a minute
         done = call(*words, *small)
         assert done.code == 0, done.err
-        if words[0] == "view":
-            rows = [line.split("\t") for line in done.out.splitlines()]
-            printed = [line.split("\t") for line in PRINTED[0]]
-            assert [[row[0], *row[8:10]] for row in rows[1:]] == [row[:1] + row[1:3] for row in printed[1:]]
-            for row, values in zip(rows[1:], printed[1:], strict=True):
-                assert [float(x) for x in row[12:16]] == pytest.approx([float(x) for x in values[3:]], abs=0.01)
+    vectors = FIRST[1]
+    assert_printed(run(vectors.commands[-1]).out, vectors.printed)
     assert Path("map.png").read_bytes()[:4] == b"\x89PNG"
     assert "unique" in Path("map.html").read_text()
-    labels = [line.split("\t") for line in Path("labels.tsv").read_text().splitlines()]
-    assert [labels[0][0], *labels[0][5:11]] == PRINTED[2][0].split("\t")
     names: dict[str, object] = {}
     examples = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
     assert len(examples) == 3
@@ -81,19 +76,11 @@ def test_the_printed_metrics_and_labels_are_those_of_the_shipped_model(
 ) -> None:
     shutil.copytree(ROOT / "docs/demo", tmp_path / "docs/demo")
     monkeypatch.chdir(tmp_path)
-    for command in (line for line in demo_commands() if line.startswith(("findna finetune", "findna classify"))):
-        words = [str(path) for word in shlex.split(command)[1:] for path in (sorted(Path().glob(word)) or [word])]
-        done = call(*words)
-        assert done.code == 0, done.err
-        if words[0] == "finetune":
-            figures = re.compile(r"(\w+) (0\.\d+)")
-            said = dict(figures.findall(next(line for line in done.err.splitlines() if line.startswith("valid: "))))
-            for name, value in figures.findall(PRINTED[1][0]):
-                assert float(said[name]) == pytest.approx(float(value), abs=0.02), name
-    rows = [line.split("\t") for line in Path("labels.tsv").read_text().splitlines()]
-    for row, shown in zip(rows[1:], (line.split("\t") for line in PRINTED[2][1:]), strict=False):
-        assert [row[0], row[5], row[6]] == shown[:3]
-        assert [float(value) for value in row[7:11]] == pytest.approx([float(value) for value in shown[3:]], abs=0.02)
+    shown = [block for block in FIRST if block.printed]
+    assert len(shown) == 3
+    for block in shown:
+        ended = [run(command) for command in block.commands]
+        assert_printed("".join(one.err + one.out for one in ended), block.printed)
 
 
 def test_the_command_line_page_is_what_the_command_says() -> None:

@@ -203,7 +203,7 @@ def test_what_is_not_there_is_not_checked(make: Callable[[str], Path], model: Pa
     path = make("v.tsv.gz")
     found = verified(path)
     assert found["model"] == ["not checked", found["model"][1]]
-    assert "name its folder" in found["model"][1]
+    assert "give its folder: --model FOLDER" in found["model"][1]
     shutil.move("in.bed", "moved.bed")
     found = verified(path, "-m", model)
     assert (found["inputs"], found["rows"][0]) == (["not checked", "in.bed not found"], "not checked")

@@ -250,7 +250,7 @@ def test_without_a_network_it_says_so(serve: Callable[[], Server], monkeypatch: 
     lines = str(caught.value).splitlines()
     assert lines[0] == "hg38.2bit could not be fetched"
     assert lines[1] == "  http://127.0.0.1:9/hg38.2bit: cannot be reached: no network, or the server is down"
-    assert "copied from its folder" in lines[-1]
+    assert "copies a file that you have" in lines[-1]
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden"])
