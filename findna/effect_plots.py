@@ -85,7 +85,7 @@ def plot_pairs(codes: Codes, pairs: NDArray[np.float32], path: Path, *, title: s
     else:
         axes.set_xticks(*_ticks(len(codes), first, inches=size))
         axes.set_yticks(*_ticks(len(codes), first, inches=size))
-    figure.colorbar(image, ax=axes, label="largest change of log-odds", shrink=0.8)
+    figure.colorbar(image, ax=axes, label="largest change of log-odds, nats", shrink=0.8)
     save_figure(figure, path)
 
 

@@ -56,11 +56,12 @@ def draw_map(found: Map, path: Path, *, title: str | None = None, note: str = ""
     x, y = found.points.T
     if not found.color:
         axes.scatter(x, y, color=COLOURS[0], alpha=0.8, **style)
-    elif is_numeric(values := found.columns[found.color]):
+    elif is_numeric(values := found.columns[found.color]) and len(set(values.tolist())) > 1:
         is_known = np.isfinite(values.astype(float))
         axes.scatter(x[~is_known], y[~is_known], color=OTHER, **style)
         drawn = axes.scatter(x[is_known], y[is_known], c=values[is_known], cmap="viridis", **style)
         bar = figure.colorbar(drawn, ax=axes, label=found.color, fraction=0.046, pad=0.02)
+        bar.ax.tick_params(labelsize=8)
         bar.ax.yaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if abs(x) >= 1000 else f"{x:g}")
     else:
         colours = class_colours(values)

@@ -149,6 +149,7 @@ def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title
             if points:
                 axes.plot(*zip(*points, strict=True), color=color, marker="o", markersize=3, label=name)
         axes.set(xlabel="bases seen, millions", ylabel=label)
+        axes.locator_params(axis="x", nbins=4)
         if axes.lines:
             axes.legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10)

@@ -8,6 +8,7 @@ from typing import Any
 from findna import plots
 from findna.benchmark.stored import MARK, read_stored
 from findna.benchmark.teacher import SCHEMA, TEACHER
+from findna.counts import counted
 from findna.io.files import raise_output_error, write_atomic
 
 FILES = ("teacher.json", "teacher.md", "by_position.png", "curves.png")
@@ -54,8 +55,9 @@ def write_teacher(folder: Path, result: Mapping[str, Any], *, log: Sequence[Mapp
     except OSError as error:
         raise_output_error(error, folder)
     name, by_position = result["model"]["name"], result["masked_bases"]["by_position"]
+    title = f"{name}, {counted(result['masked_bases']['n_windows'], 'held-out window')}"
     shares = {TITLES[model]: by_position[model] for model in (TEACHER, "around", "left")}
-    plots.accuracy_by_position(by_position["start"], shares, folder / "by_position.png", title=name)
+    plots.accuracy_by_position(by_position["start"], shares, folder / "by_position.png", title=title)
     if log:
         plots.pretraining_curves(log, folder / "curves.png", title=name)
     write_atomic(folder / "teacher.json", json.dumps(result, indent=1) + "\n")
