@@ -15,6 +15,7 @@ from findna.errors import ConfigError, TableError
 from findna.extras import need_sklearn
 from findna.io.compressed import ByteStream
 from findna.io.reader import EmbeddingReader
+from findna.settings import parse_number
 
 NO_LABEL = "no label"
 
@@ -244,7 +245,7 @@ def _as_numbers(texts: list[str]) -> NDArray[Any]:
     """Numbers, if all texts are numbers and there are too many for classes; else the texts."""
     known = [text for text in texts if text != NO_LABEL]
     try:
-        numbers = [float(text) for text in known]
+        numbers = [parse_number(text, float) for text in known]
     except ValueError:
         return np.array(texts, dtype=object)
     if len(set(numbers)) <= _MOST_CLASSES:

@@ -2,15 +2,17 @@
 
 import functools
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from findna.errors import ConfigError
-from findna.limits import MAX_WHOLE, wrong_types
+from findna.limits import MAX_WHOLE, shown, wrong_types
 
 Config = TypeVar("Config")
+Number = TypeVar("Number", int, float)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 KEY = "findna"
@@ -160,6 +162,24 @@ def with_settings(*configs: type, without: Sequence[str] = ()) -> Callable[[Func
     return decorate
 
 
+def parse_number(text: str, kind: type[Number], *, least: float | None = None) -> Number:
+    """A number in ASCII digits. Python also takes 1_0, and digits of other scripts.
+
+    Raises:
+        ValueError: It is none, or lower than `least`.
+
+    >>> parse_number("1e3", float)
+    1000.0
+    """
+    try:
+        value = kind(text if text.isascii() and "_" not in text else "")
+    except ValueError:
+        raise ValueError(f"must be a {'whole ' * (kind is int)}number, not {shown(text)}") from None
+    if least is not None and (words := _refusal(value, About("", least))):
+        raise ValueError(f"{words}, not {shown(value)}")
+    return value
+
+
 def duration(text: str) -> float:
     """Seconds from a text such as 90s, 24m, 1.5h; a number alone is in seconds.
 
@@ -169,9 +189,9 @@ def duration(text: str) -> float:
     >>> duration("24m")
     1440.0
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
-    if not match or not float(match[1]):
-        raise ValueError(f"{text!r} is not a duration such as 90s, 24m or 3h")
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh]?)", text)
+    if not match or not 0 < float(match[1]) < math.inf:
+        raise ValueError(f"{shown(text)} is not a duration such as 90s, 24m or 3h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 

@@ -69,14 +69,8 @@ app.command(name="help")(help_page)
 _LONGEST_REASON = 300
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # of a GPU, of the CPU's allocator
 SIGTERM_CODE = 128 + signal.SIGTERM
-_RULES = {
-    r"Value error, (.*) is not one of (.*)\.": r"must be one of \2, not \1",
-    r"Input should be greater than or equal to (.*)": r"must be \1 or more",
-    r"Input should be less than or equal to (.*)": r"must be at most \1",
-    r"Input should be a valid integer.*": r"must be a whole number",
-    r"Input should be a valid number.*": r"must be a number",
-}
-"""Typer's texts on a value that it refuses, and ours."""
+_CHOICE = r"Value error, (.*) is not one of (.*)\."
+"""Typer's text on a value that is not one of the choices."""
 
 UsageError: Any = typer.BadParameter.__base__  # of the click package that typer uses
 
@@ -168,9 +162,9 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
 def _usage(error: Any) -> str:
     """The message of a mistake on the command line, in the words of our own checks."""
     hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
-    for pattern, rule in _RULES.items():
-        if getattr(error, "param", None) and (found := re.fullmatch(pattern, error.message)):
-            return f"{error.param.opts[0]} {found.expand(rule)}{hint}"
+    words = re.sub(_CHOICE, r"must be one of \2, not \1", error.message)
+    if getattr(error, "param", None) and words.startswith("must be "):
+        return f"{error.param.opts[0]} {words}{hint}"
     return f"{error.format_message() or 'Missing command.'}{hint}"
 
 

@@ -7,10 +7,10 @@ import typer
 
 from findna.counts import counted
 from findna.data.options import WindowsConfig
-from findna.settings import names_in
+from findna.settings import names_in, parse_number
 from findna_cli.console import say, show, show_rows, write_report
 from findna_cli.job import had_nothing_to_do
-from findna_cli.options import Force, Genome, Json, Quiet, check_outputs, flags_of
+from findna_cli.options import Force, Genome, Json, Quiet, check_outputs, flags_of, numeric
 from findna_cli.progress import progress
 
 if TYPE_CHECKING:
@@ -139,9 +139,9 @@ def parse_weights(texts: list[str]) -> dict[str, float]:
 
     found: dict[str, float] = {}
     for text in texts:
-        name, _, number = text.rpartition("=")
+        name, _, factor = text.rpartition("=")
         try:
-            weight = float(number)
+            weight = parse_number(factor, float)
         except ValueError:
             name = ""
         if not name or name in found:
@@ -157,7 +157,10 @@ def audit(
     ],
     genome: Genome = None,
     threshold: Annotated[
-        float, typer.Option(help="A sequence is a near duplicate if this fraction of its 16-mers is shared.")
+        float,
+        typer.Option(
+            parser=numeric(float), help="A sequence is a near duplicate if this fraction of its 16-mers is shared."
+        ),
     ] = 0.5,
     sequence_column: Annotated[str, typer.Option(help="Column with the sequence. Default: sequence.")] = "",
     label_column: Annotated[str, typer.Option(help="Column with the label. Default: label.")] = "",

@@ -9,7 +9,7 @@ from findna.config import ComputeConfig
 from findna_cli import task
 from findna_cli.console import say, show, show_facts, show_page, show_table, show_wrapped, write_report
 from findna_cli.job import had_nothing_to_do
-from findna_cli.options import Json, Quiet, flags_of
+from findna_cli.options import Json, Quiet, flags_of, numeric
 from findna_cli.progress import progress
 
 app = typer.Typer(help="List, describe, verify, convert and pull models.", rich_markup_mode=None)
@@ -81,8 +81,8 @@ def readout(
     blocks: Annotated[
         str | None, typer.Option(help="Blocks to read, e.g. 5,10,15,20. Default: the last block.")
     ] = None,
-    n_windows: Annotated[int, typer.Option(min=2, help="Maximum number of windows to read.")] = 4096,
-    max_columns: Annotated[int, typer.Option(min=1, help="Maximum number of features.")] = 1300,
+    n_windows: Annotated[int, typer.Option(parser=numeric(int, 2), help="Maximum number of windows to read.")] = 4096,
+    max_columns: Annotated[int, typer.Option(parser=numeric(int, 1), help="Maximum number of features.")] = 1300,
     force: Annotated[bool, typer.Option("--force", help="Replace another read-out of the model.")] = False,
     json_file: Json = None,
     quiet: Quiet = False,

@@ -4,13 +4,14 @@ import functools
 import inspect
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import typer
 
 from findna.commands.reports import check_report_place
-from findna.settings import About, settings_of_all
+from findna.settings import About, parse_number, settings_of_all
 
 _LAST = ("dry_run", "json_file", "quiet")
 """Parameters whose flags come after all others in help."""
@@ -134,7 +135,8 @@ def _flag(name: str, kind: Any, default: Any, about: About, *, preset: object) -
     shown = (default if about.shown is None else about.shown) if is_shown and preset is None else None
     value = getattr(preset, name, getattr(getattr(preset, "model", None), name, None))
     note = f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value or "")
-    extra: dict[str, Any] = {"parser": _refusing(about.parse)} if about.parse else {}
+    parser = _refusing(about.parse) if about.parse else numeric(types[0]) if types and types != [bool] else None
+    extra: dict[str, Any] = {"parser": parser} if parser else {}
     if about.choices and not types:
         extra["metavar"] = "|".join(map(str, about.choices))
     option = typer.Option(*names, help=about.help, show_default=note or shown is not None, **extra)
@@ -142,12 +144,17 @@ def _flag(name: str, kind: Any, default: Any, about: About, *, preset: object) -
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shown, annotation=annotation)
 
 
+def numeric(kind: type, least: float | None = None) -> Callable[[str], Any]:
+    """The parser of a flag whose value is a number: an int or a float, from the lowest value on."""
+    return _refusing(partial(parse_number, kind=kind, least=least))
+
+
 def _refusing(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     """The same function; its ValueError is a mistake on the command line."""
 
     def call(text: str) -> Any:
         try:
-            return parse(text)
+            return parse(str(text))
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
 

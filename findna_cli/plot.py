@@ -8,7 +8,7 @@ import typer
 from findna.counts import counted
 from findna_cli.console import say
 from findna_cli.job import had_nothing_to_do
-from findna_cli.options import Force, Quiet
+from findna_cli.options import Force, Quiet, numeric
 from findna_cli.progress import progress
 
 
@@ -35,9 +35,9 @@ def plot(
     ] = "pca",
     title: Annotated[str | None, typer.Option(help="Title. Default: file, number of sequences and model.")] = None,
     max_points: Annotated[
-        int, typer.Option(min=3, help="Show a random sample of this size if there are more sequences.")
+        int, typer.Option(parser=numeric(int, 3), help="Show a random sample of this size if there are more sequences.")
     ] = 20_000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of t-SNE.")] = 0,
+    seed: Annotated[int, typer.Option(parser=numeric(int, 0), help="Seed of the sample and of t-SNE.")] = 0,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:

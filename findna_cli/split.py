@@ -10,7 +10,7 @@ from findna.counts import counted
 from findna.io.options import InputOptions
 from findna_cli.console import say, write_report
 from findna_cli.job import had_nothing_to_do
-from findna_cli.options import Force, Inputs, Json, Quiet, flags_of
+from findna_cli.options import Force, Inputs, Json, Quiet, flags_of, numeric
 
 _OF_A_RUN = (
     *("resume", "force", "workers", "gpus", "shard", "plan"),
@@ -22,7 +22,7 @@ _OF_A_RUN = (
 def split(
     inputs: Inputs,
     out: Annotated[Path, typer.Option("--out", "-o", help="Plan file (JSON).")],
-    n_shards: Annotated[int, typer.Option("--n-shards", "-n", min=1, help="Number of shards.")],
+    n_shards: Annotated[int, typer.Option("--n-shards", "-n", parser=numeric(int, 1), help="Number of shards.")],
     variants: Annotated[
         bool, typer.Option("--variants", help="Plan for findna score: the input is one file of variants.")
     ] = False,

@@ -8,7 +8,7 @@ import typer
 from findna.config import ComputeConfig
 from findna.errors import TableError
 from findna_cli.console import say, show_wrapped, write_report
-from findna_cli.options import Genome, Json, Quiet, flags_of
+from findna_cli.options import Genome, Json, Quiet, flags_of, numeric
 from findna_cli.translate import said
 
 
@@ -22,7 +22,9 @@ def verify(
         ),
     ] = None,
     genome: Genome = None,
-    n: Annotated[int, typer.Option(min=0, help="Rows to compute again, drawn with a fixed seed.")] = 20,
+    n: Annotated[
+        int, typer.Option(parser=numeric(int, 0), help="Rows to compute again, drawn with a fixed seed.")
+    ] = 20,
     json_file: Json = None,
     quiet: Quiet = False,
     **settings: Any,

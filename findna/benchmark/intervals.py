@@ -18,6 +18,7 @@ from findna.io.files import sha256
 from findna.io.genome import Genome
 from findna.region import Region
 from findna.sequence import Codes
+from findna.settings import parse_number
 
 _FEWEST = 10
 
@@ -83,8 +84,8 @@ def _intervals(folder: Path, species: Mapping[str, str]) -> Iterator[_Interval]:
                 stream.fail(f"no column {', '.join(sorted(missing))}", line=1)
             for row in reader:
                 try:
-                    start, end = int(row["start"]), int(row["end"])
-                except (TypeError, ValueError):
+                    start, end = parse_number(row["start"] or "", int), parse_number(row["end"] or "", int)
+                except ValueError:
                     stream.fail("start and end are not numbers", line=reader.line_num)
                 strand = row.get("strand") or "."
                 yield _Interval(

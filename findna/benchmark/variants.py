@@ -26,6 +26,7 @@ from findna.nn.encoder import initialise
 from findna.nn.mixers import make_encoder
 from findna.region import Region
 from findna.sequence import Codes, encode
+from findna.settings import parse_number
 from findna.variants import VariantScorer
 
 SCHEMA = "findna-variants/1"
@@ -229,7 +230,7 @@ def _read(
     for index, name in enumerate(names):
         with suppress(ValueError):
             if name.lower() not in (*COLUMNS, "label"):
-                columns[name] = np.array([float(site.fields[index]) for site in sites])
+                columns[name] = np.array([parse_number(site.fields[index], float) for site in sites])
     return sites, texts[chosen] == wanted[0], columns, wanted
 
 

@@ -29,7 +29,7 @@ from findna.train.place import find_place as find_place
 from findna.train.plan import Plan, PretrainPlan, TaskPlan
 from findna.train.portable import export_run as export_run
 from findna.train.portable import import_run, portable_plan
-from findna.train.resume import check_same, facts_of, facts_of_pretraining, precision_of
+from findna.train.resume import check_same, facts_of, facts_of_pretraining, precision_of, require_same
 from findna.train.sources import Sources, load_sources
 from findna.train.start import check_teacher
 
@@ -282,7 +282,8 @@ def _sources(plan: PretrainPlan) -> Sources:
 def _done(out: Path, plan: Plan, facts: Mapping[str, Any], **found: Any) -> dict[str, Any]:
     """The report of a finished run; a TrainingError if the facts, where there are any, are those of another run."""
     if facts:
-        check_same(out, facts, file=plan.FILE, plan=plan.decisive())
+        check_same(out, facts, file=plan.FILE)
+        require_same(out, type(plan).read(out).decisive(), plan.decisive())
     return {"outputs": [str(out)], "finished": True, "nothing_to_do": True, **found}
 
 

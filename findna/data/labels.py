@@ -14,6 +14,7 @@ from findna.data.labelled_rows import LABEL_COLUMNS, LabelledRow, Problems
 from findna.errors import ConfigError, TableError
 from findna.io.compressed import ByteStream
 from findna.limits import MAX_CLASSES
+from findna.settings import parse_number
 
 SEPARATOR = ";"
 """Separates several labels of one sequence; a sequence without labels has an empty cell."""
@@ -68,7 +69,7 @@ def objective_of(labels: list[str]) -> str:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        return parse_number(text, float)
     except ValueError:
         return math.nan
 

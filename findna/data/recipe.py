@@ -163,8 +163,11 @@ def _existing(paths: Sequence[Path]) -> dict[str, Any]:
 
 def _require_same(path: Path, manifest: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Raise an OutputError if the manifest of existing windows has other facts."""
-    own = json.loads(json.dumps(facts))
-    if differing := differences({name: manifest.get(name) for name in own}, own):
+    own = json.loads(json.dumps({name: value for name, value in facts.items() if name != "findna"}))
+    stored = {name: manifest.get(name) for name in own}
+    if isinstance(stored["settings"], dict):  # a setting that is newer than the manifest had its default
+        stored["settings"] = dataclasses.asdict(WindowsConfig()) | stored["settings"]
+    if differing := differences(stored, own):
         changes = "; ".join(f"{name} was {before}, is {now}" for name, before, now in differing)
         raise OutputError(f"{path}: exists already; force=True replaces it. It has other windows: {changes}")
 

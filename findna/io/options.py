@@ -1,11 +1,13 @@
 """The options for reading inputs as records."""
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from findna.config import Strand
 from findna.io.sniff import KINDS
+from findna.limits import shown
 from findna.settings import problems_of, require, setting
 
 SECONDARY_OR_SUPPLEMENTARY = 0x900
@@ -21,10 +23,9 @@ def sam_flags(text: str) -> int:
     >>> sam_flags("0x900")
     2304
     """
-    try:
-        return int(text, 0)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a number such as 2304 or 0x900") from None
+    if not re.fullmatch(r"0x[0-9a-fA-F]{1,9}|[0-9]{1,9}", text):
+        raise ValueError(f"{shown(text)} is not a number such as 2304 or 0x900")
+    return int(text, 16 if "x" in text else 10)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Shard(NamedTuple):
         """
         if text == "auto":
             number, n = _from_environment(environment)
-        elif match := re.fullmatch(r"(\d{1,9})/(\d{1,9})", text):
+        elif match := re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text):
             number, n = map(int, match.groups())
         else:
             raise ConfigError(f"shard={text} must be i/n, such as 3/16, or auto")

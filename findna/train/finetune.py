@@ -277,7 +277,9 @@ class _FinetuneRun(Training[LabelledBatch]):
         } | self._facts_of_probe()
         training = {**self.facts, "device": tuner.device.type, **self.kernels.facts(), "summary": summary}
         card = task_card(name, settings, training, metrics)
-        save_task(
+        draw_curve(self.out, name, settings)
+        draw_splits(self.out, name, answers, settings)
+        save_task(  # last: with its config.json, the run is finished
             self.out,
             tuner.network,
             tuner.head,
@@ -288,8 +290,6 @@ class _FinetuneRun(Training[LabelledBatch]):
             training=training,
             card=card,
         )
-        draw_curve(self.out, name, settings)
-        draw_splits(self.out, name, answers, settings)
         return metrics
 
     def _facts_of_probe(self) -> dict[str, Any]:

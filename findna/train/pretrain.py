@@ -236,9 +236,9 @@ class _PretrainRun(Training[tuple[int, Portion]]):
             **self.last,
         }
         training = {**self.made_of, **trainer.kernels.facts(), "summary": summary}
-        models = [(self.out, trainer.teacher, self.name)]
+        models = [(self.out, trainer.teacher, self.name)]  # last: with its config.json, the run is finished
         if finished and trainer.is_distilled:
-            models.append((self.out / STUDENT, trainer.student, f"{self.name}-{STUDENT}"))
+            models.insert(0, (self.out / STUDENT, trainer.student, f"{self.name}-{STUDENT}"))
         for folder, network, name in models:
             save_model(folder, network, name=name, training=training, card=model_card(name, training))
 

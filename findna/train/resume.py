@@ -55,14 +55,13 @@ def facts_of_pretraining(
     }
 
 
-def check_same(out: Path, facts: Mapping[str, Any], *, file: str = PLAN, plan: Mapping[str, Any] | None = None) -> None:
+def check_same(out: Path, facts: Mapping[str, Any], *, file: str = PLAN) -> None:
     """Raise if a run directory is of another run.
 
     Args:
         out: The run directory.
         facts: Facts of the run, as the file has them.
         file: The file.
-        plan: Settings of its plan that must be the same, too.
 
     Raises:
         TrainingError: The run is another one, or the file is missing or cannot be read.
@@ -73,10 +72,9 @@ def check_same(out: Path, facts: Mapping[str, Any], *, file: str = PLAN, plan: M
         raise TrainingError(f"{out}: nothing to resume: no {file}") from error
     try:
         before = fingerprint({name: value for name, value in stored.items() if name not in ("plan", "job")})
-        planned = {name: stored["plan"].get(name) for name in plan or {}}
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
         raise TrainingError(f"{out}: nothing to resume: {file} cannot be read") from error
-    require_same(out, {**before, "plan": planned}, {**fingerprint(facts), "plan": json.loads(json.dumps(plan or {}))})
+    require_same(out, before, fingerprint(facts))
 
 
 def require_same(out: Path, stored: Mapping[str, Any], facts: Mapping[str, Any]) -> None:

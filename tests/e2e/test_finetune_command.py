@@ -128,6 +128,9 @@ def test_a_resume_names_what_differs(tables: tuple[Path, Path, Path], model: Pat
     nothing = call("finetune", "--resume", "-o", "nowhere")
     assert (nothing.code, nothing.err) == (1, "findna: nowhere: nothing to resume: no finetune.json\n")
     flags = ("finetune", tables[0], "-m", model, "-o", "r", "--frozen", "--seed", 3, *FLAGS)
+    stored = json.loads(Path("r/finetune.json").read_text())
+    del stored["plan"]["valid_fraction"]  # as if this setting were newer than the run: it has its default
+    Path("r/finetune.json").write_text(json.dumps(stored))
     again = call(*flags, "--valid", tables[1])
     assert (again.code, again.err) == (0, "r: is complete; nothing to do\n")
     other = call(*flags, "--valid", tables[2])
@@ -140,6 +143,16 @@ def test_a_resume_names_what_differs(tables: tuple[Path, Path, Path], model: Pat
         1,
         "findna: r: holds a run already; --resume continues it, or choose another folder",
     )
+
+
+def test_a_run_that_ends_while_it_draws_is_not_finished_and_draws_later(
+    tables: tuple[Path, Path, Path], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("findna.train.finetune.draw_splits", lambda *_: signal.raise_signal(signal.SIGINT))
+        assert call("finetune", tables[0], "-m", model, "-o", "r", "--frozen", *FLAGS).code == 130
+    assert call("finetune", "--resume", "-o", "r", "-t", 1).code == 0
+    assert Path("r/plots/valid.roc.png").exists()
 
 
 BAD = {

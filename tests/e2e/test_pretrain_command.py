@@ -91,7 +91,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(windows: Path) -> None:
     flags[1] = "moved.fa"
     assert call(*flags, "-o", "parts").err == "parts: is complete; nothing to do\n"
     other = call(*flags, "-o", "parts", "--holdout", "chr2")
-    assert (other.code, "parts: holds another run: plan.holdout was " in other.err) == (1, True), other.err
+    assert (other.code, "parts: holds another run: sources.holdout was " in other.err) == (1, True), other.err
 
 
 def test_windows_are_sampled_from_a_genome(genome: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,14 @@
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 
+import pytest
 import typer
 from command import call, spawn
 
 import findna
-from findna_cli.app import app
+from findna_cli.app import UsageError, app
 from findna_cli.help import EXAMPLES, commands
 
 PAGES = [
@@ -94,6 +96,21 @@ def test_every_command_has_two_examples_whose_flags_exist() -> None:
             while hasattr(found, "commands"):
                 found = found.commands[words.pop(0)]
             found.make_context("findna", words)  # raises where a flag or a value is unknown
+
+
+def test_no_flag_takes_a_number_with_an_underscore_or_in_other_digits() -> None:
+    n_flags = 0
+    for _, command in commands(typer.main.get_command(app), ""):
+        context = typer.Context(command)
+        for flag in (one for one in command.params if one.param_type_name == "option"):
+            with suppress(UsageError):
+                if type(flag.process_value(context, "3")) not in (int, float):
+                    continue
+                n_flags += 1
+                for text in ("1_0", "\u0661"):
+                    with pytest.raises(UsageError, match=r"number|must be one|not a duration"):
+                        flag.process_value(context, text)
+    assert n_flags > 100
 
 
 def test_help_names_a_command_and_close_matches_are_suggested() -> None:

@@ -323,6 +323,10 @@ def test_outputs_are_not_replaced_unasked(genome, tmp_path):
         make([genome], tmp_path / "w.txt")
     assert make([genome], tmp_path / "w.fa").is_new
     assert not make([genome], tmp_path / "w.fa").is_new
+    older = json.loads((tmp_path / "w.json").read_text()) | {"findna": "0.0.1"}
+    del older["settings"]["exclude_kmers"]  # as if it came with a later version
+    (tmp_path / "w.json").write_text(json.dumps(older))
+    assert not make([genome], tmp_path / "w.fa").is_new
     with pytest.raises(OutputError, match=r"It has other windows: settings\.seed was 0, is 1"):
         make([genome], tmp_path / "w.fa", seed=1)
     (tmp_path / "w.fa").write_text(">a\nACGT\n")

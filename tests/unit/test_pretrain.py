@@ -24,7 +24,7 @@ from findna.train.checkpoint import load_checkpoint, save_checkpoint
 from findna.train.log import COLUMNS, Log, read_log
 from findna.train.loop import Clock
 from findna.train.optimizers import effective_rank
-from findna.train.pretrain import pretrain
+from findna.train.pretrain import finished_summary, pretrain
 from findna.train.trainer import Trainer
 from findna.train.views import portion_of
 
@@ -226,6 +226,16 @@ def test_the_student_of_a_distillation_is_a_model_of_its_own(tmp_path):
     student = load_model(str(tmp_path / "run" / "student"))
     assert torch.equal(student.network.stem.weight, tensors["student.stem.weight"].bfloat16().float())
     assert student.sha256 != load_model(str(tmp_path / "run")).sha256
+
+
+def test_a_run_that_ends_while_its_student_is_written_is_not_finished(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("findna.train.pretrain.STUDENT", "log.csv/student")  # no folder can be made there
+        with pytest.raises(OutputError):
+            run(tmp_path / "run", dataclasses.replace(CONFIG, steps=6))
+    assert finished_summary(tmp_path / "run") is None
+    assert run(tmp_path / "run", dataclasses.replace(CONFIG, steps=6), resume=True).finished
+    assert (tmp_path / "run" / "student" / "config.json").exists()
 
 
 def test_a_student_that_sees_v_sees_its_noise_and_the_teacher_none():
