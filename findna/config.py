@@ -2,13 +2,14 @@
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, cast, get_args
 
 from findna.errors import ConfigError
 from findna.limits import MAX_PROCESSES, MAX_THREADS, shown
-from findna.settings import Checked, names_in, parse_number, require, setting
+from findna.settings import Checked, names_in, require, setting
 from findna.sizes import ModelConfig
 
 POOLS = ("mean", "cls", "max", "min", "sd")
@@ -57,12 +58,8 @@ def parse_blocks(text: str, most: int | None = None) -> tuple[int, ...]:
     (5, 10, 20)
     """
     words = text.split(",") if text else []
-    try:
-        blocks = [parse_number(word, int, least=0) for word in words]
-        is_rising = all(last < block for last, block in itertools.pairwise(blocks))
-    except ValueError:
-        is_rising = False
-    if not is_rising:
+    blocks = [int(word) if re.fullmatch("[0-9]{1,9}", word) else -1 for word in words]
+    if any(last >= block for last, block in itertools.pairwise([-1, *blocks])):
         raise ConfigError(f"blocks must be increasing numbers separated by commas, such as 5,10,20, not {shown(text)}")
     if most is not None and blocks and blocks[-1] > most:
         raise ConfigError(f"blocks {text}: the network has {most}")

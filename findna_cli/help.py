@@ -202,6 +202,8 @@ def _compact(option: Any) -> Any:
     name = f"--[no-]{long[2:]}" if option.secondary_opts else f"{long} {option.metavar or ''}".rstrip()
     found = copy.copy(option)
     found.opts = [name, *(one for one in option.opts if one != long)]
+    if option.secondary_opts and isinstance(option.default, bool):  # shown as "training" or "no-training"
+        found.default = (option.opts if option.default else option.secondary_opts)[0].lstrip("-")
     found.secondary_opts, found.metavar = [], ""
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 from findna.config import ComputeConfig, RunConfig
 from findna.errors import ConfigError, OutputError
 from findna.io.check import is_read_once, open_inputs
-from findna.io.files import refuse_changed, stamp
+from findna.io.files import refuse_changed, stamps
 from findna.io.formats import infer_format
 from findna.io.options import InputOptions
 from findna.io.score_files import format_of as format_of
@@ -48,7 +48,7 @@ def split(
         ConfigError: Settings contradict each other.
     """
     refuse_inputs([out], [*inputs, settings.get("genome")])
-    before = stamp(out)
+    before = stamps(out)
     if not 1 <= n_shards <= MAX_SHARDS:
         raise ConfigError(f"n_shards must lie in 1 to {MAX_SHARDS:,}, not {n_shards:,}")
     if variants and len(inputs) != 1:
@@ -74,7 +74,7 @@ def split(
             )
         )
     if found is None:
-        refuse_changed(out, before)
+        refuse_changed([out], before)
         manifest.write(out)
     else:
         require_same_run(out, found.identity, manifest.identity)

@@ -283,13 +283,12 @@ def _done(out: Path, plan: Plan, facts: Mapping[str, Any], **found: Any) -> dict
     """The report of a finished run; a TrainingError if the facts, where there are any, are those of another run."""
     if facts:
         check_same(out, facts, file=plan.FILE)
-        require_same(out, type(plan).read(out).decisive(), plan.decisive())
+        require_same(out, plan.read(out).decisive(), plan.decisive())
     return {"outputs": [str(out)], "finished": True, "nothing_to_do": True, **found}
 
 
 def _summary(plan: PretrainPlan, sources: Sources, compute: Compute, place: Place) -> str:
-    several = f"{place.size} processes on {compute.device.type}, {compute.precision.name}"
-    where = several if place.size > 1 else str(compute)
+    where = f"{place.size} processes on {compute.device.type}, {compute.precision.name}" if place.size > 1 else compute
     lines = [
         f"{plan.config.model.n_parameters:,} parameters; {len(sources.corpus):,} windows to train on "
         f"({len(sources.corpus.codes):,} bases), {len(sources.held_out):,} held out; {where}"

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from findna.counts import counted
 from findna.errors import MOST_SHOWN, InputError, TableError, as_one
+from findna.io.check import refuse_pipe
 from findna.io.compressed import ByteStream
 from findna.io.options import InputOptions
 from findna.io.records import read_records
@@ -45,8 +46,9 @@ def holds_records(path: str) -> bool:
     """Whether a file is FASTA, FASTQ or BED rather than a table.
 
     Raises:
-        TableError: It is empty, or its gzip stream is truncated or damaged.
+        InputError: It is a pipe, it is empty, or its gzip stream is truncated or damaged.
     """
+    refuse_pipe(path)
     with ByteStream(path, error=TableError) as stream:
         head = stream.head.lstrip()
         if not head:

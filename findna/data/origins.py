@@ -9,7 +9,7 @@ from pathlib import Path
 from findna.data.datasets import held_by
 from findna.errors import ConfigError, InputError
 from findna.io.bed import read_bed
-from findna.io.check import check_inputs, is_read_once
+from findna.io.check import check_inputs, refuse_pipe
 from findna.io.compressed import ByteStream
 from findna.io.fasta import read_fasta
 from findna.io.files import sha256
@@ -158,8 +158,7 @@ def _name(text: str | Path) -> tuple[str, Path]:
 
 
 def _open(path: Path, genome: str | Path | None, open_genome: Callable[[str | Path], Genome]) -> _Opened:
-    if is_read_once(str(path)):
-        raise InputError("must be a regular file, because it is read more than once", path=path)
+    refuse_pipe(path)
     with ByteStream(path) as stream:
         head = stream.raw_head
         is_twobit = head[:4] in TWOBIT_MAGICS

@@ -149,6 +149,16 @@ def is_read_once(text: str) -> bool:
     return text == STDIN or (path.exists() and not path.is_file() and not path.is_dir())
 
 
+def refuse_pipe(path: str | Path) -> None:
+    """Raise if an input that is read more than once is stdin or a pipe.
+
+    Raises:
+        InputError: It is.
+    """
+    if is_read_once(str(path)):
+        raise InputError("must be a regular file, because it is read more than once", path=path)
+
+
 def _count(summary: InputSummary, found: Record | Region | InputError, n_windows: Callable[[int], int] | None) -> int:
     """Count a record; returns how many of its bases will be embedded."""
     summary.n_records += 1

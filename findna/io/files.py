@@ -13,7 +13,7 @@ import stat
 import time
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -52,27 +52,25 @@ def publish(temp: Path, final: Path) -> None:
     sync_folder(final.parent)
 
 
-def stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when another file gets this name, or the file is written to; None if there is none."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+def stamps(*paths: Path) -> dict[Path, tuple[int, int, int]]:
+    """What changes when another file gets one of these names, or is written to; nothing for an absent file."""
+    found = {}
+    for path in paths:
+        with suppress(OSError):
+            status = path.lstat()
+            found[path] = status.st_ino, status.st_mtime_ns, status.st_size
+    return found
 
 
-def refuse_changed(path: Path, before: tuple[int, int, int] | None) -> None:
-    """Raise if a file got this name, or was written to, since the run looked.
-
-    Args:
-        path: The output.
-        before: Its `stamp` at that time.
+def refuse_changed(paths: Iterable[Path], before: Mapping[Path, tuple[int, int, int]]) -> None:
+    """Raise if a file got one of these names, or was written to, since the `stamps` of an output were taken.
 
     Raises:
         OutputError: One did: it belongs to another program and is not replaced.
     """
-    if (now := stamp(path)) is not None and now != before:
-        raise OutputError(f"{path}: another program wrote this file during the run: move it, and run again")
+    for path, now in stamps(*paths).items():
+        if now != before.get(path):
+            raise OutputError(f"{path}: another program wrote this file during the run: move it, and run again")
 
 
 def refuse_irregular(path: Path) -> None:
@@ -116,12 +114,12 @@ def replacing(path: Path, temp: Path | None = None, *, is_shared: bool = False) 
         OutputError: It cannot be written, is not a regular file, or another program wrote it in the meantime.
     """
     refuse_irregular(path)
-    before = stamp(path)
+    before = stamps(path)
     temp = temp or temp_beside(path)
     try:
         yield temp
         if not is_shared:
-            refuse_changed(path, before)
+            refuse_changed([path], before)
         publish(temp, path)
     except OSError as error:
         raise_output_error(error, path)

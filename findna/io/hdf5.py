@@ -14,7 +14,7 @@ from findna import phases
 from findna.counts import counted
 from findna.errors import ConfigError, OutputError
 from findna.io import tables
-from findna.io.files import raise_output_error, refuse_changed, require_space, stamp
+from findna.io.files import raise_output_error, refuse_changed, require_space, stamps
 from findna.io.formats import Format
 from findna.io.outputs import assemble, n_bytes_needed, output_paths, publish_outputs, refuse_existing
 from findna.io.reader import EmbeddingReader, read_embeddings
@@ -102,7 +102,7 @@ class EmbeddingWriter:
         try:  # check again: now no other process can publish it
             is_ours = force or bool(self._spool.state.get("finishing"))
             refuse_existing(path, output_format, is_allowed=is_ours)
-            self._before = stamp(path)
+            self._before = stamps(*self._outputs.values())
         except OutputError:
             if not self._spool.is_resumed:
                 self._spool.remove()
@@ -188,7 +188,7 @@ class EmbeddingWriter:
         temps = {name: self._spool.path(f"{name}.new") for name in self._outputs}
         try:
             self._assemble(temps, rows, uns, n_expected)
-            refuse_changed(self.path, self._before)
+            refuse_changed(self._outputs.values(), self._before)
             self._commit(finishing=True)
             published = publish_outputs(self.path, self._format, temps)
             self._spool.remove()

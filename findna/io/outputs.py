@@ -8,7 +8,7 @@ from typing import Any
 
 from findna.errors import OutputError
 from findna.io import h5ad, tables
-from findna.io.files import publish, raise_output_error, refuse_changed, refuse_irregular, require_space, stamp
+from findna.io.files import publish, raise_output_error, refuse_changed, refuse_irregular, require_space, stamps
 from findna.io.formats import Format
 from findna.io.readback import check_embeddings, check_joined, check_tokens
 from findna.io.reader import EmbeddingReader
@@ -65,10 +65,11 @@ def write_output(
             if spool.is_resumed and not path.exists():
                 _remove_sidecars(path, names)  # the crash came after they got their names
             refuse_existing(path, output_format, is_allowed=force)
-            before = stamp(path)
+            outputs = output_paths(path, output_format, with_tokens=True).values()
+            before = stamps(*outputs)
             require_space(path.absolute().parent, n_bytes_needed(rows, output_format), hint="make room")
             assemble(temps, rows, uns, n_expected=n_expected, output_format=output_format, path=path, order=order)
-            refuse_changed(path, before)
+            refuse_changed(outputs, before)
             try:
                 return publish_outputs(path, output_format, temps)
             finally:

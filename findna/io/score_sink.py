@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from findna.io.arrays import require_absent
-from findna.io.files import publish, raise_output_error, refuse_changed, refuse_irregular, stamp, temp_beside
+from findna.io.files import publish, raise_output_error, refuse_changed, refuse_irregular, stamps, temp_beside
 from findna.io.summed import SummedText, open_bgzf
 from findna.io.vcf import Site
 
@@ -57,7 +57,7 @@ class ScoreFile(ABC):
         self._outputs = [path, *([Path(f"{path}{self._index}")] if self._index else [])]
         for name in self._outputs if path != STDOUT else []:
             require_absent(name, force=force)
-        self._before = {name: stamp(name) for name in self._outputs}
+        self._before = stamps(*self._outputs)
         self._stack = ExitStack()
         try:
             self._open()
@@ -99,8 +99,8 @@ class ScoreFile(ABC):
             OutputError: It cannot be written, or another program wrote the file in the meantime.
         """
         try:
-            for name in self._outputs if self.path != STDOUT else []:
-                refuse_changed(name, self._before[name])
+            if self.path != STDOUT:
+                refuse_changed(self._outputs, self._before)
             self._finish()
         except BrokenPipeError:
             raise

@@ -12,7 +12,7 @@ from findna.data.datasets import Corpus, corpus_of, held_by, is_clear, sample_wi
 from findna.data.origins import Fetch, fetch_from, load_records
 from findna.errors import InputError
 from findna.io.cache import cache_dir
-from findna.io.check import is_read_once
+from findna.io.check import refuse_pipe
 from findna.io.files import sha256
 from findna.io.genome import Genome
 from findna.io.watch import Watch
@@ -79,8 +79,7 @@ def load_sources(
     """
     paths = [Path(name) for name in inputs]
     for path in paths:
-        if is_read_once(str(path)):
-            raise InputError("must be a regular file, because it is read more than once", path=path)
+        refuse_pipe(path)
         if paths.count(path) > 1:
             raise InputError("is named twice", path=path)
     phases.enter("reading the sequences")

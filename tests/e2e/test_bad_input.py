@@ -235,6 +235,18 @@ def test_an_output_that_cannot_be_written(write: Write, model: Path, monkeypatch
     assert not Path("node").is_file()
 
 
+def test_a_genome_or_a_table_that_is_a_pipe_is_refused(write: Write, model: Path) -> None:
+    os.mkfifo("pipe")
+    bed = write("a.bed", "chr1\t5\t9\n")
+    for args, what in (
+        (("embed", bed, "-g", "pipe", "-m", model, "-o", "o.h5"), "genome pipe: not a regular file"),
+        (("finetune", "pipe", "-o", "r"), "input pipe: must be a regular file, because it is read more than once"),
+        (("data", "audit", "-", "x.csv"), "input -: must be a regular file, because it is read more than once"),
+    ):
+        result = call(*args)
+        assert (result.code, result.err) == (1, f"findna: {what}\n")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 def test_a_full_device_behind_stdout(write: Write, model: Path) -> None:
     seqs = write("a.fa", ">a\nACGT\n")

@@ -52,6 +52,18 @@ def test_a_file_that_appears_during_the_run_is_kept(name: str, model: Path, monk
     assert call(*args, "--resume").code == 0
 
 
+def test_tokens_of_another_run_that_appear_during_the_run_are_kept(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ("embed", "s.fa", "-m", model, "--pool", "tokens", *RUN)
+    assert call(*args, "-o", "a.h5").code == 0
+    with monkeypatch.context() as patch:
+        _on_progress(lambda: Path("a.tokens.h5").exists() and Path("a.tokens.h5").rename("o.tokens.h5"), patch)
+        result = call(*args, "-o", "o.h5")
+    assert (result.code, "o.tokens.h5: another program wrote this file" in result.err) == (1, True), result.err
+    assert not Path("o.h5").exists()
+
+
 @pytest.mark.parametrize("name", ["o.vcf.gz", "o.bedgraph", "m.h5"])
 def test_a_resumed_run_replaces_only_its_own_output(name: str, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop() -> None:

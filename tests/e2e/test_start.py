@@ -126,3 +126,9 @@ def test_a_help_page_has_panels_and_units() -> None:
     assert panels == ["Arguments", "Input", "Output", "Model", "Compute"]
     assert "BASES" in page
     assert "fail|skip" in page
+
+
+def test_a_narrow_help_page_has_the_defaults_of_a_wide_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for columns in ("60", "100"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert "[default: training]" in call("benchmark", "speed", "--help").out
