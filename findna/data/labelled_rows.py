@@ -10,7 +10,7 @@ from findna.io.check import refuse_pipe
 from findna.io.compressed import ByteStream
 from findna.io.options import InputOptions
 from findna.io.records import read_records
-from findna.io.sequence_table import ID_COLUMNS, encode_cell, find_column, ragged, table_rows, text_cell
+from findna.io.sequence_table import ID_COLUMNS, encode_cell, find_column, ragged, table_rows
 from findna.io.sniff import SEQUENCE_COLUMNS
 from findna.sequence import Codes
 
@@ -115,12 +115,8 @@ def read_table(path: str, sequence_column: str = "", label_column: str | None = 
             except ValueError as problem:
                 problems.add(line, f"column {columns[sequence]}: {problem}")
                 continue
-            try:
-                id = text_cell(cells[id_column], "id") if id_column is not None else ""
-                text = text_cell(cells[label], "label") if label is not None else ""
-            except ValueError as problem:
-                problems.add(line, str(problem))
-                continue
+            id = cells[id_column].strip() if id_column is not None else ""
+            text = cells[label].strip() if label is not None else ""
             rows.append(LabelledRow(codes, text, id or str(line), line, path))
         problems.raise_if_any(len(rows) + problems.n)
         if not rows:

@@ -100,6 +100,8 @@ def labels_of(
         order = tuple(dict.fromkeys(names.get(label, label) for label in found))
     else:
         order = tuple(classes)
+    if strange := [name for name in order if not name.isprintable()]:
+        raise TableError(f"the class {strange[0]!r} is not printable text", path=path_of(rows))
     encoded = _encoded(rows, sets, names, order)
     if not is_multilabel:
         return np.array(encoded, dtype=np.int64).reshape(-1), order, names

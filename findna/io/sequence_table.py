@@ -49,7 +49,9 @@ def read_sequence_table(stream: ByteStream, column: str = "", *, ids: IdSet) -> 
             try:
                 if len(cells) != len(columns):
                     raise ValueError(ragged(cells, columns))
-                id = text_cell(cells[id_column], "id") if id_column is not None else ""
+                id = cells[id_column].strip() if id_column is not None else ""
+                if printable(id) != id:
+                    raise ValueError(f"the id {id!r} contains a tab or a line-end character")
                 codes, n_iupac = encode_cell(cells[sequence])
                 if not ids.add(id := id or str(line)):
                     raise ValueError(f"duplicate id {id!r}; ids must be unique")
@@ -109,18 +111,6 @@ def ragged(cells: list[str], columns: list[str]) -> str:
     name = {"\t": "tabs", ",": "commas", ";": "semicolons"}.get(other, "")
     hint = f": this row is separated by {name}, the header is not" if mixed else ""
     return f"{counted(len(cells), 'column')} where the header has {len(columns)}{hint}"
-
-
-def text_cell(cell: str, what: str) -> str:
-    """A cell without blanks around it.
-
-    Raises:
-        ValueError: It contains a tab or a line end, which a TSV cannot store. `what` is its name in the message.
-    """
-    text = cell.strip()
-    if printable(text) != text:
-        raise ValueError(f"the {what} {text!r} contains a tab or a line-end character")
-    return text
 
 
 def encode_cell(text: str) -> tuple[Codes, int]:

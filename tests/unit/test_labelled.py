@@ -102,7 +102,7 @@ FAULTS = {
     ),
     "no label column": ("sequence,y\nA,0\n", "no column label or labels or class or target; there are sequence, y"),
     "one column": ("sequence\nACGT\n", "line 1: one column only"),
-    "a line end in a label": ('sequence,label\nA,0\nC,"1\n2"\n', "line 4: the label '1.n2' contains a tab or a line"),
+    "a line end in a label": ('sequence,label\nA,0\nC,"1\n2"\n', "t.csv: the class '1.n2' is not printable text"),
     "semicolons": ("sequence;label\nA;1\n", "one column only.*separated by a comma or a tab"),
     "mixed delimiters": (
         "sequence,label\nA,0\nC\t1\n",
@@ -274,6 +274,12 @@ def _table(tmp_path: Path, labels: list[str]) -> Path:
 def test_a_missing_label_is_no_class(tmp_path: Path, missing: str) -> None:
     with pytest.raises(TableError, match=rf"line 4: the label is missing \({missing}; 1 of 3 rows"):
         read_labelled([_table(tmp_path, ["a", "b", missing])])
+
+
+def test_the_name_of_a_file_that_cannot_be_a_class_is_an_error(write):
+    paths = [write(f"{name}.fa", ">r\nACGT\n") for name in ("a\tb", "c")]
+    with pytest.raises(TableError, match=r"the class 'a.tb' is not printable text"):
+        read_labelled(paths)
 
 
 def test_two_ways_to_write_one_number_are_no_two_classes(tmp_path: Path) -> None:
