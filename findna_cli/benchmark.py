@@ -118,7 +118,7 @@ def _figure(value: float | None) -> str:
 
 def _stopped(out: Path, caught: list[int]) -> typer.Exit:
     """Say what is kept; returns the exit to raise."""
-    say(f"stopped; what is measured is in {out}, and the same command resumes")
+    say(f"stopped; the results so far are in {out}, and the same command resumes")
     return typer.Exit(128 + (caught[0] if caught else signal.SIGINT))
 
 

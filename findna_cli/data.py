@@ -54,7 +54,7 @@ def fetch(
         )
     checked = found.checksum or f"not checked: {found.sha256}"
     what = f"{counted(found.n_contigs, 'contig')}, {counted(found.n_bases, 'base')}; {checked}"
-    say(f"{'fetched from ' + found.url if found.is_new else 'already there'}: {what}", quiet=quiet)
+    say(f"{'fetched from ' + found.url if found.is_new else 'cached'}: {what}", quiet=quiet)
     show(found.path)
     write_report(json_file, found._asdict() | {"path": str(found.path)})
 
@@ -122,7 +122,7 @@ def windows(
     for path, part in zip(outcome.paths, parts, strict=False):
         left_out = [f"{part['n_left_out'][reason]:,} {REASONS[reason]}" for reason in REASONS]
         say(f"{path}: {counted(part['n_windows'], 'window')}, {counted(part['n_bases'], 'base')}", quiet=quiet)
-        say(f"  {part['n_drawn']:,} were drawn; skipped: {', '.join(left_out)}", quiet=quiet)
+        say(f"  {part['n_drawn']:,} draws; skipped: {', '.join(left_out)}", quiet=quiet)
     say(f"{outcome.manifest_path}: manifest", quiet=quiet)
 
 
@@ -130,7 +130,7 @@ def parse_weights(texts: list[str]) -> dict[str, float]:
     """Factors by name.
 
     Raises:
-        ConfigError: A text is not NAME=W, or a name comes twice.
+        ConfigError: A text is not NAME=W, or a name is a duplicate.
 
     >>> parse_weights(["mouse=0.5"])
     {'mouse': 0.5}

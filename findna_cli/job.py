@@ -107,9 +107,9 @@ def default_output(inputs: list[str], kind: str) -> str:
     ('peaks.h5', 'chr20_1001-2000.tsv')
     """
     if inputs[0] == "-":
-        raise ConfigError("stdin has no name to call the output by: -o FILE")
+        raise ConfigError("an output of stdin needs a name: -o FILE")
     if len(inputs) > 1:
-        raise ConfigError("several inputs need a name for their output: -o FILE")
+        raise ConfigError("an output of several inputs needs a name: -o FILE")
     name = re.sub(r"\.(gz|bgz)$", "", Path(inputs[0]).name)
     stem = re.sub(r"\.[A-Za-z][A-Za-z0-9]*$", "", name) or name
     return re.sub(r"[^\w.+-]", "", stem.replace(":", "_").replace(",", "")) + f".{kind}"

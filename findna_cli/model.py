@@ -154,7 +154,7 @@ def pull(
     found = models.pull(
         name, offline=offline, on_file=lambda file, n: say(f"{name}: {file}, {n / 1e6:,.1f} MB", quiet=quiet)
     )
-    state = "fetched" if found.is_new else "already there"
+    state = "downloaded" if found.is_new else "cached"
     say(f"{found.repo}: {state}: commit {found.commit[:12]}, weights sha256 {found.sha256[:12]}...", quiet=quiet)
     show(found.folder)
     write_report(json_file, found._asdict() | {"folder": str(found.folder), "repo": str(found.repo)})

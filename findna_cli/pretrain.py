@@ -60,7 +60,7 @@ def pretrain(
 
     if export:
         made = training.export_run(out, export, force=force)
-        rest = "makes its model, all steps are made" if made.finished else f"resumes after step {made.step:,}"
+        rest = "makes its model; all steps are done" if made.finished else f"resumes after step {made.step:,}"
         say(f"{export}: {made.n_bytes:,} bytes; `findna pretrain --from {export}` {rest}", quiet=quiet)
         return
     if force:

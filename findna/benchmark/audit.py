@@ -74,7 +74,7 @@ class Overlap:
         n_near: Near duplicates that are not exact ones.
         n_conflicts: Exact duplicates with another label.
         n_near_conflicts: Near duplicates whose best match has another label.
-        examples: Ten of them at most, those with conflicting labels first.
+        examples: At most ten of them, those with conflicting labels first.
     """
 
     earlier: str
@@ -97,7 +97,7 @@ class Within:
         n: Its sequences.
         n_repeated: Exact duplicates, on either strand, of an earlier sequence.
         n_conflicts: Those with another label.
-        examples: Ten of them at most, those with conflicting labels first.
+        examples: At most ten of them, those with conflicting labels first.
     """
 
     name: str

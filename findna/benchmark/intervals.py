@@ -36,8 +36,7 @@ def genomic_benchmarks(folder: Path, genomes: Mapping[str, Path]) -> Iterator[Be
         name = metadata.parent.name
         species = _species(metadata)
         if missing := sorted(set(species.values()) - set(genomes)):
-            genomes_of = " ".join(f"{one}=FILE" for one in missing)
-            yield Skipped(name, f"its intervals lie on {', '.join(missing)}: name each genome, as {genomes_of}")
+            yield Skipped(name, f"needs these genomes: {', '.join(f'{one}=FILE' for one in missing)}")
             continue
         intervals = {split: list(_intervals(metadata.parent / split, species)) for split in ("train", "test")}
         n = sum(map(len, intervals.values()))
@@ -46,7 +45,7 @@ def genomic_benchmarks(folder: Path, genomes: Mapping[str, Path]) -> Iterator[Be
         fewest = min(sum(row.label == k for row in rows) for rows in kept.values() for k in range(len(species)))
         if fewest < _FEWEST:
             yield Skipped(
-                name, f"{n - n_kept:,} of its {n:,} intervals do not fit this genome; a class is left with {fewest}"
+                name, f"{n - n_kept:,} of its {n:,} intervals do not fit this genome, and one class keeps only {fewest}"
             )
             continue
         note = f"{n - n_kept:,} of {n:,} intervals do not fit this genome and were skipped" if n_kept < n else ""
@@ -68,7 +67,7 @@ def _species(metadata: Path) -> dict[str, str]:
             name = entry[1]
         elif url := re.fullmatch(r"    url:\s*\S*/fasta/(\w+)/(\w+)/\S*", line):
             if not name:
-                raise TableError("a url that belongs to no class", path=metadata, line=number)
+                raise TableError("a url without a class", path=metadata, line=number)
             found[name] = url[1] + (".cdna" if url[2] == "cdna" else "")
     if len(found) < 2:
         raise TableError("names fewer than two classes with an Ensembl url each", path=metadata)

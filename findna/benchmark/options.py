@@ -93,7 +93,9 @@ class SpeedConfig(Checked):
     n_bases: int = setting(max(LENGTHS), "Bases per batch.", least=max(LENGTHS))
     rounds: int = setting(3, "Maximum number of timings of each call; the best counts.", above=0)
     seconds: float = setting(
-        150.0, "Time limit of all calls: no round starts that would end later, except a first one.", above=0
+        150.0,
+        "Time limit of all timings; a round that would end later does not start, except the first.",
+        above=0,
     )
     with_training: bool = setting(
         True, "Also time steps of pretraining and fine-tuning.", flag="--training/--no-training"

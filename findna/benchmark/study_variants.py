@@ -63,7 +63,7 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
     with reading(path, "valid TOML"):
         tables = read_toml(path)
     if not tables or not all(isinstance(table, dict) for table in tables.values()):
-        raise TableError("must hold tables alone, one per variant, as [alpha-1] with alpha = 1.0", path=path)
+        raise TableError("must have only tables, one per variant, for instance [alpha-1] with alpha = 1.0", path=path)
     variants = []
     for name, changes in tables.items():
         if "/" in name or name in (".", ".."):
@@ -90,7 +90,7 @@ def read_variants(path: Path, base: PretrainConfig) -> list[Variant]:
             model = load_model(settings["model"]) if "model" in settings else None
             config = replace(base, model=model.config) if model else base.changed(**settings)
             if read == STUDENT and (model or name.startswith(UNTRAINED) or config.alpha == 1):
-                raise ConfigError("there is no student beside the teacher: it needs a run with alpha below 1")
+                raise ConfigError("has no student: only a run with alpha below 1 has one")
             variants.append(Variant(name, config, changes, model, read_out, read))
         except (ConfigError, TypeError) as error:
             raise ConfigError(f"{path}, [{name}]: {error}") from error

@@ -80,14 +80,14 @@ def fetch_genome(
         on_bytes: Called with the number of bytes fetched and the total (0: not known).
 
     Raises:
-        ConfigError: The name or the checksum is none.
+        ConfigError: The name or the checksum is not valid.
         MissingExtraError: pooch is not installed.
         InputError: No mirror has it, or what they have is something else.
         OutputError: It cannot be written, or another process is fetching it.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"{name!r} is not a genome name, such as hg38; give the place of a file of your own as its URL or folder"
+            f"{name!r} is not a genome name, such as hg38; for a file of your own, give url=URL or folder=FOLDER"
         )
     if checksum:
         checksum = _checked(checksum)

@@ -62,7 +62,7 @@ class Sift:
         kept: Number of kept windows, by origin.
 
     Raises:
-        InputError: There is nothing to draw from, or when it runs dry.
+        InputError: There is nothing to draw from, or almost no draw gives a new window.
     """
 
     def __init__(
@@ -107,8 +107,8 @@ class Sift:
                     return
                 left_out = ", ".join(f"{self.left_out[reason]:,} {text}" for reason, text in REASONS.items())
                 raise InputError(
-                    f"only {n:,} of {self._n:,} windows can be drawn: {self.n_drawn:,} were drawn; skipped: "
-                    f"{left_out}; ask for fewer windows, or allow a larger max_shared"
+                    f"only {n:,} of {self._n:,} windows can be drawn ({self.n_drawn:,} draws); skipped: "
+                    f"{left_out}; ask for fewer windows, or allow a larger max_n or max_shared"
                 )
 
     def summary(self) -> dict[str, Any]:

@@ -85,7 +85,7 @@ class Genome:
         """The region that a region string names; see `findna.region.parse_region`.
 
         Raises:
-            RegionError: The contig is unknown, or the positions are none.
+            RegionError: The contig is unknown, or a position is not valid.
         """
         return parse_region(text, self.contigs, where=self.path.name)
 

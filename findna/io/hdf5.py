@@ -24,7 +24,7 @@ from findna.io.spool import Spool
 __all__ = ["OBS_COLUMNS", "EmbeddingReader", "EmbeddingWriter", "Format", "Writer", "read_embeddings"]
 
 _KEPT = "every row is kept: resume=True finishes the run once there is room"
-_LOST = "the input cannot be read again: make room and start anew with force=True"
+_LOST = "the input cannot be read again: make room and run again with force=True"
 
 
 class EmbeddingWriter:
@@ -167,7 +167,7 @@ class EmbeddingWriter:
             self._commit()
 
     def finish(self, uns: Mapping[str, Any], *, n_expected: int) -> list[Path]:
-        """Assemble the output, give it its name and delete the spool. Returns the paths, the main one last.
+        """Assemble the output, give it its name and delete the spool. Returns the paths, the main one first.
 
         Args:
             uns: JSON values by name: provenance, model, genome, inputs, params.

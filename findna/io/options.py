@@ -18,7 +18,7 @@ def sam_flags(text: str) -> int:
     """A SAM flag as a number, decimal or hexadecimal.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a number.
 
     >>> sam_flags("0x900")
     2304

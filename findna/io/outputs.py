@@ -38,7 +38,7 @@ def write_output(
     force: bool = False,
     order: Sequence[str] = (),
 ) -> list[Path]:
-    """Write an output whose rows are all on disk, completely or not at all. Returns the paths, the main one last.
+    """Write an output whose rows are all on disk, completely or not at all. Returns the paths, the main one first.
 
     Args:
         path: The output.

@@ -67,7 +67,7 @@ def test_what_is_there_needs_no_network(mirror: tuple[Path, str]) -> None:
     assert call("data", "fetch", "g", "--from", folder, "-q").err == ""
     again = call("data", "fetch", "g", "--url", DEAD)
     assert again.code == 0
-    assert again.err.startswith("already there: 2 contigs, 6,000 bases; sha256:")
+    assert again.err.startswith("cached: 2 contigs, 6,000 bases; sha256:")
 
 
 def test_a_wrong_checksum_is_an_error_and_leaves_no_genome(mirror: tuple[Path, str]) -> None:

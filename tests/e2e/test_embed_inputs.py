@@ -169,7 +169,7 @@ def test_stdin(how: str, pack: Callable[[bytes], bytes], genome: Path, model: Pa
 def test_stdin_without_an_output_name_is_a_usage_error(model: Path) -> None:
     result = call("embed", "-", "-m", model, stdin=b">a\nACGT\n")
     assert result.code == 2
-    assert result.err == "findna: stdin has no name to call the output by: -o FILE\n"
+    assert result.err == "findna: an output of stdin needs a name: -o FILE\n"
 
 
 def test_the_format_of_an_input_can_be_forced(write: Write, genome: Path, model: Path) -> None:

@@ -179,7 +179,7 @@ def test_a_run_goes_on_elsewhere_from_its_file(windows: Path) -> None:
     assert call(*flags, "-o", "here").code == 0
     result = call("pretrain", "-o", "here", "--export", "run.findna")
     assert result.code == 0, result.err
-    assert "`findna pretrain --from run.findna` makes its model, all steps are made" in result.err
+    assert "`findna pretrain --from run.findna` makes its model; all steps are done" in result.err
     size = Path("run.findna").stat().st_size
     assert result.err.startswith(f"run.findna: {size:,} bytes")
     result = call("pretrain", "--from", "run.findna", "-o", "there", "-t", 1, "--precision", "bf16", "--quiet")
