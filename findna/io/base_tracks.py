@@ -75,6 +75,7 @@ def write_hdf5(
             records.append(row.record)
         file.create_dataset("offsets", data=np.array(offsets, np.int64))
         write_records(file, records, skipped)
+        sink.check()
         write_facts(file, SCHEMA, facts)
 
 

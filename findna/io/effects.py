@@ -111,6 +111,7 @@ class EffectsWriter:
             self._text.settle()
             return
         write_records(self._file, self._records, self._skipped)
+        self._sink.check()
         write_facts(self._file, SCHEMA, self._facts)
 
 

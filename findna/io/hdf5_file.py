@@ -47,7 +47,10 @@ class _Sink(io.RawIOBase):
             return size or 0
 
     def readinto(self, buffer: Any, /) -> int | None:
-        return self._file.readinto(buffer)
+        view = memoryview(buffer)
+        n_bytes = self._file.readinto(view) or 0
+        view[n_bytes:] = bytes(len(view) - n_bytes)  # after a failed write; else HDF5 follows pointers from free memory
+        return len(view)
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         return self._file.seek(offset, whence)

@@ -171,3 +171,12 @@ def test_a_name_or_an_attribute_that_is_lost_on_the_way_to_the_disk_is_an_error(
     ending = pytest.raises(OutputError, match=f"out.h5: {named} differ from") if named else nullcontext()
     with ending, hdf5_file.created(path) as (file, _):
         file.attrs["genome"], file["values"] = "bases of mm10", [1.5]
+
+
+def test_bytes_that_a_failed_write_lacks_are_read_as_zeros(tmp_path: Path) -> None:
+    with hdf5_file._Sink(tmp_path / "x.h5") as sink:
+        sink.write(b"abc")
+        sink.seek(1)
+        found = bytearray(b"old bytes")
+        assert sink.readinto(found) == len(found)
+    assert found == b"bc" + bytes(7)
