@@ -1,6 +1,7 @@
 """The Typer app, and `main`: the one place where errors become exit codes."""
 
 import contextlib
+import errno
 import io
 import os
 import re
@@ -190,7 +191,8 @@ def _said(error: Exception) -> str:
         return "no further thread can be started: the limit of processes (ulimit -u) or of memory is reached"
     if isinstance(error, OSError) and error.strerror:
         name = error.filename if isinstance(error.filename, str) else ""
-        return f"{name}: {error.strerror.lower()}" if name else error.strerror.lower()
+        hint = ": the limit (ulimit -n) is reached" if error.errno == errno.EMFILE else ""
+        return f"{name}: {error.strerror.lower()}{hint}" if name else f"{error.strerror.lower()}{hint}"
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
     return (
         f"internal error, {reason}; please report it with the command and the version ({__version__}); "

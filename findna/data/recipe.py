@@ -21,7 +21,7 @@ from findna.data.origins import Origin, open_origins
 from findna.data.overlap import ONE_IN, K, KmerSet, Novelty
 from findna.data.sifting import BLOCK, Sift
 from findna.errors import ConfigError, OutputError
-from findna.io.files import replacing, sha256, write_atomic
+from findna.io.files import refuse_changed, replacing, sha256, stamps, write_atomic
 from findna.io.ids import IdSet
 from findna.io.source import kind_of, refuse_unused_genome
 from findna.io.spool import differences
@@ -127,17 +127,22 @@ def make_windows(
         }
         if existing:
             _require_same(out, existing, facts)
-            return TrainingSet(paths, manifest_path, existing, is_new=False)
+            if all(path.exists() for path in paths):
+                return TrainingSet(paths, manifest_path, existing, is_new=False)
         novelty = Novelty(config.max_shared)
         sifts = [Sift(origins, config, factors, excluded, novelty, is_held_out=i > 0) for i in range(len(paths))]
-        parts = _write(paths, sifts, [origin.name for origin in origins], watch, on_draw)
-    manifest = {**facts, "windows": parts[0], "held_out": parts[1] if holdout else None}
-    write_atomic(manifest_path, json.dumps(manifest, indent=2) + "\n")
-    return TrainingSet(paths, manifest_path, manifest)
+        temps = [stack.enter_context(replacing(path)) for path in paths]  # they get their names at the end
+        before = stamps(*paths)
+        parts = _write(temps, paths, sifts, [origin.name for origin in origins], on_draw)
+        watch.check()
+        refuse_changed(paths, before)
+        manifest = {**facts, "windows": parts[0], "held_out": parts[1] if holdout else None}
+        write_atomic(manifest_path, json.dumps(manifest, indent=2) + "\n")  # first: it tells that the windows are ours
+        return TrainingSet(paths, manifest_path, manifest)
 
 
 def _existing(paths: Sequence[Path]) -> dict[str, Any]:
-    """The manifest of existing windows; {} if there is none of the files.
+    """The manifest of existing windows, which a killed run may have left without them; {} if no file exists.
 
     Args:
         paths: The files of windows, then the manifest.
@@ -150,9 +155,10 @@ def _existing(paths: Sequence[Path]) -> dict[str, Any]:
         return {}
     try:
         manifest: dict[str, Any] = read_json(paths[-1])
-        is_whole = all(
+        is_whole = manifest["schema"] == SCHEMA and all(
             manifest[name]["sha256"] == sha256(path)
             for name, path in zip(("windows", "held_out"), paths[:-1], strict=False)
+            if path in existing
         )
     except (OSError, ValueError, KeyError, TypeError):
         is_whole = False
@@ -173,22 +179,25 @@ def _require_same(path: Path, manifest: Mapping[str, Any], facts: Mapping[str, A
 
 
 def _write(
-    paths: Sequence[Path], sifts: Sequence[Sift], names: Sequence[str], watch: Watch, on_draw: Callable[[int], None]
+    temps: Sequence[Path],
+    paths: Sequence[Path],
+    sifts: Sequence[Sift],
+    names: Sequence[str],
+    on_draw: Callable[[int], None],
 ) -> list[dict[str, Any]]:
-    """Write the files of windows, and return what the manifest says of each."""
+    """Write the files of windows under temporary names, and return what the manifest says of each."""
     ids = IdSet()
     on_draw(0)
-    with ExitStack() as files:  # at the end, all files get their names, or none
-        writers = [files.enter_context(_fasta(path)) for path in paths]
+    with ExitStack() as files:
+        writers = [files.enter_context(_fasta(temp, path)) for temp, path in zip(temps, paths, strict=True)]
         for sift, write in zip(sifts, writers, strict=True):
             for n, window in enumerate(sift, start=1):
                 write(ids.unique(window.region.id), names[window.origin], window.codes)
                 if n % BLOCK == 0:
                     on_draw(n)
-        watch.check()
     return [
-        sift.summary() | {"file": path.name, "sha256": sha256(path), "sha256_of_text": write.sha256}
-        for sift, path, write in zip(sifts, paths, writers, strict=True)
+        sift.summary() | {"file": path.name, "sha256": sha256(temp), "sha256_of_text": write.sha256}
+        for sift, temp, path, write in zip(sifts, temps, paths, writers, strict=True)
     ]
 
 
@@ -222,9 +231,9 @@ class _FastaWriter:
 
 
 @contextmanager
-def _fasta(path: Path) -> Iterator[_FastaWriter]:
-    """A FASTA file that gets its name when it is complete."""
-    with replacing(path) as temp, temp.open("wb") as raw, ExitStack() as stack:
+def _fasta(temp: Path, path: Path) -> Iterator[_FastaWriter]:
+    """The temporary file of a FASTA file."""
+    with temp.open("wb") as raw, ExitStack() as stack:
         is_gzip = path.name.endswith(".gz")
         packed = gzip.GzipFile("", "wb", _LEVEL, raw, mtime=0) if is_gzip else None
         yield _FastaWriter(stack.enter_context(packed) if packed else raw)

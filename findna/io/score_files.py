@@ -114,7 +114,7 @@ class VcfFile(TextFile):
         except OSError as error:
             if error.errno:
                 raise
-            reason = f"its {self._index} cannot be made; a record may end too far from its start. Write a .vcf instead"
+            reason = f"its {self._index} cannot be written: the disk is full, or a record ends too far from its start"
             raise OutputError(f"{self.path}: {reason}") from error
 
 

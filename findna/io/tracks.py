@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from findna.errors import ConfigError, InputError
+from findna.errors import ConfigError, InputError, OutputError
 from findna.extras import need
 from findna.io.arrays import require_absent, skipped_lines
 from findna.io.files import replacing, sha256
@@ -114,15 +114,23 @@ def _write_bigwig(
             for value in itertools.chain([first], values):
                 n_values += 1
                 yield value
+        except GeneratorExit:  # pybigtools has failed, and says why
+            raise
         except BaseException as error:
             faults.append(error)
 
     with replacing(path, temp) as whole:
         name = Path(f"{whole}.bw")
         try:
-            file = bigtools.open(str(name), "w")
-            file.write(dict(contigs), checked())
-            file.close()
+            try:
+                file = bigtools.open(str(name), "w")
+                file.write(dict(contigs), checked())
+                file.close()
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # of a failed write: a bare Exception, or a panic, which is not even that
+                if not faults:
+                    raise OutputError(f"{path}: cannot be written (is the disk full?): {error}") from error
             if faults:
                 raise faults[0]
             _sign(name, {**facts, "n_values": n_values, "sha256": sha256(name)})

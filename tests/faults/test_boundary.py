@@ -44,6 +44,7 @@ def test_an_internal_fault_is_one_line_that_says_how_to_report_it(monkeypatch: p
         (FileNotFoundError(2, "No such file or directory", "x.fa"), "x.fa: no such file or directory"),
         (OSError(5, "Input/output error"), "input/output error"),
         (OSError(5, "Input/output error", 7), "input/output error"),
+        (OSError(24, "Too many open files"), "too many open files: the limit (ulimit -n) is reached"),
         (MemoryError(), "out of memory; "),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory; "),
         (RuntimeError("can't start new thread"), "no further thread can be started: the limit of processes"),

@@ -13,6 +13,8 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "e2e"))
 from command import call
 
+from findna.errors import OutputError
+from findna.io.tracks import TrackValue, write_track
 from findna.models.store import save_model
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.sizes import ModelConfig
@@ -23,6 +25,7 @@ VCF += "".join(f"c\t{20 * i + 1}\t.\tA\tC\t.\t.\t.\n" for i in range(5, 25))
 OUTPUTS = {
     "b.h5": ("predict-bases", "in.bed"),
     "b.bedgraph": ("predict-bases", "in.bed"),
+    "b.bw": ("predict-bases", "in.bed"),
     "m.h5": ("mutagenesis", "in.bed"),
     "m.tsv": ("mutagenesis", "in.bed"),
     "v.h5": ("embed", "in.bed"),
@@ -73,6 +76,14 @@ def test_a_write_that_fails_leaves_no_output(name: str, tmp_path: Path, monkeypa
         assert "internal error" not in result.err
         assert not Path(name).exists()
         assert not [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_a_bigwig_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("pybigtools")
+    values = (TrackValue("c", i, i + 1, float(i % 97)) for i in range(200_000))
+    with at_most(5000), pytest.raises(OutputError, match=r"x\.bw: "):  # pybigtools panics
+        write_track(tmp_path / "x.bw", values, {"c": 200_000}, {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_split_names_a_temporary_folder_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -319,6 +319,10 @@ def test_outputs_are_not_replaced_unasked(genome, tmp_path):
         with pytest.raises(OutputError, match=f"{name}: exists already; force=True replaces it"):
             make([genome], tmp_path / "w.fa.gz", holdout=["chr8"])
         (tmp_path / name).unlink()
+    (tmp_path / "w.json").write_text("{}")
+    with pytest.raises(OutputError, match=r"w\.json: exists already; force=True replaces it"):
+        make([genome], tmp_path / "w.fa")
+    (tmp_path / "w.json").unlink()
     with pytest.raises(ConfigError, match=r"must end in \.fa or \.fa\.gz"):
         make([genome], tmp_path / "w.txt")
     assert make([genome], tmp_path / "w.fa").is_new
@@ -327,6 +331,10 @@ def test_outputs_are_not_replaced_unasked(genome, tmp_path):
     del older["settings"]["exclude_kmers"]  # as if it came with a later version
     (tmp_path / "w.json").write_text(json.dumps(older))
     assert not make([genome], tmp_path / "w.fa").is_new
+    (tmp_path / "w.fa").unlink()  # as if the run had been killed after its manifest got its name
+    with pytest.raises(OutputError, match=r"It has other windows: settings\.seed was 0, is 1"):
+        make([genome], tmp_path / "w.fa", seed=1)
+    assert make([genome], tmp_path / "w.fa").is_new
     with pytest.raises(OutputError, match=r"It has other windows: settings\.seed was 0, is 1"):
         make([genome], tmp_path / "w.fa", seed=1)
     (tmp_path / "w.fa").write_text(">a\nACGT\n")
