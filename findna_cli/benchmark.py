@@ -244,7 +244,7 @@ def study(
     caught = catch_signals(once=True)
     try:
         with progress("training and scoring", total=None, quiet=quiet, unit="runs") as advance:
-            studies.study(
+            runs = studies.study(
                 variants,
                 inputs,
                 data,
@@ -259,3 +259,4 @@ def study(
             )
     except benchmarks.Stopped as stop:
         raise _stopped(out, caught) from stop
+    say(f"{out}: {counted(len(runs), 'run')}, compared in study.md", quiet=quiet)

@@ -79,3 +79,13 @@ def test_a_resumed_run_replaces_only_its_own_output(name: str, model: Path, monk
     assert (result.code, Path(name).read_bytes()) == (1, USERS)
     assert f"{name}: exists already; --force replaces it" in result.err
     assert call(*args, "--resume", "--force").code == 0
+
+
+@pytest.mark.parametrize("command", [("embed", "-m"), ("classify", "--task")], ids=lambda command: command[0])
+def test_a_missing_model_is_reported_before_an_output_of_another_program(command: tuple[str, str]) -> None:
+    Path("o.tsv").write_bytes(USERS)
+    name, flag = command
+    result = call(name, "s.fa", flag, "nowhere", "-o", "o.tsv", *RUN)
+    assert "nowhere" in result.err
+    assert "o.tsv" not in result.err
+    assert Path("o.tsv").read_bytes() == USERS

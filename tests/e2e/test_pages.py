@@ -168,6 +168,12 @@ def test_the_scores_of_variants_are_those_of_their_page() -> None:
         first, second = block.commands
         run(first, "--threads", 1)
         assert_printed(run(second).out, block.printed)
+    names: dict[str, Any] = {}
+    (example,) = re.findall(r"```python\n(.+?)```", (ROOT / "docs/variants.md").read_text(), re.DOTALL)
+    exec(example, names)
+    assert names["scores"].names == ("llr", "cosine", "euclidean", "influence")
+    assert names["scores"].values.shape == (2, 4)
+    assert names["effects"].shape == names["probabilities"].shape == (16, 4)
 
 
 @pytest.mark.slow

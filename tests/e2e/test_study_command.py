@@ -29,7 +29,7 @@ def test_a_study_makes_a_log_and_a_table_and_goes_on(study: list[object]) -> Non
     first = call(*study, "--seeds", 1)
     assert first.code == 0, first.err
     assert first.out == ""
-    assert [line.split()[0] for line in first.err.splitlines()] == ["preset", "untrained", "span-3"]
+    assert [line.split()[0] for line in first.err.splitlines()] == ["preset", "untrained", "span-3", "study:"]
     log = json.loads(Path("study/study.json").read_text())
     assert len(log["runs"]) == 3
     assert all(run["command"].startswith("findna benchmark study variants.toml") for run in log["runs"].values())
