@@ -121,7 +121,8 @@ def run_command(*args: str) -> int:
     defaults = EmbeddingWriter.__init__.__kwdefaults__
     assert defaults is not None
     defaults["every"] = record_spool._EVERY = 0.0
-    figure.Figure.savefig = lambda self, path, **_: Path(path).write_bytes(b"a figure")  # drawing takes a second
+    # drawing takes a second
+    figure.Figure.savefig = lambda self, path, **how: Path(path).write_text(f"a figure {how.get('metadata')}")
     sys.argv = ["findna", *args]
     try:
         main()

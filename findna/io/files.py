@@ -131,8 +131,8 @@ def replacing(path: Path, temp: Path | None = None, *, is_shared: bool = False) 
 def temp_beside(path: Path) -> Path:
     """A hidden temporary path beside a file or folder. What killed processes left for this one is deleted."""
     host = f"{zlib.crc32(socket.gethostname().encode()):08x}"
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        owner = re.fullmatch(r"([0-9a-f]{8})-(\d+)", left.name[len(path.name) + 2 : -len(".tmp")])
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
+        owner = re.fullmatch(r"([0-9a-f]{8})-(\d+)\.tmp(\.\w+)?", left.name[len(path.name) + 2 :])
         if owner is None:
             continue
         with suppress(OSError):  # it belongs to another user, or is gone

@@ -11,7 +11,7 @@ import pysam.bcftools
 from pysam.utils import SamtoolsError
 
 from findna.errors import OutputError, VariantError
-from findna.io.files import publish
+from findna.io.files import publish, replacing, temp_beside
 from findna.io.score_sink import BGZF, STDOUT, ScoreFile, TextFile
 from findna.io.scores import TableHead
 from findna.io.tables import require_pyarrow
@@ -47,10 +47,27 @@ class VcfFile(TextFile):
     Contigs that are missing in the header get a header line at the end, except in a stream.
     """
 
-    def _index_of(self, longest: int) -> str:
-        if self.path.suffix not in BGZF:
+    @staticmethod
+    def index_of(path: Path, longest: int) -> str:
+        """As in `ScoreFile`."""
+        if path.suffix not in BGZF:
             return ""
         return ".csi" if longest > _ENDS[".tbi"] else ".tbi"
+
+    @staticmethod
+    def make_index(path: Path, index: Path) -> None:
+        """Index a BGZF file.
+
+        Raises:
+            OutputError: A record cannot be indexed.
+        """
+        try:
+            pysam.tabix_index(str(path), preset="vcf", force=True, csi=index.suffix == ".csi", index=str(index))
+        except OSError as error:
+            if error.errno:
+                raise
+            reason = "cannot be written: the disk is full, or a record ends too far from its start"
+            raise OutputError(f"{index}: {reason}") from error
 
     def _open(self) -> None:
         self._named = {match[1] for match in map(_CONTIG.match, self._head.split("\n")) if match}
@@ -88,7 +105,7 @@ class VcfFile(TextFile):
             self._name_contigs()
         if self._index:
             self._stack.close()
-            self._make_index()
+            self._make_index(Path(f"{self._temp}{self._index}"))
         super()._finish()
         if self._index:
             publish(Path(f"{self._temp}{self._index}"), self._outputs[1])
@@ -108,14 +125,8 @@ class VcfFile(TextFile):
                 if not line.startswith(b"#"):
                     self._text.write(line.decode(errors="surrogateescape"))
 
-    def _make_index(self) -> None:
-        try:
-            pysam.tabix_index(str(self._temp), preset="vcf", force=True, csi=self._index == ".csi")
-        except OSError as error:
-            if error.errno:
-                raise
-            reason = f"its {self._index} cannot be written: the disk is full, or a record ends too far from its start"
-            raise OutputError(f"{self.path}: {reason}") from error
+    def _make_index(self, index: Path) -> None:
+        self.make_index(self._temp, index)
 
 
 class BcfFile(VcfFile):
@@ -123,20 +134,41 @@ class BcfFile(VcfFile):
 
     _has_sum = False
 
-    def _index_of(self, longest: int) -> str:
+    @staticmethod
+    def index_of(path: Path, longest: int) -> str:
+        """As in `ScoreFile`."""
         return ".csi"
+
+    @staticmethod
+    def make_index(path: Path, index: Path) -> None:
+        """Index a BCF."""
+        _bcftools(index, "index", "--csi", "--force", "-o", str(index), str(path))
 
     @property
     def _written(self) -> Path:
         return Path(f"{self._temp}.text")
 
-    def _make_index(self) -> None:
-        bcftools: Any = pysam.bcftools
-        try:
-            bcftools.view("--no-version", "-Ob", "-o", str(self._temp), str(self._written), catch_stdout=False)
-            bcftools.index("--csi", "--force", str(self._temp), catch_stdout=False)
-        except SamtoolsError as error:
-            raise OutputError(f"{self.path}: not written: {' '.join(str(error).split())}") from error
+    def _make_index(self, index: Path) -> None:
+        _bcftools(self.path, "view", "--no-version", "-Ob", "-o", str(self._temp), str(self._written))
+        super()._make_index(index)
+
+
+def _bcftools(path: Path, command: str, *flags: str) -> None:
+    bcftools: Any = pysam.bcftools
+    try:
+        getattr(bcftools, command)(*flags, catch_stdout=False)
+    except SamtoolsError as error:
+        raise OutputError(f"{path}: not written: {' '.join(str(error).split())}") from error
+
+
+def restore_index(path: Path, kind: Format, longest: int) -> None:
+    """Make the index of a complete output that lost it, or whose run was killed before the index got its name."""
+    ending = FILES[kind].index_of(path, longest)
+    index = Path(f"{path}{ending}")
+    if not ending or index.exists():
+        return
+    with replacing(index, Path(f"{temp_beside(path)}{ending}")) as temp:
+        FILES[kind].make_index(path, temp)
 
 
 def _end_of(site: Site) -> int:

@@ -49,7 +49,7 @@ class ScoreFile(ABC):
         temp: Path | None = None,
     ) -> None:
         self.path, self._head, self._source = path, head, source
-        self._index = self._index_of(longest)
+        self._index = self.index_of(path, longest)
         self.n_records = 0
         if path != STDOUT:
             refuse_irregular(path)
@@ -108,9 +108,15 @@ class ScoreFile(ABC):
             raise_output_error(error, self.path)
         return [] if self.path == STDOUT else self._outputs
 
-    def _index_of(self, longest: int) -> str:
-        """The extension of the index; "" without an index."""
+    @staticmethod
+    def index_of(path: Path, longest: int) -> str:
+        """The extension of the index beside an output, whose longest contig has this length; "" without an index."""
         return ""
+
+    @staticmethod
+    def make_index(path: Path, index: Path) -> None:
+        """Index a complete output."""
+        raise ValueError(f"{path} has no index")
 
     def _finish(self) -> None:
         self._stack.close()

@@ -139,6 +139,7 @@ class ScoreRows(ABC):
         self, reader: VariantReader, fields: Sequence[Field], facts: Mapping[str, str], contigs: Mapping[str, int]
     ) -> None:
         self.reader, self.fields, self.facts, self.contigs = reader, fields, facts, contigs
+        self.longest = max(contigs.values(), default=0)
 
     @property
     @abstractmethod

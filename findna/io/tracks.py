@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import struct
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,7 +102,7 @@ def _write_bigwig(
 ) -> None:
     bigtools = require_pybigtools()
     faults: list[BaseException] = []
-    n_values = 0
+    n_values, sums = 0, dict.fromkeys(contigs, 0)
     values = _sorted(places, contigs)
     first = next(values, None)
     if first is None:
@@ -113,6 +114,7 @@ def _write_bigwig(
         try:
             for value in itertools.chain([first], values):
                 n_values += 1
+                sums[value.chrom] = _summed(sums[value.chrom], value.start, value.end, value.value)
                 yield value
         except GeneratorExit:  # pybigtools has failed, and says why
             raise
@@ -133,10 +135,34 @@ def _write_bigwig(
                     raise OutputError(f"{path}: cannot be written (is the disk full?): {error}") from error
             if faults:
                 raise faults[0]
+            _require_whole(name, path, contigs, sums)
             _sign(name, {**facts, "n_values": n_values, "sha256": sha256(name)})
             name.replace(whole)
         finally:
             name.unlink(missing_ok=True)
+
+
+def _summed(before: int, start: int, end: int, value: float) -> int:
+    return zlib.crc32(struct.pack("<QQf", start, end, value), before)
+
+
+def _require_whole(written: Path, path: Path, contigs: Iterable[str], sums: Mapping[str, int]) -> None:
+    """Read a bigWig back, because pybigtools ignores write errors.
+
+    Raises:
+        OutputError: It does not have the values that were written.
+    """
+    bigtools = require_pybigtools()
+    found = dict.fromkeys(contigs, 0)
+    try:
+        file = bigtools.open(str(written))
+        for chrom in file.chroms():
+            for record in file.records(chrom):
+                found[chrom] = _summed(found[chrom], *record)
+    except (bigtools.BBIReadError, OSError, ValueError, KeyError) as error:
+        raise OutputError(f"{path}: not written: what was written cannot be read back; is the disk full?") from error
+    if found != sums:
+        raise OutputError(f"{path}: not written: what was written has other values; is the disk full?")
 
 
 def _sign(path: Path, facts: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 from findna.counts import counted
 from findna.errors import ConfigError, TableError
-from findna.io.score_files import FILES, Format, format_of
+from findna.io.score_files import FILES, Format, format_of, restore_index
 from findna.io.scores import FACT, TableHead
 from findna.io.spool import differences
 from findna.io.summed import check_text
@@ -153,13 +153,16 @@ class ScoredFile:
             raise TableError(f"is damaged: {error}", path=self.path) from error
 
 
-def finished(path: Path, kind: Format, facts: Mapping[str, str], *, is_resumed: bool = False) -> dict[str, Any]:
-    """The report of an existing output; {} if it is damaged or not ours.
+def finished(
+    path: Path, kind: Format, facts: Mapping[str, str], *, longest: int, is_resumed: bool = False
+) -> dict[str, Any]:
+    """The report of an existing output; {} if it is damaged or not ours. A missing index is made.
 
     Args:
         path: The output.
         kind: Its format.
         facts: The facts that it must have.
+        longest: Length of the longest contig.
         is_resumed: As for `findna.runs.finished.read_output`.
 
     Raises:
@@ -173,6 +176,8 @@ def finished(path: Path, kind: Format, facts: Mapping[str, str], *, is_resumed: 
     if (found := read_output(path, facts_and_count, is_resumed=is_resumed)) is None:
         return {}
     require_same_run(path, found[0], _shared(facts))
+    if not is_resumed:
+        restore_index(path, kind, longest)
     return {"n_resumed": found[1], "n_windows": 0, "nothing_to_do": True}
 
 
@@ -210,7 +215,7 @@ def merge_scores(paths: Sequence[Path], out: Path, *, force: bool = False, comma
         with ScoredFile(first, kind) as file:
             facts = {**_shared(file.facts), "Command": command or "findna merge"}
             head, longest = file.head({name: facts[name] for name in file.facts if name in facts}), file.longest
-        done = {} if force else finished(out, kind, facts)
+        done = {} if force else finished(out, kind, facts, longest=longest)
         if done:
             return {**_counts(ordered, [out]), **done}
         merged = stack.enter_context(FILES[kind](out, head, source=str(first), longest=longest, force=force))

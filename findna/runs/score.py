@@ -105,7 +105,7 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
         facts = frame.facts(model, _params(job, scorer)) | ({"shard": part.to_dict()} if part else {})
         rows = ROWS[job.output_format](reader, scorer.fields, _lines(job, facts, part), scorer.genome.contigs)
         vectors = _vector_facts(facts, part)
-        counts = finished(job.out, job.output_format, rows.facts) if job.may_be_finished else {}
+        counts = _finished(job, rows) if job.may_be_finished else {}
         if counts and (not job.embeddings or n_finished(job.embeddings, vectors) is not None):
             return frame.report(facts, [job.out], **counts)
         if job.embeddings:
@@ -140,14 +140,18 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
     )
 
 
+def _finished(job: ScoreJob, rows: ScoreRows, *, is_resumed: bool = False) -> dict[str, Any]:
+    return finished(job.out, job.output_format, rows.facts, longest=rows.longest, is_resumed=is_resumed)
+
+
 def _file(job: ScoreJob, rows: ScoreRows, spool: ScoreSpool | None) -> ScoreFile:
     """The output, to be opened."""
-    is_ours = spool and spool.is_resumed and finished(job.out, job.output_format, rows.facts, is_resumed=True)
+    is_ours = spool and spool.is_resumed and _finished(job, rows, is_resumed=True)
     return FILES[job.output_format](
         job.out,
         rows.head,
         source=rows.reader.name,
-        longest=max(rows.contigs.values(), default=0),
+        longest=rows.longest,
         force=job.run.force or bool(is_ours),
         temp=spool.temp(job.out) if spool else None,
     )

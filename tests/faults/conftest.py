@@ -59,6 +59,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for start, base in enumerate("".join(texts)[:600])
     )
     (folder / "in.vcf").write_text(f"##fileformat=VCFv4.3\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n{lines}")
+    (folder / "in.bed").write_text("".join(f"chr1\t{start}\t{start + 20}\n" for start in (0, 50, 200)))
     for name, first in (("train", 0), ("valid", 40)):
         rows = "".join(f"{'AT'[i % 2] * 6}{texts[first + i]},{'ab'[i % 2]}\n" for i in range(12))
         (folder / f"{name}.csv").write_text(f"sequence,label\n{rows}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet
+import pybigtools
 import pytest
 from injector import Ended, Injector
 from outputs import dump
@@ -36,8 +37,12 @@ def content(path: Path) -> object:
         return table.to_pydict(), {name: value for name, value in meta.items() if name != "provenance"}
     if path.suffix == ".gz":
         return [line for line in gzip.decompress(path.read_bytes()).splitlines() if b"scoreCommand" not in line]
+    if path.suffix == ".bw":
+        return list(pybigtools.open(str(path)).records("chr1"))
+    if path.suffix in (".tsv", ".bedgraph"):
+        return [line for line in path.read_bytes().splitlines() if not line.startswith(b"##")]
     if path.suffix == ".tbi":
-        return None  # its offsets depend on the command's length
+        return path.exists()  # its offsets depend on the command's length
     return path.read_bytes()
 
 
@@ -109,8 +114,22 @@ class Command:
 
 
 EMBED = "embed s.fa -m model --precision fp32 -t 1 -o"
+SCORE = "score in.vcf -g g.fa -m model --max-length 1 --precision fp32 -t 1"
 TRAIN = "--precision fp32 -t 1 --batch-size 4 -o run"
-SLOW = ("merge npy", "classify", "finetune", "predict-bases", "pretrain")
+SLOW = (
+    "class track",
+    "classify",
+    "finetune",
+    "merge npy",
+    "merge scores",
+    "plot",
+    "predict-bases",
+    "pretrain",
+    "score tsv",
+    "split",
+    "track",
+    "windows",
+)
 COMMANDS = {
     "embed h5": Command(f"{EMBED} out.h5 --pool mean,tokens", "out.h5 out.tokens.h5"),
     "embed tsv": Command(f"{EMBED} out.tsv", "out.tsv out.meta.json"),
@@ -124,12 +143,23 @@ COMMANDS = {
         f"finetune train.csv --valid valid.csv -m model --epochs 1 {TRAIN}",
         "run/model.safetensors run/head.safetensors run/metrics.json",
     ),
-    "score": Command(
-        "score in.vcf -g g.fa -m model --max-length 1 --precision fp32 -t 1 --embeddings out.h5 -o out.vcf.gz",
-        "out.vcf.gz out.vcf.gz.tbi out.h5",
-    ),
+    "score": Command(f"{SCORE} --embeddings out.h5 -o out.vcf.gz", "out.vcf.gz out.vcf.gz.tbi out.h5"),
     "mutagenesis": Command("mutagenesis s.fa -m model --precision fp32 -t 1 --pairs -o out.h5", "out.h5"),
     "predict-bases": Command("predict-bases s.fa -m model --precision fp32 -t 1 --passes 2 -o out.h5", "out.h5"),
+    "track": Command("predict-bases in.bed -g g.fa -m model --precision fp32 -t 1 -o out.bw", "out.bw"),
+    "class track": Command(
+        "classify in.bed -g g.fa --windows --task task --precision fp32 -t 1 -o out.tsv --track out.bedgraph",
+        "out.tsv out.meta.json out.bedgraph",
+    ),
+    "merge scores": Command("merge part1.vcf.gz part2.vcf.gz -o all.vcf.gz", "all.vcf.gz all.vcf.gz.tbi", again=""),
+    "score tsv": Command(f"{SCORE} -o out.tsv", "out.tsv"),
+    "windows": Command(
+        "data windows g.fa s.fa --min-length 10 --max-length 20 --n 20 --holdout s1 -o w.fa.gz",
+        "w.fa.gz w.held-out.fa.gz w.json",
+        again="",
+    ),
+    "split": Command("split in.bed -g g.fa -n 2 -o plan.json", "plan.json", again=""),
+    "plot": Command("plot part2.h5 -o map.png --html map.html", "map.png map.html", again=""),
     "classify": Command("classify s.fa --task task --precision fp32 -t 1 -o out.tsv", "out.tsv out.meta.json"),
     "pretrain": Command(
         f"pretrain train.fa --preset tiny --min-length 10 --steps 2 --n-reports 1 --checkpoint-every 0.001 {TRAIN}",
@@ -144,6 +174,7 @@ def place(commands: Injector, inputs: Path) -> Path:
     for flags in (
         "finetune train.csv --valid valid.csv -m model --frozen -t 1 -o task",
         *(f"{EMBED} part{i}.h5 --shard {i}/2" for i in (1, 2)),
+        *(f"{SCORE} -o part{i}.vcf.gz --shard {i}/2" for i in (1, 2)),
     ):
         ended = commands.run("command", *flags.split(), folder=inputs)
         assert ended.code == 0, ended.said

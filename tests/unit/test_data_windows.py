@@ -327,6 +327,10 @@ def test_outputs_are_not_replaced_unasked(genome, tmp_path):
         make([genome], tmp_path / "w.txt")
     assert make([genome], tmp_path / "w.fa").is_new
     assert not make([genome], tmp_path / "w.fa").is_new
+    whole = (tmp_path / "w.fa").read_bytes()
+    (tmp_path / "w.fa").unlink()  # as if the run was killed after its manifest got its name
+    assert make([genome], tmp_path / "w.fa").is_new
+    assert (tmp_path / "w.fa").read_bytes() == whole
     older = json.loads((tmp_path / "w.json").read_text()) | {"findna": "0.0.1"}
     del older["settings"]["exclude_kmers"]  # as if it came with a later version
     (tmp_path / "w.json").write_text(json.dumps(older))
