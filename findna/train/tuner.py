@@ -100,6 +100,7 @@ class Tuner:
         }
         self.parameters = named
         self.peak_rate = config.rate_for(network.config.channels)
+        phases.enter("preparing the training")  # torch loads its compiler for an optimizer
         self.optimizer = torch.optim.AdamW(
             [
                 {
