@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from findna.io.files import raise_output_error, write_atomic
+from findna.io.files import open_regular, raise_output_error, write_atomic
 from findna.io.structured import reading
 
 COLUMNS = [
@@ -151,8 +151,8 @@ def read_log(path: Path) -> list[dict[str, float]]:
     Raises:
         TableError: It cannot be read, or holds something else than numbers.
     """
-    with reading(path, "a log of a run"):
-        lines = path.read_text().splitlines(keepends=True)
+    with reading(path, "a log of a run"), open_regular(path) as file:
+        lines = file.read().decode().splitlines(keepends=True)
         whole = [line for line in lines if line.endswith("\n")]
         rows = [{k: float(v) if v else math.nan for k, v in row.items()} for row in csv.DictReader(whole)]
     return [{k: int(v) if k in ("step", "epoch", "n_bases") else v for k, v in row.items()} for row in rows]

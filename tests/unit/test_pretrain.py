@@ -15,7 +15,7 @@ import torch
 
 from findna.data.augment import make_views
 from findna.data.datasets import corpus_of
-from findna.errors import FindnaWarning, InputError, OutputError, TrainingError
+from findna.errors import FindnaWarning, InputError, OutputError, TableError, TrainingError
 from findna.models.store import load_model, verify_model
 from findna.nn.device import BF16, BF16_STREAM, FP32, Compute
 from findna.recipes import PretrainConfig
@@ -399,6 +399,12 @@ def test_a_run_without_a_whole_checkpoint_says_what_to_do(tmp_path):
         path.write_bytes(b"")
     with pytest.raises(TrainingError, match=r"nothing to resume: .* in checkpoints/; delete .*run and start again$"):
         run(tmp_path / "run", dataclasses.replace(CONFIG, steps=1), resume=True)
+
+
+def test_a_log_that_is_a_pipe_is_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "log.csv")
+    with pytest.raises(TableError, match="not a regular file"):
+        read_log(tmp_path / "log.csv")
 
 
 def test_a_run_that_ended_before_its_first_checkpoint_begins_again(tmp_path):
