@@ -11,7 +11,7 @@ from findna_cli.console import show, show_facts, show_page, show_table, write_re
 from findna_cli.options import Json
 
 if TYPE_CHECKING:
-    from findna.commands.models import Task
+    from findna.commands.tasks import Task
 
 app = typer.Typer(help="List and describe the tasks of findna classify.", rich_markup_mode=None)
 
@@ -23,7 +23,7 @@ def list_tasks(json_file: Json = None) -> None:
     weights: yes if `findna classify --task NAME` works at once, otherwise `findna task info NAME` says how to train
     it. bases: the length of its sequences.
     """
-    from findna.commands.models import read_task, task_names
+    from findna.commands.tasks import read_task, task_names
 
     tasks = [read_task(name) for name in task_names()]
     ready_first = sorted(tasks, key=lambda task: not task.has_weights)
@@ -38,7 +38,7 @@ def info(
     json_file: Json = None,
 ) -> None:
     """Print a task's classes, metrics, data and training."""
-    from findna.commands.models import read_task, task_names
+    from findna.commands.tasks import read_task, task_names
 
     is_builtin = name in task_names() and not (Path(name) / "config.json").is_file()
     facts = _facts(name) if is_builtin else {}
@@ -79,7 +79,7 @@ def training_command(task: "Task") -> str:
 
 
 def _facts(name: str) -> dict[str, Any]:
-    from findna.commands.models import read_task, task_facts
+    from findna.commands.tasks import read_task, task_facts
 
     task = read_task(name)
     return {**task_facts(task), "command": training_command(task)}

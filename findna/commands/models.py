@@ -1,4 +1,4 @@
-"""The work of `findna model`, `task` and `doctor`: models and tasks listed, described, checked and made."""
+"""The work of `findna model`, `task info` and `doctor`: models listed, described, checked and made."""
 
 import dataclasses
 import importlib.util
@@ -31,9 +31,6 @@ from findna.reference import measure_readout
 from findna.runs.finished import require_same_run
 from findna.settings import make, with_settings
 from findna.sizes import ModelConfig
-from findna.tasks.catalog import Task as Task
-from findna.tasks.catalog import read_task as read_task
-from findna.tasks.catalog import task_names as task_names
 
 _OPTIONAL = {
     "pyarrow": "parquet",
@@ -191,11 +188,6 @@ def convert(
             return found.config, False
         raise OutputError(f"{folder}: is not empty, and holds no model; force=True writes one to it")
     return converting.convert(checkpoint, folder, name=folder.resolve().name, network=network), True
-
-
-def task_facts(task: Task) -> dict[str, Any]:
-    """The fields of a built-in task, and whether its weights are shipped."""
-    return {**dataclasses.asdict(task), "has_weights": task.has_weights}
 
 
 def machine_facts() -> dict[str, str]:
