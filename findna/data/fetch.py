@@ -12,8 +12,9 @@ from urllib.parse import unquote, urlsplit
 from findna.data.download import DIGITS, HEX, OnBytes, from_first
 from findna.errors import ConfigError, GenomeError, InputError
 from findna.io.cache import cache_dir
-from findna.io.files import locked, raise_output_error, sha256, write_atomic
+from findna.io.files import raise_output_error, sha256, write_atomic
 from findna.io.genome import GENOME_ENDINGS, Genome
+from findna.io.locks import locked
 from findna.io.structured import read_json
 
 MIRRORS = (

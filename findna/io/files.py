@@ -1,7 +1,6 @@
-"""Files that get their name only when they are complete: publish, lock, free space, sha256."""
+"""Files that get their name only when they are complete: publish, free space, sha256."""
 
 import errno
-import fcntl
 import glob
 import hashlib
 import io
@@ -11,7 +10,6 @@ import shutil
 import socket
 import stat
 import time
-import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,21 +18,12 @@ from typing import NoReturn
 
 from findna.errors import OutputError, system_reason
 
-_ATTEMPTS = 100
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EROFS)
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
-HELD = ".held"
-"""Suffix of a lock file on a file system without locks."""
 _DAY = 86_400
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-
 MOST_INDEX = 1 << 28
 """Maximum bytes of an index, also after decompression; that of a human genome or BAM file has some megabytes."""
-
-
-class _NoLocksError(Exception):
-    """The file system has no locks."""
 
 
 def publish(temp: Path, final: Path) -> None:
@@ -130,19 +119,28 @@ def replacing(path: Path, temp: Path | None = None, *, is_shared: bool = False) 
 
 def temp_beside(path: Path) -> Path:
     """A hidden temporary path beside a file or folder. What killed processes left for this one is deleted."""
-    host = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+    host = f"{zlib.crc32(f'{socket.gethostname()} {pid_space()}'.encode()):08x}"
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
         owner = re.fullmatch(r"([0-9a-f]{8})-(\d+)\.tmp(\.\w+)?", left.name[len(path.name) + 2 :])
         if owner is None:
             continue
         with suppress(OSError):  # it belongs to another user, or is gone
-            is_dead = owner[1] == host and not _is_alive(int(owner[2]))
+            is_dead = owner[1] == host and not is_alive(int(owner[2]))
             if is_dead or time.time() - left.stat().st_mtime > _DAY:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
     return path.with_name(f".{path.name}.{host}-{os.getpid()}.tmp")
 
 
-def _is_alive(process: int) -> bool:
+def pid_space() -> str:
+    """The PID namespace on Linux. Containers of one host name may have several, with other processes in each."""
+    try:
+        return str(Path("/proc/self/ns/pid").stat().st_ino)
+    except OSError:
+        return ""
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this host and PID namespace exists."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -234,56 +232,6 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
-def locked(path: Path, *, what: Path) -> Iterator[None]:
-    """Hold a lock file as the only process that writes `what`; it is created if missing, with its folder.
-
-    The system frees the lock when the process ends, for any reason. The holder may delete the file.
-
-    Raises:
-        OutputError: Another process holds it, or it cannot be made.
-    """
-    try:
-        descriptor = _acquire(path, what)
-    except _NoLocksError:
-        with _held(path.with_name(f"{path.name}{HELD}"), what=what):
-            yield
-        return
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _held(path: Path, *, what: Path) -> Iterator[None]:
-    """The lock on a file system without locks: a file that only one process can create.
-
-    A file that a dead process of this host left is taken over.
-    """
-    me = f"{socket.gethostname()} {os.getpid()}"
-    try:
-        _make_alone(path, me)
-    except FileExistsError as error:
-        host, _, pid = path.read_text(errors="replace").partition(" ")
-        if host != socket.gethostname() or not pid.isdigit() or _is_alive(int(pid)):
-            who = f"process {pid} on {host}" if pid.isdigit() else "another process"
-            hint = f"this file system has no locks; if that process is dead, delete {path}"
-            raise OutputError(f"{what}: in use, {who} is writing it ({hint})") from error
-        path.unlink(missing_ok=True)
-        _make_alone(path, me)
-    warnings.warn(f"{what}: this file system has no locks; {path.name} guards it instead", RuntimeWarning, stacklevel=4)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _make_alone(path: Path, content: str) -> None:
-    with path.open("x") as file:
-        file.write(content)
-
-
 def raise_output_error(error: OSError, path: Path, *, hint: str = "") -> NoReturn:
     """Raise the OutputError that says why a path could not be written."""
     if error.errno in _FULL:
@@ -291,43 +239,6 @@ def raise_output_error(error: OSError, path: Path, *, hint: str = "") -> NoRetur
     else:
         reason = f"cannot be written: {system_reason(error)}"
     raise OutputError(f"{path}: {reason}{'; ' if hint else ''}{hint}") from error
-
-
-def _acquire(path: Path, what: Path) -> int:
-    n_tries = 0
-    while True:
-        n_tries += 1
-        try:
-            path.parent.mkdir(exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError as error:
-            if path.parent.parent.is_dir():
-                if n_tries < _ATTEMPTS:  # the holder has finished and deleted the folder since
-                    continue
-                raise_output_error(error, what)
-            raise OutputError(f"{what}: the folder {path.parent.parent} does not exist") from error
-        except OSError as error:
-            raise_output_error(error, what)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise OutputError(f"{what}: in use, another process is writing it") from error
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno in _NO_LOCKS:
-                raise _NoLocksError from error
-            raise_output_error(error, path)
-        if _is_open_at(descriptor, path):
-            return descriptor
-        os.close(descriptor)  # the holder before us deleted the file: ours is no longer the one of that name
-
-
-def _is_open_at(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _size(n_bytes: int) -> str:

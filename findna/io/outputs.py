@@ -63,7 +63,7 @@ def write_output(
         temps = {name: spool.path(f"{name}.new") for name in names}
         try:
             if spool.is_resumed and not path.exists():
-                _remove_sidecars(path, names)  # the crash came after they got their names
+                _remove_sidecars(path, names, {})  # the crash came after they got their names
             refuse_existing(path, output_format, is_allowed=force)
             outputs = output_paths(path, output_format, with_tokens=True).values()
             before = stamps(*outputs)
@@ -74,7 +74,7 @@ def write_output(
                 return publish_outputs(path, output_format, temps)
             finally:
                 if not path.exists():
-                    _remove_sidecars(path, names)
+                    _remove_sidecars(path, names, before)
         except OSError as error:
             raise_output_error(error, path)
         except RuntimeError as error:
@@ -160,9 +160,10 @@ def refuse_existing(path: Path, output_format: Format, *, is_allowed: bool) -> N
         raise OutputError(f"{[*existing.values()][-1]}: exists already; force=True replaces it")
 
 
-def _remove_sidecars(path: Path, names: Mapping[str, Path]) -> None:
+def _remove_sidecars(path: Path, names: Mapping[str, Path], before: Mapping[Path, object]) -> None:
+    """Delete the files beside a missing output, except earlier ones with these stamps."""
     for name, file in names.items():
-        if file != path and file.exists() and _is_sidecar_of(path, file, name):
+        if file != path and not stamps(file).items() <= before.items() and _is_sidecar_of(path, file, name):
             file.unlink()
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from findna.errors import OutputError
-from findna.io.files import HELD, locked, raise_output_error, sync_folder
+from findna.io.files import raise_output_error, sync_folder
+from findna.io.locks import HELD, locked
 
 _JOURNAL, _LOCK, _MARKER = "journal", "lock", "findna.txt"
 _MARK = b"The rows of an unfinished run of findna. The run can be resumed as long as this folder is here.\n"
@@ -219,7 +220,7 @@ def holds_run(folder: Path) -> bool:
 
 def remove_leftovers(folder: Path) -> None:
     """Delete what a run left that was killed while it removed its spool; keep a run, and foreign files."""
-    if (folder / _MARKER).is_file() or (folder / _LOCK).is_file():
+    if not holds_run(folder) and ((folder / _MARKER).is_file() or (folder / _LOCK).is_file()):
         with suppress(OutputError), Spool(folder, (), {}, discard=True) as spool:
             spool.remove()
 
@@ -266,7 +267,7 @@ def _read_journal(path: Path) -> Iterator[dict[str, Any]]:
     end, keys = 0, {"fingerprint"}
     try:
         file = path.open("rb")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):  # not ours
         return
     with file:
         for line in file:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from findna.errors import ConfigError, ModelError
 from findna.extras import need
-from findna.io.files import locked, publish, raise_output_error, require_space, sync_folder
+from findna.io.files import publish, raise_output_error, require_space, sync_folder
+from findna.io.locks import locked
 from findna.models.pulled import Repo, parse_repo, pulled_folder, remember
 from findna.models.store import load_model, read_config
 

@@ -206,12 +206,7 @@ def _scorer(job: ScoreJob, model: Model | TaskModel, frame: Frame, reader: Varia
     if frame.genome is None:
         raise ValueError("a job of scores has a genome")
     return VariantScorer(
-        model,
-        frame.genome,
-        job.config,
-        source=reader.name,
-        with_vectors=job.embeddings is not None,
-        compute=frame.compute,
+        model, frame.genome, job.config, source=reader.name, with_vectors=bool(job.embeddings), compute=frame.compute
     )
 
 
@@ -273,10 +268,9 @@ def _part(job: ScoreJob) -> tuple[ScorePart | None, Mark]:
     else:
         job.manifest.of(job.shard)
         shards = job.manifest.shards
-    parts = [part for part, _ in shards]
+    sizes = [each.n_bases for each, _ in shards]
+    n_before, n_rows = sum(sizes[: job.shard.number - 1]), sum(sizes)
     part, begin = shards[job.shard.number - 1]
-    n_before = sum(each.n_bases for each in parts[: job.shard.number - 1])
-    n_rows = sum(each.n_bases for each in parts)
     found = ScorePart(job.shard, part.first, part.n_records, part.n_total, n_before, part.n_bases, n_rows)
     return found, begin.mark if begin else START
 
@@ -291,10 +285,9 @@ def _params(job: ScoreJob, scorer: VariantScorer) -> dict[str, Any]:
 def _lines(job: ScoreJob, facts: Mapping[str, Any], part: ScorePart | None) -> dict[str, str]:
     """The header lines about the run."""
     origin, source = facts["provenance"], facts["inputs"][0]
-    versions = origin["versions"]
     params = {name: ",".join(v) if isinstance(v, tuple) else v for name, v in facts["params"].items()}
     return {
-        "Version": f"{versions['findna']}+torch-{versions['torch']}+pysam-{versions['pysam']}",
+        "Version": "{findna}+torch-{torch}+pysam-{pysam}".format(**origin["versions"]),
         "Command": f"{job.command or 'findna score'}; Date={origin['started']}",
         "Model": f"{'task ' if job.task else ''}{facts['model']['name']}; sha256={facts['model']['sha256']}",
         "Genome": f"{facts['genome']['path']}; digest={facts['genome']['digest']}",

@@ -13,7 +13,8 @@ from outputs import write_all
 
 from findna.errors import OutputError
 from findna.io import files
-from findna.io.files import locked, publish, replacing, write_atomic
+from findna.io.files import publish, replacing, write_atomic
+from findna.io.locks import locked
 
 
 def test_publish_replaces_the_old_file_and_leaves_no_temporary_one(tmp_path: Path) -> None:
@@ -44,7 +45,9 @@ def test_a_failed_atomic_write_keeps_the_old_file_and_no_temporary_one(
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "old"}
 
 
-def test_what_killed_processes_left_is_deleted_and_what_others_write_is_kept(tmp_path: Path) -> None:
+def test_what_killed_processes_left_is_deleted_and_what_others_write_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, ended = tmp_path / "a.json", subprocess.Popen(["true"])
     ended.wait()
     own = files.temp_beside(path)
@@ -56,6 +59,10 @@ def test_what_killed_processes_left_is_deleted_and_what_others_write_is_kept(tmp
     os.utime(old, (0, 0))
     assert files.temp_beside(path) == own
     assert sorted(tmp_path.iterdir()) == sorted([own, others, foreign])
+    dead.touch()
+    monkeypatch.setattr(files, "pid_space", lambda: "that of another container")
+    assert files.temp_beside(path) != own
+    assert dead.exists()
 
 
 def test_writing_below_a_file_is_an_output_error(tmp_path: Path) -> None:
@@ -79,7 +86,7 @@ def test_too_little_space_says_how_much_is_needed(tmp_path: Path, monkeypatch: p
 def test_a_lock_is_held_by_one_process_and_freed_when_it_ends(tmp_path: Path) -> None:
     lock, what = tmp_path / "folder" / "lock", tmp_path / "out.h5"
     code = (
-        "import sys; from pathlib import Path; from findna.io.files import locked\n"
+        "import sys; from pathlib import Path; from findna.io.locks import locked\n"
         "with locked(Path(sys.argv[1]), what=Path('x')):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )
@@ -87,25 +94,25 @@ def test_a_lock_is_held_by_one_process_and_freed_when_it_ends(tmp_path: Path) ->
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(OutputError, match=r"out\.h5: in use"), files.locked(lock, what=what):
+        with pytest.raises(OutputError, match=r"out\.h5: in use"), locked(lock, what=what):
             pass
         holder.kill()
-    with files.locked(lock, what=what):
+    with locked(lock, what=what):
         pass
 
 
 def test_a_lock_file_deleted_by_its_holder_can_be_taken_anew(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
-    with files.locked(lock, what=lock):
+    with locked(lock, what=lock):
         lock.unlink()
-        with files.locked(lock, what=lock):
+        with locked(lock, what=lock):
             pass
 
 
 def test_a_lock_in_a_folder_that_does_not_exist_is_an_output_error(tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match=r"out\.h5: the folder .*absent does not exist"),
-        files.locked(tmp_path / "absent" / "out.h5.partial" / "lock", what=tmp_path / "absent" / "out.h5"),
+        locked(tmp_path / "absent" / "out.h5.partial" / "lock", what=tmp_path / "absent" / "out.h5"),
     ):
         pass
 
@@ -179,7 +186,10 @@ def test_without_locks_a_file_that_one_process_can_make_guards_an_output(
     assert not (lock.parent / "lock.held").exists()
     dead = subprocess.Popen(["true"])
     dead.wait()
-    (lock.parent / "lock.held").write_text(f"{socket.gethostname()} {dead.pid}")
+    (lock.parent / "lock.held").write_text(f"{socket.gethostname()} {dead.pid} another-container")
+    with pytest.raises(OutputError, match=f"process {dead.pid} on"), locked(lock, what=tmp_path / "o"):
+        pytest.fail("a process of another container may hold it")
+    (lock.parent / "lock.held").write_text(f"{socket.gethostname()} {dead.pid} {files.pid_space()}")
     with pytest.warns(RuntimeWarning), locked(lock, what=tmp_path / "o"):
         pass
     (lock.parent / "lock.held").write_text("another-host 1")

@@ -62,7 +62,7 @@ def test_the_command_line_imports_only_what_is_public() -> None:
     assert found == []
 
 
-LONG_FILES, LONG_FUNCTIONS = 9, 7
+LONG_FILES, LONG_FUNCTIONS = 7, 6
 """How many files have more than 300 lines, and functions more than 40 without their docstring; to become fewer."""
 
 

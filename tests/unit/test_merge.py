@@ -360,6 +360,12 @@ def test_a_merge_whose_last_file_gets_no_name_leaves_none_of_the_others(tmp_path
             merge(parts, out, output_format="npy")
     assert not list(tmp_path.glob("all*"))
     merge(parts, out, output_format="npy")
+    out.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("findna.io.outputs.publish", lambda temp, final: full(temp, out))
+        with pytest.raises(OutputError, match="no space left"):
+            merge(parts, out, output_format="npy", force=True)
+    assert sorted(path.name for path in tmp_path.glob("all*")) == ["all.meta.json", "all.obs.tsv"]  # of before
 
 
 def test_parquet_parts_become_a_folder_that_reads_as_one_table(tmp_path):

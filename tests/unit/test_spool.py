@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from findna.errors import OutputError
-from findna.io.spool import Spool
+from findna.io.spool import Spool, holds_run, remove_leftovers
 
 SYNC = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
 
@@ -111,6 +111,17 @@ def test_the_journal_of_a_removed_spool_goes_first(tmp_path: Path, monkeypatch: 
         monkeypatch.setattr(Path, "unlink", note)
         spool.remove()
     assert removed[0] == "journal"  # after a kill, no row is computed again
+
+
+def test_only_a_folder_with_a_commit_is_a_run_and_it_is_never_taken_for_leftovers(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder" / "journal").mkdir(parents=True)
+    with _spool(tmp_path) as spool:
+        spool.append("a", b"x")
+        spool.commit({"rows": 1})
+    assert [holds_run(tmp_path / name) for name in ("file", "folder", "out.partial")] == [False, False, True]
+    remove_leftovers(tmp_path / "out.partial")
+    assert holds_run(tmp_path / "out.partial")
 
 
 def test_a_removed_spool_leaves_nothing(tmp_path: Path) -> None:
