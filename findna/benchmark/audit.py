@@ -213,10 +213,11 @@ def read_splits(
     """
     if len(set(files)) < len(files):
         raise ConfigError("duplicate file: give each split once")
-    refuse_unused_genome(genome, map(kind_of, files))
     columns = {"sequence_column": sequence_column, "label_column": label_column}
     with unchanged([*files, *([genome] if genome else [])]):
-        return [_read_split(path, genome=genome, **columns) for path in files]
+        splits = [_read_split(path, genome=genome, **columns) for path in files]
+        refuse_unused_genome(genome, map(kind_of, files))
+    return splits
 
 
 def _read_split(path: Path, *, genome: Path | None, sequence_column: str, label_column: str) -> Split:

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,7 +101,8 @@ def _has_map(path: Path, facts: Mapping[str, Any]) -> bool:
         OutputError: It exists and is another file or map, or its folder does not exist.
     """
     if path.is_file() and (note := _NOTE.search(path.read_bytes())):
-        require_same_run(path, json.loads(base64.b64decode(note[1])), facts)
-        return True
+        with suppress(ValueError):  # a damaged one
+            require_same_run(path, json.loads(base64.b64decode(note[1])), facts)
+            return True
     require_absent(path, force=False)
     return False

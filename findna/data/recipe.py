@@ -96,7 +96,6 @@ def make_windows(
     named = [str(name).rpartition("=")[2] for name in inputs]
     sources = [*inputs, *named, *exclude, *holdout, *cut, *([genome] if genome else [])]
     refuse_inputs([*paths, manifest_path], sources)
-    refuse_unused_genome(genome, map(kind_of, (*named, *exclude)))
     watch = Watch(sources)
     phases.enter("reading the sources")
     with ExitStack() as stack:
@@ -109,6 +108,7 @@ def make_windows(
         if exclude:
             phases.enter("reading the excluded sequences")
         excluded, exclude_summary = _excluded(exclude, genome)
+        refuse_unused_genome(genome, [*(origin.kind for origin in origins), *map(kind_of, exclude)])
         facts: dict[str, Any] = {
             "schema": SCHEMA,
             "findna": __version__,

@@ -212,12 +212,12 @@ class TaskPlan(FinetuneOptions, Plan):
             "sequence_column": self.sequence_column,
             "label_column": self.label_column,
         }
-        refuse_unused_genome(self.genome, map(kind_of, (*self.inputs, *self.valid, *self.test)))
         names = read_class_names(self.class_names) if self.class_names else None
         train = read_labelled(self.inputs, objective=self.objective, class_names=names, **common)
         common |= {"objective": train.objective, "classes": train.classes, "class_names": train.names or None}
         test = read_labelled(self.test, **common) if self.test else None
         valid = read_labelled(self.valid, **common) if self.valid else None
+        refuse_unused_genome(self.genome, map(kind_of, (*self.inputs, *self.valid, *self.test)))
         for split in (valid, test):
             _refuse_shared(train, split)
         if valid:

@@ -139,6 +139,8 @@ def test_what_is_ignored_or_gives_nothing_is_an_error(model: Path, genome: Path)
     Path("n.csv").write_text("sequence,label\nAC,0\nGT,1\n")
     unused = call("finetune", "n.csv", "-g", genome, "--model", model, "-o", "n")
     assert (unused.code, "is not used: no input has regions" in unused.err) == (2, True)
+    missing = call("finetune", "missing.bed", "-g", genome, "--model", model, "-o", "n")
+    assert (missing.code, "missing.bed: no such file" in missing.err) == (1, True), missing.err
 
 
 def test_a_report_replaces_no_input_and_an_input_may_be_named_in_any_way(model: Path) -> None:
