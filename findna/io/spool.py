@@ -15,7 +15,7 @@ from findna.io.locks import HELD, locked
 
 _JOURNAL, _LOCK, _MARKER = "journal", "lock", "findna.txt"
 _MARK = b"The rows of an unfinished run of findna. The run can be resumed as long as this folder is here.\n"
-_PARTS = ("x", "obs", "skipped", "cls", "tokens", _JOURNAL)
+_PARTS = ("x", "obs", "skipped", "cls", "tokens", "arrays", "scores", _JOURNAL)  # of the spools of all commands
 _BUFFER = 1 << 20
 
 

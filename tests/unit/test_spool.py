@@ -122,6 +122,10 @@ def test_only_a_folder_with_a_commit_is_a_run_and_it_is_never_taken_for_leftover
     assert [holds_run(tmp_path / name) for name in ("file", "folder", "out.partial")] == [False, False, True]
     remove_leftovers(tmp_path / "out.partial")
     assert holds_run(tmp_path / "out.partial")
+    Spool(left := tmp_path / "left", ["arrays", "scores"], {}).close()
+    (left / "journal").unlink()  # what a run leaves that is killed while it removes its spool
+    remove_leftovers(left)
+    assert not left.exists()
 
 
 def test_a_removed_spool_leaves_nothing(tmp_path: Path) -> None:
