@@ -126,7 +126,7 @@ def make_windows(
             "exclude": exclude_summary,
         }
         if existing:
-            _require_same(out, existing, facts)
+            _require_same(out if out.exists() else manifest_path, existing, facts)
             if all(path.exists() for path in paths):
                 return TrainingSet(paths, manifest_path, existing, is_new=False)
         novelty = Novelty(config.max_shared)
