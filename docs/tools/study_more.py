@@ -20,6 +20,7 @@ from findna.config import ComputeConfig
 from findna.data.datasets import corpus_of
 from findna.errors import InputError
 from findna.io.fasta import read_fasta
+from findna.io.files import write_atomic
 from findna.nn.device import Compute
 
 N_ROUNDS, MASK_FRACTION, MASK_SEED = 3, 0.3, 1
@@ -65,7 +66,7 @@ def main() -> None:
             },
             "epochs": args.epochs,
         }
-        args.out.write_text(json.dumps(known, indent=1) + "\n")
+        write_atomic(args.out, json.dumps(known, indent=1) + "\n")
         print(folder.name, json.dumps(known[folder.name]), flush=True)
 
 
