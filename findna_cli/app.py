@@ -137,17 +137,20 @@ def main() -> None:
             raise
         code = _fail(_said(error), 1)
     end_loading()
+    _forget_stdout()
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _open_streams() -> None:
-    """Open closed standard streams as /dev/null; otherwise the next opened file would take their numbers.
+    """Open closed standard streams; otherwise the next opened file would take their numbers.
+
+    What is written to a closed stdout is an error, because it would be lost; what is written to stderr is not.
 
     A letter that the encoding of stdout lacks is written as its escape, as Python does on stderr.
     """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    for name, mode, access in (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
+            setattr(sys, name, os.fdopen(os.open(os.devnull, access), mode))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -189,6 +192,8 @@ def _said(error: Exception) -> str:
         return "out of memory; use fewer --workers, a smaller --batch-bases, or a machine with more"
     if "can't start new thread" in str(error):
         return "no further thread can be started: the limit of processes (ulimit -u) or of memory is reached"
+    if isinstance(error, OSError) and error.errno == errno.EBADF:
+        return "stdout is closed, and the output would be lost: give a file"
     if isinstance(error, OSError) and error.strerror:
         name = error.filename if isinstance(error.filename, str) else ""
         hint = ": the limit (ulimit -n) is reached" if error.errno == errno.EMFILE else ""
@@ -222,6 +227,14 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
 
 def _flush_stdout() -> None:
     sys.stdout.flush()
+
+
+def _forget_stdout() -> None:
+    """Drop what cannot be written and was an error before; Python would say it again at its exit."""
+    try:
+        _flush_stdout()
+    except OSError:
+        _silence_stdout()
 
 
 def _silence_stdout() -> None:

@@ -112,7 +112,8 @@ def default_output(inputs: list[str], kind: str) -> str:
         raise ConfigError("an output of several inputs needs a name: -o FILE")
     name = re.sub(r"\.(gz|bgz)$", "", Path(inputs[0]).name)
     stem = re.sub(r"\.[A-Za-z][A-Za-z0-9]*$", "", name) or name
-    return re.sub(r"[^\w.+-]", "", stem.replace(":", "_").replace(",", "")) + f".{kind}"
+    is_file = Path(inputs[0]).exists()
+    return f"{stem if is_file else re.sub(r'[^a-zA-Z0-9_.+-]', '', stem.replace(':', '_'))}.{kind}"  # else a region
 
 
 def named_output(inputs: list[str], out: str, ending: str, *, shard: str = "") -> Path:

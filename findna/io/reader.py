@@ -244,8 +244,8 @@ def _check_rows(rows: Selection | None, n: int) -> None:
         if rows.step is not None and rows.step < 1:
             raise ValueError(f"rows: the step must be positive, not {rows.step}")
     elif rows is not None and (numbers := np.asarray(rows)).size:
-        ends = range(n) if numbers.ndim == 1 and numbers.dtype.kind in "iu" else ()
-        if numbers[0] not in ends or numbers[-1] not in ends or (np.diff(numbers.astype(np.int64)) < 1).any():
+        are_numbers = numbers.ndim == 1 and numbers.dtype.kind in "iu"
+        if not are_numbers or numbers[0] < 0 or numbers[-1] >= n or (np.diff(numbers.astype(np.int64)) < 1).any():
             raise ValueError(f"rows must be increasing row numbers from 0 to {n - 1:,}")
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from findna.errors import ConfigError, InputError
 from findna.io.files import sha256
 
+_INDEXES = (".fai", ".gzi", ".bai", ".csi", ".crai", ".tbi")
+
 
 class Stamp(NamedTuple):
     """Properties that change when a file is written to or replaced."""
@@ -66,15 +68,18 @@ class Watch:
 
 
 def refuse_inputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:
-    """Raise if an output is also an input, under any name: `force` would replace what the run reads.
+    """Raise if an output is also an input or its index, under any name: `force` would replace what the run reads.
 
     Raises:
         ConfigError: One is.
     """
     known = [Path(each) for each in inputs if each]
+    stems = [*known, *(each.with_suffix("") for each in known if each.suffix in (".bam", ".cram"))]
+    indexes = [Path(f"{stem}{ending}") for stem in stems for ending in _INDEXES]
     for path in outputs:
-        if path and path.is_file() and any(each.is_file() and path.samefile(each) for each in known):
-            raise ConfigError(f"{path} is an input and would be replaced: choose another output")
+        for what, others in (("an input", known), ("an index of an input", indexes)):
+            if path and path.is_file() and any(each.is_file() and path.samefile(each) for each in others):
+                raise ConfigError(f"{path} is {what} and would be replaced: choose another output")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from command import call, fasta, left_behind, read
 
 from findna.config import ComputeConfig
 from findna.errors import InputError
+from findna.io.hdf5 import EmbeddingWriter
 from findna.io.options import InputOptions
 from findna.runs.embed import EmbedJob
 from findna.runs.run import run
@@ -47,7 +48,10 @@ def _run(model: Path, inputs: list[Path], change: Change, changed: Path, **optio
 
 
 @pytest.mark.parametrize("how", CHANGES)
-def test_sequences_that_change_end_the_run_and_nothing_is_kept(model: Path, how: str) -> None:
+def test_sequences_that_change_end_the_run_and_nothing_is_kept(
+    model: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EmbeddingWriter.__init__.__kwdefaults__, "every", 0.0)  # a commit after each cell
     path = Path("s.fa")
     path.write_text(fasta({f"s{i}": "ACGTTGCA" * (5 + i % 5) for i in range(N)}))
     with pytest.raises(InputError, match=r"s\.fa: changed while it was read"):

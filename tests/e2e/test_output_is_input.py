@@ -17,6 +17,7 @@ COMMANDS = {
     "source": ("data", "windows", "w.held-out.fa", "--n", "2", "--holdout", "chr2", "-o", "w.fa"),
     "excluded": ("data", "windows", "g.fa", "--exclude", "e.fa", "--n", "2", "-o", "e.fa"),
     "plan": ("split", "r.bed", "-g", "g.fa", "-n", "2", "-o", "g.fa"),
+    "index": ("embed", "r.bed", "-g", "g.fa", "--format", "tsv", "-o", "g.fa.fai"),
     "page": ("plot", "o.h5", "--labels", "l.html", "--html", "l.html"),
 }
 
@@ -29,9 +30,10 @@ def test_an_output_that_is_an_input_is_refused(name: str, genome: Path) -> None:
     Path("p.png").write_text(">a\nACGT\n")
     Path("v.h5").write_text(VCF)
     Path("l.html").write_text("id\tlabel\na\tb\n")
+    Path("g.fa.fai").touch()
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
     result = call(*COMMANDS[name], "--force")
-    assert (result.code, "is an input and would be replaced: choose another output" in result.err) == (2, True), result
+    assert (result.code, " input and would be replaced: choose another output" in result.err) == (2, True), result
     assert before == {path.name: path.read_bytes() for path in Path().iterdir()}
 
 
@@ -44,3 +46,10 @@ def test_a_user_without_home_is_told_to_set_the_cache(monkeypatch: pytest.Monkey
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigError, match="has no home directory: set FINDNA_CACHE"):
         cache_dir()
+
+
+def test_a_default_name_keeps_that_of_the_input(model: Path) -> None:
+    name = "a b, ü€.fa"
+    Path(name).write_text(">a\nACGT\n")
+    assert call("embed", name, "-m", model).code == 0
+    assert Path("a b, ü€.h5").is_file()

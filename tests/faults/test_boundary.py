@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
@@ -68,16 +69,27 @@ def test_a_name_that_is_not_utf8_is_refused_before_any_work() -> None:
     assert sorted(path.name for path in Path().iterdir()) == [name]
 
 
-def test_a_closed_stream_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("closed", "code"), [(("stdin", "stderr"), 0), (("stdout",), 1), (("stdin", "stdout", "stderr"), 1)]
+)
+def test_only_a_closed_stdout_is_an_error(monkeypatch: pytest.MonkeyPatch, closed: tuple[str, ...], code: int) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(sys, "argv", ["findna", "--version"])
-        for name in ("stdin", "stdout", "stderr"):
+        for name in closed:
             patch.setattr(sys, name, None)
         with pytest.raises(SystemExit) as end:
             main()
-        for name in ("stdin", "stdout", "stderr"):
+        for name in closed:
             getattr(sys, name).close()
-    assert not end.value.code
+    assert end.value.code == code
+
+
+def test_an_output_to_a_closed_stdout_is_not_lost_without_a_word(tmp_path: Path) -> None:
+    run = [sys.executable, "-m", "findna_cli", "task", "list"]
+    done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *run], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        1, "findna: stdout is closed, and the output would be lost: give a file\n"
+    )  # fmt: skip
 
 
 def test_a_letter_that_stdout_cannot_encode_becomes_its_escape(monkeypatch: pytest.MonkeyPatch) -> None:

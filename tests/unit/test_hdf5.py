@@ -142,7 +142,7 @@ def test_more_rows_than_a_block_stay_in_order(tmp_path: Path) -> None:
         assert file.attrs["findna_schema"] == "findna-tokens/1"
 
 
-@pytest.mark.parametrize("rows", [[3, 1], [1, 1], [-1], [0, 99], [0.5], [True, False], slice(None, None, -1)])
+@pytest.mark.parametrize("rows", [-1, [3, 1], [1, 1], [-1], [0, 99], [0.5], [True, False], slice(None, None, -1)])
 def test_rows_that_are_absent_or_out_of_order_are_no_damage(tmp_path: Path, rows: object) -> None:
     write_all(tmp_path / "out.h5", full=True)
     with pytest.raises(ValueError, match=r"^rows"):
