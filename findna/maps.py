@@ -14,7 +14,7 @@ from findna.counts import counted
 from findna.errors import ConfigError, TableError
 from findna.extras import need_sklearn
 from findna.io.compressed import ByteStream
-from findna.io.reader import EmbeddingReader
+from findna.io.reader import EmbeddingReader, require_file
 from findna.settings import parse_number
 
 NO_LABEL = "no label"
@@ -183,6 +183,7 @@ def read_labels(path: Path) -> dict[str, dict[str, str]]:
     Raises:
         TableError: A row has another number of columns than the first, or an id is duplicate.
     """
+    require_file(path)
     with ByteStream(path, error=TableError) as stream:
         lines = [raw.decode(errors="replace") for raw in stream.lines()]
         lines = [line for line in lines if line.strip()]

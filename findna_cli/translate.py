@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -14,7 +15,7 @@ def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) ->
     """A message with flags instead of settings: `on_error=skip` becomes `--on-error skip`.
 
     A setting is a name with a value or with an underscore. In a message about the configuration, it is also the word
-    before "must".
+    before "must". With a value, it may be a setting of another command, as in "the same command with resume=True".
 
     Args:
         text: The message.
@@ -22,12 +23,15 @@ def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) ->
         words: The arguments of the program.
         is_config: Whether the message is about the configuration.
     """
+    root = command
     for word in words:
         command = getattr(command, "commands", {}).get(word, command)
-    flags = {option.name: option for option in command.params if option.param_type_name == "option"}
+    others = {name: option for other in getattr(root, "commands", {}).values() for name, option in _options(other)}
+    flags = dict(_options(command))
 
     def flag(match: re.Match[str]) -> str:
         option, value = flags.get(next(filter(None, (match[1], *match.groups()[2:])))), match[2]
+        option = option or others.get(match[1])
         if option is None:
             return match[0]
         names = option.secondary_opts if value == "False" else option.opts
@@ -35,6 +39,10 @@ def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) ->
         return name if value in (None, "True", "False") else f"{name} {value.strip(chr(39))}"
 
     return re.sub(_NAMED + _BEFORE_MUST * is_config, flag, text)
+
+
+def _options(command: Any) -> Iterator[tuple[str, Any]]:
+    return ((option.name, option) for option in command.params if option.param_type_name == "option")
 
 
 def said(text: str, *, is_config: bool = False) -> str:

@@ -24,7 +24,7 @@ from findna.errors import ConfigError, OutputError
 from findna.io.files import refuse_changed, replacing, sha256, stamps, write_atomic
 from findna.io.ids import IdSet
 from findna.io.source import kind_of, refuse_unused_genome
-from findna.io.spool import differences
+from findna.io.spool import changes
 from findna.io.structured import read_json
 from findna.io.watch import Watch, refuse_inputs
 from findna.sequence import Codes, decode
@@ -173,9 +173,8 @@ def _require_same(path: Path, manifest: Mapping[str, Any], facts: Mapping[str, A
     stored = {name: manifest.get(name) for name in own}
     if isinstance(stored["settings"], dict):  # a setting that is newer than the manifest had its default
         stored["settings"] = dataclasses.asdict(WindowsConfig()) | stored["settings"]
-    if differing := differences(stored, own):
-        changes = "; ".join(f"{name} was {before}, is {now}" for name, before, now in differing)
-        raise OutputError(f"{path}: exists already; force=True replaces it. It has other windows: {changes}")
+    if differing := changes(stored, own):
+        raise OutputError(f"{path}: exists already; force=True replaces it. It has other windows: {differing}")
 
 
 def _write(

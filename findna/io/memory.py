@@ -103,7 +103,10 @@ def iter_regions(regions: Iterable[Region | Place | str], genome: Genome) -> Ite
         try:
             found = Region(str(region[0]), _position(region[1]), _position(region[2]), *region[3:])
         except (TypeError, ValueError, IndexError) as problem:
-            reason = f"expected (chrom, start, end) or (chrom, start, end, name, strand), found {region!r}"
+            reason = (
+                f"expected (chrom, start, end) or (chrom, start, end, name, strand), found {region!r}; "
+                "start and end are whole numbers"
+            )
             raise RegionError(reason, path=f"[{index}]", row=index) from problem
         if not 0 <= found.start < found.end:
             reason = f"start {found.start} and end {found.end} must satisfy 0 <= start < end"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from findna.counts import counted
 from findna.errors import TableError
+from findna.io.compressed import STDIN
 from findna.io.foreign import open_foreign
 from findna.io.h5ad import SCHEMA
 from findna.io.layout import check_layout, naming
@@ -268,18 +269,32 @@ def open_hdf5(path: Path, *, is_own: bool = False) -> h5py.File:
     Raises:
         TableError: It is absent, no regular file, or not HDF5.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise TableError("is not a regular file", path=path)
+    require_file(path)
     try:
         return h5py.File(path, "r", locking="best-effort") if is_own else open_foreign(path)
-    except FileNotFoundError as error:
-        raise TableError("not found", path=path) from error
     except OSError as error:
-        reason = "is not an HDF5 file, or is damaged" if path.is_file() else "cannot be read"
-        if path.is_dir():
-            is_run = path.suffix == ".partial"
-            reason = "is an unfinished run: resume=True continues it" if is_run else "is a folder; give a file"
-        raise TableError(reason, path=path) from error
+        raise TableError("is not an HDF5 file, or is damaged", path=path) from error
+
+
+def require_file(path: Path) -> None:
+    """Raise if a file that is to be read is absent, stdin, a folder or no regular file.
+
+    Raises:
+        TableError: It is.
+    """
+    if path.is_file():
+        return
+    reason = "is not a regular file" if path.exists() else "not found"
+    if str(path) == STDIN:
+        reason = "stdin cannot be read here; give a file"
+    elif path.is_dir():
+        is_run = path.suffix == ".partial"
+        reason = (
+            "is an unfinished run; the same command with resume=True continues it"
+            if is_run
+            else "is a folder; give a file"
+        )
+    raise TableError(reason, path=path)
 
 
 def _slices(n_rows: int) -> Iterator[slice]:

@@ -108,6 +108,8 @@ class Reader:
 
     def open(self, text: str) -> Source:
         options = self._options
+        if text == STDIN and options.in_format == "region":
+            raise ConfigError("in_format=region takes regions as arguments; stdin (-) may be a BED file")
         if options.in_format == "region" or self._is_region(text):
             return self._checked(Source(text, "region", None))
         if text == STDIN and self._is_stdin_used:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -16,6 +17,8 @@ from findna.io.locks import HELD, locked
 _JOURNAL, _LOCK, _MARKER = "journal", "lock", "findna.txt"
 _MARK = b"The rows of an unfinished run of findna. The run can be resumed as long as this folder is here.\n"
 _PARTS = ("x", "obs", "skipped", "cls", "tokens", "arrays", "scores", _JOURNAL)  # of the spools of all commands
+_OF_CONTENT = ("bytes", "sha256", "modified_ns", "digest", "n_contigs")  # of a file
+_FOLLOWING = {"features", "tokens", "class tokens"}  # they follow from the settings
 _BUFFER = 1 << 20
 
 
@@ -154,10 +157,9 @@ class Spool:
         return bool(lines)
 
     def _refuse_other(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        if differing := differences(old, new):
-            changes = "; ".join(f"{key} was {before}, is {now}" for key, before, now in differing)
+        if differing := changes(old, new):
             raise OutputError(
-                f"{self.folder}: the partial run has other settings: {changes}. "
+                f"{self.folder}: the partial run has other settings: {differing}. "
                 "Give the same ones, or force=True to discard it"
             )
 
@@ -251,6 +253,38 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
     old, new = _flat(old), _flat(new)
     differing = sorted(key for key in old.keys() | new.keys() if old.get(key, missing) != new.get(key, missing))
     return [(key, _brief(old.get(key)), _brief(new.get(key))) for key in differing]
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int | None = None) -> str:
+    """The differences between the facts of two runs, at most `most`, for a message; "" if there are none.
+
+    >>> changes({"params": {"raw": False}, "features": [1]}, {"params": {"raw": True}, "features": [2]})
+    'raw was false, is true'
+    >>> changes({"inputs": [{"path": "a.bed", "bytes": 9}]}, {"inputs": [{"path": "a.bed", "bytes": 8}]})
+    'the file a.bed has changed'
+    """
+    found, now = differences(old, new), _flat(new)
+    differing = {key for key, _, _ in found}
+    texts: dict[str, None] = {}
+    for key, before, after in found:
+        base, _, leaf = key.rpartition(".")
+        if key in _FOLLOWING and differing - _FOLLOWING:
+            continue
+        if base and leaf in _OF_CONTENT:
+            if differing.isdisjoint({f"{base}.path", f"{base}.name"}):
+                path = now.get(f"{base}.path")
+                texts[f"the file {path} has changed" if path else f"the content of {base} has changed"] = None
+        elif _is_hash(before) and _is_hash(after):
+            texts[f"the content of {key} has changed"] = None
+        else:
+            name = key.removeprefix("params.").removeprefix("settings.").removesuffix(".path").removesuffix(".name")
+            before, after = ("given" if _is_hash(value) else value for value in (before, after))
+            texts[f"{name} was {before}, is {after}"] = None
+    return "; ".join(list(texts)[:most])
+
+
+def _is_hash(text: str) -> bool:
+    return re.fullmatch(r'"[0-9a-f]{56}\.\.\.', text) is not None
 
 
 def _sync(descriptor: int) -> None:

@@ -18,7 +18,7 @@ from findna.io.files import sha256
 from findna.io.hdf5 import Format
 from findna.io.layout import check_layout
 from findna.io.outputs import finished_meta, tokens_path
-from findna.io.reader import EmbeddingReader, open_hdf5
+from findna.io.reader import EmbeddingReader, open_hdf5, require_file
 from findna.io.rows import BLOCK, Block, Checksums
 from findna.io.tables import open_parquet, require_pyarrow
 from findna.io.tokens import TokensReader, is_tokens_file
@@ -37,8 +37,7 @@ def open_written(path: Path) -> Written:
     Raises:
         TableError: It is absent, unfinished, damaged, or not an output that says how it was made.
     """
-    if not path.is_file():
-        raise TableError("is a folder; give a file" if path.is_dir() else "not found, or not a regular file", path=path)
+    require_file(path)
     with path.open("rb") as file:
         magic = file.read(4)
     if magic == TRACK_HEADS[0]:

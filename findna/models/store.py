@@ -79,6 +79,8 @@ def find_model(name: str) -> Path:
     Raises:
         ModelError: There is none, or it is a pickle.
     """
+    if not name:
+        raise ModelError("the model's name is empty")
     path = Path(name)
     repo = parse_repo(name)
     if (SHIPPED / name / "config.json").is_file() and not (path / "config.json").is_file():

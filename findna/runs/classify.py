@@ -34,7 +34,9 @@ class ClassifyJob(Job):
         if self.output_format != ("h5" if self.run.shard else "tsv"):
             problems.append(f"predictions are a TSV, and those of a shard HDF5, not {self.output_format}")
         if self.config.windows and self.run.shard:
-            problems.append("windows cannot be used with a shard, which has complete records")
+            problems.append(
+                f"windows=True cannot be used with shard={self.run.shard}, because a shard has complete records"
+            )
         return problems
 
     def load(self, compute: Compute) -> "AnswerRows":

@@ -34,7 +34,9 @@ class EmbedJob(Job):
                 f"strand {self.config.strand} of the vectors and {self.options.strand} of the inputs differ"
             )
         if self.config.windows and self.run.shard:
-            problems.append("windows cannot be used with a shard, which has complete records")
+            problems.append(
+                f"windows=True cannot be used with shard={self.run.shard}, because a shard has complete records"
+            )
         if self.config.with_tokens and self.run.shard and self.output_format != "h5":
             problems.append("tokens of a shard need HDF5")
         if self.out == STDOUT and (self.config.with_tokens or self.config.with_cls):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from findna.errors import InputError, OutputError
 from findna.io.formats import Format
 from findna.io.outputs import finished_meta, output_paths
-from findna.io.spool import differences, holds_run, remove_leftovers
+from findna.io.spool import changes, holds_run, remove_leftovers
 from findna.io.written import open_written
 
 T = TypeVar("T")
@@ -62,8 +62,7 @@ def require_same_run(path: Path, found: Mapping[str, Any], facts: Mapping[str, A
         OutputError: They differ; the text has the differences.
     """
     own = json.loads(json.dumps({name: fact for name, fact in facts.items() if name != "provenance"}))
-    if differing := differences({name: found.get(name) for name in own}, own):
-        changes = "; ".join(f"{name} was {before}, is {now}" for name, before, now in differing)
+    if differing := changes({name: found.get(name) for name in own}, own):
         raise OutputError(
-            f"{path}: exists already; force=True replaces it. It is a finished output of another run: {changes}"
+            f"{path}: exists already; force=True replaces it. It is a finished output of another run: {differing}"
         )

@@ -219,8 +219,8 @@ class Job(RunJob, ABC):
         if self.run.shard and self.output_format not in ("h5", "parquet"):
             problems.append(f"a shard is HDF5 or Parquet, which findna merge turns into {self.output_format}")
         if self.read_once and (self.run.shard or len(self.devices) > 1):
-            what = "a shard" if self.run.shard else "more than one process"
-            problems.append(f"{self._once} does not go with {what}: a file")
+            several = f"shard={self.run.shard}" if self.run.shard else "more than one process"
+            problems.append(f"{self._once} can be read only once, and {several} reads its input again: give a file")
         return problems
 
     def _problems_of_processes(self) -> list[str]:

@@ -262,7 +262,9 @@ def _in_order(paths: Sequence[Path], kind: Format) -> list[tuple[Path, ScorePart
             mine = _shared(file.facts)
         mine |= {name: mine.get(name, "").rpartition("; ")[2] for name in _WITH_PATH}
         if part is None:
-            raise TableError("is the output of a complete run, not a part: use a shard to make parts", path=path)
+            raise TableError(
+                "is the output of a complete run, not a part; a run with shard=i/n writes a part", path=path
+            )
         mine |= {"shards": f"{part.shard.n} of {counted(part.n_total, 'record')}"}
         if differing := differences(identity or mine, mine):
             what = "; ".join(f"{name} is {here}, there {there}" for name, there, here in differing)

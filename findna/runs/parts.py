@@ -93,7 +93,7 @@ def shard_of(meta: Mapping[str, Any], path: Path) -> Mapping[str, int]:
     """The shard of a part; see `findna.runs.shard.Part.to_dict`."""
     shard = meta.get("shard")
     if shard is None:
-        raise TableError("is the output of a complete run, not a part: use a shard to make parts", path=path)
+        raise TableError("is the output of a complete run, not a part; a run with shard=i/n writes a part", path=path)
     names = ("number", "n", "first", "n_records", "n_total")
     is_whole = isinstance(shard, dict) and all(type(shard.get(name)) is int and shard[name] >= 0 for name in names)
     if not is_whole or not 1 <= shard["number"] <= shard["n"]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, InputError, TrainingError
-from findna.io.spool import differences
+from findna.io.spool import changes
 from findna.io.structured import read_json
 from findna.models.store import Model
 from findna.models.task import PLAN
@@ -83,9 +83,8 @@ def require_same(out: Path, stored: Mapping[str, Any], facts: Mapping[str, Any])
     Raises:
         TrainingError: It does; the text has the differences.
     """
-    if differing := differences(stored, facts):
-        what = "; ".join(f"{name} was {old}, is {new}" for name, old, new in differing[:_MOST_NAMED])
-        raise TrainingError(f"{out}: holds another run: {what}")
+    if differing := changes(stored, facts, most=_MOST_NAMED):
+        raise TrainingError(f"{out}: holds another run: {differing}")
 
 
 def fingerprint(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -225,7 +225,7 @@ def test_more_than_one_process_refuses_stdin_and_gpus_that_are_not_there(write: 
     for flags in (["--workers", 2], ["--shard", "1/2"]):
         result = call("embed", "-", "-m", model, "-o", "x.h5", *flags, stdin=b">a\nACGT\n")
         assert result.code == 2
-        assert "stdin does not go with" in result.err
+        assert "stdin can be read only once, and" in result.err
     result = call("embed", write("a.fa", ">a\nACGT\n"), "-m", model, "--gpus", 99)
     assert result.code == 2
     assert "--gpus 99: this " in result.err

@@ -144,7 +144,9 @@ def test_view_refuses_what_is_not_ours_or_not_whole(output: Path, write: Write) 
         assert result.err.startswith("findna: file ")
         assert result.err.count("\n") == 1
     Path("run.h5.partial").mkdir()
-    assert "unfinished run" in call("view", "run.h5.partial").err
+    for command in ("view", "verify"):
+        assert "an unfinished run; the same command with --resume" in call(command, "run.h5.partial").err
+        assert "stdin cannot be read here; give a file" in call(command, "-").err
     assert call("view", ".").err == "findna: file .: is a folder; give a file\n"
 
 

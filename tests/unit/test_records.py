@@ -214,6 +214,8 @@ def test_a_format_can_be_forced(write: Write, options: Callable[..., InputOption
     with pytest.raises(InputError, match="neither BAM nor CRAM"):
         run(options(in_format="bam"), path)
     assert ids(run(options(in_format="region"), "chr2")) == ["chr2:0-61(.)"]
+    with pytest.raises(ConfigError, match=r"stdin .* may be a BED file"):
+        run(options(in_format="region"), "-")
 
 
 def test_stdin_is_read_once_and_never_beforehand(

@@ -140,9 +140,9 @@ def test_what_contradicts_a_shard_or_several_processes_is_refused():
             )
 
     refuse("findna merge turns into tsv", output_format="tsv", shard="1/2")
-    refuse("stdin does not go with a shard", inputs="-", shard="1/2")
-    refuse("stdin does not go with more than one process", inputs="-", workers=2)
-    refuse("stdin does not go with more than one process", inputs="-", gpus=2)
+    refuse("stdin can be read only once, and shard=1/2 reads its input again: give a file", inputs="-", shard="1/2")
+    refuse("stdin can be read only once, and more than one process", inputs="-", workers=2)
+    refuse("stdin can be read only once, and more than one process", inputs="-", gpus=2)
     refuse("workers=2 is for the CPU, and device=cuda is not", workers=2, device="cuda")
     refuse("gpus=1 contradicts device=cpu", gpus=1, device="cpu")
     refuse("give workers or gpus", workers=2, gpus=2)

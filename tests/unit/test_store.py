@@ -239,6 +239,8 @@ def test_weights_that_are_not_there_are_refused(folder):
 def test_a_name_that_is_neither_model_nor_folder_is_refused(tmp_path):
     with pytest.raises(ModelError, match="neither a folder nor the name of a shipped model"):
         find_model("no-such-model")
+    with pytest.raises(ModelError, match="the model's name is empty"):
+        find_model("")
     with pytest.raises(ModelError, match=r"holds no config\.json"):
         find_model(str(tmp_path))
 
