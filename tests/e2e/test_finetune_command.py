@@ -134,9 +134,9 @@ def test_a_resume_names_what_differs(tables: tuple[Path, Path, Path], model: Pat
     again = call(*flags, "--valid", tables[1])
     assert (again.code, again.err) == (0, "r: is complete; nothing to do\n")
     other = call(*flags, "--valid", tables[2])
-    assert (other.code, other.err.splitlines()[-1][:45]) == (1, "findna: r: holds another run: data.valid was ")
+    assert (other.code, "r: holds another run: the content of data.valid has changed" in other.err) == (1, True)
     other = call("finetune", "--resume", "-o", "r", "-m", "findna-small")
-    assert (other.code, other.err.splitlines()[-1][:42]) == (1, "findna: r: holds another run: teacher was ")
+    assert (other.code, "r: holds another run: the content of teacher has changed" in other.err) == (1, True)
     Path("r/finetune.json").unlink()
     again = call(*flags, "--valid", tables[1])
     assert (again.code, again.err.splitlines()[-1]) == (
