@@ -68,7 +68,7 @@ def test_the_metadata_beside_a_table_lists_what_was_skipped(tmp_path: Path) -> N
 
 def test_an_npy_has_its_columns_beside_it(tmp_path: Path) -> None:
     outputs = write_all(tmp_path / "out.npy", output_format="npy")
-    assert [path.name for path in outputs] == ["out.meta.json", "out.obs.tsv", "out.npy"]
+    assert [path.name for path in outputs] == ["out.npy", "out.obs.tsv", "out.meta.json"]
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy", mmap_mode="r"), vectors(ROWS))
     assert list(_read(tmp_path / "out.obs.tsv")) == FIRST + REST
     assert len(_read(tmp_path / "out.obs.tsv")) == len(ROWS)
