@@ -55,19 +55,15 @@ class VcfFile(TextFile):
         return ".csi" if longest > _ENDS[".tbi"] else ".tbi"
 
     @staticmethod
-    def make_index(path: Path, index: Path) -> None:
-        """Index a BGZF file.
-
-        Raises:
-            OutputError: A record cannot be indexed.
-        """
+    def make_index(path: Path, written: Path, index: Path) -> None:
+        """As in `ScoreFile`."""
         try:
-            pysam.tabix_index(str(path), preset="vcf", force=True, csi=index.suffix == ".csi", index=str(index))
+            pysam.tabix_index(str(written), preset="vcf", force=True, csi=index.suffix == ".csi", index=str(index))
         except OSError as error:
             if error.errno:
                 raise
-            reason = "cannot be written: the disk is full, or a record ends too far from its start"
-            raise OutputError(f"{index}: {reason}") from error
+            reason = f"its {index.suffix} cannot be written: the disk is full, or a record ends too far from its start"
+            raise OutputError(f"{path}: {reason}") from error
 
     def _open(self) -> None:
         self._named = {match[1] for match in map(_CONTIG.match, self._head.split("\n")) if match}
@@ -126,7 +122,7 @@ class VcfFile(TextFile):
                     self._text.write(line.decode(errors="surrogateescape"))
 
     def _make_index(self, index: Path) -> None:
-        self.make_index(self._temp, index)
+        self.make_index(self.path, self._temp, index)
 
 
 class BcfFile(VcfFile):
@@ -140,9 +136,9 @@ class BcfFile(VcfFile):
         return ".csi"
 
     @staticmethod
-    def make_index(path: Path, index: Path) -> None:
-        """Index a BCF."""
-        _bcftools(index, "index", "--csi", "--force", "-o", str(index), str(path))
+    def make_index(path: Path, written: Path, index: Path) -> None:
+        """As in `ScoreFile`."""
+        _bcftools(path, "index", "--csi", "--force", "-o", str(index), str(written))
 
     @property
     def _written(self) -> Path:
@@ -168,7 +164,7 @@ def restore_index(path: Path, kind: Format, longest: int) -> None:
     if not ending or index.exists():
         return
     with replacing(index, Path(f"{temp_beside(path)}{ending}")) as temp:
-        FILES[kind].make_index(path, temp)
+        FILES[kind].make_index(path, path, temp)
 
 
 def _end_of(site: Site) -> int:

@@ -114,8 +114,17 @@ class ScoreFile(ABC):
         return ""
 
     @staticmethod
-    def make_index(path: Path, index: Path) -> None:
-        """Index a complete output."""
+    def make_index(path: Path, written: Path, index: Path) -> None:
+        """Index a complete output.
+
+        Args:
+            path: The output, for messages.
+            written: The output, or its temporary file.
+            index: The index to write.
+
+        Raises:
+            OutputError: The index cannot be written.
+        """
         raise ValueError(f"{path} has no index")
 
     def _finish(self) -> None:

@@ -16,7 +16,9 @@ import pysam.bcftools
 import pytest
 from command import Result, assert_close, call, embedded, fasta, left_behind, read
 
+from findna.errors import OutputError
 from findna.io.genome import Genome
+from findna.io.score_files import FILES
 from findna.io.vcf import Site
 from findna.region import Region
 from findna.sequence import decode, encode
@@ -372,6 +374,15 @@ def test_unsorted_records_are_written_but_not_indexed(
     assert left_behind() == []
     score(path, genome, model, "-o", "out.vcf")
     assert rows("out.vcf") == [row.replace("AF=0.250", "AF=0.250;FINDNA_SKIPPED=symbolic") for row in rows(path)]
+
+
+@pytest.mark.parametrize("name", ["o.vcf.gz", "o.bcf"])
+def test_an_index_that_cannot_be_made_names_its_output(name: str) -> None:
+    with gzip.open("written", "wb") as file:  # no BGZF
+        file.write(b"##fileformat=VCFv4.2\n")
+    files = FILES["bcf" if name.endswith("bcf") else "vcf"]
+    with pytest.raises(OutputError, match=rf"^{re.escape(name)}: "):
+        files.make_index(Path(name), Path("written"), Path("temp.csi"))
 
 
 @pytest.mark.parametrize(
