@@ -223,8 +223,11 @@ def _aligned(matrix: Tensor, dtype: torch.dtype) -> Tensor:
 def _empty(shape: tuple[int, int], like: Tensor) -> Tensor:
     """An empty matrix with the type and device of another tensor, with aligned rows if that helps."""
     n_rows, n_columns = shape
-    width = -(-n_columns // LEADING) * LEADING if _is_for_amx(like) else n_columns
-    return like.new_empty(n_rows, width)[:, :n_columns]
+    if not _is_for_amx(like):
+        return like.new_empty(n_rows, n_columns)
+    rows = like.new_empty(n_rows, -(-n_columns // LEADING) * LEADING)
+    rows[:, n_columns:] = 0  # oneDNN multiplies what it finds there by zero, so NaN would spread
+    return rows[:, :n_columns]
 
 
 def _is_for_amx(matrix: Tensor) -> bool:
