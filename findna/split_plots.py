@@ -1,6 +1,6 @@
 """Figures of the predictions of a split: ROC, precision-recall, confusion matrix, calibration."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from findna.counts import counted
 from findna.extras import need_sklearn
-from findna.plots import BLUE, GREY, INK, one_figure, save_figure, shortened
+from findna.plots import BLUE, GREY, one_figure, save_figure, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,25 +34,24 @@ def confusion_matrix(
         title: Above the figure.
 
     Raises:
-        MissingExtraError: matplotlib is not installed.
+        MissingExtraError: matplotlib or scikit-learn is not installed.
         OutputError: The file cannot be written.
     """
+    need_sklearn("a figure")
+    from sklearn.metrics import ConfusionMatrixDisplay
+
     counts = np.asarray(confusion)  # (n_classes, n_classes)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = 2.4 + 0.55 * len(classes)
     figure, axes = one_figure(size + 0.9, size)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     names = [shortened(name) for name in classes]
-    is_wide = max(map(len, names)) > 3
-    axes.set_xticks(range(len(names)), names, rotation=45 if is_wide else 0, ha="right" if is_wide else "center")
-    axes.set_yticks(range(len(names)), names)
-    for (row, column), count in np.ndenumerate(counts):
-        color = "white" if shares[row, column] > 0.6 else INK
-        axes.text(column, row, f"{count:,}", ha="center", va="center", color=color, fontsize=8)
+    drawn = ConfusionMatrixDisplay(shares, display_labels=names)
+    direction = "vertical" if max(map(len, names)) > 3 else "horizontal"
+    drawn.plot(ax=axes, cmap="Blues", colorbar=False, xticks_rotation=direction, im_kw={"vmin": 0, "vmax": 1})
+    for text, count in zip(drawn.text_.flat, counts.flat, strict=True):
+        text.set(text=f"{count:,}", fontsize=8)
     axes.set(xlabel="predicted", ylabel="true", title=title)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    figure.colorbar(image, ax=axes, label="fraction of the true class", fraction=0.046, pad=0.04)
+    figure.colorbar(drawn.im_, ax=axes, label="fraction of the true class", fraction=0.046, pad=0.04)
     save_figure(figure, path)
 
 
@@ -73,16 +72,13 @@ def roc(
         OutputError: The file cannot be written.
     """
     need_sklearn("a figure")
-    from sklearn.metrics import auc, roc_curve
-
-    def curve(is_class: NDArray[np.bool_], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], float]:
-        false, true, _ = roc_curve(is_class, scores)
-        return false, true, float(auc(false, true))
+    from sklearn.metrics import RocCurveDisplay, roc_auc_score
 
     figure, axes = one_figure(4.4, 4.2)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
+    values = _curves(axes, RocCurveDisplay, roc_auc_score, labels, probabilities, classes)
     axes.set(xlabel="false positive rate", ylabel="true positive rate", title=title)
-    _curves(axes, curve, labels, probabilities, classes=classes, value="AUROC", places=("lower right", "upper left"))
+    _legend(axes, values, "AUROC", places=("lower right", "upper left"))
     save_figure(figure, path)
 
 
@@ -94,54 +90,38 @@ def precision_recall(
     The legend has the average precision and the number of sequences of each class. Arguments and errors: see `roc`.
     """
     need_sklearn("a figure")
-    from sklearn.metrics import average_precision_score, precision_recall_curve
-
-    def curve(is_class: NDArray[np.bool_], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], float]:
-        precision, recall, _ = precision_recall_curve(is_class, scores)
-        return recall, precision, float(average_precision_score(is_class, scores))
+    from sklearn.metrics import PrecisionRecallDisplay, average_precision_score
 
     figure, axes = one_figure(4.4, 4.2)
+    values = _curves(axes, PrecisionRecallDisplay, average_precision_score, labels, probabilities, classes)
     axes.set(xlabel="recall", ylabel="precision", title=title)
-    _curves(
-        axes,
-        curve,
-        labels,
-        probabilities,
-        classes=classes,
-        value="average precision",
-        places=("lower left", "upper right"),
-    )
+    _legend(axes, values, "average precision", places=("lower left", "upper right"))
     save_figure(figure, path)
 
 
 def _curves(
-    axes: "Axes",
-    curve: Callable[[NDArray[np.bool_], NDArray[Any]], tuple[NDArray[Any], NDArray[Any], float]],
-    labels: NDArray[Any],
-    probabilities: NDArray[Any],
-    *,
-    classes: Sequence[str],
-    value: str,
-    places: tuple[Place, Place],
-) -> None:
-    """One curve per class with some, but not all, sequences, and a legend with value and n.
-
-    The legend is at the first of `places`, or at the second if low curves fill the first.
-    """
+    axes: "Axes", display: Any, score: Any, labels: NDArray[Any], probabilities: NDArray[Any], classes: Sequence[str]
+) -> list[float]:
+    """Draw and score a curve for each class with some, but not all, sequences."""
     shown = [k for k in ([1] if len(classes) == 2 else range(len(classes))) if 0 < np.sum(labels == k) < len(labels)]
-    values = []
-    for k in shown:
-        x, y, found = curve(labels == k, probabilities[:, k])
-        values.append(found)
+    values = [float(score(labels == k, probabilities[:, k])) for k in shown]
+    for k, value in zip(shown, values, strict=True):
         of_two = "positive class " * (len(classes) == 2)
-        name = f"{of_two}{shortened(classes[k])}: {found:.3f} (n = {np.sum(labels == k):,})"
-        label = name if len(shown) <= _MOST_CURVES else None
-        axes.plot(x, y, label=label, linewidth=1.4 if label else 0.6, color=BLUE if len(shown) == 1 else None)
+        name = f"{of_two}{shortened(classes[k])}: {value:.3f} (n = {np.sum(labels == k):,})"
+        is_named = len(shown) <= _MOST_CURVES
+        line = display.from_predictions(labels == k, probabilities[:, k], ax=axes).line_
+        line.set(label=name if is_named else None, linewidth=1.4 if is_named else 0.6)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    if shown:
-        mean = f"{value} (mean {np.mean(values):.3f})" if len(shown) > 1 else value
-        place = places[0] if np.mean(values) > 0.6 else places[1]
-        axes.legend(loc=place, fontsize=8, title=mean, title_fontsize=8, facecolor="white", edgecolor="none")
+    return values
+
+
+def _legend(axes: "Axes", values: list[float], name: str, *, places: tuple[Place, Place]) -> None:
+    """Add a legend with the mean of the values at the first place, or at the second if low curves fill the first."""
+    if values:
+        title = f"{name} (mean {np.mean(values):.3f})" if len(values) > 1 else name
+        place = places[int(np.mean(values) <= 0.6)]
+        drawn = axes.get_legend_handles_labels()  # none with many classes
+        axes.legend(*drawn, loc=place, fontsize=8, title=title, title_fontsize=8, facecolor="white", edgecolor="none")
 
 
 def figure_paths(stem: Path) -> list[Path]:
@@ -190,25 +170,18 @@ def calibration(labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *
         OutputError: The file cannot be written.
     """
     need_sklearn("a figure")
-    from sklearn.calibration import calibration_curve
+    from sklearn.calibration import CalibrationDisplay
 
     figure, axes = one_figure(4.4, 4.2)
-
     confidence = np.clip(probabilities.max(1), 0, 1)
-    is_right = probabilities.argmax(1) == labels
-    rate, mean = calibration_curve(is_right, confidence, n_bins=N_BINS)
     edges = np.linspace(0, 1, N_BINS + 1)
     counts, _ = np.histogram(confidence, edges)
-    axes.bar(
-        edges[:-1],
-        counts / counts.sum(),
-        width=1 / N_BINS,
-        align="edge",
-        color="#dddddd",
-        label="fraction of predictions",
+    shares = counts / counts.sum()
+    axes.bar(edges[:-1], shares, 1 / N_BINS, align="edge", color="#dddddd", label="fraction of predictions")
+    is_right = probabilities.argmax(1) == labels
+    CalibrationDisplay.from_predictions(
+        is_right, confidence, n_bins=N_BINS, name="accuracy", ax=axes, marker="o", color=BLUE, markersize=4
     )
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
-    axes.plot(mean, rate, "o-", color=BLUE, markersize=4, label="accuracy")
     axes.set(xlabel="probability of the predicted class", ylabel="accuracy", title=title, aspect="equal")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.legend(frameon=False, loc="upper left", fontsize=8)

@@ -51,6 +51,12 @@ def test_another_matrix_is_another_picture(tmp_path: Path) -> None:
     assert not np.array_equal(one, two)
 
 
+def test_the_curves_of_many_classes_have_no_names_and_no_warning(tmp_path: Path) -> None:
+    labels = np.arange(48) % 12
+    split_plots.roc(labels, np.eye(12)[labels], tmp_path / "roc.png", classes=list("abcdefghijkl"))
+    assert pixels(tmp_path / "roc.png").size
+
+
 def test_labels_of_one_class_have_no_curve_and_no_error(tmp_path: Path) -> None:
     split_plots.roc(np.zeros(5, int), np.full((5, 2), 0.5), tmp_path / "roc.png", classes=["a", "b"])
     assert pixels(tmp_path / "roc.png").size
