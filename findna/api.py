@@ -27,7 +27,8 @@ from findna.io.reader import Embeddings
 from findna.io.records import read_records, read_regions
 from findna.io.rows import SKIPPED_COLUMNS, VAR_COLUMNS, Columns, Kind, columns_of
 from findna.masked import MaskedBases
-from findna.models.store import DEFAULT, Model, load_model
+from findna.models.folders import DEFAULT
+from findna.models.store import Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.nn.device import Compute
 from findna.region import Region

@@ -7,7 +7,7 @@ from typing import Any
 from findna.config import ClassifyConfig, ComputeConfig, EmbedConfig, RunConfig
 from findna.io.formats import Format, infer_format
 from findna.io.options import InputOptions
-from findna.models.store import DEFAULT
+from findna.models.folders import DEFAULT
 from findna.runs import dry_run as dry
 from findna.runs.classify import ClassifyJob
 from findna.runs.embed import EmbedJob

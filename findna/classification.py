@@ -13,7 +13,8 @@ from findna.data.windows import iter_windows
 from findna.encode import Spans
 from findna.errors import InputError
 from findna.io.rows import OBS_COLUMNS, Columns, Kind, columns_of
-from findna.models.task import TaskModel, TaskSettings, log_scores, probabilities
+from findna.models.task import TaskModel, log_scores, probabilities
+from findna.models.task_settings import TaskSettings
 from findna.nn.device import Compute
 from findna.nn.pooling import pool_features
 from findna.record import Record

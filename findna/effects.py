@@ -14,7 +14,8 @@ from findna.config import ComputeConfig, ScoreConfig
 from findna.io.genome import Genome
 from findna.io.memory import Bases, read_sequences
 from findna.io.vcf import Site
-from findna.models.store import DEFAULT, Model, load_model
+from findna.models.folders import DEFAULT
+from findna.models.store import Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.nn.device import Compute
 from findna.saturation import BaseMutagenesis, TaskMutagenesis

@@ -11,7 +11,8 @@ from findna.data.windows import Window, iter_windows
 from findna.errors import ConfigError
 from findna.judges import log_odds
 from findna.models.store import Model
-from findna.models.task import TaskModel, TaskSettings, probabilities
+from findna.models.task import TaskModel, probabilities
+from findna.models.task_settings import TaskSettings
 from findna.nn.device import Compute
 from findna.readings import WindowReader, task_reader
 from findna.sequence import ALPHABET, BLANK, Codes, N, reverse_complement

@@ -12,7 +12,8 @@ from findna.config import EmbedConfig
 from findna.embedding import feature_names
 from findna.extras import need_sklearn
 from findna.io.memory import Bases
-from findna.models.store import DEFAULT, Model, load_model
+from findna.models.folders import DEFAULT
+from findna.models.store import Model, load_model
 
 need_sklearn("findna.sklearn")
 from sklearn.base import BaseEstimator, TransformerMixin  # noqa: E402

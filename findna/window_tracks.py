@@ -9,7 +9,7 @@ from findna.errors import ConfigError, InputError, TableError
 from findna.io.compressed import ByteStream
 from findna.io.genome import Genome, find_genome
 from findna.io.tracks import TrackValue, write_track
-from findna.models.task import TaskSettings
+from findna.models.task_settings import TaskSettings
 
 
 def track_column(settings: TaskSettings, label: str) -> str:

@@ -246,7 +246,7 @@ On a CPU:
     findna pretrain windows.fa.gz windows.held-out.fa.gz --holdout windows.held-out.fa.gz --preset base --device cuda --out runs/base
     python docs/tools/ship.py runs/base --data DIR --sources windows.fa.gz windows.held-out.fa.gz --command "findna pretrain windows.fa.gz ..."
 
-`DEFAULT` in `findna/models/store.py` is the name of the shipped model.
+`DEFAULT` in `findna/models/folders.py` is the name of the shipped model.
 """
 
 

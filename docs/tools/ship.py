@@ -33,8 +33,8 @@ import pages
 
 from findna.data.recipe import output_paths
 from findna.io.files import write_atomic
+from findna.models.folders import DEFAULT, SHIPPED
 from findna.models.manifest import config_text
-from findna.models.store import DEFAULT, SHIPPED
 from findna.sizes import ModelConfig
 from findna.tasks.catalog import HEADS, read_task, task_names
 from findna.train.log import read_log

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from findna.benchmark.readout import ReadOut
 from findna.errors import ConfigError
-from findna.models.readout import ReadOut
 from findna.recipes import FinetuneConfig
 
 BASELINES = ("kmer", "random", "cnn")

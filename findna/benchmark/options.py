@@ -17,7 +17,7 @@ SPEED_PRECISIONS = ("fp32", "bf16", "bf16-stream")
 
 @dataclass(frozen=True)
 class ReadOutOptions(Checked):
-    """The read-out of frozen vectors; see `findna.models.readout.ReadOut`."""
+    """The read-out of frozen vectors; see `findna.benchmark.readout.ReadOut`."""
 
     pool: str = setting(
         "",

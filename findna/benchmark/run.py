@@ -26,7 +26,8 @@ from findna.data.labelled import LabelledSet
 from findna.io.files import raise_output_error, write_atomic
 from findna.metrics import metrics_of
 from findna.models.store import Model
-from findna.models.task import PLAN, TaskModel, load_task, probabilities
+from findna.models.task import TaskModel, load_task, probabilities
+from findna.models.task_settings import PLAN
 from findna.nn.device import Compute
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixers import make_encoder

@@ -13,6 +13,7 @@ import numpy as np
 from findna import __version__, phases
 from findna.benchmark.baselines import RECIPES, Data, fit_strands
 from findna.benchmark.modes import Stopped
+from findna.benchmark.readout import ReadOut
 from findna.benchmark.splits import BenchmarkTask
 from findna.benchmark.stored import read_stored
 from findna.benchmark.study_variants import Variant
@@ -22,7 +23,6 @@ from findna.errors import ConfigError
 from findna.extras import need_sklearn
 from findna.io.files import raise_output_error, write_atomic
 from findna.metrics import metrics_of
-from findna.models.readout import ReadOut
 from findna.models.store import Model, load_model
 from findna.nn.device import Compute
 from findna.nn.encoder import Encoder, initialise

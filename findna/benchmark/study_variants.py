@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from findna.benchmark.readout import ReadOut
 from findna.errors import ConfigError, TableError
 from findna.io.structured import read_toml, reading
-from findna.models.readout import ReadOut
 from findna.models.store import Model, load_model
 from findna.recipes import PretrainConfig
 from findna.train.pretrain import STUDENT

@@ -18,11 +18,11 @@ from findna import __version__, phases
 from findna.benchmark.baselines import kmer_counts
 from findna.benchmark.counting import CONTEXTS, CountingModel, Masked, fit_counting, iter_masked
 from findna.benchmark.health import health
+from findna.benchmark.readout import ReadOut
 from findna.data.batch import pack
 from findna.data.datasets import Corpus
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, InputError, TableError
-from findna.models.readout import ReadOut
 from findna.models.store import Model
 from findna.nn.device import BF16, FP32, Compute
 from findna.nn.encoder import Encoder, initialise

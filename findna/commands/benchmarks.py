@@ -11,6 +11,7 @@ from findna.benchmark.modes import BenchmarkConfig, parse_modes
 from findna.benchmark.modes import Progress as Progress
 from findna.benchmark.modes import Stopped as Stopped
 from findna.benchmark.options import ReadOutOptions, SpeedConfig, SuiteOptions
+from findna.benchmark.readout import ReadOut
 from findna.benchmark.report import as_markdown, make_report
 from findna.benchmark.report_html import as_html
 from findna.benchmark.results import read_result
@@ -25,8 +26,8 @@ from findna.config import ComputeConfig, ScoreConfig
 from findna.errors import ConfigError, InputError, OutputError
 from findna.io.files import write_atomic
 from findna.io.genome import Genome
-from findna.models.readout import ReadOut
-from findna.models.store import DEFAULT, load_model
+from findna.models.folders import DEFAULT
+from findna.models.store import load_model
 from findna.nn.device import Compute, pick_device, set_threads
 from findna.settings import make, with_settings
 from findna.tasks.catalog import read_recipe

@@ -12,7 +12,7 @@ from findna.io.outputs import finished_meta
 from findna.io.tracks import check_track as check_track
 from findna.io.tracks import track_format as track_format
 from findna.io.watch import refuse_inputs as refuse_inputs
-from findna.models.store import DEFAULT
+from findna.models.folders import DEFAULT
 from findna.models.task import load_task
 from findna.nn.device import set_threads
 from findna.runs.bases import BasesJob, predict_bases_of

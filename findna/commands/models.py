@@ -1,4 +1,7 @@
-"""The work of `findna model`, `task info` and `doctor`: models listed, described, checked and made."""
+"""The work of `findna model`, `task info` and `doctor`: models listed, described, checked and made.
+
+A function that needs torch imports it itself, so lists and descriptions are shown at once.
+"""
 
 import dataclasses
 import importlib.util
@@ -8,29 +11,24 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from findna import __version__
 from findna.config import ComputeConfig
 from findna.cpus import n_cpus
 from findna.errors import ModelError, OutputError
 from findna.io.cache import cache_dir
-from findna.io.fasta import read_fasta
 from findna.io.files import sha256
-from findna.models import convert as converting
+from findna.models.folders import DEFAULT, find_model, read_config, read_model, shipped_models
 from findna.models.hub import pull as pull
-from findna.models.parts import read_card
+from findna.models.parts import one_model, read_card
 from findna.models.pulled import pulled_models
-from findna.models.readout import ModelReadout
-from findna.models.store import DEFAULT, find_model, load_model, read_config, save_readout, shipped_models, verify_model
-from findna.models.task import load_task
-from findna.nn.device import Compute, has_native_bf16, pick_device
-from findna.reference import measure_readout
-from findna.runs.finished import require_same_run
+from findna.models.task_settings import find_task, read_task_folder
 from findna.settings import make, with_settings
 from findna.sizes import ModelConfig
+
+if TYPE_CHECKING:
+    from findna.models.readout import ModelReadout
 
 _OPTIONAL = {
     "pyarrow": "parquet",
@@ -66,8 +64,13 @@ def describe_model(name: str = "") -> tuple[dict[str, Any], str, str]:
     Raises:
         ModelError: The model is not found or damaged.
     """
-    model = load_model(name or DEFAULT)  # whole, or an error
-    return {"folder": str(model.path), **read_config(model.path)}, str(model.readout), read_card(model.path)
+    from findna.models.readout import ModelReadout
+
+    folder = find_model(name or DEFAULT)
+    config, _, _ = read_model(folder)
+    with one_model(f"model {folder}"):
+        readout = ModelReadout.of_config(config)
+    return {"folder": str(folder), **config}, str(readout), read_card(folder)
 
 
 def describe_task(name: str) -> tuple[dict[str, Any], str]:
@@ -77,7 +80,8 @@ def describe_task(name: str) -> tuple[dict[str, Any], str]:
         ModelError: The task model is damaged.
         ConfigError: The task does not exist.
     """
-    task = load_task(name)
+    folder = find_task(name)
+    task = read_task_folder(folder)
     facts = {
         "objective": task.settings.objective,
         "classes": list(task.settings.classes),
@@ -85,12 +89,12 @@ def describe_task(name: str) -> tuple[dict[str, Any], str]:
         "pools": list(task.settings.pools),
         "blocks": list(task.settings.blocks),
         "temperature": task.settings.temperature,
-        "teacher": task.teacher.get("name"),
-        "folder": str(task.path),
+        "teacher": task.config["teacher"].get("name"),
+        "folder": str(folder),
         "sha256": task.sha256,
-        "metrics": dict(task.metrics),
+        "metrics": task.metrics,
     }
-    return facts, read_card(task.path)
+    return facts, read_card(folder)
 
 
 def check_model(name: str = "", *, device: str = "auto", precision: str = "auto") -> tuple[str, list[dict[str, Any]]]:
@@ -100,6 +104,9 @@ def check_model(name: str = "", *, device: str = "auto", precision: str = "auto"
         ModelError: The model is not found or damaged.
         ConfigError: There is no such device or precision.
     """
+    from findna.models.store import load_model, verify_model
+    from findna.nn.device import Compute
+
     compute = Compute.pick(device, precision)
     model = load_model(name or DEFAULT)
     model.network.to(compute.device)
@@ -119,7 +126,7 @@ def set_readout(
     force: bool = False,
     on_done: Callable[[int], None] = lambda n_done: None,
     **settings: Any,
-) -> tuple[ModelReadout, bool]:
+) -> "tuple[ModelReadout, bool]":
     """Measure a read-out of a model on reference windows and store it in the model's folder.
 
     Args:
@@ -142,6 +149,12 @@ def set_readout(
         ConfigError: Pools or blocks are not those of the model, or the features are too many.
         InputError: A window cannot be used, or there are fewer than two.
     """
+    from findna.io.fasta import read_fasta
+    from findna.models.store import load_model, save_readout
+    from findna.nn.device import Compute
+    from findna.reference import measure_readout
+    from findna.runs.finished import require_same_run
+
     if not (folder / "config.json").is_file():
         raise ModelError(f"model {folder}: not a model folder: config.json not found")
     model = load_model(folder)
@@ -179,6 +192,10 @@ def convert(
         OutputError: The folder has another content, or cannot be written.
         ModelError: The checkpoint cannot be read.
     """
+    from findna.models import convert as converting
+    from findna.models.store import load_model
+    from findna.runs.finished import require_same_run
+
     network: converting.NetworkName = "student" if is_student else "teacher"
     origin = converting.origin_of(checkpoint, network)
     if folder.is_dir() and any(folder.iterdir()) and not force:
@@ -192,6 +209,10 @@ def convert(
 
 def machine_facts() -> dict[str, str]:
     """Versions, devices and folders, by name."""
+    import torch
+
+    from findna.nn.device import has_native_bf16, pick_device
+
     device = pick_device()
     facts = {"findna": __version__, "python": platform.python_version(), "system": platform.platform()}
     facts |= {name: version(name) for name in ("torch", "numpy", "h5py", "pysam", "biopython", "safetensors")}

@@ -8,6 +8,7 @@ from typing import Any
 from findna.benchmark.modes import Progress as Progress
 from findna.benchmark.modes import Stopped as Stopped
 from findna.benchmark.options import ReadOutOptions, StudyOptions, TeacherOptions
+from findna.benchmark.readout import ReadOut
 from findna.benchmark.speed import speed_table as speed_table
 from findna.benchmark.splits import BenchmarkTask
 from findna.benchmark.stored import MARK, refuse_foreign
@@ -25,8 +26,8 @@ from findna.config import ComputeConfig
 from findna.data.labelled import read_labelled
 from findna.errors import ConfigError, TableError
 from findna.io.files import sha256, write_atomic
-from findna.models.readout import ReadOut
-from findna.models.store import DEFAULT, load_model
+from findna.models.folders import DEFAULT
+from findna.models.store import load_model
 from findna.nn.device import Compute
 from findna.recipes import PRESETS
 from findna.runs.finished import read_output, require_same_run

@@ -11,7 +11,7 @@ from findna.cpus import n_cpus
 from findna.errors import ConfigError
 from findna.io.structured import read_json
 from findna.models.store import load_model
-from findna.models.task import PLAN
+from findna.models.task_settings import PLAN
 from findna.nn.device import Compute, check_gpus, pick_device, pick_precision, set_threads
 from findna.recipes import FinetuneConfig, PretrainConfig
 from findna.settings import make, settings_of_all, with_settings

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from findna.errors import ConfigError, ModelError, system_reason
 from findna.io.files import open_regular, sha256
-from findna.models.store import PICKLES, save_model
+from findna.models.folders import PICKLES
+from findna.models.store import save_model
 from findna.nn.chordmixer import ChordMixer
 from findna.sequence import ALPHABET
 from findna.sizes import ModelConfig

@@ -13,8 +13,8 @@ from findna.errors import ConfigError, ModelError
 from findna.extras import need
 from findna.io.files import publish, raise_output_error, require_space, sync_folder
 from findna.io.locks import locked
+from findna.models.folders import read_config
 from findna.models.pulled import Repo, parse_repo, pulled_folder, remember
-from findna.models.store import load_model, read_config
 
 REQUIRED = ("config.json", "model.safetensors")
 FILES = (*REQUIRED, "golden.json", "CARD.md")
@@ -99,12 +99,19 @@ def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None
 
 
 def _found(repo: Repo, folder: Path) -> Pulled:
-    return Pulled(folder, repo, folder.name, load_model(folder).sha256, is_new=False)
+    return Pulled(folder, repo, folder.name, _load(folder), is_new=False)
+
+
+def _load(folder: Path) -> str:
+    """The sha256 of the weights of a model folder, which fit its network."""
+    from findna.models.store import load_model  # loads torch
+
+    return load_model(folder).sha256
 
 
 def _is_whole(folder: Path) -> bool:
     try:
-        load_model(folder)
+        _load(folder)
     except ModelError:  # missing, or damaged since
         return False
     return True
@@ -148,7 +155,7 @@ def _fetch(
             hub.hf_hub_download(repo.id, name, revision=commit, local_dir=partial, endpoint=_endpoint(hub))
         if name == "config.json":  # before a large download of something else
             _checked(repo, partial, read_config)
-    _checked(repo, partial, lambda path: load_model(str(path)))
+    _checked(repo, partial, _load)
     shutil.rmtree(partial / ".cache")  # huggingface_hub's own notes
     origin = {"endpoint": _endpoint(hub), "repository": repo.id, "revision": repo.revision, "commit": commit}
     (partial / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n")

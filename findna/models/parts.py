@@ -2,20 +2,36 @@
 
 import hashlib
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from findna.errors import ModelError, system_reason
+from findna.errors import ConfigError, ModelError, system_reason
 from findna.io.files import open_regular
 from findna.io.structured import read_text
 from findna.limits import shown
 
+if TYPE_CHECKING:
+    import torch
+
 _LONGEST_NAME = 200
 _BYTES_PER_VALUE = 8
 _MOST_HEADER = 1 << 24
+
+
+@contextmanager
+def one_model(what: str) -> Iterator[None]:
+    """Any error in here means that weights and config.json do not go together.
+
+    Raises:
+        ModelError: There was one.
+    """
+    try:
+        yield
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        reason = textwrap.shorten(str(error), 400, placeholder=" ...")  # torch names every tensor
+        raise ModelError(f"{what}: weights and config.json do not go together: {reason}") from error
 
 
 def check_facts(config: Mapping[str, Any], what: str, *, objects: Sequence[str]) -> None:
@@ -64,7 +80,7 @@ def read_weights(path: Path, what: str, *, expected: object, n_parameters: int) 
     return content
 
 
-def load_tensors(content: bytes, module: torch.nn.Module) -> None:
+def load_tensors(content: bytes, module: "torch.nn.Module") -> None:
     """Load tensors into a module with the same names and shapes.
 
     Raises:

@@ -1,23 +1,16 @@
 """A model's own read-out: which blocks and pools make its vectors, and mean and sd of each feature."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from findna.config import EmbedConfig, parse_blocks, parse_pools
-from findna.data.datasets import Corpus
-from findna.data.windows import cut, join
-from findna.encode import Readings, embed_strands
+from findna.config import EmbedConfig
 from findna.errors import ConfigError
 from findna.models.manifest import digest_of
-from findna.nn.device import Compute
-from findna.nn.encoder import Encoder
-from findna.nn.pooling import n_features
 from findna.recipes import FinetuneConfig
 from findna.sizes import ModelConfig
 
@@ -59,25 +52,35 @@ class ModelReadout:
         return cls(pool, blocks, _rounded(mean), _rounded(np.where(is_constant, 1.0, sd)), reference)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], model: ModelConfig) -> Self:
-        """The read-out that `to_dict` wrote, checked against its model.
+    def of_config(cls, config: Mapping[str, Any]) -> Self:
+        """The read-out in a model's `config.json`, as `to_dict` wrote it; the default if there is none.
 
         Raises:
-            ConfigError: The model has no such block, or the numbers are not one finite mean and one positive sd for
-                each feature.
+            ConfigError: A mean is not finite, or an sd is not positive.
         """
+        if "readout" not in config:
+            return cls()
+        values = config["readout"]
         pool, blocks = (",".join(map(str, values[name])) for name in ("pools", "blocks"))
-        config = EmbedConfig(pool=pool, blocks=blocks).for_model(model)
         center, scale = (np.array(values[name], dtype=np.float32) for name in ("center", "scale"))
-        n = n_columns(config, model)
-        if not center.shape == scale.shape == (n,):
-            raise ConfigError(f"read-out: {center.size:,} means and {scale.size:,} sds for {n:,} features")
         if not (np.isfinite(center).all() and np.isfinite(scale).all() and (scale > 0).all()):
             raise ConfigError("read-out: a mean is not finite, or an sd is not positive")
         reference = dict(values.get("reference", {}))
         if not (isinstance(reference.get("n_windows", 0), int) and isinstance(reference.get("weights", ""), str)):
             raise ConfigError("read-out: reference must have a number as n_windows and a text as weights")
         return cls(pool, blocks, center, scale, reference)
+
+    def check(self, model: ModelConfig) -> None:
+        """Refuse a read-out of another model.
+
+        Raises:
+            ConfigError: The model has no such block, or there is not one mean and one sd for each feature.
+        """
+        if self.center is None or self.scale is None:
+            return
+        n = n_columns(EmbedConfig(pool=self.pool, blocks=self.blocks).for_model(model), model)
+        if not self.center.shape == self.scale.shape == (n,):
+            raise ConfigError(f"read-out: {self.center.size:,} means and {self.scale.size:,} sds for {n:,} features")
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of a measured read-out in `config.json`."""
@@ -151,75 +154,10 @@ class ModelReadout:
         return (x - self.center) / (self.scale / np.float32(STANDARD_SD))
 
 
-@dataclass(frozen=True)
-class ReadOut:
-    """The features of a corpus; sequences are split into the network's windows, without overlap.
-
-    Args:
-        pool: Some of `findna.config.POOLS`, comma-separated; "": the mean.
-        blocks: Blocks after which the hidden states are read, such as 5,10,20; "": after the last.
-        strand: "both" averages the vectors of the two strands, "bed" takes the sequence as it is written, and "auto"
-            leaves the choice between them to the probe's validation split.
-
-    Raises:
-        ConfigError: A setting is not known.
-    """
-
-    pool: str = "mean"
-    blocks: str = ""
-    strand: str = "both"
-
-    def __post_init__(self) -> None:
-        parse_pools(self.pool or "mean")
-        parse_blocks(self.blocks)
-        if self.strand not in ("both", "bed", "auto"):
-            raise ConfigError(f"strand must be both, bed or auto, not {self.strand!r}")
-
-    def of_model(self, own: ModelReadout) -> "ReadOut":
-        """The same; without pools and blocks, those of the model are filled in. Vectors are not standardised."""
-        if self.pool or self.blocks:
-            return dataclasses.replace(self, pool=self.pool or "mean")
-        return dataclasses.replace(self, pool=own.pool, blocks=own.blocks)
-
-    def vectors(
-        self,
-        encoder: Encoder,
-        corpus: Corpus,
-        *,
-        compute: Compute,
-        on_done: Callable[[int], None] = lambda n_windows: None,
-    ) -> dict[str, NDArray[np.float32]]:
-        """The vectors of all sequences, shape (n, F), float32, by strand: one entry, or bed and both for auto.
-
-        Args:
-            encoder: On the device, for inference.
-            corpus: The sequences.
-            compute: Where and how it runs.
-            on_done: Called after each batch with the number of windows so far.
-
-        Raises:
-            ConfigError: The network has no such block.
-        """
-        model = encoder.config
-        windows = cut(corpus.lengths, window=model.window, stride=model.window)
-        strands = embed_strands(
-            encoder,
-            corpus,
-            windows,
-            strand="bed" if self.strand == "bed" else "both",
-            settings=Readings(
-                parse_pools(self.pool or "mean"), parse_blocks(self.blocks, model.depth), model.n_class_tokens
-            ),
-            compute=compute,
-            on_done=on_done,
-        )
-        read = {"bed": strands[0], "both": torch.stack(strands).mean(0)}
-        wanted = list(read) if self.strand == "auto" else [self.strand]
-        return {name: join(read[name].numpy(), windows, len(corpus)).astype(np.float32) for name in wanted}
-
-
 def n_columns(config: EmbedConfig, model: ModelConfig) -> int:
     """F, the number of features."""
+    from findna.nn.pooling import n_features  # loads torch
+
     width = model.channels * len(config.depths(model))
     return n_features(config.pools, channels=width, n_class_tokens=model.n_class_tokens)
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from findna.io.files import raise_output_error, write_atomic
 from findna.models.manifest import config_text
-from findna.models.task import SCHEMA, TaskModel, TaskSettings, sha256_of
+from findna.models.task import TaskModel
+from findna.models.task_settings import SCHEMA, TaskSettings, sha256_of
 from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
 from findna.nn.mixers import make_encoder

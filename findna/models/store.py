@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,26 +12,18 @@ import torch
 
 from findna import phases
 from findna.data.batch import pack
-from findna.errors import ConfigError, ModelError, did_you_mean, system_reason
+from findna.errors import system_reason
 from findna.io.files import raise_output_error, write_atomic
 from findna.io.structured import read_json
-from findna.models.manifest import check_digest, config_text
-from findna.models.parts import check_facts, load_tensors, read_weights
-from findna.models.pulled import parse_repo, pulled_folder, pulled_models
+from findna.models.folders import DEFAULT, SCHEMA, find_model, read_config, read_model
+from findna.models.manifest import config_text
+from findna.models.parts import load_tensors, one_model
 from findna.models.readout import ModelReadout
 from findna.nn.device import FP32, Precision
 from findna.nn.encoder import Encoder
 from findna.nn.mixers import make_encoder
 from findna.sequence import ALPHABET, Codes
 from findna.sizes import ModelConfig
-
-SCHEMA = "findna-model/1"
-SHIPPED = Path(__file__).parent / "shipped"
-DEFAULT = "findna-small"
-"""The default model of `findna embed`."""
-
-PICKLES = (b"PK\x03\x04", b"\x80")
-"""The first bytes of a pickled checkpoint: torch's zip archive, or a bare pickle."""
 
 TOLERANCE = {
     "cpu": {torch.float32: 1e-5, torch.bfloat16: 1e-2},
@@ -68,71 +59,6 @@ class Model:
         return self.network.config
 
 
-def shipped_models() -> list[Path]:
-    """The folders of the models inside the package."""
-    return sorted(path.parent for path in SHIPPED.glob("*/config.json"))
-
-
-def find_model(name: str) -> Path:
-    """The folder of a shipped model, path, or pulled repository `ORG/NAME[@REVISION]`.
-
-    Raises:
-        ModelError: There is none, or it is a pickle.
-    """
-    if not name:
-        raise ModelError("the model's name is empty")
-    path = Path(name)
-    repo = parse_repo(name)
-    if (SHIPPED / name / "config.json").is_file() and not (path / "config.json").is_file():
-        return SHIPPED / name
-    if path.is_file():
-        raise ModelError(f"model {name}: a model is a folder, and this is a file; {_hint_of_a_file(path)}")
-    if not (path / "config.json").is_file():
-        if repo and (folder := pulled_folder(repo)):
-            return folder
-        known = [folder.name for folder in shipped_models()]
-        what = "holds no config.json" if path.is_dir() else "is neither a folder nor the name of a shipped model"
-        hint = did_you_mean(name, [str(pulled) for pulled, _ in pulled_models()] if repo else known)
-        if repo and not hint:
-            hint = f"; if it is a repository of a hub, run `findna model pull {name}` first"
-        raise ModelError(f"model {name}: {what} (shipped: {', '.join(known)}){hint}")
-    return path
-
-
-def _hint_of_a_file(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            is_checkpoint = file.read(4).startswith(PICKLES)
-    except OSError as error:
-        return f"it cannot be read: {system_reason(error)}"
-    if is_checkpoint:
-        return "for a pickled checkpoint run `findna model convert` first"
-    return (
-        "use its folder, with its config.json"
-        if path.suffix in (".safetensors", ".json")
-        else ("it is not a checkpoint of the published code either")
-    )
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The `config.json` of a model folder.
-
-    Raises:
-        ModelError: It is damaged, was edited, or is not ours.
-    """
-    try:
-        config = read_json(folder / "config.json")
-    except (OSError, ValueError) as error:
-        raise ModelError(f"model {folder}: config.json cannot be read: {system_reason(error)}") from error
-    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
-        is_task = isinstance(config, dict) and str(config.get("schema")).startswith("findna-task/")
-        hint = "; it is a task model, for `findna classify`" if is_task else ""
-        raise ModelError(f"model {folder}: config.json does not have schema {SCHEMA!r}{hint}")
-    check_digest(config, f"model {folder}")
-    check_facts(config, f"model {folder}", objects=("model", "training", "readout"))
-    return config
-
-
 def load_model(name: str | Path = DEFAULT) -> Model:
     """Load a model; a damaged one is an error.
 
@@ -145,25 +71,15 @@ def load_model(name: str | Path = DEFAULT) -> Model:
     """
     phases.enter(f"loading {name}")
     folder = find_model(str(name))
-    config = read_config(folder)
-    if config.get("alphabet") != ALPHABET:
-        raise ModelError(f"model {folder}: its alphabet is {config.get('alphabet')!r}, not {ALPHABET!r}")
-    weights = folder / "model.safetensors"
-    try:
-        size = ModelConfig.from_dict(config["model"])
-        if weights.is_file() and size.n_parameters > weights.stat().st_size:  # a model of a hub may claim any size
-            raise ConfigError(f"{size.n_parameters:,} parameters are more than the bytes of model.safetensors")
-        sha256 = str(config.get("sha256"))
-        content = read_weights(weights, f"model {folder}", expected=sha256, n_parameters=size.n_parameters)
+    config, size, content = read_model(folder)
+    with one_model(f"model {folder}"):
         network = make_encoder(size)
         load_tensors(content, network)
-        readout = ModelReadout.from_dict(config["readout"], size) if "readout" in config else ModelReadout()
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
-        reason = textwrap.shorten(str(error), 400, placeholder=" ...")  # torch names every tensor
-        raise ModelError(f"model {folder}: weights and config.json do not go together: {reason}") from error
+        readout = ModelReadout.of_config(config)
+        readout.check(size)
     network.requires_grad_(False).eval()
     name = str(config.get("name", folder.resolve().name))
-    return Model(name, folder, network, sha256, config.get("training", {}), readout)
+    return Model(name, folder, network, str(config["sha256"]), config.get("training", {}), readout)
 
 
 def save_model(folder: Path, network: Encoder, *, name: str, training: Mapping[str, Any], card: str) -> None:

@@ -9,7 +9,8 @@ from findna.io.base_tracks import BaseRow, places_of, write_hdf5
 from findna.io.record_spool import Arrays
 from findna.io.tracks import require_pybigtools, write_track
 from findna.masked import MaskedBases
-from findna.models.store import DEFAULT, load_model
+from findna.models.folders import DEFAULT
+from findna.models.store import load_model
 from findna.record import Record
 from findna.runs.frame import Frame
 from findna.runs.job import STDOUT, OnProgress, RunJob

@@ -9,8 +9,9 @@ from findna.classification import split_windows
 from findna.config import EmbedConfig
 from findna.embedding import RecordEmbedder, feature_columns, feature_names, obs_columns, width_of
 from findna.io.rows import Layout
+from findna.models.folders import DEFAULT
 from findna.models.manifest import digest_of
-from findna.models.store import DEFAULT, Model, load_model
+from findna.models.store import Model, load_model
 from findna.nn.device import Compute
 from findna.runs.job import STDOUT, Job
 

@@ -11,7 +11,8 @@ from findna.effect_plots import check_plot, plot_effects, plot_pairs
 from findna.io.arrays import require_absent
 from findna.io.effects import Effects, EffectsWriter
 from findna.io.record_spool import Arrays
-from findna.models.store import DEFAULT, Model, load_model
+from findna.models.folders import DEFAULT
+from findna.models.store import Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.record import Record
 from findna.region import Region

@@ -25,7 +25,8 @@ from findna.io.score_sink import STDOUT, ScoreFile
 from findna.io.score_spool import COLUMNS, ScoreSpool
 from findna.io.scores import ROWS, Outcome, ScoreRows
 from findna.io.vcf import Site, VariantReader, assembly_of
-from findna.models.store import DEFAULT, Model, load_model
+from findna.models.folders import DEFAULT
+from findna.models.store import Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.runs.finished import n_finished
 from findna.runs.frame import Frame, fingerprint

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from findna import phases
 from findna.errors import MissingExtraError
-from findna.models.task import TaskSettings
+from findna.models.task_settings import TaskSettings
 from findna.train.log import read_log
 from findna.train.objectives import BOUNDS
 

@@ -16,7 +16,8 @@ from findna.data.labelled import LabelledSet
 from findna.io.files import write_atomic
 from findna.models.save_task import encode_parts, save_task
 from findna.models.store import Model
-from findna.models.task import PLAN, TaskModel, probabilities
+from findna.models.task import TaskModel, probabilities
+from findna.models.task_settings import PLAN
 from findna.nn.device import Compute
 from findna.nn.kernels import choose
 from findna.recipes import FinetuneConfig

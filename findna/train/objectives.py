@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError, MissingExtraError
 from findna.metrics import auroc, mean_of, metrics_of
-from findna.models.task import TaskSettings, probabilities
+from findna.models.task import probabilities
+from findna.models.task_settings import TaskSettings
 
 MIN_JOINED = 20
 """Minimum number of sequences of several windows for a separate temperature."""

@@ -11,8 +11,9 @@ from findna.data.labels import read_class_names
 from findna.errors import ConfigError, InputError, TrainingError
 from findna.io.source import kind_of, refuse_unused_genome
 from findna.io.structured import parse_json, read_text
-from findna.models.store import DEFAULT, load_model
-from findna.models.task import PLAN
+from findna.models.folders import DEFAULT
+from findna.models.store import load_model
+from findna.models.task_settings import PLAN
 from findna.recipes import MODEL_SETTINGS, PRESETS, FinetuneConfig, PretrainConfig, gpu_batch_size
 from findna.sizes import ModelConfig
 from findna.tasks.catalog import read_recipe

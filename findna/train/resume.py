@@ -12,7 +12,7 @@ from findna.errors import ConfigError, InputError, TrainingError
 from findna.io.spool import changes
 from findna.io.structured import read_json
 from findna.models.store import Model
-from findna.models.task import PLAN
+from findna.models.task_settings import PLAN
 from findna.nn.device import PRECISIONS, Compute
 from findna.recipes import FinetuneConfig, PretrainConfig
 

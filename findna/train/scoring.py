@@ -10,7 +10,8 @@ from torch import Tensor
 from findna.data.datasets import Corpus
 from findna.data.windows import Windows, cut, join
 from findna.encode import embed_strands
-from findna.models.task import TaskSettings, log_scores
+from findna.models.task import log_scores
+from findna.models.task_settings import TaskSettings
 from findna.nn.device import Compute
 from findna.nn.encoder import Encoder
 from findna.nn.heads import Head

@@ -13,7 +13,7 @@ from findna.config import parse_blocks
 from findna.data.labelled import LabelledSet
 from findna.data.windows import cut, is_joined
 from findna.errors import ConfigError
-from findna.models.task import TaskSettings
+from findna.models.task_settings import TaskSettings
 from findna.nn.chordmixer import ChordMixer, extended
 from findna.nn.encoder import Encoder
 from findna.nn.heads import Head

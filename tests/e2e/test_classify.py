@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from findna.models.manifest import config_text
 from findna.models.save_task import save_task
 from findna.models.store import load_model
-from findna.models.task import TaskSettings
+from findna.models.task_settings import TaskSettings
 from findna.nn.heads import Head
 
 Write = Callable[..., Path]

@@ -12,7 +12,7 @@ import torch
 from command import Oracle, assert_close, call, embedded, read
 from published import formula_b
 
-from findna.models.store import DEFAULT, find_model, shipped_models
+from findna.models.folders import DEFAULT, find_model, shipped_models
 from findna.sizes import ModelConfig
 
 Write = Callable[..., Path]

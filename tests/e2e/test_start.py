@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import typer
@@ -26,30 +27,46 @@ PAGES = [
     "doctor",
 ]
 
-HELP = """
+LOADED = """
 import sys
 from findna_cli.app import main
-for page in sys.argv[1].split(","):
-    sys.argv = ["findna", *page.split(), "--help"]
+pages, ending, *heavy = sys.argv[1:]
+for page in pages.split(","):
+    sys.argv = ["findna", *page.split(), *ending.split()]
     try:
         main()
     except SystemExit as end:
         assert not end.code, (page, end.code)
     print("=" * 9)
-heavy = {"torch", "numpy", "h5py", "pysam", "pyfaidx", "Bio", "safetensors", "anndata"}
-print("loaded:", sorted(heavy & set(sys.modules)))
+print("loaded:", sorted(set(heavy) & set(sys.modules)))
 """
 
 
-def test_no_help_page_loads_a_heavy_library() -> None:
-    done = subprocess.run([sys.executable, "-c", HELP, ",".join(PAGES)], capture_output=True, text=True, check=False)
+def start(pages: list[str], ending: str, *heavy: str) -> list[str]:
+    """Screens of commands that run in one process, and last the heavy libraries that were loaded."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, ",".join(pages), ending, *heavy], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    *pages, last = done.stdout.split("=" * 9 + "\n")
+    return done.stdout.split("=" * 9 + "\n")
+
+
+def test_no_help_page_loads_a_heavy_library() -> None:
+    heavy = ("torch", "numpy", "h5py", "pysam", "pyfaidx", "Bio", "safetensors", "anndata")
+    *pages, last = start(PAGES, "--help", *heavy)
     assert last == "loaded: []\n"
     assert len(pages) == len(PAGES)
     for name, page in zip(PAGES, pages, strict=True):
         assert f"Usage: findna {name}".rstrip() in page
         assert "--help" in page
+
+
+def test_lists_and_descriptions_do_not_load_torch() -> None:
+    pages = ["model list", "model info", "task list", "task info covid", "task info tf-0", "view out.h5"]
+    Path("a.fa").write_text(">a\nACGTACGT\n")
+    assert call("embed", "a.fa", "-o", "out.h5").code == 0
+    *_, last = start(pages, "", "torch", "pandas", "sklearn", "matplotlib")
+    assert last == "loaded: []\n"
 
 
 def test_help_is_shown_without_docstrings() -> None:

@@ -35,7 +35,7 @@ import findna
 from findna.models.manifest import config_text
 from findna.models.save_task import save_task
 from findna.models.store import save_model
-from findna.models.task import TaskSettings
+from findna.models.task_settings import TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.heads import Head
 from findna.sizes import ModelConfig
@@ -64,12 +64,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "g.2bit": ("embed", "chr1:1-20", "-g", "g.2bit", *OUT),
     "t.csv": ("data", "audit", "t.csv"),
     "t.tsv": ("data", "audit", "t.tsv"),
-    "model/config.json": ("model", "info", "model"),
-    "model/model.safetensors": ("model", "info", "model"),
+    "model/config.json": ("model", "verify", "model"),
+    "model/model.safetensors": ("model", "verify", "model"),
     "model/golden.json": ("model", "verify", "model"),
-    "task/config.json": ("task", "info", "task"),
-    "task/head.safetensors": ("task", "info", "task"),
-    "task/metrics.json": ("task", "info", "task"),
+    "task/config.json": ("classify", "s.fa", "--task", "task", "-o", "out.tsv"),
+    "task/head.safetensors": ("classify", "s.fa", "--task", "task", "-o", "out.tsv"),
+    "task/metrics.json": ("classify", "s.fa", "--task", "task", "-o", "out.tsv"),
     "x.h5": ("view", "x.h5"),
 }
 

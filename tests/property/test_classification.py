@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from findna.classification import Classifier, decide, split_windows
 from findna.config import ClassifyConfig
-from findna.models.task import TaskModel, TaskSettings
+from findna.models.task import TaskModel
+from findna.models.task_settings import TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import BF16, BF16_STREAM, FP32, Compute
 from findna.nn.heads import Head

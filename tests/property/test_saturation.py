@@ -13,7 +13,8 @@ from findna.config import ClassifyConfig
 from findna.data.batch import pack
 from findna.judges import log_odds
 from findna.models.store import Model
-from findna.models.task import TaskModel, TaskSettings
+from findna.models.task import TaskModel
+from findna.models.task_settings import TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import FP32, Compute
 from findna.nn.heads import Head

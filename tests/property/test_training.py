@@ -10,7 +10,8 @@ from findna.data.labelled import LabelledSet, split_off
 from findna.data.windows import cut, join
 from findna.encode import embed_windows, pack_windows
 from findna.errors import InputError
-from findna.models.task import TaskSettings, probabilities
+from findna.models.task import probabilities
+from findna.models.task_settings import TaskSettings
 from findna.nn.chordmixer import ChordMixer, extended, initialise
 from findna.nn.device import FP32, Compute
 from findna.sequence import reverse_complement

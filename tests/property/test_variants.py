@@ -21,7 +21,8 @@ from findna.io.vcf import Site
 from findna.judges import log_odds
 from findna.models.readout import ModelReadout
 from findna.models.store import Model, save_model
-from findna.models.task import TaskModel, TaskSettings
+from findna.models.task import TaskModel
+from findna.models.task_settings import TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import FP32, Compute
 from findna.nn.heads import Head

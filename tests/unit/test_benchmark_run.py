@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from findna.benchmark.modes import BenchmarkConfig, Progress, Stopped, parse_modes
+from findna.benchmark.readout import ReadOut
 from findna.benchmark.report import as_markdown, make_report, published
 from findna.benchmark.report_html import as_html
 from findna.benchmark.results import read_result, result_name
 from findna.benchmark.run import run_task
 from findna.benchmark.suites import find_tasks
 from findna.errors import ConfigError, InputError, OutputError, TableError
-from findna.models.readout import ReadOut
 from findna.models.store import Model, load_model, save_model
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import FP32, Compute

@@ -10,7 +10,8 @@ from findna.classification import Classifier, column_order, decide, prediction_c
 from findna.config import ClassifyConfig
 from findna.data.batch import pack
 from findna.errors import BedError, ConfigError
-from findna.models.task import TaskModel, TaskSettings
+from findna.models.task import TaskModel
+from findna.models.task_settings import TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import FP32, Compute
 from findna.nn.heads import Head

@@ -10,9 +10,10 @@ from hub_server import Hub, files_of, running_hub
 
 from findna.errors import ConfigError, MissingExtraError, ModelError, OutputError
 from findna.io.locks import locked
+from findna.models.folders import find_model
 from findna.models.hub import FILES, pull
 from findna.models.pulled import Repo, parse_repo, pulled_models
-from findna.models.store import find_model, load_model, save_model, verify_model
+from findna.models.store import load_model, save_model, verify_model
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.sizes import ModelConfig
 

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from findna.models.store import DEFAULT, SHIPPED
+from findna.models.folders import DEFAULT, SHIPPED
 from findna.train.log import read_log
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,9 +13,10 @@ import torch
 
 from findna.errors import ModelError, OutputError
 from findna.io.files import write_atomic
+from findna.models.folders import find_model
 from findna.models.manifest import config_text, digest_of
 from findna.models.parts import read_card
-from findna.models.store import find_model, load_model, save_model, verify_model
+from findna.models.store import load_model, save_model, verify_model
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.device import PRECISIONS
 from findna.sizes import ModelConfig

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from findna.benchmark.modes import Stopped
+from findna.benchmark.readout import ReadOut
 from findna.benchmark.study import LOG, StudyConfig, read_log, run_study
 from findna.benchmark.study_table import compare, study_table
 from findna.benchmark.study_variants import read_variants
 from findna.benchmark.suites import find_tasks
 from findna.data.datasets import corpus_of
 from findna.errors import ConfigError, ModelError, TableError
-from findna.models.readout import ReadOut
 from findna.models.store import load_model
 from findna.nn.device import BF16_STREAM, FP32, Compute
 from findna.recipes import PRESETS, PretrainConfig

@@ -11,7 +11,8 @@ from findna.errors import ConfigError, ModelError
 from findna.models.manifest import config_text
 from findna.models.save_task import save_task
 from findna.models.store import load_model, save_model
-from findna.models.task import TaskSettings, load_task, log_scores, probabilities
+from findna.models.task import load_task, log_scores, probabilities
+from findna.models.task_settings import TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.heads import Head
 from findna.sizes import ModelConfig

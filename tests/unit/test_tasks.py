@@ -13,7 +13,8 @@ from findna.classification import Classifier
 from findna.config import ClassifyConfig
 from findna.data.labels import sort_labels
 from findna.errors import ConfigError, ModelError
-from findna.models.task import find_task, load_task
+from findna.models.task import load_task
+from findna.models.task_settings import find_task
 from findna.nn.device import FP32, Compute
 from findna.recipes import FinetuneConfig
 from findna.record import Record

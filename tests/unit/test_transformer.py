@@ -11,7 +11,8 @@ from findna.config import EmbedConfig
 from findna.data.batch import pack
 from findna.embedding import RecordEmbedder
 from findna.errors import ConfigError
-from findna.models.store import load_model, read_config, save_model, verify_model
+from findna.models.folders import read_config
+from findna.models.store import load_model, save_model, verify_model
 from findna.nn.chordmixer import ChordMixer
 from findna.nn.device import BF16, FP32, Compute
 from findna.nn.encoder import initialise
