@@ -10,6 +10,11 @@ Listener = Callable[[str, float, int | None], object]
 
 T = TypeVar("T")
 
+
+class Estimate(int):
+    """A number of steps that is not exact."""
+
+
 _LISTENER: ContextVar[Listener] = ContextVar("_LISTENER", default=lambda phase, done, total: None)
 _OUTER: ContextVar[tuple[str, int, int, int] | None] = ContextVar("_OUTER", default=None)
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any, Protocol
 
+from findna.phases import Estimate, listening
 from findna_cli.console import end_loading, say_loading
 
 if TYPE_CHECKING:
@@ -49,8 +50,6 @@ def progress(title: str, *, total: float | None, quiet: bool, unit: str = "recor
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
     from rich.table import Column
-
-    from findna.phases import listening
 
     end_loading()
     console = Console(stderr=True)
@@ -114,6 +113,8 @@ def progress_text(done: float, total: float | None, rate: float, unit: str) -> s
 
     >>> progress_text(300, 1676, 20.0, "records")
     '300 of 1,676 records  20/s  1:09 left'
+    >>> progress_text(300, Estimate(1680), 20.0, "records")
+    '300 of ~1,680 records  20/s  1:09 left'
     >>> progress_text(3, 64, 0.025, "runs")
     '3 of 64 runs  1.5/min  40:40 left'
     >>> progress_text(3e6, None, 1.5e6, "bytes")
@@ -121,7 +122,7 @@ def progress_text(done: float, total: float | None, rate: float, unit: str) -> s
     """
     scale, digits = (1e6, 1) if unit == "bytes" else (1.0, 0)
     name = "MB" if unit == "bytes" else unit
-    of = f" of {total / scale:,.{digits}f}" if total else ""
+    of = f" of {'~' * isinstance(total, Estimate)}{total / scale:,.{digits}f}" if total else ""
     parts = [f"{done / scale if digits else int(done):,.{digits}f}{of} {name}".rstrip()]
     if rate > 0:
         speed, per = (rate / scale, "s") if rate >= 1 else (60 * rate, "min") if rate >= 1 / 60 else (3600 * rate, "h")

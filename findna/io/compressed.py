@@ -16,7 +16,7 @@ from threading import Thread
 from typing import BinaryIO, NamedTuple, NoReturn, Self
 
 from findna.errors import InputError, system_reason
-from findna.io.tap import GZIP_MAGIC, HEAD, TAIL, Tap, is_bgzf
+from findna.io.tap import GZIP_MAGIC, HEAD, TAIL, Tap, block_sizes, is_bgzf
 
 STDIN = "-"
 BGZF_EOF = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
@@ -131,13 +131,15 @@ class ByteStream:
         """The fraction of a regular file that was read, approximately; 0 if not known (CRAM)."""
         if self._file.closed:
             return 1.0
-        n_raw, size = self._file.tell(), max(1, os.fstat(self._file.fileno()).st_size)
+        size = max(1, os.fstat(self._file.fileno()).st_size)
         if self._n_text:
             is_plain, done = self.raw_head[:2] != GZIP_MAGIC, max(self.offset, self.mark.offset if self.mark else 0)
-            return done / size if is_plain else done / self._n_text * n_raw / size
-        if self.mark is None or self.mark.offset:
-            return (self.mark.offset >> 16) / size if self.mark else 0.0
-        return n_raw / size
+            return done / size if is_plain else done / self._n_text * self._plain.tell() / size
+        if self.mark is None or not self.mark.offset:
+            return self._file.tell() / size if self.mark else 0.0
+        start, n_before = self.mark.offset >> 16, self.mark.offset & 0xFFFF
+        n_block, n_text = block_sizes(self._file.fileno(), start)
+        return (start + n_block * n_before / max(1, n_text)) / size
 
     @property
     def tail(self) -> bytes:
@@ -150,8 +152,8 @@ class ByteStream:
         Raises:
             InputError: (`error`) It is truncated, damaged, or holds a NUL byte or a CR without an LF.
         """
-        plain = io.BufferedReader(self._tap, _CHUNK)
         is_gzip = self.raw_head[:2] == GZIP_MAGIC
+        self._plain = plain = io.BufferedReader(self._tap, _CHUNK)
         text = gzip.GzipFile(fileobj=plain, mode="rb") if is_gzip else plain
         take = text.read1 if is_gzip else text.read  # `read` would drop the text before the damage
         n_lines, held, to_skip = self.begin.line, b"", self.begin.offset

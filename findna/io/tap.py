@@ -27,12 +27,22 @@ def iter_blocks(descriptor: int, head: bytes) -> Iterator[tuple[int, int]]:
     yield place, 0
 
 
+def block_sizes(descriptor: int, start: int) -> tuple[int, int]:
+    """The length of the BGZF block at an offset, compressed and decompressed, in bytes; 0 and 0 if there is none."""
+    head = os.pread(descriptor, BLOCK_HEAD, start)
+    if not is_bgzf(head):
+        return 0, 0
+    length = int.from_bytes(head[16:18], "little") + 1
+    return length, int.from_bytes(os.pread(descriptor, 4, start + length - 4), "little")
+
+
 class Tap(io.RawIOBase):
     """A file whose first bytes can be inspected before reading, and whose last bytes afterwards."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.head = self.tail = b""
+        self._place = 0
         while len(self.head) < HEAD and (piece := file.read(HEAD - len(self.head))):
             self.head += piece
         self._pending = memoryview(self.head)
@@ -40,6 +50,7 @@ class Tap(io.RawIOBase):
     def skip_to(self, offset: int) -> None:
         """Continue at a byte of the file."""
         self._file.seek(offset)
+        self._place = offset
         self._pending = memoryview(b"")
 
     def skip_blocks(self, n_bytes: int) -> int:
@@ -53,6 +64,9 @@ class Tap(io.RawIOBase):
             self.skip_to(place)
         return n_bytes
 
+    def tell(self) -> int:
+        return self._place
+
     def readable(self) -> bool:
         return True
 
@@ -65,5 +79,6 @@ class Tap(io.RawIOBase):
             data = self._file.read(len(buffer)) or b""
             n_read = len(data)
             buffer[:n_read] = data
+        self._place += n_read
         self.tail = (self.tail + bytes(buffer[max(0, n_read - TAIL) : n_read]))[-TAIL:]
         return n_read

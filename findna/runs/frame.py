@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,10 +73,11 @@ class Frame:
         """
         summary = check(self.job, self.genome)
         self._n_regions = None if summary.unchecked else summary.n_records
-        return self._records(longest)
+        items = read_records(self.job.inputs, self.job.options, genome=self.genome, meter=self._meter)
+        return self._records(self._meter.sampled(items), longest)
 
-    def _records(self, longest: int) -> Iterator[Record]:
-        for item in read_records(self.job.inputs, self.job.options, genome=self.genome, meter=self._meter):
+    def _records(self, items: Iterable[Record | InputError], longest: int) -> Iterator[Record]:
+        for item in items:
             self.n_records += 1
             if isinstance(item, Record) and 0 < longest < len(item.codes):
                 reason = f"{len(item.codes):,} bases; at most {longest:,} fit one window"

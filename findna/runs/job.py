@@ -25,7 +25,7 @@ from findna.sizes import ModelConfig
 
 STDOUT = Path("-")
 OnProgress = Callable[[int, int | None], object]
-"""Called with the number of records done and the total or an estimate of it; None if not known."""
+"""Called with the number of records done and the total: a `findna.phases.Estimate` if not exact, None if not known."""
 
 _LONGEST_NAME = 255
 

@@ -57,8 +57,7 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
 
     Args:
         job: What to do.
-        on_progress: Called with the number of written or skipped rows, and the total: an estimate while sequences
-            or reads are read, None if not known.
+        on_progress: Called with the number of written or skipped rows, and the total, as `OnProgress`.
 
     Returns:
         The report: counts, throughput, memory, versions, outputs.
@@ -70,8 +69,7 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         ModelError: The model is damaged, or gives NaN.
         ConfigError: A batch is too large for the device.
     """
-    started, began = datetime.now(UTC), time.monotonic()
-    watch = Watch(job.sources)
+    started, began, watch = datetime.now(UTC), time.monotonic(), Watch(job.sources)
     with ExitStack() as stack:
         genome = open_inputs(job.inputs, job.options, stack)
         if report := finished_run(job, genome):
@@ -80,7 +78,8 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         if job.out != STDOUT:  # fail before the work, but after a missing input or model
             refuse_existing(job.out, job.output_format, is_allowed=job.run.force or job.run.resume)
         compute, meter, records = maker.compute, Meter(job.inputs), scope.part and scope.part.records
-        items = read_records(job.inputs, job.options, genome=genome, wanted=records, begin=scope.begin, meter=meter)
+        read = partial(read_records, job.inputs, job.options, genome=genome, meter=meter)
+        items = meter.sampled(read(wanted=records, begin=scope.begin))
         first, extra = _peek(items)
         writer = _open_writer(job, maker, facts, extra)
         stack.enter_context(writer)
@@ -88,7 +87,7 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         noted = _Counted(maker.items(itertools.chain(first, items)), n_resumed=n_resumed)
         cells = stack.enter_context(_workers(job, maker)).cells if len(job.devices) > 1 else maker.cells
         n_known = _n_rows(job, maker, scope, genome)
-        on_progress(n_resumed, n_known or None)
+        on_progress(n_resumed, meter.n_records if n_known is None else n_known or None)
         try:
             for n_done in write_rows(cells, noted, writer, fatal=job.is_fatal):
                 on_progress(n_resumed + n_done, meter.n_records if n_known is None else n_known or None)

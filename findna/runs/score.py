@@ -239,7 +239,7 @@ def _outcomes(
     n_done = spool.n_done if spool else 0
     while chunk := list(itertools.islice(sites, CHUNK)):
         n_all = part.n_records if part else reader.n_expected
-        total = max(n_all, n_done + len(chunk)) if n_all else 0
+        total = n_all if not n_all or n_all >= n_done + len(chunk) else phases.Estimate(n_done + len(chunk))
         with phases.within("scoring", n_done, total, size=len(chunk)) if total else nullcontext():
             scored = scorer.score(chunk)
         n_done += len(chunk)
