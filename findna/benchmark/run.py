@@ -23,7 +23,7 @@ from findna.benchmark.splits import BenchmarkTask, Splits
 from findna.benchmark.stored import refuse_foreign
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled import LabelledSet
-from findna.io.files import raise_output_error, write_atomic
+from findna.io.files import make_folder, write_atomic
 from findna.metrics import metrics_of
 from findna.models.store import Model
 from findna.models.task import TaskModel, load_task, probabilities
@@ -69,10 +69,7 @@ def run_task(
     config = replace(config, read_out=config.read_out.of_model(own), finetune=recipe)
     splits = task.load().limited(config.limit, config.limit_test)
     bench = _Bench(task, splits, config=config, teacher=teacher, compute=compute, out=out, should_stop=should_stop)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise_output_error(error, out)
+    make_folder(out)
     seeds = {mode: range(config.seeds if bench.is_seeded(mode) else 1) for mode in config.modes}
     n_runs = sum(map(len, seeds.values()))
     if config.with_plots:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from findna.errors import OutputError, TableError
-from findna.io.files import open_regular, raise_output_error, refuse_irregular
+from findna.io.files import open_regular, refuse_irregular, writing
 from findna.io.structured import read_json, reading
 
 MARK = "<!-- written by findna; the same command replaces this file -->\n"
@@ -43,10 +43,7 @@ def refuse_foreign(*paths: Path) -> None:
         refuse_irregular(path)
         if not path.exists():
             continue
-        try:
-            with open_regular(path) as file:
-                is_ours = _OURS.search(file.read(_HEAD))
-        except OSError as error:
-            raise_output_error(error, path)
+        with writing(path), open_regular(path) as file:
+            is_ours = _OURS.search(file.read(_HEAD))
         if not is_ours:
             raise OutputError(f"{path}: exists and is not a file of findna: move it, or choose another folder")

@@ -21,7 +21,7 @@ from findna.config import parse_blocks
 from findna.data.labelled import LabelledSet
 from findna.errors import ConfigError
 from findna.extras import need_sklearn
-from findna.io.files import raise_output_error, write_atomic
+from findna.io.files import make_folder, write_atomic
 from findna.metrics import metrics_of
 from findna.models.store import Model, load_model
 from findna.nn.device import Compute
@@ -107,10 +107,7 @@ def run_study(
             parse_blocks(replace(config.read_out, **variant.read_out).blocks, variant.config.model.depth)
         except ConfigError as error:
             raise ConfigError(f"variant {variant.name}: {error}") from error
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise_output_error(error, out)
+    make_folder(out)
     splits = {task.name: task.load().limited(config.limit, config.limit_valid) for task in tasks}
     study = _Study(
         out,

@@ -9,7 +9,7 @@ from findna import plots
 from findna.benchmark.stored import MARK, read_stored
 from findna.benchmark.teacher import SCHEMA, TEACHER
 from findna.counts import counted
-from findna.io.files import raise_output_error, write_atomic
+from findna.io.files import make_folder, write_atomic
 
 FILES = ("teacher.json", "teacher.md", "by_position.png", "curves.png")
 """What a folder gets; the last only where there is a log."""
@@ -50,10 +50,7 @@ def write_teacher(folder: Path, result: Mapping[str, Any], *, log: Sequence[Mapp
         OutputError: A file cannot be written.
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise_output_error(error, folder)
+    make_folder(folder)
     name, by_position = result["model"]["name"], result["masked_bases"]["by_position"]
     title = f"{name}, {counted(result['masked_bases']['n_windows'], 'held-out window')}"
     shares = {TITLES[model]: by_position[model] for model in (TEACHER, "around", "left")}

@@ -8,7 +8,7 @@ from typing import Any
 
 from findna import __version__
 from findna.errors import OutputError
-from findna.io.files import raise_output_error, write_atomic
+from findna.io.files import write_atomic, writing
 
 _HEAD = b'{\n  "report": "findna '
 """The beginning of every report, and of no other file."""
@@ -28,11 +28,8 @@ def check_report_place(path: Path) -> None:
     if not path.exists() and not os.access(path.parent, os.W_OK):
         raise OutputError(f"{path}: the folder {path.parent} is read-only")
     if path.is_char_device():
-        with path.open("wb", buffering=0) as file:
-            try:
-                file.write(b"" if file.isatty() else b"\n")
-            except OSError as error:
-                raise_output_error(error, path)
+        with path.open("wb", buffering=0) as file, writing(path):
+            file.write(b"" if file.isatty() else b"\n")
     if path.is_file():
         with path.open("rb") as file:
             if file.read(len(_HEAD)) not in (_HEAD, b""):

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from findna.data.download import DIGITS, HEX, OnBytes, from_first
 from findna.errors import ConfigError, GenomeError, InputError
 from findna.io.cache import cache_dir
-from findna.io.files import raise_output_error, sha256, write_atomic
+from findna.io.files import sha256, write_atomic, writing
 from findna.io.genome import GENOME_ENDINGS, Genome
 from findna.io.locks import locked
 from findna.io.structured import read_json
@@ -98,10 +98,8 @@ def fetch_genome(
     known = checksum or ("" if folder else ours)
     if target.exists() and not force:
         return _found(target, known)
-    try:
+    with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise_output_error(error, target)
     lock = target.with_name(f".{target.name}.lock")
     with locked(lock, what=target):
         try:

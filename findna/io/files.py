@@ -106,12 +106,11 @@ def replacing(path: Path, temp: Path | None = None, *, is_shared: bool = False) 
     before = stamps(path)
     temp = temp or temp_beside(path)
     try:
-        yield temp
-        if not is_shared:
-            refuse_changed([path], before)
-        publish(temp, path)
-    except OSError as error:
-        raise_output_error(error, path)
+        with writing(path):
+            yield temp
+            if not is_shared:
+                refuse_changed([path], before)
+            publish(temp, path)
     finally:
         with suppress(OSError):
             temp.unlink()
@@ -158,11 +157,8 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     """
     data = content.encode() if isinstance(content, str) else content
     if _is_stream(path):
-        try:
-            with path.open("ab") as file:
-                file.write(data)
-        except OSError as error:
-            raise_output_error(error, path)
+        with writing(path), path.open("ab") as file:
+            file.write(data)
         return
     with replacing(path.resolve() if path.is_symlink() else path, is_shared=True) as temp:
         temp.write_bytes(data)
@@ -230,6 +226,29 @@ def sha256(path: Path) -> str:
     """
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def writing(path: Path, *, hint: str = "") -> Iterator[None]:
+    """Turn an OSError into the OutputError that says why a path could not be written.
+
+    Raises:
+        OutputError: This block raised an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise_output_error(error, path, hint=hint)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder, with those above it, unless it exists.
+
+    Raises:
+        OutputError: It cannot be created.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def raise_output_error(error: OSError, path: Path, *, hint: str = "") -> NoReturn:

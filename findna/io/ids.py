@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from findna.io.files import raise_output_error
+from findna.io.files import writing
 
 _N_TABLES = 64
 _SMALLEST = 64
@@ -131,11 +131,9 @@ class IdFile(IdSet):
     def _write(self) -> None:
         keys = np.sort(np.array(self._keys, np.int64))
         self._bounds.append([0, *np.searchsorted(keys, _EDGES).tolist(), len(keys)])
-        try:
+        with writing(Path(gettempdir()), hint="set TMPDIR to another folder"):
             self._file.write(keys.tobytes())
             self._file.flush()
-        except OSError as error:
-            raise_output_error(error, Path(gettempdir()), hint="set TMPDIR to another folder")
         self._keys = array("q")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from findna.io.arrays import require_absent
-from findna.io.files import publish, raise_output_error, refuse_changed, refuse_irregular, stamps, temp_beside
+from findna.io.files import publish, raise_output_error, refuse_changed, refuse_irregular, stamps, temp_beside, writing
 from findna.io.summed import SummedText, open_bgzf
 from findna.io.vcf import Site
 
@@ -59,10 +59,8 @@ class ScoreFile(ABC):
             require_absent(name, force=force)
         self._before = stamps(*self._outputs)
         self._stack = ExitStack()
-        try:
+        with writing(path):
             self._open()
-        except OSError as error:
-            raise_output_error(error, path)
 
     def __enter__(self) -> Self:
         return self

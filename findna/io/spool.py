@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from findna.errors import OutputError
-from findna.io.files import raise_output_error, sync_folder
+from findna.io.files import raise_output_error, sync_folder, writing
 from findna.io.locks import HELD, locked
 
 _JOURNAL, _LOCK, _MARKER = "journal", "lock", "findna.txt"
@@ -67,12 +67,9 @@ class Spool:
         _refuse_foreign(folder)
         with ExitStack() as stack:
             stack.enter_context(locked(folder / _LOCK, what=folder))
-            try:
+            stack.callback(self._close_files)
+            with writing(folder):
                 self.is_resumed = self._open(json.loads(json.dumps(fingerprint)), resume=resume, discard=discard)
-            except OSError as error:
-                raise_output_error(error, folder)
-            finally:
-                stack.callback(self._close_files)
             self._stack = stack.pop_all()
 
     def append(self, name: str, content: bytes) -> None:

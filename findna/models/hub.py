@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from findna.errors import ConfigError, ModelError
 from findna.extras import need
-from findna.io.files import publish, raise_output_error, require_space, sync_folder
+from findna.io.files import make_folder, publish, raise_output_error, require_space, sync_folder
 from findna.io.locks import locked
 from findna.models.folders import read_config
 from findna.models.pulled import Repo, parse_repo, pulled_folder, remember
@@ -81,10 +81,7 @@ def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None
     if not re.fullmatch("[0-9a-f]{40}", commit):
         raise ModelError(f"hub repository {repo}: {_endpoint(hub)} returns no commit: it is not a hub")
     folder = repo.home / commit
-    try:
-        repo.home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise_output_error(error, repo.home)
+    make_folder(repo.home)
     lock = repo.home / ".lock"
     with locked(lock, what=repo.home):
         try:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from findna.io.files import raise_output_error, write_atomic
+from findna.io.files import write_atomic, writing
 from findna.models.manifest import config_text
 from findna.models.task import TaskModel
 from findna.models.task_settings import SCHEMA, TaskSettings, sha256_of
@@ -54,13 +54,11 @@ def save_task(
     content, stored = encode_parts(network, head)
     encoder_sha = hashlib.sha256(content["model.safetensors"]).hexdigest() if with_encoder else teacher["sha256"]
     head_sha = hashlib.sha256(content["head.safetensors"]).hexdigest()
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").unlink(missing_ok=True)
         if not with_encoder:
             (folder / "model.safetensors").unlink(missing_ok=True)
-    except OSError as error:
-        raise_output_error(error, folder)
     if with_encoder:
         write_atomic(folder / "model.safetensors", content["model.safetensors"])
     write_atomic(folder / "head.safetensors", content["head.safetensors"])

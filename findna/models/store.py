@@ -13,7 +13,7 @@ import torch
 from findna import phases
 from findna.data.batch import pack
 from findna.errors import system_reason
-from findna.io.files import raise_output_error, write_atomic
+from findna.io.files import write_atomic, writing
 from findna.io.structured import read_json
 from findna.models.folders import DEFAULT, SCHEMA, find_model, read_config, read_model
 from findna.models.manifest import config_text
@@ -102,11 +102,9 @@ def save_model(folder: Path, network: Encoder, *, name: str, training: Mapping[s
     stored = make_encoder(network.config)
     stored.load_state_dict(rounded)
     golden = golden_vectors(stored.eval())
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").unlink(missing_ok=True)
-    except OSError as error:
-        raise_output_error(error, folder)
     write_atomic(folder / "model.safetensors", content)
     write_atomic(folder / "golden.json", json.dumps(golden) + "\n")
     write_atomic(folder / "CARD.md", card)

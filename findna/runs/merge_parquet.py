@@ -12,7 +12,7 @@ import numpy as np
 
 from findna import __version__
 from findna.errors import OutputError, TableError
-from findna.io.files import raise_output_error, sync_folder, temp_beside, write_atomic
+from findna.io.files import sync_folder, temp_beside, write_atomic, writing
 from findna.io.layout import naming
 from findna.io.tables import open_parquet
 from findna.io.written import open_written
@@ -75,16 +75,15 @@ def merge_parquet(paths: Sequence[Path], out: Path, *, force: bool = False, comm
             open_written(part.path).check()
     temp = temp_beside(out)
     try:
-        temp.mkdir()
-        for name, part in zip(names, parts, strict=True):
-            _link(part.path, temp / name)
-        write_atomic(temp / FACTS, json.dumps(facts, ensure_ascii=False) + "\n")
-        if out.exists():
-            shutil.rmtree(out)
-        temp.rename(out)
-        sync_folder(out.absolute().parent)
-    except OSError as error:
-        raise_output_error(error, out)
+        with writing(out):
+            temp.mkdir()
+            for name, part in zip(names, parts, strict=True):
+                _link(part.path, temp / name)
+            write_atomic(temp / FACTS, json.dumps(facts, ensure_ascii=False) + "\n")
+            if out.exists():
+                shutil.rmtree(out)
+            temp.rename(out)
+            sync_folder(out.absolute().parent)
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     return {**report, "seconds": round(time.monotonic() - began, 3)}

@@ -6,11 +6,11 @@ import io
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from findna.io.files import open_regular, raise_output_error, write_atomic
+from findna.io.files import open_regular, write_atomic, writing
 from findna.io.structured import reading
 
 COLUMNS = [
@@ -53,7 +53,7 @@ class Log:
         self._file = path.open("a", newline="")
         self._writer = _writer(self._file, columns)
         self._flushed = -math.inf
-        with self._saying():
+        with writing(self._folder):
             self._board = _tensorboard(folder, step)
 
     def write(self, row: Mapping[str, float]) -> None:
@@ -62,7 +62,7 @@ class Log:
         Raises:
             OutputError: A file cannot be written.
         """
-        with self._saying():
+        with writing(self._folder):
             self._writer.writerow(_cells(row))
             if self._board is not None:
                 self._board.write(int(row["step"]), {name: value for name, value in row.items() if name != "step"})
@@ -71,7 +71,7 @@ class Log:
 
     def flush(self) -> None:
         """Write all rows so far to the files; see `write`."""
-        with self._saying():
+        with writing(self._folder):
             self._file.flush()
             if self._board is not None:
                 self._board.flush()
@@ -79,17 +79,10 @@ class Log:
 
     def close(self) -> None:
         """Close the files; see `write`."""
-        with self._saying(), contextlib.ExitStack() as stack:
+        with writing(self._folder), contextlib.ExitStack() as stack:
             if self._board is not None:
                 stack.callback(self._board.close)
             self._file.close()
-
-    @contextlib.contextmanager
-    def _saying(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise_output_error(error, self._folder)
 
 
 def _writer(file: TextIO, columns: Sequence[str]) -> "csv.DictWriter[str]":

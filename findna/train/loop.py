@@ -13,7 +13,7 @@ import torch
 
 from findna.data.ahead import ahead
 from findna.errors import OutputError, TrainingError
-from findna.io.files import raise_output_error
+from findna.io.files import writing
 from findna.train.log import COLUMNS, Log
 from findna.train.parallel import Team
 
@@ -173,15 +173,13 @@ def open_folder(out: Path) -> None:
     Raises:
         OutputError: It holds a run already, or cannot be made.
     """
-    try:
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         for path in out.iterdir():
             if re.fullmatch(r"\.\w+\.json\.[\da-f-]+\.tmp", path.name):  # of a run that was killed before it began
                 path.unlink()
         if any(out.iterdir()):
             raise OutputError(f"{out}: holds a run already; resume=True continues it, or choose another folder")
-    except OSError as error:
-        raise_output_error(error, out)
 
 
 def check_finite(loss: float, grad_norm: float) -> None:
