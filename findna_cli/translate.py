@@ -8,14 +8,16 @@ from typing import Any
 import typer
 
 _NAMED = r"\b(\w+)=('[^']*'|[\w.,/:+-]*\w)|(?<![\w/.'-])([a-z]+(?:_[a-z]+)+)(?![\w/'-]|\.\w)"
+_CHANGED = r"|\b([a-z]+)(?= was [^;]+, is )"
 _BEFORE_MUST = r"|\b([a-z]+)(?= must )"
 
 
 def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) -> str:
     """A message with flags instead of settings: `on_error=skip` becomes `--on-error skip`.
 
-    A setting is a name with a value or with an underscore. In a message about the configuration, it is also the word
-    before "must". With a value, it may be a setting of another command, as in "the same command with resume=True".
+    A setting is a name with a value or with an underscore, and the word before "was 1, is 2". In a message about the
+    configuration, it is also the word before "must". With a value, it may be a setting of another command, as in "the
+    same command with resume=True".
 
     Args:
         text: The message.
@@ -38,7 +40,7 @@ def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) ->
         name = max(names, key=len, default=match[0])
         return name if value in (None, "True", "False") else f"{name} {value.strip(chr(39))}"
 
-    return re.sub(_NAMED + _BEFORE_MUST * is_config, flag, text)
+    return re.sub(_NAMED + _CHANGED + _BEFORE_MUST * is_config, flag, text)
 
 
 def _options(command: Any) -> Iterator[tuple[str, Any]]:

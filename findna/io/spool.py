@@ -19,6 +19,14 @@ _MARK = b"The rows of an unfinished run of findna. The run can be resumed as lon
 _PARTS = ("x", "obs", "skipped", "cls", "tokens", "arrays", "scores", _JOURNAL)  # of the spools of all commands
 _OF_CONTENT = ("bytes", "sha256", "modified_ns", "digest", "n_contigs")  # of a file
 _FOLLOWING = {"features", "tokens", "class tokens"}  # they follow from the settings
+_KNOWN_AS = {
+    "shard.number": "shard",
+    "products": "precision",
+    "stream": "precision",
+    "train": "the training split",
+    "valid": "the validation split",
+    "test": "the test split",
+}
 _BUFFER = 1 << 20
 
 
@@ -252,6 +260,16 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
     return [(key, _brief(old.get(key)), _brief(new.get(key))) for key in differing]
 
 
+def setting_name(key: str) -> str:
+    """The name of a setting as a user knows it, from its place in nested settings.
+
+    >>> setting_name("config.model.channels"), setting_name("genome.path"), setting_name("shard.number")
+    ('channels', 'genome', 'shard')
+    """
+    name = re.sub(r"^(params|settings|sources|data|config(\.model)?)\.|\.(path|name)$", "", key)
+    return _KNOWN_AS.get(name, name)
+
+
 def changes(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int | None = None) -> str:
     """The differences between the facts of two runs, at most `most`, for a message; "" if there are none.
 
@@ -272,11 +290,10 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int | None 
                 path = now.get(f"{base}.path")
                 texts[f"the file {path} has changed" if path else f"the content of {base} has changed"] = None
         elif _is_hash(before) and _is_hash(after):
-            texts[f"the content of {key} has changed"] = None
+            texts[f"the content of {setting_name(key)} has changed"] = None
         else:
-            name = key.removeprefix("params.").removeprefix("settings.").removesuffix(".path").removesuffix(".name")
             before, after = ("given" if _is_hash(value) else value for value in (before, after))
-            texts[f"{name} was {before}, is {after}"] = None
+            texts[f"{setting_name(key)} was {before}, is {after}"] = None
     return "; ".join(list(texts)[:most])
 
 
@@ -346,5 +363,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _brief(value: Any) -> str:
+    if value is None or value == "":
+        return "not given"
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

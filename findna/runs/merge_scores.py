@@ -10,7 +10,7 @@ from findna.counts import counted
 from findna.errors import ConfigError, TableError
 from findna.io.score_files import FILES, Format, format_of, restore_index
 from findna.io.scores import FACT, TableHead
-from findna.io.spool import differences
+from findna.io.spool import differences, setting_name
 from findna.io.summed import check_text
 from findna.io.tables import open_parquet
 from findna.io.vcf import Site, VariantReader
@@ -267,7 +267,7 @@ def _in_order(paths: Sequence[Path], kind: Format) -> list[tuple[Path, ScorePart
             )
         mine |= {"shards": f"{part.shard.n} of {counted(part.n_total, 'record')}"}
         if differing := differences(identity or mine, mine):
-            what = "; ".join(f"{name} is {here}, there {there}" for name, there, here in differing)
+            what = "; ".join(f"{setting_name(name)} is {here}, there {there}" for name, there, here in differing)
             raise TableError(f"does not belong to {paths[0]}: {what}", path=path)
         identity = mine
         if other := found.get(part.shard.number):

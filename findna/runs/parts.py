@@ -18,7 +18,7 @@ from findna.io.layout import naming
 from findna.io.outputs import tokens_path
 from findna.io.reader import EmbeddingReader
 from findna.io.rows import BLOCK, OBS_COLUMNS, Kind
-from findna.io.spool import differences
+from findna.io.spool import differences, setting_name
 from findna.io.tokens import TokensReader
 from findna.limits import shown
 
@@ -152,7 +152,7 @@ def _refuse_stranger(part: ShardFile, first: ShardFile) -> None:
     if not differing and part.n_rows and first.n_rows and part.columns != first.columns:
         differing = [("obs", " ".join(first.columns), " ".join(part.columns))]
     if differing:
-        what = "; ".join(f"{name} is {here}, there {there}" for name, there, here in differing)
+        what = "; ".join(f"{setting_name(name)} is {here}, there {there}" for name, there, here in differing)
         raise TableError(f"does not belong to {first.path}: {what}", path=part.path)
 
 

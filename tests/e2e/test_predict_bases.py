@@ -53,7 +53,7 @@ def test_a_track_says_of_which_run_it_is(name: str, write: Write, genome: Path, 
     assert result.code == 0, result.out + result.err
     assert ("BGZF checksums agree" if name.endswith(".gz") else "sha256 agrees") in result.out
     other = call(*flags, "--resume", "--value", "entropy")
-    assert (other.code, "is a finished output of another run: value was" in other.err) == (1, True), other.err
+    assert (other.code, "is a finished output of another run: --value was" in other.err) == (1, True), other.err
     data = bytearray(Path(name).read_bytes())
     data[len(data) // 2 if name.endswith(".gz") else data.rfind(b"chr1") - 2] ^= 1
     Path(name).write_bytes(data)

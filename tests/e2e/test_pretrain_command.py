@@ -76,7 +76,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(windows: Path) -> None:
     assert "--holdout chr2 differs from" in same.err
     again = call("pretrain", "moved.fa", "--resume", "-o", "parts", "-t", 1, "--precision", "bf16")
     assert again.code == 1
-    assert 'holds another run: products was "float32", is "bfloat16"' in again.err
+    assert 'holds another run: --precision was "float32", is "bfloat16"' in again.err
     result = call("pretrain", "moved.fa", "--resume", "-o", "parts", "-t", 1)  # its precision is that of the run
     assert result.code == 0, result.err
     for name in ("model.safetensors", "golden.json"):
@@ -91,7 +91,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(windows: Path) -> None:
     flags[1] = "moved.fa"
     assert call(*flags, "-o", "parts").err == "parts: is complete; nothing to do\n"
     other = call(*flags, "-o", "parts", "--holdout", "chr2")
-    assert (other.code, "parts: holds another run: sources.holdout was " in other.err) == (1, True), other.err
+    assert (other.code, "parts: holds another run: --holdout was " in other.err) == (1, True), other.err
 
 
 def test_windows_are_sampled_from_a_genome(genome: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,7 +233,7 @@ def test_a_part_that_is_missing_or_there_twice_is_named(tmp_path):
     ("changes", "what"),
     [
         ({"model": {"sha256": "xyz"}}, 'model.sha256 is "xyz", there "abc"'),
-        ({"params": {"pool": "max", "with_tokens": False}}, 'params.pool is "max", there "mean"'),
+        ({"params": {"pool": "max", "with_tokens": False}}, 'pool is "max", there "mean"'),
         ({"inputs": [{"path": "peaks.bed", "bytes": 9, "sha256": "other"}]}, 'inputs.0.sha256 is "other", there "def"'),
         ({"genome": {"path": "g.fa", "bytes": 7, "n_contigs": 2, "digest": "x"}}, 'genome.digest is "x", there "123"'),
         ({"provenance": {"versions": {"findna": "2"}}}, 'findna is "2", there "1"'),

@@ -60,9 +60,9 @@ def test_another_fingerprint_is_refused_by_the_names_of_the_keys_and_nothing_is_
     with _spool(tmp_path, model="tiny", precision="fp32", size=(1, 2)) as spool:
         spool.append("a", b"one")
         spool.commit({"n": 1})
-    with pytest.raises(OutputError, match='model was "tiny", is "base"; precision was "fp32", is null'):
+    with pytest.raises(OutputError, match='model was "tiny", is "base"; precision was "fp32", is not given'):
         _spool(tmp_path, resume=True, model="base", size=(1, 2))
-    with pytest.raises(OutputError, match="batch was null, is 4096"):
+    with pytest.raises(OutputError, match="batch was not given, is 4096"):
         _spool(tmp_path, resume=True, model="tiny", precision="fp32", size=(1, 2), params={"batch": 4096})
     with _spool(tmp_path, resume=True, model="tiny", precision="fp32", size=(1, 2)) as spool:
         assert spool.state == {"n": 1}
