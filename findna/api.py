@@ -28,8 +28,8 @@ from findna.io.records import read_records, read_regions
 from findna.io.rows import SKIPPED_COLUMNS, VAR_COLUMNS, Columns, Kind, columns_of
 from findna.masked import MaskedBases
 from findna.models.folders import DEFAULT
-from findna.models.store import Model, load_model
-from findna.models.task import TaskModel, load_task
+from findna.models.store import Model, model_of
+from findna.models.task import TaskModel, task_of
 from findna.nn.device import Compute
 from findna.region import Region
 from findna.settings import make, with_settings
@@ -151,7 +151,7 @@ def hidden_states(sequence: Bases, *, model: str | Path | Model = DEFAULT, **set
         ConfigError: A setting is out of range.
     """
     config = make(EmbedConfig, {**settings, "pool": "mean", "with_tokens": True})
-    engine = RecordEmbedder(_model(model).network, config, compute=Compute.of(settings))
+    engine = RecordEmbedder(model_of(model).network, config, compute=Compute.of(settings))
     return engine.hidden_states(next(read_sequences([sequence])))
 
 
@@ -180,7 +180,7 @@ def predict_bases(
         ModelError: The model is not found or damaged.
         ConfigError: A setting is out of range.
     """
-    masked = MaskedBases(_model(model).network, passes=passes, compute=Compute.of(settings))
+    masked = MaskedBases(model_of(model).network, passes=passes, compute=Compute.of(settings))
     return list(masked.predict(record.codes for record in read_sequences(sequences)))
 
 
@@ -208,7 +208,7 @@ def classify(
         ModelError: The task model is damaged.
         ConfigError: The task is not known, or a setting is out of range.
     """
-    loaded = task if isinstance(task, TaskModel) else load_task(task)
+    loaded = task_of(task)
     engine = Classifier(loaded, ClassifyConfig(strand=strand, abstain=abstain), compute=Compute.of(settings))
     cells = list(engine.classify(read_sequences(sequences, strand=strand)))
     answers = loaded.settings
@@ -224,12 +224,8 @@ def classify(
     )
 
 
-def _model(model: str | Path | Model) -> Model:
-    return model if isinstance(model, Model) else load_model(model)
-
-
 def _embedder(model: str | Path | Model, settings: Mapping[str, Any]) -> tuple[RecordEmbedder, Model]:
-    config, loaded = make(EmbedConfig, settings), _model(model)
+    config, loaded = make(EmbedConfig, settings), model_of(model)
     return RecordEmbedder(loaded.network, config, readout=loaded.readout, compute=Compute.of(settings)), loaded
 
 

@@ -6,17 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from findna.errors import ConfigError
 from findna.extras import need
-from findna.plots import save_figure
-from findna.sequence import ALPHABET, Codes, N, decode
+from findna.plots import require_figure, save_figure
+from findna.sequence import BASES, Codes, N, decode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMATS = (".png", ".svg", ".pdf")
-
-_BASES = ALPHABET[:N]
 _INCHES_PER_BASE = 0.12
 _INCHES_PER_TICK = 1.1  # as wide as a position of nine digits
 
@@ -25,11 +21,10 @@ def check_plot(path: Path) -> None:
     """Raise if no figure can be written to this path. Call it before the computation.
 
     Raises:
-        ConfigError: The ending is not of `FORMATS`.
+        ConfigError: The ending is not that of a figure.
         MissingExtraError: logomaker or matplotlib is not installed.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"{path}: a figure is one of {', '.join(FORMATS)}")
+    require_figure(path)
     _packages()
 
 
@@ -54,14 +49,14 @@ def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, valu
     known = np.flatnonzero(codes < N)
     heights[known, codes[known]] = -effects[known].sum(axis=1) / (N - 1)  # the reference itself adds 0
     if heights.any():  # not only N
-        logomaker.Logo(pandas.DataFrame(heights, columns=list(_BASES)), ax=above, color_scheme="classic")
+        logomaker.Logo(pandas.DataFrame(heights, columns=list(BASES)), ax=above, color_scheme="classic")
     above.set(ylabel="mean decrease\nwhen changed", title=title)
     above.axhline(0, color="#999999", linewidth=0.6)
     above.set_ylim(*(1.05 * end for end in above.get_ylim()))  # the logo ends at its highest letter
     limit = float(np.abs(np.nan_to_num(effects)).max()) or 1.0
     image = below.imshow(effects.T, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     below.plot(known, codes[known], "s", color="#222222", markersize=1.5, linestyle="none")
-    below.set(yticks=range(N), yticklabels=list(_BASES), xlabel="position")
+    below.set(yticks=range(N), yticklabels=list(BASES), xlabel="position")
     below.set_xticks(*_ticks(n_bases, first, inches=figure.get_size_inches()[0]))
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)

@@ -15,8 +15,8 @@ from findna.io.genome import Genome
 from findna.io.memory import Bases, read_sequences
 from findna.io.vcf import Site
 from findna.models.folders import DEFAULT
-from findna.models.store import Model, load_model
-from findna.models.task import TaskModel, load_task
+from findna.models.store import Model, model_of
+from findna.models.task import TaskModel, task_of
 from findna.nn.device import Compute
 from findna.saturation import BaseMutagenesis, TaskMutagenesis
 from findna.settings import make, with_settings
@@ -68,7 +68,7 @@ def score_variants(
     config = make(ScoreConfig, settings)
     sites = [Site(chrom, pos - 1, ref, (alt,), row) for row, (chrom, pos, ref, alt) in enumerate(variants)]
     with Genome(genome) if isinstance(genome, str | Path) else nullcontext(genome) as opened:
-        one = _model(model) if task is None else _task(task)
+        one = model_of(model) if task is None else task_of(task)
         scorer = VariantScorer(one, opened, config, compute=compute)
         scored = [each for i in range(0, len(sites), CHUNK) for each in scorer.score(sites[i : i + CHUNK])]
     names = tuple(field.name for field in scorer.fields)
@@ -109,15 +109,7 @@ def mutagenesis(
     compute = Compute.of(settings)
     (record,) = read_sequences([sequence])
     if task is None:
-        teacher = BaseMutagenesis(_model(model), compute=compute)
+        teacher = BaseMutagenesis(model_of(model), compute=compute)
         return teacher.effects(record.codes)
-    judge = TaskMutagenesis(_task(task), label=label, compute=compute)
+    judge = TaskMutagenesis(task_of(task), label=label, compute=compute)
     return judge.effects(record.codes)
-
-
-def _model(model: str | Path | Model) -> Model:
-    return model if isinstance(model, Model) else load_model(model)
-
-
-def _task(task: str | Path | TaskModel) -> TaskModel:
-    return task if isinstance(task, TaskModel) else load_task(task)

@@ -7,12 +7,9 @@ from typing import Any
 import numpy as np
 
 from findna import __version__
-from findna.errors import ConfigError
 from findna.io.files import replacing
 from findna.maps import COLOURS, NO_LABEL, OTHER, Map, class_colours, is_numeric, is_unset, values_of
-from findna.plots import panels, save_figure
-
-FORMATS = (".png", ".svg", ".pdf")
+from findna.plots import panels, require_figure, save_figure
 
 _LEGEND: dict[str, Any] = {
     "loc": "upper left",
@@ -30,11 +27,10 @@ def check_figure(path: Path) -> None:
     """Raise if no figure can be written to this path.
 
     Raises:
-        ConfigError: The ending is not of `FORMATS`.
+        ConfigError: The ending is not that of a figure.
         MissingExtraError: matplotlib is not installed.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"-o {path}: a figure is one of {', '.join(FORMATS)}; html=FILE writes a page")
+    require_figure(path, hint="; html=FILE writes a page")
     panels(1, 1)
 
 

@@ -15,6 +15,7 @@ from findna.errors import ConfigError, TableError
 from findna.extras import need_sklearn
 from findna.io.compressed import ByteStream
 from findna.io.reader import EmbeddingReader, require_file
+from findna.io.sequence_table import ID_COLUMNS
 from findna.settings import parse_number
 
 NO_LABEL = "no label"
@@ -23,7 +24,6 @@ _BLOCK = 4096
 _TSNE_COMPONENTS = 50
 _MIN_ROWS = 3
 _MOST_CLASSES = 11
-_HEADER_NAMES = ("id", "name")
 COLOURS = (  # distinguishable with every kind of colour vision (Okabe and Ito), then lighter tints of the same hues
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
     "#6f4e7c", "#8c8c00", "#8b4513", "#7fc8a9", "#f2a68a",
@@ -193,7 +193,7 @@ def read_labels(path: Path) -> dict[str, dict[str, str]]:
         if len(table[0]) < 2:
             stream.fail("expected two columns, id and label, separated by a tab or a comma", line=1)
         header = [cell.strip() for cell in table[0]]
-        key = next((header.index(name) for name in _HEADER_NAMES if name in header), None)
+        key = next((header.index(name) for name in ID_COLUMNS if name in header), None)
         if key is None:
             key, header = 0, ["id", "label", *(f"label{k}" for k in range(2, len(header)))]
         else:
@@ -231,7 +231,7 @@ def match_labels(columns: dict[str, NDArray[Any]], path: Path) -> dict[str, NDAr
     """
     tables = read_labels(path)
     ids = next(iter(tables.values()))
-    key = next((name for name in _HEADER_NAMES if any(id in ids for id in columns.get(name, ()))), None)
+    key = next((name for name in ID_COLUMNS if any(id in ids for id in columns.get(name, ()))), None)
     if key is None:
         reason = f"no id of it is in the embedding file: it has {next(iter(ids), '')!r}, the file {columns['id'][0]!r}"
         raise TableError(reason, path=path)

@@ -15,11 +15,8 @@ from findna.errors import ConfigError
 from findna.nn.device import Compute
 from findna.nn.encoder import Encoder
 from findna.record import Record
-from findna.sequence import ALPHABET, BLANK, Codes, N
+from findna.sequence import BASES, BLANK, Codes
 from findna.stream import Forward, Readout
-
-BASES = ALPHABET[:N]
-"""The columns of predicted probabilities, in order."""
 
 
 class MaskedBases:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from findna.extras import need_sklearn
 
 Values = NDArray[Any]
-NAMES = ("accuracy", "macro_f1", "mcc", "auroc")
 """The metrics of every classification, in the order of the tables."""
 
 THRESHOLD = 0.5

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from findna import phases
+from findna.errors import ConfigError
 from findna.extras import need
 from findna.io.files import replacing
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+FORMATS = (".png", ".svg", ".pdf")
 _DPI = 300  # as journals require
 _LONGEST_NAME = 18
 INK, BLUE, ORANGE, GREY = "#222222", "#2166ac", "#d6604d", "#999999"
@@ -154,6 +156,12 @@ def pretraining_curves(rows: Sequence[Mapping[str, float]], path: Path, *, title
             axes.legend(frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10)
     save_figure(figure, path)
+
+
+def require_figure(path: Path, *, hint: str = "") -> None:
+    """Raise a ConfigError if the ending of a name is not that of a figure."""
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"{path}: a figure is one of {', '.join(FORMATS)}{hint}")
 
 
 def one_figure(width: float, height: float) -> "tuple[Figure, Axes]":

@@ -15,10 +15,7 @@ from findna.models.task import TaskModel, probabilities
 from findna.models.task_settings import TaskSettings
 from findna.nn.device import Compute
 from findna.readings import WindowReader, task_reader
-from findna.sequence import ALPHABET, BLANK, Codes, N, reverse_complement
-
-BASES = ALPHABET[:N]
-"""The bases along the last axis of effects."""
+from findna.sequence import BASES, BLANK, Codes, N, reverse_complement
 
 _CHUNK = 64
 """Number of positions whose windows are computed together."""
@@ -117,7 +114,7 @@ class TaskMutagenesis:
 
     def __init__(self, task: TaskModel, *, label: str = "", compute: Compute) -> None:
         self.settings = settings = task.settings
-        self._column, self.value = _column(task.name, settings, label)
+        self._column, self.value = _column(settings, label)
         self.window = settings.window
         self._reader = task_reader(task, compute=compute)
 
@@ -175,15 +172,11 @@ class TaskMutagenesis:
 Mutagenesis = BaseMutagenesis | TaskMutagenesis
 
 
-def _column(name: str, settings: TaskSettings, label: str) -> tuple[int, str]:
+def _column(settings: TaskSettings, label: str) -> tuple[int, str]:
     """The output to read, and the meaning of its change."""
     if settings.objective == "regression":
         return 0, "prediction minus that of the reference"
-    if not label and len(settings.classes) == 2:
-        label = settings.classes[1]
-    if label not in settings.classes:
-        reason = f"has no class {label!r}" if label else "has more than two classes, and none is named"
-        raise ConfigError(f"task {name}: {reason}; its classes are {', '.join(settings.classes)}")
+    label = settings.class_of(label)
     return settings.classes.index(label), f"log-odds of {label} minus those of the reference"
 
 

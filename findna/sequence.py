@@ -8,6 +8,7 @@ ALPHABET = "ACGTN"
 """Codes 0 to 4, in channel order. This order is defined only here."""
 
 N = ALPHABET.index("N")
+BASES = ALPHABET[:N]
 BLANK = len(ALPHABET)
 """Code of a zero row: a masked position or a class token."""
 

@@ -9,7 +9,7 @@ from findna.config import ScoreConfig, window_fault
 from findna.errors import ConfigError, VariantError
 from findna.io.genome import Genome
 from findna.io.scores import Outcome
-from findna.io.vcf import Site
+from findna.io.vcf import Site, brief
 from findna.judges import Judge, TaskJudge, TeacherJudge
 from findna.models.store import Model
 from findna.models.task import TaskModel
@@ -146,7 +146,7 @@ class VariantScorer:
 
     def _mismatch(self, site: Site, there: str, *, n_bad: int, n_all: int) -> "_Misfit":
         others = f" ({n_bad:,} of {n_all:,} records around it do not match)" if n_bad > 1 else ""
-        reason = f"REF is {_brief(site.ref)}, but {self.genome.path.name} has {_brief(there)} there{others}"
+        reason = f"REF is {brief(site.ref)}, but {self.genome.path.name} has {brief(there)} there{others}"
         return self._misfit(site, f"{reason}; are the variants on another assembly?", "ref_mismatch")
 
     def _misfit(self, site: Site, reason: str, word: str) -> "_Misfit":
@@ -201,7 +201,3 @@ def _codes(allele: str) -> Codes:
 def is_bases(text: str) -> bool:
     """Whether an allele consists of A, C, G and T, in upper or lower case."""
     return bool(text) and not text.upper().strip("ACGT")
-
-
-def _brief(text: str) -> str:
-    return text if len(text) <= 20 else f"{text[:17]}..."

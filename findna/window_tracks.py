@@ -5,7 +5,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from findna.errors import ConfigError, InputError, TableError
+from findna.errors import InputError, TableError
 from findna.io.compressed import ByteStream
 from findna.io.genome import Genome, find_genome
 from findna.io.tracks import TrackValue, write_track
@@ -22,14 +22,7 @@ def track_column(settings: TaskSettings, label: str) -> str:
     Raises:
         ConfigError: The task has no such class, or more than two and none is named.
     """
-    if settings.objective == "regression":
-        return "prediction"
-    if not label and len(settings.classes) == 2:
-        label = settings.classes[1]
-    if label not in settings.classes:
-        reason = f"has no class {label!r}" if label else "has more than two classes: name one, label=NAME"
-        raise ConfigError(f"the task {reason}; its classes are {', '.join(settings.classes)}")
-    return f"p_{label}"
+    return "prediction" if settings.objective == "regression" else f"p_{settings.class_of(label)}"
 
 
 def write_window_track(

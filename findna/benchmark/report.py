@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from findna.benchmark.modes import MODES
 from findna.errors import InputError
-from findna.metrics import NAMES
 
 Result = Mapping[str, Any]
 
@@ -205,8 +204,8 @@ def _all_figures(results: Sequence[Result]) -> Section:
             if not n_near
             else _text(without and without[_DEFAULT], None)
         )
-        title = _title((r["mode"], r["model"]))
-        texts = [f"{r['suite']} {r['task']}", title, str(len(r["runs"])), *(_shown(r, name) for name in NAMES), clean]
+        what = _title((r["mode"], r["model"])), str(len(r["runs"]))
+        texts = [f"{r['suite']} {r['task']}", *what, *(_shown(r, name) for name in _METRICS), clean]
         rows.append([TableCell(text) for text in (*texts, f"{n_near:,} of {n_test:,}")])
     note = (
         "Mean, and standard deviation if there are several seeds; a method without a seed was run once. "

@@ -6,7 +6,7 @@ from typing import Any
 
 from findna.benchmark.splits import BenchmarkTask
 from findna.benchmark.stored import read_stored
-from findna.metrics import NAMES
+from findna.tasks.catalog import METRICS
 
 SCHEMA = "findna-benchmark/1"
 
@@ -42,6 +42,6 @@ def over_seeds(runs: Sequence[Mapping[str, Any]], summary: Callable[[list[float]
     for part in ("test", "test_without_duplicates", "valid"):
         if any(run[part] is None for run in runs):
             continue
-        columns = {name: [run[part][name] for run in runs] for name in NAMES}
+        columns = {name: [run[part][name] for run in runs] for name in METRICS}
         summaries[part] = {name: None if None in values else float(summary(values)) for name, values in columns.items()}
     return summaries

@@ -17,7 +17,7 @@ from findna.config import ScoreConfig
 from findna.data.datasets import corpus_of
 from findna.data.kmers import canonical_kmers, iter_kmers
 from findna.errors import TableError
-from findna.io.genome import Genome
+from findna.io.genome import GENOME_ENDINGS, Genome
 from findna.io.vcf import COLUMNS, Site, VariantReader
 from findna.models.readout import ModelReadout
 from findna.models.store import Model
@@ -38,7 +38,6 @@ K = 2 * FLANK + 1
 LABELS = (("LOF", "FUNC"), ("1", "0"))
 """The names of damaging variants and of the others in the column `label`; rows with another label are skipped."""
 
-_GENOMES = (".fa", ".fasta", ".fna", ".fa.gz", ".fasta.gz", ".fna.gz", ".2bit")
 _PSEUDOCOUNT = 1.0
 _BLOCK = 1 << 20
 _HIGHER_IS_DAMAGING = {"llr": -1.0}
@@ -71,7 +70,7 @@ def find_tables(folder: Path, genome: Path | None = None) -> tuple[list[Path], P
     tables = [path for path in files if path.name.endswith((".tsv", ".tsv.gz"))]
     if not tables:
         raise TableError("has no table of variants (.tsv or .tsv.gz)", path=folder)
-    genomes = [genome] if genome else [path for path in files if path.name.endswith(_GENOMES)]
+    genomes = [genome] if genome else [path for path in files if path.name.endswith(GENOME_ENDINGS)]
     if len(genomes) != 1:
         raise TableError(
             f"has {len(genomes)} genomes (FASTA or .2bit): keep one there, or name the genome", path=folder

@@ -12,7 +12,7 @@ import numpy as np
 from findna.errors import InputError, OutputError
 from findna.io.rows import Checksums
 from findna.record import Record
-from findna.sequence import ALPHABET, N, decode
+from findna.sequence import BASES, decode
 
 _BLOCK_BYTES = 1 << 24
 
@@ -45,7 +45,7 @@ def write_records(file: h5py.File, records: Sequence[Record], skipped: Sequence[
 
 def write_facts(file: h5py.File, schema: str, facts: Mapping[str, Any]) -> None:
     """Write the attributes: schema, the run (JSON), checksum, and that the file is complete."""
-    attributes = {"findna_schema": schema, "bases": ALPHABET[:N], "checksum": content_checksum(file), "complete": True}
+    attributes = {"findna_schema": schema, "bases": BASES, "checksum": content_checksum(file), "complete": True}
     file.attrs.update(attributes | {name: json.dumps(value) for name, value in facts.items()})
 
 

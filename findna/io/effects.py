@@ -15,11 +15,9 @@ from findna.io.files import replacing
 from findna.io.hdf5_file import created
 from findna.io.summed import SummedText
 from findna.record import Record
-from findna.sequence import ALPHABET, N, decode
+from findna.sequence import BASES, decode
 
 SCHEMA = "findna-mutagenesis/1"
-
-_BASES = ALPHABET[:N]
 
 
 class Effects(NamedTuple):
@@ -97,7 +95,7 @@ class EffectsWriter:
     def _append(self, name: str, values: NDArray[np.float32]) -> None:
         row, shape = len(self._records), values.shape
         if name not in self._file:
-            limits = (None, None, None if name == "pairs" else len(_BASES))
+            limits = (None, None, None if name == "pairs" else len(BASES))
             self._file.create_dataset(
                 name, (0, *shape), np.float32, maxshape=limits, fillvalue=np.nan, chunks=(1, *shape), compression="gzip"
             )
@@ -122,7 +120,7 @@ def _lines(effects: Effects) -> list[str]:
     for position, row in enumerate(effects.values.tolist()):
         place = record.end - position if record.strand == "-" else record.start + position + 1
         head = f"{record.id}\t{record.chrom}\t{place if record.chrom else ''}\t{position + 1}\t{letters[position]}"
-        for base, value in zip(_BASES, row, strict=True):
-            if base != letters[position] and letters[position] in _BASES:
+        for base, value in zip(BASES, row, strict=True):
+            if base != letters[position] and letters[position] in BASES:
                 lines.append(f"{head}\t{base}\t{value:.6g}\n")
     return lines

@@ -54,7 +54,7 @@ class Site(NamedTuple):
     fields: Sequence[str] = ()
 
     def __str__(self) -> str:
-        return f"{self.chrom}:{self.start + 1} {_brief(self.ref)}>{_brief(','.join(self.alts) or '.')}"
+        return f"{self.chrom}:{self.start + 1} {brief(self.ref)}>{brief(','.join(self.alts) or '.')}"
 
 
 class VariantReader:
@@ -281,5 +281,6 @@ def assembly_of(reader: VariantReader) -> str:
     return ""
 
 
-def _brief(text: str) -> str:
+def brief(text: str) -> str:
+    """An allele for a message, shortened."""
     return text if len(text) <= 20 else f"{text[:17]}..."

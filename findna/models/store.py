@@ -82,6 +82,11 @@ def load_model(name: str | Path = DEFAULT) -> Model:
     return Model(name, folder, network, str(config["sha256"]), config.get("training", {}), readout)
 
 
+def model_of(model: str | Path | Model) -> Model:
+    """The model itself, or the loaded one of this name or folder; see `load_model`."""
+    return model if isinstance(model, Model) else load_model(model)
+
+
 def save_model(folder: Path, network: Encoder, *, name: str, training: Mapping[str, Any], card: str) -> None:
     """Write a model folder, with weights in bf16; an old `config.json` is removed first, the new one is written last.
 

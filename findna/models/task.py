@@ -90,6 +90,11 @@ def load_task(name: str | Path) -> TaskModel:
     )
 
 
+def task_of(task: str | Path | TaskModel) -> TaskModel:
+    """The task model itself, or the loaded one of this name or folder; see `load_task`."""
+    return task if isinstance(task, TaskModel) else load_task(task)
+
+
 def log_scores(outputs: Tensor, objective: str) -> Tensor:
     """The scores to average over windows: log-probabilities, logits (multilabel) or values; same shape."""
     return F.log_softmax(outputs.float(), dim=-1) if objective == "classification" else outputs.float()

@@ -80,6 +80,19 @@ class TaskSettings:
         """Number of outputs of the head: one per class, or one."""
         return 1 if self.objective == "regression" else len(self.classes)
 
+    def class_of(self, label: str) -> str:
+        """The class of this name; "" is the second one of two.
+
+        Raises:
+            ConfigError: There is no such class, or there are more than two and none is named.
+        """
+        if not label and len(self.classes) == 2:
+            return self.classes[1]
+        if label not in self.classes:
+            reason = f"has no class {label!r}" if label else "has more than two classes: name one, label=NAME"
+            raise ConfigError(f"the task {reason}; its classes are {', '.join(self.classes)}")
+        return label
+
     def n_features(self, channels: int) -> int:
         """F, the number of features of the head, for a network with this many channels."""
         from findna.nn.pooling import n_features  # loads torch

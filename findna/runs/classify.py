@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from findna.cells import Cell, Item
-from findna.classification import PREDICTIONS, Classifier, column_order, prediction_columns, split_windows, value_names
+from findna.classification import PREDICTIONS, Classifier, column_order, prediction_columns, value_names
 from findna.config import ClassifyConfig
 from findna.io.formats import Format
 from findna.io.rows import Layout
@@ -78,10 +78,6 @@ class AnswerRows:
             features=value_names(self._config, self._settings),
             order=column_order(self._config, self._settings, extra),
         )
-
-    def items(self, items: Iterable[Item]) -> Iterable[Item]:
-        """The records, or their windows."""
-        return split_windows(items, size=self.window, stride=self.stride) if self.has_windows else items
 
     def cells(self, items: Iterable[Item]) -> Iterator[Cell]:
         """Yield the predictions for records."""

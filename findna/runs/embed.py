@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from findna.cells import Cell, Item
-from findna.classification import split_windows
 from findna.config import EmbedConfig
 from findna.embedding import RecordEmbedder, feature_columns, feature_names, obs_columns, width_of
 from findna.io.rows import Layout
@@ -81,10 +80,6 @@ class VectorRows:
             tokens_dim=width_of(config, size) if config.with_tokens else None,
             var=feature_columns(config, size, self._readout),
         )
-
-    def items(self, items: Iterable[Item]) -> Iterable[Item]:
-        """The records, or their windows."""
-        return split_windows(items, size=self.window, stride=self.stride) if self.has_windows else items
 
     def cells(self, items: Iterable[Item]) -> Iterator[Cell]:
         """Yield the vectors of records."""

@@ -58,11 +58,8 @@ class RowMaker(Protocol):
     def layout(self, extra: Sequence[str] = ()) -> Layout:
         """The contents of a row; `extra` are the columns of the kind of input."""
 
-    def items(self, items: Iterable[Item]) -> Iterable[Item]:
-        """The items that get a row: records, or their windows."""
-
     def cells(self, items: Iterable[Item]) -> Iterator[Cell]:
-        """Yield the rows of the items, cell by cell."""
+        """Yield the rows of records, or of their windows, cell by cell."""
 
 
 def parts_of(settings: Mapping[str, object]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 
 from findna import __version__
 from findna.cells import Item, write_rows
+from findna.classification import split_windows
 from findna.counts import counted
 from findna.data.windows import count_windows
 from findna.errors import BedError, ConfigError, FastaError, InputError, RegionError
@@ -80,11 +81,13 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         compute, meter, records = maker.compute, Meter(job.inputs), scope.part and scope.part.records
         read = partial(read_records, job.inputs, job.options, genome=genome, meter=meter)
         items = meter.sampled(read(wanted=records, begin=scope.begin))
-        first, extra = _peek(items)
+        items, extra = _peek(items)
         writer = _open_writer(job, maker, facts, extra)
         stack.enter_context(writer)
         n_resumed = writer.n_records_done
-        noted = _Counted(maker.items(itertools.chain(first, items)), n_resumed=n_resumed)
+        if maker.has_windows:
+            items = split_windows(items, size=maker.window, stride=maker.stride)
+        noted = _Counted(items, n_resumed=n_resumed)
         cells = stack.enter_context(_workers(job, maker)).cells if len(job.devices) > 1 else maker.cells
         n_known = _n_rows(job, maker, scope, genome)
         on_progress(n_resumed, meter.n_records if n_known is None else n_known or None)
@@ -154,8 +157,7 @@ def check(
     summary = check_inputs(
         job.inputs, job.options, genome=genome, n_windows=n_windows, is_full=is_full, on_record=on_record
     )
-    problem = summary.error()
-    if job.is_fatal and problem is not None and not is_full:
+    if job.is_fatal and not is_full and (problem := summary.error()) is not None:
         raise problem
     return summary
 
@@ -193,8 +195,7 @@ def finished_run(job: Job, genome: Genome | None) -> dict[str, Any]:
     Raises:
         OutputError: The output is of another run.
     """
-    found = finished_vectors(job.out, job.output_format) if job.may_be_finished else None
-    if found is None:
+    if not job.may_be_finished or (found := finished_vectors(job.out, job.output_format)) is None:
         return {}
     facts = _prepare(job, genome)[2]
     require_same_run(job.out, found, facts)
@@ -245,18 +246,16 @@ class _Counted:
             yield item
 
 
-def _peek(items: Iterator[Item]) -> tuple[list[Item], tuple[str, ...]]:
-    """The items up to the first record, and the columns of its kind of input."""
+def _peek(items: Iterator[Item]) -> tuple[Iterator[Item], tuple[str, ...]]:
+    """The same items, and the columns of their kind of input; reads up to the first record."""
     first: list[Item] = []
     for item in items:
         first.append(item)
-        if isinstance(item, Record):
-            return first, tuple(item.extra)
-        if isinstance(item, TooManyN):
-            return first, item.columns
+        if isinstance(item, Record | TooManyN):
+            return itertools.chain(first, items), tuple(item.extra if isinstance(item, Record) else item.columns)
         if isinstance(item, BedError | FastaError | RegionError):  # not reads: only they add columns
             break
-    return first, ()
+    return itertools.chain(first, items), ()
 
 
 def _workers(job: Job, maker: RowMaker) -> Workers:
