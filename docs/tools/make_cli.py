@@ -30,7 +30,7 @@ BED is 0-based and half-open; a region string such as `chr1:1,001-2,000` is 1-ba
 |---|---|
 | `FINDNA_GENOME` | genome of `findna pretrain` if no input is given |
 | `FINDNA_CACHE` | directory for downloaded genomes, pulled models, indexes of read-only genomes and the speed that `--dry-run` measured (default `$XDG_CACHE_HOME/findna`, else `~/.cache/findna`) |
-| `FINDNA_KERNELS` | code that runs the network's blocks: `auto` (default); on a GPU `triton`, `compile` or `plain`; on a CPU `plain` or `rows`; see docs/speed.md |
+| `FINDNA_KERNELS` | code that runs the network's blocks: `auto` (default); on a GPU `triton`, `compile` or `plain`; see docs/speed.md |
 | `FINDNA_DEBUG` | show tracebacks |
 | `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` | for `findna model pull`: another hub, access to private repositories, no network |
 """

@@ -4,13 +4,9 @@ Three methods give the same values within rounding. `triton` is one fused kernel
 is torch (`findna.nn.rows`), and `compile` is the same functions through torch.compile; both pad the weights so that
 the vendor's products get aligned rows. `measured.tsv` has the fastest method by GPU, size and pass; `plain` is used for
 all others. FINDNA_KERNELS forces a method on a GPU.
-On a CPU, `plain` means the blocks of `findna.nn.mixing`, channels first, and `rows` those of `findna.nn.rows`. A CPU
-with AMX uses `rows` if they are faster according to the table; other CPUs use them only if forced.
+A CPU always uses the blocks of `findna.nn.mixing`, channels first, which are called `plain`, too.
 
 Before `triton` or `compile` is used, it must agree with torch on one small block on the device.
-
-`findna.nn.mixing` draws other masks of dropout than `findna.nn.rows`, so a training with dropout on a CPU never uses
-`rows`.
 """
 
 import os
@@ -27,15 +23,12 @@ from torch.nn import functional as F
 from findna.errors import ConfigError
 from findna.nn.device import Precision
 from findna.nn.measured import FastestWay, capability_of, measured, order
-from findna.nn.mixing import LEADING
 from findna.nn.rows import TORCH, Dropout, Turn, Way, Weights, block, mix, mix_back, torch_way
 from findna.sequence import ALPHABET
 from findna.sizes import ModelConfig
 
 ENVIRONMENT = "FINDNA_KERNELS"
 WAYS = ("triton", "compile", "plain")
-ROWS = "rows"
-"""The method of a CPU besides `plain`."""
 MAX_CHANNELS = 512
 """Maximum channels: wider streams do not fit in the registers of a fused block."""
 
@@ -79,19 +72,15 @@ def choose(
     if config.mixer == "transformer" and precision.stream == torch.bfloat16:
         raise ConfigError("the norms of a Transformer need a float32 residual stream: choose precision=bf16")
     wanted = os.environ.get(ENVIRONMENT, "") or "auto"
-    if wanted not in ("auto", *WAYS, ROWS):
-        raise ConfigError(f"{ENVIRONMENT}={wanted}: known are auto, {', '.join((*WAYS, ROWS))}")
-    dropout = dropout if is_training else 0.0
-    # With dropout, the two methods of a CPU draw different masks.
-    is_ours = config.mixer == "chordmixer" and not (dropout and device.type == "cpu")
-    if device.type not in ("cpu", "cuda") or precision.products not in TOLERANCE or not is_ours:
+    if wanted not in ("auto", *WAYS):
+        raise ConfigError(f"{ENVIRONMENT}={wanted}: known are auto, {', '.join(WAYS)}")
+    if device.type != "cuda" or precision.products not in TOLERANCE or config.mixer != "chordmixer":
         return Choice("plain", {})
+    dropout = dropout if is_training else 0.0
     names: tuple[str, ...] = (wanted,)
     if wanted == "auto":
         sought = FastestWay(capability_of(device), config.channels, config.hidden, is_training, precision.name, "")
         names = order(measured(), sought)
-    if device.type == "cpu":  # which has no GPU methods
-        return Choice(ROWS if names[0] == ROWS else "plain", {})
     refused: dict[str, str] = {}
     for name in names:
         plain = name == "plain"
@@ -213,9 +202,8 @@ def find_way(name: str) -> Way:
     Raises:
         ImportError: Triton is not installed.
     """
-    if name in ("plain", ROWS):
-        multiple = LEADING if name == ROWS else ALIGNED
-        return TORCH._replace(hidden=multiple, channels=multiple)
+    if name == "plain":
+        return TORCH._replace(hidden=ALIGNED, channels=ALIGNED)
     if name == "compile":
         compiled = torch_way(torch.compile(mix, dynamic=True), torch.compile(mix_back, dynamic=True))
         return compiled._replace(hidden=ALIGNED, channels=ALIGNED)

@@ -1,4 +1,4 @@
-"""The fastest kernels by GPU (or CPU with AMX), size and pass: the rows of `measured.tsv`."""
+"""The fastest kernels by GPU, size and pass: the rows of `measured.tsv`."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -7,22 +7,17 @@ from typing import NamedTuple
 
 import torch
 
-from findna.nn.device import has_amx
-
-AMX = 1
-"""The capability of a CPU with AMX in `measured.tsv`."""
-
 
 class FastestWay(NamedTuple):
     """One row of `measured.tsv`: the fastest method for a GPU, size and pass.
 
     Args:
-        capability: Compute capability of the GPU, such as 90, or `AMX`.
+        capability: Compute capability of the GPU, such as 90.
         channels: C of the network.
         hidden: H of the network.
         is_training: Whether a backward pass was also measured.
         precision: Name of the precision.
-        way: The fastest of `WAYS`; with AMX `plain` or `ROWS`.
+        way: The fastest of `WAYS`.
     """
 
     capability: int
@@ -65,9 +60,7 @@ def order(rows: Sequence[FastestWay], sought: FastestWay) -> tuple[str, ...]:
 
 @cache
 def capability_of(device: torch.device) -> int:
-    """Compute capability, such as 90; for a CPU `AMX` or 0; 0 if there is no such GPU."""
-    if device.type == "cpu":
-        return AMX if has_amx() else 0
+    """Compute capability, such as 90; 0 if there is no such GPU."""
     if not torch.cuda.is_available():
         return 0
     major, minor = torch.cuda.get_device_capability(device)

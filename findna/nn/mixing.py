@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from findna.nn.device import has_amx
 
-LEADING = 32
-"""On a CPU with AMX, rows of bf16 begin at multiples of this many values; other strides take a third longer.
+MULTIPLE = 32
+"""On a CPU with AMX, bf16 matrices are padded to multiples of this; the bits are the same, in less time.
 
-The bits are the same.
+The number of columns is an odd multiple, because columns at powers of two share lines of the cache. The pad is zero,
+not memory as it comes: oneDNN multiplies it by zero, and NaN would stay NaN.
 """
 
 MIN_RUN = 30_000
@@ -145,7 +147,9 @@ def mix(
     """
     if not weights:
         return h
-    cast = [MlpWeights(*(_aligned(matrix.detach(), products) for matrix in pair)) for pair in weights]
+    cast = [MlpWeights(*(matrix.detach().to(products) for matrix in pair)) for pair in weights]
+    if _is_for_amx(products):
+        cast = [MlpWeights(_padded(w1, columns=MULTIPLE), _padded(w2, rows=MULTIPLE)) for w1, w2 in cast]
     flat = [matrix for pair in weights for matrix in pair]
     return _Mix.apply(h, cast, rotations, dropout, *flat)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -161,21 +165,23 @@ class _Mix(torch.autograd.Function):
     def forward(
         ctx: Any, h: Tensor, weights: Sequence[MlpWeights], rotations: Sequence[Rotation], dropout: float, *flat: Tensor
     ) -> Tensor:
-        is_kept = any(ctx.needs_input_grad)
-        n, hidden = h.shape[1], len(weights[0].w1)
-        stream = _empty((len(h) + 1, n), h)
-        stream[:-1], stream[-1] = h, 1
-        z = _empty((len(h), n), weights[0].w1)
-        update = z if z.dtype == h.dtype else _empty((len(h), n), h)
-        moves = {rotation: rotation.moves(stream[:-1], update, by=torch._foreach_add_) for rotation in set(rotations)}
+        is_kept, (channels, n) = any(ctx.needs_input_grad), h.shape
+        (hidden, n_rows), like = weights[0].w1.shape, weights[0].w1
+        wide = _odd(n) if _is_for_amx(like.dtype) else n
+        stream = h.new_zeros(n_rows, wide)
+        stream[:channels, :n], stream[channels] = h, 1
+        z = like.new_empty(len(weights[0].w2), wide)
+        update = z if z.dtype == h.dtype else h.new_empty(z.shape)
+        to, of = stream[:channels, :n], update[:channels, :n]
+        moves = {rotation: rotation.moves(to, of, by=torch._foreach_add_) for rotation in set(rotations)}
         kept: list[Tensor] = []
         masks: list[tuple[Tensor, Tensor]] = []
         for i, ((w1, w2), rotation) in enumerate(zip(weights, rotations, strict=True)):
             if is_kept or i == 0:
-                x = stream if z.dtype == stream.dtype and not is_kept else _empty((len(stream), n), z)
-                inner = _empty((hidden + 1, n), z)
+                x = stream if z.dtype == stream.dtype and not is_kept else like.new_empty(stream.shape)
+                inner = like.new_empty(hidden + 1, wide)
                 inner[-1] = 1
-                pre = _empty((hidden, n), z) if is_kept else inner[:-1]
+                pre = like.new_empty(hidden, wide) if is_kept else inner[:-1]
                 kept += x, pre, inner
             torch.mm(w1, x.copy_(stream), out=pre)  # copy_ from itself does nothing
             torch.ops.aten.gelu.out(pre, out=inner[:-1])
@@ -190,49 +196,45 @@ class _Mix(torch.autograd.Function):
         if is_kept:
             ctx.weights, ctx.rotations, ctx.masks, ctx.dtype = weights, rotations, masks, flat[0].dtype
             ctx.save_for_backward(*kept)
-        return stream[:-1]
+        return to
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        kept = ctx.saved_tensors
-        grad = grads[0].clone(memory_format=torch.contiguous_format)  # of the stream, in place
-        dz, slope = (_empty((len(like), grad.shape[1]), kept[0]) for like in (grad, kept[1]))
-        moves = {r: r.moves(dz, grad, by=torch._foreach_copy_, back=True) for r in set(ctx.rotations)}
+        kept, (channels, n) = ctx.saved_tensors, grads[0].shape
+        grad = grads[0].new_zeros(kept[0].shape)  # of the stream, in place
+        grad[:channels, :n] = grads[0]
+        dz, dx, slope = kept[0].new_zeros(len(ctx.weights[0].w2), kept[0].shape[1]), *map(torch.empty_like, kept[:2])
+        to, of = dz[:channels, :n], grad[:channels, :n]
+        moves = {r: r.moves(to, of, by=torch._foreach_copy_, back=True) for r in set(ctx.rotations)}
         found: list[Tensor] = []
         for i in reversed(range(len(ctx.weights))):
             (w1, w2), (x, pre, inner) = ctx.weights[i], kept[3 * i : 3 * i + 3]
             moves[ctx.rotations[i]]()
             if ctx.masks:
                 dz.mul_(ctx.masks[i][1])
-            found.append(torch.mm(dz, inner.T))  # of w2
+            found.append(torch.mm(dz, inner.T)[:channels])  # of w2
             torch.mm(w2[:, :-1].T, dz, out=slope)
             if ctx.masks:
                 slope.mul_(ctx.masks[i][0])
             torch.ops.aten.gelu_backward.grad_input(slope, pre, grad_input=slope)
-            found.append(torch.mm(slope, x.T))  # of w1
-            grad.add_(torch.mm(w1[:, :-1].T, slope, out=dz))
-        return grad, None, None, None, *(matrix.to(ctx.dtype) for matrix in reversed(found))
+            found.append(torch.mm(slope, x.T)[:, : channels + 1])  # of w1
+            grad.add_(torch.mm(w1.T, slope, out=dx))
+        return of, None, None, None, *(matrix.to(ctx.dtype) for matrix in reversed(found))
 
 
-def _aligned(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """The matrix in a type, with aligned rows if that helps."""
-    like = matrix.new_empty(0, dtype=dtype)
-    return _empty((len(matrix), matrix.shape[1]), like).copy_(matrix) if _is_for_amx(like) else matrix.to(dtype)
+def _is_for_amx(dtype: torch.dtype) -> bool:
+    """Whether AMX multiplies this type. In float32, a pad would change the bits and save no time."""
+    return dtype == torch.bfloat16 and has_amx()
 
 
-def _empty(shape: tuple[int, int], like: Tensor) -> Tensor:
-    """An empty matrix with the type and device of another tensor, with aligned rows if that helps."""
-    n_rows, n_columns = shape
-    if not _is_for_amx(like):
-        return like.new_empty(n_rows, n_columns)
-    rows = like.new_empty(n_rows, -(-n_columns // LEADING) * LEADING)
-    rows[:, n_columns:] = 0  # oneDNN multiplies what it finds there by zero, so NaN would spread
-    return rows[:, :n_columns]
+def _padded(matrix: Tensor, *, rows: int = 1, columns: int = 1) -> Tensor:
+    """The matrix with zeros up to multiples of these numbers of rows and columns."""
+    return F.pad(matrix, (0, -matrix.shape[1] % columns, 0, -len(matrix) % rows))
 
 
-def _is_for_amx(matrix: Tensor) -> bool:
-    """Whether AMX multiplies it. In float32, aligned rows would change the bits and not be faster."""
-    return matrix.dtype == torch.bfloat16 and has_amx()
+def _odd(n: int) -> int:
+    """The next odd multiple of `MULTIPLE`."""
+    return (-(-n // MULTIPLE) | 1) * MULTIPLE
 
 
 def _mask(part: Tensor, dropout: float) -> Tensor:
