@@ -159,15 +159,7 @@ def split_figures(
 def calibration(labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *, title: str = "") -> None:
     """Draw accuracy by confidence (the probability of the predicted class); on the diagonal, they agree.
 
-    Args:
-        labels: Class index, shape (n,).
-        probabilities: Shape (n, n_classes).
-        path: The PNG file.
-        title: Above the figure.
-
-    Raises:
-        MissingExtraError: matplotlib or scikit-learn is not installed.
-        OutputError: The file cannot be written.
+    Arguments and errors: see `roc`.
     """
     need_sklearn("a figure")
     from sklearn.calibration import CalibrationDisplay
