@@ -14,7 +14,7 @@ from findna.errors import InputError
 from findna.io.cache import cache_dir
 from findna.io.check import refuse_pipe
 from findna.io.files import sha256
-from findna.io.genome import Genome
+from findna.io.genome import GENOME_ENDINGS, Genome
 from findna.io.watch import Watch
 from findna.region import Region
 
@@ -38,8 +38,7 @@ def find_genome() -> Path:
     if named := os.environ.get("FINDNA_GENOME"):
         return Path(named)
     folder = cache_dir() / "genomes"
-    endings = (".fa", ".fasta", ".fna", ".fa.gz", ".fasta.gz", ".fna.gz", ".2bit")
-    found = sorted(path for path in folder.glob("*") if path.name.endswith(endings))
+    found = sorted(path for path in folder.glob("*") if path.name.endswith(GENOME_ENDINGS))
     if not found:
         raise InputError(
             "nothing to train on: give a FASTA of windows, or genome=GENOME, or set FINDNA_GENOME, "
