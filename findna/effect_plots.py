@@ -50,7 +50,8 @@ def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, valu
     heights[known, codes[known]] = -effects[known].sum(axis=1) / (N - 1)  # the reference itself adds 0
     if heights.any():  # not only N
         logomaker.Logo(pandas.DataFrame(heights, columns=list(BASES)), ax=above, color_scheme="classic")
-    above.set(ylabel="mean decrease\nwhen changed", title=title)
+    unit = "" if value.startswith("prediction") else ", nats"  # log-probabilities and log-odds
+    above.set(ylabel=f"mean decrease\nwhen changed{unit}", title=title)
     above.axhline(0, color="#999999", linewidth=0.6)
     above.set_ylim(*(1.05 * end for end in above.get_ylim()))  # the logo ends at its highest letter
     limit = float(np.abs(np.nan_to_num(effects)).max()) or 1.0
@@ -80,7 +81,7 @@ def plot_pairs(codes: Codes, pairs: NDArray[np.float32], path: Path, *, title: s
     else:
         axes.set_xticks(*_ticks(len(codes), first, inches=size))
         axes.set_yticks(*_ticks(len(codes), first, inches=size))
-    figure.colorbar(image, ax=axes, label="largest change of log-odds, nats", shrink=0.8)
+    figure.colorbar(image, ax=axes, label="largest change of log-odds, nats", fraction=0.046, pad=0.02)
     save_figure(figure, path)
 
 

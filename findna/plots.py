@@ -113,7 +113,7 @@ def accuracy_by_position(
     styles = [(BLUE, "-"), (ORANGE, "-"), (INK, "--"), (GREY, "-"), (GREY, ":")]
     for (name, values), (color, line) in zip(shares.items(), itertools.cycle(styles)):
         axes.plot(starts, values, color=color, linestyle=line, linewidth=1.2, label=name)
-    axes.set(xlabel="position in the window", ylabel="masked-base accuracy", title=title)
+    axes.set(xlabel="position in the window, bases", ylabel="masked-base accuracy", title=title)
     axes.margins(y=0.3)  # room for the legend
     axes.legend(frameon=False, fontsize=8, ncols=2)
     save_figure(figure, path)

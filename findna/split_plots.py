@@ -18,6 +18,8 @@ N_BINS = 10
 """Number of bins of a calibration plot, of equal width."""
 
 _MOST_CURVES = 10
+_DARK = 0.72
+"""On a cell with a larger fraction, white text has more contrast than black; both have at least 4.5 there."""
 
 Place = Literal["lower left", "lower right", "upper left", "upper right"]
 
@@ -48,8 +50,8 @@ def confusion_matrix(
     drawn = ConfusionMatrixDisplay(shares, display_labels=names)
     direction = "vertical" if max(map(len, names)) > 3 else "horizontal"
     drawn.plot(ax=axes, cmap="Blues", colorbar=False, xticks_rotation=direction, im_kw={"vmin": 0, "vmax": 1})
-    for text, count in zip(drawn.text_.flat, counts.flat, strict=True):
-        text.set(text=f"{count:,}", fontsize=8)
+    for text, count, share in zip(drawn.text_.flat, counts.flat, shares.flat, strict=True):
+        text.set(text=f"{count:,}", fontsize=10, color="white" if share > _DARK else "black")
     axes.set(xlabel="predicted", ylabel="true", title=title)
     figure.colorbar(drawn.im_, ax=axes, label="fraction of the true class", fraction=0.046, pad=0.04)
     save_figure(figure, path)
@@ -174,6 +176,7 @@ def calibration(labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *
     CalibrationDisplay.from_predictions(
         is_right, confidence, n_bins=N_BINS, name="accuracy", ax=axes, marker="o", color=BLUE, markersize=4
     )
+    axes.lines[0].set_label("perfect calibration")  # as the other labels, in lower case
     axes.set(xlabel="probability of the predicted class", ylabel="accuracy", title=title, aspect="equal")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.legend(frameon=False, loc="upper left", fontsize=8)

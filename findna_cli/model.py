@@ -49,7 +49,9 @@ def info(name: Name = "", json_file: Json = None) -> None:
     facts, readout, card = models.describe_model(name)
     shown = {key: facts.get(key) for key in ("name", "window", "sha256", "folder")}
     shown["window"] = f"{facts['window']:,} bases"
-    show_facts({**shown, "read-out": readout, **facts["model"]})
+    sizes = {key.removeprefix("n_").replace("_", " "): value for key, value in facts["model"].items()}
+    del sizes["max len"]  # the window, and the class tokens
+    show_facts({**shown, "read-out": readout, **sizes})
     if card:
         show("")
         show_page(card)

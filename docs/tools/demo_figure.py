@@ -11,6 +11,7 @@ of random weights, and the best of the quoted models. Needs `findna[bench]`.
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -43,6 +44,13 @@ MODES = {
 }
 N_LABELLED = (10, 20, 50, 100, 200, 400)
 N_DRAWS = 20
+ABOVE: dict[str, Any] = {
+    "loc": "lower center",
+    "bbox_to_anchor": (0.42, 1.1),
+    "ncols": 3,
+    "fontsize": 8,
+    "frameon": False,
+}
 
 Vectors = dict[str, NDArray[np.float32]]
 
@@ -87,7 +95,7 @@ def draw_sets(axes: Axes) -> None:
     axes.grid(axis="y", color="#e2e8f0")
     axes.set_axisbelow(True)
     axes.set(xlabel="test AUROC", title="fine-tuned, eight sets of GUE")
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.legend(**ABOVE)
 
 
 def main(target: str) -> None:
@@ -106,8 +114,12 @@ def main(target: str) -> None:
     left.set_xscale("log")
     left.set_xticks(N_LABELLED, [str(n) for n in N_LABELLED])
     left.minorticks_off()
-    left.set(xlabel="labelled sequences", ylabel="AUROC on the others", title="promoters from a few labels")
-    left.legend(frameon=False)
+    left.set(
+        xlabel="labelled sequences",
+        ylabel=f"AUROC on the others\n(mean and sd, {N_DRAWS} draws)",
+        title="promoters from a few labels",
+    )
+    left.legend(**ABOVE)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()

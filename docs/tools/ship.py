@@ -11,7 +11,8 @@ already, of the same weights, is not measured again. The parts, in their order, 
     validation AUROC of frozen probes on validation splits, beside three networks with random weights
     teacher    findna benchmark teacher: masked bases, vectors, neighbours, curves
     gue        the complete GUE sets beside baselines and quoted models, docs/results/gue
-    pages      CARD.md, docs/model.md, docs/models/NAME.md, docs/benchmark.md: from the JSON files alone
+    pages      CARD.md, docs/model.md, docs/models/NAME.md and its figures, docs/benchmark.md: from the JSON files and the
+               log alone
     heads      the built-in tasks that use this teacher, and docs/tasks.md
     tutorial   the tutorial's commands and figures; compare WORK/tutorial-SHA/transcript.txt with what its text says
 
@@ -31,6 +32,7 @@ from typing import Any
 
 import pages
 
+from findna.benchmark.teacher_page import read_teacher, write_teacher
 from findna.data.recipe import output_paths
 from findna.io.files import write_atomic
 from findna.models.folders import DEFAULT, SHIPPED
@@ -190,8 +192,11 @@ def tutorial(args: argparse.Namespace) -> None:
 
 
 def write_pages(args: argparse.Namespace) -> None:
-    """Everything that is written of the teacher, from the JSON files that lie in the project."""
+    """Everything that is written and drawn of the teacher, from the JSON files and the log that lie in the project."""
     config = shipped_config()
+    n_held_out = config["training"]["sources"]["n_held_out"]
+    result = read_teacher(FOLDER / "teacher.json")
+    write_teacher(FOLDER, result, log=read_log(FOLDER / "log.csv"), n_held_out=n_held_out)
     text = pages.describe(config, FOLDER)
     write_atomic(SHIPPED / DEFAULT / "CARD.md", pages.card(config, FOLDER))
     pages.put(DOCS / "model.md", "teacher", text)

@@ -43,8 +43,16 @@ def read_teacher(path: Path) -> dict[str, Any]:
     return read_stored(path, schema=SCHEMA, what="report of a teacher")
 
 
-def write_teacher(folder: Path, result: Mapping[str, Any], *, log: Sequence[Mapping[str, float]] = ()) -> None:
+def write_teacher(
+    folder: Path, result: Mapping[str, Any], *, log: Sequence[Mapping[str, float]] = (), n_held_out: int = 0
+) -> None:
     """Write teacher.json, teacher.md, by_position.png and, if there is a log, curves.png.
+
+    Args:
+        folder: Created if missing.
+        result: The content of teacher.json.
+        log: Lines of the training run's log.csv.
+        n_held_out: Number of held-out windows of that run; 0: not known.
 
     Raises:
         OutputError: A file cannot be written.
@@ -55,8 +63,9 @@ def write_teacher(folder: Path, result: Mapping[str, Any], *, log: Sequence[Mapp
     title = f"{name}, {counted(result['masked_bases']['n_windows'], 'held-out window')}"
     shares = {TITLES[model]: by_position[model] for model in (TEACHER, "around", "left")}
     plots.accuracy_by_position(by_position["start"], shares, folder / "by_position.png", title=title)
+    of_run = counted(n_held_out, "held-out window")
     if log:
-        plots.pretraining_curves(log, folder / "curves.png", title=name)
+        plots.pretraining_curves(log, folder / "curves.png", title=f"{name}, {of_run}" if n_held_out else name)
     write_atomic(folder / "teacher.json", json.dumps(result, indent=1) + "\n")
     write_atomic(folder / "teacher.md", f"{MARK}# {name}\n\n{teacher_markdown(result)}")
 

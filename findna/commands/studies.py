@@ -108,7 +108,8 @@ def report_teacher(
         measured, sources, config=config, labelled=labelled, log=rows, compute=compute, on_done=on_note
     )
     result |= {"log": log_sha256, "command": command}
-    write_teacher(Path(out), result, log=rows)
+    n_held_out = int(measured.training.get("sources", {}).get("n_held_out", 0))
+    write_teacher(Path(out), result, log=rows, n_held_out=n_held_out)
     return result
 
 

@@ -16,6 +16,30 @@ from findna.train.log import read_log
 from findna.train.objectives import BOUNDS
 
 _SPLITS = {"valid": "validation"}
+_NAMES = {
+    **_SPLITS,
+    "train": "training",
+    "valid_one_window": "validation, one window",
+    "valid_joined": "validation, several windows",
+    "n": "sequences",
+    "uncalibrated_loss": "loss before calibration",
+    "macro_f1": "macro F1",
+    "mcc": "MCC",
+    "auroc": "AUROC",
+    "joined_temperature": "temperature, several windows",
+    "valid_loss": "validation loss",
+    "valid_mnm_loss": "loss of masked bases, nats",
+    "valid_contrastive_loss": "contrastive loss, nats",
+    "valid_accuracy": "masked-base accuracy",
+    "kmer_accuracy": "masked-base accuracy of a 7-mer table",
+    "dissimilarity": "dissimilarity of the views",
+    "effective_rank": "effective rank of the class tokens",
+    "agreement": "agreement of student and teacher, cosine",
+    "teacher_entropy": "entropy of the teacher, nats",
+    "max_len": "positions, with class tokens",
+    "noise_sd": "sd of the noise",
+}
+"""Names in a card; of others, `_` becomes a blank."""
 
 
 def draw_curve(out: Path, name: str, settings: TaskSettings) -> None:
@@ -38,6 +62,7 @@ def draw_curve(out: Path, name: str, settings: TaskSettings) -> None:
         from findna.plots import training_curve
 
         note = "" if settings.temperature == 1 else " before calibration"
+        note += "" if settings.objective == "regression" else ", nats"
         training_curve(points, out / "curve.png", title=name, note=note)
 
 
@@ -78,23 +103,25 @@ def task_card(
     rows[chosen] = training["summary"][chosen]
     if rows.get("best_epoch") == 0:
         rows["best_epoch"] = "0 (the frozen probe)"
-    for split, found in data.items():
-        rows[f"{split} sequences"] = f"{found['n']} ({', '.join(found['files']) or 'in memory'})"
-    for split, figures in metrics.items():
-        rows |= {f"{split} {key}": value for key, value in figures.items() if isinstance(value, float | int)}
     rows["temperature"] = _temperature(settings.temperature)
     if settings.joined_temperature is not None:
         rows["joined_temperature"] = _temperature(settings.joined_temperature)
+    figures = {
+        split: {key: value for key, value in found.items() if isinstance(value, float | int)}
+        for split, found in metrics.items()
+    }
+    sets = {split: {"n": found["n"], "files": list(found["files"]) or "in memory"} for split, found in data.items()}
     opening = (
         f"A {settings.objective} of DNA sequences, made by `findna finetune` from the teacher {teacher}. "
         "`findna classify` takes this folder as its task.\n\n"
     )
     opening += f"Classes: {', '.join(settings.classes)}." if settings.classes else "One value per sequence."
     closing = (
-        "The figures hold for these splits. They can be worse on sequences of another source, length or composition. "
+        "The metrics hold for these splits. They can be worse on sequences of another source, length or composition. "
         "Probabilities are calibrated on the validation split only. Not tested for any clinical use."
     )
-    return _card(name, opening, rows, closing)
+    tables = {"Metrics": _table(figures), "Data": _table(sets), "Settings": _pairs(rows)}
+    return _card(name, opening, tables, closing)
 
 
 def model_card(name: str, training: Mapping[str, Any]) -> str:
@@ -102,16 +129,42 @@ def model_card(name: str, training: Mapping[str, Any]) -> str:
     config = training["config"]
     rows = {**config["model"], **config, "products": training["products"]}
     del rows["model"]
-    rows |= {f"source {key}": value for key, value in training["sources"].items()} | training["summary"]
     opening = "A DNA encoder pretrained by `findna pretrain` with the method of Yu et al. 2024 (arXiv:2405.08538)."
     closing = "The model has seen only the sequence above. Not tested for any clinical use."
-    return _card(name, opening, rows, closing)
+    tables = {"Result": training["summary"], "Data": training["sources"], "Settings": rows}
+    return _card(name, opening, {title: _pairs(found) for title, found in tables.items()}, closing)
 
 
-def _card(name: str, opening: str, rows: Mapping[str, Any], closing: str) -> str:
-    shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in rows.items()}
-    table = "\n".join(f"| {key} | {value} |" for key, value in shown.items())
-    return f"# {name}\n\n{opening}\n\n| | |\n|---|---|\n{table}\n\n{closing}\n"
+def _card(name: str, opening: str, tables: Mapping[str, str], closing: str) -> str:
+    sections = "\n\n".join(f"## {title}\n\n{table}" for title, table in tables.items())
+    return f"# {name}\n\n{opening}\n\n{sections}\n\n{closing}\n"
+
+
+def _table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """One row per split, one column per value."""
+    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+    is_number = [all(isinstance(row.get(key, 0), int | float) for row in rows.values()) for key in columns]
+    lines = [["split", *map(_name, columns)], ["---", *("---:" if right else "---" for right in is_number)]]
+    lines += [[_name(split), *(_text(row.get(key, "")) for key in columns)] for split, row in rows.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _pairs(rows: Mapping[str, Any]) -> str:
+    """One row per name and value."""
+    lines = [f"| {_name(key)} | {_text(value)} |" for key, value in rows.items()]
+    return "\n".join(["| name | value |", "|---|---|", *lines])
+
+
+def _name(key: str) -> str:
+    return _NAMES.get(key, key.removeprefix("n_").replace("_", " "))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping | list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _temperature(value: float) -> float | str:

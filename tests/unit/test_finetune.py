@@ -140,9 +140,9 @@ def test_the_card_names_the_settings_that_were_used_and_no_others(tmp_path, teac
     for name, settings in {"whole": {}, "probe": {"frozen": True}}.items():
         run(tmp_path / name, teacher, dataclasses.replace(CONFIG, window=16, **settings))
     whole, probe = ((tmp_path / name / "CARD.md").read_text() for name in ("whole", "probe"))
-    assert "| learning_rate |" in whole
-    assert "| best_epoch |" in whole
-    assert "| learning_rate |" not in probe
+    assert "| learning rate |" in whole
+    assert "| best epoch |" in whole
+    assert "| learning rate |" not in probe
     assert "| penalty |" in probe
     assert "| window | 16 |" in probe
 
@@ -252,7 +252,7 @@ def test_a_run_that_only_gets_worse_ends_as_the_probe_that_it_began_as(tmp_path,
     assert all(
         torch.equal(value, task.network.state_dict()[name]) for name, value in teacher.network.state_dict().items()
     )
-    assert "| best_epoch | 0 (the frozen probe) |" in (tmp_path / "run" / "CARD.md").read_text()
+    assert "| best epoch | 0 (the frozen probe) |" in (tmp_path / "run" / "CARD.md").read_text()
 
 
 @pytest.mark.parametrize("config", [CONFIG, dataclasses.replace(CONFIG, strand="both", reverse_complement=0.5)])

@@ -135,8 +135,8 @@ def test_a_run_is_a_model_folder_with_the_teacher_in_it(tmp_path):
     assert model.training["summary"]["finished"] is True
     assert PretrainConfig.from_dict(model.training["config"]).model == MODEL
     card = (tmp_path / "run" / "CARD.md").read_text()
-    assert "| source made | 1 |" in card
-    assert "| learning_rate | 0.01 |" in card
+    assert "| made | 1 |" in card
+    assert "| learning rate | 0.01 |" in card
 
 
 def test_without_distillation_the_student_is_the_model(tmp_path):
