@@ -90,7 +90,7 @@ def world(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     model = Path("shipped/findna-small").absolute()
     size = ModelConfig(channels=22, hidden=8, track_width=2, n_layers=2, max_len=1010, n_class_tokens=10)
     save_model(model, initialise(ChordMixer(size), 5), name="findna-small", training={}, card="")
-    monkeypatch.setattr("findna.models.store.SHIPPED", model.parent)
+    monkeypatch.setattr("findna.models.folders.SHIPPED", model.parent)
     Path("runs").mkdir()
     Path("docs").mkdir()
     Path("docs/demo").symlink_to(ROOT / "docs/demo")
