@@ -65,9 +65,11 @@ def draw_map(found: Map, path: Path, *, title: str | None = None, note: str = ""
         groups: dict[str, list[str]] = {}
         for name, colour in colours.items():
             groups.setdefault(colour if colour == OTHER and name != NO_LABEL else name, []).append(name)
+        folders = {name.rpartition("/")[0] for name in colours}  # of files, in the column source
+        n_shared = len(min(folders)) + 1 if len(folders) == 1 and min(folders) else 0
         for group in reversed(groups.values()):  # the rare ones below
             is_one = np.isin(names, group)
-            label = group[0] if len(group) == 1 else f"{len(group)} others"
+            label = group[0][n_shared:] if len(group) == 1 else f"{len(group)} others"
             text = f"{(label if len(label) <= 28 else label[:27] + '…') or '(empty)'} ({is_one.sum():,})"
             axes.scatter(x[is_one], y[is_one], color=colours[group[0]], alpha=0.8, label=text, **style)
         handles, texts = axes.get_legend_handles_labels()

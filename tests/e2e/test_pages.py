@@ -22,26 +22,22 @@ from findna_cli.app import app
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name != "cli.md")]
 RUN = (
-    *("README", "benchmark", "choose", "clusters", "faq", "finetune", "formats", "index", "model", "scale"),
+    *("README", "benchmark", "choose", "clusters", "faq", "finetune", "formats", "gpu", "index", "model", "scale"),
     *("tasks", "training", "variants"),
 )
 NOT_RUN = {
     "data fetch": "network",
     "model pull": "network",
     "pretrain": "hours; tests/e2e/test_pretrain_command.py trains for seconds",
-    "data windows": "a whole genome; tests/e2e/test_data_windows.py draws from a small one",
     "benchmark run": "downloaded sets",
     "benchmark study": "hours",
     "model convert": "a checkpoint of the published code",
-    "model readout": "a thousand windows",
-    "model verify": "the shipped model",
-    "doctor": "the shipped model",
-    "task list": "run by the tutorial",
-    "task info": "run by the tutorial",
 }
+SMALLER = {"data windows": ("--n", "20", "--min-length", "30", "--max-length", "60")}
+"""Flags that make a command fit the small files of this test."""
 UNKNOWN = re.compile(
     r"--device cuda|--gpus|--workers|of1000\.h5|of16\.parquet|part\*\.h5|3/16 --plan|--task covid|--task promoter"
-    r"|ORG/NAME|N\.csv|demo/promoters|results/\*|hg38_contig|finetune (?!.*--frozen)"
+    r"|ORG/NAME|N\.csv|demo/promoters|hg38_contig|finetune (?!.*--frozen)"
 )
 """Devices, parts and files that this test lacks; test_finetune_command.py trains all weights."""
 
@@ -94,6 +90,7 @@ def world(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     Path("runs").mkdir()
     Path("docs").mkdir()
     Path("docs/demo").symlink_to(ROOT / "docs/demo")
+    Path("results").symlink_to(ROOT / "docs/results/gue")
     for name in ("t1", "my-species"):
         (Path("runs") / name).symlink_to(model)
     for name in ("hg38.fa", "my-genome.fa", "g.fa"):
@@ -105,7 +102,7 @@ def world(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
         rows = [f"chr1\t{start}\t{start + 60}\tregion{start}\n" for start in range(n, 1500, 100)]
         Path(f"{name}.bed").write_text("".join(rows))
     seqs = {f"s{start}": bases["chr1"][start : start + 60] for start in range(200, 1400, 20)}
-    for name in ("new.fa", "in.fa", "pos.fa"):
+    for name in ("new.fa", "in.fa", "pos.fa", "windows.fa"):
         Path(name).write_text(fasta(seqs))
     Path("neg.fa").write_text(fasta({f"n{id}": text[::-1] for id, text in seqs.items()}))
     table = [f"{text},{n % 2}\n" for n, text in enumerate(seqs.values())]
@@ -137,6 +134,7 @@ def test_the_commands_of_a_page_run_in_their_order(name: str) -> None:
             continue
         words = [str(path) for word in words for path in (sorted(Path().glob(word)) or [word])]
         flags = {flag for one in command.params for flag in one.opts}
+        words += SMALLER.get(found, ())
         words += ["--force"] * ("--force" in flags and "--resume" not in words)
         result = call(*found.split(), *words)
         assert result.code == 0, f"{line}\n{result.err}"
