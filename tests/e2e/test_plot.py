@@ -60,10 +60,10 @@ def test_png_and_pdf_and_a_sample_by_default_name(vectors: Path, model: Path) ->
     assert Path("v.png").read_bytes()[:4] == b"\x89PNG"
     Path("far/below").mkdir(parents=True)
     for name in ("first", "second"):
-        Path(f"far/below/{name}.fa").write_text(f">{name}\nACGTTGCA\n")
+        Path(f"far/below/{name}.fa").write_text(f">{name}\nACGTTGCA\n>{name}2\nAACC\n")
     assert call("embed", "far/below/first.fa", "far/below/second.fa", "-m", model, "-o", "two.h5").code == 0
     assert call("plot", "two.h5", "--color", "source", "-o", "two.svg").code == 0
-    assert "<!-- second.fa (1) -->" in Path("two.svg").read_text()  # without the folder of all files
+    assert "<!-- second.fa (2) -->" in Path("two.svg").read_text()  # without the folder of all files
     assert call("plot", vectors, "-o", "v.pdf", "--method", "tsne", "--max-points", 20, "-q").err == ""
     assert Path("v.pdf").read_bytes()[:4] == b"%PDF"
     again = call("plot", vectors, "-o", "v.pdf", "--method", "tsne", "--max-points", 20)
