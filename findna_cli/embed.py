@@ -30,7 +30,7 @@ def embed(
     Rows are in input order. Vectors are the model's own read-out, standardised, unless --raw, --pool, --blocks or
     --layer selects other values. The output is an HDF5 file that is also a valid .h5ad. An interrupted run leaves
     NAME.partial, and --resume continues it. With --shard, the default name includes the part: NAME.part3of16.h5. With
-    --shard auto, so does the name in --out.
+    --shard auto, the part is also added to a name that --out gives.
     """
     from findna import embed_file
 

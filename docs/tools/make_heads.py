@@ -27,7 +27,7 @@ from findna_cli.task import training_command
 
 PAGE = Path(__file__).parents[1] / "tasks.md"
 MARKS = ("<!-- heads -->", "<!-- /heads -->")
-FIGURES = ("accuracy", "macro_f1", "mcc", "auroc")
+FIGURES = {"accuracy": "accuracy", "macro_f1": "macro F1", "mcc": "MCC", "auroc": "AUROC"}
 
 
 def run(*words: str | Path) -> None:
@@ -163,7 +163,7 @@ def make_head(task: Task, data: Path, work: Path) -> bool:
 def table() -> str:
     """The figures of every shipped head on its test split, in Markdown."""
     lines = [
-        "| task | training sequences | test sequences | " + " | ".join(FIGURES) + " |",
+        "| task | training sequences | test sequences | " + " | ".join(FIGURES.values()) + " |",
         "|---|---|---|" + "---|" * 4,
     ]
     for name in task_names():

@@ -192,7 +192,7 @@ def _limits(results: Sequence[Result]) -> list[str]:
 
 
 def _all_figures(results: Sequence[Result]) -> Section:
-    header = ["set", "what", "seeds", *_METRICS.values(), "AUROC without near duplicates", "near duplicates in test"]
+    header = ["set", "method", "seeds", *_METRICS.values(), "AUROC without near duplicates", "near duplicates in test"]
     rows = []
     for r in results:
         without = r["mean"].get("test_without_duplicates")
