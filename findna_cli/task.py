@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from findna.counts import counted
-from findna_cli.console import show, show_facts, show_page, show_table, write_report
+from findna_cli.console import show, show_facts, show_page, show_table, show_wrapped, write_report
 from findna_cli.options import Json
 
 if TYPE_CHECKING:
@@ -46,7 +46,12 @@ def info(
     shown = {_NAMES.get(key, key): _text(value, key) for key, value in shown.items()}
     if is_builtin and not read_task(name).has_weights:
         show_facts(shown)
-        show(f"\nTo train it:\n\n{_indented(facts['prepare'])}\n\n    {facts['command']}")
+        show("\nTo train it:\n")
+        if "\n" in facts["prepare"]:
+            show(_indented(facts["prepare"]))  # commands: a terminal breaks them, so that they can be copied
+        else:
+            show_wrapped("    ", facts["prepare"])
+        show(f"\n    {facts['command']}")
         write_report(json_file, facts)
         return
     from findna.commands.models import describe_task

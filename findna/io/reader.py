@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -273,7 +274,12 @@ def open_hdf5(path: Path, *, is_own: bool = False) -> h5py.File:
     try:
         return h5py.File(path, "r", locking="best-effort") if is_own else open_foreign(path)
     except OSError as error:
-        raise TableError("is not an HDF5 file, or is damaged", path=path) from error
+        head = b"\0"
+        with suppress(OSError), path.open("rb") as file:
+            head = file.read(1 << 10) or head
+        is_text = head.isascii() and b"\0" not in head
+        reason = "is a text file, not HDF5" if is_text else "is not an HDF5 file, or is damaged"
+        raise TableError(reason, path=path) from error
 
 
 def require_file(path: Path) -> None:

@@ -325,7 +325,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="not found"):
         EmbeddingReader(tmp_path / "absent.h5")
     (tmp_path / "text.h5").write_text("no HDF5")
-    with pytest.raises(TableError, match="is not an HDF5 file, or is damaged"):
+    with pytest.raises(TableError, match="is a text file, not HDF5"):
         EmbeddingReader(tmp_path / "text.h5")
     write_all(tmp_path / "out.h5", full=True)
     with pytest.raises(TableError, match="but findna-tokens/1"):
