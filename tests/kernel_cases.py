@@ -56,7 +56,7 @@ def hidden_states(network, codes, rings, *, way, noise=None, precision=FP32, dep
     """Through a way of `findna.nn.kernels`, whatever the environment says; or "columns", the path of a CPU."""
     if way == "columns":
         assert codes.device.type == "cpu"
-        return network(codes, rings, noise=noise, precision=precision, blocks=depths)
+        return network(codes, rings, noise=noise, precision=precision, blocks=depths, dropout=dropout)
     found = kernels.find_way(way)
     return network.on_rows(
         codes, rings, depths=network.depths(depths), noise=noise, precision=precision, way=found, dropout=dropout

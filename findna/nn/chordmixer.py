@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from findna.nn import kernels
-from findna.nn.device import FP32, Precision, has_amx
+from findna.nn.device import FP32, Precision
 from findna.nn.encoder import Encoder, initialise
 from findna.nn.mixing import MlpWeights, Rotation, mix
 from findna.nn.rows import Turn, Way
@@ -23,8 +23,8 @@ from findna.sizes import ModelConfig, Tracks
 
 Made = TypeVar("Made")
 
-GROUP = 8192 if has_amx() else 4096
-"""Positions that go through all blocks together on a CPU, so that they stay in its caches. AMX gains by more."""
+GROUP = 4096
+"""Positions that go through all blocks together on a CPU, so that they stay in its caches."""
 
 
 class MixerBlock(nn.Module):

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from findna.nn.device import has_amx
 
 MULTIPLE = 32
-"""On a CPU with AMX, bf16 matrices are padded to multiples of this; the bits are the same, in less time.
+"""On a CPU with AMX, W1's columns, W2's rows and the positions are padded in bf16, to multiples of this.
 
-The number of columns is an odd multiple, because columns at powers of two share lines of the cache. The pad is zero,
-not memory as it comes: oneDNN multiplies it by zero, and NaN would stay NaN.
+The hidden states have the same bits, in less time. The multiple of positions is odd, because rows at powers of two
+share lines of the cache. The pad is zero, never uninitialised memory: oneDNN multiplies it by zero, and NaN stays NaN.
 """
 
 MIN_RUN = 30_000
@@ -186,11 +186,11 @@ class _Mix(torch.autograd.Function):
             torch.mm(w1, x.copy_(stream), out=pre)  # copy_ from itself does nothing
             torch.ops.aten.gelu.out(pre, out=inner[:-1])
             if dropout:
-                masks.append((_mask(pre, dropout), _mask(z, dropout)))
-                inner[:-1].mul_(masks[i][0])
+                masks.append((_mask(pre[:, :n], dropout), _mask(z[:channels, :n], dropout)))
+                inner[:-1, :n].mul_(masks[i][0])
             torch.mm(w2, inner, out=z)
             if dropout:
-                z.mul_(masks[i][1])
+                z[:channels, :n].mul_(masks[i][1])
             update.copy_(z)
             moves[rotation]()
         if is_kept:
@@ -211,11 +211,11 @@ class _Mix(torch.autograd.Function):
             (w1, w2), (x, pre, inner) = ctx.weights[i], kept[3 * i : 3 * i + 3]
             moves[ctx.rotations[i]]()
             if ctx.masks:
-                dz.mul_(ctx.masks[i][1])
+                to.mul_(ctx.masks[i][1])
             found.append(torch.mm(dz, inner.T)[:channels])  # of w2
             torch.mm(w2[:, :-1].T, dz, out=slope)
             if ctx.masks:
-                slope.mul_(ctx.masks[i][0])
+                slope[:, :n].mul_(ctx.masks[i][0])
             torch.ops.aten.gelu_backward.grad_input(slope, pre, grad_input=slope)
             found.append(torch.mm(slope, x.T)[:, : channels + 1])  # of w1
             grad.add_(torch.mm(w1.T, slope, out=dx))
@@ -239,4 +239,4 @@ def _odd(n: int) -> int:
 
 def _mask(part: Tensor, dropout: float) -> Tensor:
     """Factors of dropout: 0, or the value that preserves the mean."""
-    return torch.empty_like(part).bernoulli_(1 - dropout).div_(1 - dropout)
+    return part.new_empty(part.shape).bernoulli_(1 - dropout).div_(1 - dropout)

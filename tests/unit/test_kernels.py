@@ -116,20 +116,24 @@ def test_the_committed_table_names_known_ways():
     assert {row.way for row in measured.measured()} <= {*kernels.WAYS}
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("precision", [FP32, BF16, BF16_STREAM], ids=lambda precision: precision.name)
 @pytest.mark.parametrize("case", ["odd width", "extended"])
-def test_the_pad_for_amx_changes_no_bits(precision, case, monkeypatch):
-    """Also if memory comes with NaN: oneDNN reads pads on a CPU with AMX."""
+def test_the_pad_for_amx_changes_no_bits_of_hidden_states(precision, case, dropout, monkeypatch):
+    """Also if new memory holds NaN, because oneDNN reads the pad on a CPU with AMX."""
+    monkeypatch.setattr(cases, "LENGTHS", (41, 20, 529))
     found = []
     for has_amx in (False, True):
         monkeypatch.setattr("findna.nn.mixing.has_amx", lambda has_amx=has_amx: has_amx)
         torch.use_deterministic_algorithms(has_amx)  # which fills new memory with NaN
         try:
-            found.append(cases.values_of(case, "columns", precision=precision))
+            found.append(cases.values_of(case, "columns", precision=precision, dropout=dropout))
         finally:
             torch.use_deterministic_algorithms(False)
-    assert all(torch.equal(found[1][name], value) for name, value in found[0].items())
-    assert all(value.isfinite().all() for value in found[1].values())
+    for name, value in found[0].items():
+        if name == "hidden states":
+            assert torch.equal(found[1][name], value)
+        assert (found[1][name] - value).norm() <= 5e-3 * value.norm(), name
 
 
 def test_a_way_that_drops_other_values_is_seen_by_the_comparison_before_it_is_taken():
