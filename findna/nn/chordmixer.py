@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from findna.nn import kernels
 from findna.nn.device import FP32, Precision
 from findna.nn.encoder import Encoder, initialise
-from findna.nn.mixing import MlpWeights, Rotation, mix
+from findna.nn.mixing import MlpWeights, Rotation, is_for_amx, mix
 from findna.nn.rows import Turn, Way
 from findna.sequence import ALPHABET
 from findna.sizes import ModelConfig, Tracks
@@ -25,6 +25,9 @@ Made = TypeVar("Made")
 
 GROUP = 4096
 """Positions that go through all blocks together on a CPU, so that they stay in its caches."""
+
+AMX_GROUP = 8192
+"""The same for bf16 on a CPU with AMX, without dropout, whose masks are drawn by group: it needs larger products."""
 
 
 class MixerBlock(nn.Module):
@@ -83,7 +86,8 @@ class ChordMixer(Encoder):
         weights = [block.weights() for block in self.blocks[: depths[-1]]]  # type: ignore[operator]
         bases = torch.arange(len(ALPHABET), device=codes.device)[:, None]
         parts = []
-        for first, last in self._groups(codes.device, rings):
+        is_large = is_for_amx(precision.products) and not share
+        for first, last in self._groups(codes.device, rings, AMX_GROUP if is_large else GROUP):
             span = slice(int(rings[first]), int(rings[last]))
             rows = (codes[span] == bases).to(self.stem.weight.dtype)  # (5, positions); a blank is zero
             rows = rows if noise is None else rows + noise[span].T
@@ -139,12 +143,12 @@ class ChordMixer(Encoder):
         made = {each: make(each) for each in dict.fromkeys(tracks)}
         return [made[each] for each in tracks]
 
-    def _groups(self, device: torch.device, rings: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-        """Yield the ranges [first, last) of rings that go through the blocks together."""
+    def _groups(self, device: torch.device, rings: NDArray[np.int64], size: int) -> Iterator[tuple[int, int]]:
+        """Yield the ranges [first, last) of rings that go through the blocks together, at most `size` positions."""
         first = 0
         if device.type == "cpu":
             for ring in range(1, len(rings) - 1):
-                if rings[ring + 1] - rings[first] > GROUP:
+                if rings[ring + 1] - rings[first] > size:
                     yield first, ring
                     first = ring
         yield first, len(rings) - 1

@@ -148,7 +148,7 @@ def mix(
     if not weights:
         return h
     cast = [MlpWeights(*(matrix.detach().to(products) for matrix in pair)) for pair in weights]
-    if _is_for_amx(products):
+    if is_for_amx(products):
         cast = [MlpWeights(_padded(w1, columns=MULTIPLE), _padded(w2, rows=MULTIPLE)) for w1, w2 in cast]
     flat = [matrix for pair in weights for matrix in pair]
     return _Mix.apply(h, cast, rotations, dropout, *flat)  # type: ignore[no-any-return, no-untyped-call]
@@ -167,7 +167,7 @@ class _Mix(torch.autograd.Function):
     ) -> Tensor:
         is_kept, (channels, n) = any(ctx.needs_input_grad), h.shape
         (hidden, n_rows), like = weights[0].w1.shape, weights[0].w1
-        wide = _odd(n) if _is_for_amx(like.dtype) else n
+        wide = _odd(n) if is_for_amx(like.dtype) else n
         stream = h.new_zeros(n_rows, wide)
         stream[:channels, :n], stream[channels] = h, 1
         z = like.new_empty(len(weights[0].w2), wide)
@@ -222,7 +222,7 @@ class _Mix(torch.autograd.Function):
         return of, None, None, None, *(matrix.to(ctx.dtype) for matrix in reversed(found))
 
 
-def _is_for_amx(dtype: torch.dtype) -> bool:
+def is_for_amx(dtype: torch.dtype) -> bool:
     """Whether AMX multiplies this type. In float32, a pad would change the bits and save no time."""
     return dtype == torch.bfloat16 and has_amx()
 
