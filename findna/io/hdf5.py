@@ -18,7 +18,7 @@ from findna.io.files import raise_output_error, refuse_changed, require_space, s
 from findna.io.formats import Format
 from findna.io.outputs import assemble, n_bytes_needed, output_paths, publish_outputs, refuse_existing
 from findna.io.reader import EmbeddingReader, read_embeddings
-from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Columns, Kind, Rows, checked, columns_of, obs_lines
+from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Columns, Kind, Rows, checked, columns_of, obs_line
 from findna.io.spool import Spool
 
 __all__ = ["OBS_COLUMNS", "EmbeddingReader", "EmbeddingWriter", "Format", "Writer", "read_embeddings"]
@@ -136,7 +136,7 @@ class EmbeddingWriter:
             n_tokens = sum(map(int, obs["length"]))
             if n_tokens != self._n_tokens_pending:
                 raise ValueError(f"{self._n_tokens_pending} tokens were written for rows of {n_tokens} bases")
-        lines = obs_lines(rows.columns, obs)
+        lines = obs_line(rows.columns, obs)
         self._n_tokens_pending = 0
         self._spool.append("x", x.tobytes())
         self._spool.append("obs", lines)
@@ -155,7 +155,7 @@ class EmbeddingWriter:
         if self._n_tokens_pending:
             raise ValueError("a record was skipped after its tokens were written")
         fields = {"id": id, "source": source, "row": row, "line": -1 if line is None else line, "reason": reason}
-        self._spool.append("skipped", obs_lines(SKIPPED_COLUMNS, columns_of([fields], SKIPPED_COLUMNS)))
+        self._spool.append("skipped", obs_line(SKIPPED_COLUMNS, columns_of([fields], SKIPPED_COLUMNS)))
         self.n_skipped += 1
 
     def commit(self) -> None:

@@ -1,4 +1,4 @@
-"""The rows of an output, and their form in a spool: fixed-size vectors and JSON lines."""
+"""The rows of an output, and their form in a spool: fixed-size vectors, and lines of JSON columns."""
 
 import hashlib
 import itertools
@@ -57,6 +57,7 @@ BLOCK = 2048
 """Rows handled at a time when the final file is assembled."""
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",\n", ":")).encode
+_dumps_line = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Block(NamedTuple):
@@ -67,7 +68,7 @@ class Block(NamedTuple):
         x: Vectors, shape (n, D).
         obs: Their columns, n values each.
         cls: Class tokens, shape (n, K, C), or None.
-        lines: The columns as JSON lines, if known.
+        lines: The rows as `json_lines`, if known.
     """
 
     start: int
@@ -110,8 +111,8 @@ class Rows:
     """All rows of a spool, on disk; an output file is assembled from them.
 
     Args:
-        folder: Folder with the files `x`, `cls`, `tokens` (rows of fixed size) and `obs`, `skipped` (JSON lines).
-        columns: Name and kind of each value of an obs line.
+        folder: Folder with the files `x`, `cls`, `tokens` (rows of fixed size) and `obs`, `skipped` (`obs_line`s).
+        columns: Name and kind of the columns of `obs`.
         features: Names of the D values of a vector.
         dtype: Of vectors and class tokens.
         cls_shape: (K, C) of the class tokens, or None.
@@ -148,8 +149,8 @@ class Rows:
         arrays = self._arrays("x", self.dtype, (len(self.features),))
         tokens = self._arrays("cls", self.dtype, self.cls_shape) if self.cls_shape else itertools.repeat(None)
         start = 0
-        for x, cls, (lines, obs) in zip(arrays, tokens, _json_blocks(self.folder / "obs", self.columns), strict=False):
-            yield Block(start, x, obs, cls, lines)
+        for x, cls, obs in zip(arrays, tokens, _column_blocks(self.folder / "obs", self.columns), strict=False):
+            yield Block(start, x, obs, cls)
             start += len(x)
 
     def obs(self, names: Sequence[str]) -> Iterator[tuple[slice, dict[str, list[Any]]]]:
@@ -159,7 +160,7 @@ class Rows:
 
     def skipped(self) -> Iterator[dict[str, list[Any]]]:
         """The columns `SKIPPED_COLUMNS` of the skipped records, `BLOCK` at a time."""
-        return (columns for _, columns in _json_blocks(self.folder / "skipped", SKIPPED_COLUMNS))
+        return _column_blocks(self.folder / "skipped", SKIPPED_COLUMNS)
 
     def tokens(self) -> Iterator[NDArray[np.float16]]:
         """The tokens of all rows in order, in pieces of shape (n, C)."""
@@ -182,7 +183,7 @@ class Checksums:
     def __init__(self) -> None:
         self._parts: dict[str, Any] = {}
 
-    def add(self, part: str, content: bytes) -> None:
+    def add(self, part: str, content: bytes | NDArray[Any]) -> None:
         """Add the next bytes of a part."""
         self._parts.setdefault(part, hashlib.sha256()).update(content)
 
@@ -192,10 +193,10 @@ class Checksums:
 
     def add_block(self, block: Block) -> None:
         """Add the next rows."""
-        self.add("X", np.ascontiguousarray(block.x).tobytes())
+        self.add("X", np.ascontiguousarray(block.x))
         self.add("obs", block.lines or json_lines(block.obs.values()).encode())
         if block.cls is not None:
-            self.add("X_cls", np.ascontiguousarray(block.cls).tobytes())
+            self.add("X_cls", np.ascontiguousarray(block.cls))
 
     def hex(self) -> dict[str, str]:
         """The checksums so far."""
@@ -211,17 +212,20 @@ def columns_of(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> Colum
     return {name: [row[name] for row in rows] for name in names}
 
 
-def obs_lines(columns: Mapping[str, Kind], obs: Columns) -> bytes:
-    """Rows as JSON lines: each a list of the columns' values.
+def obs_line(columns: Mapping[str, Kind], obs: Columns) -> bytes:
+    """Rows as one line of JSON: a list of columns, each a list of values, or one value if all rows have the same.
+
+    The first column is always a list.
 
     Raises:
         InputError: A string holds a NUL or is not Unicode; the text names the row.
     """
+    first, *others = (_CASTS[kind](obs[name]) for name, kind in columns.items())
     try:
-        text = json_lines([_CASTS[kind](obs[name]) for name, kind in columns.items()])
+        text = _dumps_line([first, *(values[0] if _is_constant(values) else values for values in others)])
         if "\\u0000" in text:
             _refuse_nul(columns, obs)
-        return text.encode()
+        return text.encode() + b"\n"
     except UnicodeEncodeError as error:
         around = error.object[max(0, error.start - 40) : error.end + 10]
         raise InputError(f"{around!r} is not Unicode text") from error
@@ -230,11 +234,24 @@ def obs_lines(columns: Mapping[str, Kind], obs: Columns) -> bytes:
 def json_lines(columns: Iterable[Sequence[Any]]) -> str:
     """One JSON list per row and line. All values of a column have the same type.
 
-    >>> json_lines([["a", "b"], [1, 2], [0.5, 1.0]])
-    '["a",1,0.5]\\n["b",2,1.0]\\n'
+    >>> json_lines([["a", "b"], [1, 2], ["%", "%"], [0.5, 1.0]])
+    '["a",1,"%",0.5]\\n["b",2,"%",1.0]\\n'
     """
-    rows = zip(*map(_json_values, columns), strict=True)
-    return "".join([f"[{','.join(row)}]\n" for row in rows])
+    first, *others = columns
+    varying, fields = [_json_values(first)], ["%s"]
+    for values in others:
+        if _is_constant(values):
+            fields.append(_dumps(values[0]).replace("%", "%%"))
+        else:
+            fields.append("%s")
+            varying.append(_json_values(values))
+    line = f"[{','.join(fields)}]\n"
+    return "".join(map(line.__mod__, zip(*varying, strict=True)))
+
+
+def _is_constant(values: Sequence[Any]) -> bool:
+    """Whether all values are the same text or integer; never for floats, because 0.0 and -0.0 are equal."""
+    return bool(values) and type(values[0]) in _ENCODERS and values.count(values[0]) == len(values)
 
 
 def _json_values(values: Sequence[Any]) -> Sequence[str]:
@@ -287,13 +304,22 @@ _CASTS: Mapping[str, Callable[[Sequence[Any]], list[Any]]] = {
 }
 
 
-def _json_blocks(path: Path, columns: Iterable[str]) -> Iterator[tuple[bytes, dict[str, list[Any]]]]:
-    """Lines and their columns, `BLOCK` at a time."""
-    names = list(columns)
+def _column_blocks(path: Path, names: Iterable[str]) -> Iterator[dict[str, list[Any]]]:
+    """The columns in the lines of `obs_line`, `BLOCK` rows at a time."""
+    held: dict[str, list[Any]] = {name: [] for name in names}
+    n_held = 0
     with path.open("rb") as file:
-        while lines := list(itertools.islice(file, BLOCK)):
-            rows = json.loads(b"[%s]" % b",".join(lines))
-            yield b"".join(lines), dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+        for line in file:
+            columns = json.loads(line)
+            for kept, values in zip(held.values(), columns, strict=True):
+                kept += values if isinstance(values, list) else [values] * len(columns[0])
+            n_held += len(columns[0])
+            while n_held >= BLOCK:
+                yield {name: values[:BLOCK] for name, values in held.items()}
+                held = {name: values[BLOCK:] for name, values in held.items()}
+                n_held -= BLOCK
+    if n_held:
+        yield held
 
 
 def _refuse_nul(columns: Iterable[str], obs: Columns) -> None:

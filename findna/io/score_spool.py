@@ -11,7 +11,7 @@ import numpy as np
 
 from findna.io.outputs import write_output
 from findna.io.record_spool import RecordSpool
-from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, columns_of, obs_lines
+from findna.io.rows import OBS_COLUMNS, SKIPPED_COLUMNS, Kind, Rows, checked, columns_of, obs_line
 from findna.io.scores import Outcome
 from findna.io.vcf import Site
 
@@ -78,7 +78,7 @@ class ScoreSpool(RecordSpool):
                 values = {"source": self._source, "row": site.row, "line": line, "reason": outcome.reason}
                 self._spool.append(
                     "skipped",
-                    obs_lines(SKIPPED_COLUMNS, columns_of([{"id": one, **values} for one in ids], SKIPPED_COLUMNS)),
+                    obs_line(SKIPPED_COLUMNS, columns_of([{"id": one, **values} for one in ids], SKIPPED_COLUMNS)),
                 )
                 self._counts["skipped"] += 2
                 continue
@@ -101,5 +101,5 @@ class ScoreSpool(RecordSpool):
                 for one, allele, share in zip(ids, ALLELES, frac_n, strict=True)
             ]
             self._spool.append("x", checked(x, kind, x.shape, ids=ids).tobytes())
-            self._spool.append("obs", obs_lines(COLUMNS, columns_of(obs, COLUMNS)))
+            self._spool.append("obs", obs_line(COLUMNS, columns_of(obs, COLUMNS)))
             self._counts["rows"] += 2

@@ -28,6 +28,7 @@ _KNOWN_AS = {
     "test": "the test split",
 }
 _BUFFER = 1 << 20
+_FORMAT = {"spool format": 2}  # a run with another one cannot be resumed
 
 
 class Spool:
@@ -77,7 +78,7 @@ class Spool:
             stack.enter_context(locked(folder / _LOCK, what=folder))
             stack.callback(self._close_files)
             with writing(folder):
-                self.is_resumed = self._open(json.loads(json.dumps(fingerprint)), resume=resume, discard=discard)
+                self.is_resumed = self._open(fingerprint, resume=resume, discard=discard)
             self._stack = stack.pop_all()
 
     def append(self, name: str, content: bytes) -> None:
@@ -140,7 +141,8 @@ class Spool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self, fingerprint: dict[str, Any], *, resume: bool, discard: bool) -> bool:
+    def _open(self, fingerprint: Mapping[str, Any], *, resume: bool, discard: bool) -> bool:
+        fingerprint = json.loads(json.dumps({**fingerprint, **_FORMAT}))
         self.path(_MARKER).write_bytes(_MARK)
         lines = [] if discard else list(_read_journal(self.path(_JOURNAL)))
         if lines and not resume:
@@ -161,7 +163,7 @@ class Spool:
             sync_folder(self.folder.parent)
         return bool(lines)
 
-    def _refuse_other(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+    def _refuse_other(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         if differing := changes(old, new):
             raise OutputError(
                 f"{self.folder}: the partial run has other settings: {differing}. "

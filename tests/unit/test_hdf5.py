@@ -195,6 +195,17 @@ def test_backslashes_quotes_and_line_ends_in_names_read_back(tmp_path: Path) -> 
     assert read_embeddings(tmp_path / "out.h5").obs["name"].tolist() == [name]
 
 
+def test_columns_with_one_value_read_back_and_a_negative_zero_keeps_its_sign(tmp_path: Path) -> None:
+    same = {"name": "%s %", "chrom": "c", "start": 0, "strand": "+", "frac_n": 0.0, "n_iupac": 0}
+    rows = [obs(row, **same) for row in range(3)] + [obs(3, **same | {"frac_n": -0.0})]
+    with EmbeddingWriter(tmp_path / "out.h5", features=FEATURES, fingerprint={}) as writer:
+        writer.write(vectors([0, 1, 2, 3]), table(rows))
+        writer.finish({}, n_expected=4)
+    found = read_embeddings(tmp_path / "out.h5").obs
+    assert {name: found[name].tolist() for name in same} == {name: [value] * 4 for name, value in same.items()}
+    assert np.signbit(found["frac_n"]).tolist() == [False, False, False, True]
+
+
 def test_tokens_must_match_the_lengths_of_their_rows(tmp_path: Path) -> None:
     with EmbeddingWriter(tmp_path / "out.h5", features=FEATURES, fingerprint={}, tokens_dim=2) as writer:
         writer.write_tokens(vectors([0, 1], 2))

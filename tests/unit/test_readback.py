@@ -14,7 +14,7 @@ from outputs import FEATURES, dump, obs, table, vectors, write_all
 
 from findna.errors import OutputError
 from findna.io import h5ad, hdf5_file, outputs
-from findna.io.rows import OBS_COLUMNS, Rows, obs_lines
+from findna.io.rows import OBS_COLUMNS, Rows, obs_line
 
 Damage = Callable[[h5py.File], object]
 
@@ -108,7 +108,7 @@ def _some_rows(folder: Path) -> Rows:
     spool = folder / "rows"
     spool.mkdir()
     (spool / "x").write_bytes(vectors([0, 1]).tobytes())
-    (spool / "obs").write_bytes(obs_lines(OBS_COLUMNS, table([obs(0), obs(1)])))
+    (spool / "obs").write_bytes(obs_line(OBS_COLUMNS, table([obs(0), obs(1)])))
     (spool / "skipped").write_bytes(b"")
     return Rows(spool, OBS_COLUMNS, FEATURES, np.dtype("float32"), None, None, n_rows=2)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from findna.errors import OutputError
+from findna.io import spool as spool_module
 from findna.io.spool import Spool, holds_run, remove_leftovers
 
 SYNC = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
@@ -66,6 +67,14 @@ def test_another_fingerprint_is_refused_by_the_names_of_the_keys_and_nothing_is_
         _spool(tmp_path, resume=True, model="tiny", precision="fp32", size=(1, 2), params={"batch": 4096})
     with _spool(tmp_path, resume=True, model="tiny", precision="fp32", size=(1, 2)) as spool:
         assert spool.state == {"n": 1}
+
+
+def test_a_run_with_an_older_form_of_the_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(spool_module, "_FORMAT", {})
+        _spool(tmp_path, key=1).close()
+    with pytest.raises(OutputError, match=r"other settings: spool format was not given, is \d.* force=True to discard"):
+        _spool(tmp_path, resume=True, key=1)
 
 
 @pytest.mark.parametrize(("damaged", "kept"), [(0, 0), (3, 1), (6, 2)])
