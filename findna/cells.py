@@ -52,6 +52,19 @@ class Grid:
         return is_end
 
 
+def whole_cells(items: Iterable[Item], batch_bases: int) -> Iterator[list[Item]]:
+    """Yield the records and errors of each cell; `batch_bases` as in `Grid`."""
+    grid = Grid(batch_bases)
+    cell: list[Item] = []
+    for item in items:
+        cell.append(item)
+        if grid.ends(count_item(item)):
+            yield cell
+            cell = []
+    if cell:
+        yield cell
+
+
 def count_item(item: Item) -> int:
     """Number of bases of a record; 0 for an error."""
     return 0 if isinstance(item, InputError) else len(item.codes)

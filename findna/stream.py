@@ -1,6 +1,5 @@
 """Records through the network, in order: the read-outs of windows, joined to one row per record."""
 
-import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from findna.cells import Grid, Item, count_item
+from findna.cells import Item, whole_cells
 from findna.data.ahead import ahead
 from findna.data.batch import pack
 from findna.data.windows import cut
@@ -65,18 +64,17 @@ class Passed(NamedTuple):
 class _Cell:
     """The records of a cell, their windows on each strand, and the read-outs so far."""
 
-    def __init__(self, items: Iterable[Item], kinds: Sequence[str], *, window: int, stride: int, both: bool) -> None:
-        self.records: list[Record] = []
-        self.skipped: list[InputError] = []
-        for item in items:
-            self.records.append(item) if isinstance(item, Record) else self.skipped.append(item)
+    def __init__(self, items: Sequence[Item], kinds: Sequence[str], *, window: int, stride: int, both: bool) -> None:
+        self.records = [item for item in items if isinstance(item, Record)]
+        self.skipped = [item for item in items if isinstance(item, InputError)]
         self._n_strands = 1 + both
         self._codes = [record.codes for record in self.records]
         if both:
             self._codes = [each for codes in self._codes for each in (codes, reverse_complement(codes))]
         lengths = np.array([len(codes) for codes in self._codes], dtype=np.int64)
         self.windows = cut(lengths, window=window, stride=stride)
-        self._pools = [Pool(kind, len(lengths)) for kind in kinds]
+        has_single = self.windows.n == len(lengths)
+        self._pools = [_Whole() if has_single and kind != "sd" else Pool(kind, len(lengths)) for kind in kinds]
 
     def batches(self, most: int) -> Iterator[range]:
         """Yield the windows of each batch of at most this many bases; a longer window is alone in its batch."""
@@ -130,6 +128,22 @@ class _Cell:
             "n_iupac": n_iupac,
             **{column: [values[column] for values in extra] for column in extra[0]},
         }
+
+
+class _Whole:
+    """A `Pool` of sequences with one window each, but not for standard deviations: their vectors are the read-outs.
+
+    This is exact: `Pool` computes v * n / n in float64, and the product has at most 24 + 29 bits.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[NDArray[np.float32]] = []
+
+    def add(self, sequence: NDArray[np.int64], values: NDArray[np.float32], n_bases: NDArray[np.int64]) -> None:
+        self._parts.append(values)
+
+    def vectors(self) -> NDArray[np.float32]:
+        return np.concatenate(self._parts)
 
 
 class _Work(NamedTuple):
@@ -194,20 +208,11 @@ class Forward:
                     yield Passed({}, [], [], [state for part in values for state in part.states], is_end=False)
 
     def _works(self, items: Iterable[Item]) -> Iterator[_Work]:
-        stream = iter(items)
-        for first in stream:
-            own = self._cell(itertools.chain([first], stream))
+        for own in whole_cells(items, self.compute.batch_bases):
             cell = _Cell(own, self._readout.kinds, window=self._window, stride=self._stride, both=self._both_strands)
             for batch in cell.batches(self.compute.batch_bases):
                 yield _Work(cell, batch, cell.pack(batch, n_class_tokens=self._n_class_tokens))
             yield _Work(cell, range(0), None)
-
-    def _cell(self, items: Iterable[Item]) -> Iterator[Item]:
-        grid = Grid(self.compute.batch_bases)
-        for item in items:
-            yield item
-            if grid.ends(count_item(item)):
-                return
 
     def _launch(self, work: _Work, with_states: bool) -> "list[_Values]":
         """The read-out of a batch, perhaps still in progress on a GPU; in halves if the device has too little memory.

@@ -164,8 +164,8 @@ class Reader:
                 ids=self._ids,
             )
         else:
-            for record in SEQUENCES[source.kind](stream, options, self._ids):
-                yield _reversed(record) if strand == "-" and isinstance(record, Record) else record
+            records = SEQUENCES[source.kind](stream, options, self._ids)
+            yield from map(_reversed, records) if strand == "-" else records
 
     def rows(self, source: Source) -> Iterator[BedRow]:
         """The regions to fetch, or the error of a region that does not fit the genome."""
@@ -319,5 +319,7 @@ def _is_sequence(text: str) -> bool:
     return len(text) >= _MIN_SEQUENCE and not set(text.upper()) - set("ACGTUN") and not Path(text).exists()
 
 
-def _reversed(record: Record) -> Record:
+def _reversed(record: Record | InputError) -> Record | InputError:
+    if isinstance(record, InputError):
+        return record
     return record._replace(codes=reverse_complement(record.codes), strand="-")

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import torch
 
-from findna.cells import Cell, Grid, Item, count_item
+from findna.cells import Cell, Item, whole_cells
 from findna.data.ahead import ahead
 from findna.errors import InputError, WorkerError
 from findna.nn.device import Compute
@@ -164,19 +164,10 @@ class _Worker:
 
 def _whole_cells(items: Iterable[Item], batch_bases: int) -> Iterator[list[Item] | InputError]:
     """The records of each cell; an error that ends the run comes after all complete cells."""
-    grid = Grid(batch_bases)
-    cell: list[Item] = []
     try:
-        for item in items:
-            cell.append(item)
-            if grid.ends(count_item(item)):
-                yield cell
-                cell = []
+        yield from whole_cells(items, batch_bases)
     except InputError as fault:
         yield fault
-        return
-    if cell:
-        yield cell
 
 
 def _work(connection: Connection, load: Load, n_threads: int, is_deterministic: bool) -> None:
