@@ -299,7 +299,7 @@ def speed_table(report: dict[str, Any]) -> str:
         f"{best}{differ}; {report['n_bases']:,} bases per batch; "
         "shares by CPU time on a CPU",
         "",
-        "| size | what | precision | lengths | batch | bases/s | GFLOP/s | share of the products' rate | "
+        "| size | measured | precision | lengths | batch | bases/s | GFLOP/s | share of the products' rate | "
         "time per base | MB |",
         "|---|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]
