@@ -181,7 +181,7 @@ def predict_bases(
         ConfigError: A setting is out of range.
     """
     masked = MaskedBases(model_of(model).network, passes=passes, compute=Compute.of(settings))
-    return list(masked.predict(record.codes for record in read_sequences(sequences)))
+    return list(masked.predict([record.codes for record in read_sequences(sequences)]))
 
 
 @with_settings(ComputeConfig, without=_OF_FILES)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Measure, compare and time models on labelled sets.")
 
 Tasks = Annotated[
-    list[str] | None, typer.Option("--task", help="A data set, e.g. tf/0; repeat the flag for more. Default: all.")
+    list[str] | None,
+    typer.Option("--task", help="Data set, e.g. tf/0; repeat the flag for more. Default: all."),
 ]
 
 
@@ -37,7 +38,9 @@ def run(
     data: Annotated[Path, typer.Option(help="Folder of the suite's sets.")],
     tasks: Tasks = None,
     model: ModelName = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the results.")] = Path(
+        "results"
+    ),
     genomes: Annotated[
         list[str] | None,
         typer.Option(
@@ -109,7 +112,7 @@ def _show_run(step: "Progress", *, quiet: bool) -> None:
     figures = step.run["test"]
     shown = "  ".join(f"{name} {_figure(figures[name])}" for name in ("auroc", "accuracy", "macro_f1", "mcc"))
     state = f"{step.run['seconds']:.1f} s" if step.is_new else "measured before"
-    say(f"{step.task}  {step.mode}  seed {step.seed}  {shown}  ({state})", quiet=quiet)
+    say(f"{step.task}  {step.mode:8}  seed {step.seed}  {shown}  ({state})", quiet=quiet)
 
 
 def _figure(value: float | None) -> str:
@@ -150,7 +153,7 @@ def teacher(
     ] = None,
     genome: Genome = None,
     model: ModelName = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")] = Path("teacher"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the report.")] = Path("teacher"),
     neighbours: Annotated[
         list[Path] | None,
         typer.Option(help="Table of sequences and labels, for nearest neighbours; repeat the flag for each."),
@@ -164,9 +167,9 @@ def teacher(
 ) -> None:
     """Report what a pretrained model has learned.
 
-    It measures masked-base accuracy on held-out windows, next to counting models, and the vectors. The folder gets
-    teacher.json, teacher.md and figures: masked-base accuracy by position in the window, and the learning curves if
-    log.csv exists.
+    It compares the masked-base accuracy on held-out windows with that of counting models, and measures the vectors. The
+    folder gets teacher.json, teacher.md and figures: masked-base accuracy by position in the window, and the learning
+    curves if log.csv exists.
     """
     from findna.commands import studies
 
@@ -200,9 +203,9 @@ _UNTIMED = ("batch_bases", "precision", "deterministic")
 def speed(json_file: Json = None, quiet: Quiet = False, **settings: Any) -> None:
     """Time the network on this machine.
 
-    The table has bases per second, and the fraction of the best matrix products' rate. It times forward passes by
-    length, mixed lengths, embedding, training steps and a naive forward pass. If transformers is installed, it also
-    times a BERT of DNABERT-2's size.
+    The table has bases per second, and the rate of each pass as a fraction of the fastest matrix products. It times
+    forward passes by length, mixed lengths, embedding, training steps and a naive forward pass. If transformers is
+    installed, it also times a BERT of DNABERT-2's size.
     """
     from findna.commands import benchmarks
 
@@ -223,9 +226,9 @@ def study(
     ],
     data: Annotated[Path, typer.Option(help="Folder of the labelled sets, as in findna benchmark run.")],
     tasks: Tasks = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the study: log, table and runs.")] = Path(
-        "study"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the study: log, table and runs.")
+    ] = Path("study"),
     quiet: Quiet = False,
     **settings: Any,
 ) -> None:

@@ -8,9 +8,12 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import partial
 from shutil import get_terminal_size
-from typing import ClassVar, TextIO
+from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from findna.commands.reports import write_report as write_report
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _LEAST_WIDTH = 12  # of a column that is wrapped
 _LOADING: list[str] = []  # the last line of the terminal
@@ -183,19 +186,42 @@ class Every:
 
 
 def _draw(text: str) -> None:
-    """Draw Markdown on a terminal; in a narrow one, long words in tables are broken, not cut."""
+    """Draw Markdown on a terminal; rows of a table that is too wide for it are shown as names and values."""
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.markdown import Markdown, TableElement
     from rich.table import Table
+    from rich.text import Text
 
-    class Folded(TableElement):
+    class Fitted(TableElement):
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-            for part in super().__rich_console__(console, options):
-                for column in part.columns if isinstance(part, Table) else []:
-                    column.overflow = "fold"
-                yield part
+            (table,) = super().__rich_console__(console, options)
+            assert isinstance(table, Table)
+            texts = [[str(column.header), *map(str, column.cells)] for column in table.columns]
+            least = [max(map(len, " ".join(column).split()), default=0) for column in texts]
+            for padding in ((0, 1), (0, 0)):
+                table.padding = padding
+                minimum = console.measure(table, options=options.update(max_width=10_000)).minimum
+                if minimum <= options.max_width:
+                    _set_widths(table, least, [max(map(len, column)) for column in texts], options.max_width - minimum)
+                    yield table
+                    return
+            for row in zip(*(column.cells for column in table.columns), strict=True):
+                facts = Table.grid(padding=(0, 2))
+                for column, cell in zip(table.columns, row, strict=True):
+                    if str(cell):
+                        facts.add_row(Text(str(column.header)), Text(str(cell)))
+                yield facts
+                yield ""
 
     class Page(Markdown):
-        elements: ClassVar = {**Markdown.elements, "table_open": Folded}
+        elements: ClassVar = {**Markdown.elements, "table_open": Fitted}
 
     Console().print(Page(visible(text)))
+
+
+def _set_widths(table: "Table", least: list[int], most: list[int], spare: int) -> None:
+    """Give each column its longest word, and divide the spare width: the columns that wrap most get more of it."""
+    while sum(most) > sum(least) + spare:
+        most[max(range(len(most)), key=lambda k: most[k] - least[k])] -= 1
+    for column, width in zip(table.columns, most, strict=True):
+        column.width = width

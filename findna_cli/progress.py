@@ -70,7 +70,7 @@ class _Display:
 
     def __init__(self, bar: "Progress", title: str, total: float | None, unit: str) -> None:
         self._bar, self._title, self._unit = bar, title, unit
-        self._done, self._total = 0.0, total
+        self._done, self._total, self._most = 0.0, total, 0.0
         self._task = bar.add_task("starting", total=total, state="")
         bar.refresh()
         self._begun: dict[str, tuple[float, float]] = {}  # start of a phase, and units done before (in a resumed run)
@@ -102,6 +102,8 @@ class _Display:
     def _show(
         self, phase: str, done: float, total: float | None, text: str = "", unit: str = "", shown: str = ""
     ) -> None:
+        if phase == self._title:  # rows are computed in groups, and counted again when they are written
+            done = self._most = max(done, self._most)
         since, n_before = self._begun.setdefault(phase, (time.monotonic(), done))
         rate = (done - n_before) / max(time.monotonic() - since, 1e-3)
         state = "  ".join(part for part in (progress_text(done, total, rate, unit), text) if part)

@@ -1,9 +1,11 @@
 """One run of `findna predict-bases`: records in, the predicted probabilities of their bases out."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from findna import phases
 from findna.config import BasesConfig
 from findna.io.base_tracks import BaseRow, places_of, write_hdf5
 from findna.io.record_spool import Arrays
@@ -68,7 +70,9 @@ def predict_bases_of(job: BasesJob, *, on_progress: OnProgress = lambda done, to
         n_bases = n_rows = 0
 
         def arrays_of(records: Sequence[Record]) -> list[Arrays]:
-            return [[one] for one in masked.predict(record.codes for record in records)]
+            n_done, total = n_rows + len(frame.skipped), frame.n_expected
+            with phases.within("predicting", n_done, total, size=len(records)) if total else nullcontext():
+                return [[one] for one in masked.predict([record.codes for record in records])]
 
         def rows() -> Iterator[BaseRow]:
             nonlocal n_bases, n_rows

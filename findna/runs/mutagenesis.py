@@ -80,10 +80,10 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda don
                 for record, arrays in spool.through(records, partial(_arrays_of, engine, job)):
                     effects = Effects(record, *arrays)
                     writer.write(effects)
+                    on_progress(frame.n_records, frame.n_expected)
                     if job.plot and not n_bases:
                         outputs += _draw(effects, job.plot, engine.value)
                     n_bases += len(record.codes)
-                    on_progress(frame.n_records, frame.n_expected)
         counts = {"n_bases": n_bases, "n_windows": engine.n_windows}
         return frame.report(facts, outputs, n_resumed=spool.n_done, **counts)
 

@@ -39,7 +39,7 @@ def test_a_run_and_its_report(gue: Path, model: Path) -> None:
     args = benchmark("--task", "tf/0", "--mode", "probe,finetune,baseline", "--seeds", 2, "--model", model)
     first = call(*args, "--epochs", 1, "--plots", "--json", "run.json")
     assert first.code == 0, first.err
-    assert "tf/0  probe  seed 0  auroc" in first.err
+    assert "tf/0  probe     seed 0  auroc" in first.err
     assert len(json.loads(Path("run.json").read_text())["runs"]) == 8
     results = sorted(Path("results").glob("*.json"))
     assert len(results) == 5

@@ -1,5 +1,6 @@
 """`findna predict-bases`: HDF5, bedGraph and bigWig."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +8,13 @@ import h5py
 import numpy as np
 import pytest
 from command import call, left_behind
+from rich.console import Console
+from rich.progress import Progress
 
 import findna
+from findna import phases
+from findna.commands import files
+from findna_cli.progress import _Display
 
 Write = Callable[..., Path]
 
@@ -82,3 +88,19 @@ def test_what_cannot_be_written_is_an_error_and_leaves_nothing(
     result = call("predict-bases", *args, "-m", model)
     assert (result.code, BAD[args][1] in result.err) == (BAD[args][0], True), result.err
     assert left_behind() == []
+
+
+def test_progress_counts_the_records_of_a_group_and_never_falls(write: Write, model: Path) -> None:
+    reads = write("r.fa", "".join(f">s{i}\n{'ACGTTGCA' * 20}\n" for i in range(12)))
+    counts: list[float] = []
+    with phases.listening(lambda phase, done, total: counts.append(done) if total else None):
+        files.predict_bases([str(reads)], Path("out.h5"), model=model, passes=4, batch_bases=1000)
+    assert counts == sorted(counts)
+    assert len({int(count) for count in counts}) > 4
+    assert counts[-1] == 12
+    bar = Progress(console=Console(file=io.StringIO()))
+    display = _Display(bar, "predicting", 12, "records")
+    display(0)
+    display.enter("predicting", 6.5, 12)
+    display(1)  # the first of these records is written
+    assert bar.tasks[0].completed == 6.5

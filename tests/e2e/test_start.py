@@ -12,6 +12,7 @@ from command import call, spawn
 
 import findna
 from findna_cli.app import UsageError, app
+from findna_cli.console import _draw
 from findna_cli.help import EXAMPLES, commands
 
 PAGES = [
@@ -149,3 +150,29 @@ def test_a_narrow_help_page_has_the_defaults_of_a_wide_one(monkeypatch: pytest.M
     for columns in ("60", "100"):
         monkeypatch.setenv("COLUMNS", columns)
         assert "[default: training]" in call("benchmark", "speed", "--help").out
+        page = call("finetune", "--help").out  # its defaults are those of a recipe
+        assert ("[default: 128]" in page, "[default: class-tokens]" in " ".join(page.split()), "FOLDER" in page) == (
+            (True, columns == "100", True)
+        )
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_table_in_a_terminal_breaks_no_word(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    header = [
+        "size",
+        "measured",
+        "precision",
+        "lengths",
+        "bases/s",
+        "share of the products' rate",
+        "time per base",
+        "MB",
+    ]
+    row = ["small", "pretraining step", "bf16-stream", "100-1000", "132,346", "0.33", "1.20", "[10]"]
+    _draw("\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * 8, row)))
+    shown = capsys.readouterr().out
+    assert set(" ".join([*header, *row]).split()) <= set(shown.split())
+    assert max(map(len, shown.splitlines())) <= columns
