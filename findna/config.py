@@ -92,7 +92,7 @@ class EmbedConfig(Checked):
         "Default: the model's own read-out, see findna model info.",
     )
     raw: bool = setting(
-        False, "Do not standardise. Values are standardised only in the model's own read-out.", flag="--raw"
+        False, "Do not standardise the model's own read-out; other vectors are never standardised.", flag="--raw"
     )
     with_cls: bool = False
     with_tokens: bool = False
@@ -202,7 +202,7 @@ class BasesConfig(Checked):
     """
 
     passes: int = setting(
-        8, "Passes N per window; each masks every N-th base. 0: mask one base at a time.", least=0, most=1_000_000
+        8, "N passes per window; each masks every N-th base. 0: mask one base at a time.", least=0, most=1_000_000
     )
     value: Literal["log_p", "entropy"] = setting(
         "log_p", "Value of a bedGraph or bigWig: log_p of the observed base, or entropy."
@@ -217,10 +217,10 @@ class MutagenesisConfig(Checked):
         ConfigError: Two settings contradict each other.
     """
 
-    task: str = setting("", "Measure a class of this task, not the model: name of a built-in task, or a run directory.")
-    label: str = setting("", "Class of the task. Default: the second one of two.")
-    pairs: bool = setting(False, "Add the map of dependencies between positions (not of a task).", flag="--pairs")
-    plot: str = setting("", "Figure of the first record (.png, .svg, .pdf), and of its dependencies NAME.pairs.png.")
+    task: str = setting("", "Measure this task's prediction, not the model's: a built-in task, or a run directory.")
+    label: str = setting("", "Class of the task. Default: the second of two classes.")
+    pairs: bool = setting(False, "Also compute the dependencies between positions (not of a task).", flag="--pairs")
+    plot: str = setting("", "Figure of the first record (.png, .svg, .pdf); its dependencies are in NAME.pairs.png.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -257,15 +257,15 @@ class RunConfig(Checked):
     resume: bool = setting(False, "Resume an interrupted run.", flag="--resume")
     force: bool = setting(False, "Replace an existing output.", flag="--force")
     workers: int = setting(
-        1, "Processes that compute rows on the CPU; they share the threads.", least=1, most=MAX_PROCESSES
+        1, "Number of processes that compute on the CPU; they share the threads.", least=1, most=MAX_PROCESSES
     )
     gpus: int = setting(
         0, "Number of GPUs, one process per GPU; 0: one process on the device.", least=0, most=MAX_PROCESSES
     )
     shard: str = setting(
-        "", "i/n: the i-th of n parts, for findna merge. auto: from torchrun, srun or the Slurm array task."
+        "", "i/n: the i-th of n parts, for findna merge. auto: i/n from torchrun, srun or the Slurm array."
     )
-    plan: str = setting("", "Plan of findna split, for a shard, which then reads and checks only its own records.")
+    plan: str = setting("", "Plan file of findna split: a shard then reads and checks only its own records.")
 
 
 SCORES = ("llr", "distance", "influence")
@@ -287,7 +287,7 @@ class ScoreConfig(Checked):
         shown=",".join(SCORES),
     )
     window: int = setting(0, "Bases per window; 0: the model's window.", least=0)
-    max_length: int = setting(50, "Skip ALTs with an allele of more bases than this.", least=1)
+    max_length: int = setting(50, "Skip an ALT if it or its REF has more bases than this.", least=1)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", tuple(self.scores))

@@ -61,7 +61,7 @@ class PretrainConfig(Checked):
     )
     projection: int = setting(
         0,
-        "Width of an MLP on the class tokens before the contrast, which is not part of the saved model; 0: none.",
+        "Width of an MLP between the class tokens and the contrast; it is not saved with the model. 0: none.",
         least=0,
         most=MAX_SIZES["hidden"],
     )
@@ -199,11 +199,11 @@ class FinetuneConfig(Checked):
     head: Literal["linear", "mlp"] = setting("linear", '"linear", or "mlp" with one hidden layer.')
     hidden: int = setting(128, "Width of the MLP's hidden layer.", above=0, most=MAX_SIZES["hidden"])
     frozen: bool = setting(False, "Train only the head, on vectors that are computed once.")
-    class_tokens: bool = setting(True, "Whether class tokens are appended to each sequence.")
+    class_tokens: bool = setting(True, "Append class tokens to each sequence.")
     window: int = setting(0, "Maximum length of a window, in bases; 0: the model's window.", least=0, most=MAX_WINDOW)
     extend: int = setting(
         0,
-        "Maximum length of a sequence that is one ring, in bases: adds blocks to each layer; 0: none.",
+        "Add blocks to each layer, so that sequences of up to this many bases are not split into windows; 0: none.",
         least=0,
         most=MAX_WINDOW,
     )

@@ -31,7 +31,7 @@ def classify(
             help="With --windows: also write the probability of a class along the genome, as .bedgraph[.gz] or .bw."
         ),
     ] = None,
-    label: Annotated[str, typer.Option(help="Class of --track. Default: the second one of two.")] = "",
+    label: Annotated[str, typer.Option(help="Class of --track. Default: the second of two classes.")] = "",
     dry_run: DryRun = False,
     json_file: Json = None,
     quiet: Quiet = False,

@@ -67,7 +67,7 @@ def windows(
     genome: Genome = None,
     weight: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=W: draw source NAME W times as often; repeat the flag for each source."),
+        typer.Option(help="Draw from source NAME W times as often; repeat the flag for each source."),
     ] = None,
     holdout: Annotated[
         str, typer.Option(help="Held-out contigs or sources, written to a second file, e.g. chr8,chr20.")
@@ -158,9 +158,7 @@ def audit(
     genome: Genome = None,
     threshold: Annotated[
         float,
-        typer.Option(
-            parser=numeric(float), help="A sequence is a near duplicate if this fraction of its 16-mers is shared."
-        ),
+        typer.Option(parser=numeric(float), help="Minimum fraction of its 16-mers that a near duplicate shares."),
     ] = 0.5,
     sequence_column: Annotated[str, typer.Option(help="Column with the sequence. Default: sequence.")] = "",
     label_column: Annotated[str, typer.Option(help="Column with the label. Default: label.")] = "",

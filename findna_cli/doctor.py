@@ -9,7 +9,7 @@ from findna_cli.options import Json, ModelName, Quiet
 def doctor(json_file: Json = None, quiet: Quiet = False, model: ModelName = None) -> None:
     """Check versions, devices and the default model.
 
-    Exit code 1: the model failed the check.
+    The exit code is 1 if the model fails the check.
     """
     from findna.commands import models
     from findna_cli.model import print_checks

@@ -26,9 +26,9 @@ def finetune(
         list[str] | None,
         typer.Argument(help="Table (CSV, TSV) of labelled sequences, or one FASTA or BED file per class."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Run directory; it is also a task model.")] = Path(
-        "runs/finetune"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Run directory; it is also a task model.")
+    ] = Path("runs/finetune"),
     valid: Annotated[list[str] | None, typer.Option(help="Validation split; repeat the flag for each file.")] = None,
     test: Annotated[
         list[str] | None, typer.Option(help="Test split, measured once at the end; repeat the flag for each file.")

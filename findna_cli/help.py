@@ -95,13 +95,13 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
 PANELS: Mapping[str, str] = {
     "Input": "genome genomes in_format feature split size center pad circular max_n region min_mapq exclude_flags "
     "reference_bases strand sequence_column label_column labels class_names valid valid_fraction test data holdout "
-    "exclude cut weight url folder checksum label neighbours log limit limit_test "
+    "exclude cut weight url folder checksum neighbours log limit limit_test "
     "limit_valid on_error start_from max_length min_length",
     "Output": "out embeddings output_format dtype force resume dry_run json_file quiet html plot with_plots export "
     "top abstain windows title color header as_json rows start features shard plan n_shards checkpoint_every "
     "n_reports value scores track",
-    "Model": "model task pool blocks layer raw window stride mixer n_class_tokens shift_layout initial preset head "
-    "hidden class_tokens frozen extend projection reduction mixer_dropout objective",
+    "Model": "model task label pool blocks layer raw window stride mixer n_class_tokens shift_layout initial preset "
+    "head hidden class_tokens frozen extend projection reduction mixer_dropout objective",
     "Compute": "device precision precisions threads workers gpus processes batch_bases deterministic max_restarts "
     "time_budget",
 }
@@ -109,11 +109,12 @@ PANELS: Mapping[str, str] = {
 
 UNITS: Mapping[str, str] = {
     "BASES": "size window stride batch_bases n_bases max_length min_length max_indel mask_span extend",
-    "FILE": "out embeddings track json_file genome genomes labels html plot export plan log valid test exclude cut "
-    "neighbours",
-    "FOLDER": "folder start_from data",
+    "FILE": "out start_from embeddings track json_file genome genomes labels html plot export plan log valid test "
+    "exclude cut neighbours",
+    "FOLDER": "folder data",
+    "NAMES": "sizes precisions scores mode",
     "NAME": "model task initial label_column sequence_column color label feature pool preset head tasks "
-    "value scores mode suite shift_layout objective",
+    "value suite shift_layout objective",
     "LETTERS": "student_augment teacher_augment",
     "SEED": "seed",
     "FRACTION": "max_n valid_fraction threshold mask_fraction dropout mixer_dropout abstain max_shared warmup "
@@ -121,13 +122,13 @@ UNITS: Mapping[str, str] = {
     "TIME": "time_budget checkpoint_every",
     "SECONDS": "seconds",
     "CONTIGS": "holdout circular",
-    "NUMBERS": "blocks sizes precisions",
+    "NUMBERS": "blocks",
     "NAME=W": "weight",
     "REGION": "region",
     "FLAGS": "exclude_flags",
     "I/N": "shard",
-    "URL": "url checksum",
-    "TEXT": "title class_names",
+    "URL": "url",
+    "TEXT": "title class_names checksum",
     "N": "min_mapq threads workers gpus processes rows start features max_points seeds steps epochs top limit "
     "limit_test limit_valid n_windows n_held_out n_reports n_shards rounds batch_size patience max_restarts n "
     "n_class_tokens layer warmup_steps passes max_columns hidden class_tokens exclude_kmers projection",
@@ -175,8 +176,9 @@ class Command(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help page; in a narrow terminal, flag and value share a column, so that names are complete."""
         own = self.params
+        self.params = [_with_recipe(one) for one in own]
         if get_terminal_size().columns < _NARROW:
-            self.params = [_compact(one) if one.param_type_name == "option" else one for one in own]
+            self.params = [_compact(one) if one.param_type_name == "option" else one for one in self.params]
         try:
             super().format_help(ctx, formatter)
         finally:
@@ -194,6 +196,15 @@ class Command(TyperCommand):
             found.metavar = ""
             found.rich_help_panel = getattr(self.params[-1], "rich_help_panel", None) if self.params else None
         return found
+
+
+def _with_recipe(option: Any) -> Any:
+    """The option with the default of a recipe as its own, so that Typer shows it without parentheses."""
+    if not isinstance(getattr(option, "show_default", None), str):
+        return option
+    found = copy.copy(option)
+    found.default, found.show_default = option.show_default, True
+    return found
 
 
 def _compact(option: Any) -> Any:

@@ -37,7 +37,7 @@ def merge(
     The output equals that of a single run. A part that is missing, duplicate, incomplete, or from another input, model
     or setting is an error. Token files next to the parts are joined too. Scores keep the format of their parts. With
     --virtual, the merge takes little time and space: the output points to the parts, and reads like a copy. Parts of
-    vectors in Parquet become a folder of links to them, which Parquet readers take as one table.
+    vectors in Parquet become a folder of links to them, which Parquet readers read as one table.
     """
     from findna.commands import shards
 

@@ -63,7 +63,7 @@ def info(name: Name = "", json_file: Json = None) -> None:
 def verify(name: Name = "", json_file: Json = None, **settings: Any) -> None:
     """Check a model's weights and vectors on this machine.
 
-    It checks sha256, config, tensors, read-out and stored vectors. Exit code 1: a check failed.
+    It checks sha256, config, tensors, read-out and stored vectors. The exit code is 1 if a check fails.
     """
     from findna.commands.models import check_model
 
@@ -90,7 +90,7 @@ def readout(
     quiet: Quiet = False,
     **settings: Any,
 ) -> None:
-    """Set the pools and blocks that a model's vectors are made of.
+    """Set the pools and blocks of a model's vectors.
 
     It measures mean and sd on the windows. findna embed then uses this read-out by default, standardised:
     0.08 (value - mean) / sd.
@@ -120,7 +120,8 @@ def convert(
         Path, typer.Argument(help="Checkpoint of the published code (.pt), read without unpickling code.")
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Output model folder. Default: named after the checkpoint.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Output model folder. Default: named after the checkpoint."),
     ] = None,
     is_student: Annotated[
         bool, typer.Option("--student", help="Convert the student of a training state, not the teacher.")

@@ -27,7 +27,7 @@ def mutagenesis(
     quiet: Quiet = False,
     **settings: Any,
 ) -> None:
-    """Mutate each base to each other base and measure the effect, on both strands.
+    """Change each base to every other base and measure the effect, on both strands.
 
     Without --task the effect is the log-probability of each base minus that of the reference base, which is masked.
     With --task it is the change of the log-odds of a class, or of the value of a regression.

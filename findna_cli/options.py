@@ -134,11 +134,14 @@ def _flag(name: str, kind: Any, default: Any, about: About, *, preset: object) -
     is_shown = default not in ("", None, ())
     shown = (default if about.shown is None else about.shown) if is_shown and preset is None else None
     value = getattr(preset, name, getattr(getattr(preset, "model", None), name, None))
-    note = f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value or "")
+    if isinstance(value, bool):
+        note = word if value else ""
+    else:
+        note = f"{value:,}" if isinstance(value, int | float) else str(value or "")
     parser = _refusing(about.parse) if about.parse else numeric(types[0]) if types and types != [bool] else None
     extra: dict[str, Any] = {"parser": parser} if parser else {}
     if about.choices and not types:
-        extra["metavar"] = "|".join(map(str, about.choices))
+        extra["metavar"] = "|".join(filter(None, about.choices))
     option = typer.Option(*names, help=about.help, show_default=note or shown is not None, **extra)
     annotation = operator.getitem(Annotated, ((types[0] if types else str) | None, option))
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shown, annotation=annotation)

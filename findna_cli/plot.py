@@ -13,7 +13,7 @@ from findna_cli.progress import progress
 
 
 def plot(
-    path: Annotated[Path, typer.Argument(help="A file of findna embed.", metavar="FILE.h5")],
+    path: Annotated[Path, typer.Argument(help="HDF5 file of findna embed.", metavar="FILE.h5")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Figure: .png, .svg or .pdf. Default: NAME.png.")
     ] = None,
@@ -23,7 +23,7 @@ def plot(
     color: Annotated[
         str,
         typer.Option(
-            help="Column that colours the points, of the file or of --labels. Default: the labels, else the source."
+            help="Column of the file or of --labels that colours the points. Default: the labels, or else the source."
         ),
     ] = "",
     labels: Annotated[

@@ -30,9 +30,9 @@ def pretrain(
     inputs: Annotated[
         list[str] | None, typer.Argument(help="FASTA of training sequences; windows are sampled from long records.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Run directory; it is also a model folder.")] = Path(
-        "runs/pretrain"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Run directory; it is also a model folder.")
+    ] = Path("runs/pretrain"),
     genome: Genome = None,
     resume: ResumeRun = False,
     start_from: Annotated[

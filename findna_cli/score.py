@@ -24,7 +24,7 @@ def score(
             "--out",
             "-o",
             help="Output: .vcf, .vcf.gz or .bcf (with an index), .tsv, .tsv.gz or .parquet; '-' is stdout. "
-            "Default: NAME.scored.vcf.gz, for a TSV NAME.scored.tsv.",
+            "Default: NAME.scored.vcf.gz, or NAME.scored.tsv for a TSV.",
         ),
     ] = "",
     output_format: Annotated[

@@ -33,10 +33,10 @@ def split(
 ) -> None:
     """Check the inputs of a sharded run once, and write where each shard begins.
 
-    `findna embed INPUTS --shard i/n --plan PLAN` (or `classify`, or with --variants `score`) then starts at its own
-    records. Give it the same input options. The parts equal those of `--shard i/n` without a plan. CRAM files, reads of
-    a --region, and regions with --max-n are still read from their beginning. For shards on GPUs, give both commands
-    --batch-bases 131072.
+    `findna embed INPUTS --shard i/n --plan PLAN` then starts at its own records. `findna classify` takes the same plan,
+    and `findna score` a plan made with --variants. Give all shards the input options of the plan. The parts equal those
+    of `--shard i/n` without a plan. CRAM files, reads of a --region, and regions with --max-n are still read from their
+    beginning. For shards on GPUs, give both commands --batch-bases 131072.
     """
     from findna.commands import shards
 

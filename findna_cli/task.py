@@ -20,8 +20,8 @@ app = typer.Typer(help="List and describe the tasks of findna classify.", rich_m
 def list_tasks(json_file: Json = None) -> None:
     """Print the built-in tasks.
 
-    weights: yes if `findna classify --task NAME` works at once, otherwise `findna task info NAME` says how to train
-    it. bases: the length of its sequences.
+    The column weights is yes if `findna classify --task NAME` works at once; otherwise `findna task info NAME` prints
+    how to train the task. The column bases is the length of its sequences.
     """
     from findna.commands.tasks import read_task, task_names
 

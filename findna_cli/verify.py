@@ -18,12 +18,12 @@ def verify(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", help="Model or task that must have made it. Default: the one that the output names."
+            "--model", "-m", help="Model or task that the output must come from. Default: the one that it names."
         ),
     ] = None,
     genome: Genome = None,
     n: Annotated[
-        int, typer.Option(parser=numeric(int, 0), help="Rows to compute again, drawn with a fixed seed.")
+        int, typer.Option(parser=numeric(int, 0), help="Number of rows to compute again, drawn with a fixed seed.")
     ] = 20,
     json_file: Json = None,
     quiet: Quiet = False,

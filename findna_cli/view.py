@@ -11,9 +11,9 @@ from findna_cli.options import numeric
 
 def view(
     path: Annotated[Path, typer.Argument(help="A file that `findna embed` wrote.")],
-    rows: Annotated[int, typer.Option("--rows", "-n", parser=numeric(int, 0), help="Rows to print.")] = 5,
+    rows: Annotated[int, typer.Option("--rows", "-n", parser=numeric(int, 0), help="Number of rows to print.")] = 5,
     start: Annotated[int, typer.Option(parser=numeric(int, 0), help="First row to print.")] = 0,
-    features: Annotated[int, typer.Option(parser=numeric(int, 0), help="Values per vector to print.")] = 4,
+    features: Annotated[int, typer.Option(parser=numeric(int, 0), help="Number of values per vector to print.")] = 4,
     header: Annotated[bool, typer.Option("--header/--no-header", help="Print the metadata before the rows.")] = True,
     as_json: Annotated[bool, typer.Option("--as-json", help="Print the metadata as JSON, and no rows.")] = False,
 ) -> None:

@@ -39,8 +39,8 @@ class SuiteOptions(Checked):
     )
     seeds: int = setting(5, "Number of seeds for methods that use one.", above=0)
     limit: int = setting(0, "Maximum number of training sequences per set; 0: all.", least=0)
-    limit_test: int = setting(0, "Maximum number of validation and of test sequences; 0: as for training.", least=0)
-    window: int = setting(0, "variants: bases per window; 0: the model's.", least=0)
+    limit_test: int = setting(0, "Maximum number of validation and of test sequences; 0: same as limit.", least=0)
+    window: int = setting(0, "variants: bases per window; 0: the model's window.", least=0)
     preset: str = setting("default", "Recipe of the fine-tuning, as in findna finetune.")
     epochs: int = setting(0, "Epochs of the fine-tuning; 0: as in the recipe.", least=0)
     with_plots: bool = setting(False, "Draw ROC, confusion matrix and calibration.", flag="--plots")
@@ -81,11 +81,15 @@ class SpeedConfig(Checked):
     """
 
     sizes: tuple[str, ...] = setting(
-        ("small",), "base, small, tiny, separated by commas.", flag="--size", parse=names_in, shown="small"
+        ("small",),
+        "Any of base, small, tiny, separated by commas.",
+        flag="--size",
+        parse=names_in,
+        shown="small",
     )
     precisions: tuple[str, ...] = setting(
         ("fp32", "bf16"),
-        "fp32, bf16, bf16-stream, separated by commas.",
+        "Any of fp32, bf16, bf16-stream, separated by commas.",
         flag="--precision",
         parse=names_in,
         shown="fp32,bf16",

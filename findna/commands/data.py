@@ -25,7 +25,7 @@ def audit(
     Args:
         files: One table, FASTA or BED file per split: training, validation, test.
         genome: FASTA or .2bit that BED files are on.
-        threshold: A sequence is a near duplicate if this fraction of its 16-mers is shared.
+        threshold: Minimum fraction of its 16-mers that a near duplicate shares.
         sequence_column: Of a table; "": sequence, seq or dna.
         label_column: Of a table; "": label, class or target.
 

@@ -22,7 +22,7 @@ class WindowsConfig(Checked):
     )
     max_length: int = setting(
         1000,
-        "Maximum window length, in bases; all lengths between the two are equally likely.",
+        "Maximum window length, in bases; lengths from the minimum to the maximum are equally likely.",
         least=1,
         most=MAX_WINDOW,
     )

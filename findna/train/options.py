@@ -35,10 +35,10 @@ class FinetuneOptions(Checked):
     """
 
     preset: str = setting(
-        "default", "Recipe: default, whose values are shown as defaults, or a task of the paper, e.g. emp-h3."
+        "default", "Recipe: default (its values are shown as defaults), or a task of the paper, e.g. emp-h3."
     )
     valid_fraction: float = setting(
-        0.1, "Fraction of the training split to use for validation without a file of its own. Default: 0.1."
+        0.1, "Fraction of the training split that is used for validation if there is no validation file. Default: 0.1."
     )
     objective: str = setting("", f"{', '.join(OBJECTIVES)}. Default: inferred from the labels.")
     sequence_column: str = setting("", "Column with the sequence. Default: sequence, seq or dna.")
@@ -68,4 +68,4 @@ class ProcessOptions(Checked):
     n_reports: int = setting(20, "Number of times to measure the held-out windows.", above=0, most=100_000)
     gpus: int = setting(0, "Number of GPUs of this host; 0: one process.", least=0, most=MAX_PROCESSES)
     processes: int = setting(0, "Number of processes on the CPU; 0: one.", least=0, most=MAX_PROCESSES)
-    max_restarts: int = setting(0, "Maximum number of restarts from the last checkpoint after a process died.", least=0)
+    max_restarts: int = setting(0, "Maximum number of restarts from the last checkpoint if a process dies.", least=0)
