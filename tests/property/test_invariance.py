@@ -308,7 +308,8 @@ def test_gradients_do_not_depend_on_the_groups_that_a_batch_is_cut_into(monkeypa
     rings = np.array([0, 40, 80, 95, 200, 300])
     found = []
     for group in (50, 10**6):
-        monkeypatch.setattr(chordmixer, "GROUP", group)
+        for name in ("GROUP", "AMX_GROUP"):
+            monkeypatch.setattr(chordmixer, name, group)
         network.zero_grad()
         network(codes, rings, precision=precision).square().mean().backward()
         found.append([p.grad.clone() for name, p in network.named_parameters() if not name.startswith("head")])
