@@ -7,17 +7,18 @@ from typing import Any
 
 import typer
 
+_OF_PARTS = r"(?<![\w.])([a-z_]+)(?= is [^;]+, there )|"
 _NAMED = r"\b(\w+)=('[^']*'|[\w.,/:+-]*\w)|(?<![\w/.'-])([a-z]+(?:_[a-z]+)+)(?![\w/'-]|\.\w)"
-_CHANGED = r"|\b([a-z]+)(?= was [^;]+, is )"
+_CHANGED = r"|(?<![\w.])([a-z]+)(?= was [^;]+, is )"
 _BEFORE_MUST = r"|\b([a-z]+)(?= must )"
 
 
 def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) -> str:
     """A message with flags instead of settings: `on_error=skip` becomes `--on-error skip`.
 
-    A setting is a name with a value or with an underscore, and the word before "was 1, is 2". In a message about the
-    configuration, it is also the word before "must". With a value, it may be a setting of another command, as in "the
-    same command with resume=True".
+    A setting is a name with a value or with an underscore, and the word before "was 1, is 2" or "is 1, there 2". In a
+    message about the configuration, it is also the word before "must". With a value, it may be a setting of another
+    command, as in "the same command with resume=True"; so it may before "there", which is said of the parts of a run.
 
     Args:
         text: The message.
@@ -32,15 +33,15 @@ def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) ->
     flags = dict(_options(command))
 
     def flag(match: re.Match[str]) -> str:
-        option, value = flags.get(next(filter(None, (match[1], *match.groups()[2:])))), match[2]
-        option = option or others.get(match[1])
+        of_any, value = match[1] or match[2], match[3]
+        option = flags.get(next(filter(None, (of_any, *match.groups()[3:])))) or others.get(of_any)
         if option is None:
             return match[0]
         names = option.secondary_opts if value == "False" else option.opts
         name = max(names, key=len, default=match[0])
         return name if value in (None, "True", "False") else f"{name} {value.strip(chr(39))}"
 
-    return re.sub(_NAMED + _CHANGED + _BEFORE_MUST * is_config, flag, text)
+    return re.sub(_OF_PARTS + _NAMED + _CHANGED + _BEFORE_MUST * is_config, flag, text)
 
 
 def _options(command: Any) -> Iterator[tuple[str, Any]]:

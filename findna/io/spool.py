@@ -20,9 +20,6 @@ _PARTS = ("x", "obs", "skipped", "cls", "tokens", "arrays", "scores", _JOURNAL) 
 _OF_CONTENT = ("bytes", "sha256", "modified_ns", "digest", "n_contigs")  # of a file
 _FOLLOWING = {"features", "tokens", "class tokens"}  # they follow from the settings
 _KNOWN_AS = {
-    "shard.number": "shard",
-    "products": "precision",
-    "stream": "precision",
     "train": "the training split",
     "valid": "the validation split",
     "test": "the test split",
@@ -265,8 +262,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
 def setting_name(key: str) -> str:
     """The name of a setting as a user knows it, from its place in nested settings.
 
-    >>> setting_name("config.model.channels"), setting_name("genome.path"), setting_name("shard.number")
-    ('channels', 'genome', 'shard')
+    >>> setting_name("config.model.channels"), setting_name("genome.path")
+    ('channels', 'genome')
     """
     name = re.sub(r"^(params|settings|sources|data|config(\.model)?)\.|\.(path|name)$", "", key)
     return _KNOWN_AS.get(name, name)
@@ -279,6 +276,8 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int | None 
     'raw was false, is true'
     >>> changes({"inputs": [{"path": "a.bed", "bytes": 9}]}, {"inputs": [{"path": "a.bed", "bytes": 8}]})
     'the file a.bed has changed'
+    >>> changes({}, {"shard": {"number": 2, "n": 4, "first": 9}})
+    'shard was not given, is 2/4'
     """
     found, now = differences(old, new), _flat(new)
     differing = {key for key, _, _ in found}
@@ -287,7 +286,11 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int | None 
         base, _, leaf = key.rpartition(".")
         if key in _FOLLOWING and differing - _FOLLOWING:
             continue
-        if base and leaf in _OF_CONTENT:
+        if "shard" in (base, key):
+            before, after = _shard_of(old), _shard_of(new)
+            is_same = before == after
+            texts[f"shard {after} has other records" if is_same else f"shard was {before}, is {after}"] = None
+        elif base and leaf in _OF_CONTENT:
             if differing.isdisjoint({f"{base}.path", f"{base}.name"}):
                 path = now.get(f"{base}.path")
                 texts[f"the file {path} has changed" if path else f"the content of {base} has changed"] = None
@@ -297,6 +300,11 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int | None 
             before, after = ("given" if _is_hash(value) else value for value in (before, after))
             texts[f"{setting_name(key)} was {before}, is {after}"] = None
     return "; ".join(list(texts)[:most])
+
+
+def _shard_of(facts: Mapping[str, Any]) -> str:
+    shard = facts.get("shard")
+    return f"{shard.get('number')}/{shard.get('n')}" if isinstance(shard, Mapping) else "not given"
 
 
 def _is_hash(text: str) -> bool:

@@ -17,6 +17,7 @@ from findna.nn.device import PRECISIONS, Compute
 from findna.recipes import FinetuneConfig, PretrainConfig
 
 _MOST_NAMED = 3
+_TYPES = ("products", "stream")  # of a precision, as in `Precision.facts`
 
 
 def check_splits(splits: Mapping[str, LabelledSet]) -> None:
@@ -83,7 +84,7 @@ def require_same(out: Path, stored: Mapping[str, Any], facts: Mapping[str, Any])
     Raises:
         TrainingError: It does; the text has the differences.
     """
-    if differing := changes(stored, facts, most=_MOST_NAMED):
+    if differing := changes(_with_precision(stored), _with_precision(facts), most=_MOST_NAMED):
         raise TrainingError(f"{out}: holds another run: {differing}")
 
 
@@ -109,8 +110,15 @@ def fingerprint(facts: Mapping[str, Any]) -> dict[str, Any]:
 def precision_of(path: Path) -> str:
     """The precision of a run that is resumed, by its file of settings; "auto" if it is not known."""
     with suppress(OSError, ValueError, TypeError):
-        stored = read_json(path)
-        for name, precision in PRECISIONS.items():
-            if precision.facts() == {kind: stored[kind] for kind in ("products", "stream") if kind in stored}:
-                return name
+        return _precision_in(read_json(path))
     return "auto"
+
+
+def _precision_in(facts: Mapping[str, Any]) -> str:
+    stored = {kind: facts[kind] for kind in _TYPES if kind in facts}
+    return next((name for name, precision in PRECISIONS.items() if precision.facts() == stored), "auto")
+
+
+def _with_precision(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts with the name of the precision, as a user gives it, instead of its types."""
+    return {name: fact for name, fact in facts.items() if name not in _TYPES} | {"precision": _precision_in(facts)}

@@ -120,7 +120,7 @@ def test_a_shard_is_resumed_only_as_itself(write: Write, model: Path) -> None:
     assert process.wait() == -9
     other = call("embed", *flags, "--shard", "1/2", "--resume")
     assert other.code == 1
-    assert "--shard was 2, is 1" in other.err
+    assert "other settings: --shard was 2/2, is 1/2. Give" in other.err
     assert call("merge", "p.h5.partial", "-o", "all.h5").err.count("is an unfinished run") == 1
     assert call("embed", *flags, "--shard", "2/2", "--resume", "--json", "r.json").code == 0
     assert json.loads(Path("r.json").read_text())["n_resumed"] >= 128

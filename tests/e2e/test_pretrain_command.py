@@ -74,9 +74,9 @@ def test_an_interrupted_run_resumes_bit_for_bit(windows: Path) -> None:
     same = call(*flags, "--resume", "-o", "parts", "--holdout", "chr2")
     assert (same.code, same.err.count("\n")) == (2, 1)
     assert "--holdout chr2 differs from" in same.err
-    again = call("pretrain", "moved.fa", "--resume", "-o", "parts", "-t", 1, "--precision", "bf16")
+    again = call("pretrain", "moved.fa", "--resume", "-o", "parts", "-t", 1, "--precision", "bf16-stream")
     assert again.code == 1
-    assert 'holds another run: --precision was "float32", is "bfloat16"' in again.err
+    assert 'holds another run: --precision was "fp32", is "bf16-stream"\n' in again.err
     result = call("pretrain", "moved.fa", "--resume", "-o", "parts", "-t", 1)  # its precision is that of the run
     assert result.code == 0, result.err
     for name in ("model.safetensors", "golden.json"):

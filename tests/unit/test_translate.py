@@ -19,6 +19,13 @@ from findna_cli.translate import with_flags
         (["embed"], "no_setting=False stays as it is", "no_setting=False stays as it is"),
         (["view"], "the same command with resume=True continues it", "the same command with --resume continues it"),
         (["finetune"], "it does not go with class_tokens=False", "it does not go with --no-class-tokens"),
+        (["embed"], 'strand was not given, is "bed"; n was 2, is 3', '--strand was not given, is "bed"; n was 2, is 3'),
+        (["merge"], "max_n is 0.1, there 0.2; pool is 1, there 2", "--max-n is 0.1, there 0.2; --pool is 1, there 2"),
+        (
+            ["merge"],
+            'shards.n is 5, there 4; findna is "2", there "1"',
+            'shards.n is 5, there 4; findna is "2", there "1"',
+        ),
         (["model", "list"], "batch_bases must be 0 or more", "batch_bases must be 0 or more"),
     ],
 )
