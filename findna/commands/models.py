@@ -61,16 +61,19 @@ def is_task(name: str) -> bool:
 def describe_model(name: str = "") -> tuple[dict[str, Any], str, str]:
     """`config.json` and `folder` of a model, its read-out in words, and its card.
 
+    `findna model verify` also checks that tensors and read-out fit the network.
+
     Raises:
-        ModelError: The model is not found or damaged.
+        ModelError: The model is not found, or a file is damaged.
     """
     from findna.models.readout import ModelReadout
 
     folder = find_model(name or DEFAULT)
-    config, _, _ = read_model(folder)
+    config, size, _ = read_model(folder)
     with one_model(f"model {folder}"):
         readout = ModelReadout.of_config(config)
-    return {"folder": str(folder), **config}, str(readout), read_card(folder)
+    facts = {"folder": str(folder), **config, "window": size.window, "model": size.to_dict()}
+    return facts, str(readout), read_card(folder)
 
 
 def describe_task(name: str) -> tuple[dict[str, Any], str]:

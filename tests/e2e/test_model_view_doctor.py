@@ -13,6 +13,7 @@ from command import Oracle, assert_close, call, embedded, read
 from published import formula_b
 
 from findna.models.folders import DEFAULT, find_model, shipped_models
+from findna.models.manifest import config_text
 from findna.sizes import ModelConfig
 
 Write = Callable[..., Path]
@@ -28,9 +29,12 @@ def test_info_tells_size_sha_and_card(model: Path) -> None:
     result = call("model", "info", model, "--json", "i.json")
     assert result.code == 0
     config = json.loads((model / "config.json").read_text())
-    for text in (config["sha256"], "window          50", "channels        12", "For tests."):
+    for text in (config["sha256"], "window        50 bases", "channels      12", "For tests."):
         assert text in result.out
     assert json.loads(Path("i.json").read_text())["model"] == config["model"]
+    shutil.copytree(model, "other")
+    Path("other/config.json").write_text(config_text({key: config[key] for key in config if key != "window"}))
+    assert "window        50 bases" in call("model", "info", "other").out  # it follows from the sizes
 
 
 def test_verify_measures_and_refuses(model: Path) -> None:
