@@ -65,7 +65,7 @@ def draw_map(found: Map, path: Path, *, title: str | None = None, note: str = ""
         groups: dict[str, list[str]] = {}
         for name, colour in colours.items():
             groups.setdefault(colour if colour == OTHER and name != NO_LABEL else name, []).append(name)
-        folders = {name.rpartition("/")[0] for name in colours}  # of files, in the column source
+        folders = {name.rpartition("/")[0] for name in colours} if found.color == "source" else {""}  # of files
         n_shared = len(min(folders)) + 1 if len(folders) == 1 and min(folders) else 0
         for group in reversed(groups.values()):  # the rare ones below
             is_one = np.isin(names, group)

@@ -64,6 +64,9 @@ def test_png_and_pdf_and_a_sample_by_default_name(vectors: Path, model: Path) ->
     assert call("embed", "far/below/first.fa", "far/below/second.fa", "-m", model, "-o", "two.h5").code == 0
     assert call("plot", "two.h5", "--color", "source", "-o", "two.svg").code == 0
     assert "<!-- second.fa (2) -->" in Path("two.svg").read_text()  # without the folder of all files
+    Path("states.tsv").write_text("first\tpromoter/active\nsecond\tpromoter/inactive\n")
+    assert call("plot", "two.h5", "--labels", "states.tsv", "-o", "states.svg").code == 0
+    assert "<!-- promoter/inactive (1) -->" in Path("states.svg").read_text()
     assert call("plot", vectors, "-o", "v.pdf", "--method", "tsne", "--max-points", 20, "-q").err == ""
     assert Path("v.pdf").read_bytes()[:4] == b"%PDF"
     again = call("plot", vectors, "-o", "v.pdf", "--method", "tsne", "--max-points", 20)
