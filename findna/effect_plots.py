@@ -28,7 +28,9 @@ def check_plot(path: Path) -> None:
     _packages()
 
 
-def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, value: str, title: str, first: int) -> None:
+def plot_effects(
+    codes: Codes, effects: NDArray[np.float32], path: Path, *, value: str, unit: str, title: str, first: int
+) -> None:
     """Draw a heat map of effects below a logo, in which a base is as high as the mean decrease over its changes.
 
     Args:
@@ -36,6 +38,7 @@ def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, valu
         effects: Shape (L, 4).
         path: A path that `check_plot` accepts.
         value: Label of the effects.
+        unit: Of the effects; "" if it is not known.
         title: Above the figure.
         first: First position on the axis.
     """
@@ -50,8 +53,7 @@ def plot_effects(codes: Codes, effects: NDArray[np.float32], path: Path, *, valu
     heights[known, codes[known]] = -effects[known].sum(axis=1) / (N - 1)  # the reference itself adds 0
     if heights.any():  # not only N
         logomaker.Logo(pandas.DataFrame(heights, columns=list(BASES)), ax=above, color_scheme="classic")
-    unit = "" if value.startswith("prediction") else ", nats"  # log-probabilities and log-odds
-    above.set(ylabel=f"mean decrease\nwhen changed{unit}", title=title)
+    above.set(ylabel=f"mean decrease\nwhen changed{unit and f', {unit}'}", title=title)
     above.axhline(0, color="#999999", linewidth=0.6)
     above.set_ylim(*(1.05 * end for end in above.get_ylim()))  # the logo ends at its highest letter
     limit = float(np.abs(np.nan_to_num(effects)).max()) or 1.0

@@ -12,7 +12,6 @@ from findna.errors import ConfigError
 from findna.judges import log_odds
 from findna.models.store import Model
 from findna.models.task import TaskModel, probabilities
-from findna.models.task_settings import TaskSettings
 from findna.nn.device import Compute
 from findna.readings import WindowReader, task_reader
 from findna.sequence import BASES, BLANK, Codes, N, reverse_complement
@@ -32,6 +31,7 @@ class BaseMutagenesis:
     """
 
     value = "log-probability minus that of the reference base, masked, nats"
+    unit = "nats"
 
     def __init__(self, model: Model, *, compute: Compute) -> None:
         self.window = model.config.window
@@ -105,7 +105,7 @@ class TaskMutagenesis:
 
     Args:
         task: The task model.
-        label: The class; "": the second of two.
+        label: The class; "": the second of two, or the only one.
         compute: Where and how it runs.
 
     Raises:
@@ -114,7 +114,7 @@ class TaskMutagenesis:
 
     def __init__(self, task: TaskModel, *, label: str = "", compute: Compute) -> None:
         self.settings = settings = task.settings
-        self._column, self.value = _column(settings, label)
+        self._column, self.value, self.unit = _column(task, label)
         self.window = settings.window
         self._reader = task_reader(task, compute=compute)
 
@@ -172,12 +172,12 @@ class TaskMutagenesis:
 Mutagenesis = BaseMutagenesis | TaskMutagenesis
 
 
-def _column(settings: TaskSettings, label: str) -> tuple[int, str]:
-    """The output to read, and the meaning of its change."""
-    if settings.objective == "regression":
-        return 0, "prediction minus that of the reference"
-    label = settings.class_of(label)
-    return settings.classes.index(label), f"log-odds of {label} minus those of the reference"
+def _column(task: TaskModel, label: str) -> tuple[int, str, str]:
+    """The output to read, and the meaning and unit of its change; the unit of a regression is not known."""
+    if task.settings.objective == "regression":
+        return 0, "prediction minus that of the reference", ""
+    label = task.class_of(label)
+    return task.settings.classes.index(label), f"log-odds of {label} minus those of the reference", "nats"
 
 
 def _changed(codes: Codes, place: int, base: int) -> Codes:

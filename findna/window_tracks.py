@@ -9,20 +9,20 @@ from findna.errors import InputError, TableError
 from findna.io.compressed import ByteStream
 from findna.io.genome import Genome, find_genome
 from findna.io.tracks import TrackValue, write_track
-from findna.models.task_settings import TaskSettings
+from findna.models.task import TaskModel
 
 
-def track_column(settings: TaskSettings, label: str) -> str:
+def track_column(task: TaskModel, label: str) -> str:
     """The column of the predictions that a track shows: a class's probability, or the value of a regression.
 
     Args:
-        settings: Of the task.
-        label: The class; "" is the second one of two.
+        task: The task model.
+        label: As for `TaskModel.class_of`.
 
     Raises:
         ConfigError: The task has no such class, or more than two and none is named.
     """
-    return "prediction" if settings.objective == "regression" else f"p_{settings.class_of(label)}"
+    return "prediction" if task.settings.objective == "regression" else f"p_{task.class_of(label)}"
 
 
 def write_window_track(

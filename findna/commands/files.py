@@ -173,7 +173,7 @@ def verify(
 
 def column_of(task: str, label: str) -> str:
     """The column of a task's predictions that a track shows; see `findna.window_tracks.track_column`."""
-    return track_column(load_task(task).settings, label)
+    return track_column(load_task(task), label)
 
 
 def write_track(

@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from findna import phases
-from findna.errors import ModelError
+from findna.errors import ConfigError, ModelError
 from findna.models.parts import load_tensors, one_model
-from findna.models.store import load_model
 from findna.models.task_settings import TaskSettings, find_task, read_task_folder
 from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
@@ -46,6 +45,20 @@ class TaskModel:
     metrics: Mapping[str, Any]
     training: Mapping[str, Any] = field(default_factory=dict)
 
+    def class_of(self, label: str) -> str:
+        """The class of this name; "" is the second one of two, or the only one. Not for a regression.
+
+        Raises:
+            ConfigError: There is no such class, or there are more than two and none is named.
+        """
+        classes = self.settings.classes
+        if not label and len(classes) <= 2:
+            return classes[-1]
+        if label not in classes:
+            reason = f"has no class {label!r}" if label else "has more than two classes: name one, label=NAME"
+            raise ConfigError(f"task {self.name}: {reason}; its classes are {', '.join(classes)}")
+        return label
+
 
 def load_task(name: str | Path) -> TaskModel:
     """Load a task model; a damaged one is an error.
@@ -62,11 +75,8 @@ def load_task(name: str | Path) -> TaskModel:
     read = read_task_folder(folder)
     config, settings = read.config, read.settings
     with one_model(f"task {folder}"):
-        if read.encoder is None:
-            network = load_model(config["teacher"]["name"]).network
-        else:
-            network = make_encoder(read.size)
-            load_tensors(read.encoder, network)
+        network = make_encoder(read.size)
+        load_tensors(read.encoder, network)
         network.depths(settings.blocks)  # there are such blocks
         expected = settings.n_features(network.config.channels)
         if read.n_features != expected:

@@ -22,6 +22,7 @@ from findna.sizes import ModelConfig
 from findna.tasks.catalog import find_head, task_names
 
 SCHEMA = "findna-task/1"
+_PRETRAINED = "a pretrained model; `findna finetune` makes a task from it"
 _MOST_HEAD = (MAX_SIZES["channels"] * MAX_DEPTH, MAX_SIZES["hidden"])
 PLAN = "finetune.json"
 """The first file of a run directory; `config.json` is written last."""
@@ -80,19 +81,6 @@ class TaskSettings:
         """Number of outputs of the head: one per class, or one."""
         return 1 if self.objective == "regression" else len(self.classes)
 
-    def class_of(self, label: str) -> str:
-        """The class of this name; "" is the second one of two.
-
-        Raises:
-            ConfigError: There is no such class, or there are more than two and none is named.
-        """
-        if not label and len(self.classes) == 2:
-            return self.classes[1]
-        if label not in self.classes:
-            reason = f"has no class {label!r}" if label else "has more than two classes: name one, label=NAME"
-            raise ConfigError(f"the task {reason}; its classes are {', '.join(self.classes)}")
-        return label
-
     def n_features(self, channels: int) -> int:
         """F, the number of features of the head, for a network with this many channels."""
         from findna.nn.pooling import n_features  # loads torch
@@ -117,7 +105,7 @@ def find_task(name: str) -> Path:
         what = "holds no config.json" if path.is_dir() else "is a file"
         raise ModelError(f"task {name}: {what}; a task is a run directory of `findna finetune`")
     if name in (folder.name for folder in shipped_models()):
-        raise ModelError(f"task {name}: it is a pretrained model, of which a fine-tuning makes a task")
+        raise ModelError(f"task {name}: it is {_PRETRAINED}")
     return find_head(name)
 
 
@@ -129,7 +117,7 @@ class TaskFolder:
         config: Its `config.json`.
         settings: How hidden states become predictions.
         size: Of the encoder.
-        encoder: The encoder's weights; None: they are in the folder of the teacher.
+        encoder: The encoder's weights, its own or those of the teacher.
         n_features: Number of features of the head.
         hidden: Its number of hidden units.
         head: The head's weights.
@@ -139,7 +127,7 @@ class TaskFolder:
     config: dict[str, Any]
     settings: TaskSettings
     size: ModelConfig
-    encoder: bytes | None
+    encoder: bytes
     n_features: int
     hidden: int
     head: bytes
@@ -160,7 +148,7 @@ def read_task_folder(folder: Path) -> TaskFolder:
     config = _read_object(folder, "config.json")
     what = f"task {folder}"
     if config.get("schema") != SCHEMA:
-        hint = "; it is a pretrained model, of which a fine-tuning makes a task" if "model" in config else ""
+        hint = f"; it is {_PRETRAINED}" if "model" in config else ""
         raise ModelError(f"{what}: config.json does not have schema {SCHEMA!r}{hint}")
     check_digest(config, what)
     if config.get("alphabet") != ALPHABET:
@@ -169,12 +157,11 @@ def read_task_folder(folder: Path) -> TaskFolder:
         check_facts(config, what, objects=("settings", "teacher", "encoder", "head", "training"))
         settings, teacher = _settings_of(config["settings"]), config["teacher"]
         encoder, shape = config["encoder"], config["head"]
-        content = None
         if (folder / "model.safetensors").is_file():
             size = ModelConfig.from_dict(encoder["model"])
             content = _weights(folder, "model.safetensors", encoder["sha256"], size.n_parameters)
         else:
-            size = _size_of_teacher(folder, teacher["name"], encoder["sha256"])
+            size, content = _read_teacher(folder, teacher["name"], encoder["sha256"])
         n_features, hidden = _head_size(shape)
         n_values = (n_features + 1) * (hidden + 2) + settings.n_outputs * (max(hidden, n_features) + 1)
         head = _weights(folder, "head.safetensors", shape["sha256"], n_values)
@@ -189,15 +176,15 @@ def _settings_of(values: Mapping[str, Any]) -> TaskSettings:
     return TaskSettings(**fields)
 
 
-def _size_of_teacher(folder: Path, name: str, expected: str) -> ModelConfig:
-    config, size, _ = read_model(find_model(name))
+def _read_teacher(folder: Path, name: str, expected: str) -> tuple[ModelConfig, bytes]:
+    config, size, content = read_model(find_model(name))
     found = config["sha256"]
     if found != expected:
         raise ModelError(
             f"task {folder}: its head was trained on teacher {name} with sha256 {expected[:12]}..., and the "
             f"teacher of that name here has {found[:12]}...: train the head again, or use the other teacher"
         )
-    return size
+    return size, content
 
 
 def _weights(folder: Path, name: str, expected: object, n_parameters: int) -> bytes:

@@ -70,7 +70,7 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda don
             if job.plot and not job.plot.exists():
                 _refuse_figures(job)
                 first = next(records)
-                outputs += _draw(Effects(first, *_arrays_of(engine, job, [first])[0]), job.plot, engine.value)
+                outputs += _draw(Effects(first, *_arrays_of(engine, job, [first])[0]), job.plot, engine)
             return frame.report(facts, outputs, n_resumed=n_finished, nothing_to_do=True)
         _refuse_figures(job)
         on_progress(0, frame.n_expected)
@@ -82,7 +82,7 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda don
                     writer.write(effects)
                     on_progress(frame.n_records, frame.n_expected)
                     if job.plot and not n_bases:
-                        outputs += _draw(effects, job.plot, engine.value)
+                        outputs += _draw(effects, job.plot, engine)
                     n_bases += len(record.codes)
         counts = {"n_bases": n_bases, "n_windows": engine.n_windows}
         return frame.report(facts, outputs, n_resumed=spool.n_done, **counts)
@@ -103,12 +103,13 @@ def _arrays_of(engine: Mutagenesis, job: MutagenesisJob, records: Sequence[Recor
     return found
 
 
-def _draw(effects: Effects, path: Path, value: str) -> list[Path]:
+def _draw(effects: Effects, path: Path, engine: Mutagenesis) -> list[Path]:
     record = effects.record
     is_forward = bool(record.chrom) and record.strand != "-"
     first = record.start + 1 if is_forward else 1
     title = str(Region(record.chrom, record.start, record.end)) if is_forward else record.id
-    plot_effects(record.codes, effects.values, path, value=value, title=title, first=first)
+    about = {"value": engine.value, "unit": engine.unit, "title": title}
+    plot_effects(record.codes, effects.values, path, **about, first=first)
     paths = _figures(path, with_pairs=effects.pairs is not None)
     if effects.pairs is not None:
         plot_pairs(record.codes, effects.pairs, paths[1], title=title, first=first)

@@ -198,8 +198,8 @@ def test_a_track_that_cannot_be_written_is_told_before_the_work(write: Write, ta
         ("--windows", "--track", "x.txt"): "a track is a .bedgraph",
         ("--track", "x.bw", "--label", CLASSES[0]): "--track needs --windows",
         ("--windows", "--label", CLASSES[0]): "--label is the class of --track: give both",
-        ("--windows", "--track", "x.bedgraph"): "the task has more than two classes",
-        ("--windows", "--track", "x.bedgraph", "--label", "nothing"): "the task has no class 'nothing'",
+        ("--windows", "--track", "x.bedgraph"): "task greek: has more than two classes",
+        ("--windows", "--track", "x.bedgraph", "--label", "nothing"): "task greek: has no class 'nothing'",
     }
     for flags, text in wrong.items():
         result = call("classify", "in.bed", "--task", task, "-g", genome, "-o", "x.tsv", *flags)

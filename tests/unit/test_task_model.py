@@ -12,7 +12,7 @@ from findna.models.manifest import config_text
 from findna.models.save_task import save_task
 from findna.models.store import load_model, save_model
 from findna.models.task import load_task, log_scores, probabilities
-from findna.models.task_settings import TaskSettings
+from findna.models.task_settings import TaskSettings, read_task_folder
 from findna.nn.chordmixer import ChordMixer, initialise
 from findna.nn.heads import Head
 from findna.sizes import ModelConfig
@@ -59,6 +59,7 @@ def test_an_encoder_that_is_the_teacher_s_may_be_left_out(tmp_path, teacher):
     whole = save(tmp_path / "whole", teacher)
     short = save(tmp_path / "short", teacher, with_encoder=False)
     assert not (tmp_path / "short" / "model.safetensors").exists()
+    assert read_task_folder(tmp_path / "short").encoder == (teacher.path / "model.safetensors").read_bytes()
     assert load_task(tmp_path / "short").sha256 == short.sha256 == whole.sha256
     save_model(tmp_path / "teacher", initialise(ChordMixer(MODEL), 9), name=teacher.name, training={}, card="")
     with pytest.raises(ModelError, match=r"its head was trained on teacher .* with sha256 .* train the head again"):
@@ -70,6 +71,17 @@ def test_the_sha_is_that_of_what_decides_the_outputs(tmp_path, teacher):
     assert save(tmp_path / "b", teacher, name="other", metrics={}, card="x").sha256 == first
     warmer = dataclasses.replace(SETTINGS, temperature=2.0)
     assert save(tmp_path / "c", teacher, settings=warmer).sha256 != first
+
+
+def test_a_class_must_be_named_only_among_three(tmp_path, teacher):
+    task = save(tmp_path / "run", teacher)
+    for classes, last in ((("a",), "a"), (("a", "b"), "b")):
+        settings = dataclasses.replace(SETTINGS, objective="multilabel", classes=classes)
+        assert dataclasses.replace(task, settings=settings).class_of("") == last
+    with pytest.raises(ConfigError, match="task t: has more than two classes: name one, label=NAME; its"):
+        task.class_of("")
+    with pytest.raises(ConfigError, match="task t: has no class 'zzz'; its classes are no, yes, else"):
+        task.class_of("zzz")
 
 
 def test_damage_is_named(tmp_path, teacher):
@@ -85,17 +97,17 @@ def test_damage_is_named(tmp_path, teacher):
     for change, reason in (
         ({"schema": "findna-task/9"}, "does not have schema 'findna-task/1'"),
         ({"alphabet": "ACGNT"}, "its alphabet is 'ACGNT'"),
-        ({"settings": config["settings"] | {"classes": ["no", "yes"]}}, "do not go together"),
+        ({"settings": config["settings"] | {"classes": ["no", "yes"]}}, "do not match"),
         ({"settings": config["settings"] | {"pools": ["mean"]}}, "the head needs 24 features, and the encoder has 8"),
-        ({"settings": config["settings"] | {"objective": "ranking"}}, "do not go together"),
-        ({"settings": config["settings"] | {"blocks": [5]}}, "do not go together: blocks .* must .* lie in 0 to 4"),
+        ({"settings": config["settings"] | {"objective": "ranking"}}, "do not match"),
+        ({"settings": config["settings"] | {"blocks": [5]}}, "do not match: blocks .* must .* lie in 0 to 4"),
     ):
         path.write_text(config_text(config | change))
         with pytest.raises(ModelError, match=reason):
             load_task(tmp_path / "run")
     for name in ("teacher", "head", "encoder", "settings"):
         path.write_text(config_text({key: value for key, value in config.items() if key != name}))
-        with pytest.raises(ModelError, match=f"do not go together: '{name}'"):
+        with pytest.raises(ModelError, match=f"do not match: '{name}'"):
             load_task(tmp_path / "run")
     path.write_text(json.dumps(config | {"settings": config["settings"] | {"temperature": 9.0}}))
     with pytest.raises(ModelError, match=r"task .*: the content of config\.json has sha256 .*, its digest says"):
@@ -106,7 +118,7 @@ def test_damage_is_named(tmp_path, teacher):
 
 
 def test_what_is_no_task_says_what_it_is(tmp_path, teacher):
-    with pytest.raises(ModelError, match="it is a pretrained model, of which a fine-tuning makes a task"):
+    with pytest.raises(ModelError, match="it is a pretrained model; `findna finetune` makes a task from it"):
         load_task(teacher.path)
     with pytest.raises(ConfigError, match="neither a run directory of `findna finetune` nor a built-in task"):
         load_task(tmp_path / "nowhere")

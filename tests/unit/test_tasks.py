@@ -77,7 +77,7 @@ def test_a_misspelt_name_suggests_the_nearest():
 
 
 def test_a_teacher_is_no_task():
-    with pytest.raises(ModelError, match="it is a pretrained model, of which a fine-tuning makes a task"):
+    with pytest.raises(ModelError, match="it is a pretrained model; `findna finetune` makes a task from it"):
         find_task("findna-small")
 
 
