@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from findna.extras import need_sklearn
 
 Values = NDArray[Any]
-"""The metrics of every classification, in the order of the tables."""
 
 THRESHOLD = 0.5
 """In a multilabel task, a label is predicted if its probability is above this."""

@@ -9,6 +9,8 @@ ALPHABET = "ACGTN"
 
 N = ALPHABET.index("N")
 BASES = ALPHABET[:N]
+"""The four bases, in the order of columns."""
+
 BLANK = len(ALPHABET)
 """Code of a zero row: a masked position or a class token."""
 

@@ -22,12 +22,11 @@ from findna.io.files import write_atomic
 from findna.models.save_task import save_task
 from findna.models.store import load_model
 from findna.models.task import load_task
-from findna.tasks.catalog import HEADS, Task, read_task, task_names
+from findna.tasks.catalog import HEADS, METRICS, Task, read_task, task_names
 from findna_cli.task import training_command
 
 PAGE = Path(__file__).parents[1] / "tasks.md"
 MARKS = ("<!-- heads -->", "<!-- /heads -->")
-FIGURES = {"accuracy": "accuracy", "macro_f1": "macro F1", "mcc": "MCC", "auroc": "AUROC"}
 
 
 def run(*words: str | Path) -> None:
@@ -163,7 +162,7 @@ def make_head(task: Task, data: Path, work: Path) -> bool:
 def table() -> str:
     """The figures of every shipped head on its test split, in Markdown."""
     lines = [
-        "| task | training sequences | test sequences | " + " | ".join(FIGURES.values()) + " |",
+        "| task | training sequences | test sequences | " + " | ".join(METRICS.values()) + " |",
         "|---|---|---|" + "---|" * 4,
     ]
     for name in task_names():
@@ -173,7 +172,7 @@ def table() -> str:
         metrics = json.loads((head / "metrics.json").read_text())
         data = json.loads((head / "config.json").read_text())["training"]["data"]
         test = metrics["test"]
-        figures = " | ".join("–" if test[key] is None else f"{test[key]:.3f}" for key in FIGURES)
+        figures = " | ".join("–" if test[key] is None else f"{test[key]:.3f}" for key in METRICS)
         lines.append(f"| `{name}` | {data['train']['n']:,} | {test['n']:,} | {figures} |")
     return "\n".join(lines)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from findna.benchmark.modes import MODES
 from findna.errors import InputError
+from findna.tasks.catalog import METRICS
 
 Result = Mapping[str, Any]
 
@@ -19,7 +20,6 @@ TITLES = {
     "cnn": "CNN",
     "random-finetune": "random weights, fine-tuned",
 }
-_METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "mcc": "MCC", "auroc": "AUROC"}
 _DEFAULT = "auroc"
 
 
@@ -146,7 +146,7 @@ def _beside(
         *_counts(own, rows, metric),
         *dict.fromkeys(f"{r['task']}: {r['note']}." for r in own if r["note"]),
     ]
-    return Section(f"{suite}: {_METRICS[metric]}, quoted figures {setting}", header, table, notes, _METRICS[metric])
+    return Section(f"{suite}: {METRICS[metric]}, quoted figures {setting}", header, table, notes, METRICS[metric])
 
 
 def _counts(own: Sequence[Result], rows: Mapping[str, Sequence[Quoted]], metric: str) -> list[str]:
@@ -183,7 +183,7 @@ def _apart(results: Sequence[Result]) -> Section:
         notes += [f"{suite} {task}: {'; '.join(filter(None, reasons))}."] if any(reasons) else []
     header = [TableCell("set"), *(TableCell(_title(column)) for column in columns), TableCell("best")]
     text = "No published figure is comparable: other splits, a part of the training split, or a set of your own."
-    return Section(f"Other sets: {_METRICS[_DEFAULT]}", header, rows, [text, *notes], _METRICS[_DEFAULT])
+    return Section(f"Other sets: {METRICS[_DEFAULT]}", header, rows, [text, *notes], METRICS[_DEFAULT])
 
 
 def _limits(results: Sequence[Result]) -> list[str]:
@@ -192,7 +192,7 @@ def _limits(results: Sequence[Result]) -> list[str]:
 
 
 def _all_figures(results: Sequence[Result]) -> Section:
-    header = ["set", "method", "seeds", *_METRICS.values(), "AUROC without near duplicates", "near duplicates in test"]
+    header = ["set", "method", "seeds", *METRICS.values(), "AUROC without near duplicates", "near duplicates in test"]
     rows = []
     for r in results:
         without = r["mean"].get("test_without_duplicates")
@@ -205,7 +205,7 @@ def _all_figures(results: Sequence[Result]) -> Section:
             else _text(without and without[_DEFAULT], None)
         )
         what = _title((r["mode"], r["model"])), str(len(r["runs"]))
-        texts = [f"{r['suite']} {r['task']}", *what, *(_shown(r, name) for name in _METRICS), clean]
+        texts = [f"{r['suite']} {r['task']}", *what, *(_shown(r, name) for name in METRICS), clean]
         rows.append([TableCell(text) for text in (*texts, f"{n_near:,} of {n_test:,}")])
     note = (
         "Mean, and standard deviation if there are several seeds; a method without a seed was run once. "

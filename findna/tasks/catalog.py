@@ -18,7 +18,8 @@ PAPER = FinetuneConfig(pool="mean", warmup=0.3, warmup_steps=0, head_rate=1.0, s
 """Shared by the recipes of Yu et al. 2024; `Task.paper` says how one differs: sections 4.3 (tables 1 and 2), 4.4
 (table 3; weight decay is not stated) and 4.5 (table 5; nothing is stated; taken as in 4.4, without dropout)."""
 
-METRICS = ("accuracy", "macro_f1", "mcc", "auroc")
+METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "mcc": "MCC", "auroc": "AUROC"}
+"""The metrics of every classification, in the order of the tables, and the name of each there."""
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,19 @@ from numpy.typing import NDArray
 from findna import phases
 from findna.errors import MissingExtraError
 from findna.models.task_settings import TaskSettings
+from findna.tasks.catalog import METRICS
 from findna.train.log import read_log
 from findna.train.objectives import BOUNDS
 
 _SPLITS = {"valid": "validation"}
 _NAMES = {
     **_SPLITS,
+    **METRICS,
     "train": "training",
     "valid_one_window": "validation, one window",
     "valid_joined": "validation, several windows",
     "n": "sequences",
     "uncalibrated_loss": "loss before calibration",
-    "macro_f1": "macro F1",
-    "mcc": "MCC",
-    "auroc": "AUROC",
     "joined_temperature": "temperature, several windows",
     "valid_loss": "validation loss",
     "valid_mnm_loss": "loss of masked bases, nats",
