@@ -19,7 +19,8 @@ N_BINS = 10
 
 _MOST_CURVES = 10
 _DARK = 0.72
-"""On a cell with a larger fraction, white text has more contrast than black; both have at least 4.5 there."""
+"""On a cell with a larger fraction, white text has more contrast than black. At this fraction, both have a contrast of
+at least 4.5."""
 
 Place = Literal["lower left", "lower right", "upper left", "upper right"]
 

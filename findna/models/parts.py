@@ -22,7 +22,7 @@ _MOST_HEADER = 1 << 24
 
 @contextmanager
 def one_model(what: str) -> Iterator[None]:
-    """Any error in here means that weights and config.json do not go together.
+    """Report a ConfigError, KeyError, TypeError or ValueError of this block as weights that do not match config.json.
 
     Raises:
         ModelError: There was one.
@@ -31,7 +31,7 @@ def one_model(what: str) -> Iterator[None]:
         yield
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         reason = textwrap.shorten(str(error), 400, placeholder=" ...")  # torch names every tensor
-        raise ModelError(f"{what}: weights and config.json do not go together: {reason}") from error
+        raise ModelError(f"{what}: weights and config.json do not match: {reason}") from error
 
 
 def check_facts(config: Mapping[str, Any], what: str, *, objects: Sequence[str]) -> None:

@@ -203,7 +203,7 @@ def test_a_pickle_inside_a_model_folder_is_not_read(write: Write, model: Path) -
     Path("other/config.json").write_text(config_text(config))
     result = call("embed", write("a.fa", ">a\nACGT\n"), "-m", "other", "-o", "out.h5")
     assert result.code == 1
-    assert "weights and config.json do not go together" in result.err
+    assert "weights and config.json do not match" in result.err
     assert not Path("sprung").exists()
 
 

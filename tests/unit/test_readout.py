@@ -175,9 +175,9 @@ def test_what_cannot_be_measured_is_said(folder, items, changes, error, message)
         ({"center": [math.nan] * 24}, "a mean is not finite"),
         ({"blocks": [4, 12]}, "blocks 4,12: the network has 10"),
         ({"pools": ["median"]}, "pool must be one or more of"),
-        ({"pools": 3}, "do not go together"),
-        ({"center": ["a"] * 24}, "do not go together"),
-        ({"reference": 3}, "do not go together"),
+        ({"pools": 3}, "do not match"),
+        ({"center": ["a"] * 24}, "do not match"),
+        ({"reference": 3}, "do not match"),
         ({"reference": {"n_windows": "many"}}, "reference must have a number as n_windows"),
     ],
 )

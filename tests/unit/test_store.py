@@ -142,7 +142,7 @@ def test_a_pickle_is_refused_and_never_opened(tmp_path, folder):
 
     (folder / "model.safetensors").write_bytes(pickle.dumps(Malicious()))
     rehash(folder)
-    with pytest.raises(ModelError, match="do not go together"):
+    with pytest.raises(ModelError, match="do not match"):
         load_model(str(folder))
     assert not marker.exists()
 
@@ -154,15 +154,15 @@ def test_missing_and_foreign_tensors_are_refused_by_name(folder):
     head = tensors.pop("head.bias")
     save_file(tensors, folder / "model.safetensors")
     rehash(folder)
-    with pytest.raises(ModelError, match=r"(?s)do not go together.*head\.bias"):
+    with pytest.raises(ModelError, match=r"(?s)do not match.*head\.bias"):
         load_model(str(folder))
     save_file(tensors | {"head.bias": head, "extra": head.clone()}, folder / "model.safetensors")
     rehash(folder)
-    with pytest.raises(ModelError, match=r"(?s)do not go together.*extra"):
+    with pytest.raises(ModelError, match=r"(?s)do not match.*extra"):
         load_model(str(folder))
     save_file({"another": head}, folder / "model.safetensors")  # torch would name every tensor that is missing
     rehash(folder)
-    with pytest.raises(ModelError, match="do not go together") as error:
+    with pytest.raises(ModelError, match="do not match") as error:
         load_model(str(folder))
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 1000
@@ -174,7 +174,7 @@ def test_missing_and_foreign_tensors_are_refused_by_name(folder):
         ({"schema": "other/1"}, "does not have schema 'findna-model/1'"),
         ({"alphabet": "ACGNT"}, "its alphabet is 'ACGNT', not 'ACGTN'"),
         ({"model": {"channels": 6, "heads": 2}}, "unknown settings heads"),
-        ({"model": {"channels": "6"}}, "do not go together"),
+        ({"model": {"channels": "6"}}, "do not match"),
         (
             {"model": {"channels": 8192, "hidden": 8192, "track_width": 800}},
             "parameters are more than the bytes of model.safetensors",
@@ -182,7 +182,7 @@ def test_missing_and_foreign_tensors_are_refused_by_name(folder):
         ({"model": None}, "config.json: model must be an object, not None"),
         ({"training": None}, "config.json: training must be an object, not None"),
         ({"name": "a\x1b[2J"}, "config.json: name must be a short printable text"),
-        ({"model": {"channels": 7, "hidden": 5, "track_width": 2, "n_layers": 1, "max_len": 23}}, "do not go together"),
+        ({"model": {"channels": 7, "hidden": 5, "track_width": 2, "n_layers": 1, "max_len": 23}}, "do not match"),
     ],
 )
 def test_a_foreign_config_is_refused(folder, changes, message):
