@@ -268,7 +268,7 @@ def test_what_is_no_part_is_named(tmp_path):
     with pytest.raises(TableError, match=r"p5\.h5\.partial: is an unfinished run"):
         merge([*parts, tmp_path / "p5.h5.partial"], tmp_path / "all.h5")
     (tmp_path / "text.h5").write_text("no HDF5")
-    with pytest.raises(TableError, match=r"text\.h5: is not an HDF5 file"):
+    with pytest.raises(TableError, match=r"text\.h5: is a text file, not HDF5"):
         merge([*parts, tmp_path / "text.h5"], tmp_path / "all.h5")
     with h5py.File(parts[1], "r+") as file:
         file["uns/findna/complete"][()] = False
