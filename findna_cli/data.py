@@ -97,7 +97,7 @@ def windows(
     every file, the settings, and the number of skipped windows by reason. The same files, settings and seed give the
     same bytes.
     """
-    from findna.commands.data import REASONS, make_windows
+    from findna.commands.data import make_windows, reasons_of
 
     check_outputs({"out": out, "json_file": json_file}, beside=(".json", ".held-out.fa", ".held-out.fa.gz"))
     config = WindowsConfig(**{name: value for name, value in settings.items() if value is not None})
@@ -120,9 +120,8 @@ def windows(
         return
     parts = (outcome.manifest["windows"], outcome.manifest["held_out"])
     for path, part in zip(outcome.paths, parts, strict=False):
-        left_out = [f"{part['n_left_out'][reason]:,} {REASONS[reason]}" for reason in REASONS]
         say(f"{path}: {counted(part['n_windows'], 'window')}, {counted(part['n_bases'], 'base')}", quiet=quiet)
-        say(f"  {part['n_drawn']:,} draws; skipped: {', '.join(left_out)}", quiet=quiet)
+        say(f"  {part['n_drawn']:,} draws; skipped: {reasons_of(part['n_left_out'])}", quiet=quiet)
     say(f"{outcome.manifest_path}: manifest", quiet=quiet)
 
 

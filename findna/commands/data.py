@@ -8,7 +8,7 @@ from findna.benchmark.audit import Overlap as Overlap
 from findna.benchmark.audit import audit as audit_splits
 from findna.data.fetch import fetch_genome as fetch_genome
 from findna.data.recipe import make_windows as make_windows
-from findna.data.sifting import REASONS as REASONS
+from findna.data.sifting import reasons_of as reasons_of
 from findna.errors import ConfigError
 
 

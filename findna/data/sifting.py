@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +29,15 @@ REASONS = {
     "overlapping": "for 31-mers of earlier windows",
 }
 """Reasons to skip a window, in the order of the tests."""
+
+
+def reasons_of(n_left_out: Mapping[str, int]) -> str:
+    """Why windows were skipped, and how many, in words.
+
+    >>> reasons_of({"n": 1200, "repeated": 0})
+    '1,200 for too much N'
+    """
+    return ", ".join(f"{n_left_out[one]:,} {text}" for one, text in REASONS.items() if n_left_out.get(one)) or "none"
 
 
 class DrawnWindow(NamedTuple):
@@ -105,10 +114,9 @@ class Sift:
             if sum(recent) < _DRY_SHARE * _DRY_BLOCKS * BLOCK:
                 if self._is_held_out and n:
                     return
-                left_out = ", ".join(f"{self.left_out[reason]:,} {text}" for reason, text in REASONS.items())
                 raise InputError(
                     f"only {n:,} of {self._n:,} windows can be drawn ({self.n_drawn:,} draws); skipped: "
-                    f"{left_out}; ask for fewer windows, or allow a larger max_n or max_shared"
+                    f"{reasons_of(self.left_out)}; ask for fewer windows, or allow a larger max_n or max_shared"
                 )
 
     def summary(self) -> dict[str, Any]:
