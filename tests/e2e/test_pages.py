@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 from command import call, fasta
 from printed import assert_printed, blocks, run
+from published import formula_b
 
 from findna.config import ModelConfig
 from findna.io.cache import cache_dir
@@ -31,7 +33,6 @@ NOT_RUN = {
     "pretrain": "hours; tests/e2e/test_pretrain_command.py trains for seconds",
     "benchmark run": "downloaded sets",
     "benchmark study": "hours",
-    "model convert": "a checkpoint of the published code",
 }
 SMALLER = {"data windows": ("--n", "20", "--min-length", "30", "--max-length", "60")}
 """Flags that make a command fit the small files of this test."""
@@ -87,6 +88,8 @@ def world(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     size = ModelConfig(channels=22, hidden=8, track_width=2, n_layers=2, max_len=1010, n_class_tokens=10)
     save_model(model, initialise(ChordMixer(size), 5), name="findna-small", training={}, card="")
     monkeypatch.setattr("findna.models.folders.SHIPPED", model.parent)
+    tensors = {name: torch.from_numpy(value) for name, value in formula_b(size).items()}
+    torch.save({"Teacher": tensors, "Student": tensors, "EPOCHS_RUN": 1}, "checkpoint.pt")
     Path("runs").mkdir()
     Path("docs").mkdir()
     Path("docs/demo").symlink_to(ROOT / "docs/demo")
