@@ -13,9 +13,9 @@ from findna.errors import ConfigError
 
 
 def audit(
-    files: Sequence[Path],
+    files: Sequence[str | Path],
     *,
-    genome: Path | None = None,
+    genome: str | Path | None = None,
     threshold: float = 0.5,
     sequence_column: str = "",
     label_column: str = "",
@@ -35,5 +35,10 @@ def audit(
     """
     if not 0 < threshold <= 1:
         raise ConfigError(f"threshold must lie above 0 and be at most 1, not {threshold:g}")
-    splits = read_splits(files, genome=genome, sequence_column=sequence_column, label_column=label_column)
+    splits = read_splits(
+        [Path(file) for file in files],
+        genome=Path(genome) if genome else None,
+        sequence_column=sequence_column,
+        label_column=label_column,
+    )
     return audit_splits(splits, threshold=threshold)

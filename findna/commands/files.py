@@ -43,7 +43,7 @@ def score(
     model: str | Path = "",
     task: str | Path = "",
     output_format: str = "vcf",
-    embeddings: Path | None = None,
+    embeddings: str | Path | None = None,
     command: str = "",
     on_progress: OnDone = _silent,
     **settings: Any,
@@ -76,7 +76,7 @@ def score(
         model=str(model) or DEFAULT,
         task=str(task),
         output_format=output_format,  # type: ignore[arg-type]
-        embeddings=embeddings,
+        embeddings=Path(embeddings) if embeddings else None,
         command=command,
         **parts_of({**settings, "genome": genome}),
     )
@@ -86,7 +86,7 @@ def score(
 @with_settings(MutagenesisConfig, InputOptions, RunConfig, ComputeConfig)
 def mutagenesis(
     inputs: Sequence[str],
-    out: Path,
+    out: str | Path,
     *,
     model: str | Path = "",
     output_format: str = "h5",
@@ -114,7 +114,7 @@ def mutagenesis(
     _refuse_both(model, config.task)
     job = MutagenesisJob(
         inputs,
-        out,
+        Path(out),
         config=config,
         model=str(model) or DEFAULT,
         output_format=output_format,
@@ -127,7 +127,7 @@ def mutagenesis(
 @with_settings(BasesConfig, InputOptions, RunConfig, ComputeConfig)
 def predict_bases(
     inputs: Sequence[str],
-    out: Path,
+    out: str | Path,
     *,
     model: str | Path = "",
     output_format: str = "h5",
@@ -153,7 +153,7 @@ def predict_bases(
     """
     job = BasesJob(
         inputs,
-        out,
+        Path(out),
         config=make(BasesConfig, settings),
         model=str(model) or DEFAULT,
         output_format=output_format,
@@ -164,11 +164,11 @@ def predict_bases(
 
 
 def verify(
-    path: Path, *, model: str | Path = "", genome: Path | None = None, n: int = 20, threads: int = 0
+    path: str | Path, *, model: str | Path = "", genome: str | Path | None = None, n: int = 20, threads: int = 0
 ) -> Verification:
     """Check an output; see `findna.verify.verify`. `threads` is the number of CPU threads; 0: all available CPUs."""
     set_threads(ComputeConfig(threads=threads).threads)
-    return verify_output(path, model=model, genome=genome, n=n)
+    return verify_output(Path(path), model=model, genome=Path(genome) if genome else None, n=n)
 
 
 def column_of(task: str, label: str) -> str:
@@ -177,7 +177,7 @@ def column_of(task: str, label: str) -> str:
 
 
 def write_track(
-    predictions: Path, path: Path, column: str, *, genome: str | Path | None = None, force: bool = False
+    predictions: str | Path, path: str | Path, column: str, *, genome: str | Path | None = None, force: bool = False
 ) -> bool:
     """Write a column of predictions as a track; see `findna.window_tracks.write_window_track`.
 
@@ -186,6 +186,7 @@ def write_track(
     Raises:
         OutputError: Without `force`, the track exists and is of another run.
     """
+    predictions, path = Path(predictions), Path(path)
     meta = finished_meta(predictions, "tsv") or {}
     facts = {name: meta[name] for name in ("model", "inputs", "genome", "params", "provenance")} | {"column": column}
     if not force and n_finished(path, facts) is not None:

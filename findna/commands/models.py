@@ -119,8 +119,8 @@ def check_model(name: str = "", *, device: str = "auto", precision: str = "auto"
 
 @with_settings(ComputeConfig, without=("batch_bases", "deterministic"))
 def set_readout(
-    folder: Path,
-    windows: Path,
+    folder: str | Path,
+    windows: str | Path,
     *,
     pool: str = "mean,sd",
     blocks: str = "",
@@ -158,6 +158,7 @@ def set_readout(
     from findna.reference import measure_readout
     from findna.runs.finished import require_same_run
 
+    folder, windows = Path(folder), Path(windows)
     if not (folder / "config.json").is_file():
         raise ModelError(f"model {folder}: not a model folder: config.json not found")
     model = load_model(folder)
@@ -184,7 +185,7 @@ def set_readout(
 
 
 def convert(
-    checkpoint: Path, folder: Path, *, is_student: bool = False, force: bool = False
+    checkpoint: str | Path, folder: str | Path, *, is_student: bool = False, force: bool = False
 ) -> tuple[ModelConfig, bool]:
     """Make a model folder from a checkpoint of the published code.
 
@@ -199,6 +200,7 @@ def convert(
     from findna.models.store import load_model
     from findna.runs.finished import require_same_run
 
+    checkpoint, folder = Path(checkpoint), Path(folder)
     network: converting.NetworkName = "student" if is_student else "teacher"
     origin = converting.origin_of(checkpoint, network)
     if folder.is_dir() and any(folder.iterdir()) and not force:

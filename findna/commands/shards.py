@@ -30,7 +30,13 @@ Report = dict[str, Any]
 
 @with_settings(InputOptions, RunConfig, ComputeConfig, without=("device", "precision", "threads", "deterministic"))
 def split(
-    inputs: Sequence[str], out: Path, *, n_shards: int, variants: bool = False, force: bool = False, **settings: Any
+    inputs: Sequence[str],
+    out: str | Path,
+    *,
+    n_shards: int,
+    variants: bool = False,
+    force: bool = False,
+    **settings: Any,
 ) -> Report:
     """Check the inputs of a sharded run and write its plan; returns the counts.
 
@@ -47,6 +53,7 @@ def split(
         OutputError: The plan exists or cannot be written.
         ConfigError: Settings contradict each other.
     """
+    out = Path(out)
     refuse_inputs([out], [*inputs, settings.get("genome")])
     before = stamps(out)
     if not 1 <= n_shards <= MAX_SHARDS:
@@ -83,8 +90,8 @@ def split(
 
 
 def merge(
-    parts: Sequence[Path],
-    out: Path,
+    parts: Sequence[str | Path],
+    out: str | Path,
     *,
     output_format: str = "",
     virtual: bool = False,
@@ -106,13 +113,14 @@ def merge(
         OutputError: The output exists or cannot be written.
         ConfigError: The parts cannot become that output.
     """
-    if holds_vectors(parts[0]):
+    paths, out = [Path(part) for part in parts], Path(out)
+    if holds_vectors(paths[0]):
         if infer_format(out, output_format) != "parquet":
             raise ConfigError(f"{out}: Parquet parts become a folder, named as NAME.parquet")
-        return merge_parquet(parts, out, force=force, command=command)
-    if format_of(parts[0].name):
+        return merge_parquet(paths, out, force=force, command=command)
+    if format_of(paths[0].name):
         if virtual:
             raise ConfigError("virtual=True is for vectors in HDF5, not for scores")
-        return merge_scores(parts, out, force=force, command=command)
+        return merge_scores(paths, out, force=force, command=command)
     kind = infer_format(out, output_format)
-    return merge_vectors(parts, out, output_format=kind, virtual=virtual, force=force, command=command)
+    return merge_vectors(paths, out, output_format=kind, virtual=virtual, force=force, command=command)

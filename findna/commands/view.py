@@ -25,13 +25,13 @@ _NOTE = re.compile(rb"findna-map:([A-Za-z0-9+/=]+)")
 
 
 def plot(
-    path: Path,
+    path: str | Path,
     *,
-    figure: Path | None = None,
-    page: Path | None = None,
+    figure: str | Path | None = None,
+    page: str | Path | None = None,
     title: str | None = None,
     color: str = "",
-    labels: Path | None = None,
+    labels: str | Path | None = None,
     method: Literal["pca", "tsne"] = "pca",
     max_points: int = 20_000,
     seed: int = 0,
@@ -60,6 +60,8 @@ def plot(
         OutputError: A file exists and has another content, or cannot be written.
         MissingExtraError: matplotlib, or scikit-learn for t-SNE, is not installed.
     """
+    path = Path(path)
+    figure, page, labels = (Path(name) if name else None for name in (figure, page, labels))
     if figure:
         check_figure(figure)
     if page and page.suffix.lower() not in (".html", ".htm"):

@@ -54,7 +54,7 @@ class TrainingSet(NamedTuple):
 
 def make_windows(
     inputs: Sequence[str | Path],
-    out: Path,
+    out: str | Path,
     *,
     config: WindowsConfig,
     genome: str | Path | None = None,
@@ -90,6 +90,7 @@ def make_windows(
         ConfigError: Names do not fit.
         OutputError: A file exists and has other windows, or cannot be written.
     """
+    out = Path(out)
     training_path, held_out_path, manifest_path = output_paths(out)
     paths = (training_path, held_out_path) if holdout else (training_path,)
     existing = {} if force else _existing((*paths, manifest_path))

@@ -86,3 +86,17 @@ def test_the_table_of_faults_names_tests_that_exist() -> None:
     for path, name in found:
         content = (ROOT / "tests" / path).read_text(encoding="utf-8")
         assert re.search(rf"def {name}\(" if name else r"def test_", content), (path, name)
+
+
+def test_a_public_function_that_takes_a_path_takes_text() -> None:
+    """As the whole annotation of a parameter: `Path` alone would end with an AttributeError."""
+    found = []
+    for path in (ROOT / "findna" / "commands").glob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or path.name == "reports.py":
+                continue
+            for argument in (*node.args.args, *node.args.kwonlyargs):
+                kind = ast.unparse(argument.annotation) if argument.annotation else ""
+                if re.search(r"\bPath\b", kind) and "str | Path" not in kind:
+                    found.append(f"{path.name}: {node.name}({argument.arg}: {kind})")
+    assert found == []
