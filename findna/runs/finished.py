@@ -62,7 +62,8 @@ def require_same_run(path: Path, found: Mapping[str, Any], facts: Mapping[str, A
         OutputError: They differ; the text has the differences.
     """
     own = json.loads(json.dumps({name: fact for name, fact in facts.items() if name != "provenance"}))
-    if differing := changes({name: found.get(name) for name in own}, own):
+    names = {*own, "shard"} if found.get("shard") else own  # the rows of a part are not those of the complete run
+    if differing := changes({name: found.get(name) for name in names}, own):
         raise OutputError(
             f"{path}: exists already; force=True replaces it. It is a finished output of another run: {differing}"
         )

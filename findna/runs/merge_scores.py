@@ -171,11 +171,11 @@ def finished(
 
     def facts_and_count(path: Path) -> tuple[dict[str, str], int]:
         with ScoredFile(path, kind) as file:
-            return _shared(file.facts), sum(1 for _ in file.records())
+            return _with_shard(file.facts), sum(1 for _ in file.records())
 
     if (found := read_output(path, facts_and_count, is_resumed=is_resumed)) is None:
         return {}
-    require_same_run(path, found[0], _shared(facts))
+    require_same_run(path, found[0], _with_shard(facts))
     if not is_resumed:
         restore_index(path, kind, longest)
     return {"n_resumed": found[1], "n_windows": 0, "nothing_to_do": True}
@@ -246,6 +246,11 @@ def _counts(parts: Sequence[tuple[Path, ScorePart]], outputs: Sequence[Path]) ->
 def _shared(facts: Mapping[str, str]) -> dict[str, str]:
     """The common facts of the parts of one run."""
     return {name: text for name, text in facts.items() if name not in _NOT_SHARED}
+
+
+def _with_shard(facts: Mapping[str, str]) -> dict[str, Any]:
+    part = ScorePart.parse(facts.get("Shard", ""))
+    return _shared(facts) | ({"shard": part.to_dict()} if part else {})
 
 
 def _in_order(paths: Sequence[Path], kind: Format) -> list[tuple[Path, ScorePart]]:

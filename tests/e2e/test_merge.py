@@ -124,6 +124,7 @@ def test_a_shard_is_resumed_only_as_itself(write: Write, model: Path) -> None:
     assert call("merge", "p.h5.partial", "-o", "all.h5").err.count("is an unfinished run") == 1
     assert call("embed", *flags, "--shard", "2/2", "--resume", "--json", "r.json").code == 0
     assert json.loads(Path("r.json").read_text())["n_resumed"] >= 128
+    assert "of another run: --shard was 2/2, is not given" in call("embed", *flags).err
     embedded(fasta, "-m", model, "--shard", "1/2", "-o", "q.h5")
     embedded(fasta, "-m", model, "-o", "whole.h5")
     same(merged("p.h5", "q.h5"), read(Path("whole.h5")))

@@ -229,6 +229,10 @@ def test_parts_that_are_not_those_of_one_run_are_refused(many: Path, genome: Pat
     score(many, genome, model, "-o", "whole.vcf", *flags)
     for number in (1, 2):
         score(many, genome, model, "-o", f"part{number}.vcf", "--shard", f"{number}/2", *flags)
+    run = (many, "-g", genome, "-m", model, "--max-length", 8, "--precision", "fp32", "-o", "part1.vcf", *flags)
+    for shard, asked in (((), "not given"), (("--shard", "2/2"), "2/2")):
+        again = call("score", *run, *shard)
+        assert (again.code, f"of another run: --shard was 1/2, is {asked}" in again.err) == (1, True), again.err
     score(many, genome, model, "-o", "other.vcf", "--shard", "2/2", "--scores", "distance", "--on-error", "skip")
     short = Path("part2.vcf").read_text().splitlines(keepends=True)
     Path("short.vcf").write_text("".join([short[0], *short[2:-1]]))  # without its sum
