@@ -194,8 +194,11 @@ def _facts(kernel) -> Compiled:
 
 
 def _n_in_loops(machine_code: str) -> int:
-    """Loads from and stores to local memory between a label and a jump back to it."""
-    lines = machine_code.splitlines()
+    """Loads from and stores to local memory between a label and a jump back to it.
+
+    What follows the last EXIT waits for barriers, and jumps back to where it was called from: that is no loop.
+    """
+    lines = machine_code.rpartition("EXIT")[0].splitlines()
     labels = {line.partition(":")[0]: i for i, line in enumerate(lines) if line.startswith(".L")}
     jumps = [(i, labels.get(f".{match[1]}", i)) for i, line in enumerate(lines) if (match := _JUMP.search(line))]
     inside = {i for end, begin in jumps for i in range(begin, end)}
