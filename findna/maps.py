@@ -104,7 +104,10 @@ def choose_rows(
     if color and color not in columns:
         raise ConfigError(f"color={color}: no such column; there are {', '.join(columns)}")
     if color and is_unset(columns[color]):
-        raise ConfigError(f"color={color}: the column is empty; choose another one, or give a table of labels")
+        full = ", ".join(name for name, values in columns.items() if not is_unset(values))
+        raise ConfigError(
+            f"color={color}: the column is empty; choose {full}, or give labels=FILE with columns id and label"
+        )
     return Shown(rows, columns, color)
 
 

@@ -67,9 +67,10 @@ def run_files(
         if report.get(name):
             first = f"; the first: {report['first_mostly_n']}" if name == "n_mostly_n" else ""
             say(f"{report[name]:,} of {counted(report['n_records'], 'record')}: {what}{first}", quiet=quiet)
+    since = f" after record {report['n_resumed']:,}" if report["n_resumed"] else ""
     say(
         f"{', '.join(report['outputs']) or 'stdout'}: {counted(report['n_rows'], 'row')}, "
-        f"{report['n_skipped']:,} skipped, {counted(report['n_bases'], 'base')} in {report['seconds']:,.1f} s "
+        f"{report['n_skipped']:,} skipped, {counted(report['n_bases'], 'base')}{since} in {report['seconds']:,.1f} s "
         f"({report['model']['name']}, {report['params']['precision']} on {report['params']['device']})",
         quiet=quiet,
     )

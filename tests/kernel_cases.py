@@ -196,7 +196,7 @@ def _facts(kernel) -> Compiled:
 def _n_in_loops(machine_code: str) -> int:
     """Loads from and stores to local memory between a label and a jump back to it.
 
-    What follows the last EXIT waits for barriers, and jumps back to where it was called from: that is no loop.
+    What follows the last EXIT waits for barriers, and jumps back to where it was called from. That is not a loop.
     """
     lines = machine_code.rpartition("EXIT")[0].splitlines()
     labels = {line.partition(":")[0]: i for i, line in enumerate(lines) if line.startswith(".L")}

@@ -66,9 +66,10 @@ def test_a_run_that_is_killed_and_resumed_is_bit_for_bit_one_that_was_not(
     assert " has changed" in changed.err
     assert n_lines(journal) == n_before
     write("many.bed", rows(3000))
-    embedded(*flags, "-o", "out.h5", "--resume", "--json", "r.json")
+    rest = embedded(*flags, "-o", "out.h5", "--resume", "--json", "r.json")
     report = json.loads(Path("r.json").read_text())
     assert report["n_resumed"] >= 4 * 128
+    assert f" bases after record {report['n_resumed']:,} in " in rest.err
     assert (report["n_records"], report["n_rows"]) == (3000, len(whole.x))
     same(read(Path("out.h5")), whole)
     assert left_behind() == ["out.h5"]
