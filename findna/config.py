@@ -112,7 +112,7 @@ class EmbedConfig(Checked):
         if parse_blocks(self.blocks) and self.layer != -1:
             problems.append(f"give blocks or layer, not both: blocks {self.blocks}, layer {self.layer}")
         if self.with_tokens and self.strand == "both":
-            problems.append("tokens belong to one strand: they do not go with strand both")
+            problems.append("tokens cannot be combined with strand=both: they belong to one strand")
         if self.with_cls and self.pool == "cls":
             problems.append("with pool cls the class tokens are the vectors already")
         require(problems)

@@ -64,7 +64,7 @@ def pretrain(
         say(f"{export}: {made.n_bytes:,} bytes; `findna pretrain --from {export}` {rest}", quiet=quiet)
         return
     if force:
-        raise ConfigError("--force goes with --export: a run directory is never replaced, choose another --out")
+        raise ConfigError("--force needs --export: a run directory is never replaced, choose another --out")
     is_first = training.find_place().rank == 0
     quiet, caught = quiet or not is_first, list[int]()
     with progress("training", total=None, quiet=quiet, unit="steps") as advance:

@@ -46,7 +46,7 @@ class File:
 
 @dataclass
 class Change:
-    """A change of names: `path` gets `file` (None: a folder), or goes; `old` goes with it."""
+    """A change of names: `path` gets `file` (None: a folder), or deletes it; `old` moves with it."""
 
     path: Path
     file: File | None = None

@@ -98,7 +98,7 @@ def read_labelled(
     Raises:
         TableError: A table is damaged, has no such columns, or rows of it cannot be used.
         InputError: A FASTA, BED or genome file is invalid.
-        ConfigError: The files do not go together, or there is no such objective.
+        ConfigError: The files cannot be combined, or there is no such objective.
     """
     files = [str(path) for path in paths]
     if not files:

@@ -67,7 +67,10 @@ def contrastive_loss(
         ValueError: The shapes differ or a temperature is not positive.
     """
     if student.shape != teacher.shape or center.shape != student.shape[1:]:
-        raise ValueError(f"shapes {student.shape}, {teacher.shape} and {center.shape} do not go together")
+        raise ValueError(
+            f"student {tuple(student.shape)} cannot be combined with teacher {tuple(teacher.shape)} and center "
+            f"{tuple(center.shape)}: shapes must be (B, K, C), (B, K, C) and (K, C)"
+        )
     if min(student_temp, teacher_temp) <= 0:
         raise ValueError(f"temperatures {student_temp} and {teacher_temp} must be positive")
     target = teacher_probabilities(teacher.detach(), center, teacher_temp=teacher_temp, contrast=contrast)

@@ -117,7 +117,7 @@ def finetune(
 
     Raises:
         TrainingError: It diverged, ran out of memory, or has nothing to resume.
-        ConfigError: Recipe, teacher and labels do not go together.
+        ConfigError: Recipe, teacher and labels cannot be combined.
         InputError: A split is empty or has other classes.
         OutputError: `out` holds a run already, or cannot be made.
     """

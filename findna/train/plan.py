@@ -206,7 +206,7 @@ class TaskPlan(FinetuneOptions, Plan):
 
         Raises:
             InputError: A file is invalid.
-            ConfigError: Files do not go together.
+            ConfigError: The files cannot be combined.
         """
         common: dict[str, Any] = {
             "genome": self.genome or None,

@@ -18,7 +18,7 @@ from findna_cli.translate import with_flags
         (["embed"], "shard=0/3: there is no shard 0", "--shard 0/3: there is no shard 0"),
         (["embed"], "no_setting=False stays as it is", "no_setting=False stays as it is"),
         (["view"], "the same command with resume=True continues it", "the same command with --resume continues it"),
-        (["finetune"], "it does not go with class_tokens=False", "it does not go with --no-class-tokens"),
+        (["finetune"], "it needs class_tokens=False", "it needs --no-class-tokens"),
         (["embed"], 'strand was not given, is "bed"; n was 2, is 3', '--strand was not given, is "bed"; n was 2, is 3'),
         (["merge"], "max_n is 0.1, there 0.2; pool is 1, there 2", "--max-n is 0.1, there 0.2; --pool is 1, there 2"),
         (
