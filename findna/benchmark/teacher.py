@@ -48,6 +48,8 @@ class TeacherConfig:
         n_rounds: How many times each held-out window is masked.
         bin_size: Bases per point in the figure by position.
         n_neighbours: Number of nearest sequences per sequence.
+        pool: Pools of a second read-out for the neighbours, as for `ReadOut`; "" with no blocks: the model's own alone.
+        blocks: Its blocks.
 
     Raises:
         ConfigError: A setting is out of range.
@@ -57,12 +59,15 @@ class TeacherConfig:
     n_rounds: int = 3
     bin_size: int = 20
     n_neighbours: int = 10
+    pool: str = ""
+    blocks: str = ""
 
     def __post_init__(self) -> None:
         if not 0 < self.mask_fraction <= 1:
             raise ConfigError(f"mask_fraction {self.mask_fraction} must lie above 0 and be at most 1")
         if min(self.n_rounds, self.bin_size, self.n_neighbours) < 1:
             raise ConfigError("n_rounds, bin_size and n_neighbours must be at least 1")
+        ReadOut(self.pool, self.blocks)
 
 
 class Guesses(NamedTuple):
@@ -241,8 +246,8 @@ def neighbours(model: Model, labelled: LabelledSet, *, config: TeacherConfig, co
     """How often the nearest neighbours of a sequence have its class, for vectors of the teacher and of baselines.
 
     Vectors are the teacher's own read-out, averaged over both strands and standardised; similarity is the cosine.
-    The baselines are the same network with random weights, and 6-mer counts. `chance` is the value for random
-    neighbours.
+    The baselines are the same network with random weights, and 6-mer counts. With a second read-out, teacher and random
+    weights are measured with it as well, as `teacher_2` and `random_2`. `chance` is the value for random neighbours.
 
     Raises:
         TableError: There is no class each, or fewer sequences than neighbours.
@@ -250,12 +255,15 @@ def neighbours(model: Model, labelled: LabelledSet, *, config: TeacherConfig, co
     if labelled.objective != "classification" or len(labelled) <= config.n_neighbours:
         raise TableError(f"neighbours need one class per sequence, and more than {config.n_neighbours} sequences")
     random = initialise(make_encoder(model.config), _RANDOM_SEED)
-    read_out = ReadOut("").of_model(model.readout)
+    read_outs = {"": ReadOut("").of_model(model.readout)}
+    if config.pool or config.blocks:
+        read_outs["_2"] = ReadOut(config.pool, config.blocks)
     spaces = {
-        TEACHER: _both_strands(model.network, read_out, labelled.corpus, compute=compute),
-        "random": _both_strands(random, read_out, labelled.corpus, compute=compute),
-        "kmer": np.asarray(kmer_counts(labelled.corpus).toarray(), dtype=np.float32),
+        name + number: _both_strands(network, read_out, labelled.corpus, compute=compute)
+        for number, read_out in read_outs.items()
+        for name, network in ((TEACHER, model.network), ("random", random))
     }
+    spaces["kmer"] = np.asarray(kmer_counts(labelled.corpus).toarray(), dtype=np.float32)
     counts = np.bincount(labelled.labels, minlength=len(labelled.classes))
     of_class = {
         name: _same_class(vectors, labelled.labels, n_neighbours=config.n_neighbours)

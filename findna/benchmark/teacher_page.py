@@ -31,7 +31,13 @@ _HEALTH = {
     "kmer_accuracy": "7-mer table",
     "valid_loss": "loss",
 }
-_SPACES = {TEACHER: "this teacher", "random": "random weights", "kmer": "6-mer counts"}
+_SPACES = {
+    TEACHER: "this teacher",
+    "random": "random weights",
+    f"{TEACHER}_2": "this teacher, second read-out",
+    "random_2": "random weights, second read-out",
+    "kmer": "6-mer counts",
+}
 
 
 def read_teacher(path: Path) -> dict[str, Any]:
@@ -74,7 +80,7 @@ def teacher_markdown(result: Mapping[str, Any]) -> str:
     """Sections of the report: masked bases, class tokens, precision, neighbours, and the command."""
     sections = [_masked_bases(result["masked_bases"], result["settings"]["mask_fraction"]), _vectors(result)]
     if "neighbours" in result:
-        sections.append(_neighbours(result["neighbours"], result["settings"]["n_neighbours"]))
+        sections.append(_neighbours(result["neighbours"], result["settings"]))
     sections.append(_origin(result))
     return "\n".join(sections)
 
@@ -129,18 +135,24 @@ def _vectors(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _neighbours(found: Mapping[str, Any], n_neighbours: int) -> str:
+def _neighbours(found: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    spaces = {name: title for name, title in _SPACES.items() if name in found["same_class"]}
     lines = [
         "### Nearest neighbours",
         "",
-        f"Fraction of the {n_neighbours} nearest sequences that have the same class, by cosine of standardised vectors "
-        "(mean of both strands).",
+        f"Fraction of the {settings['n_neighbours']} nearest sequences that have the same class, by cosine of "
+        "standardised vectors (mean of both strands).",
+    ]
+    if len(spaces) == len(_SPACES):
+        flags = [f"--{name} {settings[name]}" for name in ("pool", "blocks") if settings[name]]
+        lines += [f"The second read-out is `{' '.join(flags)}`."]
+    lines += [
         "",
-        f"| class | sequences | by chance | {' | '.join(_SPACES.values())} |",
-        "|---|---|---|" + "---|" * len(_SPACES),
+        f"| class | sequences | by chance | {' | '.join(spaces.values())} |",
+        "|---|---|---|" + "---|" * len(spaces),
     ]
     for name, n in found["n"].items():
-        shares = " | ".join(f"{found['same_class'][space][name]:.3f}" for space in _SPACES)
+        shares = " | ".join(f"{found['same_class'][space][name]:.3f}" for space in spaces)
         lines.append(f"| {name} | {n:,} | {found['chance'][name]:.3f} | {shares} |")
     return "\n".join([*lines, ""])
 

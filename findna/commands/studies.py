@@ -96,7 +96,7 @@ def report_teacher(
     if rows and "effective_rank" not in rows[0]:
         raise TableError("has no effective_rank: give the log.csv of a findna pretrain", path=path)
     labelled = read_labelled(neighbours, objective="classification") if neighbours else None
-    config = TeacherConfig()
+    config = TeacherConfig(pool=asked.pool, blocks=asked.blocks)
     log_sha256 = sha256(path) if rows else ""
     if not force and (found := read_output(Path(out) / FILES[0], read_teacher)):
         same = facts_of(measured, sources, config=config, compute=compute)

@@ -104,8 +104,14 @@ def test_neighbours_are_of_their_class_where_classes_differ_and_by_chance_where_
     assert apart["chance"]["at"] == pytest.approx(19 / 39)
     for space in (TEACHER, "random", "kmer"):
         assert min(apart["same_class"][space].values()) > 0.95, space
+    both = dataclasses.replace(CONFIG, pool="sd", blocks="1")
+    second = neighbours(model, labelled(at + gc, [0] * 20 + [1] * 20), config=both, compute=Compute(CPU, FP32))
+    assert list(second["same_class"]) == [TEACHER, "random", f"{TEACHER}_2", "random_2", "kmer"]
+    own = {name: shares for name, shares in second["same_class"].items() if not name.endswith("_2")}
+    assert own == apart["same_class"]
     mixed = [rng.integers(0, 4, 50, np.uint8) for _ in range(300)]
-    found = neighbours(model, labelled(mixed, [k % 2 for k in range(300)]), config=CONFIG, compute=Compute(CPU, FP32))
+    found = neighbours(model, labelled(mixed, [k % 2 for k in range(300)]), config=both, compute=Compute(CPU, FP32))
+    assert found["same_class"][f"{TEACHER}_2"] != found["same_class"][TEACHER]
     assert list(found["same_class"][TEACHER].values()) == pytest.approx([0.5, 0.5], abs=0.1)
     few = labelled(at[:2], [0, 1])
     with pytest.raises(TableError, match="more than 3 sequences"):
