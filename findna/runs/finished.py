@@ -55,15 +55,30 @@ def n_finished(path: Path, facts: Mapping[str, Any], *, is_resumed: bool = False
     return written.n_rows
 
 
+def decisive(facts: Mapping[str, Any], *, is_part: bool) -> dict[str, Any]:
+    """The facts of a run that decide its rows, as JSON values.
+
+    Bases per batch do not, and neither does what happens at invalid records: a run is resumed with others, too. But a
+    shard ends at the end of a batch, and `findna merge` compares all settings of the parts.
+    """
+    found: dict[str, Any] = json.loads(json.dumps({n: fact for n, fact in facts.items() if n != "provenance"}))
+    if isinstance(params := found.get("params"), dict) and not is_part:
+        found["params"] = {name: value for name, value in params.items() if name not in ("batch_bases", "on_error")}
+    return found
+
+
 def require_same_run(path: Path, found: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Raise if the metadata of a finished output differ from these facts of a run.
 
     Raises:
         OutputError: They differ; the text has the differences.
     """
-    own = json.loads(json.dumps({name: fact for name, fact in facts.items() if name != "provenance"}))
-    names = {*own, "shard"} if found.get("shard") else own  # the rows of a part are not those of the complete run
-    if differing := changes({name: found.get(name) for name in names}, own):
+    own = {**facts}
+    if found.get("shard"):  # the rows of a part are not those of the complete run
+        own.setdefault("shard", None)
+    is_part = bool(found.get("shard") and own.get("shard"))
+    earlier = {name: found.get(name) for name in own}
+    if differing := changes(decisive(earlier, is_part=is_part), decisive(own, is_part=is_part)):
         raise OutputError(
             f"{path}: exists already; force=True replaces it. It is a finished output of another run: {differing}"
         )

@@ -21,7 +21,7 @@ from findna.io.watch import Watch
 from findna.models.store import Model
 from findna.models.task import TaskModel
 from findna.record import Record
-from findna.runs.finished import n_finished
+from findna.runs.finished import decisive, n_finished
 from findna.runs.job import RunJob
 from findna.runs.provenance import genome_facts, input_facts, machine_facts, peak_memory_bytes
 from findna.runs.run import check
@@ -197,4 +197,4 @@ class Frame:
 
 def fingerprint(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts that must be the same for a resume."""
-    return {"findna": __version__, **{name: value for name, value in facts.items() if name != "provenance"}}
+    return {"findna": __version__, **decisive(facts, is_part="shard" in facts)}

@@ -30,7 +30,7 @@ from findna.io.watch import Watch
 from findna.nn.device import pick_device
 from findna.nn.kernels import choose
 from findna.record import Record
-from findna.runs.finished import finished_vectors, require_same_run
+from findna.runs.finished import decisive, finished_vectors, require_same_run
 from findna.runs.job import STDOUT, Job, OnProgress, RowMaker, RunJob
 from findna.runs.provenance import digests, genome_facts, input_facts, machine_facts, peak_memory_bytes
 from findna.runs.shard import Part, ShardCuts
@@ -281,12 +281,11 @@ def _open_writer(job: Job, maker: RowMaker, facts: Mapping[str, Any], extra: tup
         return TsvStream(
             sys.stdout.buffer, features=row.features, obs_columns=row.columns, dtype=row.dtype, order=row.order
         )
-    decisive = {name: value for name, value in facts.items() if name != "model"}
     return EmbeddingWriter(
         job.out,
         features=row.features,
         var=row.var,
-        fingerprint={"findna": __version__, "model": maker.identity, **decisive},
+        fingerprint={"findna": __version__, **decisive(facts, is_part="shard" in facts), "model": maker.identity},
         obs_columns=row.columns,
         n_cls_shape=row.cls_shape,
         tokens_dim=row.tokens_dim,

@@ -84,6 +84,8 @@ def test_an_existing_output_is_replaced_only_by_force_and_only_by_a_whole_one(
     for how in ((), ("--resume",)):
         again = call("embed", bed, "-g", genome, "-m", model, "--precision", "fp32", *how)
         assert (again.code, again.err) == (0, "a.h5: is complete; nothing to do\n")
+        batches = call("embed", bed, "-g", genome, "-m", model, "--precision", "fp32", "--batch-bases", 99, *how)
+        assert (batches.code, batches.err) == (0, "a.h5: is complete; nothing to do\n")
         other = call("embed", bed, "-g", genome, "-m", model, "--precision", "fp32", "--pool", "max", *how)
         differs = 'It is a finished output of another run: --pool was "mean", is "max"'
         assert (other.code, other.err) == (1, f"findna: a.h5: exists already; --force replaces it. {differs}\n")
