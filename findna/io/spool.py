@@ -269,8 +269,16 @@ def setting_name(key: str) -> str:
     return _KNOWN_AS.get(name, name)
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int | None = None) -> str:
+def changes(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int | None = None, is_part: bool = False) -> str:
     """The differences between the facts of two runs, at most `most`, for a message; "" if there are none.
+
+    A setting that follows from another one is named only if nothing else differs.
+
+    Args:
+        old: The facts of the earlier run; of two parts, those of the other part.
+        new: The facts of the run, or of the part.
+        most: Maximum number of differences.
+        is_part: Whether these are two parts of a run, not an earlier and a later run.
 
     >>> changes({"params": {"raw": False}, "features": [1]}, {"params": {"raw": True}, "features": [2]})
     'raw was false, is true'
@@ -278,7 +286,27 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int | None 
     'the file a.bed has changed'
     >>> changes({}, {"shard": {"number": 2, "n": 4, "first": 9}})
     'shard was not given, is 2/4'
+    >>> changes({"params": {"pool": "mean"}}, {"params": {"pool": "max"}}, is_part=True)
+    'pool is "max", there "mean"'
     """
+    given = _as_given(old, new), _as_given(new, old)
+    return "; ".join((_texts(*given, is_part=is_part) or _texts(old, new, is_part=is_part))[:most])
+
+
+def _as_given(facts: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a run with those settings that a user gave, if another run is compared with it."""
+    own, theirs = (one["params"] if isinstance(one.get("params"), Mapping) else {} for one in (facts, other))
+    follows = {"stride"} if own.get("stride") == own.get("window") else set()
+    if any(own.get(name) != theirs.get(name) for name in ("pool", "blocks", "layer")):
+        follows.add("raw")  # only the model's own read-out has statistics
+        follows |= {"layer"} if own.get("blocks") or theirs.get("blocks") else set()
+        follows |= {"pool", "blocks"} if own.get("raw") is False else set()
+    given = {name: value for name, value in own.items() if name not in follows and value not in (None, "")}
+    return {**facts, "params": given}
+
+
+def _texts(old: Mapping[str, Any], new: Mapping[str, Any], *, is_part: bool) -> list[str]:
+    pair, changed = ("{0} is {2}, there {1}", "differs") if is_part else ("{0} was {1}, is {2}", "has changed")
     found, now = differences(old, new), _flat(new)
     differing = {key for key, _, _ in found}
     texts: dict[str, None] = {}
@@ -289,17 +317,17 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int | None 
         if "shard" in (base, key):
             before, after = _shard_of(old), _shard_of(new)
             is_same = before == after
-            texts[f"shard {after} has other records" if is_same else f"shard was {before}, is {after}"] = None
+            texts[f"shard {after} has other records" if is_same else pair.format("shard", before, after)] = None
         elif base and leaf in _OF_CONTENT:
             if differing.isdisjoint({f"{base}.path", f"{base}.name"}):
                 path = now.get(f"{base}.path")
-                texts[f"the file {path} has changed" if path else f"the content of {base} has changed"] = None
+                texts[f"the file {path} {changed}" if path else f"the content of {base} {changed}"] = None
         elif _is_hash(before) and _is_hash(after):
-            texts[f"the content of {setting_name(key)} has changed"] = None
+            texts[f"the content of {setting_name(key)} {changed}"] = None
         else:
             before, after = ("given" if _is_hash(value) else value for value in (before, after))
-            texts[f"{setting_name(key)} was {before}, is {after}"] = None
-    return "; ".join(list(texts)[:most])
+            texts[pair.format(setting_name(key), before, after)] = None
+    return list(texts)
 
 
 def _shard_of(facts: Mapping[str, Any]) -> str:

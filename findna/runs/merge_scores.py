@@ -10,7 +10,7 @@ from findna.counts import counted
 from findna.errors import ConfigError, TableError
 from findna.io.score_files import FILES, Format, format_of, restore_index
 from findna.io.scores import FACT, TableHead
-from findna.io.spool import differences, setting_name
+from findna.io.spool import changes
 from findna.io.summed import check_text
 from findna.io.tables import open_parquet
 from findna.io.vcf import Site, VariantReader
@@ -20,7 +20,8 @@ from findna.runs.shard import Shard
 _SHARD = re.compile(r"(\d+)/(\d+); records=(\d+)\+(\d+) of (\d+); rows=(\d+)\+(\d+) of (\d+)")
 _LENGTH = re.compile(r"##contig=<.*\blength=(\d+)")
 _NOT_SHARED = ("Command", "Shard")
-_WITH_PATH = ("Genome", "Input")  # a path, which may differ between parts, and then the identity of the file
+_NAMED = re.compile(r"(.*?)(?:; (sha256|digest)=([^; ]*))?", re.DOTALL)
+"""The name of a model or file in its header line, and its identity."""
 
 
 class ScorePart(NamedTuple):
@@ -248,9 +249,19 @@ def _shared(facts: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in facts.items() if name not in _NOT_SHARED}
 
 
+def _settings(facts: Mapping[str, str]) -> dict[str, Any]:
+    """The common facts as those of other outputs: the settings of a run, its model and its files by name."""
+    found: dict[str, Any] = {"version": facts.get("Version", "")}
+    for name in ("Model", "Genome", "Input"):
+        if match := _NAMED.fullmatch(facts.get(name, "")):
+            found[name.lower()] = {"path": match[1], match[2] or "sha256": match[3]}
+    pairs = (pair.partition("=") for pair in facts.get("Parameters", "").split("; "))
+    return {**found, "params": {name: value for name, _, value in pairs}}
+
+
 def _with_shard(facts: Mapping[str, str]) -> dict[str, Any]:
     part = ScorePart.parse(facts.get("Shard", ""))
-    return _shared(facts) | ({"shard": part.to_dict()} if part else {})
+    return _settings(facts) | ({"shard": part.to_dict()} if part else {})
 
 
 def _in_order(paths: Sequence[Path], kind: Format) -> list[tuple[Path, ScorePart]]:
@@ -260,20 +271,20 @@ def _in_order(paths: Sequence[Path], kind: Format) -> list[tuple[Path, ScorePart
         TableError: They do not belong together, or are not all there.
     """
     found: dict[int, tuple[Path, ScorePart]] = {}
-    identity: dict[str, str] = {}
+    identity: dict[str, Any] = {}
     for path in paths:
         with ScoredFile(path, kind) as file:
             part = ScorePart.parse(file.facts.get("Shard", ""))
-            mine = _shared(file.facts)
-        mine |= {name: mine.get(name, "").rpartition("; ")[2] for name in _WITH_PATH}
+            mine = _settings(file.facts)
         if part is None:
             raise TableError(
                 "is the output of a complete run, not a part; a run with shard=i/n writes a part", path=path
             )
-        mine |= {"shards": f"{part.shard.n} of {counted(part.n_total, 'record')}"}
-        if differing := differences(identity or mine, mine):
-            what = "; ".join(f"{setting_name(name)} is {here}, there {there}" for name, there, here in differing)
-            raise TableError(f"does not belong to {paths[0]}: {what}", path=path)
+        mine |= {"number of shards": part.shard.n, "number of records": part.n_total}
+        for name in ("genome", "input"):  # the paths may differ
+            mine[name].pop("path")
+        if differing := changes(identity or mine, mine, is_part=True):
+            raise TableError(f"does not belong to {paths[0]}: {differing}", path=path)
         identity = mine
         if other := found.get(part.shard.number):
             raise TableError(f"is shard {part.shard}, and so is {other[0]}", path=path)

@@ -18,7 +18,7 @@ from findna.io.layout import naming
 from findna.io.outputs import tokens_path
 from findna.io.reader import EmbeddingReader
 from findna.io.rows import BLOCK, OBS_COLUMNS, Kind
-from findna.io.spool import differences, setting_name
+from findna.io.spool import changes
 from findna.io.tokens import TokensReader
 from findna.limits import shown
 
@@ -148,12 +148,11 @@ def in_order(parts: Sequence[ShardFile]) -> list[ShardFile]:
 
 def _refuse_stranger(part: ShardFile, first: ShardFile) -> None:
     with naming(part.path):
-        differing = differences(identity_of(first), identity_of(part))
+        differing = changes(identity_of(first), identity_of(part), is_part=True)
     if not differing and part.n_rows and first.n_rows and part.columns != first.columns:
-        differing = [("obs", " ".join(first.columns), " ".join(part.columns))]
+        differing = f"its columns are {' '.join(part.columns)}, there {' '.join(first.columns)}"
     if differing:
-        what = "; ".join(f"{setting_name(name)} is {here}, there {there}" for name, there, here in differing)
-        raise TableError(f"does not belong to {first.path}: {what}", path=part.path)
+        raise TableError(f"does not belong to {first.path}: {differing}", path=part.path)
 
 
 def identity_of(part: ShardFile) -> dict[str, Any]:
@@ -162,14 +161,16 @@ def identity_of(part: ShardFile) -> dict[str, Any]:
     return {
         "findna": meta["provenance"]["versions"]["findna"],
         "model": meta["model"],
-        "inputs": {
-            str(i): {key: facts.get(key) for key in ("bytes", "sha256")} for i, facts in enumerate(meta["inputs"])
+        **{
+            f"input {number}": {key: facts.get(key) for key in ("bytes", "sha256")}
+            for number, facts in enumerate(meta["inputs"], 1)
         },
         "genome": {key: meta["genome"].get(key) for key in ("bytes", "n_contigs", "digest")},
         "params": meta["params"],
         "features": part.features,
         "class tokens": part.cls_shape,
-        "shards": {"n": part.shard["n"], "records": part.shard["n_total"]},
+        "number of shards": part.shard["n"],
+        "number of records": part.shard["n_total"],
     }
 
 

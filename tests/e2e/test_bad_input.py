@@ -320,7 +320,7 @@ MISTAKES = {
     "sequence column": (("--sequence-column", "s"), "--sequence-column s is for tables, but a.fa is FASTA"),
     "summit": (("--center", "summit"), "--center summit needs a size"),
     "reads": (("--min-mapq", "3"), "--min-mapq 3 is for BAM and CRAM, but a.fa is FASTA"),
-    "tokens of both": (("--pool", "tokens", "--strand", "both"), "tokens belong to one strand"),
+    "tokens of both": (("--pool", "tokens", "--strand", "both"), "tokens cannot be combined with --strand both"),
 }  # fmt: skip
 
 

@@ -241,7 +241,7 @@ def test_parts_that_are_not_those_of_one_run_are_refused(many: Path, genome: Pat
         ("part1.vcf",): (1, "1 of 2 shards are missing: 2"),
         ("part1.vcf", "part1.vcf"): (1, "is shard 1/2, and so is part1.vcf"),
         ("part1.vcf", "whole.vcf"): (1, "is the output of a complete run, not a part"),
-        ("part1.vcf", "other.vcf"): (1, "does not belong to part1.vcf"),
+        ("part1.vcf", "other.vcf"): (1, 'does not belong to part1.vcf: --scores is "distance", there "llr"\n'),
         ("part1.vcf", "short.vcf"): (1, "holds 443 records, but its shard has 444"),
         ("part1.vcf", "damaged.vcf"): (1, "damaged.vcf: its sha256 differs"),
         ("part1.vcf", "many.vcf"): (1, "is not an output of findna score"),
@@ -291,7 +291,10 @@ def test_an_interrupted_run_resumes_where_it_was(
     assert (result.code, "is complete; nothing to do" in result.err) == (0, True), result.err
     n_rows = report["n_variants" if name.endswith(".parquet") else "n_records"]
     assert json.loads(Path("r.json").read_text())["n_resumed"] == n_rows
-    assert "is a finished output of another run" in call(*args, "--max-length", 7).err
+    result = call(*args, "--on-error", "fail")  # no record would be another one
+    assert (result.code, "is complete; nothing to do" in result.err) == (0, True), result.err
+    differs = 'is a finished output of another run: --max-length was "8", is "7"\n'
+    assert call(*args, "--max-length", 7).err.endswith(differs)
     Path("out.h5").unlink()
     assert "exists already" in call(*args, "--resume").err  # the vectors are missing
 

@@ -132,7 +132,7 @@ def test_recipes_out_of_range_are_refused(settings, message):
         ({"blocks": "3", "layer": 0}, "give blocks or layer, not both: blocks 3, layer 0"),
         ({"strand": "."}, "strand must be bed, +, - or both"),
         ({"dtype": "float64"}, "dtype must be float32 or float16"),
-        ({"with_tokens": True, "strand": "both"}, "tokens belong to one strand"),
+        ({"with_tokens": True, "strand": "both"}, "tokens cannot be combined with strand=both"),
         ({"with_cls": True, "pool": "cls"}, "class tokens are the vectors already"),
     ],
 )

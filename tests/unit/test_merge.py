@@ -232,13 +232,13 @@ def test_a_part_that_is_missing_or_there_twice_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"model": {"sha256": "xyz"}}, 'model.sha256 is "xyz", there "abc"'),
+        ({"model": {"sha256": "xyz"}}, "the content of model differs"),
         ({"params": {"pool": "max", "with_tokens": False}}, 'pool is "max", there "mean"'),
-        ({"inputs": [{"path": "peaks.bed", "bytes": 9, "sha256": "other"}]}, 'inputs.0.sha256 is "other", there "def"'),
-        ({"genome": {"path": "g.fa", "bytes": 7, "n_contigs": 2, "digest": "x"}}, 'genome.digest is "x", there "123"'),
+        ({"inputs": [{"path": "peaks.bed", "bytes": 9, "sha256": "other"}]}, "the content of input 1 differs"),
+        ({"genome": {"path": "g.fa", "bytes": 7, "n_contigs": 2, "digest": "x"}}, "the content of genome differs"),
         ({"provenance": {"versions": {"findna": "2"}}}, 'findna is "2", there "1"'),
-        ({"shard": shard(4, 5)}, "shards.n is 5, there 4"),
-        ({"columns": {**OBS_COLUMNS, "flag": "int32"}}, "obs is "),
+        ({"shard": shard(4, 5)}, "number of shards is 5, there 4"),
+        ({"columns": {**OBS_COLUMNS, "flag": "int32"}}, "its columns are "),
     ],
 )
 def test_a_part_of_another_run_is_refused_and_the_difference_named(tmp_path, changes, what):

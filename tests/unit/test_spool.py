@@ -6,7 +6,7 @@ import pytest
 
 from findna.errors import OutputError
 from findna.io import spool as spool_module
-from findna.io.spool import Spool, holds_run, remove_leftovers
+from findna.io.spool import Spool, changes, holds_run, remove_leftovers
 
 SYNC = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
 
@@ -67,6 +67,23 @@ def test_another_fingerprint_is_refused_by_the_names_of_the_keys_and_nothing_is_
         _spool(tmp_path, resume=True, model="tiny", precision="fp32", size=(1, 2), params={"batch": 4096})
     with _spool(tmp_path, resume=True, model="tiny", precision="fp32", size=(1, 2)) as spool:
         assert spool.state == {"n": 1}
+
+
+OWN = {"pool": "mean,sd", "blocks": "5,10", "layer": -1, "raw": False, "window": 1000, "stride": 1000}
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"pool": "mean", "blocks": "", "layer": 2, "raw": True}, 'pool was not given, is "mean"'),
+        ({"raw": True}, "raw was false, is true"),
+        ({"window": 100, "stride": 100}, "window was 1000, is 100"),
+        ({"stride": 100}, "stride was not given, is 100"),
+        ({}, ""),
+    ],
+)
+def test_only_settings_that_were_given_are_named(given: dict[str, object], text: str) -> None:
+    assert changes({"params": OWN}, {"params": OWN | given}) == text
 
 
 def test_a_run_with_an_older_form_of_the_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
