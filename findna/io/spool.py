@@ -250,12 +250,16 @@ def _refuse_foreign(folder: Path) -> None:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """The differences between two nested settings (JSON values): name, and both values in short form.
 
-    >>> differences({"a": {"b": 1}}, {"a": {"b": 2}})
+    A setting that only one of them knows differs if it is given there.
+
+    >>> differences({"a": {"b": 1}}, {"a": {"b": 2}, "c": ""})
     [('a.b', '1', '2')]
     """
-    missing = object()
     old, new = _flat(old), _flat(new)
-    differing = sorted(key for key in old.keys() | new.keys() if old.get(key, missing) != new.get(key, missing))
+    given = [{key: value for key, value in facts.items() if value not in (None, "")} for facts in (old, new)]
+    missing = object()
+    keys = sorted(given[0].keys() | given[1].keys())
+    differing = (key for key in keys if given[0].get(key, missing) != given[1].get(key, missing))
     return [(key, _brief(old.get(key)), _brief(new.get(key))) for key in differing]
 
 
