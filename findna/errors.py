@@ -123,6 +123,10 @@ class ModelError(FindnaError):
     """A model folder is not ours, has the wrong shape or the wrong sha256."""
 
 
+class UnknownModelError(ModelError, ConfigError):
+    """A name is neither a model nor a folder."""
+
+
 class WorkerError(FindnaError):
     """One of the processes of a run died."""
 

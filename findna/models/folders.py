@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from findna.errors import ConfigError, ModelError, did_you_mean, system_reason
+from findna.errors import ConfigError, ModelError, UnknownModelError, did_you_mean, system_reason
 from findna.io.structured import read_json
 from findna.models.manifest import check_digest
 from findna.models.parts import check_facts, one_model, read_weights
@@ -29,7 +29,8 @@ def find_model(name: str) -> Path:
     """The folder of a shipped model, path, or pulled repository `ORG/NAME[@REVISION]`.
 
     Raises:
-        ModelError: There is none, or it is a pickle.
+        ModelError: It is a file, or a folder without a model.
+        UnknownModelError: There is none.
     """
     if not name:
         raise ModelError("the model's name is empty")
@@ -43,11 +44,14 @@ def find_model(name: str) -> Path:
         if repo and (folder := pulled_folder(repo)):
             return folder
         known = [folder.name for folder in shipped_models()]
-        what = "holds no config.json" if path.is_dir() else "is neither a folder nor the name of a shipped model"
+        if path.is_dir():
+            raise ModelError(f"model {name}: holds no config.json (shipped: {', '.join(known)})")
         hint = did_you_mean(name, [str(pulled) for pulled, _ in pulled_models()] if repo else known)
         if repo and not hint:
             hint = f"; if it is a repository of a hub, run `findna model pull {name}` first"
-        raise ModelError(f"model {name}: {what} (shipped: {', '.join(known)}){hint}")
+        raise UnknownModelError(
+            f"model {name}: is neither a folder nor the name of a shipped model (shipped: {', '.join(known)}){hint}"
+        )
     return path
 
 

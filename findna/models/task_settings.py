@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from findna.config import POOLS
-from findna.errors import ConfigError, ModelError, system_reason
+from findna.errors import ConfigError, ModelError, UnknownModelError, system_reason
 from findna.io.structured import read_json
 from findna.limits import MAX_CLASS_TOKENS, MAX_CLASSES, MAX_DEPTH, MAX_SIZES, MAX_WINDOW, shown, wrong_types
 from findna.models.folders import find_model, read_model, shipped_models
@@ -177,7 +177,10 @@ def _settings_of(values: Mapping[str, Any]) -> TaskSettings:
 
 
 def _read_teacher(folder: Path, name: str, expected: str) -> tuple[ModelConfig, bytes]:
-    config, size, content = read_model(find_model(name))
+    try:
+        config, size, content = read_model(find_model(name))
+    except UnknownModelError as error:
+        raise ModelError(f"task {folder}: its teacher is not found: {error}") from error
     found = config["sha256"]
     if found != expected:
         raise ModelError(

@@ -97,15 +97,20 @@ def task_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
-def read_task(name: str) -> Task:
+def read_task(name: str, *, with_weights: bool = False) -> Task:
     """A built-in task.
+
+    Args:
+        name: Its name.
+        with_weights: Whether to suggest only tasks that have weights for a name that is not known.
 
     Raises:
         ConfigError: There is none of that name (the nearest is suggested), or its file is damaged.
     """
     path = FOLDER / f"{name}.toml"
     if name not in task_names():
-        hint = did_you_mean(name, task_names())
+        known = [one for one in task_names() if not with_weights or (HEADS / one / "config.json").is_file()]
+        hint = did_you_mean(name, known)
         raise ConfigError(
             f"task {name}: neither a run directory of `findna finetune` nor a built-in task{hint} "
             "(`findna task list` shows them)"
@@ -144,7 +149,7 @@ def find_head(name: str) -> Path:
     Raises:
         ConfigError: The task does not exist, or findna ships no weights for it: the text says how to train them.
     """
-    task = read_task(name)
+    task = read_task(name, with_weights=True)
     if not task.has_weights:
         raise ConfigError(
             f"task {name}: findna ships no weights for it. Its data: {task.source}, {task.url}. "

@@ -316,6 +316,8 @@ def test_what_is_no_task_says_so(write: Write, model: Path, task: Path) -> None:
     assert (teacher.code, "it is a pretrained model" in teacher.err) == (1, True)
     misspelt = call("classify", "a.fa", "--task", "covdi")
     assert (misspelt.code, "did you mean covid?" in misspelt.err) == (2, True)
+    near = call("classify", "a.fa", "--task", "emp-h3k4me")  # emp-h3k4me1 and emp-h3k4me2 have no weights
+    assert (near.code, "did you mean emp-h3k4me3?" in near.err) == (2, True)
     untrained = call("classify", "a.fa", "--task", "mtcdna-8192")
     assert (untrained.code, "`findna task info mtcdna-8192` shows how to train it" in untrained.err) == (2, True)
     Path("begun").mkdir()

@@ -208,5 +208,5 @@ def test_what_is_wrong_is_said_in_a_line(name: str, tables: tuple[Path, Path, Pa
 
 def test_an_unwanted_teacher_is_named(tables: tuple[Path, Path, Path]) -> None:
     result = call("finetune", tables[0], "-m", "nowhere")
-    assert result.code == 1
+    assert result.code == 2
     assert "model nowhere: is neither a folder nor the name of a shipped model" in result.err
