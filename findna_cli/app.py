@@ -1,6 +1,7 @@
 """The Typer app, and `main`: the one place where errors become exit codes."""
 
 import contextlib
+import difflib
 import errno
 import io
 import logging
@@ -169,9 +170,25 @@ def _usage(error: Any) -> str:
     """The message of a mistake on the command line, in the words of our own checks."""
     hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
     words = re.sub(_CHOICE, r"must be one of \2, not \1", error.message)
+    if option := getattr(error, "option_name", ""):
+        words = f"{error.message}{_similar_flag(option, error.ctx)}"
+        return f"{words}{hint}"
     if getattr(error, "param", None) and words.startswith("must be "):
         return f"{error.param.opts[0]} {words}{hint}"
     return f"{error.format_message() or 'Missing command.'}{hint}"
+
+
+def _similar_flag(name: str, ctx: Any) -> str:
+    """A hint at the flag that was probably meant; "" if none is similar enough."""
+
+    def is_longer(one: str) -> bool:
+        return name.startswith(f"{one}-") or one.startswith(f"{name}-")
+
+    known = [one for option in ctx.command.params for one in (*option.opts, *option.secondary_opts)]
+    known = [one for one in known if one[:3] == name[:3]]  # the dashes and the first letter
+    near = difflib.get_close_matches(name, known, cutoff=0.7)
+    found = [*filter(is_longer, known), *near]
+    return f"; did you mean {found[0]}?" if found and name.startswith("--") else ""
 
 
 def _check_words(words: list[str]) -> None:

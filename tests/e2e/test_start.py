@@ -94,7 +94,13 @@ def test_what_is_not_known_is_exit_2() -> None:
         ("embed",): "Missing argument",
         ("model", "lst"): "No such command 'lst'",
         ("view", "a.h5", "--rows", "-1"): "--rows must be 0 or more",
-        ("--nope",): "No such option",
+        ("--nope",): "No such option: --nope (see",
+        ("embed", "a.fa", "--batch-size", "9"): "--batch-size; did you mean --batch-bases? (see",
+        ("embed", "a.fa", "--window-size", "9"): "--window-size; did you mean --window? (see",
+        ("embed", "a.fa", "--batch", "9"): "--batch; did you mean --batch-bases? (see",
+        ("embed", "a.fa", "--gpu", "1"): "--gpu; did you mean --gpus? (see",
+        ("embed", "a.fa", "--cpus", "1"): "No such option: --cpus (see",
+        ("finetune", "a.csv", "--lr", "1"): "No such option: --lr (see",
     }.items():
         result = call(*args)
         assert result.code == 2, args
