@@ -35,18 +35,21 @@ class Grid:
 
     Args:
         batch_bases: Bases in a batch; 0: records are variants, and a cell has `CHUNK` of them.
+
+    Attributes:
+        most_records: Maximum number of records of a cell.
     """
 
     def __init__(self, batch_bases: int) -> None:
         self._most_bases = CELL_BATCHES * batch_bases or math.inf
-        self._most_records = max(GRID, batch_bases // GRID) if batch_bases else CHUNK
+        self.most_records = max(GRID, batch_bases // GRID) if batch_bases else CHUNK
         self._n_records = self._n_bases = 0
 
     def ends(self, n_bases: int) -> bool:
         """Add a record with this number of bases (0 if it has no row); whether the cell ends with it."""
         self._n_records += 1
         self._n_bases += n_bases
-        is_end = self._n_records == self._most_records or self._n_bases >= self._most_bases
+        is_end = self._n_records == self.most_records or self._n_bases >= self._most_bases
         if is_end:
             self._n_records = self._n_bases = 0
         return is_end

@@ -67,6 +67,8 @@ def run_files(
         if report.get(name):
             first = f"; the first: {report['first_mostly_n']}" if name == "n_mostly_n" else ""
             say(f"{report[name]:,} of {counted(report['n_records'], 'record')}: {what}{first}", quiet=quiet)
+    if report["uneven_shards"]:
+        say(report["uneven_shards"], quiet=quiet)
     since = f" after record {report['n_resumed']:,}" if report["n_resumed"] else ""
     say(
         f"{', '.join(report['outputs']) or 'stdout'}: {counted(report['n_rows'], 'row')}, "
@@ -154,6 +156,8 @@ def run_framed(
     write_report(json_file, report)
     if had_nothing_to_do(report, quiet=quiet):
         return
+    if report.get("uneven_shards"):
+        say(report["uneven_shards"], quiet=quiet)
     found = [
         f"{report[f'n_{name}']:,} {name}" if f"n_{name}" in report else counted(report[f"n_{name}s"], name)
         for name in counts

@@ -26,23 +26,31 @@ def show_plan(report: Mapping[str, Any], out: Path) -> None:
     """Show the plan of `--dry-run` on stdout, and the problems on stderr."""
     n_records, n_problems = report["n_records"], report["n_problems"]
     counts = dict(sorted(report["problems"].items(), key=lambda one: -one[1]))
-    shard = f"{report['shard']}: {counted(report['shard_records'], 'record')}" if "shard" in report else ""
+    own, where = "", ""
+    if "shard" in report:
+        own = (
+            f"{report['shard']}: {counted(report['shard_records'], 'record')}, {counted(report['shard_bases'], 'base')}"
+        )
+        where = " in the complete input"
     show_facts(
         {
-            "records": f"{n_records:,}",
-            "bases": f"{report['n_bases']:,}",
-            "windows": f"{report['n_windows']:,}",
+            "shard": own,
+            "records": f"{n_records:,}{where}",
+            "bases": f"{report['n_bases']:,}{where}",
+            "windows": f"{report['n_windows']:,}{where}",
             "not counted": ", ".join(report["not_counted"]),
-            "shard": shard,
             "model": f"{report['model']}, {report['precision']} on {report['device']}",
-            "time": f"about {duration(report['estimated_seconds'])} at {report['bases_per_second']:,} bases/s",
+            "time": f"about {duration(report['estimated_seconds'])} at {report['bases_per_second']:,} bases/s"
+            f"{' for the shard' * bool(own)}",
             "output": f"{out}, about {size(report['output_bytes'])}",
             "problems": "; ".join(
-                f"{count:,} of {counted(n_records, 'record')}: {name}" for name, count in counts.items()
+                f"{count:,} of {counted(n_records, 'record')}{where}: {name}" for name, count in counts.items()
             )
-            or ("none" if not n_problems else f"{n_problems:,} of {counted(n_records, 'record')}"),
+            or ("none" if not n_problems else f"{n_problems:,} of {counted(n_records, 'record')}{where}"),
         }
     )
+    if report["uneven_shards"]:
+        say(report["uneven_shards"])
     if report["first_problems"]:
         say(report["first_problems"])
 

@@ -46,4 +46,6 @@ def split(
         return
     what = "rows of scores" if variants else "bases"
     found = f"{counted(report['n_records'], 'record')}, {report['n_bases']:,} {what}"
+    if report["uneven_shards"]:
+        say(report["uneven_shards"], quiet=quiet)
     say(f"{out}: {counted(n_shards, 'shard')}, {found}", quiet=quiet)

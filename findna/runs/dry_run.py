@@ -21,7 +21,7 @@ from findna.io.outputs import refuse_existing
 from findna.record import Record
 from findna.runs.job import STDOUT, Job, RowMaker
 from findna.runs.run import check, finished_run
-from findna.runs.shard import ShardCuts
+from findna.runs.shard import ShardCuts, unevenness
 
 CALIBRATION_SECONDS = 2.0
 _CALIBRATION_LASTS = 86_400  # seconds: the load of a machine changes
@@ -63,6 +63,7 @@ def dry_run(job: Job) -> dict[str, Any]:
         "n_windows": summary.n_windows,
         "n_bases": summary.n_bases,
         **({"shard": str(job.shard), "shard_records": part.n_records, "shard_bases": part.n_bases} if part else {}),
+        "uneven_shards": unevenness(cuts.parts(job.shard.n), compute.batch_bases) if job.shard else "",
         "output_bytes": round(share * _output_bytes(job, maker, summary)),
         "bases_per_second": round(bases_per_second),
         "estimated_seconds": round(share * n_seen / bases_per_second, 1),

@@ -19,7 +19,7 @@ from findna.io.structured import parse_json
 from findna.models.manifest import DIGEST, digest_of
 from findna.runs.provenance import file_facts
 from findna.runs.scout import Scout, taken_ids
-from findna.runs.shard import Part, Shard, ShardCuts
+from findna.runs.shard import Part, Shard, ShardCuts, unevenness
 
 SCHEMA = "findna-plan/1"
 
@@ -97,6 +97,11 @@ class Manifest(NamedTuple):
             raise ConfigError(
                 f"the plan skips {counted(self.n_problems, 'record')} that cannot be used, and the run must, too"
             )
+
+    @property
+    def uneven(self) -> str:
+        """A message if the shards are uneven, else ""."""
+        return unevenness([part for part, _ in self.shards], self.batch_bases)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -201,7 +206,7 @@ def _split(
         raise problem
     if summary.unchecked:
         raise ConfigError(f"{summary.unchecked[0]} can be read only once: a plan needs files")
-    parts = [cuts.part(Shard(number, n_shards)) for number in range(1, n_shards + 1)]
+    parts = cuts.parts(n_shards)
     taken: dict[int, list[str]] = {}
     if scout.repeats:
         taken = taken_ids(lambda see: read(RepeatedIds(repeated), see, lambda n: None), scout.repeats, parts)

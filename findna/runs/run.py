@@ -33,7 +33,7 @@ from findna.record import Record
 from findna.runs.finished import decisive, finished_vectors, require_same_run
 from findna.runs.job import STDOUT, Job, OnProgress, RowMaker, RunJob
 from findna.runs.provenance import digests, genome_facts, input_facts, machine_facts, peak_memory_bytes
-from findna.runs.shard import Part, ShardCuts
+from findna.runs.shard import Part, ShardCuts, unevenness
 from findna.runs.workers import MakeCells, Workers
 from findna.sequence import is_mostly_n
 
@@ -46,12 +46,14 @@ class Scope(NamedTuple):
         inputs: The identity of the inputs.
         part: The records of the shard; None: all.
         begin: The place at which reading can begin; None: the beginning.
+        uneven: A message if the shards are uneven.
     """
 
     n_records: int | None
     inputs: list[dict[str, Any]]
     part: Part | None
     begin: Begin | None
+    uneven: str = ""
 
 
 def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict[str, Any]:
@@ -128,6 +130,7 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         "n_mostly_n": noted.n_mostly_n,
         "first_mostly_n": noted.first_mostly_n,
         "n_with_iupac": noted.n_with_iupac,
+        "uneven_shards": scope.uneven,
         "n_bases": noted.n_bases,
         "seconds": round(seconds, 3),
         "records_per_second": round((noted.n - n_resumed) / max(seconds, 1e-9), 3),
@@ -168,12 +171,12 @@ def check(
 def _scope(job: Job, genome: Genome | None, *, batch_bases: int) -> Scope:
     if (manifest := job.manifest) and job.shard:
         manifest.check(job.options, genome, batch_bases=batch_bases, is_fatal=job.is_fatal)
-        return Scope(manifest.n_records, manifest.facts(job.inputs), *manifest.of(job.shard))
+        return Scope(manifest.n_records, manifest.facts(job.inputs), *manifest.of(job.shard), manifest.uneven)
     cuts = ShardCuts(batch_bases)
     summary = check(job, genome, on_record=cuts.add if job.shard else None)
     n_records = None if summary.unchecked else summary.n_records
-    part = cuts.part(job.shard) if job.shard else None
-    return Scope(n_records, input_facts(job.inputs, job.options), part, None)
+    part, uneven = (cuts.part(job.shard), unevenness(cuts.parts(job.shard.n), batch_bases)) if job.shard else (None, "")
+    return Scope(n_records, input_facts(job.inputs, job.options), part, None, uneven)
 
 
 def _prepare(job: Job, genome: Genome | None) -> tuple[RowMaker, Scope, dict[str, Any]]:
@@ -262,8 +265,7 @@ def _peek(items: Iterator[Item]) -> tuple[Iterator[Item], tuple[str, ...]]:
 
 
 def _workers(job: Job, maker: RowMaker) -> Workers:
-    precision = maker.compute.precision.name
-    loads = [partial(load_cells, job.on(device), precision) for device in job.devices]
+    loads = [partial(load_cells, job.on(device), maker.compute.precision.name) for device in job.devices]
     return Workers(loads, job.devices, compute=maker.compute)
 
 

@@ -32,6 +32,7 @@ from findna.runs.finished import n_finished
 from findna.runs.frame import Frame, fingerprint
 from findna.runs.job import OnProgress, RunJob
 from findna.runs.merge_scores import ScorePart, finished
+from findna.runs.shard import unevenness
 from findna.runs.variant_plan import cut_variants
 from findna.variants import MISFITS, VariantScorer
 
@@ -100,7 +101,7 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
         ModelError: The model is damaged.
     """
     model: Model | TaskModel = load_task(job.task) if job.task else load_model(job.model)
-    part, begin = _part(job)
+    part, begin, uneven = _part(job)
     with Frame(job) as frame, VariantReader(job.source, begin=begin) as reader:
         scorer = _scorer(job, model, frame, reader)
         facts = frame.facts(model, _params(job, scorer)) | ({"shard": part.to_dict()} if part else {})
@@ -136,6 +137,7 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
         n_scored=n_scored,
         n_skipped=n_variants - n_scored,
         skipped=dict(reasons),
+        uneven_shards=uneven,
         n_windows=scorer.reader.n_windows,
         scores=[score.name for score in scorer.fields],
     )
@@ -258,10 +260,10 @@ def _with_assembly(fault: VariantError, reader: VariantReader) -> VariantError:
     return VariantError(reason, path=fault.path, line=fault.line, record=fault.record, row=fault.row)
 
 
-def _part(job: ScoreJob) -> tuple[ScorePart | None, Mark]:
-    """The records of the shard, and their start."""
+def _part(job: ScoreJob) -> tuple[ScorePart | None, Mark, str]:
+    """The records of the shard, their start, and a message if the shards are uneven."""
     if job.shard is None:
-        return None, START
+        return None, START, ""
     if job.manifest is None:
         shards = cut_variants(job.source, job.shard.n)
     elif job.manifest.batch_bases:
@@ -273,7 +275,7 @@ def _part(job: ScoreJob) -> tuple[ScorePart | None, Mark]:
     n_before, n_rows = sum(sizes[: job.shard.number - 1]), sum(sizes)
     part, begin = shards[job.shard.number - 1]
     found = ScorePart(job.shard, part.first, part.n_records, part.n_total, n_before, part.n_bases, n_rows)
-    return found, begin.mark if begin else START
+    return found, begin.mark if begin else START, unevenness([each for each, _ in shards], 0)
 
 
 def _params(job: ScoreJob, scorer: VariantScorer) -> dict[str, Any]:

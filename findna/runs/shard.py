@@ -3,7 +3,7 @@
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 from findna.cells import Grid
@@ -125,6 +125,10 @@ class ShardCuts:
         (first, begin), (last, end) = self._cut(shard.number - 1, shard.n), self._cut(shard.number, shard.n)
         return Part(shard, first, last - first, end - begin, self._n_records)
 
+    def parts(self, n: int) -> list[Part]:
+        """The records of all of n shards."""
+        return [self.part(Shard(number, n)) for number in range(1, n + 1)]
+
     def _cut(self, index: int, n: int) -> tuple[int, int]:
         """Numbers of records and bases in the first shards."""
         if index == n:
@@ -134,6 +138,24 @@ class ShardCuts:
         if cell == len(self._bases) or (cell and target - self._bases[cell - 1] <= self._bases[cell] - target):
             cell -= 1
         return self._records[cell], self._bases[cell]
+
+
+def unevenness(parts: Sequence[Part], batch_bases: int) -> str:
+    """A message if a shard is empty, or has more than twice its share; "" otherwise.
+
+    Args:
+        parts: All shards of a run.
+        batch_bases: Bases in a batch; 0: the records are variants.
+    """
+    total, largest = sum(part.n_bases for part in parts), max(part.n_bases for part in parts)
+    n_empty = sum(not part.n_records for part in parts)
+    if not n_empty and largest * len(parts) <= 2 * total:
+        return ""
+    empty = f"{n_empty:,} of {len(parts):,} are empty, and " if n_empty else ""
+    return (
+        f"the shards are uneven: {empty}the largest has {100 * largest / max(1, total):.0f} % of the input. "
+        f"A shard has whole groups of up to {Grid(batch_bases).most_records:,} records: use fewer shards"
+    )
 
 
 def _from_environment(environment: Mapping[str, str]) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from findna.io.options import InputOptions
 from findna.io.source import Begin
 from findna.io.vcf import VariantReader
 from findna.runs.manifest import Manifest, file_marks
-from findna.runs.shard import Part, Shard, ShardCuts
+from findna.runs.shard import Part, ShardCuts
 
 
 def split_variants(source: str, *, n_shards: int) -> Manifest:
@@ -43,7 +43,7 @@ def cut_variants(source: str, n_shards: int) -> list[tuple[Part, Begin | None]]:
             if is_new:
                 marks.append(reader.mark)
             is_new = cuts.add(max(1, len(site.alts)))
-    parts = [cuts.part(Shard(number, n_shards)) for number in range(1, n_shards + 1)]
+    parts = cuts.parts(n_shards)
     found = [marks[cuts.cell_of(part.first)] if part.n_records else None for part in parts]
     begins = [None if mark is None else Begin(0, 0, mark, ()) for mark in found]
     return list(zip(parts, begins, strict=True))

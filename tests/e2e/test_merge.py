@@ -155,6 +155,14 @@ def test_a_dry_run_says_what_a_shard_has(write: Write, model: Path) -> None:
         172,
         172 * 9,
     )
+    lines = result.out.splitlines()
+    assert lines[0] == "shard     2/2: 172 records, 1,548 bases"
+    assert lines[1] == "records   300 in the complete input"
+    assert report["uneven_shards"] == ""
+    fewer = call("embed", fasta, "-m", model, "--shard", "2/9", "--dry-run").err
+    plan = call("split", fasta, "-n", 9, "-o", "plan.json").err
+    for text in (fewer, plan, call("embed", fasta, "-m", model, "--shard", "2/9").err):
+        assert text.startswith("the shards are uneven: 6 of 9 are empty, and the largest has 43 % of the input.")
 
 
 def test_two_processes_give_what_one_gives(write: Write, genome: Path, model: Path) -> None:

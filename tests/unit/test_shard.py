@@ -15,7 +15,7 @@ from findna.io.options import InputOptions
 from findna.io.records import read_records
 from findna.record import Record
 from findna.runs.embed import EmbedJob
-from findna.runs.shard import Shard, ShardCuts
+from findna.runs.shard import Shard, ShardCuts, unevenness
 
 
 @pytest.mark.parametrize(
@@ -146,3 +146,31 @@ def test_what_contradicts_a_shard_or_several_processes_is_refused():
     refuse("workers=2 is for the CPU, and device=cuda is not", workers=2, device="cuda")
     refuse("gpus=1 contradicts device=cpu", gpus=1, device="cpu")
     refuse("give workers or gpus", workers=2, gpus=2)
+
+
+@pytest.mark.parametrize(
+    ("n_records", "n_shards", "text"),
+    [
+        (
+            11,
+            3,
+            "2 of 3 are empty, and the largest has 100 % of the input. A shard has whole groups of up to 128 records",
+        ),
+        (11, 1, ""),
+        (12_800, 50, ""),
+        (700, 4, ""),
+    ],
+)
+def test_shards_that_are_uneven_are_named(n_records: int, n_shards: int, text: str) -> None:
+    cuts = ShardCuts(16_384)
+    for _ in range(n_records):
+        cuts.add(10)
+    assert text in (found := unevenness(cuts.parts(n_shards), 16_384))
+    assert bool(text) == bool(found)
+
+
+def test_a_large_record_makes_its_shard_uneven() -> None:
+    cuts = ShardCuts(16)
+    for n_bases in (100, 5000, 100, 100):
+        cuts.add(n_bases)
+    assert unevenness(cuts.parts(3), 16).startswith("the shards are uneven: ")
