@@ -12,13 +12,13 @@ from findna.errors import ConfigError
 from findna.io.structured import read_json
 from findna.models.store import load_model
 from findna.models.task_settings import PLAN
-from findna.nn.device import Compute, check_gpus, pick_device, pick_precision, set_threads
+from findna.nn.device import Compute, pick_device, pick_precision, set_threads
 from findna.recipes import FinetuneConfig, PretrainConfig
 from findna.settings import make, settings_of_all, with_settings
 from findna.sizes import ModelConfig
 from findna.train import finetune as tuning
 from findna.train import pretrain as teaching
-from findna.train.launch import launch
+from findna.train.launch import count_processes, launch
 from findna.train.launch import record_failure as record_failure
 from findna.train.loop import Report as Report
 from findna.train.objectives import summary_line as summary_line
@@ -212,22 +212,6 @@ def finetune(
         on_report=on_report,
     )
     return {"out": str(out), **dataclasses.asdict(outcome)}
-
-
-def count_processes(asked: ProcessOptions, *, device: str) -> int:
-    """The requested number of processes.
-
-    Raises:
-        ConfigError: The settings contradict one another or the device, or there are fewer GPUs.
-    """
-    gpus, processes = asked.gpus, asked.processes
-    if gpus and processes:
-        raise ConfigError(f"give gpus={gpus} or processes={processes}, not both")
-    if (gpus and device not in ("auto", "cuda")) or (processes and device not in ("auto", "cpu")):
-        what = f"gpus={gpus} needs GPUs" if gpus else f"processes={processes} is for the CPU"
-        raise ConfigError(f"{what}: it contradicts device={device}")
-    check_gpus(gpus)
-    return gpus or processes or 1
 
 
 def _given(configs: Sequence[type], settings: Mapping[str, Any], **others: Any) -> dict[str, Any]:

@@ -12,11 +12,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from findna.errors import TrainingError
+from findna.errors import ConfigError, TrainingError
+from findna.nn.device import check_gpus
+from findna.train.options import ProcessOptions
 from findna.train.parallel import LOST
 
 LAUNCHED = "FINDNA_LAUNCHED"
 """Set in the processes that `launch` starts: the process that started them reports why they ended."""
+
+
+def count_processes(asked: ProcessOptions, *, device: str) -> int:
+    """The requested number of processes.
+
+    Raises:
+        ConfigError: The settings contradict one another or the device, or there are fewer GPUs.
+    """
+    gpus, processes = asked.gpus, asked.processes
+    if gpus and processes:
+        raise ConfigError(f"give gpus={gpus} or processes={processes}, not both")
+    if (gpus and device not in ("auto", "cuda")) or (processes and device not in ("auto", "cpu")):
+        what = f"gpus={gpus} needs GPUs" if gpus else f"processes={processes} is for the CPU"
+        raise ConfigError(f"{what}: it contradicts device={device}")
+    check_gpus(gpus)
+    return gpus or processes or 1
 
 
 def launch(arguments: Sequence[str], *, n_processes: int, max_restarts: int) -> int:
