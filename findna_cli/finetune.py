@@ -70,6 +70,7 @@ def finetune(
     if not report["finished"]:
         say(f"stopped at step {report['step']:,}; `findna finetune --resume --out {out}` continues")
         raise typer.Exit(128 + caught[0])
+    say(report["kept"], quiet=quiet)
     for split, figures in report["metrics"].items():
         say(f"{split}: {training.summary_line(figures)}", quiet=quiet)
     say(f"{out}: ready for `findna classify --task {out}` after {report['seconds']:,.0f} s", quiet=quiet)

@@ -18,6 +18,8 @@ from findna.settings import make, settings_of_all, with_settings
 from findna.sizes import ModelConfig
 from findna.train import finetune as tuning
 from findna.train import pretrain as teaching
+from findna.train.card import kept_line
+from findna.train.checkpoint import has_checkpoint
 from findna.train.launch import count_processes, launch
 from findna.train.launch import record_failure as record_failure
 from findna.train.loop import Report as Report
@@ -108,7 +110,7 @@ def pretrain(
     if start_from and place.rank == 0 and not is_restart(place, teaching.job_of(out)):
         import_run(Path(start_from), out, compute=compute, job=place.job)
     sources = _sources(plan)
-    on_start(_summary(plan, sources, compute, place))
+    on_start(_summary(plan, sources, compute, place) + _restart(out, resume))
     team = join(place, compute.device)
     with team.together():
         outcome = teaching.pretrain(
@@ -166,8 +168,8 @@ def finetune(
         settings: Of the recipe and the computation.
 
     Returns:
-        finished, step, seconds, metrics (of each split), kernels; finished, metrics, outputs, nothing_to_do if the
-        run was finished before.
+        finished, step, seconds, kept (what, in words), metrics (of each split), kernels; finished, metrics, outputs,
+        nothing_to_do if the run was finished before.
 
     Raises:
         ConfigError: A setting is out of range or contradicts another.
@@ -194,7 +196,7 @@ def finetune(
     on_start(
         f"{counted(len(train), 'sequence')} to train on, {len(held_out):,} to validate"
         f"{f', {len(tested):,} to test' if tested is not None else ''}; {train.objective}, {what}; "
-        f"model {teacher.name}{' (frozen)' if plan.config.frozen else ''}; {compute}"
+        f"model {teacher.name}{' (frozen)' if plan.config.frozen else ''}; {compute}{_restart(out, resume)}"
     )
     outcome = tuning.finetune(
         plan.config,
@@ -211,7 +213,7 @@ def finetune(
         should_stop=should_stop,
         on_report=on_report,
     )
-    return {"out": str(out), **dataclasses.asdict(outcome)}
+    return {"out": str(out), "kept": kept_line(out) if outcome.finished else "", **dataclasses.asdict(outcome)}
 
 
 def _given(configs: Sequence[type], settings: Mapping[str, Any], **others: Any) -> dict[str, Any]:
@@ -249,6 +251,13 @@ def _compute(place: Place, processes: ProcessOptions, asked: ComputeConfig) -> C
 def _resumed(asked: ComputeConfig, path: Path) -> ComputeConfig:
     """The same with the precision of the resumed run, if none is given."""
     return asked if asked.precision != "auto" else dataclasses.replace(asked, precision=precision_of(path))
+
+
+def _restart(out: Path, resume: bool) -> str:
+    """A line for a resumed run that has no checkpoint yet; else ""."""
+    if not resume or has_checkpoint(out / "checkpoints"):
+        return ""
+    return f"\n{out}: no checkpoint, so there is nothing to resume: the run starts from the beginning"
 
 
 def _sources(plan: PretrainPlan) -> Sources:

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna import phases
+from findna.counts import counted
 from findna.errors import MissingExtraError
+from findna.io.structured import read_json
 from findna.models.task_settings import TaskSettings
 from findna.tasks.catalog import METRICS
 from findna.train.log import read_log
@@ -90,6 +92,26 @@ def draw_splits(
                 classes=settings.classes,
                 title=f"{name}, {_SPLITS.get(split, split)} split",
             )
+
+
+def kept_line(out: Path) -> str:
+    """What a finished fine-tuning kept, in words: the epoch or the penalty, and the validation loss."""
+    training, valid = read_json(out / "config.json")["training"], read_json(out / "metrics.json")["valid"]
+    config, summary = training["config"], training["summary"]
+    auroc = summary["best_valid_auroc"]
+    figure = "AUROC" if config["select"] == "auroc" and auroc is not None and math.isfinite(auroc) else "loss"
+    if "penalty" in summary:
+        kept = f"the penalty {summary['penalty']:g} of {len(summary['fits'])} penalties"
+    else:
+        kept = f"epoch {summary['best_epoch']} of {config['epochs']}"
+        kept += " (the frozen probe)" if not summary["best_epoch"] else ""
+    texts = [f"kept {kept}, which had the best validation {figure}"]
+    if summary["stopped_early"]:
+        texts.append(f"stopped early, after {counted(config['patience'], 'epoch')} without a better one")
+    if "uncalibrated_loss" in valid:
+        before, after = valid["uncalibrated_loss"], valid["loss"]
+        texts.append(f"validation loss {before:.4f} before and {after:.4f} after the calibration of probabilities")
+    return "; ".join(texts)
 
 
 def task_card(

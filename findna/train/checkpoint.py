@@ -37,6 +37,11 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], stat
             orphan.unlink(missing_ok=True)
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is a checkpoint; it may be damaged."""
+    return any(folder.glob("step-*.json"))
+
+
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and state of the newest complete checkpoint; damaged ones are skipped.
 

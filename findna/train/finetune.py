@@ -22,7 +22,7 @@ from findna.nn.device import Compute
 from findna.nn.kernels import choose
 from findna.recipes import FinetuneConfig
 from findna.train.card import draw_curve, draw_splits, task_card
-from findna.train.checkpoint import load_checkpoint, save_checkpoint
+from findna.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from findna.train.log import Log
 from findna.train.loop import Report, Training, enough_memory, open_folder
 from findna.train.objectives import balanced_weights, figures_by_kind, fit_temperatures, quality
@@ -160,7 +160,7 @@ class _FinetuneRun(Training[LabelledBatch]):
             is_training=not tuner.config.frozen,
         )
         state: dict[str, Any] = {}
-        if resume and any((out / "checkpoints").glob("step-*.json")):  # else nothing was saved: start again
+        if resume and has_checkpoint(out / "checkpoints"):  # else nothing was saved: start again
             tensors, state = load_checkpoint(out / "checkpoints")
             tuner.load(tensors)
             tuner.settings = dataclasses.replace(tuner.settings, strand=state.get("strand", "bed"))

@@ -19,7 +19,7 @@ from findna.nn.device import Compute
 from findna.recipes import PretrainConfig
 from findna.train.baseline import fit_baseline
 from findna.train.card import model_card
-from findna.train.checkpoint import load_checkpoint, save_checkpoint
+from findna.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from findna.train.loop import Report, Training, enough_memory, open_folder
 from findna.train.parallel import Team
 from findna.train.place import is_restart
@@ -249,11 +249,11 @@ def _enter(out: Path, resume: bool, team: Team) -> bool:
     Raises:
         OutputError: It holds a run already, or cannot be made.
     """
-    has_checkpoint = any((out / "checkpoints").glob("step-*.json"))
+    is_begun = has_checkpoint(out / "checkpoints")
     if resume:  # a run that ended before its first checkpoint begins again
-        return has_checkpoint or job_of(out) is None
+        return is_begun or job_of(out) is None
     if is_restart(team.place, job_of(out)):  # one of this job's processes was lost, and all were started anew
-        return has_checkpoint
+        return is_begun
     open_folder(out)
     return False
 

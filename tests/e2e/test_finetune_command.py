@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -127,6 +128,12 @@ def test_a_resume_names_what_differs(tables: tuple[Path, Path, Path], model: Pat
     assert (done.code, done.err) == (0, "r: is complete; nothing to do\n")
     nothing = call("finetune", "--resume", "-o", "nowhere")
     assert (nothing.code, nothing.err) == (1, "findna: nowhere: nothing to resume: no finetune.json\n")
+    Path("begun").mkdir()
+    shutil.copy("r/finetune.json", "begun")
+    begun = call("finetune", "--resume", "-o", "begun")
+    text = "begun: no checkpoint, so there is nothing to resume: the run starts from the beginning\n"
+    assert (begun.code, text in begun.err) == (0, True), begun.err
+    assert "\nkept the penalty " in begun.err
     flags = ("finetune", tables[0], "-m", model, "-o", "r", "--frozen", "--seed", 3, *FLAGS)
     stored = json.loads(Path("r/finetune.json").read_text())
     del stored["plan"]["valid_fraction"]  # as if this setting were newer than the run: it has its default

@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -69,6 +70,11 @@ def test_an_interrupted_run_resumes_bit_for_bit(windows: Path) -> None:
         assert list(Path("parts/checkpoints").iterdir())
         n_before = n_lines(Path("parts/log.csv"))
         assert n_before < 21
+    Path("begun").mkdir()
+    shutil.copy("whole/pretrain.json", "begun")
+    begun = call("pretrain", "--resume", "-o", "begun")
+    text = "begun: no checkpoint, so there is nothing to resume: the run starts from the beginning\n"
+    assert (begun.code, text in begun.err) == (0, True), begun.err
     windows.rename("moved.fa")
     assert "windows.fa: no such file" in call("pretrain", "--resume", "-o", "parts").err
     same = call(*flags, "--resume", "-o", "parts", "--holdout", "chr2")

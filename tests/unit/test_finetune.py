@@ -21,6 +21,7 @@ from findna.nn.heads import Head
 from findna.recipes import FinetuneConfig
 from findna.sequence import reverse_complement
 from findna.sizes import ModelConfig
+from findna.train.card import kept_line
 from findna.train.checkpoint import load_checkpoint
 from findna.train.finetune import evaluate_task, finetune
 from findna.train.log import read_log
@@ -231,6 +232,11 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path, teacher, sel
     assert training["best_valid_loss"] == pytest.approx(best["valid_loss"], rel=1e-5)
     assert training["best_valid_auroc"] == pytest.approx(best["valid_auroc"], rel=1e-5)
     assert training["stopped_early"] == (len(rows) < 31)
+    line = kept_line(tmp_path / "run")
+    name = "AUROC" if select == "auroc" else "loss"
+    assert line.startswith(f"kept epoch {best['epoch']} of 30, which had the best validation {name}; ")
+    assert line.endswith(" after the calibration of probabilities")
+    assert ("; stopped early, after 2 epochs without a better one; " in line) == (len(rows) < 31)
     if len(rows) < 31:
         assert len(rows) == training["best_epoch"] + 3
     tensors, _ = load_checkpoint(tmp_path / "run" / "checkpoints")
