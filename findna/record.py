@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 from findna.sequence import Codes
 
+MIN_CONTEXT = 10
+"""A region with fewer bases is named as short."""
+
 
 class Record(NamedTuple):
     """One input sequence, on the strand to embed, from any kind of file.
@@ -34,3 +37,8 @@ class Record(NamedTuple):
     end: int = -1
     strand: str = "."
     extra: Mapping[str, int] = {}
+
+    @property
+    def is_short_region(self) -> bool:
+        """Whether it is a region, not a read, with too few bases to have a context, such as a SNP."""
+        return self.start >= 0 and not self.extra and len(self.codes) < MIN_CONTEXT

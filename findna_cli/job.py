@@ -67,6 +67,7 @@ def run_files(
         if report.get(name):
             first = f"; the first: {report['first_mostly_n']}" if name == "n_mostly_n" else ""
             say(f"{report[name]:,} of {counted(report['n_records'], 'record')}: {what}{first}", quiet=quiet)
+    say_short(report, quiet=quiet)
     if report["uneven_shards"]:
         say(report["uneven_shards"], quiet=quiet)
     since = f" after record {report['n_resumed']:,}" if report["n_resumed"] else ""
@@ -76,6 +77,16 @@ def run_files(
         f"({report['model']['name']}, {report['params']['precision']} on {report['params']['device']})",
         quiet=quiet,
     )
+
+
+def say_short(report: Mapping[str, Any], *, quiet: bool) -> None:
+    """Say that regions have too few bases to have a context."""
+    if report["n_short"]:
+        say(
+            f"{report['n_short']:,} of {counted(report['n_records'], 'record')}: fewer than 10 bases, and nothing "
+            f"around them is read; the first: {report['first_short']}. --size 1000 widens each region to 1,000 bases",
+            quiet=quiet,
+        )
 
 
 @contextmanager
@@ -156,6 +167,7 @@ def run_framed(
     write_report(json_file, report)
     if had_nothing_to_do(report, quiet=quiet):
         return
+    say_short(report, quiet=quiet)
     if report.get("uneven_shards"):
         say(report["uneven_shards"], quiet=quiet)
     found = [

@@ -37,6 +37,8 @@ class Frame:
         genome: The open genome, None without one.
         compute: Where and how the network runs.
         n_records: Records read, including skipped ones.
+        n_short: Short regions among them.
+        first_short: The id of the first of these.
         skipped: The errors of the skipped records.
 
     Raises:
@@ -47,7 +49,8 @@ class Frame:
     def __init__(self, job: RunJob) -> None:
         self.job = job
         self.compute = job.begin()
-        self.n_records = 0
+        self.n_records = self.n_short = 0
+        self.first_short = ""
         self.skipped: list[InputError] = []
         self._started, self._began = datetime.now(UTC), time.monotonic()
         self._watch, self._meter = Watch(job.sources), Meter(job.inputs)
@@ -83,6 +86,8 @@ class Frame:
                 reason = f"{len(item.codes):,} bases; at most {longest:,} fit one window"
                 item = InputError(reason, path=item.source, record=item.id)
             if isinstance(item, Record):
+                self.n_short += item.is_short_region
+                self.first_short = self.first_short or item.id * item.is_short_region
                 yield item
             elif item.is_fatal and self.job.is_fatal:
                 raise item
@@ -187,6 +192,8 @@ class Frame:
             "outputs": [str(path) for path in outputs],
             "n_records": self.n_records,
             "n_skipped": len(self.skipped),
+            "n_short": self.n_short,
+            "first_short": self.first_short,
             "skipped": dict(Counter(error.reason for error in self.skipped)),
             **counts,
             "seconds": round(time.monotonic() - self._began, 3),

@@ -4,7 +4,7 @@ import gc
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -30,12 +30,12 @@ from findna.io.watch import Watch
 from findna.nn.device import pick_device
 from findna.nn.kernels import choose
 from findna.record import Record
+from findna.runs.counted import Counted
 from findna.runs.finished import decisive, finished_vectors, require_same_run
 from findna.runs.job import STDOUT, Job, OnProgress, RowMaker, RunJob
 from findna.runs.provenance import digests, genome_facts, input_facts, machine_facts, peak_memory_bytes
 from findna.runs.shard import Part, ShardCuts, unevenness
 from findna.runs.workers import MakeCells, Workers
-from findna.sequence import is_mostly_n
 
 
 class Scope(NamedTuple):
@@ -92,7 +92,7 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         n_resumed = writer.n_records_done
         if maker.has_windows:
             items = split_windows(items, size=maker.window, stride=maker.stride)
-        noted = _Counted(items, n_resumed=n_resumed)
+        noted = Counted(items, n_resumed=n_resumed)
         cells = stack.enter_context(_workers(job, maker)).cells if len(job.devices) > 1 else maker.cells
         n_known = _n_rows(job, maker, scope, genome)
         on_progress(n_resumed, meter.n_records if n_known is None else n_known or None)
@@ -130,6 +130,8 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         "n_mostly_n": noted.n_mostly_n,
         "first_mostly_n": noted.first_mostly_n,
         "n_with_iupac": noted.n_with_iupac,
+        "n_short": 0 if maker.has_windows else noted.n_short,
+        "first_short": noted.first_short,
         "uneven_shards": scope.uneven,
         "n_bases": noted.n_bases,
         "seconds": round(seconds, 3),
@@ -227,29 +229,6 @@ def _n_rows(job: Job, maker: RowMaker, scope: Scope, genome: Genome | None) -> i
         return 0
     n_windows = partial(count_windows, size=maker.window, stride=maker.stride)
     return check(job, genome, n_windows=n_windows, is_full=True).n_windows
-
-
-class _Counted:
-    """Counts records, those that are mostly N or have IUPAC codes, and the bases to embed."""
-
-    def __init__(self, items: Iterable[Item], *, n_resumed: int) -> None:
-        self._items, self._n_resumed, self.n, self.n_bases = items, n_resumed, 0, 0
-        self.n_mostly_n = self.n_with_iupac = 0
-        self.first_mostly_n = ""
-        self.first_fault: InputError | None = None
-
-    def __iter__(self) -> Iterator[Item]:
-        for item in self._items:
-            self.n += 1
-            if isinstance(item, Record):
-                if is_mostly_n(item.codes):
-                    self.n_mostly_n += 1
-                    self.first_mostly_n = self.first_mostly_n or item.id
-                self.n_with_iupac += item.n_iupac > 0
-                self.n_bases += len(item.codes) * (self.n > self._n_resumed)
-            else:
-                self.first_fault = self.first_fault or item
-            yield item
 
 
 def _peek(items: Iterator[Item]) -> tuple[Iterator[Item], tuple[str, ...]]:

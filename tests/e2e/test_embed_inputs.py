@@ -232,3 +232,17 @@ def test_both_strands_are_averaged_and_their_cosine_stands_beside(write: Write, 
     assert_close(table.x[0], (forward + reverse) / 2)
     cosine = forward @ reverse / np.linalg.norm(forward) / np.linalg.norm(reverse)
     assert table.obs["rc_cosine"] == pytest.approx([cosine], rel=1e-4)
+
+
+def test_regions_of_a_few_bases_are_counted_and_the_flag_that_widens_them_named(
+    write: Write, genome: Path, model: Path
+) -> None:
+    snps = write("snps.bed", "chr1\t90\t91\nchr1\t100\t109\nchr1\t100\t110\n")
+    text = (
+        "2 of 3 records: fewer than 10 bases, and nothing around them is read; the first: chr1:90-91(.). --size 1000 "
+    )
+    for command, *flags in (["embed"], ["predict-bases", "-o", "b.h5"]):
+        result = call(command, snps, "-g", genome, "-m", model, *flags)
+        assert (result.code, text in result.err) == (0, True), result.err
+    assert "fewer than" not in embedded(snps, "-g", genome, "-m", model, "--size", 20, "-o", "wide.h5").err
+    assert "fewer than" not in embedded(write("a.fa", ">a\nACG\n"), "-m", model).err

@@ -1,0 +1,39 @@
+"""Counts the records of a run while it reads them."""
+
+from collections.abc import Iterable, Iterator
+
+from findna.cells import Item
+from findna.errors import InputError
+from findna.record import Record
+from findna.sequence import is_mostly_n
+
+
+class Counted:
+    """Counts records, those that are mostly N, have IUPAC codes or are short regions, and the bases to embed.
+
+    Args:
+        items: The records, which it yields.
+        n_resumed: Records of earlier runs.
+    """
+
+    def __init__(self, items: Iterable[Item], *, n_resumed: int) -> None:
+        self._items, self._n_resumed, self.n, self.n_bases = items, n_resumed, 0, 0
+        self.n_mostly_n = self.n_with_iupac = self.n_short = 0
+        self.first_mostly_n = self.first_short = ""
+        self.first_fault: InputError | None = None
+
+    def __iter__(self) -> Iterator[Item]:
+        for item in self._items:
+            self.n += 1
+            if isinstance(item, Record):
+                if is_mostly_n(item.codes):
+                    self.n_mostly_n += 1
+                    self.first_mostly_n = self.first_mostly_n or item.id
+                if item.is_short_region:
+                    self.n_short += 1
+                    self.first_short = self.first_short or item.id
+                self.n_with_iupac += item.n_iupac > 0
+                self.n_bases += len(item.codes) * (self.n > self._n_resumed)
+            else:
+                self.first_fault = self.first_fault or item
+            yield item
