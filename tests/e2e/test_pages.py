@@ -111,6 +111,7 @@ def world(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     table = [f"{text},{n % 2}\n" for n, text in enumerate(seqs.values())]
     for name, rows in (("train", table[:40]), ("valid", table[40:50]), ("test", table[50:])):
         Path(f"{name}.csv").write_text("sequence,label\n" + "".join(rows))
+    Path("seqs.csv").write_text("id,sequence\n" + "".join(f"{id},{text}\n" for id, text in seqs.items()))
     Path("seqs.fa.gz").write_bytes(gzip.compress(fasta(seqs).encode()))
     Path("reads.bam").symlink_to(ROOT / "docs/demo/reads.bam")
     Path("peaks.narrowPeak").write_text("chr1\t300\t400\tp\t0\t.\t1\t1\t1\t50\n")
