@@ -203,7 +203,7 @@ def read_splits(
 
     Args:
         files: In the order of their use.
-        genome: FASTA or .2bit that BED files are on.
+        genome: FASTA or .2bit of the BED files.
         sequence_column: Of a table; see `findna.data.labelled_rows.read_table`.
         label_column: Of a table.
 

@@ -32,6 +32,12 @@ class _Interval(NamedTuple):
 
 
 def genomic_benchmarks(folder: Path, genomes: Mapping[str, Path]) -> Iterator[BenchmarkTask | Skipped]:
+    """Yield the sets below a folder, by name; a set is skipped if a genome is missing.
+
+    Args:
+        folder: It holds a metadata.yaml per set.
+        genomes: FASTA or .2bit by species, such as homo_sapiens.
+    """
     for metadata in sorted(below(folder, "metadata.yaml")):
         name = metadata.parent.name
         species = _species(metadata)

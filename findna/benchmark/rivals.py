@@ -56,7 +56,7 @@ def naive(size: str, config: SpeedConfig, device: torch.device) -> Iterator[Time
 
 
 def bert(config: SpeedConfig, precision: str, device: torch.device) -> Iterator[TimedCase]:
-    """A BERT of DNABERT-2's size (12 layers, 768) with random weights, where the package transformers is installed."""
+    """A BERT of DNABERT-2's size (12 layers, 768) with random weights; nothing if transformers is not installed."""
     try:
         from transformers import BertConfig, BertModel
     except ImportError:

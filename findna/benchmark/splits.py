@@ -94,22 +94,38 @@ def below(folder: Path, pattern: str) -> list[Path]:
 
 
 def table_of(folder: Path, split: str) -> Path | None:
+    """The table of a split in a folder, such as dev.csv; None if there is none."""
     return next((folder / f"{split}{end}" for end in ENDINGS if (folder / f"{split}{end}").is_file()), None)
 
 
 def read_tables(train: Path, valid: Path | None, test: Path) -> Splits:
+    """The splits of a set with one table each; classes are those of the training split.
+
+    Raises:
+        TableError: A table is damaged, or has a class that the training split does not have.
+    """
     read = partial(read_labelled, objective="classification")
     first = read([train])
     return Splits(first, read([valid], classes=first.classes) if valid else None, read([test], classes=first.classes))
 
 
 def header_of(path: Path) -> list[str]:
+    """The column names of a table, separated by tabs or commas.
+
+    Raises:
+        TableError: It cannot be read.
+    """
     with ByteStream(path, error=TableError) as stream:
         first = next(stream.lines(), b"").decode(errors="replace")
     return first.strip().split("\t" if "\t" in first else ",")
 
 
 def read_one_table(path: Path) -> Splits:
+    """The splits of a set in one table, whose column `split` is train, dev (or valid), or test.
+
+    Raises:
+        TableError: The table is damaged, or has no training or no test rows.
+    """
     whole = read_labelled([path], objective="classification")
     with ByteStream(path, error=TableError) as stream:
         lines = [line.decode(errors="replace") for line in stream.lines()]

@@ -116,7 +116,7 @@ def measure_teacher(
 
     Raises:
         InputError: There are no held-out windows, or they are longer than the teacher's window.
-        TableError: The labelled sequences have no class each.
+        TableError: The labelled sequences do not have one class each.
     """
     if not len(sources.held_out):
         raise InputError("no window is held out: name contigs, or a file, to hold out")
@@ -250,7 +250,7 @@ def neighbours(model: Model, labelled: LabelledSet, *, config: TeacherConfig, co
     weights are measured with it as well, as `teacher_2` and `random_2`. `chance` is the value for random neighbours.
 
     Raises:
-        TableError: There is no class each, or fewer sequences than neighbours.
+        TableError: The sequences do not have one class each, or are fewer than the neighbours.
     """
     if labelled.objective != "classification" or len(labelled) <= config.n_neighbours:
         raise TableError(f"neighbours need one class per sequence, and more than {config.n_neighbours} sequences")

@@ -40,11 +40,13 @@ class TimedCase:
 
 
 def random_sequences(lengths: Sequence[int]) -> list[NDArray[np.uint8]]:
+    """Codes of random bases, one sequence per length; always the same."""
     rng = np.random.default_rng(0)
     return [rng.integers(0, 4, size=length, dtype=np.uint8) for length in lengths]
 
 
 def random_corpus(lengths: Sequence[int]) -> Corpus:
+    """The corpus of `random_sequences`."""
     return corpus_of(random_sequences(lengths))
 
 

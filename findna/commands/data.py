@@ -24,7 +24,7 @@ def audit(
 
     Args:
         files: One table, FASTA or BED file per split: training, validation, test.
-        genome: FASTA or .2bit that BED files are on.
+        genome: FASTA or .2bit of the BED files.
         threshold: Minimum fraction of its 16-mers that a near duplicate shares.
         sequence_column: Of a table; "": sequence, seq or dna.
         label_column: Of a table; "": label, class or target.

@@ -86,10 +86,10 @@ def read_labelled(
     Args:
         paths: Tables (comma or tab separated, with a header), read as one; or one FASTA or BED file per class, named
             after its class. All may be compressed.
-        objective: One of `OBJECTIVES`, or "" to take it from the labels: multilabel where one holds a ";",
-            regression where most are numbers and one is not a whole number (all others are then faults), else
+        objective: One of `OBJECTIVES`, or "" to infer it from the labels: multilabel if one contains ";", regression
+            if most are numbers and one is not a whole number (a label that is no number is then an error), else
             classification.
-        genome: FASTA or .2bit that BED files are on.
+        genome: FASTA or .2bit of the BED files.
         sequence_column: Name of the column with the bases, if it is not in `SEQUENCE_COLUMNS`.
         label_column: Name of the column with the labels, if it is not in `LABEL_COLUMNS`.
         classes: Classes of the training split, in order; another label is an error.

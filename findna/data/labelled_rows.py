@@ -132,11 +132,17 @@ class Problems:
         self._first: list[TableError] = []
 
     def add(self, line: int, reason: str) -> None:
+        """Count the error of a 1-based line."""
         self.n += 1
         if len(self._first) < MOST_SHOWN:
             self._first.append(TableError(reason, path=self.path, line=line))
 
     def raise_if_any(self, n_rows: int) -> None:
+        """Raise if there was an error.
+
+        Raises:
+            TableError: There was one; the message has the count, of `n_rows`, and the first errors.
+        """
         if self.n:
             raise as_one(self._first, self.n, f"{self.n:,} of {counted(n_rows, 'row')} cannot be used")
 

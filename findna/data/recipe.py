@@ -75,7 +75,7 @@ def make_windows(
         inputs: FASTA, .2bit or BED files, as `path` or `name=path`.
         out: FASTA to write; compressed if its name ends in .gz. Held-out windows go to `NAME.held-out.fa[.gz]`.
         config: The settings of the windows.
-        genome: FASTA or .2bit that BED files are on.
+        genome: FASTA or .2bit of the BED files.
         weights: Factors by the name of the origin; else 1.
         holdout: Contigs, or names of origins, whose windows are held out.
         exclude: Tables, FASTA or BED files of sequences; a window that shares `exclude_kmers` 31-mers with them, on

@@ -59,7 +59,7 @@ def pull(name: str, *, offline: bool = False, on_file: Callable[[str, int], None
         on_file: Called with name and size of each file before its download.
 
     Raises:
-        ConfigError: The name is none.
+        ConfigError: The name is not ORG/NAME or ORG/NAME@REVISION.
         MissingExtraError: huggingface_hub is not installed.
         ModelError: The model does not exist, the hub cannot be reached, or what it has is not a whole model of ours.
         OutputError: It cannot be written, or another process is pulling it.

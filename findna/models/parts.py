@@ -84,7 +84,7 @@ def load_tensors(content: bytes, module: "torch.nn.Module") -> None:
     """Load tensors into a module with the same names and shapes.
 
     Raises:
-        ValueError: They are others, or not floating-point numbers, or the bytes are not of safetensors.
+        ValueError: Names or shapes differ, a tensor is not floating-point, or the bytes are not in safetensors format.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load

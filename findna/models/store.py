@@ -67,7 +67,7 @@ def load_model(name: str | Path = DEFAULT) -> Model:
             pulled from a hub.
 
     Raises:
-        ModelError: It is not to be found, not ours, has the wrong sha256, or the wrong tensors.
+        ModelError: It is not found, not ours, has the wrong sha256, or the wrong tensors.
     """
     phases.enter(f"loading {name}")
     folder = find_model(str(name))

@@ -67,7 +67,7 @@ def load_task(name: str | Path) -> TaskModel:
         name: A run directory of `findna finetune`, or the name of a built-in task.
 
     Raises:
-        ModelError: It is not to be found, unfinished, a plain teacher, damaged, or its head does not fit its teacher.
+        ModelError: It is not found, unfinished, a plain teacher, damaged, or its head does not fit its teacher.
         ConfigError: As in `find_task`.
     """
     phases.enter(f"loading {name}")

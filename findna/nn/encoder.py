@@ -43,7 +43,7 @@ class Encoder(nn.Module):
         return depths
 
     def add_projection(self, width: int) -> None:
-        """Contrast the class tokens through an MLP, C -> H -> width; it is not part of a stored model."""
+        """Add an MLP, C -> H -> width, to the class tokens before their contrast; it is not part of a stored model."""
         config = self.config
         self.projection = nn.Sequential(
             nn.Linear(config.channels, config.hidden), nn.GELU(), nn.Linear(config.hidden, width)

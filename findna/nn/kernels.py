@@ -66,8 +66,8 @@ def choose(
         is_training: Whether a backward pass follows.
 
     Raises:
-        ConfigError: FINDNA_KERNELS names no way, or one that does not work on this GPU; or the stream of a Transformer
-            is to be bf16.
+        ConfigError: FINDNA_KERNELS names an unknown method, or one that does not work on this GPU; or the precision
+            has a residual stream in bf16 and the network is a Transformer.
     """
     if config.mixer == "transformer" and precision.stream == torch.bfloat16:
         raise ConfigError("the norms of a Transformer need a float32 residual stream: choose precision=bf16")

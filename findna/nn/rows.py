@@ -70,7 +70,7 @@ class Turn:
     """The rotation of a batch's rings, as tables of positions.
 
     Args:
-        rings: Where each ring begins, and the end; shape (B + 1,), on the host.
+        rings: Start of each ring, and the end; shape (B + 1,), on the host.
         shifts: Of each track.
         track_width: Channels of a track; the last may have fewer.
         device: Of the tables.
@@ -196,6 +196,8 @@ def _rotated(z: Tensor, table: Tensor, channels: int, track_width: int) -> Tenso
 
 
 def torch_way(mix: Mix, mix_back: MixBack) -> Way:
+    """The method that computes a block with these functions, which have the arguments of `mix` and `mix_back`."""
+
     def forward(h: Tensor, weights: Weights, turn: Turn, masks: Masks | None, is_saved: bool) -> tuple[Tensor, Tensor]:
         return mix(h, weights, turn.source, turn.track_width, masks)
 

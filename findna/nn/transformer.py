@@ -1,7 +1,8 @@
 """The Transformer that can replace a ChordMixer (FinDNA-T), on packed batches with one ring per sequence.
 
-Pre-norm blocks with RMSNorm, full attention within each sequence, rotary positions from its first base, an MLP with
-exact GELU. The paper does not describe its Transformer; these are our choices.
+Pre-norm blocks with RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467), full attention within each sequence, rotary
+positions from its first base (Su et al. 2021, arXiv:2104.09864), an MLP with exact GELU. The paper does not describe
+its Transformer; these are our choices.
 """
 
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ class Norm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every position of a ring reads all others: softmax(q k / sqrt(width of a head)) v, in heads.
+    """Every position attends to all positions of its ring, in heads: softmax(q k / sqrt(width of a head)) v.
 
     Args:
         channels: C.
@@ -107,7 +108,7 @@ class Transformer(Encoder):
 
         Raises:
             ValueError: There are no such blocks.
-            ConfigError: The stream is to be in bf16, which its norms do not take.
+            ConfigError: The precision has a residual stream in bf16, which RMSNorm here does not support.
         """
         choose(self.config, device=codes.device, precision=precision)
         depths = self.depths(blocks)

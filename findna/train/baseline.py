@@ -16,7 +16,7 @@ FLANK = 3
 
 
 def contexts(batch: Batch, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The neighbours of each position as one number; masked bases, N and class tokens are a fifth letter."""
+    """The neighbours of each position as one number, shape (M,); masked bases, N, class tokens are a fifth letter."""
     letters = np.minimum(batch.codes, N)
     offsets = np.array([*range(-FLANK, 0), *range(1, FLANK + 1)])
     *_, found = numbers_of(letters[(positions[:, None] + offsets) % len(letters)], N + 1)

@@ -95,10 +95,10 @@ def finetune(
 ) -> Finetuned:
     """Train a task model and leave it in `out`, with `log.csv`, `curve.png` and `checkpoints/` beside it.
 
-    With a frozen encoder the vectors are computed once. A linear head on them is then fitted to the end for each of
-    several penalties (`findna.train.probe`); any other head, and all weights, are trained by AdamW, and the epoch with
-    the best figure on the validation split is kept; epoch 0 is the probe that a linear head begins as. The temperature
-    of the probabilities is fitted on the validation split; the test split is read once, after everything is chosen.
+    With a frozen encoder the vectors are computed once. A linear head on them is then fitted until it converges, for
+    each of several penalties (`findna.train.probe`). Any other head, and all weights, are trained by AdamW, and the
+    epoch with the best figure on the validation split is kept; epoch 0 is the probe from which a linear head starts.
+    The temperature of the probabilities is fitted on the validation split. The test split is read once, at the end.
 
     Args:
         config: The recipe.

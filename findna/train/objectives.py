@@ -19,7 +19,7 @@ from findna.models.task_settings import TaskSettings
 MIN_JOINED = 20
 """Minimum number of sequences of several windows for a separate temperature."""
 BOUNDS = (0.01, 100.0)
-"""Of a temperature."""
+"""Smallest and largest temperature."""
 
 
 def loss_of(scores: Tensor, labels: Tensor, objective: str, *, class_weights: Tensor | None = None) -> Tensor:
@@ -97,9 +97,9 @@ def ranking(scores: NDArray[Any], labels: NDArray[Any], objective: str) -> float
 def fit_temperature(scores: NDArray[Any], labels: NDArray[Any], objective: str) -> float:
     """The temperature with the lowest loss; 1 for a regression, without rows, or if no other lowers the loss.
 
-    Guo et al. 2017 (arXiv:1706.04599), with targets as in Platt 1999: one part in n + 2 belongs to the other answers,
-    so that a split without errors does not make every probability 1. A temperature counts only if it also lowers the
-    loss of the labels themselves.
+    Guo et al. 2017 (arXiv:1706.04599), with targets as in Platt 1999: of each target, 1 / (n + 2) goes to the other
+    classes, so that a split without errors does not make every probability 1. A temperature counts only if it also
+    lowers the loss of the labels themselves.
     """
     if objective == "regression" or not len(scores):
         return 1.0

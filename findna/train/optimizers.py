@@ -31,7 +31,10 @@ def make_optimizers(config: PretrainConfig, student: nn.Module) -> list[torch.op
 
 
 def effective_rank(tokens: Tensor) -> float:
-    """Exp of the entropy of the normalised singular values of centred class tokens (B, K, C), mean over K."""
+    """Exp of the entropy of the normalised singular values of centred class tokens (B, K, C), mean over K.
+
+    The effective rank of Roy and Vetterli 2007 (EUSIPCO) over the batch, for each class token.
+    """
     centred = (tokens - tokens.mean(dim=0)).float().cpu().permute(1, 0, 2)  # (K, B, C)
     values = torch.linalg.svdvals(centred)
     shares = values / values.sum(dim=1, keepdim=True).clamp_min(1e-30)

@@ -165,7 +165,7 @@ class TaskPlan(FinetuneOptions, Plan):
         inputs: Files of the training split, as on the command line.
         valid: Files of the validation split; () splits `valid_fraction` off.
         test: Files of the test split.
-        genome: Genome that BED files are on.
+        genome: Genome of the BED files.
         model: The teacher.
     """
 

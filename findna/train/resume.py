@@ -21,6 +21,14 @@ _TYPES = ("products", "stream")  # of a precision, as in `Precision.facts`
 
 
 def check_splits(splits: Mapping[str, LabelledSet]) -> None:
+    """Compare the splits of a fine-tuning with its training split.
+
+    Args:
+        splits: By name; "train" is one of them.
+
+    Raises:
+        InputError: A split is empty, or has another objective or other classes.
+    """
     train = splits["train"]
     for name, split in splits.items():
         if not len(split):
