@@ -1,6 +1,7 @@
 """Output of the commands: results on stdout, messages and progress on stderr; nothing else writes there."""
 
 import itertools
+import re
 import sys
 import textwrap
 import time
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _LEAST_WIDTH = 12  # of a column that is wrapped
+_NUMBER = re.compile(r"(-?[\d,.]+(e[+-]\d+)?|nan|-)?")  # or an empty cell
 _LOADING: list[str] = []  # the last line of the terminal
 
 
@@ -141,7 +143,8 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
             show_facts(dict(zip((name.replace("\n", " ") for name in header), row, strict=True)))
             show("")
         return
-    is_number = [all(isinstance(row[k], int | float) for row in rows) for k in range(len(header))]
+    columns = [[row[k] for row in texts] for k in range(len(header))]
+    is_number = [any(column) and all(map(_NUMBER.fullmatch, column)) for column in columns]
     for line in [*heads, *texts]:
         *cells, last = [
             cell.rjust(w) if right else cell.ljust(w) for cell, w, right in zip(line, widths, is_number, strict=True)
@@ -165,9 +168,9 @@ def columns_that_fit(rows: Sequence[Sequence[object]]) -> int:
 
 
 def show_wrapped(first: str, text: str) -> None:
-    """Show a text after its label; on a terminal, its lines begin below each other."""
+    """Show a text after its label; on a terminal, its lines begin below each other. A path or checksum stays whole."""
     columns = max(_LEAST_WIDTH, get_terminal_size().columns - len(first)) if sys.stdout.isatty() else len(text) + 1
-    lines = textwrap.wrap(text, columns, break_on_hyphens=False) or [""]
+    lines = textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False) or [""]
     show(f"\n{'':{len(first)}}".join([f"{first}{lines[0]}".rstrip(), *lines[1:]]))
 
 

@@ -102,13 +102,14 @@ def begin(caught: list[int], text: str, *, quiet: bool) -> None:
 def _show(advance: Advance, is_time_for_a_line: Every, report: "Report", *, quiet: bool) -> None:
     row = report.row
     advance(report.done, f"loss {row['loss']:.3f}", report.total)
+    step = f"step {report.done:>{len(f'{report.total:,}')},}"
     text = f"of {report.total:,}  loss {row['loss']:.4f}  {row['bases_per_second']:,.0f} bases/s"
     if "valid_loss" in row:
         say(
-            f"step {report.done:,} {text}  held out: loss {row['valid_loss']:.4f}, "
+            f"{step} {text}  held out: loss {row['valid_loss']:.4f}, "
             f"masked-base accuracy {row['valid_accuracy']:.4f} (k-mers {row['kmer_accuracy']:.4f}), "
-            f"rank {row['effective_rank']:.1f}",
+            f"effective rank {row['effective_rank']:.1f}",
             quiet=quiet,
         )
     elif is_time_for_a_line():
-        say(f"step {report.done:,} {text}", quiet=quiet)
+        say(f"{step} {text}", quiet=quiet)

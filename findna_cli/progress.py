@@ -121,9 +121,11 @@ def progress_text(done: float, total: float | None, rate: float, unit: str) -> s
     '3 of 64 runs  1.5/min  40:40 left'
     >>> progress_text(3e6, None, 1.5e6, "bytes")
     '3.0 MB  1.5 MB/s'
+    >>> progress_text(0, 1, 0, "records")
+    '0 of 1 record'
     """
     scale, digits = (1e6, 1) if unit == "bytes" else (1.0, 0)
-    name = "MB" if unit == "bytes" else unit
+    name = "MB" if unit == "bytes" else unit.removesuffix("s") if (total or done) == 1 else unit
     of = f" of {'~' * isinstance(total, Estimate)}{total / scale:,.{digits}f}" if total else ""
     parts = [f"{done / scale if digits else int(done):,.{digits}f}{of} {name}".rstrip()]
     if rate > 0:

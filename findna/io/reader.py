@@ -199,7 +199,7 @@ class EmbeddingReader:
         schema = file.get("uns/findna/schema")
         if schema is None:
             kind = file.attrs.get("findna_schema", "another kind of HDF5 file")
-            raise TableError(f"is not a {SCHEMA} file but {kind}", path=self.path)
+            raise TableError(f"is not a {SCHEMA} file of `findna embed`, but {kind}", path=self.path)
         if schema[()].decode() != SCHEMA:
             raise TableError(f"has schema {schema[()].decode()}; this findna reads {SCHEMA}", path=self.path)
         try:

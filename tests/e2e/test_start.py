@@ -12,7 +12,7 @@ from command import call, spawn
 
 import findna
 from findna_cli.app import UsageError, app
-from findna_cli.console import _draw
+from findna_cli.console import _draw, show_facts, show_table
 from findna_cli.help import EXAMPLES, commands
 
 PAGES = [
@@ -160,6 +160,18 @@ def test_a_narrow_help_page_has_the_defaults_of_a_wide_one(monkeypatch: pytest.M
         assert ("[default: 128]" in page, "[default: class-tokens]" in " ".join(page.split()), "FOLDER" in page) == (
             (True, columns == "100", True)
         )
+
+
+def test_numbers_are_aligned_and_a_path_stays_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_table(["id", "start", "f000"], [["a", "900", "0.5"], ["b", "1000", "-0.25"]])
+    assert capsys.readouterr().out == "id  start   f000\na     900    0.5\nb    1000  -0.25\n"
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    path = "/data/" + "x" * 60
+    show_facts({"folder": path, "sha256": "ab"})
+    assert capsys.readouterr().out == f"folder  {path}\nsha256  ab\n"
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
