@@ -10,7 +10,7 @@ from findna.errors import RegionError
 class Region(NamedTuple):
     """An interval [start, end) of a contig, with its BED name and strand.
 
-    Args:
+    Attributes:
         chrom: Contig name.
         start: First base, 0-based.
         end: One past the last base.
