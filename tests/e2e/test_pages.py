@@ -2,8 +2,11 @@
 
 import functools
 import gzip
+import hashlib
+import itertools
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 import torch
 import typer
 from command import call, fasta
+from hub_server import files_of, running_hub
 from printed import assert_printed, blocks, run
 from published import formula_b
 
@@ -24,23 +28,24 @@ from findna_cli.app import app
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name != "cli.md")]
 RUN = (
-    *("README", "benchmark", "choose", "clusters", "faq", "finetune", "formats", "gpu", "index", "model", "scale"),
-    *("tasks", "training", "variants"),
+    *("README", "benchmark", "choose", "clusters", "data", "faq", "finetune", "formats", "gpu", "index", "model"),
+    *("reproducing", "scale", "speed", "tasks", "training", "variants"),
 )
-NOT_RUN = {
-    "data fetch": "network",
-    "model pull": "network",
-    "pretrain": "hours; tests/e2e/test_pretrain_command.py trains for seconds",
-    "benchmark run": "downloaded sets",
-    "benchmark study": "hours",
+SMALLER = {
+    "benchmark run": "--seeds 1 --limit 20 --epochs 1 --window 60 --threads 1 --out measured",
+    "benchmark speed": "--size tiny --precision fp32 --rounds 1 --seconds 0.1 --no-training",
+    "benchmark study": "--seeds 1 --limit 20 --limit-valid 10 --steps 1 --n-windows 20 --blocks 2 --threads 1 -o study",
+    "benchmark teacher": "--n-windows 20 --n-held-out 10",
+    "data fetch": "--from .",
+    "data windows": "--n 20 --min-length 30 --max-length 60",
+    "finetune": "--epochs 1",
+    "pretrain": "--preset tiny --steps 2 --batch-size 2 --n-windows 20 --n-reports 1 --threads 1",
 }
-SMALLER = {"data windows": ("--n", "20", "--min-length", "30", "--max-length", "60")}
-"""Flags that make a command fit the small files of this test."""
-UNKNOWN = re.compile(
-    r"--device cuda|--gpus|--workers|of1000\.h5|of16\.parquet|part\*\.h5|3/16 --plan|--task covid|--task promoter"
-    r"|ORG/NAME|N\.csv|demo/promoters|hg38_contig|finetune (?!.*--frozen)"
-)
-"""Devices, parts and files that this test lacks; test_finetune_command.py trains all weights."""
+"""Flags that make a command fit the small files and the seconds of this test; "data fetch" copies a file."""
+OMITTED = re.compile(r" --(?:gpus|workers|processes|max-restarts|time-budget) \w+| --device cuda")
+"""Flags of devices that this machine lacks, of processes, which start slowly, and of hours: a command runs without."""
+NOT_RUN = re.compile(r" N\.csv|results/layouts/variants")
+"""A command with letters in place of its values, and one that differs from another only in its file: 40 seconds."""
 
 
 def commands(text: str) -> Iterator[str]:
@@ -82,7 +87,7 @@ def test_every_command_of_a_page_has_flags_and_values_that_exist(page: Path) -> 
 
 
 @pytest.fixture
-def world(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def world(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The files that the pages name, small, and a small model with as many blocks as the shipped one in its place."""
     model = Path("shipped/findna-small").absolute()
     size = ModelConfig(channels=22, hidden=8, track_width=2, n_layers=2, max_len=1010, n_class_tokens=10)
@@ -91,13 +96,20 @@ def world(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = {name: torch.from_numpy(value) for name, value in formula_b(size).items()}
     torch.save({"Teacher": tensors, "Student": tensors, "EPOCHS_RUN": 1}, "checkpoint.pt")
     Path("runs").mkdir()
-    Path("docs").mkdir()
-    Path("docs/demo").symlink_to(ROOT / "docs/demo")
+    Path("docs/demo").mkdir(parents=True)
+    for path in (ROOT / "docs/demo").iterdir():
+        Path("docs/demo", path.name).symlink_to(path)
+    elements = gzip.decompress(Path("docs/demo/elements.csv.gz").read_bytes()).splitlines(keepends=True)
+    Path("docs/demo/elements.csv.gz").unlink()
+    Path("docs/demo/elements.csv.gz").write_bytes(gzip.compress(b"".join(elements[:1] + elements[1::50])))
+    Path("docs/results").symlink_to(ROOT / "docs/results")
     Path("results").symlink_to(ROOT / "docs/results/gue")
     for name in ("t1", "my-species"):
         (Path("runs") / name).symlink_to(model)
-    for name in ("hg38.fa", "my-genome.fa", "g.fa"):
+    for name in ("hg38.fa", "mm10.fa", "my-genome.fa", "g.fa"):
         Path(name).write_text(fasta(bases | {"chr8": bases["chr2"], "chr20": bases["chr2"]}))
+    md5 = hashlib.md5(Path("hg38.fa").read_bytes()).hexdigest()
+    Path("md5sum.txt").write_text(f"{md5}  hg38.fa\n")
     genomes = cache_dir() / "genomes"
     genomes.mkdir(parents=True)
     (genomes / "hg38.fa").symlink_to(Path("hg38.fa").absolute())
@@ -108,10 +120,24 @@ def world(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("new.fa", "in.fa", "pos.fa", "windows.fa"):
         Path(name).write_text(fasta(seqs))
     Path("neg.fa").write_text(fasta({f"n{id}": text[::-1] for id, text in seqs.items()}))
+    for name, contigs in (("windows", [1]), ("windows.held-out", [8]), ("hg38_contig_ge1kb", [1, 8, 20])):
+        records = {f"chr{contigs[n % len(contigs)]}:{id}": text for n, (id, text) in enumerate(seqs.items())}
+        Path(f"{name}.fa.gz").write_bytes(gzip.compress(fasta(records).encode()))
     table = [f"{text},{n % 2}\n" for n, text in enumerate(seqs.values())]
-    for name, rows in (("train", table[:40]), ("valid", table[40:50]), ("test", table[50:])):
-        Path(f"{name}.csv").write_text("sequence,label\n" + "".join(rows))
     Path("seqs.csv").write_text("id,sequence\n" + "".join(f"{id},{text}\n" for id, text in seqs.items()))
+    for folder in ("", "gue/tf/0/", "gue/tf/3/", "gue/mouse/0/"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name, rows in (("train", table[:40]), ("valid", table[40:50]), ("dev", table[40:50]), ("test", table[50:])):
+            Path(f"{folder}{name}.csv").write_text("sequence,label\n" + "".join(rows))
+    Path("tf").symlink_to("gue/tf")
+    Path("DIR").symlink_to("gue")
+    Path("brca1.bed").write_text("chr1\t100\t200\n")
+    refs = {pos: bases["chr1"][pos - 1].upper() for pos in range(300, 320)}
+    snvs = [f"chr1\t{pos}\t{ref}\t{'CA'[ref == 'C']}\t{pos % 2}\n" for pos, ref in refs.items()]
+    Path("gue/snvs.tsv").write_text("chrom\tpos\tref\talt\tlabel\n" + "".join(snvs))
+    Path("gue/genome.fa").symlink_to(Path("hg38.fa").absolute())
+    for name in ("variants", "checkpoints"):
+        Path(f"{name}.toml").write_text("[preset]\n\n[untrained]\n")
     Path("seqs.fa.gz").write_bytes(gzip.compress(fasta(seqs).encode()))
     Path("reads.bam").symlink_to(ROOT / "docs/demo/reads.bam")
     Path("peaks.narrowPeak").write_text("chr1\t300\t400\tp\t0\t.\t1\t1\t1\t50\n")
@@ -120,30 +146,55 @@ def world(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     sites = "".join(f"chr1\t{pos}\t.\t{bases['chr1'][pos - 1]}\tN\t.\t.\t.\n" for pos in (300, 400, 500))
     head = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
     Path("calls.vcf.gz").write_bytes(gzip.compress((head + sites).encode()))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with running_hub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        hub.push("ORG/NAME", files_of(model))
+        yield
 
 
-@pytest.mark.usefixtures("world")
+def fitted(line: str) -> list[str]:
+    """The commands that take the place of a line: without those flags, with three shards for many, and all of them."""
+    line = re.sub(r"\bof(?:16|1000)\b", "of3", OMITTED.sub("", line)).replace("-n 1000", "-n 3").replace(".2bit", ".fa")
+    parts = [re.sub(r" \d+/(?:16|1000)\b", f" {k}/3", line) for k in (1, 2, 3)]
+    return list(dict.fromkeys(parts))
+
+
+def make_room(found: str, words: list[str]) -> None:
+    """Remove the run directory of a training that begins: it may be that of a line before, and is never replaced."""
+    if found not in ("finetune", "pretrain") or {"--resume", "--export"} & set(words):
+        return
+    out = Path(words[words.index("--out") + 1] if "--out" in words else "runs/pretrain")
+    if out.is_symlink():
+        out.unlink()
+    elif out.exists():
+        shutil.rmtree(out)
+
+
+@pytest.mark.usefixtures("world", "undrawn")
 @pytest.mark.parametrize("name", RUN)
-def test_the_commands_of_a_page_run_in_their_order(name: str) -> None:
+def test_the_commands_of_a_page_run_in_their_order(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     page = next(page for page in PAGES if page.stem == name and page.parent.name != "results")
     text = page.read_text().partition("## Your own regions" if name == "README" else "\n")[2]
     if name == "formats":
         assert call("embed", "peaks.bed", "--genome", "hg38.fa").code == 0
+        assert call("split", "windows.bed", "--genome", "hg38.fa", "-n", 3, "-o", "plan.json").code == 0
     if "runs/enhancers" in text:
         assert call("finetune", "train.csv", "--frozen", "--out", "runs/enhancers").code == 0
-    n_run = 0
-    for line in commands(text):
+    if "promoter-tata" in text:
+        assert call("finetune", "train.csv", "--frozen", "--window", 200, "--out", "heads/promoter-tata").code == 0
+        monkeypatch.setattr("findna.tasks.catalog.HEADS", Path("heads"))
+    lines = [line for line in commands(text) if not NOT_RUN.search(line)]
+    assert lines
+    for line in itertools.chain.from_iterable(map(fitted, lines)):
         found, command, words = resolved(line)
-        if found in NOT_RUN or UNKNOWN.search(line):
-            continue
         words = [str(path) for word in words for path in (sorted(Path().glob(word)) or [word])]
         flags = {flag for one in command.params for flag in one.opts}
-        words += SMALLER.get(found, ())
-        words += ["--force"] * ("--force" in flags and "--resume" not in words)
+        words += SMALLER.get(found, "").split()
+        words += ["--force"] * ("--force" in flags and found != "pretrain" and "--resume" not in words)
+        make_room(found, words)
         result = call(*found.split(), *words)
         assert result.code == 0, f"{line}\n{result.err}"
-        n_run += 1
-    assert n_run
 
 
 def test_the_output_that_a_page_prints_is_compared() -> None:
