@@ -90,7 +90,7 @@ def run(
                 genomes=genomes or (),
                 should_stop=lambda: bool(caught),
                 on_skip=say,
-                on_run=partial(_show_run, quiet=quiet),
+                on_run=partial(_show_run, width=max(map(len, settings["mode"].split(","))), quiet=quiet),
                 on_progress=lambda done, total: advance(done, total=total),
                 **common,
                 **settings,
@@ -108,11 +108,11 @@ _OF_SETS = ("mode", "limit_test", "preset", "epochs", "with_plots", "pool", "blo
 """Settings of a suite of labelled sets that variants do not have."""
 
 
-def _show_run(step: "Progress", *, quiet: bool) -> None:
+def _show_run(step: "Progress", *, width: int, quiet: bool) -> None:
     figures = step.run["test"]
     shown = "  ".join(f"{name} {_figure(figures[name])}" for name in ("auroc", "accuracy", "macro_f1", "mcc"))
     state = f"{step.run['seconds']:.1f} s" if step.is_new else "measured before"
-    say(f"{step.task}  {step.mode:8}  seed {step.seed}  {shown}  ({state})", quiet=quiet)
+    say(f"{step.task}  {step.mode:{width}}  seed {step.seed}  {shown}  ({state})", quiet=quiet)
 
 
 def _figure(value: float | None) -> str:
