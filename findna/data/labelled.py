@@ -87,7 +87,7 @@ def read_labelled(
         paths: Tables (comma or tab separated, with a header), read as one; or one FASTA or BED file per class, named
             after its class. All may be compressed.
         objective: One of `OBJECTIVES`, or "" to infer it from the labels: multilabel if one contains ";", regression
-            if most are numbers and one is not a whole number (a label that is no number is then an error), else
+            if most are numbers and one is not a whole number (another label is then an error), else
             classification.
         genome: FASTA or .2bit of the BED files.
         sequence_column: Name of the column with the bases, if it is not in `SEQUENCE_COLUMNS`.
