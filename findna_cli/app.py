@@ -169,10 +169,9 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
 def _usage(error: Any) -> str:
     """The message of a mistake on the command line, in the words of our own checks."""
     hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
+    if type(error).__name__ == "NoSuchOption":
+        return f"{error.message}{_similar_flag(error.option_name, error.ctx)}{hint}"
     words = re.sub(_CHOICE, r"must be one of \2, not \1", error.message)
-    if option := getattr(error, "option_name", ""):
-        words = f"{error.message}{_similar_flag(option, error.ctx)}"
-        return f"{words}{hint}"
     if getattr(error, "param", None) and words.startswith("must be "):
         return f"{error.param.opts[0]} {words}{hint}"
     return f"{error.format_message() or 'Missing command.'}{hint}"

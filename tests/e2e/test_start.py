@@ -108,6 +108,16 @@ def test_what_is_not_known_is_exit_2() -> None:
         assert "--help`" in result.err
 
 
+def test_a_flag_with_a_missing_or_needless_value_is_exit_2() -> None:
+    for args, message in {
+        ("embed", "a.fa", "--window"): "'--window' requires an argument",
+        ("embed", "a.fa", "--out"): "'--out' requires an argument",
+        ("embed", "a.fa", "--quiet=3"): "'--quiet' does not take a value",
+    }.items():
+        result = call(*args)
+        assert (result.code, message in result.err) == (2, True), result.err
+
+
 def test_every_command_has_two_examples_whose_flags_exist() -> None:
     root = typer.main.get_command(app)
     names = {path.strip() for path, _ in commands(root, "")} - {"help"}
