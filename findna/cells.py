@@ -110,7 +110,7 @@ def write_rows(
         InputError: A record's fault, unless `fatal` is False; one that always skips (`TooManyN`) never.
     """
     n_done = 0
-    todo = itertools.islice(_stop_at_fault(items, fatal=fatal), writer.n_records_done, None)
+    todo = itertools.islice(stop_at_fault(items, fatal=fatal), writer.n_records_done, None)
     for cell in cells(todo):
         if cell.tokens is not None:
             writer.write_tokens(cell.tokens)
@@ -131,7 +131,12 @@ def write_rows(
         yield n_done
 
 
-def _stop_at_fault(items: Iterable[Item], *, fatal: bool) -> Iterator[Item]:
+def stop_at_fault(items: Iterable[Item], *, fatal: bool) -> Iterator[Item]:
+    """Yield the items up to the first that ends a run.
+
+    Raises:
+        InputError: A record's fault, if `fatal`; one that always skips (`TooManyN`) never.
+    """
     for item in items:
         if fatal and isinstance(item, InputError) and item.is_fatal:
             can_count = item.path is not None and Path(item.path).is_file()

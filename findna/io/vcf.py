@@ -281,6 +281,13 @@ def assembly_of(reader: VariantReader) -> str:
     return ""
 
 
+def with_assembly(fault: VariantError, reader: VariantReader) -> VariantError:
+    """The error, with the assembly from the file's header."""
+    assembly = assembly_of(reader)
+    reason = f"{fault.reason} The header says {assembly}" if assembly else fault.reason
+    return VariantError(reason, path=fault.path, line=fault.line, record=fault.record, row=fault.row)
+
+
 def brief(text: str) -> str:
     """An allele for a message, shortened."""
     return text if len(text) <= 20 else f"{text[:17]}..."

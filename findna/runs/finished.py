@@ -55,14 +55,14 @@ def n_finished(path: Path, facts: Mapping[str, Any], *, is_resumed: bool = False
     return written.n_rows
 
 
-def decisive(facts: Mapping[str, Any], *, is_part: bool) -> dict[str, Any]:
-    """The facts of a run that decide its rows, as JSON values.
+def decisive(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a run that must be the same for a resume, as JSON values.
 
-    Bases per batch do not, and neither does what happens at invalid records: a run is resumed with others, too. But a
-    shard ends at the end of a batch, and `findna merge` compares all settings of the parts.
+    Bases per batch and `on_error` may differ. But a shard ends at the end of a batch, and `findna merge` compares all
+    settings of the parts.
     """
     found: dict[str, Any] = json.loads(json.dumps({n: fact for n, fact in facts.items() if n != "provenance"}))
-    if isinstance(params := found.get("params"), dict) and not is_part:
+    if isinstance(params := found.get("params"), dict) and not found.get("shard"):
         found["params"] = {name: value for name, value in params.items() if name not in ("batch_bases", "on_error")}
     return found
 
@@ -70,15 +70,19 @@ def decisive(facts: Mapping[str, Any], *, is_part: bool) -> dict[str, Any]:
 def require_same_run(path: Path, found: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Raise if the metadata of a finished output differ from these facts of a run.
 
+    An output with `on_error` "skip" may lack records that a run with "fail" refuses.
+
     Raises:
         OutputError: They differ; the text has the differences.
     """
-    own = {**facts}
-    if found.get("shard"):  # the rows of a part are not those of the complete run
-        own.setdefault("shard", None)
-    is_part = bool(found.get("shard") and own.get("shard"))
-    earlier = {name: found.get(name) for name in own}
-    if differing := changes(decisive(earlier, is_part=is_part), decisive(own, is_part=is_part)):
+    is_one_part = bool(found.get("shard")) != bool(facts.get("shard"))  # then all other differences follow
+    names = ["shard"] if is_one_part else list(facts)
+    earlier, own = ({name: facts.get(name) for name in names} for facts in (found, facts))
+    strictness = [{"on_error": (one.get("params") or {}).get("on_error")} for one in (earlier, own)]
+    differing = changes(decisive(earlier), decisive(own))
+    if not differing and strictness == [{"on_error": "skip"}, {"on_error": "fail"}]:
+        differing = changes(*strictness)
+    if differing:
         raise OutputError(
             f"{path}: exists already; force=True replaces it. It is a finished output of another run: {differing}"
         )

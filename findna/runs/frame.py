@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from findna import __version__
+from findna.cells import Item
 from findna.counts import counted
 from findna.errors import InputError
 from findna.io.arrays import require_absent
@@ -79,12 +80,9 @@ class Frame:
         items = read_records(self.job.inputs, self.job.options, genome=self.genome, meter=self._meter)
         return self._records(self._meter.sampled(items), longest)
 
-    def _records(self, items: Iterable[Record | InputError], longest: int) -> Iterator[Record]:
-        for item in items:
+    def _records(self, items: Iterable[Item], longest: int) -> Iterator[Record]:
+        for item in _that_fit(items, longest):
             self.n_records += 1
-            if isinstance(item, Record) and 0 < longest < len(item.codes):
-                reason = f"{len(item.codes):,} bases; at most {longest:,} fit one window"
-                item = InputError(reason, path=item.source, record=item.id)
             if isinstance(item, Record):
                 self.n_short += item.is_short_region
                 self.first_short = self.first_short or item.id * item.is_short_region
@@ -155,13 +153,25 @@ class Frame:
             with self.keeping(spool):
                 yield spool
 
-    def n_finished(self, facts: Mapping[str, Any]) -> int | None:
+    def n_finished(self, facts: Mapping[str, Any], *, longest: int = 0) -> int | None:
         """Number of rows of a finished output of the same run; None if the run is needed.
+
+        Args:
+            facts: Facts of the run in the output.
+            longest: As for `records`.
 
         Raises:
             OutputError: The output is of another run.
+            InputError: It may lack a record that this run may not skip.
         """
-        return n_finished(self.job.out, facts) if self.job.may_be_finished else None
+        if not self.job.may_be_finished:
+            return None
+        n_rows = n_finished(self.job.out, facts)
+        if n_rows is not None and self.job.is_fatal:
+            for item in _that_fit(read_records(self.job.inputs, self.job.options, genome=self.genome), longest):
+                if isinstance(item, InputError) and item.is_fatal:
+                    raise item
+        return n_rows
 
     def facts(self, model: Model | TaskModel, params: Mapping[str, Any]) -> dict[str, Any]:
         """The facts of the run in an output, as JSON values.
@@ -202,6 +212,15 @@ class Frame:
         }
 
 
+def _that_fit(items: Iterable[Item], longest: int) -> Iterator[Item]:
+    """The items, with an error instead of each record that has more bases than `longest` (0: no maximum)."""
+    for item in items:
+        if isinstance(item, Record) and 0 < longest < len(item.codes):
+            reason = f"{len(item.codes):,} bases; at most {longest:,} fit one window"
+            item = InputError(reason, path=item.source, record=item.id)
+        yield item
+
+
 def fingerprint(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts that must be the same for a resume."""
-    return {"findna": __version__, **decisive(facts, is_part="shard" in facts)}
+    return {"findna": __version__, **decisive(facts)}

@@ -64,9 +64,10 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda don
     with Frame(job) as frame:
         engine = _engine(job, model, frame)
         facts = frame.facts(model, {"value": engine.value, "pairs": job.config.pairs, **job.options.facts()})
-        records = frame.records(longest=engine.window if job.config.pairs else 0)
+        longest = engine.window if job.config.pairs else 0
+        records = frame.records(longest=longest)
         outputs, n_bases = [job.out], 0
-        if (n_finished := frame.n_finished(facts)) is not None:
+        if (n_finished := frame.n_finished(facts, longest=longest)) is not None:
             if job.plot and not job.plot.exists():
                 _refuse_figures(job)
                 first = next(records)

@@ -4,6 +4,7 @@ import gc
 import itertools
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from findna import __version__
-from findna.cells import Item, write_rows
+from findna.cells import Item, stop_at_fault, write_rows
 from findna.classification import split_windows
 from findna.counts import counted
 from findna.data.windows import count_windows
@@ -202,12 +203,15 @@ def finished_run(job: Job, genome: Genome | None) -> dict[str, Any]:
 
     Raises:
         OutputError: The output is of another run.
+        InputError: The output lacks a record that this run may not skip.
     """
     if not job.may_be_finished or (found := finished_vectors(job.out, job.output_format)) is None:
         return {}
     facts = _prepare(job, genome)[2]
     require_same_run(job.out, found, facts)
     n_rows, n_skipped = found["n_rows"], found["n_skipped"]
+    if n_skipped:  # a run with on_error="fail" may refuse what an earlier one skipped
+        deque(stop_at_fault(read_records(job.inputs, job.options, genome=genome), fatal=job.is_fatal), maxlen=0)
     return {
         "findna": __version__,
         "outputs": [str(job.out)],
@@ -266,7 +270,7 @@ def _open_writer(job: Job, maker: RowMaker, facts: Mapping[str, Any], extra: tup
         job.out,
         features=row.features,
         var=row.var,
-        fingerprint={"findna": __version__, **decisive(facts, is_part="shard" in facts), "model": maker.identity},
+        fingerprint={"findna": __version__, **decisive(facts), "model": maker.identity},
         obs_columns=row.columns,
         n_cls_shape=row.cls_shape,
         tokens_dim=row.tokens_dim,

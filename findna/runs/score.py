@@ -24,7 +24,7 @@ from findna.io.score_files import FILES, Format, format_of
 from findna.io.score_sink import STDOUT, ScoreFile
 from findna.io.score_spool import COLUMNS, ScoreSpool
 from findna.io.scores import ROWS, Outcome, ScoreRows
-from findna.io.vcf import Site, VariantReader, assembly_of
+from findna.io.vcf import Site, VariantReader, with_assembly
 from findna.models.folders import DEFAULT
 from findna.models.store import Model, load_model
 from findna.models.task import TaskModel, load_task
@@ -34,7 +34,7 @@ from findna.runs.job import OnProgress, RunJob
 from findna.runs.merge_scores import ScorePart, finished
 from findna.runs.shard import unevenness
 from findna.runs.variant_plan import cut_variants
-from findna.variants import MISFITS, VariantScorer
+from findna.variants import MISFITS, Scored, VariantScorer
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def _refuse_all(
         spool.remove()
     counts = ", ".join(f"{reason} {n:,}" for reason, n in reasons.items())
     fault = VariantError(f"no record is left: {counted(n_records, 'record')} skipped: {counts}.", path=reader.name)
-    raise _with_assembly(fault, reader)
+    raise with_assembly(fault, reader)
 
 
 def _may_replace_vectors(job: ScoreJob, vectors: Mapping[str, Any]) -> bool:
@@ -201,8 +201,7 @@ def _may_replace_vectors(job: ScoreJob, vectors: Mapping[str, Any]) -> bool:
 
 
 def _vector_facts(facts: Mapping[str, Any], part: ScorePart | None) -> dict[str, Any]:
-    shard = {"shard": part.of_vectors()} if part else {}
-    return {**facts, "params": {**facts["params"], "alleles": True}, **shard}
+    return {**facts, "params": {**facts["params"], "alleles": True}, **({"shard": part.of_vectors()} if part else {})}
 
 
 def _scorer(job: ScoreJob, model: Model | TaskModel, frame: Frame, reader: VariantReader) -> VariantScorer:
@@ -237,7 +236,10 @@ def _outcomes(
         first = part.first - reader.begin.row
         sites = itertools.islice(sites, first, first + part.n_records)
     if spool:
-        yield from zip(itertools.islice(sites, spool.n_done), spool.outcomes(), strict=True)
+        for site, outcomes in zip(itertools.islice(sites, spool.n_done), spool.outcomes(), strict=True):
+            if any(outcome.reason in MISFITS for outcome in outcomes):  # the earlier run may have skipped it
+                _refuse_misfit(job, scorer.score([site])[0], reader)
+            yield site, outcomes
     n_done = spool.n_done if spool else 0
     while chunk := list(itertools.islice(sites, CHUNK)):
         n_all = part.n_records if part else reader.n_expected
@@ -246,18 +248,16 @@ def _outcomes(
             scored = scorer.score(chunk)
         n_done += len(chunk)
         for one in scored:
-            if one.fault is not None and job.is_fatal:
-                raise _with_assembly(one.fault, reader)
+            _refuse_misfit(job, one, reader)
         if spool:
             spool.add(chunk, [one.outcomes for one in scored])
         yield from zip(chunk, (one.outcomes for one in scored), strict=True)
 
 
-def _with_assembly(fault: VariantError, reader: VariantReader) -> VariantError:
-    """The error, with the assembly from the file's header."""
-    assembly = assembly_of(reader)
-    reason = f"{fault.reason} The header says {assembly}" if assembly else fault.reason
-    return VariantError(reason, path=fault.path, line=fault.line, record=fault.record, row=fault.row)
+def _refuse_misfit(job: ScoreJob, scored: Scored, reader: VariantReader) -> None:
+    """Raise the error of a record that does not fit the genome, unless such records are skipped."""
+    if scored.fault is not None and job.is_fatal:
+        raise with_assembly(scored.fault, reader)
 
 
 def _part(job: ScoreJob) -> tuple[ScorePart | None, Mark, str]:

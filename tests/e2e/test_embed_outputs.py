@@ -99,6 +99,15 @@ def test_an_existing_output_is_replaced_only_by_force_and_only_by_a_whole_one(
     assert left_behind("a") == ["a.bed", "a.h5"]
 
 
+def test_a_run_that_fails_at_invalid_records_is_not_done_by_one_that_skipped_them(write: Write, model: Path) -> None:
+    seqs = write("a.fa", ">s\nACGTTGCA\n>empty\n>n\nNNNN\n")
+    embedded(seqs, "-m", model, "--max-n", "0.5", "--on-error", "skip")
+    strict = call("embed", seqs, "-m", model, "--precision", "fp32", "--max-n", "0.5")
+    assert (strict.code, "record empty" in strict.err) == (1, True), strict.err
+    again = call("embed", seqs, "-m", model, "--precision", "fp32", "--max-n", "0.5", "--on-error", "skip")
+    assert (again.code, again.err) == (0, "a.h5: is complete; nothing to do\n")
+
+
 def test_tokens_of_a_replaced_output_go(write: Write, model: Path) -> None:
     seqs = write("a.fa", ">s\nACGTTGCA\n")
     embedded(seqs, "-m", model, "-o", "k.h5", "--pool", "tokens")

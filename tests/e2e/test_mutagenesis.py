@@ -54,6 +54,8 @@ def test_dependencies_need_records_that_fit_a_window(write: Write, model: Path) 
     Path("out.png").unlink()
     result = call(*flags, "--on-error", "skip", "--plot", "out.png", "--resume")
     assert (result.code, Path("out.png").is_file()) == (0, True), result.err
+    result = call(*flags)
+    assert (result.code, "record long: 80 bases; at most 50 fit one window" in result.err) == (1, True), result.err
     with h5py.File("out.h5") as file:
         assert file["id"].asstr()[()].tolist() == ["short"]
 

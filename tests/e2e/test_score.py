@@ -291,12 +291,43 @@ def test_an_interrupted_run_resumes_where_it_was(
     assert (result.code, "is complete; nothing to do" in result.err) == (0, True), result.err
     n_rows = report["n_variants" if name.endswith(".parquet") else "n_records"]
     assert json.loads(Path("r.json").read_text())["n_resumed"] == n_rows
-    result = call(*args, "--on-error", "fail")  # no record would be another one
-    assert (result.code, "is complete; nothing to do" in result.err) == (0, True), result.err
+    differs = 'is a finished output of another run: --on-error was "skip", is "fail"\n'
+    assert call(*args, "--on-error", "fail").err.endswith(differs)
     differs = 'is a finished output of another run: --max-length was "8", is "7"\n'
     assert call(*args, "--max-length", 7).err.endswith(differs)
     Path("out.h5").unlink()
     assert "exists already" in call(*args, "--resume").err  # the vectors are missing
+
+
+def test_a_run_that_fails_at_misfits_continues_none_that_skipped_one(
+    many: Path, genome: Path, model: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = many.read_text().splitlines(keepends=True)
+    place = next(i for i, line in enumerate(lines) if line[0] != "#")
+    fields = lines[place].split("\t")
+    fields[3] = next(base for base in "ACGT" if base not in (fields[3].upper(), fields[4]))
+    misfit = write("misfit.vcf", "".join([*lines[:place], "\t".join(fields), *lines[place + 1 :]]))
+    monkeypatch.setattr("findna.io.record_spool._EVERY", 0)
+    flags = ("--scores", "llr", "--max-length", 8, "-o", "out.vcf", "--threads", 1)
+    args = ("score", misfit, "-g", genome, "-m", model, *flags)
+    real, n_calls = VariantScorer.score, 0
+
+    def stop_at_third(self: VariantScorer, sites: list[Site]) -> list[Scored]:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 3:
+            raise KeyboardInterrupt
+        return real(self, sites)
+
+    monkeypatch.setattr(VariantScorer, "score", stop_at_third)
+    assert call(*args, "--on-error", "skip").code == 130
+    refused = call(*args, "--resume")
+    assert (refused.code, "line 8, record " in refused.err) == (1, True), refused.err
+    assert call(*args, "--on-error", "skip", "--resume").code == 0
+    refused = call(*args)
+    differs = 'is a finished output of another run: --on-error was "skip", is "fail"'
+    assert (refused.code, differs in refused.err) == (1, True), refused.err
+    assert call(*args, "--on-error", "skip").code == 0
 
 
 def test_vectors_of_both_alleles_are_those_of_embed(vcf: Path, genome: Path, model: Path, write: Write) -> None:
