@@ -22,6 +22,9 @@ MOSTLY_N = 0.5
 WHITE = b" \t\v\f\r\n"
 """White space, which a sequence may contain."""
 
+_MIN_SEQUENCE = 8
+"""A shorter word of these letters may be a name, such as a file cat or a column tag."""
+
 _IUPAC, _INVALID = BLANK + 1, BLANK + 2
 
 
@@ -67,6 +70,15 @@ def encode(bases: bytes | str) -> tuple[Codes, int]:
         raise ValueError(f"{letter!r} at base {position + 1:,} is not a nucleotide code")
     is_iupac = codes == _IUPAC
     return np.where(is_iupac, np.uint8(N), codes), int(is_iupac.sum())
+
+
+def is_bases(text: str) -> bool:
+    """Whether a text is a sequence and not a name: eight or more of A, C, G, T, U and N.
+
+    >>> is_bases("acgtacgt"), is_bases("tag"), is_bases("sequence")
+    (True, False, False)
+    """
+    return len(text) >= _MIN_SEQUENCE and not set(text.upper()) - set("ACGTUN")
 
 
 def protein_hint(problem: ValueError) -> str:

@@ -19,10 +19,9 @@ from findna.io.sniff import Kind, check_kind, sniff
 from findna.io.source import READS, REGIONS, ROWS, SEQUENCES, Begin, Source, limit_n, refuse_unused_genome
 from findna.record import Record
 from findna.region import Region, is_region_string, missing_contig
-from findna.sequence import Codes, N, reverse_complement
+from findna.sequence import Codes, N, is_bases, reverse_complement
 
 _NO_BASES = np.empty(0, np.uint8)
-_MIN_SEQUENCE = 8
 
 
 def read_records(
@@ -316,7 +315,7 @@ def _padded(codes: Codes, region: Region, length: int) -> Codes:
 
 
 def _is_sequence(text: str) -> bool:
-    return len(text) >= _MIN_SEQUENCE and not set(text.upper()) - set("ACGTUN") and not Path(text).exists()
+    return is_bases(text) and not Path(text).exists()
 
 
 def _reversed(record: Record | InputError) -> Record | InputError:

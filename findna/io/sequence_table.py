@@ -9,9 +9,9 @@ from findna.errors import TableError
 from findna.io.compressed import ByteStream
 from findna.io.ids import IdSet
 from findna.io.rows import printable
-from findna.io.sniff import SEQUENCE_COLUMNS
+from findna.io.sniff import NO_HEADER, SEMICOLONS, SEQUENCE_COLUMNS
 from findna.record import Record
-from findna.sequence import Codes, encode, protein_hint
+from findna.sequence import Codes, encode, is_bases, protein_hint
 
 ID_COLUMNS = ("id", "name")
 """Default column names, in any case; the first that exists is used."""
@@ -38,6 +38,9 @@ def read_sequence_table(stream: ByteStream, column: str = "", *, ids: IdSet) -> 
         columns = [name.strip() for name in header]
         sequence = find_column(stream, columns, (column,) if column else SEQUENCE_COLUMNS, line=line)
         if sequence is None:
+            if any(map(is_bases, columns)):
+                several = "no header: this line holds a sequence; add one such as id,sequence"
+                stream.fail(several if len(columns) > 1 else NO_HEADER, line=line)
             wanted = repr(column) if column else " or ".join(SEQUENCE_COLUMNS)
             stream.fail(
                 f"no column {wanted}; there are {', '.join(columns)}; choose another with sequence_column=NAME",
@@ -65,7 +68,7 @@ def table_rows(stream: ByteStream, lines: Iterator[str]) -> Iterator[tuple[int, 
     """Yield (line, cells), the header first; blank lines are skipped.
 
     Raises:
-        TableError: The header has one column, or the table is damaged.
+        TableError: The columns are separated by semicolons or spaces, or the table is damaged.
     """
     head: list[str] = []
     for text in lines:
@@ -74,9 +77,9 @@ def table_rows(stream: ByteStream, lines: Iterator[str]) -> Iterator[tuple[int, 
             break
     first = head[-1] if head else ""
     delimiter = "\t" if "\t" in first else ","
-    if delimiter not in first:
-        hint = " (columns are separated by a comma or a tab)" if ";" in first or " " in first.strip() else ""
-        stream.fail(f"one column only: a table needs a header and columns for sequence and label{hint}", line=len(head))
+    if delimiter not in first and (";" in first or " " in first.strip()):
+        reason = SEMICOLONS if ";" in first else SEMICOLONS.replace("semicolons", "spaces")
+        stream.fail(reason, line=len(head))
     csv.field_size_limit(2**31 - 1)  # otherwise csv refuses a sequence of 131,072 bases
     reader = csv.reader((f"{line}\n" for line in chain(head, lines)), delimiter=delimiter)
     try:

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from findna.io.bed import is_bed_header
 from findna.io.compressed import UTF_16, WORKBOOK, ByteStream, is_workbook
+from findna.sequence import is_bases
 
 Kind = Literal["fasta", "fastq", "table", "bed", "narrowpeak", "gtf", "gff", "vcf", "bigbed", "bam", "cram", "region"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -36,6 +37,9 @@ _SIDES = ("+", "-", ".", "?")
 SEQUENCE_COLUMNS = ("sequence", "seq", "dna")
 """Names of the column with the sequence of a table, in any case."""
 
+SEMICOLONS = "columns are separated by semicolons: save the table with commas or tabs"
+NO_HEADER = "one sequence per line: add the header line `sequence`"
+
 _CHROM_NAMES = {"chrom", "chr", "chromosome", "seqname", "seqnames", "contig", "#chrom"}
 _START_NAMES = {"start", "chromstart", "begin", "pos", "start_position"}
 _FROM_0 = "starts in BED count from 0, so subtract 1 from starts that count from 1"
@@ -44,6 +48,7 @@ _FOREIGN_TEXT = {
     "maf": "this is MAF (multiple alignments): convert its blocks to BED first",
     "mutations": "this is MAF (mutations), whose positions are 1-based: convert it to BED first",
     "commas": "columns are separated by commas, but BED needs tabs: convert it with tr ',' '\\t'",
+    "semicolons": SEMICOLONS,
     "header": f"this is a table with a header: remove the header line, or put '#' before it; {_FROM_0}",
     "commas and header": "columns are separated by commas, and the first line is a header, but BED needs tabs and no "
     f"header: convert it with tail -n +2 FILE | tr ',' '\\t'; {_FROM_0}",
@@ -90,6 +95,8 @@ def sniff(stream: ByteStream) -> Kind:
         stream.fail("this is SAM text: convert it with samtools view -b")
     found = _sniff_text(stream.name, text)
     if found is None:
+        if is_bases(text.strip().split("\n", 1)[0].strip()):
+            stream.fail(NO_HEADER)
         stream.fail(
             f"cannot infer the format from the content; in_format must be one of {', '.join(KINDS[:-1])}; "
             f"a table needs a column called {', '.join(SEQUENCE_COLUMNS)}, or sequence_column"
@@ -123,8 +130,11 @@ def _foreign_row(line: str) -> str:
     fields = line.split(",")
     if len(columns) == 1 and len(fields) >= 3 and _are_whole([field.strip() for field in fields[1:3]]):
         return "commas"
-    words = columns if len(columns) > 1 else fields if len(fields) > 1 else line.split()
-    names = {word.strip().lower() for word in words}
+    marks = line.split(";")
+    words = next((found for found in (columns, fields, marks) if len(found) > 1), line.split())
+    names = {word.strip(' "').lower() for word in words}
+    if words is marks and names & {*SEQUENCE_COLUMNS, *_CHROM_NAMES}:
+        return "semicolons"
     if names & {*SEQUENCE_COLUMNS} and not any(map(_WHOLE.fullmatch, names)):
         return "table"
     if names & _CHROM_NAMES and names & _START_NAMES:

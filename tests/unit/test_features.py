@@ -127,6 +127,19 @@ def test_a_table_is_a_record_per_row(write: Write) -> None:
         records(named, sequence_column="dna5")
 
 
+def test_a_table_may_have_the_sequence_alone(write: Write) -> None:
+    for text in ("sequence\nACGT\n\nCCGG\n", '"sequence"\n"ACGT"\n\n"CCGG"\n'):
+        found = records(write("a.csv", text))
+        assert [(r.id, decode(r.codes)) for r in found] == [("2", "ACGT"), ("4", "CCGG")]
+    for text, said in {
+        "ACGTACGT\nCCGGCCGG\n": "a.csv, line 1: one sequence per line: add the header line `sequence`",
+        "x,ACGTACGT\ny,CCGGCCGG\n": "a.csv, line 1: no header: this line holds a sequence; add one such as id,sequence",
+        "id;probe\nx;ACGT\n": "a.csv, line 1: columns are separated by semicolons",
+    }.items():
+        with pytest.raises(InputError, match=said):
+            records(write("a.csv", text), sequence_column="probe")
+
+
 def test_a_bad_row_of_a_table_is_an_error_with_its_line(write: Write) -> None:
     path = write("a.csv", "id,sequence\nx,ACGT\nx,ACGT\ny,AC-T\nz\nw,ACGT\n")
     found = list(read_records([str(path)], InputOptions()))

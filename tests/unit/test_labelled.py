@@ -101,9 +101,11 @@ FAULTS = {
         "no column sequence or seq or dna; there are bases, label; sequence_column=NAME names another",
     ),
     "no label column": ("sequence,y\nA,0\n", "no column label or labels or class or target; there are sequence, y"),
-    "one column": ("sequence\nACGT\n", "line 1: one column only"),
+    "one column": ("sequence\nACGT\n", "line 1: no column label or labels or class or target"),
     "a line end in a label": ('sequence,label\nA,0\nC,"1\n2"\n', "t.csv: the class '1.n2' is not printable text"),
-    "semicolons": ("sequence;label\nA;1\n", "one column only.*separated by a comma or a tab"),
+    "semicolons": ("sequence;label\nA;1\n", "line 1: columns are separated by semicolons: save the table with commas"),
+    "spaces": ("sequence label\nA 1\n", "line 1: columns are separated by spaces: save the table with commas or tabs"),
+    "a list": ("ACGTACGT\nCCGTACGT\n", "line 1: no header: this line holds a sequence"),
     "mixed delimiters": (
         "sequence,label\nA,0\nC\t1\n",
         "line 3: 1 column where the header has 2: this row is separated by tabs, the header is not",

@@ -58,6 +58,7 @@ def test_a_broken_first_row_goes_to_the_reader_that_the_name_suggests(write: Wri
         (b" \n\n", "the file is empty"),
         (gzip.compress(b"", mtime=0), "the file is empty"),
         (b"hello world\n", "in_format must be one of fasta"),
+        (b"\nACGTACGT\r\nACGG\r\n", "input: one sequence per line: add the header line `sequence`"),
         (b"@HD\tVN:1.6\n", "samtools view -b"),
         (b"r1\t99\tchr1\t10\t60\t5M\t=\t1\t1\tACGTA\t*\n", "samtools view -b"),
         (b"BCF\2\2", "this is BCF: convert it with bcftools view"),
@@ -94,6 +95,9 @@ def test_a_directory_is_no_input(tmp_path: Path) -> None:
         ("chr1\t1\t5\t+\tpeak\n", "this is an interval_list, whose positions are 1-based"),
         ("@HD\tVN:1.6\n@SQ\tSN:chr1\tLN:9\nchr1\t1\t5\t+\tpeak\n", "line 3: this is an interval_list"),
         ("# made by hand\nchr1,1,5\n", "line 2: columns are separated by commas"),
+        ("id;sequence\na;ACGT\n", "line 1: columns are separated by semicolons: save the table with commas or tabs"),
+        ('"";"dna"\n"1";"ACGT"\n', "line 1: columns are separated by semicolons"),
+        ("chrom;start;end\nchr1;1;5\n", "line 1: columns are separated by semicolons"),
     ],
 )
 @pytest.mark.parametrize("name", ["input", "a.bed"])
