@@ -23,7 +23,7 @@ WHITE = b" \t\v\f\r\n"
 """White space, which a sequence may contain."""
 
 _MIN_SEQUENCE = 8
-"""A shorter word of these letters may be a name, such as a file cat or a column tag."""
+"""A shorter text of these letters may be a name, such as a file cat or a column tag."""
 
 _IUPAC, _INVALID = BLANK + 1, BLANK + 2
 

@@ -1,11 +1,12 @@
 """Tables with a header, comma- or tab-separated: their rows, columns and sequences."""
 
 import csv
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from findna.counts import counted
-from findna.errors import TableError
+from findna.errors import FindnaWarning, TableError
 from findna.io.compressed import ByteStream
 from findna.io.ids import IdSet
 from findna.io.rows import printable
@@ -47,6 +48,14 @@ def read_sequence_table(stream: ByteStream, column: str = "", *, ids: IdSet) -> 
                 line=line,
             )
         id_column = find_column(stream, columns, ID_COLUMNS, line=line)
+        if id_column is None and len(columns) > 1:
+            unread = ", ".join(columns[:sequence] + columns[sequence + 1 :])
+            warnings.warn(
+                f"{stream.name}: no column {' or '.join(ID_COLUMNS)}: the ids are line numbers; "
+                f"columns not read: {unread}",
+                FindnaWarning,
+                stacklevel=2,
+            )
         for row, (line, cells) in enumerate(numbered):
             id = ""
             try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from findna.errors import ConfigError, InputError
+from findna.errors import ConfigError, FindnaWarning, InputError
 from findna.io.options import InputOptions
 from findna.io.records import read_records
 from findna.record import Record
@@ -122,7 +122,9 @@ def test_a_table_is_a_record_per_row(write: Write) -> None:
     assert [(r.id, decode(r.codes)) for r in records(path)] == [("x", "ACGT"), ("y", "ACGT")]
     assert [r.strand for r in records(path, strand="-")] == ["-", "-"]
     named = write("b.tsv", "probe\tother\nACGTA\tx\n")
-    assert [(r.id, decode(r.codes)) for r in records(named, sequence_column="probe")] == [("2", "ACGTA")]
+    said = "b.tsv: no column id or name: the ids are line numbers; columns not read: other$"
+    with pytest.warns(FindnaWarning, match=said):
+        assert [(r.id, decode(r.codes)) for r in records(named, sequence_column="probe")] == [("2", "ACGTA")]
     with pytest.raises(InputError, match="no column 'dna5'; there are probe, other"):
         records(named, sequence_column="dna5")
 
