@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from findna.errors import InputError, OutputError
+from findna.io.files import require_folder
 from findna.io.rows import Checksums
 from findna.record import Record
 from findna.sequence import BASES, decode
@@ -23,8 +24,7 @@ def require_absent(path: Path, *, force: bool) -> None:
     Raises:
         OutputError: It exists and must not be replaced, is not a regular file, or has no folder.
     """
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: the folder {path.parent} does not exist")
+    require_folder(path)
     if path.exists() and not path.is_file():
         raise OutputError(f"{path}: is not a regular file")
     if path.exists() and not force:

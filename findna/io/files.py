@@ -78,6 +78,19 @@ def refuse_irregular(path: Path) -> None:
         raise OutputError(f"{path}: is a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}, not a file")
 
 
+def require_folder(path: Path) -> None:
+    """Raise if an output cannot be written because its folder does not exist.
+
+    Raises:
+        OutputError: It does not.
+    """
+    if not path.parent.is_dir():
+        reason = (
+            f"{path.parent} is not a folder" if path.parent.exists() else f"the folder {path.parent} does not exist"
+        )
+        raise OutputError(f"{path}: {reason}")
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power failure, if the file system can."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -8,7 +8,15 @@ from typing import Any
 
 from findna.errors import OutputError
 from findna.io import h5ad, tables
-from findna.io.files import publish, raise_output_error, refuse_changed, refuse_irregular, require_space, stamps
+from findna.io.files import (
+    publish,
+    raise_output_error,
+    refuse_changed,
+    refuse_irregular,
+    require_folder,
+    require_space,
+    stamps,
+)
 from findna.io.formats import Format
 from findna.io.readback import check_embeddings, check_joined, check_tokens
 from findna.io.reader import EmbeddingReader
@@ -143,8 +151,10 @@ def refuse_existing(path: Path, output_format: Format, *, is_allowed: bool) -> N
     """Raise if a file of an output, including tokens, exists.
 
     Raises:
-        OutputError: One exists and `is_allowed` is False, is not a regular file, or is not of this output.
+        OutputError: One exists and `is_allowed` is False, is not a regular file, or is not of this output; or there
+            is no such folder.
     """
+    require_folder(path)
     refuse_irregular(path)
     outputs = output_paths(path, output_format, with_tokens=True)
     for file in outputs.values():

@@ -8,6 +8,7 @@ from typing import Any
 from findna import phases
 from findna.config import BasesConfig
 from findna.io.base_tracks import BaseRow, places_of, write_hdf5
+from findna.io.files import require_folder
 from findna.io.record_spool import Arrays
 from findna.io.tracks import require_pybigtools, write_track
 from findna.masked import MaskedBases
@@ -58,6 +59,7 @@ def predict_bases_of(job: BasesJob, *, on_progress: OnProgress = lambda done, to
         OutputError: The output exists or cannot be written.
         ModelError: The model is damaged.
     """
+    require_folder(job.out)
     model = load_model(job.model)
     with Frame(job) as frame:
         masked = MaskedBases(model.network, passes=job.config.passes, compute=frame.compute)

@@ -10,6 +10,7 @@ from findna.config import MutagenesisConfig
 from findna.effect_plots import check_plot, plot_effects, plot_pairs
 from findna.io.arrays import require_absent
 from findna.io.effects import Effects, EffectsWriter
+from findna.io.files import require_folder
 from findna.io.record_spool import Arrays
 from findna.models.folders import DEFAULT
 from findna.models.store import Model, load_model
@@ -60,6 +61,7 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda don
         ModelError: The model is damaged.
         ConfigError: The task has no such class.
     """
+    require_folder(job.out)
     model: Model | TaskModel = load_task(job.config.task) if job.config.task else load_model(job.model)
     with Frame(job) as frame:
         engine = _engine(job, model, frame)

@@ -20,6 +20,7 @@ from findna.counts import counted
 from findna.data.windows import count_windows
 from findna.errors import BedError, ConfigError, FastaError, InputError, RegionError
 from findna.io.check import InputSummary, check_inputs, open_inputs
+from findna.io.files import require_folder
 from findna.io.genome import Genome
 from findna.io.hdf5 import EmbeddingWriter, Writer
 from findna.io.meter import Meter
@@ -80,6 +81,7 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
             gc.freeze()  # or the garbage collector visits all of torch's objects several times per 100,000 records
             stack.callback(gc.unfreeze)
         genome = open_inputs(job.inputs, job.options, stack)
+        require_folder(job.out)
         if report := finished_run(job, genome):
             return report
         maker, scope, facts = _prepare(job, genome)

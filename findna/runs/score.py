@@ -18,6 +18,7 @@ from findna.counts import counted
 from findna.embedding import feature_columns, feature_names
 from findna.errors import ConfigError, OutputError, VariantError
 from findna.io.compressed import START, Mark
+from findna.io.files import require_folder
 from findna.io.outputs import refuse_existing
 from findna.io.rows import Rows
 from findna.io.score_files import FILES, Format, format_of
@@ -82,7 +83,7 @@ class ScoreJob(RunJob):
 
 
 def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: None) -> dict[str, Any]:
-    """Score all records of a job; returns the report.
+    """Score all records of a job; returns the report: counts, time, memory, versions, outputs.
 
     Memory is limited to a few hundred records. Scores are kept beside the output until this is complete; a resumed
     run computes only the missing ones.
@@ -91,15 +92,13 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
         job: What to do.
         on_progress: Called with the number of records written and the total, which may be an estimate.
 
-    Returns:
-        The report: counts, time, memory, versions, outputs.
-
     Raises:
         VariantError: The input is damaged, or a record does not fit the genome and is not to be skipped; all were.
         InputError: The input or the genome changed while it was read.
         OutputError: The output exists or cannot be written.
         ModelError: The model is damaged.
     """
+    require_folder(job.out)
     model: Model | TaskModel = load_task(job.task) if job.task else load_model(job.model)
     part, begin, uneven = _part(job)
     with Frame(job) as frame, VariantReader(job.source, begin=begin) as reader:
