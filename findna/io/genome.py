@@ -98,8 +98,9 @@ class Genome:
             return f"start {region.start:,} is before the first base of {region.chrom}"
         if region.end > length:
             others = builds_with(region.chrom, region.end, self.contigs)
-            hint = f"; the genome is {build_of(self.contigs)}, is this {' or '.join(others)}?" if others else ""
-            return f"end {region.end:,} is past the end of {region.chrom} ({length:,} bases{hint})"
+            other = f". The genome is {build_of(self.contigs)}: are these coordinates of {' or '.join(others)}?"
+            hint = other if others else ""
+            return f"end {region.end:,} is past the end of {region.chrom} ({length:,} bases){hint}"
         return None
 
     def fetch(self, region: Region) -> tuple[Codes, int]:

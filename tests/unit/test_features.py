@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from findna.errors import ConfigError, FindnaWarning, InputError
+from findna.io.genome import Genome
 from findna.io.options import InputOptions
 from findna.io.records import read_records
 from findna.record import Record
+from findna.region import Region
 from findna.sequence import decode
 
 Write = Callable[..., Path]
@@ -172,7 +174,7 @@ def test_a_genome_has_a_name_once_it_is_downloaded(
     assert records(write("a.bed", "chr1\t1\t5\n"), genome="hg38")[0].end == 5
 
 
-def test_another_build_is_named(tmp_path: Path) -> None:
+def test_another_build_is_named(tmp_path: Path, genome: Path) -> None:
     from findna.io.builds import BUILDS, build_of, builds_with
 
     hg38 = {f"chr{name}": length for name, length in BUILDS["hg38"].items()}
@@ -180,3 +182,10 @@ def test_another_build_is_named(tmp_path: Path) -> None:
     assert builds_with("chr20", 63_000_000, {"chr20": BUILDS["mm10"]["1"]}) == []
     assert "hg19" in builds_with("chr2", 243_000_000, hg38)
     assert "mm10" not in builds_with("chr2", 100_000_000, hg38)
+    with Genome(genome) as opened:
+        opened.contigs = hg38
+        said = opened.check(Region("chr2", 242_999_000, 243_000_000)) or ""
+    assert said.startswith(
+        "end 243,000,000 is past the end of chr2 (242,193,529 bases). The genome is hg38: are these "
+    )
+    assert said.endswith("?")
