@@ -140,6 +140,8 @@ def stop_at_fault(items: Iterable[Item], *, fatal: bool) -> Iterator[Item]:
     for item in items:
         if fatal and isinstance(item, InputError) and item.is_fatal:
             can_count = item.path is not None and Path(item.path).is_file()
-            hint = "; dry_run=True counts all such records" if can_count else ""  # skipping them may lose most
+            hint = "; dry_run=True counts all such records, on_error=skip omits them"
+            if not can_count:
+                hint = "; on_error=skip omits such records"
             raise type(item)(f"{item.reason}{hint}", path=item.path, line=item.line, record=item.record, row=item.row)
         yield item

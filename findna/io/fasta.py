@@ -208,7 +208,7 @@ def _record(
         mate = _MATE.match(description)
         id = used.unique(f"{id}/{mate[1]}" if mate else id)
     elif not used.add(id):
-        return fault("duplicate id; ids must be unique, for instance after seqkit rename")
+        return fault("duplicate id: the text before the first blank must be unique, for instance after seqkit rename")
     bases = raw.translate(None, WHITE)
     if not bases:
         return fault("no bases")

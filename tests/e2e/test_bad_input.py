@@ -54,10 +54,18 @@ def test_a_bad_row_ends_the_run_or_is_skipped_and_listed(what: str, write: Write
     assert set(table.skipped["source"]) == {"bad.bed"}
 
 
+VCF = """##fileformat=VCFv4.2
+##contig=<ID=chr1,length=2000>
+#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO
+chr1\t5\t.\tA\tC\t.\t.\t.
+"""
 SEQUENCES = {
     "protein": (">p1\nACGTAC\n>p2 kinase\nMKVLAAGIVGLLLAQPSFWE\n", r"line 3, record p2: 'L' .*\(is it protein\?\)"),
     "protein of nucleotide codes": (">p1\nACGTAC\n>p2\nMKVWSRHDMKVY\n", r"line 3, record p2: .*\(is it protein\?\)"),
-    "repeated id": (">a\nAC\n>b\nAC\n>a\nGG\n", r"line 5, record a: duplicate id; ids must be unique"),
+    "repeated id": (
+        ">a\nAC\n>b\nAC\n>a\nGG\n",
+        r"line 5, record a: duplicate id: the text before the first blank must be unique",
+    ),
     "no bases": (">a\nAC\n>b\n>c\nGG\n", r"line 3, record b: no bases"),
     "no id": (">a\nAC\n> \nGG\n", r"line 3: the header has no id"),
 }
@@ -70,6 +78,7 @@ def test_a_bad_sequence_ends_the_run_or_is_skipped_and_listed(what: str, write: 
     result = call("embed", path, "-m", model, "-o", "out.h5")
     assert result.code == 1
     assert re.match(rf"findna: FASTA file bad\.fa, {pattern}", result.err), result.err
+    assert result.err.endswith("; --dry-run counts all such records, --on-error skip omits them\n")
     assert result.err.count("\n") == 1
     assert left_behind() == []
     embedded(path, "-m", model, "-o", "out.h5", "--on-error", "skip")
@@ -211,9 +220,9 @@ def test_an_output_that_cannot_be_written(write: Write, model: Path, monkeypatch
     seqs = write("a.fa", ">a\nACGT\n")
     Path("out.h5").mkdir()
     for out, message in {
-        "none/out.h5": "none/out.h5.partial: the folder none does not exist",
+        "none/out.h5": "none/out.h5: the folder none does not exist",
         "out.h5": "out.h5: is a folder",
-        "a.fa/out.h5": "a.fa/out.h5",
+        "a.fa/out.h5": "a.fa/out.h5: a.fa is not a folder",
     }.items():
         result = call("embed", seqs, "-m", model, "-o", out)
         assert result.code == 1, out
@@ -233,6 +242,18 @@ def test_an_output_that_cannot_be_written(write: Write, model: Path, monkeypatch
         result = call("embed", seqs, "-m", model, "-o", "node", "--format", "tsv", *flags)
         assert (result.code, "not a file" in result.err) == (1, True)
     assert not Path("node").is_file()
+
+
+@pytest.mark.parametrize("command", ["embed", "predict-bases", "mutagenesis", "score"])
+def test_a_missing_output_folder_is_found_before_the_model_is_loaded(
+    command: str, write: Write, genome: Path, model: Path
+) -> None:
+    shutil.copytree(model, "damaged")
+    Path("damaged/model.safetensors").write_bytes(b"")
+    source = write("a.vcf", VCF) if command == "score" else write("a.bed", "chr1\t5\t90\n")
+    out = "none/out.tsv" if command == "score" else "none/out.h5"
+    result = call(command, source, "-g", genome, "-m", "damaged", "-o", out)
+    assert (result.code, result.err) == (1, f"findna: {out}: the folder none does not exist\n")
 
 
 def test_a_genome_or_a_table_that_is_a_pipe_is_refused(write: Write, model: Path) -> None:
