@@ -291,5 +291,7 @@ def _in_order(paths: Sequence[Path], kind: Format) -> list[tuple[Path, ScorePart
         found[part.shard.number] = (path, part)
     n = next(iter(found.values()))[1].shard.n
     if missing := [str(number) for number in range(1, n + 1) if number not in found]:
-        raise TableError(f"{len(missing):,} of {n:,} shards are missing: {', '.join(missing[:10])}")
+        named = ", ".join(missing[:10])
+        alone = f"shard {named} of {n:,} is missing"
+        raise TableError(alone if len(missing) == 1 else f"{len(missing):,} of {n:,} shards are missing: {named}")
     return [found[number] for number in range(1, n + 1)]

@@ -132,7 +132,8 @@ def in_order(parts: Sequence[ShardFile]) -> list[ShardFile]:
     if n_missing := n - len(by_number):
         missing = (str(number) for number in range(1, n + 1) if number not in by_number)
         named = ", ".join(islice(missing, _MOST_NAMED)) + (", ..." if n_missing > _MOST_NAMED else "")
-        raise TableError(f"{n_missing:,} of {n:,} shards are missing: {named}")
+        alone = f"shard {named} of {n:,} is missing"
+        raise TableError(alone if n_missing == 1 else f"{n_missing:,} of {n:,} shards are missing: {named}")
     ordered = [by_number[number] for number in range(1, n + 1)]
     end = 0
     for part in ordered:

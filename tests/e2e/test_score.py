@@ -238,7 +238,7 @@ def test_parts_that_are_not_those_of_one_run_are_refused(many: Path, genome: Pat
     Path("short.vcf").write_text("".join([short[0], *short[2:-1]]))  # without its sum
     Path("damaged.vcf").write_text("".join(short).replace("\t30.50\t", "\t31.50\t", 1))
     wrong = {
-        ("part1.vcf",): (1, "1 of 2 shards are missing: 2"),
+        ("part1.vcf",): (1, "shard 2 of 2 is missing"),
         ("part1.vcf", "part1.vcf"): (1, "is shard 1/2, and so is part1.vcf"),
         ("part1.vcf", "whole.vcf"): (1, "is the output of a complete run, not a part"),
         ("part1.vcf", "other.vcf"): (1, 'does not belong to part1.vcf: --scores is "distance", there "llr"\n'),

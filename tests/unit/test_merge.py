@@ -384,7 +384,7 @@ def test_parquet_parts_become_a_folder_that_reads_as_one_table(tmp_path):
     with pytest.raises(OutputError, match="exists already; force=True replaces it"):
         merge_parquet(parts, out)
     merge_parquet(parts, out, force=True)
-    with pytest.raises(TableError, match="1 of 4 shards are missing: 3"):
+    with pytest.raises(TableError, match="shard 3 of 4 is missing"):
         merge_parquet([parts[0], parts[1], parts[3]], tmp_path / "b.parquet")
     (out / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="is not a data set of findna"):
