@@ -149,7 +149,11 @@ def teacher(args: argparse.Namespace) -> None:
     words: list[str | Path] = [path.name for path in args.sources]
     words += ["--holdout", ",".join(Path(name).name for name in sources["holdout"])]
     words += ["--n-windows", str(sources["n_windows"]), "--neighbours", "docs/demo/elements.csv.gz"]
+    words += ["--pool", "sd", "--blocks", "8,15"]  # chosen for neighbours on other sequences, see docs/choose.md
     words += ["--log", f"docs/models/{DEFAULT}/log.csv"] if (FOLDER / "log.csv").is_file() else []
+    report = FOLDER / "teacher.json"
+    is_older = report.is_file() and read_teacher(report)["model"]["sha256"] != shipped_config()["sha256"]
+    words += ["--force"] if is_older else []
     findna("benchmark", "teacher", *words, "--out", f"docs/models/{DEFAULT}", args=args)
 
 
