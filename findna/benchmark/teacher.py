@@ -259,8 +259,8 @@ def neighbours(model: Model, labelled: LabelledSet, *, config: TeacherConfig, co
     if config.pool or config.blocks:
         read_outs["_2"] = ReadOut(config.pool, config.blocks)
     spaces = {
-        name + number: _both_strands(network, read_out, labelled.corpus, compute=compute)
-        for number, read_out in read_outs.items()
+        name + suffix: _both_strands(network, read_out, labelled.corpus, compute=compute)
+        for suffix, read_out in read_outs.items()
         for name, network in ((TEACHER, model.network), ("random", random))
     }
     spaces["kmer"] = np.asarray(kmer_counts(labelled.corpus).toarray(), dtype=np.float32)

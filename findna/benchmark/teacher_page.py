@@ -143,7 +143,7 @@ def _neighbours(found: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
         f"Fraction of the {settings['n_neighbours']} nearest sequences that have the same class, by cosine of "
         "standardised vectors (mean of both strands).",
     ]
-    if len(spaces) == len(_SPACES):
+    if f"{TEACHER}_2" in spaces:
         flags = [f"--{name} {settings[name]}" for name in ("pool", "blocks") if settings[name]]
         lines += [f"The second read-out is `{' '.join(flags)}`."]
     lines += [

@@ -22,7 +22,7 @@ from findna.benchmark.teacher_page import TITLES as TITLES
 from findna.benchmark.teacher_page import read_teacher, write_teacher
 from findna.benchmark.variants import table_of as table_of
 from findna.commands.benchmarks import OnNote, OnProgress, Report
-from findna.config import ComputeConfig
+from findna.config import ComputeConfig, parse_blocks
 from findna.data.labelled import read_labelled
 from findna.errors import ConfigError, TableError
 from findna.io.files import sha256, write_atomic
@@ -68,7 +68,8 @@ def report_teacher(
         The content of teacher.json; with nothing_to_do if the folder has this report already.
 
     Raises:
-        ConfigError: Neither files nor a genome are given, or both, or nothing is held out.
+        ConfigError: Neither files nor a genome are given, or both, or nothing is held out; or a second read-out is
+            given without neighbours, or for a block that the model does not have.
         InputError: An input is damaged, or no window is held out.
         TableError: A table or the log is damaged.
         OutputError: The folder has another report, or cannot be written.
@@ -79,8 +80,12 @@ def report_teacher(
         raise ConfigError("give the FASTA files that the model was trained on, or genome=FILE")
     if not asked.holdout:
         raise ConfigError("holdout must name the contigs, or the file, that the model was not trained on")
+    if (asked.pool or asked.blocks) and not neighbours:
+        raise ConfigError("pool and blocks are the second read-out of neighbours: give neighbours=TABLE")
     refuse_foreign(*(Path(out) / name for name in FILES))
     measured = load_model(model)
+    config = TeacherConfig(pool=asked.pool, blocks=asked.blocks)
+    parse_blocks(asked.blocks, measured.config.depth)
     compute = Compute.begin(make(ComputeConfig, settings))
     sources = load_sources(
         inputs or [str(genome)],
@@ -96,7 +101,6 @@ def report_teacher(
     if rows and "effective_rank" not in rows[0]:
         raise TableError("has no effective_rank: give the log.csv of a findna pretrain", path=path)
     labelled = read_labelled(neighbours, objective="classification") if neighbours else None
-    config = TeacherConfig(pool=asked.pool, blocks=asked.blocks)
     log_sha256 = sha256(path) if rows else ""
     if not force and (found := read_output(Path(out) / FILES[0], read_teacher)):
         same = facts_of(measured, sources, config=config, compute=compute)

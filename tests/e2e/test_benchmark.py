@@ -132,6 +132,14 @@ def test_a_teacher_is_reported_on(model: Path, genome: Path, bases: dict[str, st
         assert (refused.code, f"report/{name}: exists and is not a file of findna" in refused.err) == (1, True)
         assert Path("report", name).read_text() == "mine"
         Path("report", name).unlink()
+    for flags, text in (
+        (["--pool", "sd"], "second read-out of neighbours"),
+        (["--blocks", 99, "--neighbours", "near.csv"], "99"),
+    ):
+        early = call(*args, *flags, "-o", "second")
+        assert early.code != 0
+        assert text in early.err
+        assert "measured" not in early.err
     assert call("benchmark", "teacher", "--model", model).code == 2
     seen = call("benchmark", "teacher", "--genome", genome, "--model", model)
     assert seen.code == 2
