@@ -94,7 +94,7 @@ def draw_sets(axes: Axes) -> None:
     axes.set_yticks(rows, [task.removeprefix("prom/") for task in tasks])
     axes.grid(axis="y", color="#e2e8f0")
     axes.set_axisbelow(True)
-    axes.set(xlabel="test AUROC", title="fine-tuned, eight sets of GUE")
+    axes.set(xlabel="test AUROC", title="fine-tuned, complete sets of GUE")
     axes.legend(**ABOVE)
 
 
