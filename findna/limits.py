@@ -9,6 +9,9 @@ from typing import Any, Literal, get_origin, get_type_hints
 MAX_WINDOW = 1 << 20
 """Bases per window."""
 
+SHORT_REGION = 10
+"""Regions with fewer bases are counted as short."""
+
 MAX_CLASS_TOKENS = 1024
 
 MAX_VALUES = 1 << 30

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from findna.limits import SHORT_REGION
 from findna.sequence import Codes
-
-MIN_CONTEXT = 10
-"""A region with fewer bases is named as short."""
 
 
 class Record(NamedTuple):
@@ -41,4 +39,4 @@ class Record(NamedTuple):
     @property
     def is_short_region(self) -> bool:
         """Whether it is a region, not a read, with too few bases to have a context, such as a SNP."""
-        return self.start >= 0 and not self.extra and len(self.codes) < MIN_CONTEXT
+        return self.start >= 0 and not self.extra and len(self.codes) < SHORT_REGION

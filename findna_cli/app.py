@@ -186,7 +186,8 @@ def _similar_flag(name: str, ctx: Any) -> str:
     known = [one for option in ctx.command.params for one in (*option.opts, *option.secondary_opts)]
     known = [one for one in known if one[:3] == name[:3]]  # the dashes and the first letter
     near = difflib.get_close_matches(name, known, cutoff=0.7)
-    found = [*filter(is_longer, known), *near]
+    longer = [*filter(is_longer, known)]
+    found = near if not longer else longer if len(longer) == 1 else []
     return f"; did you mean {found[0]}?" if found and name.startswith("--") else ""
 
 

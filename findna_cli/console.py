@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _LEAST_WIDTH = 12  # of a column that is wrapped
-_NUMBER = re.compile(r"(-?[\d,.]+(e[+-]\d+)?|nan|-)?")  # or an empty cell
+_NUMBER = re.compile(r"(-?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?(e[+-]\d+)?( ?%)?|-?inf|nan|-)?")  # or an empty cell
 _LOADING: list[str] = []  # the last line of the terminal
 
 

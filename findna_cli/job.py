@@ -14,10 +14,11 @@ import typer
 
 from findna.counts import counted
 from findna.errors import ConfigError
+from findna.limits import SHORT_REGION
 from findna_cli.console import say, write_report
 from findna_cli.options import check_outputs
 from findna_cli.progress import progress
-from findna_cli.screens import show_plan
+from findna_cli.screens import say_uneven, show_plan
 from findna_cli.translate import said
 
 _MOST_REASONS = 8
@@ -68,8 +69,7 @@ def run_files(
             first = f"; the first: {report['first_mostly_n']}" if name == "n_mostly_n" else ""
             say(f"{report[name]:,} of {counted(report['n_records'], 'record')}: {what}{first}", quiet=quiet)
     say_short(report, quiet=quiet)
-    if report["uneven_shards"]:
-        say(report["uneven_shards"], quiet=quiet)
+    say_uneven(report, quiet=quiet)
     since = f" after record {report['n_resumed']:,}" if report["n_resumed"] else ""
     say(
         f"{', '.join(report['outputs']) or 'stdout'}: {counted(report['n_rows'], 'row')}, "
@@ -81,10 +81,11 @@ def run_files(
 
 def say_short(report: Mapping[str, Any], *, quiet: bool) -> None:
     """Say that regions have too few bases to have a context."""
-    if report["n_short"]:
+    if n_short := report.get("n_short"):
         say(
-            f"{report['n_short']:,} of {counted(report['n_records'], 'record')}: fewer than 10 bases, and nothing "
-            f"around them is read; the first: {report['first_short']}. --size 1000 widens each region to 1,000 bases",
+            f"{n_short:,} of {counted(report['n_records'], 'region')} {'has' if n_short == 1 else 'have'} fewer than "
+            f"{SHORT_REGION} bases (the first: {report['first_short']}). The model reads only the bases of a region: "
+            "--size 1000 widens each to 1,000 bases",
             quiet=quiet,
         )
 
@@ -168,8 +169,7 @@ def run_framed(
     if had_nothing_to_do(report, quiet=quiet):
         return
     say_short(report, quiet=quiet)
-    if report.get("uneven_shards"):
-        say(report["uneven_shards"], quiet=quiet)
+    say_uneven(report, quiet=quiet)
     found = [
         f"{report[f'n_{name}']:,} {name}" if f"n_{name}" in report else counted(report[f"n_{name}s"], name)
         for name in counts

@@ -22,6 +22,12 @@ _DEFAULTS = {
 }
 
 
+def say_uneven(report: Mapping[str, Any], *, quiet: bool = False) -> None:
+    """Say that the shards of a run are uneven."""
+    if text := report.get("uneven_shards"):
+        say(text, quiet=quiet)
+
+
 def show_plan(report: Mapping[str, Any], out: Path) -> None:
     """Show the plan of `--dry-run` on stdout, and the problems on stderr."""
     n_records, n_problems = report["n_records"], report["n_problems"]
@@ -49,8 +55,7 @@ def show_plan(report: Mapping[str, Any], out: Path) -> None:
             or ("none" if not n_problems else f"{n_problems:,} of {counted(n_records, 'record')}{where}"),
         }
     )
-    if report["uneven_shards"]:
-        say(report["uneven_shards"])
+    say_uneven(report)
     if report["first_problems"]:
         say(report["first_problems"])
 

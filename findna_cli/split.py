@@ -11,6 +11,7 @@ from findna.io.options import InputOptions
 from findna_cli.console import say, write_report
 from findna_cli.job import had_nothing_to_do
 from findna_cli.options import Force, Inputs, Json, Quiet, flags_of, numeric
+from findna_cli.screens import say_uneven
 
 _OF_A_RUN = (
     *("resume", "force", "workers", "gpus", "shard", "plan"),
@@ -46,6 +47,5 @@ def split(
         return
     what = "rows of scores" if variants else "bases"
     found = f"{counted(report['n_records'], 'record')}, {report['n_bases']:,} {what}"
-    if report["uneven_shards"]:
-        say(report["uneven_shards"], quiet=quiet)
+    say_uneven(report, quiet=quiet)
     say(f"{out}: {counted(n_shards, 'shard')}, {found}", quiet=quiet)

@@ -46,7 +46,10 @@ class File:
 
 @dataclass
 class Change:
-    """A change of names: `path` gets `file` (None: a folder), or deletes it; `old` moves with it."""
+    """A change of names: `path` becomes `file` (None: a folder); with `goes`, `path` is deleted.
+
+    `old` is its name before a rename.
+    """
 
     path: Path
     file: File | None = None

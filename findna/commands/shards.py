@@ -85,8 +85,12 @@ def split(
         manifest.write(out)
     else:
         require_same_run(out, found.identity, manifest.identity)
-    counts: Report = {"n_records": manifest.n_records, "n_bases": manifest.n_bases, "n_problems": manifest.n_problems}
-    counts |= {"uneven_shards": manifest.uneven}
+    counts: Report = {
+        "n_records": manifest.n_records,
+        "n_bases": manifest.n_bases,
+        "n_problems": manifest.n_problems,
+        "uneven_shards": manifest.uneven,
+    }
     return {"outputs": [str(out)], "n_shards": n_shards, **counts, **({"nothing_to_do": True} if found else {})}
 
 

@@ -298,7 +298,10 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int | None 
 
 
 def _as_given(facts: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of a run with those settings that a user gave, if another run is compared with it."""
+    """The facts of a run with those settings that a user gave, if another run is compared with it.
+
+    A flag that was given with its default value counts as not given: the facts are the same.
+    """
     own, theirs = (one["params"] if isinstance(one.get("params"), Mapping) else {} for one in (facts, other))
     follows = {"stride"} if own.get("stride") == own.get("window") else set()
     if any(own.get(name) != theirs.get(name) for name in ("pool", "blocks", "layer")):

@@ -29,7 +29,7 @@ def find_model(name: str) -> Path:
     """The folder of a shipped model, path, or pulled repository `ORG/NAME[@REVISION]`.
 
     Raises:
-        ModelError: It is a file, or a folder without a model.
+        ModelError: The name is empty, or that of a file or of a folder without a model.
         UnknownModelError: There is none.
     """
     if not name:

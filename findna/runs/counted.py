@@ -1,11 +1,29 @@
 """Counts the records of a run while it reads them."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from findna.cells import Item
 from findna.errors import InputError
 from findna.record import Record
 from findna.sequence import is_mostly_n
+
+
+class ShortRegions:
+    """The number of short regions, and the id of the first one."""
+
+    def __init__(self) -> None:
+        self._n, self._first = 0, ""
+
+    def add(self, record: Record) -> None:
+        """Count a record if it is a short region."""
+        if record.is_short_region:
+            self._n += 1
+            self._first = self._first or record.id
+
+    def facts(self) -> dict[str, Any]:
+        """For the report."""
+        return {"n_short": self._n, "first_short": self._first}
 
 
 class Counted:
@@ -18,8 +36,9 @@ class Counted:
 
     def __init__(self, items: Iterable[Item], *, n_resumed: int) -> None:
         self._items, self._n_resumed, self.n, self.n_bases = items, n_resumed, 0, 0
-        self.n_mostly_n = self.n_with_iupac = self.n_short = 0
-        self.first_mostly_n = self.first_short = ""
+        self.n_mostly_n = self.n_with_iupac = 0
+        self.first_mostly_n = ""
+        self.short = ShortRegions()
         self.first_fault: InputError | None = None
 
     def __iter__(self) -> Iterator[Item]:
@@ -29,9 +48,7 @@ class Counted:
                 if is_mostly_n(item.codes):
                     self.n_mostly_n += 1
                     self.first_mostly_n = self.first_mostly_n or item.id
-                if item.is_short_region:
-                    self.n_short += 1
-                    self.first_short = self.first_short or item.id
+                self.short.add(item)
                 self.n_with_iupac += item.n_iupac > 0
                 self.n_bases += len(item.codes) * (self.n > self._n_resumed)
             else:

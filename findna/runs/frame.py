@@ -22,6 +22,7 @@ from findna.io.watch import Watch
 from findna.models.store import Model
 from findna.models.task import TaskModel
 from findna.record import Record
+from findna.runs.counted import ShortRegions
 from findna.runs.finished import decisive, n_finished
 from findna.runs.job import RunJob
 from findna.runs.provenance import genome_facts, input_facts, machine_facts, peak_memory_bytes
@@ -38,8 +39,7 @@ class Frame:
         genome: The open genome, None without one.
         compute: Where and how the network runs.
         n_records: Records read, including skipped ones.
-        n_short: Short regions among them.
-        first_short: The id of the first of these.
+        short: Short regions among them.
         skipped: The errors of the skipped records.
 
     Raises:
@@ -50,8 +50,7 @@ class Frame:
     def __init__(self, job: RunJob) -> None:
         self.job = job
         self.compute = job.begin()
-        self.n_records = self.n_short = 0
-        self.first_short = ""
+        self.n_records, self.short = 0, ShortRegions()
         self.skipped: list[InputError] = []
         self._started, self._began = datetime.now(UTC), time.monotonic()
         self._watch, self._meter = Watch(job.sources), Meter(job.inputs)
@@ -84,8 +83,7 @@ class Frame:
         for item in _that_fit(items, longest):
             self.n_records += 1
             if isinstance(item, Record):
-                self.n_short += item.is_short_region
-                self.first_short = self.first_short or item.id * item.is_short_region
+                self.short.add(item)
                 yield item
             elif item.is_fatal and self.job.is_fatal:
                 raise item
@@ -202,8 +200,7 @@ class Frame:
             "outputs": [str(path) for path in outputs],
             "n_records": self.n_records,
             "n_skipped": len(self.skipped),
-            "n_short": self.n_short,
-            "first_short": self.first_short,
+            **(self.short.facts() if self.n_records else {}),  # a run of scores reads no records
             "skipped": dict(Counter(error.reason for error in self.skipped)),
             **counts,
             "seconds": round(time.monotonic() - self._began, 3),

@@ -18,10 +18,11 @@ from findna.runs.finished import read_output, require_same_run
 from findna.runs.shard import Shard
 
 _SHARD = re.compile(r"(\d+)/(\d+); records=(\d+)\+(\d+) of (\d+); rows=(\d+)\+(\d+) of (\d+)")
+_WORDS = {"True": True, "False": False, "None": None}
 _LENGTH = re.compile(r"##contig=<.*\blength=(\d+)")
 _NOT_SHARED = ("Command", "Shard")
-_NAMED = re.compile(r"(.*?)(?:; (sha256|digest)=([^; ]*))?", re.DOTALL)
-"""The name of a model or file in its header line, and its identity."""
+_IDENTITY = re.compile(r"; (sha256|digest)=([^; ]*)\Z")
+"""The identity of a model or file, after its name in the header line."""
 
 
 class ScorePart(NamedTuple):
@@ -250,13 +251,17 @@ def _shared(facts: Mapping[str, str]) -> dict[str, str]:
 
 
 def _settings(facts: Mapping[str, str]) -> dict[str, Any]:
-    """The common facts as those of other outputs: the settings of a run, its model and its files by name."""
+    """The common facts as those of other outputs: the settings of a run, its model and its files by name.
+
+    >>> tuple(_settings({"Model": "small; sha256=ab12", "Parameters": "window=8; overlap=True"}).values())
+    ('', {'name': 'small', 'sha256': 'ab12'}, {'path': ''}, {'path': ''}, {'window': 8, 'overlap': True})
+    """
     found: dict[str, Any] = {"version": facts.get("Version", "")}
     for name in ("Model", "Genome", "Input"):
-        if match := _NAMED.fullmatch(facts.get(name, "")):
-            found[name.lower()] = {"path": match[1], match[2] or "sha256": match[3]}
+        text, *identity = _IDENTITY.split(facts.get(name, ""))
+        found[name.lower()] = {"name" if name == "Model" else "path": text, **dict([identity[:2]] if identity else [])}
     pairs = (pair.partition("=") for pair in facts.get("Parameters", "").split("; "))
-    return {**found, "params": {name: value for name, _, value in pairs}}
+    return {**found, "params": {n: int(text) if text.isdecimal() else _WORDS.get(text, text) for n, _, text in pairs}}
 
 
 def _with_shard(facts: Mapping[str, str]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from findna.io.watch import Watch
 from findna.nn.device import pick_device
 from findna.nn.kernels import choose
 from findna.record import Record
-from findna.runs.counted import Counted
+from findna.runs.counted import Counted, ShortRegions
 from findna.runs.finished import decisive, finished_vectors, require_same_run
 from findna.runs.job import STDOUT, Job, OnProgress, RowMaker, RunJob
 from findna.runs.provenance import digests, genome_facts, input_facts, machine_facts, peak_memory_bytes
@@ -133,8 +133,7 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         "n_mostly_n": noted.n_mostly_n,
         "first_mostly_n": noted.first_mostly_n,
         "n_with_iupac": noted.n_with_iupac,
-        "n_short": 0 if maker.has_windows else noted.n_short,
-        "first_short": noted.first_short,
+        **(ShortRegions() if maker.has_windows else noted.short).facts(),
         "uneven_shards": scope.uneven,
         "n_bases": noted.n_bases,
         "seconds": round(seconds, 3),

@@ -147,15 +147,17 @@ def unevenness(parts: Sequence[Part], batch_bases: int) -> str:
         parts: All shards of a run.
         batch_bases: Bases in a batch; 0: the records are variants.
     """
-    total, largest = sum(part.n_bases for part in parts), max(part.n_bases for part in parts)
+    total, largest = sum(part.n_bases for part in parts), max(parts, key=lambda part: part.n_bases)
     n_empty = sum(not part.n_records for part in parts)
-    if not n_empty and largest * len(parts) <= 2 * total:
+    if not n_empty and largest.n_bases * len(parts) <= 2 * total:
         return ""
-    empty = f"{n_empty:,} of {len(parts):,} are empty, and " if n_empty else ""
-    return (
-        f"the shards are uneven: {empty}the largest has {100 * largest / max(1, total):.0f} % of the input. "
-        f"A shard has whole groups of up to {Grid(batch_bases).most_records:,} records: use fewer shards"
-    )
+    found = [f"{n_empty:,} of {len(parts):,} {'is' if n_empty == 1 else 'are'} empty"] if n_empty else []
+    if total:
+        share = f"{100 * largest.n_bases / total:.0f} % of the {'bases' if batch_bases else 'variants'}"
+        found.append(f"the largest has {share}")
+    groups = f"findna divides the input only between groups of up to {Grid(batch_bases).most_records:,} records"
+    why = "A record is not divided" if largest.n_records == 1 else groups
+    return f"the shards are uneven: {', and '.join(found)}. {why}. Use fewer shards"
 
 
 def _from_environment(environment: Mapping[str, str]) -> tuple[int, int]:

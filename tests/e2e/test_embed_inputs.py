@@ -1,6 +1,7 @@
 """`findna embed`: each kind of input gives the vectors of exactly the bases that it names."""
 
 import gzip
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -239,10 +240,14 @@ def test_regions_of_a_few_bases_are_counted_and_the_flag_that_widens_them_named(
 ) -> None:
     snps = write("snps.bed", "chr1\t90\t91\nchr1\t100\t109\nchr1\t100\t110\n")
     text = (
-        "2 of 3 records: fewer than 10 bases, and nothing around them is read; the first: chr1:90-91(.). --size 1000 "
+        "2 of 3 regions have fewer than 10 bases (the first: chr1:90-91(.)). The model reads only the bases of a "
+        "region: --size 1000 widens each to 1,000 bases\n"
     )
     for command, *flags in (["embed"], ["predict-bases", "-o", "b.h5"]):
         result = call(command, snps, "-g", genome, "-m", model, *flags)
         assert (result.code, text in result.err) == (0, True), result.err
     assert "fewer than" not in embedded(snps, "-g", genome, "-m", model, "--size", 20, "-o", "wide.h5").err
     assert "fewer than" not in embedded(write("a.fa", ">a\nACG\n"), "-m", model).err
+    windows = embedded(snps, "-g", genome, "-m", model, "--windows", "-o", "w.h5", "--json", "r.json")
+    report = json.loads(Path("r.json").read_text())
+    assert ("fewer than" in windows.err, report["n_short"], report["first_short"]) == (False, 0, "")

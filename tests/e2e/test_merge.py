@@ -162,7 +162,7 @@ def test_a_dry_run_says_what_a_shard_has(write: Write, model: Path) -> None:
     fewer = call("embed", fasta, "-m", model, "--shard", "2/9", "--dry-run").err
     plan = call("split", fasta, "-n", 9, "-o", "plan.json").err
     for text in (fewer, plan, call("embed", fasta, "-m", model, "--shard", "2/9").err):
-        assert text.startswith("the shards are uneven: 6 of 9 are empty, and the largest has 43 % of the input.")
+        assert text.startswith("the shards are uneven: 6 of 9 are empty, and the largest has 43 % of the bases.")
 
 
 def test_two_processes_give_what_one_gives(write: Write, genome: Path, model: Path) -> None:

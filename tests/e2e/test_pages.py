@@ -45,7 +45,7 @@ SMALLER = {
 OMITTED = re.compile(r" --(?:gpus|workers|processes|max-restarts|time-budget) \w+| --device cuda")
 """Flags of devices that this machine lacks, of processes, which start slowly, and of hours: a command runs without."""
 NOT_RUN = re.compile(r" N\.csv|results/layouts/variants")
-"""A command with letters in place of its values, and one that differs from another only in its file: 40 seconds."""
+"""A command with letters in place of its values, and a slow one (40 seconds), which differs only in its file."""
 
 
 def commands(text: str) -> Iterator[str]:
@@ -154,14 +154,20 @@ def world(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 def fitted(line: str) -> list[str]:
-    """The commands that take the place of a line: without those flags, with three shards for many, and all of them."""
+    """The commands to run for a line of a page.
+
+    Flags in `OMITTED` are removed; a run of 16 or 1000 shards becomes three shards, and each is run.
+    """
     line = re.sub(r"\bof(?:16|1000)\b", "of3", OMITTED.sub("", line)).replace("-n 1000", "-n 3").replace(".2bit", ".fa")
     parts = [re.sub(r" \d+/(?:16|1000)\b", f" {k}/3", line) for k in (1, 2, 3)]
     return list(dict.fromkeys(parts))
 
 
 def make_room(found: str, words: list[str]) -> None:
-    """Remove the run directory of a training that begins: it may be that of a line before, and is never replaced."""
+    """Remove the run directory of a training that begins.
+
+    An earlier line may have made it, and a training never replaces one.
+    """
     if found not in ("finetune", "pretrain") or {"--resume", "--export"} & set(words):
         return
     out = Path(words[words.index("--out") + 1] if "--out" in words else "runs/pretrain")

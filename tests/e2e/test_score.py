@@ -293,7 +293,7 @@ def test_an_interrupted_run_resumes_where_it_was(
     assert json.loads(Path("r.json").read_text())["n_resumed"] == n_rows
     differs = 'is a finished output of another run: --on-error was "skip", is "fail"\n'
     assert call(*args, "--on-error", "fail").err.endswith(differs)
-    differs = 'is a finished output of another run: --max-length was "8", is "7"\n'
+    differs = "is a finished output of another run: --max-length was 8, is 7\n"
     assert call(*args, "--max-length", 7).err.endswith(differs)
     Path("out.h5").unlink()
     assert "exists already" in call(*args, "--resume").err  # the vectors are missing

@@ -99,6 +99,7 @@ def test_what_is_not_known_is_exit_2() -> None:
         ("embed", "a.fa", "--window-size", "9"): "--window-size; did you mean --window? (see",
         ("embed", "a.fa", "--batch", "9"): "--batch; did you mean --batch-bases? (see",
         ("embed", "a.fa", "--gpu", "1"): "--gpu; did you mean --gpus? (see",
+        ("pretrain", "a.fa", "--mask", "1"): "No such option: --mask (see",  # --mask-fraction, --mask-span
         ("embed", "a.fa", "--cpus", "1"): "No such option: --cpus (see",
         ("finetune", "a.csv", "--lr", "1"): "No such option: --lr (see",
     }.items():

@@ -40,7 +40,7 @@ def test_no_text_of_the_library_names_a_flag() -> None:
 
 
 PUBLIC = re.compile(
-    r"findna|findna\.commands(\.\w+)?|findna\.(config|recipes|sizes|errors|settings|phases|counts)|findna\.\w+\.options"
+    r"findna|findna\.commands(\.\w+)?|findna\.(config|recipes|sizes|limits|errors|settings|phases|counts)|findna\.\w+\.options"
 )
 """What the command line may import of the library: names of `findna`, commands, settings and texts."""
 

@@ -154,8 +154,10 @@ def test_what_contradicts_a_shard_or_several_processes_is_refused():
         (
             11,
             3,
-            "2 of 3 are empty, and the largest has 100 % of the input. A shard has whole groups of up to 128 records",
+            "2 of 3 are empty, and the largest has 100 % of the bases. findna divides the input only between groups "
+            "of up to 128 records. Use fewer shards",
         ),
+        (11, 2, ": 1 of 2 is empty, and "),
         (11, 1, ""),
         (12_800, 50, ""),
         (700, 4, ""),
@@ -174,3 +176,13 @@ def test_a_large_record_makes_its_shard_uneven() -> None:
     for n_bases in (100, 5000, 100, 100):
         cuts.add(n_bases)
     assert unevenness(cuts.parts(3), 16).startswith("the shards are uneven: ")
+    cuts = ShardCuts(16)
+    for n_bases in (5000, 100, 100):
+        cuts.add(n_bases)
+    assert unevenness(cuts.parts(3), 16).endswith(" has 96 % of the bases. A record is not divided. Use fewer shards")
+
+
+def test_shards_without_bases_have_no_largest() -> None:
+    cuts = ShardCuts(16)
+    cuts.add(0)
+    assert unevenness(cuts.parts(2), 16).startswith("the shards are uneven: 1 of 2 is empty. ")
