@@ -21,8 +21,7 @@ _SHARD = re.compile(r"(\d+)/(\d+); records=(\d+)\+(\d+) of (\d+); rows=(\d+)\+(\
 _WORDS = {"True": True, "False": False, "None": None}
 _LENGTH = re.compile(r"##contig=<.*\blength=(\d+)")
 _NOT_SHARED = ("Command", "Shard")
-_IDENTITY = re.compile(r"; (sha256|digest)=([^; ]*)\Z")
-"""The identity of a model or file, after its name in the header line."""
+_IDENTITY = re.compile(r"; (sha256|digest)=([^; ]*)\Z")  # after the name of a model or file, in its header line
 
 
 class ScorePart(NamedTuple):
@@ -97,8 +96,7 @@ class ScoredFile:
     """
 
     def __init__(self, path: Path, kind: Format) -> None:
-        self.path, self._kind = path, kind
-        self._stack = ExitStack()
+        self.path, self._kind, self._stack = path, kind, ExitStack()
         if kind == "parquet":
             self._table = self._stack.enter_context(open_parquet(path))
             stored = self._table.schema_arrow.metadata or {}
