@@ -57,9 +57,10 @@ class TeacherOptions(Checked):
     n_held_out: int = setting(1000, "Number of held-out windows.", least=2)
     seed: int = setting(0, "Random seed of the sampled windows.", least=0, most=MAX_SEED)
     pool: str = setting(
-        "", "Pools of a second read-out for --neighbours, beside the model's own, e.g. sd. Default with --blocks: mean."
+        "",
+        "Pools of a second read-out for nearest neighbours, beside the model's own, e.g. sd. With blocks alone: mean.",
     )
-    blocks: str = setting("", "Blocks of this second read-out, e.g. 8,15. Default with --pool: the last block.")
+    blocks: str = setting("", "Blocks of this second read-out, e.g. 8,15. Default: the last block.")
 
 
 @dataclass(frozen=True)
