@@ -7,7 +7,6 @@ from typing import Literal, get_args
 
 from findna.io.bed import is_bed_header
 from findna.io.compressed import UTF_16, WORKBOOK, ByteStream, is_workbook
-from findna.sequence import is_bases
 
 Kind = Literal["fasta", "fastq", "table", "bed", "narrowpeak", "gtf", "gff", "vcf", "bigbed", "bam", "cram", "region"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -96,6 +95,8 @@ def sniff(stream: ByteStream) -> Kind:
         stream.fail("this is SAM text: convert it with samtools view -b")
     found = _sniff_text(stream.name, text)
     if found is None:
+        from findna.sequence import is_bases  # numpy: help pages import this module
+
         if is_bases(text.strip().split("\n", 1)[0].strip()):
             stream.fail(NO_HEADER)
         stream.fail(

@@ -225,7 +225,7 @@ def test_windows_have_a_row_each_with_their_coordinates(write: Write, genome: Pa
 def test_a_dry_run_looks_at_the_output_too(write: Write, model: Path) -> None:
     fasta = write("a.fa", ">a\nACGTRN\n")
     flags = ("embed", fasta, "-m", model, "-t", 1)
-    assert "a does not exist or cannot be written to" in call(*flags, "--dry-run", "-o", "a/x.h5").err
+    assert "a/x.h5: the folder a does not exist" in call(*flags, "--dry-run", "-o", "a/x.h5").err
     assert "1 of 1 record: IUPAC codes, which are read as N" in call(*flags).err
     done = call(*flags, "--dry-run")
     assert (done.code, done.err) == (0, "a.h5: is complete; nothing to do\n")

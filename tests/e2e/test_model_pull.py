@@ -14,7 +14,7 @@ pytest.importorskip("huggingface_hub")
 def test_a_pulled_model_is_a_model_by_its_name(model: Path, write, monkeypatch: pytest.MonkeyPatch) -> None:
     fasta = write("a.fa", ">a\nACGTTGANC\n")
     refused = call("embed", fasta, "--model", "lab/little", "-o", "a.h5")
-    assert refused.code == 1
+    assert refused.code == 2
     assert "run `findna model pull lab/little` first" in refused.err
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     with running_hub() as hub:

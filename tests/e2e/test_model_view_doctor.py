@@ -55,7 +55,7 @@ def test_verify_measures_and_refuses(model: Path) -> None:
     assert "model.safetensors has sha256 " in result.err
     result = call("model", "info", "other")
     assert (result.code, "sha256" in result.err) == (1, True)
-    assert call("model", "verify", "nowhere").code == 1
+    assert call("model", "verify", "nowhere").code == 2
 
 
 def test_a_checkpoint_of_the_published_code_becomes_a_model(write: Write) -> None:

@@ -18,7 +18,7 @@ from findna.benchmark.study_table import compare, study_table
 from findna.benchmark.study_variants import read_variants
 from findna.benchmark.suites import find_tasks
 from findna.data.datasets import corpus_of
-from findna.errors import ConfigError, ModelError, TableError
+from findna.errors import ConfigError, TableError
 from findna.models.store import load_model
 from findna.nn.device import BF16_STREAM, FP32, Compute
 from findna.recipes import PRESETS, PretrainConfig
@@ -191,7 +191,7 @@ def test_a_teacher_that_is_there_is_measured_once_and_scores_as_the_run_that_mad
         ("[a]\npool = 3", ConfigError, r"\[a\]: pool must be texts in quotes"),
         ('[a]\npool = "mode"', ConfigError, r"\[a\]: .*mode"),
         ("[a]\nmodel = 3", ConfigError, r"\[a\]: model is a name or folder"),
-        ('[a]\nmodel = "no-such-model"', ModelError, "no-such-model"),
+        ('[a]\nmodel = "no-such-model"', ConfigError, "no-such-model"),
         ("[a]\nread = 1", ConfigError, r"\[a\]: read must be teacher or student, not 1"),
         ('[a]\nalpha = 1.0\nread = "student"', ConfigError, r"\[a\]: has no student"),
         ("[a]\nalhpa = 1", ConfigError, r"variants.toml, \[a\]: unknown settings alhpa"),
