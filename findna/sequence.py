@@ -72,10 +72,10 @@ def encode(bases: bytes | str) -> tuple[Codes, int]:
     return np.where(is_iupac, np.uint8(N), codes), int(is_iupac.sum())
 
 
-def is_bases(text: str) -> bool:
+def looks_like_bases(text: str) -> bool:
     """Whether a text is a sequence and not a name: eight or more of A, C, G, T, U and N.
 
-    >>> is_bases("acgtacgt"), is_bases("tag"), is_bases("sequence")
+    >>> looks_like_bases("acgtacgt"), looks_like_bases("tag"), looks_like_bases("sequence")
     (True, False, False)
     """
     return len(text) >= _MIN_SEQUENCE and not set(text.upper()) - set("ACGTUN")

@@ -12,7 +12,7 @@ from findna.io.options import InputOptions
 from findna.io.records import read_records
 from findna.io.sequence_table import ID_COLUMNS, encode_cell, find_column, ragged, table_rows
 from findna.io.sniff import SEQUENCE_COLUMNS
-from findna.sequence import Codes, is_bases
+from findna.sequence import Codes, looks_like_bases
 
 LABEL_COLUMNS = ("label", "labels", "class", "target")
 """Default column names, in any case; the first that exists is used."""
@@ -153,7 +153,7 @@ def _find_columns(
     def place(wanted: str, known: Iterable[str], setting: str) -> int:
         index = find_column(stream, columns, (wanted,) if wanted else known, line=line)
         if index is None:
-            if any(map(is_bases, columns)):
+            if any(map(looks_like_bases, columns)):
                 stream.fail("no header: this line holds a sequence; add one such as sequence,label", line=line)
             what = repr(wanted) if wanted else " or ".join(known)
             stream.fail(f"no column {what}; there are {', '.join(columns)}; {setting}=NAME names another", line=line)

@@ -19,7 +19,7 @@ from findna.io.sniff import Kind, check_kind, sniff
 from findna.io.source import READS, REGIONS, ROWS, SEQUENCES, Begin, Source, limit_n, refuse_unused_genome
 from findna.record import Record
 from findna.region import Region, is_region_string, missing_contig
-from findna.sequence import Codes, N, is_bases, reverse_complement
+from findna.sequence import Codes, N, looks_like_bases, reverse_complement
 
 _NO_BASES = np.empty(0, np.uint8)
 
@@ -315,7 +315,7 @@ def _padded(codes: Codes, region: Region, length: int) -> Codes:
 
 
 def _is_sequence(text: str) -> bool:
-    return is_bases(text) and not Path(text).exists()
+    return looks_like_bases(text) and not Path(text).exists()
 
 
 def _reversed(record: Record | InputError) -> Record | InputError:

@@ -12,7 +12,7 @@ from findna.io.ids import IdSet
 from findna.io.rows import printable
 from findna.io.sniff import NO_HEADER, SEMICOLONS, SEQUENCE_COLUMNS
 from findna.record import Record
-from findna.sequence import Codes, encode, is_bases, protein_hint
+from findna.sequence import Codes, encode, looks_like_bases, protein_hint
 
 ID_COLUMNS = ("id", "name")
 """Default column names, in any case; the first that exists is used."""
@@ -39,7 +39,7 @@ def read_sequence_table(stream: ByteStream, column: str = "", *, ids: IdSet) -> 
         columns = [name.strip() for name in header]
         sequence = find_column(stream, columns, (column,) if column else SEQUENCE_COLUMNS, line=line)
         if sequence is None:
-            if any(map(is_bases, columns)):
+            if any(map(looks_like_bases, columns)):
                 several = "no header: this line holds a sequence; add one such as id,sequence"
                 stream.fail(several if len(columns) > 1 else NO_HEADER, line=line)
             wanted = repr(column) if column else " or ".join(SEQUENCE_COLUMNS)

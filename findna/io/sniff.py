@@ -95,9 +95,9 @@ def sniff(stream: ByteStream) -> Kind:
         stream.fail("this is SAM text: convert it with samtools view -b")
     found = _sniff_text(stream.name, text)
     if found is None:
-        from findna.sequence import is_bases  # numpy: help pages import this module
+        from findna.sequence import looks_like_bases  # numpy: help pages import this module
 
-        if is_bases(text.strip().split("\n", 1)[0].strip()):
+        if looks_like_bases(text.strip().split("\n", 1)[0].strip()):
             stream.fail(NO_HEADER)
         stream.fail(
             f"cannot infer the format from the content; in_format must be one of {', '.join(KINDS[:-1])}; "

@@ -15,7 +15,7 @@ from findna.io.summed import check_text
 from findna.io.tables import open_parquet
 from findna.io.vcf import Site, VariantReader
 from findna.runs.finished import read_output, require_same_run
-from findna.runs.shard import Shard
+from findna.runs.shard import Shard, missing_shards
 
 _SHARD = re.compile(r"(\d+)/(\d+); records=(\d+)\+(\d+) of (\d+); rows=(\d+)\+(\d+) of (\d+)")
 _WORDS = {"True": True, "False": False, "None": None}
@@ -293,8 +293,6 @@ def _in_order(paths: Sequence[Path], kind: Format) -> list[tuple[Path, ScorePart
             raise TableError(f"is shard {part.shard}, and so is {other[0]}", path=path)
         found[part.shard.number] = (path, part)
     n = next(iter(found.values()))[1].shard.n
-    if missing := [str(number) for number in range(1, n + 1) if number not in found]:
-        named = ", ".join(missing[:10])
-        alone = f"shard {named} of {n:,} is missing"
-        raise TableError(alone if len(missing) == 1 else f"{len(missing):,} of {n:,} shards are missing: {named}")
+    if missing := missing_shards(found, n):
+        raise TableError(missing)
     return [found[number] for number in range(1, n + 1)]

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,8 +20,7 @@ from findna.io.rows import BLOCK, OBS_COLUMNS, Kind
 from findna.io.spool import changes
 from findna.io.tokens import TokensReader
 from findna.limits import shown
-
-_MOST_NAMED = 10
+from findna.runs.shard import missing_shards
 
 Reader = TypeVar("Reader", bound=AbstractContextManager[Any])
 
@@ -129,11 +127,8 @@ def in_order(parts: Sequence[ShardFile]) -> list[ShardFile]:
             raise TableError(f"is shard {number}/{n}, and so is {by_number[number].path}", path=part.path)
         by_number[number] = part
     n = parts[0].shard["n"]
-    if n_missing := n - len(by_number):
-        missing = (str(number) for number in range(1, n + 1) if number not in by_number)
-        named = ", ".join(islice(missing, _MOST_NAMED)) + (", ..." if n_missing > _MOST_NAMED else "")
-        alone = f"shard {named} of {n:,} is missing"
-        raise TableError(alone if n_missing == 1 else f"{n_missing:,} of {n:,} shards are missing: {named}")
+    if missing := missing_shards(by_number, n):
+        raise TableError(missing)
     ordered = [by_number[number] for number in range(1, n + 1)]
     end = 0
     for part in ordered:

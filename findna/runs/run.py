@@ -211,8 +211,8 @@ def finished_run(job: Job, genome: Genome | None) -> dict[str, Any]:
     facts = _prepare(job, genome)[2]
     require_same_run(job.out, found, facts)
     n_rows, n_skipped = found["n_rows"], found["n_skipped"]
-    if n_skipped:  # a run with on_error="fail" may refuse what an earlier one skipped
-        deque(stop_at_fault(read_records(job.inputs, job.options, genome=genome), fatal=job.is_fatal), maxlen=0)
+    if n_skipped and job.is_fatal:  # it may refuse what an earlier run skipped
+        deque(stop_at_fault(read_records(job.inputs, job.options, genome=genome), fatal=True), maxlen=0)
     return {
         "findna": __version__,
         "outputs": [str(job.out)],

@@ -236,7 +236,7 @@ def _outcomes(
         sites = itertools.islice(sites, first, first + part.n_records)
     if spool:
         for site, outcomes in zip(itertools.islice(sites, spool.n_done), spool.outcomes(), strict=True):
-            if any(outcome.reason in MISFITS for outcome in outcomes):  # the earlier run may have skipped it
+            if job.is_fatal and any(outcome.reason in MISFITS for outcome in outcomes):  # an earlier run skipped it
                 _refuse_misfit(job, scorer.score([site])[0], reader)
             yield site, outcomes
     n_done = spool.n_done if spool else 0

@@ -3,12 +3,16 @@
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, Self
 
 from findna.cells import Grid
 from findna.errors import ConfigError
 from findna.limits import MAX_SHARDS
+
+_MOST_NAMED = 10
+"""Missing shards that a message names."""
 
 
 class Shard(NamedTuple):
@@ -138,6 +142,16 @@ class ShardCuts:
         if cell == len(self._bases) or (cell and target - self._bases[cell - 1] <= self._bases[cell] - target):
             cell -= 1
         return self._records[cell], self._bases[cell]
+
+
+def missing_shards(found: Collection[int], n: int) -> str:
+    """A message that names those of n shards that are not among the found ones; "" if all are there."""
+    n_missing = n - len(found)
+    missing = (str(number) for number in range(1, n + 1) if number not in found)
+    named = ", ".join(islice(missing, _MOST_NAMED)) + (", ..." if n_missing > _MOST_NAMED else "")
+    if n_missing == 1:
+        return f"shard {named} of {n:,} is missing"
+    return f"{n_missing:,} of {n:,} shards are missing: {named}" if n_missing else ""
 
 
 def unevenness(parts: Sequence[Part], batch_bases: int) -> str:

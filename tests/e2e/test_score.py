@@ -253,14 +253,8 @@ def test_parts_that_are_not_those_of_one_run_are_refused(many: Path, genome: Pat
     assert left_behind() == []
 
 
-@pytest.mark.parametrize("name", ["out.vcf.gz", "out.parquet"])
-def test_an_interrupted_run_resumes_where_it_was(
-    name: str, many: Path, genome: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flags = ("--scores", "llr", "--on-error", "skip", "--json", "r.json", "--embeddings", "out.h5")
-    score(many, genome, model, "-o", name.replace("out", "whole"), *flags[:-1], "whole.h5")
-    n_windows = json.loads(Path("r.json").read_text())["n_windows"]
-    monkeypatch.setattr("findna.io.record_spool._EVERY", 0)
+def interrupt_third_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt the next run at its third chunk, once."""
     real, n_calls = VariantScorer.score, 0
 
     def stop_at_third(self: VariantScorer, sites: list[Site]) -> list[Scored]:
@@ -271,6 +265,17 @@ def test_an_interrupted_run_resumes_where_it_was(
         return real(self, sites)
 
     monkeypatch.setattr(VariantScorer, "score", stop_at_third)
+
+
+@pytest.mark.parametrize("name", ["out.vcf.gz", "out.parquet"])
+def test_an_interrupted_run_resumes_where_it_was(
+    name: str, many: Path, genome: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--scores", "llr", "--on-error", "skip", "--json", "r.json", "--embeddings", "out.h5")
+    score(many, genome, model, "-o", name.replace("out", "whole"), *flags[:-1], "whole.h5")
+    n_windows = json.loads(Path("r.json").read_text())["n_windows"]
+    monkeypatch.setattr("findna.io.record_spool._EVERY", 0)
+    interrupt_third_chunk(monkeypatch)
     args = ("score", many, "-g", genome, "-m", model, "--max-length", 8, "--precision", "fp32", "-o", name, *flags)
     result = call(*args)
     assert (result.code, "the same command with --resume continues it" in result.err) == (130, True), result.err
@@ -310,16 +315,7 @@ def test_a_run_that_fails_at_misfits_continues_none_that_skipped_one(
     monkeypatch.setattr("findna.io.record_spool._EVERY", 0)
     flags = ("--scores", "llr", "--max-length", 8, "-o", "out.vcf", "--threads", 1)
     args = ("score", misfit, "-g", genome, "-m", model, *flags)
-    real, n_calls = VariantScorer.score, 0
-
-    def stop_at_third(self: VariantScorer, sites: list[Site]) -> list[Scored]:
-        nonlocal n_calls
-        n_calls += 1
-        if n_calls == 3:
-            raise KeyboardInterrupt
-        return real(self, sites)
-
-    monkeypatch.setattr(VariantScorer, "score", stop_at_third)
+    interrupt_third_chunk(monkeypatch)
     assert call(*args, "--on-error", "skip").code == 130
     refused = call(*args, "--resume")
     assert (refused.code, "line 8, record " in refused.err) == (1, True), refused.err
