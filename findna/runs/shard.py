@@ -145,7 +145,7 @@ class ShardCuts:
 
 
 def missing_shards(found: Collection[int], n: int) -> str:
-    """A message that names those of n shards that are not among the found ones; "" if all are there."""
+    """A message that names the missing ones of n shards; "" if none is missing."""
     n_missing = n - len(found)
     missing = (str(number) for number in range(1, n + 1) if number not in found)
     named = ", ".join(islice(missing, _MOST_NAMED)) + (", ..." if n_missing > _MOST_NAMED else "")
