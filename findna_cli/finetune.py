@@ -45,7 +45,7 @@ def finetune(
     It trains all weights, or with --frozen only a head on frozen vectors. A table has a header, a column with sequences
     and a column with labels. Labels with ";" make a multilabel task, and decimal numbers a regression. The run
     directory holds the weights, metrics.json, log.csv, curve.png and CARD.md, and `findna classify --task` reads it.
-    Ctrl-C writes a checkpoint.
+    Ctrl-C writes a checkpoint, from which --resume continues; before the first step, there is none.
     """
     from findna.commands import training
 
@@ -68,12 +68,20 @@ def finetune(
     if had_nothing_to_do(report, quiet=quiet):
         return
     if not report["finished"]:
-        say(f"stopped at step {report['step']:,}; `findna finetune --resume --out {out}` continues")
+        say(_stopped(report["step"], out))
         raise typer.Exit(128 + caught[0])
     say(report["kept"], quiet=quiet)
     for split, figures in report["metrics"].items():
         say(f"{split}: {training.summary_line(figures)}", quiet=quiet)
     say(f"{out}: ready for `findna classify --task {out}` after {report['seconds']:,.0f} s", quiet=quiet)
+
+
+def _stopped(step: int, out: Path) -> str:
+    """What a stopped run left, and the command for the rest: vectors of a frozen model are not kept."""
+    resume = f"`findna finetune --resume --out {out}`"
+    if not step:
+        return f"stopped before the first step, so {out} has no checkpoint; {resume} starts from the beginning"
+    return f"stopped at step {step:,}; {resume} continues"
 
 
 def _show(advance: Advance, is_time_for_a_line: Every, report: "Report", *, quiet: bool) -> None:

@@ -254,10 +254,10 @@ def _resumed(asked: ComputeConfig, path: Path) -> ComputeConfig:
 
 
 def _restart(out: Path, resume: bool) -> str:
-    """A line for a resumed run that has no checkpoint yet; else ""."""
+    """A line for a run that resumes one without a checkpoint; else ""."""
     if not resume or has_checkpoint(out / "checkpoints"):
         return ""
-    return f"\n{out}: no checkpoint, so there is nothing to resume: the run starts from the beginning"
+    return f"\n{out.resolve()}: the earlier run ended before its first checkpoint; this run starts from the beginning"
 
 
 def _sources(plan: PretrainPlan) -> Sources:

@@ -99,13 +99,14 @@ def kept_line(out: Path) -> str:
     training, valid = read_json(out / "config.json")["training"], read_json(out / "metrics.json")["valid"]
     config, summary = training["config"], training["summary"]
     auroc = summary["best_valid_auroc"]
-    figure = "AUROC" if config["select"] == "auroc" and auroc is not None and math.isfinite(auroc) else "loss"
+    is_by_auroc = config["select"] == "auroc" and auroc is not None and math.isfinite(auroc)
+    figure = "highest validation AUROC" if is_by_auroc else "lowest validation loss"
     if "penalty" in summary:
-        kept = f"the penalty {summary['penalty']:g} of {len(summary['fits'])} penalties"
+        texts = [f"kept the penalty {summary['penalty']:g}: of {len(summary['fits'])} penalties, it has the {figure}"]
     else:
-        kept = f"epoch {summary['best_epoch']} of {config['epochs']}"
-        kept += " (the frozen probe)" if not summary["best_epoch"] else ""
-    texts = [f"kept {kept}, which had the best validation {figure}"]
+        kept = f"epoch {summary['best_epoch']}"
+        kept += " (the frozen probe)" if not summary["best_epoch"] else f" of {config['epochs']}"
+        texts = [f"kept {kept}: it has the {figure}"]
     if summary["stopped_early"]:
         texts.append(f"stopped early, after {counted(config['patience'], 'epoch')} without a better one")
     if "uncalibrated_loss" in valid:

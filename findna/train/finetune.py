@@ -273,7 +273,7 @@ class _FinetuneRun(Training[LabelledBatch]):
             "best_epoch": self.best_epoch,
             "strand": tuner.settings.strand,
             **{f"best_{name}": self.best[name] for name in ("valid_loss", "valid_auroc")},
-            "stopped_early": self.is_done,
+            "stopped_early": self.is_done and self.step < self.clock.total_steps,
             "seconds": round(self.clock.seconds, 1),
         } | self._facts_of_probe()
         training = {**self.facts, "device": tuner.device.type, **self.kernels.facts(), "summary": summary}

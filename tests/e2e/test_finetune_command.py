@@ -131,7 +131,7 @@ def test_a_resume_names_what_differs(tables: tuple[Path, Path, Path], model: Pat
     Path("begun").mkdir()
     shutil.copy("r/finetune.json", "begun")
     begun = call("finetune", "--resume", "-o", "begun")
-    text = "begun: no checkpoint, so there is nothing to resume: the run starts from the beginning\n"
+    text = f"{Path('begun').resolve()}: the earlier run ended before its first checkpoint; this run starts from the beg"
     assert (begun.code, text in begun.err) == (0, True), begun.err
     assert "\nkept the penalty " in begun.err
     flags = ("finetune", tables[0], "-m", model, "-o", "r", "--frozen", "--seed", 3, *FLAGS)
@@ -150,6 +150,20 @@ def test_a_resume_names_what_differs(tables: tuple[Path, Path, Path], model: Pat
         1,
         "findna: r: holds a run already; --resume continues it, or choose another folder",
     )
+
+
+def test_a_run_that_stops_before_its_first_step_promises_no_checkpoint(
+    tables: tuple[Path, Path, Path], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("findna_cli.pretrain.catch_signals", lambda caught: caught.append(signal.SIGTERM))
+        stopped = call("finetune", tables[0], "-m", model, "-o", "r", "--frozen", *FLAGS)
+    assert (stopped.code, stopped.err.splitlines()[-1]) == (
+        143,
+        "stopped before the first step, so r has no checkpoint; "
+        "`findna finetune --resume --out r` starts from the beginning",
+    )
+    assert call("finetune", "--resume", "--out", "r", "-t", 1).code == 0
 
 
 def test_a_run_that_ends_while_it_draws_is_not_finished_and_draws_later(

@@ -233,8 +233,8 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path, teacher, sel
     assert training["best_valid_auroc"] == pytest.approx(best["valid_auroc"], rel=1e-5)
     assert training["stopped_early"] == (len(rows) < 31)
     line = kept_line(tmp_path / "run")
-    name = "AUROC" if select == "auroc" else "loss"
-    assert line.startswith(f"kept epoch {best['epoch']} of 30, which had the best validation {name}; ")
+    figure = "highest validation AUROC" if select == "auroc" else "lowest validation loss"
+    assert line.startswith(f"kept epoch {best['epoch']} of 30: it has the {figure}; ")
     assert line.endswith(" after the calibration of probabilities")
     assert ("; stopped early, after 2 epochs without a better one; " in line) == (len(rows) < 31)
     if len(rows) < 31:
@@ -246,7 +246,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path, teacher, sel
 
 
 def test_a_run_that_only_gets_worse_ends_as_the_probe_that_it_began_as(tmp_path, teacher):
-    config = dataclasses.replace(CONFIG, warmup=0.0, warmup_steps=0, dropout=0.0, patience=0, select="loss")
+    config = dataclasses.replace(CONFIG, warmup=0.0, warmup_steps=0, dropout=0.0, patience=3, select="loss")
     wrong = dataclasses.replace(VALID, labels=1 - VALID.labels)
     outcome = run(tmp_path / "run", teacher, config, valid=wrong)
     first, *rest = (row for row in read_log(tmp_path / "run" / "log.csv") if not math.isnan(row["valid_loss"]))
@@ -254,6 +254,9 @@ def test_a_run_that_only_gets_worse_ends_as_the_probe_that_it_began_as(tmp_path,
     assert first["valid_loss"] < min(row["valid_loss"] for row in rest)
     task = load_task(tmp_path / "run")
     assert task.training["summary"]["best_epoch"] == 0
+    assert not task.training["summary"]["stopped_early"]  # the patience ends with the last epoch
+    assert kept_line(tmp_path / "run").startswith("kept epoch 0 (the frozen probe): it has the lowest validation loss")
+    assert "stopped early" not in kept_line(tmp_path / "run")
     assert outcome.metrics["valid"]["uncalibrated_loss"] == pytest.approx(first["valid_loss"], rel=1e-4)
     assert all(
         torch.equal(value, task.network.state_dict()[name]) for name, value in teacher.network.state_dict().items()
