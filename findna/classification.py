@@ -9,15 +9,12 @@ from torch import Tensor
 
 from findna.cells import Cell, Item
 from findna.config import ClassifyConfig
-from findna.data.windows import iter_windows
 from findna.encode import Spans
-from findna.errors import InputError
 from findna.io.rows import OBS_COLUMNS, Columns, Kind, columns_of
 from findna.models.task import TaskModel, log_scores, probabilities
 from findna.models.task_settings import TaskSettings
 from findna.nn.device import Compute
 from findna.nn.pooling import pool_features
-from findna.record import Record
 from findna.sequence import MOSTLY_N
 from findna.stream import Forward, Passed, Readout
 
@@ -145,26 +142,3 @@ def decide(p: NDArray[np.float64], classes: Sequence[str], *, objective: str) ->
         return ";".join(chosen), (1 + margin) / 2, margin
     best = int(p.argmax())
     return classes[best], float(p[best]), float(p[best] - np.delete(p, best).max())
-
-
-def split_windows(items: Iterable[Item], *, size: int, stride: int) -> Iterator[Item]:
-    """Yield the windows of records as separate records; errors are passed on.
-
-    A window's id is that of the record with `:start-end`, 0-based in the direction of reading. It has its own
-    coordinates if the record's bases are contiguous in the genome; else it has those of the record.
-    """
-    for item in items:
-        if isinstance(item, InputError):
-            yield item
-            continue
-        is_one_stretch = not item.extra and item.end - item.start == len(item.codes)
-        for start, end, _ in iter_windows(len(item.codes), size=size, stride=stride):
-            place = _place(item, start, end) if is_one_stretch else (item.start, item.end)
-            codes = item.codes[start:end]
-            yield item._replace(id=f"{item.id}:{start}-{end}", codes=codes, start=place[0], end=place[1])
-
-
-def _place(record: Record, start: int, end: int) -> tuple[int, int]:
-    if record.strand == "-":
-        return record.end - end, record.end - start
-    return record.start + start, record.start + end

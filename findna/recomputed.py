@@ -15,9 +15,8 @@ from findna.masked import MaskedBases
 from findna.models.store import Model
 from findna.models.task import TaskModel
 from findna.nn.device import Compute
-from findna.runs.classify import AnswerRows
-from findna.runs.embed import VectorRows
 from findna.runs.job import RowMaker
+from findna.runs.row_makers import AnswerRows, VectorRows
 from findna.saturation import BaseMutagenesis, TaskMutagenesis
 from findna.sequence import encode
 from findna.variants import VariantScorer

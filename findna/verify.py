@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from findna.classification import split_windows
 from findna.counts import counted
+from findna.data.windows import split_windows
 from findna.errors import ConfigError, FindnaError, ModelError
 from findna.io.compressed import STDIN
 from findna.io.effects import SCHEMA as MUTAGENESIS

@@ -24,7 +24,7 @@ from typing import IO, Any, Self
 
 HERE = Path(__file__).resolve().parent
 COMMANDS = (
-    *("findna_cli.app", "findna.runs.embed", "findna.runs.classify", "findna.runs.run", "findna.runs.merge"),
+    *("findna_cli.app", "findna.runs.row_makers", "findna.runs.workers", "findna.runs.run", "findna.runs.merge"),
     *("findna.train.pretrain", "findna.train.finetune", "torch._dynamo", "sklearn.metrics", "matplotlib.figure"),
 )
 """What the processes of the command line import."""

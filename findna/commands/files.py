@@ -1,29 +1,30 @@
-"""The work of commands over files: scores, effects and bases of a model; outputs verified."""
+"""The work of commands over files: scores, effects and bases of a model; outputs verified.
+
+A command opens its inputs before it imports a module that loads torch, which takes seconds.
+"""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from findna.config import BasesConfig, ComputeConfig, MutagenesisConfig, RunConfig, ScoreConfig
 from findna.errors import ConfigError
 from findna.io.arrays import require_absent
+from findna.io.check import is_read_once, open_inputs
 from findna.io.options import InputOptions
 from findna.io.outputs import finished_meta
 from findna.io.tracks import check_track as check_track
 from findna.io.tracks import track_format as track_format
+from findna.io.vcf import VariantReader
 from findna.io.watch import refuse_inputs as refuse_inputs
 from findna.models.folders import DEFAULT
-from findna.models.task import load_task
-from findna.nn.device import set_threads
-from findna.runs.bases import BasesJob, predict_bases_of
 from findna.runs.finished import n_finished
 from findna.runs.job import parts_of
-from findna.runs.mutagenesis import MutagenesisJob, run_mutagenesis
-from findna.runs.score import ScoreJob, run_scores
 from findna.settings import make, with_settings
-from findna.verify import Verification
-from findna.verify import verify as verify_output
-from findna.window_tracks import track_column, write_window_track
+
+if TYPE_CHECKING:
+    from findna.verify import Verification
 
 Report = dict[str, Any]
 OnDone = Callable[..., None]
@@ -69,6 +70,10 @@ def score(
         ConfigError: Settings contradict each other.
     """
     _refuse_both(model, task)
+    parts = parts_of({**settings, "genome": genome})
+    _open([], parts["options"], variants=str(variants))
+    from findna.runs.score import ScoreJob, run_scores
+
     job = ScoreJob(
         [str(variants)],
         Path(out),
@@ -78,7 +83,7 @@ def score(
         output_format=output_format,  # type: ignore[arg-type]
         embeddings=Path(embeddings) if embeddings else None,
         command=command,
-        **parts_of({**settings, "genome": genome}),
+        **parts,
     )
     return run_scores(job, on_progress=on_progress)
 
@@ -110,8 +115,11 @@ def mutagenesis(
         OutputError: The output exists and is not of this run, or cannot be written.
         ConfigError: Settings contradict each other.
     """
-    config = make(MutagenesisConfig, settings)
+    config, parts = make(MutagenesisConfig, settings), parts_of(settings)
     _refuse_both(model, config.task)
+    _open(inputs, parts["options"])
+    from findna.runs.mutagenesis import MutagenesisJob, run_mutagenesis
+
     job = MutagenesisJob(
         inputs,
         Path(out),
@@ -119,7 +127,7 @@ def mutagenesis(
         model=str(model) or DEFAULT,
         output_format=output_format,
         command=command,
-        **parts_of(settings),
+        **parts,
     )
     return run_mutagenesis(job, on_progress=on_progress)
 
@@ -151,6 +159,10 @@ def predict_bases(
         OutputError: The output exists and is not of this run, or cannot be written.
         ConfigError: Settings contradict each other.
     """
+    parts = parts_of(settings)
+    _open(inputs, parts["options"])
+    from findna.runs.bases import BasesJob, predict_bases_of
+
     job = BasesJob(
         inputs,
         Path(out),
@@ -158,21 +170,27 @@ def predict_bases(
         model=str(model) or DEFAULT,
         output_format=output_format,
         command=command,
-        **parts_of(settings),
+        **parts,
     )
     return predict_bases_of(job, on_progress=on_progress)
 
 
 def verify(
     path: str | Path, *, model: str | Path = "", genome: str | Path | None = None, n: int = 20, threads: int = 0
-) -> Verification:
+) -> "Verification":
     """Check an output; see `findna.verify.verify`. `threads` is the number of CPU threads; 0: all available CPUs."""
+    from findna.nn.device import set_threads
+    from findna.verify import verify as verify_output
+
     set_threads(ComputeConfig(threads=threads).threads)
     return verify_output(Path(path), model=model, genome=Path(genome) if genome else None, n=n)
 
 
 def column_of(task: str, label: str) -> str:
     """The column of a task's predictions that a track shows; see `findna.window_tracks.track_column`."""
+    from findna.models.task import load_task
+    from findna.window_tracks import track_column
+
     return track_column(load_task(task), label)
 
 
@@ -186,6 +204,8 @@ def write_track(
     Raises:
         OutputError: Without `force`, the track exists and is of another run.
     """
+    from findna.window_tracks import write_window_track
+
     predictions, path = Path(predictions), Path(path)
     meta = finished_meta(predictions, "tsv") or {}
     facts = {name: meta[name] for name in ("model", "inputs", "genome", "params", "provenance")} | {"column": column}
@@ -194,6 +214,13 @@ def write_track(
     require_absent(path, force=force)
     write_window_track(predictions, path, column, facts, genome=genome)
     return True
+
+
+def _open(inputs: Sequence[str], options: InputOptions, *, variants: str = "") -> None:
+    with ExitStack() as stack:
+        open_inputs(inputs, options, stack)
+        if variants and not is_read_once(variants):
+            stack.enter_context(VariantReader(variants))
 
 
 def _refuse_both(model: str | Path, task: str | Path) -> None:

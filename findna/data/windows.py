@@ -1,12 +1,13 @@
 """Windows that cover a sequence longer than the teacher's window; each base belongs to one of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from findna.errors import ConfigError
+from findna.errors import ConfigError, InputError
+from findna.record import Record
 
 
 class Window(NamedTuple):
@@ -113,3 +114,26 @@ def join(values: NDArray[Any], windows: Windows, n: int) -> NDArray[np.float64]:
 def is_joined(windows: Windows, n: int) -> NDArray[np.bool_]:
     """Which of n sequences have more than one window; shape (n,)."""
     return np.asarray(np.bincount(windows.sequence, minlength=n) > 1)
+
+
+def split_windows(items: Iterable[Record | InputError], *, size: int, stride: int) -> Iterator[Record | InputError]:
+    """Yield the windows of records as separate records; errors are passed on.
+
+    A window's id is that of the record with `:start-end`, 0-based in the direction of reading. It has its own
+    coordinates if the record's bases are contiguous in the genome; else it has those of the record.
+    """
+    for item in items:
+        if isinstance(item, InputError):
+            yield item
+            continue
+        is_one_stretch = not item.extra and item.end - item.start == len(item.codes)
+        for start, end, _ in iter_windows(len(item.codes), size=size, stride=stride):
+            place = _place(item, start, end) if is_one_stretch else (item.start, item.end)
+            codes = item.codes[start:end]
+            yield item._replace(id=f"{item.id}:{start}-{end}", codes=codes, start=place[0], end=place[1])
+
+
+def _place(record: Record, start: int, end: int) -> tuple[int, int]:
+    if record.strand == "-":
+        return record.end - end, record.end - start
+    return record.start + start, record.start + end

@@ -9,7 +9,6 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
-import torch
 
 from findna import __version__, phases
 from findna.data.windows import count_windows
@@ -97,6 +96,8 @@ def _output_bytes(job: Job, maker: RowMaker, summary: InputSummary) -> int:
 
 def _speed(maker: RowMaker) -> float:
     """Input bases per second, cached for a day by machine, model and settings."""
+    import torch
+
     compute = maker.compute
     is_gpu = compute.device.type == "cuda"
     machine = [platform.node(), platform.machine(), torch.cuda.get_device_name(compute.device) if is_gpu else ""]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from findna.cells import Cell, Item
 from findna.config import ComputeConfig, RunConfig
@@ -17,11 +17,13 @@ from findna.io.formats import Format
 from findna.io.options import InputOptions
 from findna.io.rows import Layout
 from findna.io.watch import refuse_inputs
-from findna.nn.device import Compute, check_gpus, set_threads
 from findna.runs.manifest import Manifest, read_manifest
 from findna.runs.shard import Shard
 from findna.settings import make, require
 from findna.sizes import ModelConfig
+
+if TYPE_CHECKING:
+    from findna.nn.device import Compute
 
 STDOUT = Path("-")
 OnProgress = Callable[[int, int | None], object]
@@ -46,7 +48,7 @@ class RowMaker(Protocol):
     """
 
     size: ModelConfig
-    compute: Compute
+    compute: "Compute"
     facts: Mapping[str, Any]
     identity: str
     params: Mapping[str, Any]
@@ -161,17 +163,21 @@ class RunJob:
             return [f"cuda:{index}" for index in range(self.run.gpus)]
         return ["cpu"] * self.run.workers if self.run.workers > 1 else [self.compute.device]
 
-    def begin(self) -> Compute:
+    def begin(self) -> "Compute":
         """Set torch's threads and kernels, and pick device and precision; see `pick`."""
+        from findna.nn.device import set_threads  # loads torch: first the inputs are opened
+
         set_threads(self.compute.threads, deterministic=self.compute.deterministic)
         return self.pick()
 
-    def pick(self, precision: str = "") -> Compute:
+    def pick(self, precision: str = "") -> "Compute":
         """Where and how the rows are made: on the first device, with this precision instead of the job's.
 
         Raises:
             ConfigError: There is no such device or precision.
         """
+        from findna.nn.device import Compute, check_gpus
+
         check_gpus(self.run.gpus)
         asked, planned = self.compute, self.manifest.batch_bases if self.manifest else 0
         return Compute.pick(
@@ -199,7 +205,7 @@ class Job(RunJob, ABC):
     output_format: Format = "h5"
 
     @abstractmethod
-    def load(self, compute: Compute) -> RowMaker:
+    def load(self, compute: "Compute") -> RowMaker:
         """The maker of the rows, on a device."""
 
     def on(self, device: str) -> Self:

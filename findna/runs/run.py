@@ -9,15 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple
-
-import torch
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from findna import __version__
 from findna.cells import Item, stop_at_fault, write_rows
-from findna.classification import split_windows
 from findna.counts import counted
-from findna.data.windows import count_windows
+from findna.data.windows import count_windows, split_windows
 from findna.errors import BedError, ConfigError, FastaError, InputError, RegionError
 from findna.io.check import InputSummary, check_inputs, open_inputs
 from findna.io.files import require_folder
@@ -29,15 +26,15 @@ from findna.io.records import read_records
 from findna.io.source import Begin, TooManyN
 from findna.io.tables import TsvStream
 from findna.io.watch import Watch
-from findna.nn.device import pick_device
-from findna.nn.kernels import choose
 from findna.record import Record
 from findna.runs.counted import Counted, ShortRegions
 from findna.runs.finished import decisive, finished_vectors, require_same_run
 from findna.runs.job import STDOUT, Job, OnProgress, RowMaker, RunJob
 from findna.runs.provenance import digests, genome_facts, input_facts, machine_facts, peak_memory_bytes
 from findna.runs.shard import Part, ShardCuts, unevenness
-from findna.runs.workers import MakeCells, Workers
+
+if TYPE_CHECKING:
+    from findna.runs.workers import MakeCells, Workers
 
 
 class Scope(NamedTuple):
@@ -77,14 +74,14 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
     """
     started, began, watch = datetime.now(UTC), time.monotonic(), Watch(job.sources)
     with ExitStack() as stack:
-        if not gc.get_freeze_count():
-            gc.freeze()  # or the garbage collector visits all of torch's objects several times per 100,000 records
-            stack.callback(gc.unfreeze)
         genome = open_inputs(job.inputs, job.options, stack)
         require_folder(job.out)
         if report := finished_run(job, genome):
             return report
         maker, scope, facts = _prepare(job, genome)
+        if not gc.get_freeze_count():
+            gc.freeze()  # or the garbage collector visits all of torch's objects several times per 100,000 records
+            stack.callback(gc.unfreeze)
         if job.out != STDOUT:  # fail before the work, but after a missing input or model
             refuse_existing(job.out, job.output_format, is_allowed=job.run.force or job.run.resume)
         compute, meter, records = maker.compute, Meter(job.inputs), scope.part and scope.part.records
@@ -106,7 +103,7 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         except BaseException as error:
             if job.read_once or watch.change(digests(scope.inputs)):  # the rows may not match the input
                 writer.discard()
-            if isinstance(error, torch.OutOfMemoryError):
+            if _is_out_of_memory(error):
                 raise ConfigError(f"{compute.device} has too little memory for a batch: lower batch_bases") from error
             raise
         if noted.first_fault and not writer.n_rows and not scope.part:
@@ -114,9 +111,8 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
             every = counted(writer.n_skipped, "record")
             raise InputError(f"no record is left: {every} skipped; the first: {noted.first_fault}")
         seconds = time.monotonic() - began
-        kernels = choose(maker.size, device=compute.device, precision=compute.precision).facts()
         provenance = machine_facts(
-            compute, command=job.command, started=started, kernels=kernels, n_processes=len(job.devices)
+            compute, command=job.command, started=started, kernels=_kernels(maker), n_processes=len(job.devices)
         )
         uns = {"provenance": provenance, **facts}
         schema: dict[str, Any] = {"schema": maker.schema} if maker.schema else {}
@@ -172,7 +168,8 @@ def check(
     return summary
 
 
-def _scope(job: Job, genome: Genome | None, *, batch_bases: int) -> Scope:
+def _scope(job: Job, genome: Genome | None) -> Scope:
+    batch_bases = job.begin().batch_bases if job.shard else 0  # a shard ends where a batch ends
     if (manifest := job.manifest) and job.shard:
         manifest.check(job.options, genome, batch_bases=batch_bases, is_fatal=job.is_fatal)
         return Scope(manifest.n_records, manifest.facts(job.inputs), *manifest.of(job.shard), manifest.uneven)
@@ -185,8 +182,8 @@ def _scope(job: Job, genome: Genome | None, *, batch_bases: int) -> Scope:
 
 def _prepare(job: Job, genome: Genome | None) -> tuple[RowMaker, Scope, dict[str, Any]]:
     """The maker of the rows, the records, and the facts that determine the rows: a resumed run must have the same."""
-    compute = job.begin()
-    scope = _scope(job, genome, batch_bases=compute.batch_bases)
+    scope = _scope(job, genome)
+    compute = job.begin()  # after the inputs were checked: it loads torch, which takes seconds
     maker = job.load(compute)
     options = {name: value for name, value in job.options.facts().items() if name != "strand"}
     facts: dict[str, Any] = {
@@ -248,13 +245,31 @@ def _peek(items: Iterator[Item]) -> tuple[Iterator[Item], tuple[str, ...]]:
     return itertools.chain(first, items), ()
 
 
-def _workers(job: Job, maker: RowMaker) -> Workers:
+def _is_out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError)
+
+
+def _kernels(maker: RowMaker) -> dict[str, Any]:
+    from findna.nn.kernels import choose
+
+    return choose(maker.size, device=maker.compute.device, precision=maker.compute.precision).facts()
+
+
+def _workers(job: Job, maker: RowMaker) -> "Workers":
+    from findna.runs.workers import Workers
+
     loads = [partial(load_cells, job.on(device), maker.compute.precision.name) for device in job.devices]
     return Workers(loads, job.devices, compute=maker.compute)
 
 
-def load_cells(job: Job, precision: str) -> MakeCells:
+def load_cells(job: Job, precision: str) -> "MakeCells":
     """The maker of cells in a worker."""
+    import torch
+
+    from findna.nn.device import pick_device
+
     device = pick_device(job.compute.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # before anything uses a GPU: a context on the first one needs memory

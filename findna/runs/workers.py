@@ -104,7 +104,7 @@ class _Worker:
         # They are forked from a server that has imported torch, so importing costs time and memory only once.
         context: Any = get_context("forkserver" if sys.platform == "linux" else "spawn")
         if sys.platform == "linux":
-            context.set_forkserver_preload(["findna.runs.run"])
+            context.set_forkserver_preload(["findna.runs.run", "findna.runs.row_makers"])
         self._name = name
         self._connection, theirs = context.Pipe()
         is_deterministic = torch.are_deterministic_algorithms_enabled()

@@ -31,23 +31,22 @@ PAGES = [
 LOADED = """
 import sys
 from findna_cli.app import main
-pages, ending, *heavy = sys.argv[1:]
+pages, ending, code, *heavy = sys.argv[1:]
 for page in pages.split(","):
     sys.argv = ["findna", *page.split(), *ending.split()]
     try:
         main()
     except SystemExit as end:
-        assert not end.code, (page, end.code)
+        assert (end.code or 0) == int(code), (page, end.code)
     print("=" * 9)
 print("loaded:", sorted(set(heavy) & set(sys.modules)))
 """
 
 
-def start(pages: list[str], ending: str, *heavy: str) -> list[str]:
+def start(pages: list[str], ending: str, *heavy: str, code: int = 0) -> list[str]:
     """Screens of commands that run in one process, and last the heavy libraries that were loaded."""
-    done = subprocess.run(
-        [sys.executable, "-c", LOADED, ",".join(pages), ending, *heavy], capture_output=True, text=True, check=False
-    )
+    words = [sys.executable, "-c", LOADED, ",".join(pages), ending, str(code), *heavy]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.split("=" * 9 + "\n")
 
@@ -68,6 +67,24 @@ def test_lists_and_descriptions_do_not_load_torch() -> None:
     assert call("embed", "a.fa", "-o", "out.h5").code == 0
     *_, last = start(pages, "", "torch", "pandas", "sklearn", "matplotlib")
     assert last == "loaded: []\n"
+
+
+def test_a_wrong_input_is_an_error_before_torch_is_loaded() -> None:
+    Path("g.fa").write_text(">chr1\nACGTACGT\n")
+    Path("empty.bed").touch()
+    Path("other.bed").write_text("1\t0\t8\n")
+    pages = [
+        "embed absent.fa",
+        "embed empty.bed -g absent.fa",
+        "embed other.bed -g g.fa",
+        "embed empty.bed --dry-run",
+        "classify empty.bed -g g.fa --task covid",
+        "score empty.bed -g g.fa",
+        "predict-bases empty.bed -g g.fa",
+        "mutagenesis g.fa -g absent.fa",
+    ]
+    *screens, last = start(pages, "", "torch", code=1)
+    assert (len(screens), last) == (len(pages), "loaded: []\n")
 
 
 def test_help_is_shown_without_docstrings() -> None:

@@ -8,8 +8,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from findna.classification import Classifier, decide, split_windows
+from findna.classification import Classifier, decide
 from findna.config import ClassifyConfig
+from findna.data.windows import split_windows
 from findna.models.task import TaskModel
 from findna.models.task_settings import TaskSettings
 from findna.nn.chordmixer import ChordMixer, initialise

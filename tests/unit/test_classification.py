@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from findna.classification import Classifier, column_order, decide, prediction_columns, split_windows, value_names
+from findna.classification import Classifier, column_order, decide, prediction_columns, value_names
 from findna.config import ClassifyConfig
 from findna.data.batch import pack
+from findna.data.windows import split_windows
 from findna.errors import BedError, ConfigError
 from findna.models.task import TaskModel
 from findna.models.task_settings import TaskSettings
