@@ -77,9 +77,10 @@ def embed(sequences: Iterable[Bases], *, model: str | Path | Model = DEFAULT, **
         ModelError: The model is not found or damaged.
         ConfigError: A setting is out of range.
 
-    >>> import findna
-    >>> findna.embed(["ACGTACGTTT", "TTGACC"]).dtype
-    dtype('float32')
+    Examples:
+        >>> import findna
+        >>> findna.embed(["ACGTACGTTT", "TTGACC"]).dtype
+        dtype('float32')
     """
     engine = _embedder(model, settings)[0]
     width = len(feature_names(engine.config, engine.network.config))

@@ -24,8 +24,9 @@ class ConfigError(FindnaError):
 class MissingExtraError(ConfigError):
     """An optional package is not installed.
 
-    >>> str(MissingExtraError("pyarrow", extra="parquet", purpose="a Parquet file"))
-    "a Parquet file needs pyarrow: pip install 'findna[parquet]'"
+    Examples:
+        >>> str(MissingExtraError("pyarrow", extra="parquet", purpose="a Parquet file"))
+        "a Parquet file needs pyarrow: pip install 'findna[parquet]'"
     """
 
     def __init__(self, package: str, *, extra: str, purpose: str) -> None:
@@ -46,8 +47,9 @@ class InputError(FindnaError):
         row: 0-based index of the record in its input, if known.
         kind: Name for this kind of input; "": that of the class.
 
-    >>> print(BedError("start 900 and end 850 must satisfy 0 <= start < end", path="peaks.bed", line=7))
-    BED file peaks.bed, line 7: start 900 and end 850 must satisfy 0 <= start < end
+    Examples:
+        >>> print(BedError("start 900 and end 850 must satisfy 0 <= start < end", path="peaks.bed", line=7))
+        BED file peaks.bed, line 7: start 900 and end 850 must satisfy 0 <= start < end
     """
 
     kind = "input"

@@ -19,8 +19,9 @@ class Region(NamedTuple):
         summit: 0-based position of a narrowPeak's summit on the contig, -1 if there is none.
         blocks: BED12 blocks as (start, end) on the contig, ascending; empty if there are none.
 
-    >>> str(Region("chr1", 1000, 2000))
-    'chr1:1,001-2,000'
+    Examples:
+        >>> str(Region("chr1", 1000, 2000))
+        'chr1:1,001-2,000'
     """
 
     chrom: str
@@ -44,8 +45,9 @@ class Region(NamedTuple):
 
         The center is the base at `size // 2` of the result. The result may reach outside the contig.
 
-        >>> Region("chr1", 100, 200).resize(10)[:3]
-        ('chr1', 145, 155)
+        Examples:
+            >>> Region("chr1", 100, 200).resize(10)[:3]
+            ('chr1', 145, 155)
         """
         middle = (self.start + self.end) // 2 if center is None else center
         start = middle - size // 2

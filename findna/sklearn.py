@@ -36,9 +36,10 @@ class Embedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         device: auto, cpu, cuda, cuda:1, mps.
         precision: auto, fp32, bf16, bf16-stream.
 
-    >>> from sklearn.base import clone
-    >>> clone(Embedder(strand="both")).get_params()["strand"]
-    'both'
+    Examples:
+        >>> from sklearn.base import clone
+        >>> clone(Embedder(strand="both")).get_params()["strand"]
+        'both'
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from findna_cli.help import EXAMPLES, commands
 INTRODUCTION = """\
 # Command line
 
-Made from the command itself by `python docs/tools/make_cli.py > docs/cli.md`.
+Look up each command with its arguments, options, defaults and examples: the text of `findna COMMAND --help`.
 
 Data goes to the output file or to stdout. Messages go to stderr. Progress is shown only on a terminal and counts written records. Exit codes:
 
@@ -20,7 +20,7 @@ Data goes to the output file or to stdout. Messages go to stderr. Progress is sh
 | 1 | an error in the input, data, model or output; stderr names the file and the problem |
 | 2 | an error in the command line |
 | 130, 143 | interrupted (Ctrl-C, SIGTERM); the run can be resumed |
-| 141 | the reader of stdout closed the pipe (`\\| head`); no message |
+| 141 | the reader of stdout closed the pipe (such as head); no message |
 
 A traceback is shown only with `--debug` (before the command) or `FINDNA_DEBUG=1`.
 
@@ -30,7 +30,7 @@ BED is 0-based and half-open; a region string such as `chr1:1,001-2,000` is 1-ba
 |---|---|
 | `FINDNA_GENOME` | genome of `findna pretrain` if no input is given |
 | `FINDNA_CACHE` | directory for downloaded genomes, pulled models, indexes of read-only genomes and the speed that `--dry-run` measured (default `$XDG_CACHE_HOME/findna`, else `~/.cache/findna`) |
-| `FINDNA_KERNELS` | code that runs the network's blocks: `auto` (default); on a GPU `triton`, `compile` or `plain`; see docs/speed.md |
+| `FINDNA_KERNELS` | code that runs the network's blocks: `auto` (default); on a GPU `triton`, `compile` or `plain`; see [the speed page](speed.md#on-a-gpu) |
 | `FINDNA_DEBUG` | show tracebacks |
 | `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE` | for `findna model pull`: another hub, access to private repositories, no network |
 """
@@ -44,7 +44,7 @@ def reference() -> str:
         context = command.make_context(path, [], resilient_parsing=True)
         usage = " ".join(command.collect_usage_pieces(context))
         text = "\n\n".join(" ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n"))
-        parts.append(f"## {path}\n\n    {path} {usage}\n\n{text}\n\n| | |\n|---|---|")
+        parts.append(f"## {path}\n\n    {path} {usage}\n\n{text}\n\n| argument or option | meaning |\n|---|---|")
         rows = []
         for parameter in command.params:
             if parameter.param_type_name == "option":
