@@ -64,10 +64,13 @@ def run_files(
     write_report(json_file, report)
     if had_nothing_to_do(report, quiet=quiet):
         return
-    for name, what in (("n_mostly_n", "mostly N"), ("n_with_iupac", "IUPAC codes, which are read as N")):
-        if report.get(name):
-            first = f"; the first: {report['first_mostly_n']}" if name == "n_mostly_n" else ""
-            say(f"{report[name]:,} of {counted(report['n_records'], 'record')}: {what}{first}", quiet=quiet)
+    every = counted(report["n_records"], "record")
+    if report["n_mostly_n"]:
+        only_n = f", {report['n_only_n']:,} of them only N (frac_n is 1)" if report["n_only_n"] else ""
+        first = f"the first: {report['first_mostly_n']}; --max-n 0.5 skips them"
+        say(f"{report['n_mostly_n']:,} of {every}: mostly N{only_n}; {first}", quiet=quiet)
+    if report["n_with_iupac"]:
+        say(f"{report['n_with_iupac']:,} of {every}: IUPAC codes, which are read as N", quiet=quiet)
     say_short(report, quiet=quiet)
     say_uneven(report, quiet=quiet)
     since = f" after record {report['n_resumed']:,}" if report["n_resumed"] else ""

@@ -6,7 +6,7 @@ from typing import Any
 from findna.cells import Item
 from findna.errors import InputError
 from findna.record import Record
-from findna.sequence import is_mostly_n
+from findna.sequence import N, is_mostly_n
 
 
 class ShortRegions:
@@ -27,7 +27,7 @@ class ShortRegions:
 
 
 class Counted:
-    """Counts records, those that are mostly N, have IUPAC codes or are short regions, and the bases to embed.
+    """Counts records, those that are mostly or entirely N, have IUPAC codes or are short regions, and bases to embed.
 
     Args:
         items: The records, which it yields.
@@ -36,7 +36,7 @@ class Counted:
 
     def __init__(self, items: Iterable[Item], *, n_resumed: int) -> None:
         self._items, self._n_resumed, self.n, self.n_bases = items, n_resumed, 0, 0
-        self.n_mostly_n = self.n_with_iupac = 0
+        self.n_mostly_n = self.n_only_n = self.n_with_iupac = 0
         self.first_mostly_n = ""
         self.short = ShortRegions()
         self.first_fault: InputError | None = None
@@ -47,6 +47,7 @@ class Counted:
             if isinstance(item, Record):
                 if is_mostly_n(item.codes):
                     self.n_mostly_n += 1
+                    self.n_only_n += bool((item.codes == N).all())
                     self.first_mostly_n = self.first_mostly_n or item.id
                 self.short.add(item)
                 self.n_with_iupac += item.n_iupac > 0

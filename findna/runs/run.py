@@ -127,6 +127,7 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         "n_skipped": writer.n_skipped,
         "n_resumed": n_resumed,
         "n_mostly_n": noted.n_mostly_n,
+        "n_only_n": noted.n_only_n,
         "first_mostly_n": noted.first_mostly_n,
         "n_with_iupac": noted.n_with_iupac,
         **(ShortRegions() if maker.has_windows else noted.short).facts(),
@@ -217,7 +218,7 @@ def finished_run(job: Job, genome: Genome | None) -> dict[str, Any]:
         "n_rows": n_rows,
         "n_skipped": n_skipped,
         "n_resumed": n_rows + n_skipped,
-        **dict.fromkeys(("n_mostly_n", "n_with_iupac", "n_bases", "seconds"), 0),
+        **dict.fromkeys(("n_mostly_n", "n_only_n", "n_with_iupac", "n_bases", "seconds"), 0),
         "nothing_to_do": True,
         **facts,
     }

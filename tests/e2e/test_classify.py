@@ -438,9 +438,10 @@ def test_a_record_that_is_mostly_n_is_unknown_and_counted(write: Write, task: Pa
     assert result.code == 0
     embedded = call("embed", "a.fa", "-m", model, "-o", "n.h5")
     for err in (result.err, embedded.err):
-        assert "2 of 4 records: mostly N; the first: n\n" in err
+        assert "2 of 4 records: mostly N, 1 of them only N (frac_n is 1); the first: n; --max-n 0.5 skips them\n" in err
     rows = {row["id"]: row for row in table("n.tsv")}
     assert [(row["label"], row["status"]) for row in (rows["n"], rows["most"])] == [("unknown", "mostly N")] * 2
     assert {row["status"] for row in (rows["half"], rows["none"])} == {"ok"}
     assert json.loads(Path("n.json").read_text())["n_mostly_n"] == 2
+    assert [row["frac_n"] for row in rows.values()].count("1.0") == 1
     assert ": mostly N" not in call("classify", "a.fa", "--task", task, "-o", "q.tsv", "--quiet").err
