@@ -54,6 +54,7 @@ def run_files(
         if not had_nothing_to_do(report, quiet=quiet):
             report["first_problems"] = said(report["first_problems"])
             show_plan(report, out)
+            say_short(report, quiet=quiet)
         write_report(json_file, report)
         if report.get("n_problems") and settings.get("on_error") != "skip":
             raise typer.Exit(1)

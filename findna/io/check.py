@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from findna import phases
 from findna.counts import counted
@@ -14,6 +15,7 @@ from findna.io.ids import IdSet
 from findna.io.options import InputOptions
 from findna.io.records import Reader, count_bases
 from findna.io.source import REGIONS, MissingContig, limit_n
+from findna.limits import SHORT_REGION
 from findna.record import Record
 from findna.region import Region
 
@@ -36,6 +38,7 @@ class InputSummary:
         n_problems: Records with a problem.
         problems: Number of each kind.
         examples: The first ten.
+        n_short: Regions with too few bases to have a context; the id of the first one is `first_short`.
         missing_contigs: The first 1,000 contigs that are not in the genome, each with its number of records.
         unchecked: Inputs that were not read, for instance because they can be read only once.
     """
@@ -46,6 +49,8 @@ class InputSummary:
     n_problems: int = 0
     problems: dict[str, int] = field(default_factory=dict)
     examples: list[InputError] = field(default_factory=list)
+    n_short: int = 0
+    first_short: str = ""
     missing_contigs: dict[str, int] = field(default_factory=dict)
     unchecked: list[str] = field(default_factory=list)
 
@@ -59,6 +64,21 @@ class InputSummary:
         if n_alike == 1 < self.n_records or _MANY * n_alike <= self.n_records:
             affected += "; on_error=skip omits them"
         return as_one(self.examples, self.n_problems, affected)
+
+    def facts(self) -> dict[str, Any]:
+        """The entries in the report of a dry run."""
+        return {
+            "n_records": self.n_records,
+            "n_windows": self.n_windows,
+            "n_bases": self.n_bases,
+            "n_short": self.n_short,
+            "first_short": self.first_short,
+            "n_problems": self.n_problems,
+            "problems": self.problems,
+            "missing_contigs": self.missing_contigs,
+            "first_problems": str(self.error() or ""),
+            "not_counted": self.unchecked,
+        }
 
 
 def check_inputs(
@@ -166,6 +186,9 @@ def _count(summary: InputSummary, found: Record | Region | InputError, n_windows
         n_bases = len(found.codes) if isinstance(found, Record) else count_bases(found)
         summary.n_bases += n_bases
         summary.n_windows += n_windows(n_bases) if n_windows is not None else 0
+        if found.is_short_region if isinstance(found, Record) else n_bases < SHORT_REGION:
+            summary.n_short += 1
+            summary.first_short = summary.first_short or found.id
         return n_bases
     if not found.is_fatal:  # the user asked to skip it
         return 0

@@ -54,23 +54,16 @@ def dry_run(job: Job) -> dict[str, Any]:
         cuts = ShardCuts(compute.batch_bases)
         summary = check(job, genome, n_windows=n_windows, is_full=True, on_record=cuts.add if job.shard else None)
         bases_per_second = _speed(maker) * max(1, job.run.gpus)
-    problem = summary.error()
     part = cuts.part(job.shard) if job.shard else None
     share = part.n_bases / max(1, summary.n_bases) if part else 1
     return {
-        "n_records": summary.n_records,
-        "n_windows": summary.n_windows,
-        "n_bases": summary.n_bases,
+        **summary.facts(),
+        **({"n_short": 0, "first_short": ""} if maker.has_windows else {}),
         **({"shard": str(job.shard), "shard_records": part.n_records, "shard_bases": part.n_bases} if part else {}),
         "uneven_shards": unevenness(cuts.parts(job.shard.n), compute.batch_bases) if job.shard else "",
         "output_bytes": round(share * _output_bytes(job, maker, summary)),
         "bases_per_second": round(bases_per_second),
         "estimated_seconds": round(share * n_seen / bases_per_second, 1),
-        "n_problems": summary.n_problems,
-        "problems": summary.problems,
-        "missing_contigs": summary.missing_contigs,
-        "first_problems": str(problem) if problem else "",
-        "not_counted": summary.unchecked,
         "model": maker.facts["name"],
         "device": str(compute.device),
         "precision": compute.precision.name,

@@ -243,7 +243,7 @@ def test_regions_of_a_few_bases_are_counted_and_the_flag_that_widens_them_named(
         "2 of 3 regions have fewer than 10 bases (the first: chr1:90-91(.)). The model reads only the bases of a "
         "region: --size 1000 widens each to 1,000 bases\n"
     )
-    for command, *flags in (["embed"], ["predict-bases", "-o", "b.h5"]):
+    for command, *flags in (["embed", "--dry-run"], ["embed"], ["predict-bases", "-o", "b.h5"]):
         result = call(command, snps, "-g", genome, "-m", model, *flags)
         assert (result.code, text in result.err) == (0, True), result.err
     assert "fewer than" not in embedded(snps, "-g", genome, "-m", model, "--size", 20, "-o", "wide.h5").err
