@@ -66,8 +66,8 @@ app.command(name="view")(view.view)
 app.command(name="verify")(verify.verify)
 app.command(name="plot")(plot.plot)
 app.command(name="doctor")(doctor.doctor)
-add_help(app)
 app.command(name="help")(help_page)
+add_help(app)
 
 _LONGEST_REASON = 300
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # of a GPU, of the CPU's allocator

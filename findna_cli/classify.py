@@ -22,7 +22,7 @@ def classify(
         typer.Option(
             "--out",
             "-o",
-            help="Output file, .tsv or .tsv.gz, of a shard .h5; '-' is stdout. Default: NAME.predictions.tsv.",
+            help="Output file: .tsv or .tsv.gz (a shard: .h5); '-' is stdout. Default: NAME.predictions.tsv.",
         ),
     ] = "",
     track: Annotated[

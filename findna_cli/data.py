@@ -159,8 +159,8 @@ def audit(
         float,
         typer.Option(parser=numeric(float), help="Minimum fraction of its 16-mers that a near duplicate shares."),
     ] = 0.5,
-    sequence_column: Annotated[str, typer.Option(help="Column with the sequence. Default: sequence.")] = "",
-    label_column: Annotated[str, typer.Option(help="Column with the label. Default: label.")] = "",
+    sequence_column: Annotated[str, typer.Option(help="Column with the sequence. Default: sequence, seq or dna.")] = "",
+    label_column: Annotated[str, typer.Option(help="Column with the label. Default: label, class or target.")] = "",
     fail_on_leak: Annotated[
         bool, typer.Option("--fail-on-leak", help="Exit with code 1 if splits share sequences or labels disagree.")
     ] = False,

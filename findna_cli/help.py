@@ -13,31 +13,31 @@ from findna_cli.options import check_outputs
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "embed": (
         "findna embed peaks.bed --genome hg38.fa",
-        "findna embed genes.gtf --feature tss --size 1000 --genome hg38.fa -o promoters.h5",
+        "findna embed genes.gtf --feature tss --size 1000 -g hg38.fa -o promoters.h5",
     ),
     "classify": (
         "findna classify seqs.fa --task promoter-tata",
-        "findna classify peaks.bed --genome hg38.fa --task runs/enhancers -o labels.tsv",
+        "findna classify peaks.bed -g hg38.fa --task runs/enhancers -o labels.tsv",
     ),
     "score": (
         "findna score calls.vcf.gz --genome hg38.fa -o scored.vcf.gz",
-        "findna score variants.tsv --genome hg38.fa --task promoter-tata -o scores.tsv",
+        "findna score variants.tsv -g hg38.fa --task promoter-tata -o scores.tsv",
     ),
     "predict-bases": (
         "findna predict-bases peaks.bed --genome hg38.fa -o bases.h5",
-        "findna predict-bases chr20:10,000,001-10,005,000 --genome hg38.fa -o entropy.bw --value entropy",
+        "findna predict-bases peaks.bed -g hg38.fa -o entropy.bw --value entropy",
     ),
     "mutagenesis": (
-        "findna mutagenesis chr20:10,000,001-10,000,400 --genome hg38.fa --task promoter-tata -o ism.h5 --plot ism.png",
-        "findna mutagenesis seqs.fa -o effects.tsv",
+        "findna mutagenesis chr20:10,000,001-10,000,400 -g hg38.fa --plot ism.png",
+        "findna mutagenesis seqs.fa --task promoter-tata -o effects.tsv",
     ),
     "pretrain": (
         "findna pretrain --genome hg38.fa --holdout chr8,chr20 --out runs/mine",
         "findna pretrain --resume --out runs/mine",
     ),
     "finetune": (
-        "findna finetune train.csv --valid dev.csv --test test.csv --frozen --out runs/mine",
-        "findna finetune enhancer.bed background.bed --genome hg38.fa --out runs/enhancers",
+        "findna finetune train.csv --valid dev.csv --test test.csv -o runs/mine",
+        "findna finetune enhancer.bed background.bed -g hg38.fa --frozen -o runs/bed",
     ),
     "split": (
         "findna split peaks.bed --genome hg38.fa --n-shards 16 -o plan.json",
@@ -47,10 +47,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "view": ("findna view peaks.h5", "findna view peaks.h5 --no-header --rows 100 | cut -f 1,9"),
     "plot": ("findna plot peaks.h5 --color chrom", "findna plot peaks.h5 --labels labels.tsv --html peaks.html"),
     "verify": ("findna verify peaks.h5", "findna verify labels.tsv --model runs/mine --n 100"),
+    "help": ("findna help embed", "findna help data fetch"),
     "doctor": ("findna doctor", "findna doctor --model runs/mine"),
     "benchmark run": (
         "findna benchmark run gue --data GUE --task tf/0",
-        "findna benchmark run gue --data GUE --mode probe,finetune --seeds 3 --out results",
+        "findna benchmark run gue --data GUE --mode probe,finetune --seeds 3",
         "findna benchmark run variants --data DIR --seeds 1",
     ),
     "benchmark report": (
@@ -59,17 +60,17 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "benchmark teacher": (
         "findna benchmark teacher windows.fa held-out.fa --holdout held-out.fa",
-        "findna benchmark teacher --genome hg38.fa --holdout chr8,chr20 --model runs/mine",
+        "findna benchmark teacher -g hg38.fa --holdout chr8,chr20 --model runs/mine",
     ),
     "benchmark speed": ("findna benchmark speed", "findna benchmark speed --size base --device cuda"),
     "benchmark study": (
         "findna benchmark study variants.toml windows.fa --data GUE",
-        "findna benchmark study variants.toml windows.fa --data GUE --seeds 3 --steps 2000",
+        "findna benchmark study variants.toml windows.fa --data GUE --steps 2000",
     ),
     "data fetch": ("findna data fetch hg38", "findna data fetch mygenome --url https://example.org/mygenome.fa.gz"),
     "data windows": (
         "findna data windows hg38.2bit -o windows.fa.gz --holdout chr8,chr20",
-        "findna data windows human=hg38.2bit mouse=mm39.2bit --weight mouse=0.5 -o windows.fa.gz",
+        "findna data windows human=hg38.2bit mouse=mm39.2bit -o windows.fa.gz",
     ),
     "data audit": (
         "findna data audit train.csv valid.csv test.csv",
@@ -80,7 +81,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "model verify": ("findna model verify", "findna model verify runs/mine"),
     "model readout": (
         "findna model readout runs/mine windows.fa",
-        "findna model readout runs/mine windows.fa --pool mean,sd --blocks 5,10,15,20",
+        "findna model readout runs/mine windows.fa --pool mean,sd --blocks 5,10,15",
     ),
     "model convert": (
         "findna model convert checkpoint.pt --out models/published",
