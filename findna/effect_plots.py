@@ -46,24 +46,24 @@ def plot_effects(
     import pandas
 
     n_bases = len(codes)
-    figure: Figure = figure_of(figsize=(min(60.0, max(6.0, _INCHES_PER_BASE * n_bases)), 4.2), layout="constrained")
+    figure: Figure = figure_of(figsize=(min(60.0, max(6.0, _INCHES_PER_BASE * n_bases)), 4.8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.3, 1))
     heights = np.zeros((n_bases, N))
     known = np.flatnonzero(codes < N)
     heights[known, codes[known]] = -effects[known].sum(axis=1) / (N - 1)  # the reference itself adds 0
     if heights.any():  # not only N
-        logomaker.Logo(pandas.DataFrame(heights, columns=list(BASES)), ax=above, color_scheme="classic")
+        logomaker.Logo(pandas.DataFrame(heights, columns=list(BASES)), ax=above, color_scheme="colorblind_safe")
     above.set(ylabel=f"mean decrease\nwhen changed{unit and f', {unit}'}", title=title)
     above.axhline(0, color="#999999", linewidth=0.6)
     above.set_ylim(*(1.05 * end for end in above.get_ylim()))  # the logo ends at its highest letter
     limit = float(np.abs(np.nan_to_num(effects)).max()) or 1.0
     image = below.imshow(effects.T, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     below.plot(known, codes[known], "s", color="#222222", markersize=1.5, linestyle="none")
-    below.set(yticks=range(N), yticklabels=list(BASES), xlabel="position")
+    below.set(yticks=range(N), yticklabels=list(BASES), xlabel="position, 1-based")
     below.set_xticks(*_ticks(n_bases, first, inches=figure.get_size_inches()[0]))
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
-    figure.colorbar(image, ax=below, pad=0.01).set_label(_wrapped(value), fontsize=7)
+    figure.colorbar(image, ax=below, pad=0.01).set_label(_wrapped(value), fontsize=8)
     save_figure(figure, path)
 
 

@@ -108,7 +108,7 @@ def _saying_what_is_kept(out: Path) -> Iterator[None]:
 def had_nothing_to_do(report: Mapping[str, Any], *, quiet: bool) -> bool:
     """Whether the same run was finished before; if so, say it."""
     if is_complete := bool(report.get("nothing_to_do")):
-        say(f"{', '.join(report['outputs'])}: is complete; nothing to do", quiet=quiet)
+        say(f"{', '.join(report['outputs'])}: complete; nothing to do", quiet=quiet)
     return is_complete
 
 

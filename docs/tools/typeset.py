@@ -9,8 +9,8 @@ from findna.settings import settings_of
 _SETTINGS = re.compile(r"^settings: (\S+)$", re.MULTILINE)
 _TAGS = re.compile(r"(<pre.*?</pre>|<[^>]*>)", re.DOTALL)
 _CODE = re.compile(r"\S*-\S*")
-# 8.6e-4, 31-mers, 25.5 %, 835 MB
-_NUMBERS = re.compile(r"\d[\d.]*e-\d+|\d+-mers?\b|[\d.,]*\d (?:%|[kMG]?B\b|[kMG]?bp\b)")
+# 8.6e-4, 31-mers, 0.828 ± 0.004, 25.5 %, 835 MB
+_NUMBERS = re.compile(r"\d[\d.]*e-\d+|\d+-mers?\b|[\d.]+ ± [\d.]+|[\d.,]*\d (?:%|[kMG]?B\b|[kMG]?bp\b)")
 _LONGEST = 30
 """Characters of a word that fit on a telephone."""
 

@@ -62,7 +62,7 @@ def fit_probe(
     """
     shares = (weights / weights.sum()).float()
     standard = (features - head.center.cpu()) / head.scale.cpu()
-    phases.enter("principal axes of the features")
+    phases.enter("finding the principal axes of the features")
     axes, spread = _principal_axes(standard, shares)
     rows = standard @ axes
     weight, bias = torch.zeros((head.n_outputs, head.n_features)), torch.zeros(head.n_outputs)  # along the axes

@@ -122,7 +122,7 @@ def test_a_teacher_is_reported_on(model: Path, genome: Path, bases: dict[str, st
     assert "  counting: the four positions on each side\n" in result.err
     assert result.err.endswith("report: teacher.json, teacher.md, by_position.png\n")
     again = call(*args, "--n-windows", 200, "--neighbours", "near.csv", "-o", "report")
-    assert (again.code, again.err) == (0, "report: is complete; nothing to do\n")
+    assert (again.code, again.err) == (0, "report: complete; nothing to do\n")
     other = call(*args, "--n-windows", 50, "--neighbours", "near.csv", "-o", "report")
     assert (other.code, "; --n-windows was 200, is 50" in other.err) == (1, True), other.err
     assert call(*args, "--n-windows", 50, "-o", "report", "--force").code == 0

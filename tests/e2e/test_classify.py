@@ -173,7 +173,7 @@ def test_windows_become_a_track(write: Write, task: Path, genome: Path) -> None:
     again = ("-o", "out.tsv", "--track", "out.bedgraph", "--precision", "fp32", "--threads", 1)
     for how in ((), ("--resume",)):
         result = call("classify", *flags, *again, *how)
-        done = "out.tsv: is complete; nothing to do\nout.bedgraph: is complete; nothing to do\n"
+        done = "out.tsv: complete; nothing to do\nout.bedgraph: is complete; nothing to do\n"
         assert (result.code, result.err) == (0, done)
         other = call("classify", *flags[:-1], CLASSES[0], *again, *how)
         assert (other.code, "It is a finished output of another run: column was" in other.err) == (1, True), other.err
@@ -287,7 +287,7 @@ def test_bad_records_end_the_run_or_are_listed(write: Write, genome: Path, task:
     classified(bed, "-g", genome, "--task", task, "--on-error", "skip")
     assert [row["id"] for row in table("a.predictions.tsv")] == ["chr1:0-40(.)", "chr2:0-40(.)"]
     again = classified(bed, "-g", genome, "--task", task, "--on-error", "skip")
-    assert (again.code, again.err) == (0, "a.predictions.tsv: is complete; nothing to do\n")
+    assert (again.code, again.err) == (0, "a.predictions.tsv: complete; nothing to do\n")
     dry = call("classify", bed, "-g", genome, "--task", task, "--dry-run", "-o", "x.tsv")
     assert (dry.code, Path("x.tsv").exists()) == (1, False)
     assert "problems  1 of 4 records: does not fit; 1 of 4 records: contig is not in the genome" in dry.out

@@ -83,9 +83,9 @@ def test_an_existing_output_is_replaced_only_by_force_and_only_by_a_whole_one(
     first = Path("a.h5").read_bytes()
     for how in ((), ("--resume",)):
         again = call("embed", bed, "-g", genome, "-m", model, "--precision", "fp32", *how)
-        assert (again.code, again.err) == (0, "a.h5: is complete; nothing to do\n")
+        assert (again.code, again.err) == (0, "a.h5: complete; nothing to do\n")
         batches = call("embed", bed, "-g", genome, "-m", model, "--precision", "fp32", "--batch-bases", 99, *how)
-        assert (batches.code, batches.err) == (0, "a.h5: is complete; nothing to do\n")
+        assert (batches.code, batches.err) == (0, "a.h5: complete; nothing to do\n")
         other = call("embed", bed, "-g", genome, "-m", model, "--precision", "fp32", "--pool", "max", *how)
         differs = 'It is a finished output of another run: --pool was "mean", is "max"'
         assert (other.code, other.err) == (1, f"findna: a.h5: exists already; --force replaces it. {differs}\n")
@@ -105,7 +105,7 @@ def test_a_run_that_fails_at_invalid_records_is_not_done_by_one_that_skipped_the
     strict = call("embed", seqs, "-m", model, "--precision", "fp32", "--max-n", "0.5")
     assert (strict.code, "record empty" in strict.err) == (1, True), strict.err
     again = call("embed", seqs, "-m", model, "--precision", "fp32", "--max-n", "0.5", "--on-error", "skip")
-    assert (again.code, again.err) == (0, "a.h5: is complete; nothing to do\n")
+    assert (again.code, again.err) == (0, "a.h5: complete; nothing to do\n")
 
 
 def test_tokens_of_a_replaced_output_go(write: Write, model: Path) -> None:

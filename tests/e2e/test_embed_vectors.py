@@ -228,5 +228,5 @@ def test_a_dry_run_looks_at_the_output_too(write: Write, model: Path) -> None:
     assert "a/x.h5: the folder a does not exist" in call(*flags, "--dry-run", "-o", "a/x.h5").err
     assert "1 of 1 record: IUPAC codes, which are read as N" in call(*flags).err
     done = call(*flags, "--dry-run")
-    assert (done.code, done.err) == (0, "a.h5: is complete; nothing to do\n")
+    assert (done.code, done.err) == (0, "a.h5: complete; nothing to do\n")
     assert "a.h5: exists already" in call(*flags, "--pool", "max", "--dry-run").err

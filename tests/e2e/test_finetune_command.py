@@ -125,7 +125,7 @@ def test_a_resume_names_what_differs(tables: tuple[Path, Path, Path], model: Pat
         "findna: --seed 4 differs from 3 of the resumed run\n",
     )
     done = call("finetune", "--resume", "-o", "r")
-    assert (done.code, done.err) == (0, "r: is complete; nothing to do\n")
+    assert (done.code, done.err) == (0, "r: complete; nothing to do\n")
     nothing = call("finetune", "--resume", "-o", "nowhere")
     assert (nothing.code, nothing.err) == (1, "findna: nowhere: nothing to resume: no finetune.json\n")
     Path("begun").mkdir()
@@ -139,7 +139,7 @@ def test_a_resume_names_what_differs(tables: tuple[Path, Path, Path], model: Pat
     del stored["plan"]["valid_fraction"]  # as if this setting were newer than the run: it has its default
     Path("r/finetune.json").write_text(json.dumps(stored))
     again = call(*flags, "--valid", tables[1])
-    assert (again.code, again.err) == (0, "r: is complete; nothing to do\n")
+    assert (again.code, again.err) == (0, "r: complete; nothing to do\n")
     other = call(*flags, "--valid", tables[2])
     assert other.err == "findna: r: holds another run: the content of the validation split has changed\n"
     other = call("finetune", "--resume", "-o", "r", "-m", "findna-small")

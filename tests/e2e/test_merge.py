@@ -51,7 +51,7 @@ def test_parts_of_a_plan_are_those_of_shards_without_one(write: Write, genome: P
     result = call("split", *flags, "-n", 2, "--batch-bases", 512, "-o", "plan.json")
     assert (result.code, result.err) == (0, "plan.json: 2 shards, 400 records, " + result.err.rpartition(", ")[2])
     again = call("split", *flags, "-n", 2, "--batch-bases", 512, "-o", "plan.json")
-    assert (again.code, again.err) == (0, "plan.json: is complete; nothing to do\n")
+    assert (again.code, again.err) == (0, "plan.json: complete; nothing to do\n")
     run = [*flags, "-m", model, "--batch-bases", 512, "--shard", "2/2"]
     embedded(*run, "-o", "a.h5")
     embedded(*run, "--plan", "plan.json", "-o", "b.h5")

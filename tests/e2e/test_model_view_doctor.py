@@ -74,7 +74,7 @@ def test_a_checkpoint_of_the_published_code_becomes_a_model(write: Write) -> Non
     assert_close(w["stem.weight"], theirs["embedding.weight"][:, [0, 1, 2, 4, 3]], tolerance=4e-3)
     assert_close(w["head.bias"], theirs["linear.bias"][[0, 1, 2, 4, 3]], tolerance=4e-3)
     again = call("model", "convert", "authors.pt", "--out", "mine")
-    assert (again.code, again.err) == (0, "mine: is complete; nothing to do\n")
+    assert (again.code, again.err) == (0, "mine: complete; nothing to do\n")
     refused = call("model", "convert", "authors.pt", "--out", "mine", "--student")
     assert (refused.code, 'another run: network was "teacher", is "student"' in refused.err) == (1, True)
     Path("mine/golden.json").write_text("{}")

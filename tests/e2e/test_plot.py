@@ -41,7 +41,7 @@ def test_a_file_becomes_a_figure_and_a_page(vectors: Path, monkeypatch: pytest.M
     assert len(data["x"]) == len(data["y"]) == N
     before = Path("map.svg").stat()
     again = call("plot", vectors, "--labels", "labels.tsv", "-o", "map.svg", "--html", "map.html")
-    assert (again.code, again.err) == (0, "map.svg, map.html: is complete; nothing to do\n")
+    assert (again.code, again.err) == (0, "map.svg, map.html: complete; nothing to do\n")
     assert Path("map.svg").stat().st_mtime_ns == before.st_mtime_ns
     other = call("plot", vectors, "-o", "map.svg")
     assert other.code == 1
@@ -70,7 +70,7 @@ def test_png_and_pdf_and_a_sample_by_default_name(vectors: Path, model: Path) ->
     assert call("plot", vectors, "-o", "v.pdf", "--method", "tsne", "--max-points", 20, "-q").err == ""
     assert Path("v.pdf").read_bytes()[:4] == b"%PDF"
     again = call("plot", vectors, "-o", "v.pdf", "--method", "tsne", "--max-points", 20)
-    assert (again.code, again.err) == (0, "v.pdf: is complete; nothing to do\n")
+    assert (again.code, again.err) == (0, "v.pdf: complete; nothing to do\n")
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,9 @@ def test_an_interrupted_run_resumes_bit_for_bit(windows: Path) -> None:
     )
     assert parts == whole
     done = call("pretrain", "--resume", "-o", "parts")
-    assert (done.code, done.err) == (0, "parts: is complete; nothing to do\n")
+    assert (done.code, done.err) == (0, "parts: complete; nothing to do\n")
     flags[1] = "moved.fa"
-    assert call(*flags, "-o", "parts").err == "parts: is complete; nothing to do\n"
+    assert call(*flags, "-o", "parts").err == "parts: complete; nothing to do\n"
     other = call(*flags, "-o", "parts", "--holdout", "chr2")
     assert (other.code, "parts: holds another run: --holdout was " in other.err) == (1, True), other.err
 

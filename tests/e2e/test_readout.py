@@ -92,7 +92,7 @@ def test_a_read_out_is_shown_checked_and_refused_where_it_is_too_wide(standardis
     assert f"ok   little: read-out: {shown}" in call("model", "verify", standardising, "--precision", "fp32").out
     assert "read-out mean after the last block; not standardised" in " ".join(call("model", "info", model).out.split())
     again = call("model", "readout", standardising, "w.fa", "--blocks", "6,12")
-    assert (again.code, again.err) == (0, "own: is complete; nothing to do\n")
+    assert (again.code, again.err) == (0, "own: complete; nothing to do\n")
     other = call("model", "readout", standardising, "w.fa", "--blocks", "6")
     assert (other.code, 'another run: --blocks was "6,12", is "6"' in other.err) == (1, True)
     wide = call("model", "readout", standardising, "w.fa", "--blocks", "6,12", "--max-columns", 47, "--force")

@@ -135,7 +135,7 @@ def test_what_a_user_can_mend_is_said_once(folder: Path) -> None:
     assert result.err.count("holds a run already") == 1
     assert result.err.count("findna: ") == 1
     done = finish(start(folder, "one", "--processes", "2"))
-    assert (done.code, done.err) == (0, "one: is complete; nothing to do\n")
+    assert (done.code, done.err) == (0, "one: complete; nothing to do\n")
 
 
 @pytest.mark.slow
