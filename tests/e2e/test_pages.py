@@ -32,13 +32,13 @@ RUN = (
     *("reproducing", "scale", "speed", "tasks", "training", "variants"),
 )
 SMALLER = {
-    "benchmark run": "--seeds 1 --limit 20 --epochs 1 --window 60 --threads 1 --out measured",
+    "benchmark run": "--task tf/3 --seeds 1 --limit 20 --epochs 1 --window 60 --threads 1 --out measured",
     "benchmark speed": "--size tiny --precision fp32 --rounds 1 --seconds 0.1 --no-training",
     "benchmark study": "--seeds 1 --limit 20 --limit-valid 10 --steps 1 --n-windows 20 --blocks 2 --threads 1 -o study",
     "benchmark teacher": "--n-windows 20 --n-held-out 10",
     "data fetch": "--from .",
     "data windows": "--n 20 --min-length 30 --max-length 60",
-    "finetune": "--epochs 1",
+    "finetune": "--epochs 1 --threads 1",
     "pretrain": "--preset tiny --steps 2 --batch-size 2 --n-windows 20 --n-reports 1 --threads 1",
 }
 """Flags that make a command fit the small files and the seconds of this test; "data fetch" copies a file."""
