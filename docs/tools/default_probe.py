@@ -33,7 +33,7 @@ def main(folder: str, target: str) -> None:
     for task in tasks:
         splits = task.load().limited(ROWS, ROWS)
         x, y = {}, {}
-        for name, split in (("train", splits.train), ("valid", splits.valid)):
+        for name, split in zip(("train", "valid"), splits.chosen(0), strict=True):
             x[name] = findna.embed([split.corpus[i] for i in range(len(split))], model=model)
             y[name] = split.labels
         with warnings.catch_warnings():  # the default number of iterations may not suffice: it is the default

@@ -28,6 +28,7 @@ from findna.benchmark.baselines import kmer_counts
 from findna.benchmark.report import published
 from findna.benchmark.results import read_result
 from findna.data.datasets import corpus_of
+from findna.errors import InputError
 from findna.io.fasta import read_fasta
 from findna.nn.encoder import initialise
 from findna.nn.mixers import make_encoder
@@ -36,7 +37,7 @@ from findna.sequence import decode, encode
 DEMO = Path(__file__).parents[1] / "demo"
 RESULTS = Path(__file__).parents[1] / "results/gue"
 COLOURS = {"findna": "#c2410c", "6-mer counts": "#475569", "random weights": "#94a3b8"}
-MODES = {
+MODES: dict[str, dict[str, Any]] = {
     "finetune": {"c": COLOURS["findna"], "zorder": 3, "label": "findna, fine-tuned"},
     "probe": {"facecolor": "white", "edgecolor": COLOURS["findna"], "label": "findna, frozen"},
     "kmer": {"c": COLOURS["6-mer counts"], "label": "6-mer counts"},
@@ -89,7 +90,7 @@ def draw_sets(axes: Axes) -> None:
     axes.scatter(best, rows, marker="d", facecolor="white", edgecolor="black", label="best quoted model, frozen")
     for mode, style in MODES.items():
         shown = [(means[task, mode], row) for row, task in enumerate(tasks) if (task, mode) in means]
-        axes.scatter(*zip(*shown, strict=True), s=50, **style)
+        axes.scatter([value for value, _ in shown], [row for _, row in shown], s=50, **style)
         print(style["label"], {tasks[row]: round(value, 3) for value, row in shown})
     axes.set_yticks(rows, [task.removeprefix("prom/") for task in tasks])
     axes.grid(axis="y", color="#e2e8f0")
@@ -100,7 +101,7 @@ def draw_sets(axes: Axes) -> None:
 
 def main(target: str) -> None:
     """Draw the figure, and print its numbers."""
-    records = list(read_fasta(DEMO / "promoters.fa.gz"))
+    records = [item for item in read_fasta(DEMO / "promoters.fa.gz") if not isinstance(item, InputError)]
     promoters = vectors_of([decode(record.codes) for record in records])
     is_promoter = np.array([record.name == "promoter" for record in records])
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.8), dpi=130)

@@ -16,12 +16,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from Bio import SeqIO
-
+from findna.errors import InputError
+from findna.io.fasta import read_fasta
 from findna.io.files import write_atomic
 from findna.models.save_task import save_task
 from findna.models.store import load_model
 from findna.models.task import load_task
+from findna.sequence import decode
 from findna.tasks.catalog import HEADS, METRICS, Task, read_task, task_names
 from findna_cli.task import training_command
 
@@ -91,10 +92,12 @@ def genome_table(data: Path, work: Path) -> Path:
     table = work / "dev_genomes.csv"
     work.mkdir(parents=True, exist_ok=True)
     labels = {name: label for label, name in read_task("covid").classes.items()}
-    with gzip.open(data / "covid/dev_genomes.fa.gz", "rt") as fasta, table.open("w") as file:
+    with table.open("w") as file:
         file.write("sequence,label\n")
-        for record in SeqIO.parse(fasta, "fasta"):
-            file.write(f"{record.seq},{labels[record.description.split()[1]]}\n")
+        for item in read_fasta(data / "covid/dev_genomes.fa.gz"):
+            if isinstance(item, InputError):
+                raise item
+            file.write(f"{decode(item.codes)},{labels[item.name.split()[0]]}\n")
     return table
 
 
