@@ -266,7 +266,8 @@ def neighbours(model: Model, labelled: LabelledSet, *, config: TeacherConfig, co
     spaces["kmer"] = np.asarray(kmer_counts(labelled.corpus).toarray(), dtype=np.float32)
     counts = np.bincount(labelled.labels, minlength=len(labelled.classes))
     of_class = {
-        name: same_class(vectors, labelled.labels, n_neighbours=config.n_neighbours) for name, vectors in spaces.items()
+        name: _same_class(vectors, labelled.labels, n_neighbours=config.n_neighbours)
+        for name, vectors in spaces.items()
     }
     return {
         "n": dict(zip(labelled.classes, counts.tolist(), strict=True)),
@@ -284,7 +285,7 @@ def _both_strands(network: Encoder, read_out: ReadOut, corpus: Corpus, *, comput
     return read_out.vectors(encoder, corpus, compute=compute)["both"]
 
 
-def same_class(vectors: NDArray[np.float32], labels: NDArray[np.int64], *, n_neighbours: int) -> NDArray[np.float64]:
+def _same_class(vectors: NDArray[np.float32], labels: NDArray[np.int64], *, n_neighbours: int) -> NDArray[np.float64]:
     """The fraction of each sequence's nearest neighbours that have its class, shape (n,)."""
     scaled = vectors - vectors.mean(axis=0)
     scaled /= np.maximum(scaled.std(axis=0), 1e-12)
