@@ -3,8 +3,10 @@
 import re
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Literal, get_args
 
+from findna.errors import InputError
 from findna.io.bed import is_bed_header
 from findna.io.compressed import UTF_16, WORKBOOK, ByteStream, is_workbook
 
@@ -31,6 +33,11 @@ _MAGICS: Mapping[bytes, Kind] = {
     b"\x87\x89\xf2\xeb": "bigbed",
     b"##fileformat=VCF": "vcf",
     b"##gff-version": "gff",
+}
+_WITHOUT_ALLELES: Mapping[Kind, str] = {
+    **dict.fromkeys(("bed", "narrowpeak", "gtf", "gff", "bigbed"), "regions"),
+    **dict.fromkeys(("fasta", "fastq", "table"), "sequences"),
+    **dict.fromkeys(("bam", "cram"), "reads"),
 }
 _SAM_HEADERS = ("@HD\t", "@SQ\t", "@RG\t", "@PG\t", "@CO\t")
 _SIDES = ("+", "-", ".", "?")
@@ -146,6 +153,22 @@ def _foreign_row(line: str) -> str:
 
 def _are_whole(columns: list[str]) -> bool:
     return len(columns) == 2 and all(_WHOLE.fullmatch(column) for column in columns)
+
+
+def refuse_without_alleles(stream: ByteStream) -> None:
+    """Raise if a file that should have variants has regions, sequences or reads.
+
+    Raises:
+        InputError: It has.
+    """
+    what = None
+    with suppress(InputError):  # a file that is neither
+        what = _WITHOUT_ALLELES.get(sniff(stream))
+    if what:
+        stream.fail(
+            f"holds {what} without alleles: give a VCF, BCF, or TSV with the columns chrom, pos, ref and alt; "
+            f"`findna mutagenesis` scores every change of {what}"
+        )
 
 
 def check_kind(name: str) -> Kind:

@@ -16,6 +16,7 @@ from findna.errors import VariantError
 from findna.io.bam_index import NO_INDEX
 from findna.io.compressed import BGZF_EOF, START, ByteStream, Mark, end_of
 from findna.io.meter import Meter
+from findna.io.sniff import refuse_without_alleles
 from findna.io.summed import SUM_LINE
 from findna.io.tap import is_bgzf
 
@@ -97,6 +98,8 @@ class VariantReader:
                     pass
                 self._stream.fail("the file is empty")
             else:
+                if b"\0" in head:
+                    refuse_without_alleles(self._stream)
                 self._open_text(stack, is_vcf=head.removeprefix(b"\xef\xbb\xbf").startswith(b"##fileformat=VCF"))
             self._stack = stack.pop_all()
 
@@ -240,6 +243,8 @@ class VariantReader:
         if absent := [name for name in COLUMNS if name not in names]:
             is_record = len(names) >= _LEAST and names[1].isdigit()
             hint = "a VCF begins with ##fileformat=VCF; this one has no header" if is_record else ""
+            if not is_record:
+                refuse_without_alleles(self._stream)
             hint = hint or f"a TSV of variants has a line with the columns {', '.join(COLUMNS)}"
             self._stream.fail(f"column {absent[0]!r} not found: {hint}", line=number)
         for name in COLUMNS:

@@ -503,6 +503,8 @@ def test_a_file_that_is_no_vcf_or_truncated_ends_the_run(
         "end.vcf.gz": (whole[:-28], "truncated: BGZF EOF marker missing (after line 2006)"),
         "half.vcf.gz": (whole[: len(whole) // 2], "truncated: the gzip stream ends after line"),
         "empty.vcf": (b"", "the file is empty"),
+        "regions.bed": (b"chr1\t5\t20\n", "regions.bed: holds regions without alleles: give a VCF, BCF, or TSV with"),
+        "reads.bam": (gzip.compress(b"BAM\1\0\0\0\0"), "`findna mutagenesis` scores every change of reads"),
     }
     for name, (content, text) in files.items():
         write(name, content)
