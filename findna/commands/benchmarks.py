@@ -23,8 +23,8 @@ from findna.benchmark.suites import find_tasks
 from findna.benchmark.variants import VariantSetConfig, find_tables, measure_variants
 from findna.benchmark.variants import table_of as table_of
 from findna.config import ComputeConfig, ScoreConfig
-from findna.errors import ConfigError, InputError, OutputError
-from findna.io.files import write_atomic
+from findna.errors import ConfigError, InputError
+from findna.io.files import already_exists, write_atomic
 from findna.io.genome import Genome
 from findna.models.folders import DEFAULT
 from findna.models.store import load_model
@@ -192,7 +192,7 @@ def report(results: Sequence[str | Path], out: str | Path | None = None, *, forc
     text = as_html(sections) if path.suffix == ".html" else as_markdown(sections)
     if out is not None and not (path.is_file() and path.read_bytes() == text.encode()):
         if path.exists() and not force:
-            raise OutputError(f"{path}: exists already, with other content; force=True replaces it")
+            raise already_exists(path, "exists already, with other content")
         write_atomic(path, text)
     return text
 

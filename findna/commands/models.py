@@ -208,7 +208,9 @@ def convert(
             found = load_model(folder.resolve())
             require_same_run(folder, found.training, origin)
             return found.config, False
-        raise OutputError(f"{folder}: is not empty, and holds no model; force=True writes one to it")
+        raise OutputError(
+            f"{folder}: is not empty, and holds no model; choose another folder, or force=True writes one to it"
+        )
     return converting.convert(checkpoint, folder, name=folder.resolve().name, network=network), True
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from findna.config import ComputeConfig, RunConfig
-from findna.errors import ConfigError, OutputError
+from findna.errors import ConfigError
 from findna.io.check import is_read_once, open_inputs
-from findna.io.files import refuse_changed, stamps
+from findna.io.files import already_exists, refuse_changed, stamps
 from findna.io.formats import infer_format
 from findna.io.options import InputOptions
 from findna.io.score_files import format_of as format_of
@@ -67,7 +67,7 @@ def split(
             stack.enter_context(VariantReader(inputs[0]))
         found = None if force else read_output(out, read_manifest)
         if out.exists() and not force and found is None:
-            raise OutputError(f"{out}: exists already; force=True replaces it")
+            raise already_exists(out)
         manifest = (
             split_variants(inputs[0], n_shards=n_shards)
             if variants

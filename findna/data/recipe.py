@@ -20,8 +20,8 @@ from findna.data.options import WindowsConfig
 from findna.data.origins import Origin, open_origins
 from findna.data.overlap import ONE_IN, K, KmerSet, Novelty
 from findna.data.sifting import BLOCK, Sift
-from findna.errors import ConfigError, OutputError
-from findna.io.files import refuse_changed, replacing, sha256, stamps, write_atomic
+from findna.errors import ConfigError
+from findna.io.files import already_exists, refuse_changed, replacing, sha256, stamps, write_atomic
 from findna.io.ids import IdSet
 from findna.io.source import kind_of, refuse_unused_genome
 from findna.io.spool import changes
@@ -164,7 +164,7 @@ def _existing(paths: Sequence[Path]) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         is_whole = False
     if not is_whole:
-        raise OutputError(f"{existing[0]}: exists already; force=True replaces it")
+        raise already_exists(existing[0])
     return manifest
 
 
@@ -175,7 +175,7 @@ def _require_same(path: Path, manifest: Mapping[str, Any], facts: Mapping[str, A
     if isinstance(stored["settings"], dict):  # a setting that is newer than the manifest had its default
         stored["settings"] = dataclasses.asdict(WindowsConfig()) | stored["settings"]
     if differing := changes(stored, own):
-        raise OutputError(f"{path}: exists already; force=True replaces it. It has other windows: {differing}")
+        raise already_exists(path, more=f". It has other windows: {differing}")
 
 
 def _write(

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from findna.errors import InputError, OutputError
-from findna.io.files import require_folder
+from findna.io.files import already_exists, require_folder
 from findna.io.rows import Checksums
 from findna.record import Record
 from findna.sequence import BASES, decode
@@ -28,7 +28,7 @@ def require_absent(path: Path, *, force: bool) -> None:
     if path.exists() and not path.is_file():
         raise OutputError(f"{path}: is not a regular file")
     if path.exists() and not force:
-        raise OutputError(f"{path}: exists already; force=True replaces it")
+        raise already_exists(path)
 
 
 def write_records(file: h5py.File, records: Sequence[Record], skipped: Sequence[InputError]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from findna.errors import OutputError
 from findna.io import h5ad, tables
 from findna.io.files import (
+    already_exists,
     publish,
     raise_output_error,
     refuse_changed,
@@ -159,15 +160,15 @@ def refuse_existing(path: Path, output_format: Format, *, is_allowed: bool) -> N
     outputs = output_paths(path, output_format, with_tokens=True)
     for file in outputs.values():
         refuse_irregular(file)
-    existing = {name: file for name, file in outputs.items() if file.exists()}
-    for name, file in existing.items():
+    found = {name: file for name, file in outputs.items() if file.exists()}
+    for name, file in found.items():
         if file != path and not _is_sidecar_of(path, file, name):
             raise OutputError(f"{file}: would be replaced, and does not belong to {path.name}: choose another name")
-    if existing and not is_allowed and "main" not in existing:
-        file = [*existing.values()][-1]
+    if found and not is_allowed and "main" not in found:
+        file = [*found.values()][-1]
         raise OutputError(f"{file}: belongs to an earlier {path.name}: remove it, or choose another name")
-    if existing and not is_allowed:
-        raise OutputError(f"{[*existing.values()][-1]}: exists already; force=True replaces it")
+    if found and not is_allowed:
+        raise already_exists([*found.values()][-1])
 
 
 def _remove_sidecars(path: Path, names: Mapping[str, Path], before: Mapping[Path, object]) -> None:

@@ -143,7 +143,10 @@ class Spool:
         self.path(_MARKER).write_bytes(_MARK)
         lines = [] if discard else list(_read_journal(self.path(_JOURNAL)))
         if lines and not resume:
-            raise OutputError(f"{self.folder}: a partial run exists; resume=True continues it, force=True discards it")
+            raise OutputError(
+                f"{self.folder}: a partial run exists; resume=True continues it. To begin again, choose another name, "
+                "or force=True discards it"
+            )
         if lines:
             self._refuse_other(lines[0]["fingerprint"], fingerprint)
             kept = self._keep(lines)
@@ -164,7 +167,7 @@ class Spool:
         if differing := changes(old, new):
             raise OutputError(
                 f"{self.folder}: the partial run has other settings: {differing}. "
-                "Give the same ones, or force=True to discard it"
+                "Give the same ones, choose another output, or discard it with force=True"
             )
 
     def _keep(self, lines: list[dict[str, Any]]) -> int:

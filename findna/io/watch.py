@@ -79,7 +79,7 @@ def refuse_inputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | 
     for path in outputs:
         for what, others in (("an input", known), ("an index of an input", indexes)):
             if path and path.is_file() and any(each.is_file() and path.samefile(each) for each in others):
-                raise ConfigError(f"{path} is {what} and would be replaced: choose another output")
+                raise ConfigError(f"the output {path} is also {what}: choose another name; nothing was changed")
 
 
 @contextmanager

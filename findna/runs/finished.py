@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from findna.errors import InputError, OutputError
+from findna.errors import InputError
+from findna.io.files import already_exists
 from findna.io.formats import Format
 from findna.io.outputs import finished_meta, output_paths
 from findna.io.spool import changes, holds_run, remove_leftovers
@@ -83,6 +84,4 @@ def require_same_run(path: Path, found: Mapping[str, Any], facts: Mapping[str, A
     if not differing and strictness == [{"on_error": "skip"}, {"on_error": "fail"}]:
         differing = changes(*strictness)
     if differing:
-        raise OutputError(
-            f"{path}: exists already; force=True replaces it. It is a finished output of another run: {differing}"
-        )
+        raise already_exists(path, more=f". It is a finished output of another run: {differing}")

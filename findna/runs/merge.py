@@ -143,7 +143,7 @@ def merge(
     """
     started, began = datetime.now(UTC), time.monotonic()
     if out.exists() and any(path.exists() and out.samefile(path) for path in paths):
-        raise ConfigError(f"{out} is a part and would be replaced: choose another -o")
+        raise ConfigError(f"the output {out} is also a part: choose another name; nothing was changed")
     found = None if force else finished_vectors(out, output_format)
     beside = {tokens_path(path) for path in paths}
     parts = in_order([read_part(path) for path in paths if path not in beside])

@@ -12,7 +12,7 @@ import numpy as np
 
 from findna import __version__
 from findna.errors import OutputError, TableError
-from findna.io.files import sync_folder, temp_beside, write_atomic, writing
+from findna.io.files import already_exists, sync_folder, temp_beside, write_atomic, writing
 from findna.io.layout import naming
 from findna.io.tables import open_parquet
 from findna.io.written import open_written
@@ -100,7 +100,7 @@ def _refuse(out: Path) -> None:
 def _require_same(out: Path, facts: Mapping[str, Any]) -> None:
     found = read_output(out, lambda out: dict(json.loads((out / FACTS).read_text(encoding="utf-8"))))
     if found is None or not all((out / file["name"]).is_file() for file in facts["files"]):
-        raise OutputError(f"{out}: exists already; force=True replaces it")
+        raise already_exists(out)
     require_same_run(out, found, facts)
 
 

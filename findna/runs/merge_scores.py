@@ -208,7 +208,7 @@ def merge_scores(paths: Sequence[Path], out: Path, *, force: bool = False, comma
         if format_of(path.name) != kind:
             raise ConfigError(f"{path} cannot become {out}: parts and output have the same format")
         if out.exists() and path.exists() and out.samefile(path):
-            raise ConfigError(f"{out} is a part and would be replaced: choose another -o")
+            raise ConfigError(f"the output {out} is also a part: choose another name; nothing was changed")
     ordered = _in_order(paths, kind)
     first = ordered[0][0]
     with ExitStack() as stack:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from findna.errors import OutputError, TrainingError
-from findna.io.files import write_atomic
+from findna.io.files import already_exists, write_atomic
 from findna.io.structured import parse_json
 from findna.nn.device import Compute
 from findna.train.checkpoint import load_checkpoint, save_checkpoint
@@ -50,7 +50,7 @@ def export_run(out: Path, path: Path, *, force: bool = False) -> Exported:
     from safetensors.torch import save
 
     if path.exists() and not force:
-        raise OutputError(f"{path}: exists already; force=True replaces it")
+        raise already_exists(path)
     try:
         plan = (out / "pretrain.json").read_text()
     except OSError as error:

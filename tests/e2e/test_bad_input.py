@@ -293,7 +293,7 @@ def test_an_output_is_never_an_input(write: Write, genome: Path, model: Path) ->
     for flags in (("--format", "tsv"), ("--format", "tsv", "--force")):
         result = call("embed", "a.tsv", "-g", genome, "-m", model, *flags)
         assert result.code == 2
-        assert result.err == "findna: a.tsv is an input and would be replaced: choose another output\n"
+        assert result.err == "findna: the output a.tsv is also an input: choose another name; nothing was changed\n"
     result = call("embed", "a.tsv", "-g", genome, "-m", model, "-o", "g.fa", "--force")
     assert result.code == 2
     assert Path("a.tsv").read_text() == text

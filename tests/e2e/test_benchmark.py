@@ -82,7 +82,8 @@ def test_faults_are_told(gue: Path, model: Path) -> None:
     assert call("benchmark", "report", "other.json").code == 1
     Path("notes.md").write_text("mine")
     again = call("benchmark", "report", "results/gue.mouse-2.kmer.json", "-o", "notes.md")
-    assert again.err == "findna: notes.md: exists already, with other content; --force replaces it\n"
+    text = "exists already, with other content; choose another name, or --force replaces it"
+    assert again.err == f"findna: notes.md: {text}\n"
     assert Path("notes.md").read_text() == "mine"
     for _ in range(2):
         assert call("benchmark", "report", "results/gue.mouse-2.kmer.json", "-o", "report.html").code == 0

@@ -54,12 +54,15 @@ def test_a_run_that_is_killed_and_resumed_is_bit_for_bit_one_that_was_not(
             assert "Traceback" not in error
     in_the_way = call("embed", *flags, "-o", "out.h5", "--precision", "fp32", "-t", 1)
     assert in_the_way.code == 1
-    assert "out.h5.partial: a partial run exists; --resume continues it, --force discards it" in in_the_way.err
+    assert (
+        "a partial run exists; --resume continues it. To begin again, choose another name, or --force discards it"
+        in in_the_way.err
+    )
     other = call("embed", *flags, "-o", "out.h5", "--precision", "bf16", "-t", 1, "--resume", "--pool", "max")
     assert other.code == 1
     assert "other settings" in other.err
     assert ": --pool was" in other.err
-    assert "or --force to discard it" in other.err
+    assert "Give the same ones, choose another output, or discard it with --force" in other.err
     write("many.bed", rows(3001))
     changed = call("embed", *flags, "-o", "out.h5", "--precision", "fp32", "-t", 1, "--resume")
     assert changed.code == 1
@@ -88,7 +91,10 @@ def test_an_existing_output_is_replaced_only_by_force_and_only_by_a_whole_one(
         assert (batches.code, batches.err) == (0, "a.h5: complete; nothing to do\n")
         other = call("embed", bed, "-g", genome, "-m", model, "--precision", "fp32", "--pool", "max", *how)
         differs = 'It is a finished output of another run: --pool was "mean", is "max"'
-        assert (other.code, other.err) == (1, f"findna: a.h5: exists already; --force replaces it. {differs}\n")
+        assert (other.code, other.err) == (
+            1,
+            f"findna: a.h5: exists already; choose another name, or --force replaces it. {differs}\n",
+        )
     assert Path("a.h5").read_bytes() == first
     write("a.bed", "chr1\t0\t40\nchr1\t0\n")
     assert call("embed", bed, "-g", genome, "-m", model, "--force").code == 1

@@ -77,7 +77,7 @@ def test_a_resumed_run_replaces_only_its_own_output(name: str, model: Path, monk
     Path(name).write_bytes(USERS)
     result = call(*args, "--resume")
     assert (result.code, Path(name).read_bytes()) == (1, USERS)
-    assert f"{name}: exists already; --force replaces it" in result.err
+    assert f"{name}: exists already; choose another name, or --force replaces it" in result.err
     assert call(*args, "--resume", "--force").code == 0
 
 

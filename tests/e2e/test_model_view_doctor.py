@@ -82,7 +82,7 @@ def test_a_checkpoint_of_the_published_code_becomes_a_model(write: Write) -> Non
     damaged = call("model", "convert", "authors.pt", "--out", "mine")
     assert (damaged.code, damaged.err) == (
         1,
-        "findna: mine: is not empty, and holds no model; --force writes one to it\n",
+        "findna: mine: is not empty, and holds no model; choose another folder, or --force writes one to it\n",
     )
     assert call("model", "convert", "authors.pt", "--out", "mine", "--force").code == 0
     Path("sub").mkdir()

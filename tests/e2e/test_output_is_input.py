@@ -33,7 +33,7 @@ def test_an_output_that_is_an_input_is_refused(name: str, genome: Path) -> None:
     Path("g.fa.fai").touch()
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
     result = call(*COMMANDS[name], "--force")
-    assert (result.code, " input and would be replaced: choose another output" in result.err) == (2, True), result
+    assert (result.code, " input: choose another name; nothing was changed\n" in result.err) == (2, True), result
     assert before == {path.name: path.read_bytes() for path in Path().iterdir()}
 
 

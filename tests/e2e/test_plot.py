@@ -45,12 +45,18 @@ def test_a_file_becomes_a_figure_and_a_page(vectors: Path, monkeypatch: pytest.M
     assert Path("map.svg").stat().st_mtime_ns == before.st_mtime_ns
     other = call("plot", vectors, "-o", "map.svg")
     assert other.code == 1
-    assert "map.svg: exists already; --force replaces it. It is a finished output of another run: --color" in other.err
+    assert (
+        "exists already; choose another name, or --force replaces it. It is a finished output of another run: --color"
+        in other.err
+    )
     Path("map.html").write_text("mine findna-map:bWluZQ==")
     with monkeypatch.context() as patch:  # an existing file is refused before the work
         patch.setattr("findna.commands.view.make_map", None)
         refused = call("plot", vectors, "--labels", "labels.tsv", "-o", "map.svg", "--html", "map.html")
-    assert (refused.code, refused.err) == (1, "findna: map.html: exists already; --force replaces it\n")
+    assert (refused.code, refused.err) == (
+        1,
+        "findna: map.html: exists already; choose another name, or --force replaces it\n",
+    )
 
 
 def test_png_and_pdf_and_a_sample_by_default_name(vectors: Path, model: Path) -> None:

@@ -197,7 +197,11 @@ def test_a_run_goes_on_elsewhere_from_its_file(windows: Path) -> None:
         (("--from", "run.findna", "-o", "here", "--resume"), 2, "give --from FILE or --resume, not both"),
         (("--from", "run.findna", "-o", "new", "--seed", 7), 2, "--seed 7 differs from 0"),
         (("--export", "x", "-o", "none"), 1, "none: nothing to export: no pretrain.json"),
-        (("--export", "run.findna", "-o", "here"), 1, "run.findna: exists already; --force replaces it"),
+        (
+            ("--export", "run.findna", "-o", "here"),
+            1,
+            "run.findna: exists already; choose another name, or --force replaces it",
+        ),
         ((windows, "-o", "new", "--force"), 2, "--force needs --export"),
         ((windows, "--gpus", 99), 2, "--gpus 99: this "),
         ((windows, "--gpus", 1, "--processes", 2), 2, "give --gpus 1 or --processes 2, not both"),

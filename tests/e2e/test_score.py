@@ -472,7 +472,7 @@ def test_a_deletion_of_100_kb_is_skipped_and_an_output_is_replaced_only_when_ask
     score(path, genome, model, "-o", "out.vcf")
     assert rows("out.vcf") == [rows(path)[0].replace("AF=0.250", "AF=0.250;FINDNA_SKIPPED=too_long")]
     args = ("score", path, "-g", genome, "-m", model, "--max-length", 8, "-o")
-    assert "exists already; --force replaces it" in call(*args, "out.vcf").err
+    assert "exists already; choose another name, or --force replaces it" in call(*args, "out.vcf").err
     assert call(*args, "in.vcf", "--force").code == 2  # the input itself
     score(path, genome, model, "-o", "out.vcf", "--force")
 

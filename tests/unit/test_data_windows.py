@@ -316,11 +316,13 @@ def test_no_word_of_a_real_test_split_is_in_a_window(shared, tmp_path):
 def test_outputs_are_not_replaced_unasked(genome, tmp_path):
     for name in ("w.fa.gz", "w.json", "w.held-out.fa.gz"):
         (tmp_path / name).write_text("mine")
-        with pytest.raises(OutputError, match=f"{name}: exists already; force=True replaces it"):
+        with pytest.raises(
+            OutputError, match=f"{name}: exists already; choose another name, or force=True replaces it"
+        ):
             make([genome], tmp_path / "w.fa.gz", holdout=["chr8"])
         (tmp_path / name).unlink()
     (tmp_path / "w.json").write_text("{}")
-    with pytest.raises(OutputError, match=r"w\.json: exists already; force=True replaces it"):
+    with pytest.raises(OutputError, match=r"w\.json: exists already; choose another name, or force=True replaces it"):
         make([genome], tmp_path / "w.fa")
     (tmp_path / "w.json").unlink()
     with pytest.raises(ConfigError, match=r"must end in \.fa or \.fa\.gz"):
@@ -340,7 +342,7 @@ def test_outputs_are_not_replaced_unasked(genome, tmp_path):
     with pytest.raises(OutputError, match=r"It has other windows: seed was 0, is 1"):
         make([genome], tmp_path / "w.fa", seed=1)
     (tmp_path / "w.fa").write_text(">a\nACGT\n")
-    with pytest.raises(OutputError, match=r"w\.fa: exists already; force=True replaces it$"):
+    with pytest.raises(OutputError, match=r"w\.fa: exists already; choose another name, or force=True replaces it$"):
         make([genome], tmp_path / "w.fa")
 
 

@@ -253,7 +253,7 @@ def test_an_existing_output_is_refused_and_replaced_only_when_the_new_one_is_who
     path = tmp_path / "out.h5"
     path.write_text("old")
     for resume in (False, True):
-        with pytest.raises(OutputError, match="exists already; force=True replaces it"):
+        with pytest.raises(OutputError, match="exists already; choose another name, or force=True replaces it"):
             write_all(path, resume=resume)
     assert _names(tmp_path) == ["out.h5"]
     with EmbeddingWriter(path, features=FEATURES, fingerprint={}, force=True) as writer:

@@ -323,7 +323,7 @@ def test_an_output_is_replaced_only_by_force_and_never_a_part(tmp_path):
     (other := tmp_path / "other").mkdir()
     with pytest.raises(OutputError, match=r"of another run: the content of model has changed"):
         merge(parts_in(other, model={"sha256": "other"}), out)
-    with pytest.raises(ConfigError, match="is a part and would be replaced"):
+    with pytest.raises(ConfigError, match="is also a part: choose another name"):
         merge(parts, parts[0], force=True)
     with EmbeddingWriter(tmp_path / "run.h5", features=FEATURES, fingerprint={"seed": 1}, every=0) as writer:
         writer.write(vectors([0]), table([obs(0)]))
@@ -381,7 +381,7 @@ def test_parquet_parts_become_a_folder_that_reads_as_one_table(tmp_path):
     assert json.loads((out / FACTS).read_text())["files"][0] == {"name": "part-1.parquet", "n_rows": 8}
     assert merge_parquet(parts, out)["nothing_to_do"]
     (out / FACTS).write_text("{}")
-    with pytest.raises(OutputError, match="exists already; force=True replaces it"):
+    with pytest.raises(OutputError, match="exists already; choose another name, or force=True replaces it"):
         merge_parquet(parts, out)
     merge_parquet(parts, out, force=True)
     with pytest.raises(TableError, match="shard 3 of 4 is missing"):

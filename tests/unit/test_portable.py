@@ -100,7 +100,7 @@ def test_what_cannot_be_carried_is_said(half, tmp_path):
     with pytest.raises(TrainingError, match=r"none: nothing to export: no pretrain\.json"):
         export_run(tmp_path / "none", tmp_path / "file")
     (tmp_path / "taken").write_text("mine")
-    with pytest.raises(OutputError, match="taken: exists already; force=True replaces it"):
+    with pytest.raises(OutputError, match="taken: exists already; choose another name, or force=True replaces it"):
         export_run(half / "run", tmp_path / "taken")
     assert (tmp_path / "taken").read_text() == "mine"
 
