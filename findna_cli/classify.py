@@ -47,11 +47,11 @@ def classify(
     from findna import classify_file
 
     name, shard = out.removesuffix(".gz"), settings.get("shard", "")
+    path = named_output(inputs, out, "predictions.h5" if shard else "predictions.tsv", shard=shard)
     if out != "-" and name and not shard and not name.endswith((".tsv", ".txt")):
         raise ConfigError(f"-o {out}: predictions are a TSV; name it {Path(name).stem}.tsv or {Path(name).stem}.tsv.gz")
     if label and track is None:
         raise ConfigError("--label is the class of --track: give both, or none")
-    path = named_output(inputs, out, "predictions.h5" if shard else "predictions.tsv", shard=shard)
     if track is not None:
         from findna.commands import files
 

@@ -137,8 +137,15 @@ def default_output(inputs: list[str], kind: str) -> str:
 
 
 def named_output(inputs: list[str], out: str, ending: str, *, shard: str = "") -> Path:
-    """The path of the output. A default name includes the part of a shard; with auto, a given name does, too."""
+    """The path of the output. A default name includes the part of a shard; with auto, a given name does, too.
+
+    Raises:
+        ConfigError: It is also an input, whatever its ending.
+    """
+    from findna.commands.files import refuse_inputs
+
     path = Path(out or default_output(inputs, ending))
+    refuse_inputs([path], inputs)
     if not shard or out == "-" or (out and shard != "auto"):
         return path
     from findna.commands.shards import Shard

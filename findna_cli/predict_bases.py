@@ -32,9 +32,9 @@ def predict_bases(
     from findna.commands import files
 
     kind = files.track_format(out) or ("h5" if not out or Path(out).suffix in (".h5", ".hdf5") else "")
+    path = named_output(inputs, out, "bases.h5")
     if not kind:
         raise ConfigError(f"-o {out}: cannot infer the format from the file name: .h5, .bedgraph, .bedgraph.gz or .bw")
-    path = named_output(inputs, out, "bases.h5")
     run = partial(files.predict_bases, inputs, path, model=model or "", output_format=kind, **settings)
     counts = ("record", "base", "skipped")
     run_framed("predicting", run, path, json_file=json_file, quiet=quiet, counts=counts)

@@ -93,10 +93,10 @@ def make_windows(
     out = Path(out)
     training_path, held_out_path, manifest_path = output_paths(out)
     paths = (training_path, held_out_path) if holdout else (training_path,)
-    existing = {} if force else _existing((*paths, manifest_path))
     named = [str(name).rpartition("=")[2] for name in inputs]
     sources = [*inputs, *named, *exclude, *holdout, *cut, *([genome] if genome else [])]
     refuse_inputs([*paths, manifest_path], sources)
+    existing = {} if force else _existing((*paths, manifest_path))
     watch = Watch(sources)
     phases.enter("reading the sources")
     with ExitStack() as stack:

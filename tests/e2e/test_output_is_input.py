@@ -11,6 +11,10 @@ from findna.io.cache import cache_dir
 
 VCF = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 COMMANDS = {
+    "regions": ("embed", "r.bed", "-g", "g.fa", "-o", "r.bed"),
+    "labels": ("classify", "r.bed", "-g", "g.fa", "--task", "t", "-o", "r.bed"),
+    "bases": ("predict-bases", "g.fa", "-o", "g.fa"),
+    "changes": ("mutagenesis", "g.fa", "-o", "g.fa"),
     "embeddings": ("score", "v.h5", "-g", "g.fa", "--max-length", "2", "-o", "o.tsv", "--embeddings", "v.h5"),
     "figure": ("mutagenesis", "p.png", "-o", "o.tsv", "--plot", "p.png"),
     "track": ("classify", "r.bed", "-g", "g.bw", "--windows", "--track", "g.bw", "--task", "t", "-o", "o.tsv"),
