@@ -5,6 +5,7 @@ import io
 import itertools
 import os
 import re
+import shlex
 import stat
 import sys
 import zlib
@@ -183,8 +184,8 @@ class ByteStream:
                 self.fail("a NUL byte: the file is damaged, or not text", line=line)
             if b"\r" in chunk and (bare := _BARE_CR.search(chunk)):
                 line = n_lines + chunk.count(b"\n", 0, bare.start()) + 1
-                how = f"tr '\\r' '\\n' < {self.name}"
-                self.fail(f"a carriage return (CR) without a line feed: convert the line ends with {how}", line=line)
+                how = self.converted_by("tr '\\r' '\\n'", "converted.txt")
+                self.fail(f"a carriage return (CR) without a line feed: {how}", line=line)
             if is_end:
                 break
             self._n_text += len(chunk)
@@ -242,6 +243,13 @@ class ByteStream:
             thread.start()
             yield pipe
         thread.join()
+
+    def converted_by(self, command: str, out: str) -> str:
+        """How to convert the text of this input with a shell command, as a hint that runs as it is printed."""
+        if self.source == STDIN:
+            return f"pipe it through {command} first"
+        read = "gunzip -c" if self.raw_head[:2] == GZIP_MAGIC else "cat"
+        return f"convert it with {read} {shlex.quote(self.name)} | {command} > {out}"
 
     def fail(
         self, reason: str, *, line: int | None = None, record: str = "", cause: Exception | None = None

@@ -1,7 +1,6 @@
 """The kind of an input, recognised by its content."""
 
 import re
-import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Literal, get_args
@@ -54,12 +53,15 @@ _FOREIGN_TEXT = {
     "intervals": "this is an interval_list, whose positions are 1-based: convert it with picard IntervalListToBed",
     "maf": "this is MAF (multiple alignments): convert its blocks to BED first",
     "mutations": "this is MAF (mutations), whose positions are 1-based: convert it to BED first",
-    "commas": "columns are separated by commas, but BED needs tabs: convert it with tr ',' '\\t' < FILE > tab.bed",
+    "commas": "columns are separated by commas, but BED needs tabs: HOW",
     "semicolons": SEMICOLONS,
     "header": f"this is a table with a header: remove the header line, or put '#' before it; {_FROM_0}",
     "commas and header": "columns are separated by commas, and the first line is a header, but BED needs tabs and no "
-    f"header: convert it with tail -n +2 FILE | tr ',' '\\t' > tab.bed; {_FROM_0}",
+    f"header: HOW; {_FROM_0}",
 }
+_REMEDIES = {"commas": "tr ',' '\\t'", "commas and header": "tail -n +2 | tr ',' '\\t'"}
+"""Shell commands that make BED of a text."""
+
 _SAM = re.compile(rb"@(HD|SQ|RG|PG|CO)\t|[^\t\n]+\t\d+\t[^\t\n]+\t\d+\t\d+\t(\*|(\d+[MIDNSHPX=])+)\t")
 _FASTA_NAME = re.compile(r"\.(fa|fasta|fna|ffn|frn|fas)(\.b?gz)?$", re.IGNORECASE)
 _BED_NAME = re.compile(r"\.bed\d*(\.b?gz)?$", re.IGNORECASE)
@@ -97,7 +99,8 @@ def sniff(stream: ByteStream) -> Kind:
         line, what = foreign
         if what in KINDS:
             return check_kind(what)
-        stream.fail(_FOREIGN_TEXT[what].replace("FILE", shlex.quote(stream.name)), line=line)
+        how = stream.converted_by(_REMEDIES.get(what, ""), "tab.bed")
+        stream.fail(_FOREIGN_TEXT[what].replace("HOW", how), line=line)
     if _SAM.match(head):
         stream.fail("this is SAM text: convert it with samtools view -b")
     found = _sniff_text(stream.name, text)

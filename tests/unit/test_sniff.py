@@ -2,6 +2,7 @@ import gzip
 import io
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -109,14 +110,21 @@ def test_what_only_looks_like_bed_is_named(write: Write, text: str, reason: str,
 
 
 @pytest.mark.parametrize("text", ["chr1,1,5\nchr2,7,9\n", "chr,start,end\nchr1,1,5\nchr2,7,9\n"])
-def test_the_remedy_for_commas_makes_a_bed_file_as_printed(write: Write, text: str) -> None:
-    path = write("my peaks.bed", text)
+@pytest.mark.parametrize("how", ["plain", "gz"])
+def test_the_remedy_for_commas_makes_a_bed_file_as_printed(write: Write, text: str, how: str) -> None:
+    path = write("my peaks.bed", text, how)
     with ByteStream(path) as stream, pytest.raises(InputError, match=r"> tab\.bed") as error:
         sniff(stream)
     command = re.search(r"convert it with (.*> tab\.bed)", str(error.value))
     assert command is not None
     subprocess.run(["bash", "-c", command[1]], cwd=path.parent, check=True)
     assert (path.parent / "tab.bed").read_text() == "chr1\t1\t5\nchr2\t7\t9\n"
+
+
+def test_the_remedy_for_stdin_is_a_filter_before_findna(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"chr1,1,5\n")))
+    with ByteStream("-") as stream, pytest.raises(InputError, match=r"pipe it through tr ',' '.t' first"):
+        sniff(stream)
 
 
 @pytest.mark.parametrize("text", [">chr start,10,20 end\nACGT\n", "@chrom start\nAC\n+\nII\n", "chr1\t1\t5\ta,1,2\n"])
