@@ -170,7 +170,10 @@ def _usage(error: Any) -> str:
     """The message of a mistake on the command line, in the words of our own checks."""
     hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
     if type(error).__name__ == "NoSuchOption":
-        return f"{error.message}{_similar_flag(error.option_name, error.ctx)}{hint}"
+        name = error.option_name
+        if file := next((word for word in sys.argv[1:] if word.startswith(name) and Path(word).is_file()), ""):
+            return f"{file}: a file name that begins with '-' needs its folder: ./{file}"
+        return f"{error.message}{_similar_flag(name, error.ctx)}{hint}"
     words = re.sub(_CHOICE, r"must be one of \2, not \1", error.message)
     if getattr(error, "param", None) and words.startswith("must be "):
         return f"{error.param.opts[0]} {words}{hint}"
@@ -194,6 +197,8 @@ def _similar_flag(name: str, ctx: Any) -> str:
 def _check_words(words: list[str]) -> None:
     """Refuse, before any work, empty values (for instance of an unset variable), and names that no output can store."""
     for flag, word in zip(["", *words], words, strict=False):
+        if re.match(r"-[\w@]=", word):  # else the value would begin with "="
+            raise ConfigError(f"{word}: a flag of one letter takes its value after a blank: {word[:2]} {word[3:]}")
         name, sign, value = word.partition("=") if word.startswith("--") else (flag, "=", word)
         if sign and not value:
             raise ConfigError(f"{f'{name!r}: ' if name.startswith('-') else 'an argument '}is empty; leave it out")

@@ -138,18 +138,19 @@ class BcfFile(VcfFile):
     @staticmethod
     def make_index(path: Path, written: Path, index: Path) -> None:
         """As in `ScoreFile`."""
-        _bcftools(path, "index", "--csi", "--force", "-o", str(index), str(written))
+        _bcftools(path, "index", "--csi", "--force", "-o", str(index), str(written.absolute()))
 
     @property
     def _written(self) -> Path:
         return Path(f"{self._temp}.text")
 
     def _make_index(self, index: Path) -> None:
-        _bcftools(self.path, "view", "--no-version", "-Ob", "-o", str(self._temp), str(self._written))
+        _bcftools(self.path, "view", "--no-version", "-Ob", "-o", str(self._temp), str(self._written.absolute()))
         super()._make_index(index)
 
 
 def _bcftools(path: Path, command: str, *flags: str) -> None:
+    """Run a command of bcftools; an input is an absolute path, because a name that begins with "-" is a flag."""
     bcftools: Any = pysam.bcftools
     try:
         getattr(bcftools, command)(*flags, catch_stdout=False)

@@ -100,6 +100,11 @@ def test_bcftools_reads_the_output_without_a_warning(vcf: Path, genome: Path, mo
         assert len(bcftools("view", "-H", path, "chr1,chr2")) == 9
 
 
+def test_a_bcf_may_have_a_name_that_begins_with_a_dash(vcf: Path, genome: Path, model: Path) -> None:
+    result = call("score", vcf, "-g", genome, "-m", model, "--max-length", 8, "-o", "-x.bcf")
+    assert (result.code, Path("-x.bcf.csi").is_file()) == (0, True), result.err
+
+
 @pytest.mark.skipif(not shutil.which("bcftools"), reason="bcftools is not installed")
 def test_bcftools_finds_every_record_of_calls_of_na12878(model: Path, write: Write) -> None:
     demo = Path(__file__).parents[2] / "docs" / "demo"

@@ -127,10 +127,13 @@ def test_what_is_not_known_is_exit_2() -> None:
 
 
 def test_a_flag_with_a_missing_or_needless_value_is_exit_2() -> None:
+    Path("-x.fa").write_text(">a\nACGT\n")
     for args, message in {
         ("embed", "a.fa", "--window"): "'--window' requires an argument",
         ("embed", "a.fa", "--out"): "'--out' requires an argument",
         ("embed", "a.fa", "--quiet=3"): "'--quiet' does not take a value",
+        ("embed", "a.fa", "-o=x.h5"): "-o=x.h5: a flag of one letter takes its value after a blank: -o x.h5",
+        ("embed", "-x.fa"): "-x.fa: a file name that begins with '-' needs its folder: ./-x.fa",
     }.items():
         result = call(*args)
         assert (result.code, message in result.err) == (2, True), result.err
