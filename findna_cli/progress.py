@@ -97,7 +97,8 @@ class _Display:
             state = progress_text(self._done, self._total, 0, self._unit)
             self._bar.update(self._task, description=phase, state=state)
         else:
-            self._bar.update(self._task, description=phase, total=None, state="")
+            self._begun.clear()  # a phase that comes again is timed anew
+            self._bar.update(self._task, description=phase, completed=0, state="")
 
     def _show(
         self, phase: str, done: float, total: float | None, text: str = "", unit: str = "", shown: str = ""

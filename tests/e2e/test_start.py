@@ -1,19 +1,24 @@
 """The start of the command: fast, with help and version, and with exit code 2 for unknown words."""
 
+import io
 import shlex
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
 from command import call, spawn
+from rich.console import Console
+from rich.progress import Progress
 
 import findna
 from findna_cli.app import UsageError, app
 from findna_cli.console import _draw, show_facts, show_table
 from findna_cli.help import EXAMPLES, commands
+from findna_cli.progress import _Display
 
 PAGES = [
     "",
@@ -226,3 +231,21 @@ def test_a_table_in_a_terminal_breaks_no_word(
     shown = capsys.readouterr().out
     assert set(" ".join([*header, *row]).split()) <= set(shown.split())
     assert max(map(len, shown.splitlines())) <= columns
+
+
+def test_a_phase_without_steps_empties_the_bar_and_a_phase_that_comes_again_is_timed_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("findna_cli.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
+    bar = Progress(console=Console(file=io.StringIO()))
+    display = _Display(bar, "training", None, "steps")
+    task = bar.tasks[0]
+    for _ in range(2):
+        display.enter("trying penalties", 0, 6)
+        now[0] += 20
+        display.enter("trying penalties", 2, 6)
+        assert (task.completed, task.fields["state"]) == (2, "2 of 6  6.0/min  0:40 left")
+        display.enter("finding axes", 0, None)
+        assert (task.description, task.completed, task.fields["state"]) == ("finding axes", 0, "")
+        now[0] += 100
