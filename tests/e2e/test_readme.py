@@ -25,7 +25,8 @@ def demo_commands() -> list[str]:
 
 
 def indented(text: str) -> list[str]:
-    return [line.strip().split("  #")[0] for line in text.splitlines() if line.startswith("    ")]
+    lines = text.replace("\\\n", " ").splitlines()
+    return [line.strip().split("  #")[0] for line in lines if line.startswith("    ")]
 
 
 @pytest.fixture(scope="module")
