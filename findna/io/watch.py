@@ -1,5 +1,6 @@
 """Detects input files that change during a run."""
 
+import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -78,8 +79,12 @@ def refuse_inputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | 
     indexes = [Path(f"{stem}{ending}") for stem in stems for ending in _INDEXES]
     for path in outputs:
         for what, others in (("an input", known), ("an index of an input", indexes)):
-            if path and path.is_file() and any(each.is_file() and path.samefile(each) for each in others):
+            if path and _is_file(path) and any(_is_file(each) and path.samefile(each) for each in others):
                 raise ConfigError(f"the output {path} is also {what}: choose another name; nothing was changed")
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113  # False for a name that is too long
 
 
 @contextmanager
