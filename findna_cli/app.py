@@ -161,7 +161,7 @@ def _open_streams() -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **others: Any) -> None:
     """Write our own warning as one line, and that of a library as Python does."""
     if issubclass(category, FindnaWarning):
-        say(f"findna: warning: {_own_lines(str(message))}")
+        say(f"findna: warning: {_own_lines(said(str(message)))}")
     else:
         say(warnings.formatwarning(message, category, *where[:2]).rstrip())
 

@@ -95,8 +95,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
 
 PANELS: Mapping[str, str] = {
     "Input": "genome genomes in_format feature split size center pad circular max_n region min_mapq exclude_flags "
-    "reference_bases strand sequence_column label_column labels class_names valid valid_fraction test data holdout "
-    "exclude cut weight url folder checksum neighbours log limit limit_test "
+    "reference_bases strand sequence_column id_column label_column labels class_names valid valid_fraction test data "
+    "holdout exclude cut weight url folder checksum neighbours log limit limit_test "
     "limit_valid on_error start_from max_length min_length",
     "Output": "out embeddings output_format dtype force resume dry_run json_file quiet html plot with_plots export "
     "top abstain windows title color header as_json rows start features shard plan n_shards checkpoint_every "
@@ -114,7 +114,7 @@ UNITS: Mapping[str, str] = {
     "exclude cut neighbours",
     "FOLDER": "folder data",
     "NAMES": "sizes precisions scores mode",
-    "NAME": "model task initial label_column sequence_column color label feature pool preset head tasks "
+    "NAME": "model task initial label_column sequence_column id_column color label feature pool preset head tasks "
     "value suite shift_layout objective",
     "LETTERS": "student_augment teacher_augment",
     "SEED": "seed",

@@ -64,6 +64,7 @@ class InputOptions:
         parse=lambda text: tuple(text.split(",")),
     )
     sequence_column: str = setting("", "Tables: column with the sequence. Default: sequence, seq or dna.")
+    id_column: str = setting("", "Tables: column with the ids. Default: id or name, else the line numbers.")
     strand: Strand = setting("bed", "bed (strand of each record), +, -, or both (mean of the two vectors).")
     region: str | None = setting(None, "BAM: only reads that overlap this region.")
     min_mapq: int = setting(0, "BAM: minimum MAPQ.", least=0)

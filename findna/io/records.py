@@ -232,10 +232,9 @@ class Reader:
         if source.kind not in REGIONS and (options.size is not None or options.split):
             flag = "split=True" if options.split else f"size={options.size}"
             raise ConfigError(f"{flag} is for regions, but {source.text} is {source.kind.upper()}")
-        if options.sequence_column and source.kind != "table":
-            raise ConfigError(
-                f"sequence_column={options.sequence_column} is for tables, but {source.text} is {source.kind.upper()}"
-            )
+        for name in ("sequence_column", "id_column"):
+            if (value := getattr(options, name)) and source.kind != "table":
+                raise ConfigError(f"{name}={value} is for tables, but {source.text} is {source.kind.upper()}")
         if options.feature and source.kind not in ("gtf", "gff"):
             raise ConfigError(
                 f"feature={options.feature} is for GTF and GFF, but {source.text} is {source.kind.upper()}"

@@ -20,12 +20,15 @@ ID_COLUMNS = ("id", "name")
 _MIN_PROTEIN = 10
 
 
-def read_sequence_table(stream: ByteStream, column: str = "", *, ids: IdSet) -> Iterator[Record | TableError]:
-    """Yield the sequence of each row as a record; its id is column `id` or `name`, else the line number.
+def read_sequence_table(
+    stream: ByteStream, column: str = "", own_ids: str = "", *, ids: IdSet
+) -> Iterator[Record | TableError]:
+    """Yield the sequence of each row as a record; without a column of ids, its id is the line number.
 
     Args:
         stream: A CSV or TSV with a header.
         column: Name of the column with the sequence; "": one of `SEQUENCE_COLUMNS`.
+        own_ids: Name of the column with the ids; "": one of `ID_COLUMNS`.
         ids: Ids of earlier records; a duplicate is an error of its row.
 
     Raises:
@@ -47,12 +50,14 @@ def read_sequence_table(stream: ByteStream, column: str = "", *, ids: IdSet) -> 
                 f"no column {wanted}; there are {', '.join(columns)}; choose another with sequence_column=NAME",
                 line=line,
             )
-        id_column = find_column(stream, columns, ID_COLUMNS, line=line)
+        id_column = find_column(stream, columns, (own_ids,) if own_ids else ID_COLUMNS, line=line)
+        if id_column is None and own_ids:
+            stream.fail(f"no column {own_ids!r}; there are {', '.join(columns)}; choose another with id_column=NAME")
         if id_column is None and len(columns) > 1:
             unread = ", ".join(columns[:sequence] + columns[sequence + 1 :])
             warnings.warn(
                 f"{stream.name}: no column {' or '.join(ID_COLUMNS)}: the ids are line numbers; "
-                f"columns not read: {unread}",
+                f"columns not read: {unread}; id_column=NAME takes the ids from one",
                 FindnaWarning,
                 stacklevel=2,
             )

@@ -32,7 +32,9 @@ ROWS: Mapping[Kind, Callable[[ByteStream, InputOptions], Iterator[BedRow]]] = {
 SEQUENCES: Mapping[Kind, Callable[[ByteStream, InputOptions, IdSet], Iterator[Record | InputError]]] = {
     "fasta": lambda stream, options, ids: read_fasta(stream, ids=ids),
     "fastq": lambda stream, options, ids: read_fastq(stream, ids=ids),
-    "table": lambda stream, options, ids: read_sequence_table(stream, options.sequence_column, ids=ids),
+    "table": lambda stream, options, ids: read_sequence_table(
+        stream, options.sequence_column, options.id_column, ids=ids
+    ),
 }
 """Readers of sequences by kind of input."""
 

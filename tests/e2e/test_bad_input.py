@@ -339,6 +339,7 @@ MISTAKES = {
     "max-n nan": (("--max-n", "nan"), "--max-n must lie in 0 to 1, not nan"),
     "size of a sequence": (("--size", "20"), "--size 20 is for regions, but a.fa is FASTA"),
     "sequence column": (("--sequence-column", "s"), "--sequence-column s is for tables, but a.fa is FASTA"),
+    "id column": (("--id-column", "s"), "--id-column s is for tables, but a.fa is FASTA"),
     "summit": (("--center", "summit"), "--center summit needs a size"),
     "reads": (("--min-mapq", "3"), "--min-mapq 3 is for BAM and CRAM, but a.fa is FASTA"),
     "tokens of both": (("--pool", "tokens", "--strand", "both"), "tokens cannot be combined with --strand both"),

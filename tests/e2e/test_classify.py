@@ -173,7 +173,7 @@ def test_windows_become_a_track(write: Write, task: Path, genome: Path) -> None:
     again = ("-o", "out.tsv", "--track", "out.bedgraph", "--precision", "fp32", "--threads", 1)
     for how in ((), ("--resume",)):
         result = call("classify", *flags, *again, *how)
-        done = "out.tsv: complete; nothing to do\nout.bedgraph: is complete; nothing to do\n"
+        done = "out.tsv: complete; nothing to do\nout.bedgraph: complete; nothing to do\n"
         assert (result.code, result.err) == (0, done)
         other = call("classify", *flags[:-1], CLASSES[0], *again, *how)
         assert (other.code, "It is a finished output of another run: column was" in other.err) == (1, True), other.err

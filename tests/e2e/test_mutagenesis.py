@@ -68,7 +68,9 @@ def test_a_figure_is_drawn(write: Write, model: Path) -> None:
     assert Path("out.png").read_bytes()[:4] == b"\x89PNG"
     Path("out.png").unlink()
     result = call("mutagenesis", fasta, "-m", model, "-o", "b.h5", "--plot", "out.png", "--pairs")
-    assert (result.code, "out.pairs.png: exists already; choose another name, or --force" in result.err) == (1, True), result.err
+    assert (result.code, "out.pairs.png: exists already; choose another name, or --force" in result.err) == (1, True), (
+        result.err
+    )
     assert left_behind("b") == []
 
 

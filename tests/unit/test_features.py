@@ -124,11 +124,14 @@ def test_a_table_is_a_record_per_row(write: Write) -> None:
     assert [(r.id, decode(r.codes)) for r in records(path)] == [("x", "ACGT"), ("y", "ACGT")]
     assert [r.strand for r in records(path, strand="-")] == ["-", "-"]
     named = write("b.tsv", "probe\tother\nACGTA\tx\n")
-    said = "b.tsv: no column id or name: the ids are line numbers; columns not read: other$"
+    said = "no column id or name: the ids are line numbers; columns not read: other; id_column=NAME takes the ids from"
     with pytest.warns(FindnaWarning, match=said):
         assert [(r.id, decode(r.codes)) for r in records(named, sequence_column="probe")] == [("2", "ACGTA")]
     with pytest.raises(InputError, match="no column 'dna5'; there are probe, other"):
         records(named, sequence_column="dna5")
+    assert [r.id for r in records(named, sequence_column="probe", id_column="OTHER")] == ["x"]
+    with pytest.raises(InputError, match="no column 'gene'; there are probe, other; choose another with id_column"):
+        records(named, sequence_column="probe", id_column="gene")
 
 
 def test_a_table_may_have_the_sequence_alone(write: Write) -> None:
