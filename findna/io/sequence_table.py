@@ -50,17 +50,7 @@ def read_sequence_table(
                 f"no column {wanted}; there are {', '.join(columns)}; choose another with sequence_column=NAME",
                 line=line,
             )
-        id_column = find_column(stream, columns, (own_ids,) if own_ids else ID_COLUMNS, line=line)
-        if id_column is None and own_ids:
-            stream.fail(f"no column {own_ids!r}; there are {', '.join(columns)}; choose another with id_column=NAME")
-        if id_column is None and len(columns) > 1:
-            unread = ", ".join(columns[:sequence] + columns[sequence + 1 :])
-            warnings.warn(
-                f"{stream.name}: no column {' or '.join(ID_COLUMNS)}: the ids are line numbers; "
-                f"columns not read: {unread}; id_column=NAME takes the ids from one",
-                FindnaWarning,
-                stacklevel=2,
-            )
+        id_column = _id_column(stream, columns, own_ids, line=line, unread=columns[:sequence] + columns[sequence + 1 :])
         for row, (line, cells) in enumerate(numbered):
             id = ""
             try:
@@ -76,6 +66,21 @@ def read_sequence_table(
                 yield TableError(str(problem), path=stream.name, line=line, row=row)
                 continue
             yield Record(id, codes, n_iupac, row, stream.source)
+
+
+def _id_column(stream: ByteStream, columns: list[str], own_ids: str, *, line: int, unread: list[str]) -> int | None:
+    """The index of the column with the ids; None, with a warning if columns are not read: the ids are line numbers."""
+    found = find_column(stream, columns, (own_ids,) if own_ids else ID_COLUMNS, line=line)
+    if found is None and own_ids:
+        stream.fail(f"no column {own_ids!r}; there are {', '.join(columns)}; choose another with id_column=NAME")
+    if found is None and unread:
+        warnings.warn(
+            f"{stream.name}: no column {' or '.join(ID_COLUMNS)}: the ids are line numbers; "
+            f"columns not read: {', '.join(unread)}; id_column=NAME takes the ids from one",
+            FindnaWarning,
+            stacklevel=3,
+        )
+    return found
 
 
 def table_rows(stream: ByteStream, lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
