@@ -8,8 +8,8 @@ import numpy as np
 
 from findna import __version__
 from findna.io.files import replacing
-from findna.maps import COLOURS, NO_LABEL, OTHER, Map, class_colours, is_numeric, is_unset, values_of
-from findna.plots import panels, require_figure, save_figure
+from findna.maps import NO_LABEL, OTHER, Map, class_colours, is_numeric, is_unset, values_of
+from findna.plots import COLOURS, panels, require_figure, save_figure
 
 _LEGEND: dict[str, Any] = {
     "loc": "upper left",

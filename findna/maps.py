@@ -16,6 +16,7 @@ from findna.extras import need_sklearn
 from findna.io.compressed import ByteStream
 from findna.io.reader import EmbeddingReader, require_file
 from findna.io.sequence_table import ID_COLUMNS
+from findna.plots import COLOURS
 from findna.settings import parse_number
 
 NO_LABEL = "no label"
@@ -24,10 +25,6 @@ _BLOCK = 4096
 _TSNE_COMPONENTS = 50
 _MIN_ROWS = 3
 _MOST_CLASSES = 11
-COLOURS = (  # distinguishable with every kind of colour vision (Okabe and Ito), then lighter tints of the same hues
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
-    "#6f4e7c", "#8c8c00", "#8b4513", "#7fc8a9", "#f2a68a",
-)  # fmt: skip
 OTHER = "#b8bcc2"
 
 

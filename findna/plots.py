@@ -22,6 +22,10 @@ FORMATS = (".png", ".svg", ".pdf")
 _DPI = 300  # as journals require
 _LONGEST_NAME = 18
 INK, BLUE, ORANGE, GREY = "#222222", "#2166ac", "#d6604d", "#999999"
+COLOURS = (  # distinguishable with every kind of colour vision (Okabe and Ito), then lighter tints of the same hues
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
+    "#6f4e7c", "#8c8c00", "#8b4513", "#7fc8a9", "#f2a68a",
+)  # fmt: skip
 
 
 def training_curve(rows: Sequence[Mapping[str, Any]], path: Path, *, title: str = "", note: str = "") -> None:
@@ -80,7 +84,7 @@ def comparison(
             (value, y) for y, value in zip(places, (rows[name][k] for name in names), strict=True) if value is not None
         ]
         if points:
-            color = f"C{k % 10}"
+            color = COLOURS[k % len(COLOURS)]
             x, y = zip(*points, strict=True)
             face = "none" if quoted else color
             axes.scatter(x, y, label=column, edgecolors=color, facecolors=face, s=34, marker="D" if quoted else "o")

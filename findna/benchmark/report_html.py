@@ -8,10 +8,10 @@ from findna.errors import MissingExtraError
 from findna.plots import comparison
 
 _STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem;color:#222}"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:85rem;margin:2rem auto;padding:0 1rem;color:#222}"
     "table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums;display:block;overflow-x:auto}"
-    "th,td{padding:.3rem .6rem;border-bottom:1px solid #ddd;text-align:left;white-space:nowrap}"
-    "th,td:last-child{white-space:normal}th{border-bottom:2px solid #888;vertical-align:bottom}"
+    "th,td{padding:.3rem .4rem;border-bottom:1px solid #ddd;text-align:left;white-space:nowrap}"
+    "th,td:has(code){white-space:normal}th{border-bottom:2px solid #888;vertical-align:bottom}"
     ".quoted{color:#777;font-style:italic}.best{font-weight:bold}"
     "code{white-space:pre-wrap}figure{margin:1rem 0}svg{max-width:100%;height:auto}"
 )
