@@ -119,6 +119,8 @@ def main() -> None:
             raise KeyboardInterrupt
         _flush_stdout()
     except (BrokenPipeError, SystemExit) as end:
+        if isinstance(end, SystemExit) and end.code == SIGTERM_CODE and "FINDNA_LAUNCHED" not in os.environ:
+            say("findna: stopped by SIGTERM")
         # Typer turns a closed pipe into an exit with 1.
         if not isinstance(end.__context__ if isinstance(end, SystemExit) else end, BrokenPipeError):
             raise

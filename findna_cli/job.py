@@ -22,6 +22,7 @@ from findna_cli.screens import say_uneven, show_plan
 from findna_cli.translate import said
 
 _MOST_REASONS = 8
+_LONGEST_COMMAND = 300
 
 
 def run_files(
@@ -100,9 +101,19 @@ def _saying_what_is_kept(out: Path) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        is_kept = Path(f"{out}.partial").exists()
-        say(f"{out}.partial is kept: the same command with --resume continues it" if is_kept else "nothing is kept")
+        say(_what_is_kept(out))
         raise
+
+
+def _what_is_kept(out: Path) -> str:
+    if str(out) == "-":
+        return "the output on stdout is not complete, and nothing is kept"
+    is_kept = Path(f"{out}.partial").exists()
+    again = command_line() + " --resume" * (is_kept and "--resume" not in sys.argv)
+    again = f"`{again}`" if len(again) < _LONGEST_COMMAND else f"the same command{' with --resume' * is_kept}"
+    if is_kept:
+        return f"{out} is not complete, and {out}.partial keeps its finished part; {again} continues"
+    return f"{out} is not written, and nothing is kept; {again} starts from the beginning"
 
 
 def had_nothing_to_do(report: Mapping[str, Any], *, quiet: bool) -> bool:

@@ -19,7 +19,7 @@ Data goes to the output file or to stdout. Messages go to stderr. Progress is sh
 | 0 | done: every record of the input has a row or is listed as skipped |
 | 1 | an error in the input, data, model or output; stderr names the file and the problem |
 | 2 | an error in the command line |
-| 130, 143 | interrupted (Ctrl-C, SIGTERM); the run can be resumed |
+| 130, 143 | interrupted (Ctrl-C, SIGTERM); the message says what is kept, and which command continues |
 | 141 | the reader of stdout closed the pipe (such as head); no message |
 
 A traceback is shown only with `--debug` (before the command) or `FINDNA_DEBUG=1`.

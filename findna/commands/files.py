@@ -70,14 +70,14 @@ def score(
         ConfigError: Settings contradict each other.
     """
     _refuse_both(model, task)
-    parts = parts_of({**settings, "genome": genome})
+    config, parts = make(ScoreConfig, settings), parts_of({**settings, "genome": genome})
     _open([], parts["options"], variants=str(variants))
     from findna.runs.score import ScoreJob, run_scores
 
     job = ScoreJob(
         [str(variants)],
         Path(out),
-        config=make(ScoreConfig, settings),
+        config=config,
         model=str(model) or DEFAULT,
         task=str(task),
         output_format=output_format,  # type: ignore[arg-type]
@@ -159,14 +159,14 @@ def predict_bases(
         OutputError: The output exists and is not of this run, or cannot be written.
         ConfigError: Settings contradict each other.
     """
-    parts = parts_of(settings)
+    config, parts = make(BasesConfig, settings), parts_of(settings)
     _open(inputs, parts["options"])
     from findna.runs.bases import BasesJob, predict_bases_of
 
     job = BasesJob(
         inputs,
         Path(out),
-        config=make(BasesConfig, settings),
+        config=config,
         model=str(model) or DEFAULT,
         output_format=output_format,
         command=command,

@@ -50,7 +50,10 @@ def test_a_run_that_is_killed_and_resumed_is_bit_for_bit_one_that_was_not(
         assert n_lines(journal) >= n_before + 2  # what was certain still is
         n_before = n_lines(journal)
         if number != signal.SIGKILL:
-            assert error.startswith("out.h5.partial is kept: the same command with --resume continues it\n")
+            kept, last = error.splitlines()
+            assert kept.startswith("out.h5 is not complete, and out.h5.partial keeps its finished part; `findna embed ")
+            assert (kept.count("--resume"), kept.endswith("` continues")) == (1, True)
+            assert last == "findna: stopped by SIGTERM"
             assert "Traceback" not in error
     in_the_way = call("embed", *flags, "-o", "out.h5", "--precision", "fp32", "-t", 1)
     assert in_the_way.code == 1
