@@ -295,7 +295,7 @@ def speed_table(report: dict[str, Any]) -> str:
     best = f"best of {counted(report['rounds'], 'round')}" if report["rounds"] else "first calls, which are slower"
     lines = [
         f"findna {report['findna']}, torch {report['torch']}, {report['device']} ({report['machine']}), "
-        f"{report['threads']} threads, native bf16: {'yes' if report['native_bf16'] else 'no'}; "
+        f"{counted(report['threads'], 'thread')}, native bf16: {'yes' if report['native_bf16'] else 'no'}; "
         f"{best}{differ}; {report['n_bases']:,} bases per batch; "
         "shares by CPU time on a CPU",
         "",

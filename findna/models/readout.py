@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from findna.config import EmbedConfig
+from findna.counts import counted
 from findna.errors import ConfigError
 from findna.models.manifest import digest_of
 from findna.recipes import FinetuneConfig
@@ -107,8 +108,8 @@ class ModelReadout:
         where = f"blocks {self.blocks}" if self.blocks else "the last block"
         if self.center is None:
             return f"{self.pool} after {where}; not standardised"
-        n_windows = self.reference.get("n_windows", 0)
-        return f"{self.pool} after {where}; {len(self.center):,} features, standardised on {n_windows:,} windows"
+        windows = counted(self.reference.get("n_windows", 0), "window")
+        return f"{self.pool} after {where}; {counted(len(self.center), 'feature')}, standardised on {windows}"
 
     def embed_config(self, config: EmbedConfig, model: ModelConfig) -> EmbedConfig:
         """The complete config for a model; its `raw` then tells whether values are not standardised.

@@ -61,6 +61,7 @@ def test_every_variant_has_a_row_and_its_share_is_of_the_products():
     assert "best of 1 round; 8,192 bases per batch" in table
     for spread, row in enumerate(report["rows"]):
         row["spread"] = spread / 100
+    assert ", 1 thread, native" in speed_table({**report, "threads": 1})
     assert f"differ by {(len(report['rows']) - 1) / 2:.0f}% (median; at most" in speed_table({**report, "rounds": 2})
 
 
