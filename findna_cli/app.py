@@ -179,7 +179,7 @@ def _usage(error: Any) -> str:
     words = re.sub(_CHOICE, r"must be one of \2, not \1", error.message)
     if getattr(error, "param", None) and words.startswith("must be "):
         return f"{error.param.opts[0]} {words}{hint}"
-    return f"{error.format_message() or 'Missing command.'}{hint}"
+    return f"{error.format_message().removesuffix('.') or 'Missing command'}{hint}"
 
 
 def _similar_flag(name: str, ctx: Any) -> str:

@@ -144,7 +144,7 @@ def make_head(task: Task, data: Path, work: Path) -> bool:
     lines = [
         f"Data: {task.source}. {task.url}. Licence: {task.licence}.",
         *(f"Trained on: {note}. Do not compare its figures with published ones." for note in notes),
-        f"Not for: {task.limits or 'diagnosis, or sequences unlike those it was trained on'}.",
+        f"Not for: {task.not_for or 'diagnosis, or sequences unlike those it was trained on'}.",
         f"Trained by `{training_command(task)}`.",
     ]
     save_task(

@@ -1,6 +1,7 @@
 """The pages of the shipped teacher, made from JSON files: its card, its section in model.md, its report."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ SETS = (
 )
 SEQUENCE = "runs of GRCh38 of at least 1 kb. No label was trained on"
 FETCH = "findna data fetch hg38"
+WIDTH = 100
+"""Characters of a line of a command."""
 PAPER_BASES = 5e9
 LICENCE = "Weights, code and documentation: MIT. Sequence: public reference genomes (Genome Reference Consortium and its forerunners), free to use."
 
@@ -68,39 +71,57 @@ def made_of(config: Json, folder: Path) -> str:
     """Data, command and cost."""
     training = config["training"]
     sources, summary, how = training["sources"], training["summary"], json.loads((folder / "how.json").read_text())
-    named = ", ".join(f"{Path(name).name} (sha256 `{sha}`)" for name, sha in sources["files"].items())
+    files = "".join(f"\n- {Path(name).name}: sha256 `{sha}`" for name, sha in sources["files"].items())
     held_out = ", ".join(Path(name).name for name in sources["holdout"]) or "the last hundredth"
     return f"""\
-**Data.** {sources["n_windows"]:,} windows of up to {config["window"]:,} bases from {named}: {sequence(folder, how)}.
-Held-out file: {held_out}; {sources["n_held_out"]} of these windows were measured during the run.
+**Data.** {sources["n_windows"]:,} windows of up to {config["window"]:,} bases:
 
-**Command.** `{how["command"]}` (seed {training["config"]["seed"]}). {how["note"]}
+{sequence(folder, how)}
+- No label was trained on.
+- Held-out file: {held_out}; {sources["n_held_out"]} of these windows were measured during the run.{files}
+
+**Command** (seed {training["config"]["seed"]}):
+
+{block(how["command"])}
+
+{how["note"]}
 
 **Cost.** {summary["steps"]:,} steps, {summary["n_bases"] / 1e6:.1f} Mbp seen, {summary["seconds"] / 60:.0f} minutes, products in {training["products"]}."""
 
 
+def block(command: str) -> str:
+    """A command as an indented block, continued before a flag where it is long."""
+    lines: list[str] = [""]
+    for part in re.split(r" (?=--?[a-z])", command):
+        if lines[-1] and len(lines[-1]) + len(part) > WIDTH:
+            lines.append("    ")
+        lines[-1] += f"{' ' if lines[-1].strip() else ''}{part}"
+    return "    " + " \\\n    ".join(lines)
+
+
 def sequence(folder: Path, how: Json) -> str:
-    """What the windows are of: from the manifest of `findna data windows` where there is one."""
+    """What the windows are of, as a list: from the manifest of `findna data windows` where there is one."""
     if not (folder / "windows.json").is_file():
-        return str(how["sequence"])
+        return f"- {how['sequence']}"
     manifest = json.loads((folder / "windows.json").read_text())
     windows, settings = manifest["windows"], manifest["settings"]
     names = {one["name"]: Path(one["path"]).name for one in manifest["sources"]}
     parts = ", ".join(f"{n:,} of {names[name]}" for name, n in windows["by_source"].items())
     left_out = windows["n_left_out"]
-    reasons = []
+    facts = [
+        f"{parts}; drawn by `findna data windows` (manifest: docs/models/{folder.name}/windows.json)",
+        f"Held out: {', '.join(manifest['holdout']) or 'nothing'}",
+    ]
     if manifest.get("cut"):
         n_cut = sum(one["n_bases_cut"] for one in manifest["sources"])
-        reasons.append(f"The sequences and regions of {len(manifest['cut'])} files were cut out ({n_cut:,} bases).")
+        facts.append(f"The sequences and regions of {len(manifest['cut'])} files were cut out ({n_cut:,} bases)")
     if manifest["exclude"]:
-        reasons.append(
-            f"Windows that share {settings.get('exclude_kmers', settings.get('exclude_words'))} or more 31-mers with {len(manifest['exclude'])} files were excluded ({left_out['excluded']:,})."
+        n_shared, n_files = settings.get("exclude_kmers", settings.get("exclude_words")), len(manifest["exclude"])
+        facts.append(
+            f"Windows that share {n_shared} or more 31-mers with {n_files} files were excluded ({left_out['excluded']:,})"
         )
-    reasons.append(f"Of {windows['n_drawn']:,} drawn windows, {left_out['repeated']:,} duplicates were dropped.")
-    return (
-        f"drawn by `findna data windows` (manifest: docs/models/{folder.name}/windows.json). They are {parts}. "
-        f"Held out: {', '.join(manifest['holdout']) or 'nothing'}. " + " ".join(reasons) + " No label was trained on"
-    )
+    facts.append(f"Of {windows['n_drawn']:,} drawn windows, {left_out['repeated']:,} duplicates were dropped")
+    return "\n".join(f"- {fact}." for fact in facts)
 
 
 def masked(folder: Path) -> str:
@@ -234,8 +255,8 @@ The labelled sets (GUE and GenomicBenchmarks, Apache-2.0) were used for measurem
 
 On a CPU:
 
-    {how["prepare"]}
-    {how["command"]}
+{block(how["prepare"])}
+{block(how["command"])}
     python docs/tools/ship.py runs/{name} --data DIR --sources {" ".join(Path(file).name for file in training["sources"]["files"])} --command "..."
 
 {again(how)}The length of a run with a time budget depends on the clock. You get a similar teacher, not the same bits.

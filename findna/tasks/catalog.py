@@ -45,7 +45,7 @@ class Task:
         test: Files of the test split.
         flags: What the recipe changes of the preset, as flags.
         teacher: Flags of `findna pretrain` on the training sequences, where the task has a teacher of its own.
-        limits: What its predictions must not be used for.
+        not_for: What its predictions must not be used for.
         prepare: How these files come from the download.
         paper: How the paper's recipe for it differs from `PAPER`; {} where the paper does not have it.
     """
@@ -67,7 +67,7 @@ class Task:
     test: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     teacher: tuple[str, ...] = ()
-    limits: str = ""
+    not_for: str = ""
     published: str = ""
     prepare: str = ""
     paper: Mapping[str, Any] = field(default_factory=dict)

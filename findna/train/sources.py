@@ -89,7 +89,9 @@ def load_sources(
         if not holdout:
             training, held_out = _split(training, n_held_out=n_held_out, size=size)
         if not training:
-            raise InputError("no window is left to train on", path=paths[0])
+            raise InputError(
+                "no sequence is left to train on: all are held out, or have more than 10 % N", path=paths[0]
+            )
         try:
             corpus = _windows(training, source.fetch, n=n_windows, size=size, seed=seed)
             measured = _held_out_windows(held_out, source.fetch, n=n_held_out, size=size, seed=seed)

@@ -62,7 +62,7 @@ def test_a_part_of_a_page_is_replaced_and_no_more(ship: ModuleType, tmp_path: Pa
 
 def test_windows_are_described_by_their_manifest(ship: ModuleType, tmp_path: Path) -> None:
     how = {"sequence": "said by hand"}
-    assert ship.pages.sequence(tmp_path, how) == "said by hand"
+    assert ship.pages.sequence(tmp_path, how) == "- said by hand"
     manifest = {
         "settings": {"exclude_kmers": 20, "max_shared": 0.95},
         "holdout": ["chr8", "chr20"],
