@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from findna.errors import ConfigError, InputError
+from findna.io.compressed import STDIN
 from findna.io.files import sha256
 
 _INDEXES = (".fai", ".gzi", ".bai", ".csi", ".crai", ".tbi")
@@ -70,7 +71,6 @@ class Watch:
 
 def refuse_inputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:
     """Raise if an output is also an input or its index, under any name: `force` would replace what the run reads.
-
     Raises:
         ConfigError: One is.
     """
@@ -84,7 +84,8 @@ def refuse_inputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | 
 
 
 def _is_file(path: Path) -> bool:
-    return os.path.isfile(path)  # noqa: PTH113  # False for a name that is too long
+    """Whether it is a file; "-" is stdin or stdout, even if a file has that name."""
+    return str(path) != STDIN and os.path.isfile(path)  # noqa: PTH113  # False for a name that is too long
 
 
 @contextmanager

@@ -283,7 +283,7 @@ def test_an_interrupted_run_resumes_where_it_was(
     interrupt_third_chunk(monkeypatch)
     args = ("score", many, "-g", genome, "-m", model, "--max-length", 8, "--precision", "fp32", "-o", name, *flags)
     result = call(*args)
-    assert (result.code, "the same command with --resume continues it" in result.err) == (130, True), result.err
+    assert (result.code, f"{name}.partial keeps its finished part" in result.err) == (130, True), result.err
     assert left_behind() == [f"{name}.partial"]
     assert "a partial run exists" in call(*args).err
     assert "the partial run has other settings" in call(*args, "--max-length", 7, "--resume").err
