@@ -71,6 +71,7 @@ class Watch:
 
 def refuse_inputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:
     """Raise if an output is also an input or its index, under any name: `force` would replace what the run reads.
+
     Raises:
         ConfigError: One is.
     """
