@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,7 +61,7 @@ def finetune(
             resume=resume,
             on_start=partial(begin, caught, quiet=quiet),
             should_stop=lambda: bool(caught),
-            on_report=partial(_show, advance, Every(30), [], quiet=quiet),
+            on_report=partial(_show, advance, Every(30), quiet=quiet),
             **settings,
         )
     write_report(json_file, report)
@@ -85,8 +84,7 @@ def _stopped(step: int, out: Path) -> str:
     return f"stopped at step {step:,}; {resume} continues"
 
 
-def _show(advance: Advance, is_time_for_a_line: Every, losses: list[float], report: "Report", *, quiet: bool) -> None:
-    """Show a report; `losses` are those of this epoch's steps so far, and the line of an epoch has their mean."""
+def _show(advance: Advance, is_time_for_a_line: Every, report: "Report", *, quiet: bool) -> None:
     from findna.commands.training import summary_line
 
     row = report.row
@@ -99,12 +97,13 @@ def _show(advance: Advance, is_time_for_a_line: Every, losses: list[float], repo
     else:
         text = f"of {report.total:,} steps  loss {row['loss']:.4f}  {row['bases_per_second']:,.0f} bases/s"
     if report.stage == "train":
-        losses.append(row["loss"])
         advance(report.done, f"loss {row['loss']:.3f}", report.total)
     else:
         advance(report.done, total=report.total, phase="embedding", unit="windows")
     if valid:
-        say(f"epoch {row['epoch']:,}  mean loss {fmean(losses):.4f}, valid: {summary_line(valid)}", quiet=quiet)
-        losses.clear()
+        say(
+            f"epoch {row['epoch']:,}  loss of its last step {row['loss']:.4f}, valid: {summary_line(valid)}",
+            quiet=quiet,
+        )
     elif is_time_for_a_line():
         say(f"{report.done:,} {text}", quiet=quiet)
