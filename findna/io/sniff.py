@@ -38,6 +38,7 @@ _WITHOUT_ALLELES: Mapping[Kind, str] = {
     **dict.fromkeys(("fasta", "fastq", "table"), "sequences"),
     **dict.fromkeys(("bam", "cram"), "reads"),
 }
+_OF_ROWS: tuple[Kind, ...] = ("bed", "narrowpeak", "table")
 _SAM_HEADERS = ("@HD\t", "@SQ\t", "@RG\t", "@PG\t", "@CO\t")
 _SIDES = ("+", "-", ".", "?")
 SEQUENCE_COLUMNS = ("sequence", "seq", "dna")
@@ -67,6 +68,10 @@ _FASTA_NAME = re.compile(r"\.(fa|fasta|fna|ffn|frn|fas)(\.b?gz)?$", re.IGNORECAS
 _BED_NAME = re.compile(r"\.bed\d*(\.b?gz)?$", re.IGNORECASE)
 _PEAK_NAME = re.compile(r"\.narrowpeak(\.b?gz)?$", re.IGNORECASE)
 _WHOLE = re.compile(r"-?\d+")
+_VCF_RECORD = re.compile(r"[^\t]+\t\d+\t(?!\d+\t)[^\t]+\t[ACGTN]+\t([^\t]*\t){3}", re.IGNORECASE)
+"""Its third column is an ID, where ANNOVAR has the end: a whole number."""
+_CELL_END = re.compile(r"[\s,;]+")
+_ALLELE = re.compile(r"[ACGTN]+", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d+(\.\d*)?([eE][-+]?\d+)?|-?\.\d+|inf|nan", re.IGNORECASE)
 
 
@@ -166,12 +171,27 @@ def refuse_without_alleles(stream: ByteStream) -> None:
     """
     what = None
     with suppress(InputError):  # a file that is neither
-        what = _WITHOUT_ALLELES.get(sniff(stream))
+        kind = sniff(stream)
+        rows = stream.head.decode(errors="replace").splitlines() if kind in _OF_ROWS else []
+        what = None if any(map(_has_alleles, rows)) else _WITHOUT_ALLELES.get(kind)
     if what:
         stream.fail(
             f"holds {what} without alleles: give a VCF, BCF, or TSV with the columns chrom, pos, ref and alt; "
             f"`findna mutagenesis` scores every change of {what}"
         )
+
+
+def missing_header(line: str) -> str:
+    """The header that is missing before a row of variants, in words; "" for another line."""
+    if _VCF_RECORD.match(line):
+        return "a VCF begins with ##fileformat=VCF; this one has no header"
+    if _has_alleles(line) and re.search(r"\b\d+\b", line):
+        return "there is no header line; add one that names each column, such as `chrom pos ref alt`, with tabs"
+    return ""
+
+
+def _has_alleles(line: str) -> bool:
+    return sum(_ALLELE.fullmatch(cell) is not None for cell in _CELL_END.split(line)) >= 2
 
 
 def check_kind(name: str) -> Kind:

@@ -16,7 +16,7 @@ from findna.errors import VariantError
 from findna.io.bam_index import NO_INDEX
 from findna.io.compressed import BGZF_EOF, START, ByteStream, Mark, end_of
 from findna.io.meter import Meter
-from findna.io.sniff import refuse_without_alleles
+from findna.io.sniff import missing_header, refuse_without_alleles
 from findna.io.summed import SUM_LINE
 from findna.io.tap import is_bgzf
 
@@ -241,11 +241,9 @@ class VariantReader:
         self.columns = line.removeprefix("#").split("\t")
         names = [name.lower() for name in self.columns]
         if absent := [name for name in COLUMNS if name not in names]:
-            is_record = len(names) >= _LEAST and names[1].isdigit()
-            hint = "a VCF begins with ##fileformat=VCF; this one has no header" if is_record else ""
-            if not is_record:
+            if not (hint := missing_header(line)):
                 refuse_without_alleles(self._stream)
-            hint = hint or f"a TSV of variants has a line with the columns {', '.join(COLUMNS)}"
+                hint = f"a TSV of variants has a line with the columns {', '.join(COLUMNS)}, separated by tabs"
             self._stream.fail(f"column {absent[0]!r} not found: {hint}", line=number)
         for name in COLUMNS:
             if (n := names.count(name)) > 1:

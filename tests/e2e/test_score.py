@@ -496,6 +496,16 @@ def test_a_ref_of_n_and_an_empty_alt_are_listed_and_a_genome_is_needed(
     assert left_behind("other") == []
 
 
+WITHOUT_HEADER = (
+    "chr1\t3\tG\tA\n",
+    "chr1\t3\trs1\tG\tA\n",
+    "chr1\t3\t3\tG\tA\n",
+    "chr1\t3\t3\tG\tA\thet\t30\t9\n",
+    "chr1 3 G A\n",
+    "chr1,3,G,A\n",
+)
+
+
 def test_a_file_that_is_no_vcf_or_truncated_ends_the_run(
     write: Write, bases: dict[str, str], genome: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -509,6 +519,19 @@ def test_a_file_that_is_no_vcf_or_truncated_ends_the_run(
         "half.vcf.gz": (whole[: len(whole) // 2], "truncated: the gzip stream ends after line"),
         "empty.vcf": (b"", "the file is empty"),
         "regions.bed": (b"chr1\t5\t20\n", "regions.bed: holds regions without alleles: give a VCF, BCF, or TSV with"),
+        **{
+            f"{n}.tsv": (
+                row.encode(),
+                "line 1: column 'chrom' not found: there is no header line; add one that names "
+                "each column, such as `chrom pos ref alt`, with tabs\n",
+            )
+            for n, row in enumerate(WITHOUT_HEADER)
+        },
+        "reff.tsv": (
+            b"chrom\tpos\treff\talt\tsequence\nchr1\t3\tG\tA\tACGT\n",
+            "line 1: column 'ref' not found: a TSV",
+        ),
+        "peaks.bed": (b"chr1\t5\t20\tp\t0\t+\t5\t20\t0\n", "peaks.bed: holds regions without alleles"),
         "reads.bam": (gzip.compress(b"BAM\1\0\0\0\0"), "`findna mutagenesis` scores every change of reads"),
     }
     for name, (content, text) in files.items():
