@@ -246,10 +246,10 @@ class ByteStream:
 
     def converted_by(self, command: str, out: str) -> str:
         """How to convert the text of this input with a shell command, as a hint that runs as it is printed."""
-        if self.source == STDIN:
-            return f"pipe it through {command} first"
-        read = "gunzip -c" if self.raw_head[:2] == GZIP_MAGIC else "cat"
-        return f"convert it with {read} {shlex.quote(self.name)} | {command} > {out}"
+        is_gzip = self.raw_head[:2] == GZIP_MAGIC
+        if not self.is_rereadable:
+            return f"pipe it through {'gunzip -c | ' * is_gzip}{command} first"
+        return f"convert it with {'gunzip -c' if is_gzip else 'cat'} {shlex.quote(self.name)} | {command} > {out}"
 
     def fail(
         self, reason: str, *, line: int | None = None, record: str = "", cause: Exception | None = None

@@ -6,7 +6,7 @@ from pathlib import Path
 from findna.counts import counted
 from findna.errors import BedError
 from findna.io.bed import STRANDS, BedRow
-from findna.io.compressed import STDIN, ByteStream, Mark
+from findna.io.compressed import ByteStream, Mark
 from findna.io.tracks import require_pybigtools
 from findna.region import Region
 
@@ -82,12 +82,12 @@ def read_bigbed(stream: ByteStream) -> Iterator[BedRow]:
     """Yield the rows of a bigBed file, contig by contig; `line` is the number of the row.
 
     Raises:
-        FeatureError: The file is damaged, or stdin.
+        FeatureError: The file is damaged, stdin or a pipe.
         MissingExtraError: pybigtools is not installed.
     """
     stream.error = FeatureError
-    if stream.source == STDIN:
-        stream.fail("bigBed cannot be read from stdin: give the name of a file")
+    if not stream.is_rereadable:
+        stream.fail("bigBed cannot be read from stdin or a pipe: give the name of a file")
     pybigtools = require_pybigtools("bigBed")
     n_rows = 0
     try:

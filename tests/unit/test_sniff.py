@@ -1,5 +1,6 @@
 import gzip
 import io
+import os
 import re
 import subprocess
 import sys
@@ -121,10 +122,21 @@ def test_the_remedy_for_commas_makes_a_bed_file_as_printed(write: Write, text: s
     assert (path.parent / "tab.bed").read_text() == "chr1\t1\t5\nchr2\t7\t9\n"
 
 
-def test_the_remedy_for_stdin_is_a_filter_before_findna(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"chr1,1,5\n")))
-    with ByteStream("-") as stream, pytest.raises(InputError, match=r"pipe it through tr ',' '.t' first"):
-        sniff(stream)
+@pytest.mark.parametrize(
+    ("content", "first"), [(b"chr1,1,5\n", ""), (gzip.compress(b"chr1,1,5\n"), "gunzip -c | ")], ids=["plain", "gz"]
+)
+@pytest.mark.parametrize("is_stdin", [True, False], ids=["stdin", "pipe"])
+def test_the_remedy_for_a_pipe_is_a_filter_before_findna(
+    content: bytes, first: str, is_stdin: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_end, write_end = os.pipe()
+    with os.fdopen(write_end, "wb") as sink:
+        sink.write(content)
+    with os.fdopen(read_end, "rb") as pipe:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(pipe))
+        with ByteStream("-" if is_stdin else f"/dev/fd/{read_end}") as stream, pytest.raises(InputError) as error:
+            sniff(stream)
+    assert f"pipe it through {first}tr ',' '\\t' first" in str(error.value)
 
 
 @pytest.mark.parametrize("text", [">chr start,10,20 end\nACGT\n", "@chrom start\nAC\n+\nII\n", "chr1\t1\t5\ta,1,2\n"])
