@@ -40,7 +40,7 @@ from findna_cli import (
 from findna_cli.console import end_loading, say, show, visible
 from findna_cli.help import add_help, help_page
 from findna_cli.progress import Loading
-from findna_cli.translate import said
+from findna_cli.translate import command_of, said
 
 app = typer.Typer(
     name="findna",
@@ -172,10 +172,7 @@ def _usage(error: Any) -> str:
     """The message of a mistake on the command line, in the words of our own checks."""
     hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
     if type(error).__name__ == "NoSuchOption":
-        name = error.option_name
-        if file := next((word for word in sys.argv[1:] if word.startswith(name) and Path(word).is_file()), ""):
-            return f"{file}: a file name that begins with '-' needs its folder: ./{file}"
-        return f"{error.message}{_similar_flag(name, error.ctx)}{hint}"
+        return f"{error.message}{_similar_flag(error.option_name, error.ctx)}{hint}"
     words = re.sub(_CHOICE, r"must be one of \2, not \1", error.message)
     if getattr(error, "param", None) and words.startswith("must be "):
         return f"{error.param.opts[0]} {words}{hint}"
@@ -198,10 +195,12 @@ def _similar_flag(name: str, ctx: Any) -> str:
 
 def _check_words(words: list[str]) -> None:
     """Refuse, before any work, empty values (for instance of an unset variable), and names that no output can store."""
-    for flag, word in zip(["", *words], words, strict=False):
-        if re.match(r"-[\w@]=", word):  # else the value would begin with "="
-            raise ConfigError(f"{word}: a flag of one letter takes its value after a blank: {word[:2]} {word[3:]}")
-        name, sign, value = word.partition("=") if word.startswith("--") else (flag, "=", word)
+    n_before = words.index("--") if "--" in words else len(words)
+    for n, (before, word) in enumerate(zip(["", *words], words, strict=False)):
+        is_flag = n < n_before and word.startswith("-")
+        if is_flag and (re.match(r"-[\w@]=", word) or os.path.isfile(word)):  # noqa: PTH113  # False for a long name
+            _check_flag(before, word, words)
+        name, sign, value = word.partition("=") if is_flag and word.startswith("--") else (before, "=", word)
         if sign and not value:
             raise ConfigError(f"{f'{name!r}: ' if name.startswith('-') else 'an argument '}is empty; leave it out")
         if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
@@ -210,6 +209,20 @@ def _check_words(words: list[str]) -> None:
         Path.cwd()
     except FileNotFoundError as error:  # torch would crash
         raise ConfigError("the working directory was removed: change to another one") from error
+
+
+def _check_flag(before: str, word: str, words: list[str]) -> None:
+    """Refuse a word that begins with a dash and is a file or has "=" after one letter, unless it is a value."""
+    command = command_of(typer.main.get_command(app), words)
+    options = {name: one for one in command.params for name in (*one.opts, *one.secondary_opts)}
+    option = options.get(before if before.startswith("--") else f"-{before[-1:]}") if before.startswith("-") else None
+    name = word.partition("=")[0]
+    if word == "-" or (option and not option.is_flag):
+        return
+    if name not in options and Path(word).is_file():
+        raise ConfigError(f"{word}: a file name that begins with '-' needs its folder: ./{word}")
+    if not name.startswith("--") and name != word:  # else the value would begin with "="
+        raise ConfigError(f"{word}: a flag of one letter takes its value after a blank: {name} {word[3:]}")
 
 
 def _said(error: Exception) -> str:

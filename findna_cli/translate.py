@@ -26,9 +26,7 @@ def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) ->
         words: The arguments of the program.
         is_config: Whether the message is about the configuration.
     """
-    root = command
-    for word in words:
-        command = getattr(command, "commands", {}).get(word, command)
+    root, command = command, command_of(command, words)
     others = {name: option for other in getattr(root, "commands", {}).values() for name, option in _options(other)}
     flags = dict(_options(command))
 
@@ -42,6 +40,13 @@ def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) ->
         return name if value in (None, "True", "False") else f"{name} {value.strip(chr(39))}"
 
     return re.sub(_OF_PARTS + _NAMED + _CHANGED + _BEFORE_MUST * is_config, flag, text)
+
+
+def command_of(root: Any, words: list[str]) -> Any:
+    """The command that the arguments of the program name."""
+    for word in words:
+        root = getattr(root, "commands", {}).get(word, root)
+    return root
 
 
 def _options(command: Any) -> Iterator[tuple[str, Any]]:

@@ -132,16 +132,31 @@ def test_what_is_not_known_is_exit_2() -> None:
 
 
 def test_a_flag_with_a_missing_or_needless_value_is_exit_2() -> None:
-    Path("-x.fa").write_text(">a\nACGT\n")
+    for name in ("-x.fa", "-g.fa", "-quick.fa", "-x=1.fa", "-q", "-", "--x.fa"):
+        Path(name).write_text(">a\nACGT\n")
     for args, message in {
         ("embed", "a.fa", "--window"): "'--window' requires an argument",
         ("embed", "a.fa", "--out"): "'--out' requires an argument",
         ("embed", "a.fa", "--quiet=3"): "'--quiet' does not take a value",
         ("embed", "a.fa", "-o=x.h5"): "-o=x.h5: a flag of one letter takes its value after a blank: -o x.h5",
-        ("embed", "-x.fa"): "-x.fa: a file name that begins with '-' needs its folder: ./-x.fa",
+        ("embed", "-o", "-o=x.h5"): "Missing argument",
+        ("embed", "-qo", "-g.fa"): "Missing argument",
+        ("embed", "-q", "-"): "an output of stdin needs a name",
+        **{
+            ("embed", name): f"{name}: a file name that begins with '-' needs its folder: ./{name}"
+            for name in ("-x.fa", "-g.fa", "-quick.fa", "-x=1.fa", "--x.fa")
+        },
     }.items():
         result = call(*args)
         assert (result.code, message in result.err) == (2, True), result.err
+
+
+def test_after_two_dashes_a_name_may_begin_with_one(model: Path) -> None:
+    for name in ("-g.fa", "-x=1.fa", "--out="):
+        Path(name).write_text(">a\nACGTACGTACGT\n")
+        result = call("embed", "-m", model, "-o", f"{len(name)}.h5", "--", name)
+        assert result.code == 0, result.err
+    assert "is empty" in call("embed", "--", "").err
 
 
 def test_every_command_has_two_examples_whose_flags_exist_and_that_fit_on_80_columns() -> None:
