@@ -63,7 +63,7 @@ def refuse_changed(paths: Iterable[Path], before: Mapping[Path, tuple[int, int, 
 
 
 def already_exists(path: Path, what: str = "exists already", more: str = "") -> OutputError:
-    """The error of an output that exists; what destroys it comes last.
+    """The error of an output that exists, with the ways out, of which `more` is the last.
 
     >>> print(already_exists(Path("peaks.h5")))
     peaks.h5: exists already; choose another name, or force=True replaces it

@@ -72,7 +72,9 @@ def _id_column(stream: ByteStream, columns: list[str], own_ids: str, *, line: in
     """The index of the column with the ids; None, with a warning if columns are not read: the ids are line numbers."""
     found = find_column(stream, columns, (own_ids,) if own_ids else ID_COLUMNS, line=line)
     if found is None and own_ids:
-        stream.fail(f"no column {own_ids!r}; there are {', '.join(columns)}; choose another with id_column=NAME")
+        stream.fail(
+            f"no column {own_ids!r}; there are {', '.join(columns)}; choose another with id_column=NAME", line=line
+        )
     if found is None and unread:
         warnings.warn(
             f"{stream.name}: no column {' or '.join(ID_COLUMNS)}: the ids are line numbers; "

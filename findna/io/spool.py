@@ -145,7 +145,7 @@ class Spool:
         if lines and not resume:
             raise OutputError(
                 f"{self.folder}: a partial run exists; resume=True continues it. To begin again, choose another name, "
-                "or force=True discards it"
+                "or discard it with force=True"
             )
         if lines:
             self._refuse_other(lines[0]["fingerprint"], fingerprint)

@@ -130,7 +130,9 @@ def test_a_table_is_a_record_per_row(write: Write) -> None:
     with pytest.raises(InputError, match="no column 'dna5'; there are probe, other"):
         records(named, sequence_column="dna5")
     assert [r.id for r in records(named, sequence_column="probe", id_column="OTHER")] == ["x"]
-    with pytest.raises(InputError, match="no column 'gene'; there are probe, other; choose another with id_column"):
+    with pytest.raises(
+        InputError, match=r"b.tsv, line 1: no column 'gene'; there are probe, other; choose another with id_column"
+    ):
         records(named, sequence_column="probe", id_column="gene")
 
 

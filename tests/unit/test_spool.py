@@ -50,7 +50,7 @@ def test_a_partial_run_is_refused_continued_or_discarded(tmp_path: Path) -> None
     with _spool(tmp_path) as spool:
         spool.append("a", b"one")
         spool.commit({"n": 1})
-    with pytest.raises(OutputError, match=r"resume=True continues it.* force=True discards it"):
+    with pytest.raises(OutputError, match=r"resume=True continues it.* or discard it with force=True"):
         _spool(tmp_path)
     with _spool(tmp_path, discard=True) as spool:
         assert spool.state == {}
