@@ -1,5 +1,6 @@
 """`findna finetune`: a task model from a teacher and labelled sequences."""
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,7 +46,8 @@ def finetune(
     It trains all weights, or with --frozen only a head on frozen vectors. A table has a header, a column with sequences
     and a column with labels. Labels with ";" make a multilabel task, and decimal numbers a regression. The run
     directory holds the weights, metrics.json, log.csv, curve.png and CARD.md, and `findna classify --task` reads it.
-    Ctrl-C writes a checkpoint, from which --resume continues; before the first step, there is none.
+    Ctrl-C writes a checkpoint, from which --resume continues. Before the first step, and with --frozen --head linear,
+    there is no checkpoint: --resume starts from the beginning.
     """
     from findna.commands import training
 
@@ -73,12 +75,15 @@ def finetune(
     say(report["kept"], quiet=quiet)
     for split, figures in report["metrics"].items():
         say(f"{split}: {training.summary_line(figures)}", quiet=quiet)
-    say(f"{out}: ready for `findna classify --task {out}` after {report['seconds']:,.0f} s", quiet=quiet)
+    say(
+        f"{out}: ready for `findna classify --task {shlex.quote(str(out))}` after {report['seconds']:,.0f} s",
+        quiet=quiet,
+    )
 
 
 def _stopped(step: int, out: Path) -> str:
-    """What a stopped run left, and the command for the rest: vectors of a frozen model are not kept."""
-    resume = f"`findna finetune --resume --out {out}`"
+    """What a stopped run left, and the command for the rest: vectors are not kept."""
+    resume = f"`findna finetune --resume --out {shlex.quote(str(out))}`"
     if not step:
         return f"stopped before the first step, so {out} has no checkpoint; {resume} starts from the beginning"
     return f"stopped at step {step:,}; {resume} continues"

@@ -112,8 +112,14 @@ def _what_is_kept(out: Path) -> str:
     again = command_line() + " --resume" * (is_kept and "--resume" not in sys.argv)
     again = f"`{again}`" if len(again) < _LONGEST_COMMAND else f"the same command{' with --resume' * is_kept}"
     if is_kept:
-        return f"{out} is not complete, and {out}.partial keeps its finished part; {again} continues"
-    return f"{out} is not written, and nothing is kept; {again} starts from the beginning"
+        return f"the run is not complete, and {out}.partial keeps its finished part; {again} continues"
+    rest = "" if any(map(_is_pipe, sys.argv[1:])) else f"; {again} starts from the beginning"
+    return f"the run is not complete, and nothing of it is kept{rest}"
+
+
+def _is_pipe(word: str) -> bool:
+    """Whether an argument is stdin or a named pipe, which a second command cannot read again."""
+    return word == "-" or (os.path.exists(word) and Path(word).is_fifo())  # noqa: PTH110  # False for a long name
 
 
 def had_nothing_to_do(report: Mapping[str, Any], *, quiet: bool) -> bool:

@@ -1,5 +1,6 @@
 """`findna pretrain`: a new teacher from sequences or a genome."""
 
+import shlex
 import signal
 import sys
 from functools import partial
@@ -61,7 +62,9 @@ def pretrain(
     if export:
         made = training.export_run(out, export, force=force)
         rest = "makes its model; all steps are done" if made.finished else f"resumes after step {made.step:,}"
-        say(f"{export}: {made.n_bytes:,} bytes; `findna pretrain --from {export}` {rest}", quiet=quiet)
+        say(
+            f"{export}: {made.n_bytes:,} bytes; `findna pretrain --from {shlex.quote(str(export))}` {rest}", quiet=quiet
+        )
         return
     if force:
         raise ConfigError("--force needs --export: a run directory is never replaced, choose another --out")
@@ -87,7 +90,8 @@ def pretrain(
     if had_nothing_to_do(report, quiet=quiet):
         return
     if not report["finished"]:
-        say(f"stopped at step {report['step']:,}; `findna pretrain --resume --out {out}` continues", quiet=not is_first)
+        again = f"`findna pretrain --resume --out {shlex.quote(str(out))}`"
+        say(f"stopped at step {report['step']:,}; {again} continues", quiet=not is_first)
         raise typer.Exit(128 + (caught or [signal.SIGTERM])[0])
     what = f"{counted(report['step'], 'step')}, {counted(report['n_bases'], 'base')} in {report['seconds']:,.0f} s"
     say(f"{out}: {what}", quiet=quiet)

@@ -19,7 +19,7 @@ Data goes to the output file or to stdout. Messages go to stderr. Progress is sh
 | 0 | done: every record of the input has a row or is listed as skipped |
 | 1 | an error in the input, data, model or output; stderr names the file and the problem |
 | 2 | an error in the command line |
-| 130, 143 | interrupted (Ctrl-C, SIGTERM); the message says what is kept, and which command continues |
+| 130, 143 | interrupted (Ctrl-C, SIGTERM); of a command with `--resume`, the message says what is kept, and how to continue |
 | 141 | the reader of stdout closed the pipe (such as head); no message |
 
 A traceback is shown only with `--debug` (before the command) or `FINDNA_DEBUG=1`.
@@ -44,7 +44,7 @@ def reference() -> str:
         context = command.make_context(path, [], resilient_parsing=True)
         usage = " ".join(command.collect_usage_pieces(context))
         text = "\n\n".join(" ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n"))
-        parts.append(f"## {path}\n\n    {path} {usage}\n\n{text}\n\n| argument or option | meaning |\n|---|---|")
+        parts.append(f"## {path}\n\n    {path} {usage}\n\n{text}\n")
         rows = []
         for parameter in command.params:
             if parameter.param_type_name == "option":
@@ -55,7 +55,8 @@ def reference() -> str:
             else:
                 names, default = f"`{parameter.name}`", ""
             rows.append(f"| {names} | {getattr(parameter, 'help', '') or ''}{default} |")
-        parts.append("\n".join(rows) + "\n")
+        if rows:
+            parts.append("\n".join(["| argument or option | meaning |", "|---|---|", *rows]) + "\n")
         if examples := EXAMPLES.get(path.removeprefix("findna ")):
             parts.append("\n".join(f"    {line}" for line in examples) + "\n")
     return "\n".join(parts)

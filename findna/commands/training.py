@@ -161,8 +161,9 @@ def finetune(
         test: Files of the test split, measured once at the end.
         genome: Genome of BED files.
         model: The teacher: a name or folder, see `findna.load_model`; "" is the default model.
-        resume: As for `pretrain`.
-        should_stop: As for `pretrain`.
+        resume: As for `pretrain`; a run without a checkpoint starts from the beginning.
+        should_stop: Called after every step and batch of vectors; True ends the unfinished run, after a step with a
+            checkpoint.
         on_start: As for `pretrain`.
         on_report: As for `pretrain`.
         settings: Of the recipe and the computation.
@@ -257,7 +258,7 @@ def _restart(out: Path, resume: bool) -> str:
     """A line for a run that resumes one without a checkpoint; else ""."""
     if not resume or has_checkpoint(out / "checkpoints"):
         return ""
-    return f"\n{out.resolve()}: the earlier run ended before its first checkpoint; this run starts from the beginning"
+    return f"\n{out}: the earlier run ended before its first checkpoint; this run starts from the beginning"
 
 
 def _sources(plan: PretrainPlan) -> Sources:

@@ -93,12 +93,12 @@ def finetune(
     should_stop: Callable[[], bool] = lambda: False,
     on_report: Callable[[Report], None] = lambda report: None,
 ) -> Finetuned:
-    """Train a task model and leave it in `out`, with `log.csv`, `curve.png` and `checkpoints/` beside it.
+    """Train a task model and leave it in `out`, with `log.csv` and `curve.png` beside it.
 
     With a frozen encoder the vectors are computed once. A linear head on them is then fitted until it converges, for
-    each of several penalties (`findna.train.probe`). Any other head, and all weights, are trained by AdamW, and the
-    epoch with the best figure on the validation split is kept; epoch 0 is the probe from which a linear head starts.
-    The temperature of the probabilities is fitted on the validation split. The test split is read once, at the end.
+    each of several penalties (`findna.train.probe`), without checkpoints. Any other head, and all weights, are trained
+    by AdamW, with `checkpoints/` in `out`. The epoch with the best figure on the validation split is kept; epoch 0 is
+    the probe from which a linear head starts. The temperature of the probabilities is fitted on the validation split.
 
     Args:
         config: The recipe.
@@ -108,11 +108,11 @@ def finetune(
         teacher: The pretrained model.
         name: Name of the task.
         compute: Where and how it runs: on one CPU or GPU.
-        test: Test split, with the same classes.
+        test: Test split, with the same classes; it is read once, at the end.
         asked: Further content of `finetune.json` for a resume.
         resume: Resume from the newest checkpoint in `out`; on the CPU, the result equals that of an uninterrupted run.
         checkpoint_seconds: Time between checkpoints.
-        should_stop: Called after every update and every batch of vectors; True writes a checkpoint and stops the run.
+        should_stop: Called after updates and batches of vectors; True ends the run, after an update with a checkpoint.
         on_report: Called after every update and every batch of vectors.
 
     Raises:

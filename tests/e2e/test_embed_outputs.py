@@ -51,14 +51,16 @@ def test_a_run_that_is_killed_and_resumed_is_bit_for_bit_one_that_was_not(
         n_before = n_lines(journal)
         if number != signal.SIGKILL:
             kept, last = error.splitlines()
-            assert kept.startswith("out.h5 is not complete, and out.h5.partial keeps its finished part; `findna embed ")
+            assert kept.startswith(
+                "the run is not complete, and out.h5.partial keeps its finished part; `findna embed "
+            )
             assert (kept.count("--resume"), kept.endswith("` continues")) == (1, True)
             assert last == "findna: stopped by SIGTERM"
             assert "Traceback" not in error
     in_the_way = call("embed", *flags, "-o", "out.h5", "--precision", "fp32", "-t", 1)
     assert in_the_way.code == 1
     assert (
-        "a partial run exists; --resume continues it. To begin again, choose another name, or --force discards it"
+        "a partial run exists; --resume continues it. To begin again, choose another name, or discard it with --force"
         in in_the_way.err
     )
     other = call("embed", *flags, "-o", "out.h5", "--precision", "bf16", "-t", 1, "--resume", "--pool", "max")

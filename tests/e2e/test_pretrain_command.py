@@ -73,8 +73,8 @@ def test_an_interrupted_run_resumes_bit_for_bit(windows: Path) -> None:
     Path("begun").mkdir()
     shutil.copy("whole/pretrain.json", "begun")
     begun = call("pretrain", "--resume", "-o", "begun")
-    text = f"{Path('begun').resolve()}: the earlier run ended before its first checkpoint; this run starts from the beg"
-    assert (begun.code, text in begun.err) == (0, True), begun.err
+    text = "begun: the earlier run ended before its first checkpoint; this run starts from the beginning"
+    assert (begun.code, text in begun.err.splitlines()) == (0, True), begun.err
     windows.rename("moved.fa")
     assert "windows.fa: no such file" in call("pretrain", "--resume", "-o", "parts").err
     same = call(*flags, "--resume", "-o", "parts", "--holdout", "chr2")

@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -270,6 +271,21 @@ def interrupt_third_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(self, sites)
 
     monkeypatch.setattr(VariantScorer, "score", stop_at_third)
+
+
+def test_an_interrupted_run_says_what_is_true_of_its_output(
+    many: Path, genome: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("findna.io.record_spool._EVERY", 0)
+    flags = ("-g", genome, "-m", model, "--max-length", 8, "-t", 1, "--on-error", "skip", "-o", "my out.vcf")
+    Path("my out.vcf").write_text("an earlier result\n")
+    interrupt_third_chunk(monkeypatch)
+    kept = call("score", many, *flags, "--force").err.splitlines()[-2]
+    assert kept.startswith("the run is not complete, and my out.vcf.partial keeps its finished part; `findna score ")
+    assert call(*shlex.split(kept.split("`")[1])[1:]).code == 0
+    interrupt_third_chunk(monkeypatch)
+    stdin = call("score", "-", *flags, "--force", stdin=many.read_bytes())
+    assert stdin.err.splitlines()[-2:] == ["the run is not complete, and nothing of it is kept", "findna: interrupted"]
 
 
 @pytest.mark.parametrize("name", ["out.vcf.gz", "out.parquet"])
