@@ -41,6 +41,9 @@ PRETRAINING = (PretrainConfig, PretrainOptions, ModelConfig)
 FINETUNING = (FinetuneConfig, FinetuneOptions)
 """The settings of a fine-tuning."""
 
+FEW = 30
+"""With fewer validation sequences, a run says that its metrics are uncertain."""
+
 Files = str | Path | Sequence[str | Path]
 OnStart = Callable[[str], None]
 OnReport = Callable[[Report], None]
@@ -194,10 +197,11 @@ def finetune(
         facts = facts_of(tuning.completed(plan.config, teacher), splits, teacher=teacher, compute=compute)
         return _done(out, plan, facts, metrics=read_json(out / "metrics.json"))
     what = f"{len(train.classes)} classes" if train.classes else "one value per sequence"
+    few = "; few to validate: metrics and probabilities are uncertain" if len(held_out) < FEW else ""
     on_start(
         f"{counted(len(train), 'sequence')} to train on, {len(held_out):,} to validate"
         f"{f', {len(tested):,} to test' if tested is not None else ''}; {train.objective}, {what}; "
-        f"model {teacher.name}{' (frozen)' if plan.config.frozen else ''}; {compute}{_restart(out, resume)}"
+        f"model {teacher.name}{' (frozen)' if plan.config.frozen else ''}; {compute}{few}{_restart(out, resume)}"
     )
     outcome = tuning.finetune(
         plan.config,

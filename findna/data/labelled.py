@@ -106,6 +106,8 @@ def read_labelled(
     if objective not in ("", *OBJECTIVES):
         raise ConfigError(f"objective must be one of {', '.join(OBJECTIVES)}, not {objective!r}")
     is_records = [holds_records(path) for path in files]
+    if is_records[0] and (repeated := [path for path in files if files.count(path) > 1]):
+        raise ConfigError(f"{repeated[0]} is named twice; each file is one class")
     if is_records[0] and (mates := _mates(files)):
         raise ConfigError(f"{mates[0]} and {mates[1]} are the mates of one set of reads, not two classes")
     if any(is_records) and not all(is_records):

@@ -52,6 +52,7 @@ def test_a_table_becomes_a_task_model_that_classifies(
     train, valid, test = tables
     result = finetuned(train, "--valid", valid, "--test", test, "-m", model, "-o", "runs/x", "--json", "r.json", *extra)
     assert "60 sequences to train on, 30 to validate, 30 to test; classification, 2 classes" in result.err
+    assert "few to validate" not in result.err
     metrics = json.loads(Path("runs/x/metrics.json").read_text())
     assert metrics["test"]["accuracy"] > 0.85
     assert f"test: loss {metrics['test']['loss']:.4f}, accuracy" in result.err
@@ -73,6 +74,7 @@ def test_a_fasta_a_class_and_a_share_split_off(write: Write, model: Path) -> Non
         write(f"{label}.fa", fasta(found))
     result = finetuned("at.fa", "cg.fa", "--valid-fraction", 0.25, "-m", model, "-o", "r", "--frozen")
     assert "60 sequences to train on, 20 to validate" in result.err
+    assert "few to validate: metrics and probabilities are uncertain" in result.err
     config = json.loads(Path("r/config.json").read_text())
     assert config["settings"]["classes"] == ["at", "cg"]
 

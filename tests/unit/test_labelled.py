@@ -191,6 +191,8 @@ def test_files_that_do_not_go_together_are_refused(write):
         read_labelled([table, fasta])
     with pytest.raises(TableError, match="the only class is p"):
         read_labelled([fasta])
+    with pytest.raises(ConfigError, match=r"p\.fa is named twice; each file is one class"):
+        read_labelled([fasta, fasta])
     with pytest.raises(ConfigError, match="is a classification, not regression"):
         read_labelled([fasta], objective="regression")
     with pytest.raises(ConfigError, match="objective must be one of"):
