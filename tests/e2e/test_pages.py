@@ -44,7 +44,7 @@ SMALLER = {
 """Flags that make a command fit the small files and the seconds of this test; "data fetch" copies a file."""
 OMITTED = re.compile(r" --(?:gpus|workers|processes|max-restarts|time-budget) \w+| --device cuda")
 """Flags of devices that this machine lacks, of processes, which start slowly, and of hours: a command runs without."""
-NOT_RUN = re.compile(r" N\.csv|results/layouts/variants|--initial findna-small-")
+NOT_RUN = re.compile(r" N\.csv|results/(?:layouts|study-again)/variants|--initial findna-small-")
 """Letters in place of values; a slow command (40 seconds), which differs only in its file; older weights."""
 
 
