@@ -118,6 +118,8 @@ def _position(what: str, text: str) -> int:
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()):
         hint = " (a header line must begin with '#')" if text.isalpha() else ""
+        if digits.replace(",", "").isdigit():
+            hint = " (BED has no commas in numbers; remove them with tr -d ',')"
         raise ValueError(f"{what} {text!r} is not a whole number{hint}")
     if len(digits) > _MOST_DIGITS:
         raise ValueError(f"{what} {text} is too large")
