@@ -34,7 +34,7 @@ def test_bed_rows_come_in_order_without_headers(write: Write, how: str) -> None:
         ("chr1\t5\t5", "must satisfy"),
         ("chr1\t-5\t5", "start -5 and end 5 must satisfy"),
         ("chr1\t1e3\t5000", "start '1e3' is not a whole number"),
-        ("chr1\t1,000\t5000", "start '1,000' is not a whole number (BED has no commas in numbers; remove them"),
+        ("chr1\t1,000\t5000", "start '1,000' is not a whole number \\(BED has no commas in numbers; remove them"),
         ("chr1\t1_000\t5000", "not a whole number"),
         ("chr1\t\t5000", "start '' is not a whole number"),
         ("chrom\tstart\tend", "a header line must begin with '#'"),
