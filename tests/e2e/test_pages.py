@@ -19,10 +19,12 @@ from hub_server import files_of, running_hub
 from printed import assert_printed, blocks, run
 from published import formula_b
 
+from findna.benchmark.study_variants import read_variants
 from findna.config import ModelConfig
 from findna.io.cache import cache_dir
 from findna.models.store import save_model
 from findna.nn.chordmixer import ChordMixer, initialise
+from findna.recipes import PRESETS
 from findna_cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,8 +46,8 @@ SMALLER = {
 """Flags that make a command fit the small files and the seconds of this test; "data fetch" copies a file."""
 OMITTED = re.compile(r" --(?:gpus|workers|processes|max-restarts|time-budget) \w+| --device cuda")
 """Flags of devices that this machine lacks, of processes, which start slowly, and of hours: a command runs without."""
-NOT_RUN = re.compile(r" N\.csv|results/(?:layouts|study-again)/variants|--initial findna-small-")
-"""Letters in place of values; a slow command (40 seconds), which differs only in its file; older weights."""
+NOT_RUN = re.compile(r" N\.csv|--initial findna-small-")
+"""Letters in place of values; older weights."""
 
 
 def commands(text: str) -> Iterator[str]:
@@ -156,8 +158,10 @@ def world(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 def fitted(line: str) -> list[str]:
     """The commands to run for a line of a page.
 
-    Flags in `OMITTED` are removed; a run of 16 or 1000 shards becomes three shards, and each is run.
+    Flags in `OMITTED` are removed; a run of 16 or 1000 shards becomes three shards, and each is run. The study of a
+    file with many variants is one of two.
     """
+    line = re.sub(r"docs/results/[\w-]+/variants\.toml", "variants.toml", line)
     line = re.sub(r"\bof(?:16|1000)\b", "of3", OMITTED.sub("", line)).replace("-n 1000", "-n 3").replace(".2bit", ".fa")
     parts = [re.sub(r" \d+/(?:16|1000)\b", f" {k}/3", line) for k in (1, 2, 3)]
     return list(dict.fromkeys(parts))
@@ -201,6 +205,13 @@ def test_the_commands_of_a_page_run_in_their_order(name: str, monkeypatch: pytes
         make_room(found, words)
         result = call(*found.split(), *words)
         assert result.code == 0, f"{line}\n{result.err}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "docs/results").rglob("variants.toml")), ids=lambda path: path.parent.name
+)
+def test_the_variants_of_a_study_can_be_read(path: Path) -> None:
+    assert read_variants(path, PRESETS["tiny"])
 
 
 def test_the_output_that_a_page_prints_is_compared() -> None:
