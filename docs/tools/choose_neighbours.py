@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import findna
 from findna.benchmark.baselines import kmer_counts
+from findna.benchmark.near import same_class, standardised
 from findna.benchmark.readout import ReadOut
 from findna.config import ComputeConfig
 from findna.data.labelled import LabelledSet, read_labelled
@@ -31,19 +32,15 @@ N_NEIGHBOURS, KEPT = 10, 20
 
 def gram(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Products of all pairs of standardised vectors, shape (n, n)."""
-    centred = vectors - vectors.mean(axis=0)
-    scaled = centred / np.maximum(centred.std(axis=0), 1e-12)
+    scaled = standardised(vectors)
     return np.asarray(scaled @ scaled.T)
 
 
-def shares(products: NDArray[np.float32], labelled: LabelledSet) -> NDArray[np.float64]:
-    """The mean share of neighbours of the same class, for each class."""
+def shares(products: NDArray[np.float32], labelled: LabelledSet) -> dict[str, float]:
+    """The mean share of neighbours of the same class, by class."""
     norms = np.sqrt(np.diag(products))
-    cosines = products / np.outer(norms, norms)
-    np.fill_diagonal(cosines, -np.inf)
-    nearest = np.argpartition(-cosines, N_NEIGHBOURS, axis=1)[:, :N_NEIGHBOURS]
-    same = (labelled.labels[nearest] == labelled.labels[:, None]).mean(axis=1)
-    return np.array([same[labelled.labels == k].mean() for k in range(len(labelled.classes))])
+    same = same_class(products / np.outer(norms, norms), labelled.labels, n_neighbours=N_NEIGHBOURS)
+    return {name: round(float(same[labelled.labels == k].mean()), 4) for k, name in enumerate(labelled.classes)}
 
 
 def one_or_two(n: int) -> Iterator[list[int]]:
@@ -61,20 +58,16 @@ def main(table: str, target: str) -> None:
     grams = np.array([[gram(parts[:, pool, block]) for block in range(depth)] for pool in range(len(POOLS))])
     kmers = shares(gram(kmer_counts(labelled.corpus).toarray().astype(np.float32)), labelled)
 
-    def row(**facts: Any) -> dict[str, Any]:
-        return facts | {"same_class": dict(zip(labelled.classes, facts["same_class"].round(4).tolist(), strict=True))}
-
-    found = []
+    found: list[dict[str, Any]] = []
     for pools in one_or_two(len(POOLS)):
         summed = grams[pools].sum(axis=0)
         for blocks in one_or_two(depth):
             names = {"pool": [POOLS[pool] for pool in pools], "blocks": [block + 1 for block in blocks]}
-            found.append(row(**names, same_class=shares(summed[blocks].sum(axis=0), labelled)))
-    reference = row(same_class=kmers)["same_class"]
-    found.sort(key=lambda one: -min(one["same_class"][name] - reference[name] for name in reference))
+            found.append(names | {"same_class": shares(summed[blocks].sum(axis=0), labelled)})
+    found.sort(key=lambda one: -min(one["same_class"][name] - kmers[name] for name in kmers))
     identity = {"name": model.name, "sha256": model.sha256}
     facts = {"model": identity, "sources": dict(labelled.sources), "n": len(labelled), "n_read_outs": len(found)}
-    write_atomic(Path(target), json.dumps(facts | {"kmers": reference, "best": found[:KEPT]}, indent=1) + "\n")
+    write_atomic(Path(target), json.dumps(facts | {"kmers": kmers, "best": found[:KEPT]}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from findna import __version__, phases
 from findna.benchmark.baselines import kmer_counts
 from findna.benchmark.counting import CONTEXTS, CountingModel, Masked, fit_counting, iter_masked
 from findna.benchmark.health import health
+from findna.benchmark.near import same_class_of
 from findna.benchmark.readout import ReadOut
 from findna.data.batch import pack
 from findna.data.datasets import Corpus
@@ -266,7 +267,7 @@ def neighbours(model: Model, labelled: LabelledSet, *, config: TeacherConfig, co
     spaces["kmer"] = np.asarray(kmer_counts(labelled.corpus).toarray(), dtype=np.float32)
     counts = np.bincount(labelled.labels, minlength=len(labelled.classes))
     of_class = {
-        name: _same_class(vectors, labelled.labels, n_neighbours=config.n_neighbours)
+        name: same_class_of(vectors, labelled.labels, n_neighbours=config.n_neighbours)
         for name, vectors in spaces.items()
     }
     return {
@@ -283,14 +284,3 @@ def neighbours(model: Model, labelled: LabelledSet, *, config: TeacherConfig, co
 def _both_strands(network: Encoder, read_out: ReadOut, corpus: Corpus, *, compute: Compute) -> NDArray[np.float32]:
     encoder = network.for_inference(compute)
     return read_out.vectors(encoder, corpus, compute=compute)["both"]
-
-
-def _same_class(vectors: NDArray[np.float32], labels: NDArray[np.int64], *, n_neighbours: int) -> NDArray[np.float64]:
-    """The fraction of each sequence's nearest neighbours that have its class, shape (n,)."""
-    scaled = vectors - vectors.mean(axis=0)
-    scaled /= np.maximum(scaled.std(axis=0), 1e-12)
-    scaled /= np.linalg.norm(scaled, axis=1, keepdims=True)
-    cosines = scaled @ scaled.T
-    np.fill_diagonal(cosines, -np.inf)
-    nearest = np.argpartition(-cosines, n_neighbours, axis=1)[:, :n_neighbours]
-    return np.asarray((labels[nearest] == labels[:, None]).mean(axis=1))
