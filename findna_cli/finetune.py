@@ -43,11 +43,11 @@ def finetune(
 ) -> None:
     """Train a classifier or regression on labelled sequences.
 
-    It trains all weights, or with --frozen only a head on frozen vectors. A table has a header, a column with sequences
-    and a column with labels. Labels with ";" make a multilabel task, and decimal numbers a regression. The run
-    directory holds the weights, metrics.json, log.csv, curve.png and CARD.md, and `findna classify --task` reads it.
-    Ctrl-C writes a checkpoint, from which --resume continues. Before the first step, and with --frozen --head linear,
-    there is no checkpoint: --resume starts from the beginning.
+    It trains all weights. With --frozen, it trains only a head on frozen vectors. A table has a header, a column with
+    sequences and a column with labels. Labels with ";" make a multilabel task, and decimal numbers a regression. The
+    run directory is a task model for `findna classify --task`. It holds the weights, metrics.json, log.csv, curve.png
+    and CARD.md. Ctrl-C writes a checkpoint, and --resume continues from it. A run with --frozen --head linear writes
+    no checkpoint, and other runs write none before their first step. Then --resume starts from the beginning.
     """
     from findna.commands import training
 
