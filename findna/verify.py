@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from findna import phases
 from findna.counts import counted
 from findna.data.windows import split_windows
 from findna.errors import ConfigError, FindnaError, ModelError
@@ -28,7 +29,7 @@ from findna.models.store import Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.recomputed import SampledRow, Unchecked, config_of, params_of, recompute
 from findna.record import Record
-from findna.runs.merge_scores import ScorePart
+from findna.runs.scored import ScorePart
 
 TOLERANCES = {"fp32": 1e-3, "bf16": 0.05, "bf16-stream": 0.1}
 """Largest accepted difference of a recomputed value, by precision, relative to the row's largest value or to 1."""
@@ -65,7 +66,8 @@ class Verification:
 
     @contextmanager
     def check(self, name: str) -> Iterator[list[str]]:
-        """Store the result of a check; its block appends the findings."""
+        """Store the result of a check, a phase of a progress display; its block appends the findings."""
+        phases.enter(f"checking {self.path}: {name}")
         found: list[str] = []
         status = "ok"
         try:

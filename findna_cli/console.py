@@ -4,7 +4,6 @@ import itertools
 import re
 import sys
 import textwrap
-import time
 import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -172,20 +171,6 @@ def show_wrapped(first: str, text: str) -> None:
     columns = max(_LEAST_WIDTH, get_terminal_size().columns - len(first)) if sys.stdout.isatty() else len(text) + 1
     lines = textwrap.wrap(text, columns, break_long_words=False, break_on_hyphens=False) or [""]
     show(f"\n{'':{len(first)}}".join([f"{first}{lines[0]}".rstrip(), *lines[1:]]))
-
-
-class Every:
-    """True at most once per number of seconds; never on a terminal, which shows a progress bar."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self._last = seconds, time.monotonic()
-
-    def __call__(self) -> bool:
-        """Whether the time has passed since it was last True."""
-        if sys.stderr.isatty() or time.monotonic() - self._last < self.seconds:
-            return False
-        self._last = time.monotonic()
-        return True
 
 
 def _draw(text: str) -> None:

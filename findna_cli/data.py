@@ -175,9 +175,10 @@ def audit(
     """
     from findna.commands import data
 
-    found = data.audit(
-        files, genome=genome, threshold=threshold, sequence_column=sequence_column, label_column=label_column
-    )
+    with progress("comparing", total=None, quiet=quiet):
+        found = data.audit(
+            files, genome=genome, threshold=threshold, sequence_column=sequence_column, label_column=label_column
+        )
     show_rows(
         ("split", "sequences", "repeated", "other_label"),
         [(one.name, one.n, one.n_repeated, one.n_conflicts) for one in found.within],

@@ -10,7 +10,7 @@ import typer
 from findna.config import ComputeConfig
 from findna.recipes import FinetuneConfig
 from findna.train.options import CheckpointOptions, FinetuneOptions
-from findna_cli.console import Every, say, write_report
+from findna_cli.console import say, write_report
 from findna_cli.job import had_nothing_to_do
 from findna_cli.options import Genome, Json, ModelName, Quiet, ResumeRun, flags_of
 from findna_cli.pretrain import begin
@@ -63,7 +63,7 @@ def finetune(
             resume=resume,
             on_start=partial(begin, caught, quiet=quiet),
             should_stop=lambda: bool(caught),
-            on_report=partial(_show, advance, Every(30), quiet=quiet),
+            on_report=partial(_show, advance, quiet=quiet),
             **settings,
         )
     write_report(json_file, report)
@@ -89,26 +89,19 @@ def _stopped(step: int, out: Path) -> str:
     return f"stopped at step {step:,}; {resume} continues"
 
 
-def _show(advance: Advance, is_time_for_a_line: Every, report: "Report", *, quiet: bool) -> None:
+def _show(advance: Advance, report: "Report", *, quiet: bool) -> None:
     from findna.commands.training import summary_line
 
     row = report.row
     valid = {name.removeprefix("valid_"): value for name, value in row.items() if name.startswith("valid_")}
     if report.stage == "embed":
-        text = f"of {report.total:,} windows embedded"
+        advance(report.done, total=report.total, phase="embedding", unit="windows")
     elif not report.done:
         say(f"epoch 0 (frozen probe), valid: {summary_line(valid)}", quiet=quiet)
-        return
     else:
-        text = f"of {report.total:,} steps  loss {row['loss']:.4f}  {row['bases_per_second']:,.0f} bases/s"
-    if report.stage == "train":
         advance(report.done, f"loss {row['loss']:.3f}", report.total)
-    else:
-        advance(report.done, total=report.total, phase="embedding", unit="windows")
-    if valid:
-        say(
-            f"epoch {row['epoch']:,}  loss of its last step {row['loss']:.4f}, valid: {summary_line(valid)}",
-            quiet=quiet,
-        )
-    elif is_time_for_a_line():
-        say(f"{report.done:,} {text}", quiet=quiet)
+        if valid:
+            say(
+                f"epoch {row['epoch']:,}  loss of its last step {row['loss']:.4f}, valid: {summary_line(valid)}",
+                quiet=quiet,
+            )

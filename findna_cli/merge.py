@@ -9,6 +9,7 @@ from findna.counts import counted
 from findna_cli.console import say, write_report
 from findna_cli.job import command_line, had_nothing_to_do
 from findna_cli.options import Force, Json, Quiet
+from findna_cli.progress import progress
 
 
 def merge(
@@ -41,7 +42,10 @@ def merge(
     """
     from findna.commands import shards
 
-    report = shards.merge(parts, out, output_format=output_format, virtual=virtual, force=force, command=command_line())
+    with progress("merging", total=None, quiet=quiet):
+        report = shards.merge(
+            parts, out, output_format=output_format, virtual=virtual, force=force, command=command_line()
+        )
     write_report(json_file, report)
     if had_nothing_to_do(report, quiet=quiet):
         return

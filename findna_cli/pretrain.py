@@ -15,7 +15,7 @@ from findna.errors import ConfigError
 from findna.recipes import PRESETS, PretrainConfig
 from findna.sizes import ModelConfig
 from findna.train.options import CheckpointOptions, PretrainOptions, ProcessOptions
-from findna_cli.console import Every, say, write_report
+from findna_cli.console import say, write_report
 from findna_cli.job import had_nothing_to_do
 from findna_cli.options import Genome, Json, Quiet, ResumeRun, flags_of
 from findna_cli.progress import Advance, progress
@@ -80,7 +80,7 @@ def pretrain(
             arguments=sys.argv[1:],
             on_start=partial(begin, caught, quiet=quiet),
             should_stop=lambda: bool(caught),
-            on_report=partial(_show, advance, Every(30), quiet=quiet),
+            on_report=partial(_show, advance, quiet=quiet),
             **settings,
         )
     if "exit_code" in report:
@@ -103,17 +103,14 @@ def begin(caught: list[int], text: str, *, quiet: bool) -> None:
     catch_signals(caught)
 
 
-def _show(advance: Advance, is_time_for_a_line: Every, report: "Report", *, quiet: bool) -> None:
+def _show(advance: Advance, report: "Report", *, quiet: bool) -> None:
     row = report.row
     advance(report.done, f"loss {row['loss']:.3f}", report.total)
-    step = f"step {report.done:>{len(f'{report.total:,}')},}"
-    text = f"of {report.total:,}  loss {row['loss']:.4f}  {row['bases_per_second']:,.0f} bases/s"
     if "valid_loss" in row:
         say(
-            f"{step} {text}  held out: loss {row['valid_loss']:.4f}, "
+            f"step {report.done:>{len(f'{report.total:,}')},} of {report.total:,}  loss {row['loss']:.4f}  "
+            f"{row['bases_per_second']:,.0f} bases/s  held out: loss {row['valid_loss']:.4f}, "
             f"masked-base accuracy {row['valid_accuracy']:.4f} (k-mers {row['kmer_accuracy']:.4f}), "
             f"effective rank {row['effective_rank']:.1f}",
             quiet=quiet,
         )
-    elif is_time_for_a_line():
-        say(f"{step} {text}", quiet=quiet)

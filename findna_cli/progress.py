@@ -1,17 +1,21 @@
-"""Progress on a terminal: the phase, then the number done, a bar, the rate and the time left."""
+"""Progress: the phase, then the number done, the rate and the time left; a bar on a terminal, rare lines elsewhere."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.abc import MetaPathFinder
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from findna.phases import Estimate, listening
-from findna_cli.console import end_loading, say_loading
+from findna_cli.console import end_loading, say, say_loading
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
+_FIRST, _SHORTEST, _LONGEST = 30, 60, 600
+"""Seconds until the first line of a log, and the shortest and the longest time between two lines."""
+_STEP = 0.1
+"""Part of the work after which a log has another line."""
 
 
 class Advance(Protocol):
@@ -32,9 +36,15 @@ class Loading(MetaPathFinder):
             say_loading()
 
 
+class Draw(Protocol):
+    """Shows a phase, its units done, their total, and this in words."""
+
+    def __call__(self, *, description: str, state: str, completed: float = 0, total: float | None = None) -> None: ...
+
+
 @contextmanager
 def progress(title: str, *, total: float | None, quiet: bool, unit: str = "records") -> Iterator[Advance]:
-    """A progress display on a terminal; nothing where stderr is a file or `quiet`.
+    """A progress display: a bar on a terminal, else lines (see `Lines`); nothing if `quiet`.
 
     It shows the phase until the first unit is done, then the number done, the rate and the time left.
 
@@ -44,9 +54,17 @@ def progress(title: str, *, total: float | None, quiet: bool, unit: str = "recor
         quiet: Show nothing.
         unit: Name of a unit; "bytes" are shown as MB.
     """
-    if quiet or not sys.stderr.isatty():
+    if quiet:
         yield lambda done, text="", total=None, phase="", unit="": None
         return
+    with _bar() if sys.stderr.isatty() else _lines() as draw:
+        display = _Display(draw, title, total, unit)
+        with listening(display.enter):
+            yield display
+
+
+@contextmanager
+def _bar() -> Iterator[Draw]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
     from rich.table import Column
@@ -60,19 +78,63 @@ def progress(title: str, *, total: float | None, quiet: bool, unit: str = "recor
         TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True), markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        display = _Display(bar, title, total, unit)
-        with listening(display.enter):
-            yield display
+        task = bar.add_task("starting", total=None, state="")
+        bar.refresh()
+        yield partial(bar.update, task)
+
+
+@contextmanager
+def _lines() -> Iterator[Draw]:
+    """Lines on stderr, written by a thread, because a phase may take long without a step."""
+    log, is_over = Lines(time.monotonic()), threading.Event()
+
+    def write() -> None:
+        while not is_over.wait(_FIRST / 30):
+            if line := log.line(time.monotonic()):
+                say(line)
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    try:
+        yield log
+    finally:
+        is_over.set()
+        thread.join()
+
+
+class Lines:
+    """Progress as lines for the log of a job, which is a `Draw`: the first after 30 s, then a line at each tenth.
+
+    There is at least a minute between two lines, and at most ten minutes.
+
+    Args:
+        now: The time of the start, in seconds.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._due, self._late = now + _FIRST, now + _FIRST
+        self._shown, self._written = ("", "", 0.0), ("", "", 0.0)
+
+    def __call__(self, *, description: str, state: str, completed: float = 0, total: float | None = None) -> None:
+        """Note what is to be shown."""
+        self._shown = description, state, completed / total if total else 0.0
+
+    def line(self, now: float) -> str:
+        """The next line if it is due, else ""."""
+        phase, state, share = shown = self._shown
+        is_further = phase != self._written[0] or share >= self._written[2] + _STEP
+        if not phase or now < (self._due if is_further else self._late):
+            return ""
+        self._due, self._late, self._written = now + _SHORTEST, now + _LONGEST, shown
+        return f"{phase}: {state}" if state else phase
 
 
 class _Display:
-    """One bar, which is an `Advance`."""
+    """The state of a display, which is an `Advance`."""
 
-    def __init__(self, bar: "Progress", title: str, total: float | None, unit: str) -> None:
-        self._bar, self._title, self._unit = bar, title, unit
+    def __init__(self, draw: Draw, title: str, total: float | None, unit: str) -> None:
+        self._draw, self._title, self._unit = draw, title, unit
         self._done, self._total, self._most = 0.0, total, 0.0
-        self._task = bar.add_task("starting", total=total, state="")
-        bar.refresh()
         self._begun: dict[str, tuple[float, float]] = {}  # start of a phase, and units done before (in a resumed run)
 
     def __call__(
@@ -95,10 +157,10 @@ class _Display:
             self._show(phase, done, n_steps)
         elif is_begun:
             state = progress_text(self._done, self._total, 0, self._unit)
-            self._bar.update(self._task, description=phase, state=state)
+            self._draw(description=phase, completed=self._done, total=self._total, state=state)
         else:
             self._begun.clear()  # a phase that comes again is timed anew
-            self._bar.update(self._task, description=phase, completed=0, state="")
+            self._draw(description=phase, state="")
 
     def _show(
         self, phase: str, done: float, total: float | None, text: str = "", unit: str = "", shown: str = ""
@@ -108,7 +170,7 @@ class _Display:
         since, n_before = self._begun.setdefault(phase, (time.monotonic(), done))
         rate = (done - n_before) / max(time.monotonic() - since, 1e-3)
         state = "  ".join(part for part in (progress_text(done, total, rate, unit), text) if part)
-        self._bar.update(self._task, description=shown or phase, completed=done, total=total, state=state)
+        self._draw(description=shown or phase, completed=done, total=total, state=state)
 
 
 def progress_text(done: float, total: float | None, rate: float, unit: str) -> str:

@@ -9,6 +9,7 @@ from findna.config import ComputeConfig
 from findna.errors import TableError
 from findna_cli.console import say, show_wrapped, write_report
 from findna_cli.options import Genome, Json, Quiet, flags_of, numeric
+from findna_cli.progress import progress
 from findna_cli.translate import said
 
 
@@ -39,7 +40,8 @@ def verify(
 
     from findna.commands import files
 
-    found = files.verify(path, model=model or "", genome=genome, n=n, **settings)
+    with progress("checking", total=None, quiet=quiet):
+        found = files.verify(path, model=model or "", genome=genome, n=n, **settings)
     checks = [(name, status, said(detail)) for name, status, detail in found.checks]
     for name, status, detail in checks if not quiet else ():
         show_wrapped(f"{name:8} {status:12} ", detail)

@@ -12,7 +12,8 @@ INTRODUCTION = """\
 
 Look up each command with its arguments, options, defaults and examples: the text of `findna COMMAND --help`.
 
-Data goes to the output file or to stdout. Messages go to stderr. Progress is shown only on a terminal and counts written records. Exit codes:
+Data goes to the output file or to stdout. Messages go to stderr. Progress counts written records. On a terminal it is a
+bar. In the log of a job it is a line after 30 s, then one for each tenth of the work or 10 minutes, at most one per minute. Exit codes:
 
 | code | meaning |
 |---|---|

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from findna import phases
 from findna.benchmark.shared import K, SampledKmers, matches, sample_rate
 from findna.data.datasets import Corpus, corpus_of
 from findna.data.labelled_rows import holds_records, read_class, read_table
@@ -140,9 +141,10 @@ def audit(splits: Sequence[Split], *, threshold: float = THRESHOLD) -> Audit:
     """
     one_in = sample_rate([split.corpus for split in splits])
     looked_at = [(split, SampledKmers(split.corpus, one_in)) for split in splits]
+    pairs = phases.track("comparing", [*combinations(looked_at, 2)])
     return Audit(
         within=tuple(_within(split, kmers) for split, kmers in looked_at),
-        overlaps=tuple(_overlap(*a, *b, threshold=threshold) for a, b in combinations(looked_at, 2)),
+        overlaps=tuple(_overlap(*a, *b, threshold=threshold) for a, b in pairs),
         threshold=threshold,
     )
 

@@ -11,7 +11,7 @@ from typing import Any, Generic
 import numpy as np
 from numpy.typing import NDArray
 
-from findna import __version__
+from findna import __version__, phases
 from findna.errors import ConfigError, TableError
 from findna.io.hdf5 import Format
 from findna.io.layout import naming
@@ -65,6 +65,7 @@ class MergedRows(Rows):
                 x, lines = np.concatenate([one.x for one in found]), b"".join(one.lines for one in found)
                 obs = {name: [value for one in found for value in one.obs[name]] for name in self.columns}
                 cls = np.concatenate([one.cls for one in found if one.cls is not None]) if self.cls_shape else None
+                phases.report("merging", start, self.n_rows)
                 yield Block(start, x, obs, cls, lines)
                 start += len(x)
 

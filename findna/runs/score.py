@@ -32,7 +32,7 @@ from findna.models.task import TaskModel, load_task
 from findna.runs.finished import n_finished
 from findna.runs.frame import Frame, fingerprint
 from findna.runs.job import OnProgress, RunJob
-from findna.runs.merge_scores import ScorePart, finished
+from findna.runs.scored import ScorePart, finished
 from findna.runs.shard import unevenness
 from findna.runs.variant_plan import cut_variants
 from findna.variants import MISFITS, Scored, VariantScorer

@@ -1,5 +1,6 @@
 """The plan of a sharded run of `findna score`: the variants of each shard, and their start."""
 
+from findna import phases
 from findna.errors import ConfigError
 from findna.io.check import is_read_once
 from findna.io.compressed import Mark
@@ -37,6 +38,7 @@ def cut_variants(source: str, n_shards: int) -> list[tuple[Part, Begin | None]]:
     Raises:
         VariantError: As `split_variants`.
     """
+    phases.enter(f"counting the variants of {source}")
     cuts, marks, is_new = ShardCuts(0), list[Mark | None](), True
     with VariantReader(source) as reader:
         for site in reader:

@@ -1,24 +1,24 @@
 """The start of the command: fast, with help and version, and with exit code 2 for unknown words."""
 
-import io
+import re
 import shlex
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from command import call, spawn
-from rich.console import Console
-from rich.progress import Progress
 
 import findna
 from findna_cli.app import UsageError, app
 from findna_cli.console import _draw, show_facts, show_table
 from findna_cli.help import EXAMPLES, commands
-from findna_cli.progress import _Display
+from findna_cli.progress import Lines, _Display
 
 PAGES = [
     "",
@@ -253,14 +253,51 @@ def test_a_phase_without_steps_empties_the_bar_and_a_phase_that_comes_again_is_t
 ) -> None:
     now = [0.0]
     monkeypatch.setattr("findna_cli.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
-    bar = Progress(console=Console(file=io.StringIO()))
-    display = _Display(bar, "training", None, "steps")
-    task = bar.tasks[0]
+    shown: dict[str, Any] = {}
+    display = _Display(lambda **what: shown.update({"completed": 0} | what), "training", None, "steps")
     for _ in range(2):
         display.enter("trying penalties", 0, 6)
         now[0] += 20
         display.enter("trying penalties", 2, 6)
-        assert (task.completed, task.fields["state"]) == (2, "2 of 6  6.0/min  0:40 left")
+        assert (shown["completed"], shown["state"]) == (2, "2 of 6  6.0/min  0:40 left")
         display.enter("finding axes", 0, None)
-        assert (task.description, task.completed, task.fields["state"]) == ("finding axes", 0, "")
+        assert (shown["description"], shown["completed"], shown["state"]) == ("finding axes", 0, "")
         now[0] += 100
+
+
+def test_a_log_has_a_line_after_half_a_minute_and_then_at_each_tenth_or_ten_minutes() -> None:
+    log = Lines(0)
+    assert log.line(60) == ""  # nothing has begun
+    display = _Display(log, "embedding", 1000, "records")
+    display.enter("loading findna-small", 0, None)
+    assert (log.line(29.9), log.line(30)) == ("", "loading findna-small")
+    display(40)
+    assert (log.line(89), log.line(90).startswith("embedding: 40 of 1,000 records")) == ("", True)  # another phase
+    display(130)
+    assert log.line(500) == ""
+    display(140)
+    assert log.line(501).startswith("embedding: 140 of 1,000 records")
+    assert (log.line(1100), log.line(1101).startswith("embedding: 140 of 1,000")) == ("", True)
+
+
+def test_a_long_command_writes_progress_to_a_log_and_nothing_if_it_is_quiet(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("findna_cli.progress._FIRST", 0.01)
+    monkeypatch.setattr("findna_cli.progress._SHORTEST", 0.01)
+    bases = np.random.default_rng(3).choice([*"ACGT"], 9_000)
+    Path("g.fa").write_text(f">chr1\n{''.join(bases)}\n")
+    alts = {base: "A" if base != "A" else "C" for base in "ACGT"}
+    lines = [f"chr1\t{place + 1}\t{bases[place]}\t{alts[bases[place]]}\n" for place in range(50, 8_000, 30)]
+    Path("v.tsv").write_text("chrom\tpos\tref\talt\n" + "".join(lines))
+    Path("r.bed").write_text("".join(f"chr1\t{start}\t{start + 50}\n" for start in range(0, 8_000, 20)))
+    rate = r"  [\d,.]+/s  \d:\d\d left"
+    for args, text in {
+        ("embed", "r.bed", "-g", "g.fa", "-o", "r.h5"): rf"embedding: [\d,]+ of 400 records{rate}",
+        ("embed", "r.bed", "-g", "g.fa", "-o", "q.h5", "--quiet"): "",
+        ("score", "v.tsv", "-g", "g.fa", "-o", "s.tsv", "--max-length", 10): rf"scoring: \d+ of ~?\d+ records{rate}",
+        ("mutagenesis", "chr1:1-40", "-g", "g.fa", "-o", "m.h5"): r"(mutating|positions|strands|computing windows): ",
+    }.items():
+        result = call(*args, "-m", model, "--threads", 1)
+        assert result.code == 0, result.err
+        assert re.search(text, result.err) if text else result.err == "", result.err
