@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from findna.config import ScoreConfig, window_fault
+from findna.errors import ConfigError
 from findna.sequence import BLANK, Codes, N, reverse_complement
 
 SPAN = 8
@@ -13,6 +15,20 @@ SPAN = 8
 
 PASSES = 6
 """Number of passes over such a span; each masks every sixth base."""
+
+
+def window_of(config: ScoreConfig, *, longest: int) -> int:
+    """Bases in a window of the scores of a model whose windows have at most `longest` bases.
+
+    Raises:
+        ConfigError: The window is too small for the longest allele, or longer than the model's.
+    """
+    window = config.window or longest
+    if fault := window_fault(window, longest=longest):
+        raise ConfigError(fault)
+    if window < (least := 2 * (config.max_length + SPAN)):
+        raise ConfigError(f"max_length={config.max_length} needs a window of at least {least:,} bases, not {window:,}")
+    return window
 
 
 class Allele(NamedTuple):

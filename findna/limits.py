@@ -88,3 +88,8 @@ def _is_of(value: Any, kind: Any) -> bool:
     if isinstance(value, bool):
         return False
     return isinstance(value, Integral) if kind is int else isinstance(value, Real) and not math.isinf(value)
+
+
+def batch_bases_on(device: str) -> int:
+    """Bases per batch that keep a kind of device, such as cuda, busy between calls."""
+    return 131_072 if device == "cuda" else 16_384

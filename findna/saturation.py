@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from findna import phases
 from findna.data.windows import Window, iter_windows
+from findna.effect_values import OF_A_MODEL, of_a_task
 from findna.errors import ConfigError
 from findna.judges import log_odds
 from findna.models.store import Model
@@ -30,8 +31,7 @@ class BaseMutagenesis:
         compute: Where and how it runs.
     """
 
-    value = "log-probability minus that of the reference base, masked, nats"
-    unit = "nats"
+    value, unit = OF_A_MODEL
 
     def __init__(self, model: Model, *, compute: Compute) -> None:
         self.window = model.config.window
@@ -114,7 +114,9 @@ class TaskMutagenesis:
 
     def __init__(self, task: TaskModel, *, label: str = "", compute: Compute) -> None:
         self.settings = settings = task.settings
-        self._column, self.value, self.unit = _column(task, label)
+        is_regression = settings.objective == "regression"
+        self._column = 0 if is_regression else settings.classes.index(task.class_of(label))
+        self.value, self.unit = of_a_task(settings, label, task=task.name)
         self.window = settings.window
         self._reader = task_reader(task, compute=compute)
 
@@ -170,14 +172,6 @@ class TaskMutagenesis:
 
 
 Mutagenesis = BaseMutagenesis | TaskMutagenesis
-
-
-def _column(task: TaskModel, label: str) -> tuple[int, str, str]:
-    """The output to read, and the meaning and unit of its change; the unit of a regression is not known."""
-    if task.settings.objective == "regression":
-        return 0, "prediction minus that of the reference", ""
-    label = task.class_of(label)
-    return task.settings.classes.index(label), f"log-odds of {label} minus those of the reference", "nats"
 
 
 def _changed(codes: Codes, place: int, base: int) -> Codes:

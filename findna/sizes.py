@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self, get_args
 
@@ -234,3 +234,12 @@ SIZES: dict[str, ModelConfig] = {
     "tiny": ModelConfig(channels=44, hidden=64, track_width=4, n_layers=1, shift_layout="two-sided"),
 }
 """Sizes of our presets; `ModelConfig()` is the published network."""
+
+
+def n_features(pools: Sequence[str], *, channels: int, n_class_tokens: int) -> int:
+    """F, the number of features of these pools, as `findna.nn.pooling.pool_features` gives them.
+
+    >>> n_features(("mean", "cls"), channels=4, n_class_tokens=3)
+    16
+    """
+    return channels * sum(n_class_tokens if pool == "cls" else 1 for pool in pools)

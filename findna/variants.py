@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from findna.alleles import SPAN, Pair, pair_alleles
-from findna.config import ScoreConfig, window_fault
-from findna.errors import ConfigError, VariantError
+from findna.alleles import Pair, pair_alleles, window_of
+from findna.config import ScoreConfig
+from findna.errors import VariantError
 from findna.io.genome import Genome
 from findna.io.scores import Outcome
 from findna.io.vcf import Site, brief
@@ -16,9 +16,6 @@ from findna.models.task import TaskModel
 from findna.nn.device import Compute
 from findna.region import Region
 from findna.sequence import Codes, decode, encode
-
-MISFITS = {"ref_mismatch", "contig_not_found", "out_of_range"}
-"""Reasons of the records that do not fit the genome."""
 
 
 class Scored(NamedTuple):
@@ -68,13 +65,7 @@ class VariantScorer:
             TaskJudge(model) if isinstance(model, TaskModel) else TeacherJudge(model, config, with_vectors=with_vectors)
         )
         self.fields = self._said.fields
-        self.window = config.window or self._said.window
-        if fault := window_fault(self.window, longest=self._said.window):
-            raise ConfigError(fault)
-        if self.window < (least := 2 * (config.max_length + SPAN)):
-            raise ConfigError(
-                f"max_length={config.max_length} needs a window of at least {least:,} bases, not {self.window:,}"
-            )
+        self.window = window_of(config, longest=self._said.window)
         self.reader = self._said.reader(compute)
 
     def score(self, sites: Sequence[Site]) -> list[Scored]:

@@ -9,20 +9,22 @@ from findna.errors import InputError, TableError
 from findna.io.compressed import ByteStream
 from findna.io.genome import Genome, find_genome
 from findna.io.tracks import TrackValue, write_track
-from findna.models.task import TaskModel
+from findna.models.described import TaskFacts
+from findna.models.task_settings import class_of
 
 
-def track_column(task: TaskModel, label: str) -> str:
+def track_column(task: TaskFacts, label: str) -> str:
     """The column of the predictions that a track shows: a class's probability, or the value of a regression.
 
     Args:
-        task: The task model.
-        label: As for `TaskModel.class_of`.
+        task: The task.
+        label: As for `findna.models.task_settings.class_of`.
 
     Raises:
         ConfigError: The task has no such class, or more than two and none is named.
     """
-    return "prediction" if task.settings.objective == "regression" else f"p_{task.class_of(label)}"
+    settings = task.settings
+    return "prediction" if settings.objective == "regression" else f"p_{class_of(settings, label, task=task.name)}"
 
 
 def write_window_track(

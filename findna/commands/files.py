@@ -1,26 +1,27 @@
 """The work of commands over files: scores, effects and bases of a model; outputs verified.
 
-A command opens its inputs before it imports a module that loads torch, which takes seconds.
+A command opens its inputs, and looks at an existing output, before it loads torch, which takes seconds.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from findna.config import BasesConfig, ComputeConfig, MutagenesisConfig, RunConfig, ScoreConfig
 from findna.errors import ConfigError
 from findna.io.arrays import require_absent
-from findna.io.check import is_read_once, open_inputs
 from findna.io.options import InputOptions
 from findna.io.outputs import finished_meta
 from findna.io.tracks import check_track as check_track
 from findna.io.tracks import track_format as track_format
-from findna.io.vcf import VariantReader
 from findna.io.watch import refuse_inputs as refuse_inputs
 from findna.models.folders import DEFAULT
+from findna.runs.bases import BasesJob, predict_bases_of
 from findna.runs.finished import n_finished
 from findna.runs.job import parts_of
+from findna.runs.mutagenesis import MutagenesisJob, run_mutagenesis
+from findna.runs.score import run_scores
+from findna.runs.score_job import ScoreJob
 from findna.settings import make, with_settings
 
 if TYPE_CHECKING:
@@ -71,9 +72,6 @@ def score(
     """
     _refuse_both(model, task)
     config, parts = make(ScoreConfig, settings), parts_of({**settings, "genome": genome})
-    _open([], parts["options"], variants=str(variants))
-    from findna.runs.score import ScoreJob, run_scores
-
     job = ScoreJob(
         [str(variants)],
         Path(out),
@@ -117,9 +115,6 @@ def mutagenesis(
     """
     config, parts = make(MutagenesisConfig, settings), parts_of(settings)
     _refuse_both(model, config.task)
-    _open(inputs, parts["options"])
-    from findna.runs.mutagenesis import MutagenesisJob, run_mutagenesis
-
     job = MutagenesisJob(
         inputs,
         Path(out),
@@ -160,9 +155,6 @@ def predict_bases(
         ConfigError: Settings contradict each other.
     """
     config, parts = make(BasesConfig, settings), parts_of(settings)
-    _open(inputs, parts["options"])
-    from findna.runs.bases import BasesJob, predict_bases_of
-
     job = BasesJob(
         inputs,
         Path(out),
@@ -188,10 +180,10 @@ def verify(
 
 def column_of(task: str, label: str) -> str:
     """The column of a task's predictions that a track shows; see `findna.window_tracks.track_column`."""
-    from findna.models.task import load_task
+    from findna.models.described import describe_task
     from findna.window_tracks import track_column
 
-    return track_column(load_task(task), label)
+    return track_column(describe_task(task), label)
 
 
 def write_track(
@@ -214,13 +206,6 @@ def write_track(
     require_absent(path, force=force)
     write_window_track(predictions, path, column, facts, genome=genome)
     return True
-
-
-def _open(inputs: Sequence[str], options: InputOptions, *, variants: str = "") -> None:
-    with ExitStack() as stack:
-        open_inputs(inputs, options, stack)
-        if variants and not is_read_once(variants):
-            stack.enter_context(VariantReader(variants))
 
 
 def _refuse_both(model: str | Path, task: str | Path) -> None:

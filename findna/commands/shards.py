@@ -14,7 +14,7 @@ from findna.io.options import InputOptions
 from findna.io.score_files import format_of as format_of
 from findna.io.vcf import VariantReader
 from findna.io.watch import refuse_inputs, unchanged
-from findna.limits import MAX_SHARDS
+from findna.limits import MAX_SHARDS, batch_bases_on
 from findna.runs.finished import read_output, require_same_run
 from findna.runs.manifest import read_manifest
 from findna.runs.manifest import split as split_records
@@ -75,7 +75,7 @@ def split(
                 inputs,
                 options,
                 n_shards=n_shards,
-                batch_bases=make(ComputeConfig, settings).batch_bases or 16_384,
+                batch_bases=make(ComputeConfig, settings).batch_bases or batch_bases_on("cpu"),
                 genome=genome,
                 is_fatal=make(RunConfig, settings).on_error == "fail",
             )

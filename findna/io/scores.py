@@ -15,6 +15,9 @@ from findna.io.vcf import COLUMNS, INFO, VCF_COLUMNS, Kind, Site, VariantReader
 FACT = "##findna_score"
 """The beginning of the header line that describes the run."""
 
+MISFITS = {"ref_mismatch", "contig_not_found", "out_of_range"}
+"""Reasons of the records that do not fit the genome."""
+
 _PREFIX = "FINDNA_"
 SKIPPED = f"{_PREFIX}SKIPPED"
 """INFO key with the reason why an ALT has no score."""

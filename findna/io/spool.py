@@ -143,10 +143,7 @@ class Spool:
         self.path(_MARKER).write_bytes(_MARK)
         lines = [] if discard else list(_read_journal(self.path(_JOURNAL)))
         if lines and not resume:
-            raise OutputError(
-                f"{self.folder}: a partial run exists; resume=True continues it. To begin again, choose another name, "
-                "or discard it with force=True"
-            )
+            raise _partial_run(self.folder)
         if lines:
             self._refuse_other(lines[0]["fingerprint"], fingerprint)
             kept = self._keep(lines)
@@ -225,6 +222,25 @@ class Spool:
 def holds_run(folder: Path) -> bool:
     """Whether a folder is the spool of an unfinished run with committed rows, not only what a killed run left."""
     return len(list(itertools.islice(_read_journal(folder / _JOURNAL), 2))) == 2
+
+
+def refuse_partial(folder: Path) -> None:
+    """Raise as a `Spool` of this folder would without `resume` and `discard`; nothing is written.
+
+    Raises:
+        OutputError: It is in use, holds a run, or is not a spool.
+    """
+    _refuse_foreign(folder)
+    if any(_read_journal(folder / _JOURNAL)):
+        with locked(folder / _LOCK, what=folder):
+            raise _partial_run(folder)
+
+
+def _partial_run(folder: Path) -> OutputError:
+    return OutputError(
+        f"{folder}: a partial run exists; resume=True continues it. To begin again, choose another name, "
+        "or discard it with force=True"
+    )
 
 
 def remove_leftovers(folder: Path) -> None:

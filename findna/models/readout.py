@@ -13,7 +13,7 @@ from findna.counts import counted
 from findna.errors import ConfigError
 from findna.models.manifest import digest_of
 from findna.recipes import FinetuneConfig
-from findna.sizes import ModelConfig
+from findna.sizes import ModelConfig, n_features
 
 LEAST_SPREAD = 1e-3
 """A feature whose sd is below this fraction of its mean counts as constant: it is centred, and its scale is 1."""
@@ -157,8 +157,6 @@ class ModelReadout:
 
 def n_columns(config: EmbedConfig, model: ModelConfig) -> int:
     """F, the number of features."""
-    from findna.nn.pooling import n_features  # loads torch
-
     width = model.channels * len(config.depths(model))
     return n_features(config.pools, channels=width, n_class_tokens=model.n_class_tokens)
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from findna import phases
 from findna.data.batch import pack
 from findna.errors import system_reason
 from findna.io.files import write_atomic, writing
 from findna.io.structured import read_json
-from findna.models.folders import DEFAULT, SCHEMA, find_model, read_config, read_model
+from findna.models.described import ModelFacts, describe_model
+from findna.models.folders import DEFAULT, SCHEMA, read_config
 from findna.models.manifest import config_text
 from findna.models.parts import load_tensors, one_model
 from findna.models.readout import ModelReadout
@@ -69,17 +69,16 @@ def load_model(name: str | Path = DEFAULT) -> Model:
     Raises:
         ModelError: It is not found, not ours, has the wrong sha256, or the wrong tensors.
     """
-    phases.enter(f"loading {name}")
-    folder = find_model(str(name))
-    config, size, content = read_model(folder)
-    with one_model(f"model {folder}"):
-        network = make_encoder(size)
-        load_tensors(content, network)
-        readout = ModelReadout.of_config(config)
-        readout.check(size)
+    return model_of_facts(describe_model(name))
+
+
+def model_of_facts(found: ModelFacts) -> Model:
+    """The model of a folder that was read; see `load_model`."""
+    with one_model(f"model {found.path}"):
+        network = make_encoder(found.config)
+        load_tensors(found.content, network)
     network.requires_grad_(False).eval()
-    name = str(config.get("name", folder.resolve().name))
-    return Model(name, folder, network, str(config["sha256"]), config.get("training", {}), readout)
+    return Model(found.name, found.path, network, found.sha256, found.training, found.readout)
 
 
 def model_of(model: str | Path | Model) -> Model:

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from findna import phases
-from findna.errors import ConfigError, ModelError
+from findna.errors import ModelError
+from findna.models.described import TaskFacts, describe_task
 from findna.models.parts import load_tensors, one_model
-from findna.models.task_settings import TaskSettings, find_task, read_task_folder
+from findna.models.task_settings import TaskSettings, class_of
 from findna.nn.encoder import Encoder
 from findna.nn.heads import Head
 from findna.nn.mixers import make_encoder
+from findna.sizes import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,14 @@ class TaskModel:
     metrics: Mapping[str, Any]
     training: Mapping[str, Any] = field(default_factory=dict)
 
-    def class_of(self, label: str) -> str:
-        """The class of this name; "" is the second one of two, or the only one. Not for a regression.
+    @property
+    def config(self) -> ModelConfig:
+        """Size of the encoder."""
+        return self.network.config
 
-        Raises:
-            ConfigError: There is no such class, or there are more than two and none is named.
-        """
-        classes = self.settings.classes
-        if not label and len(classes) <= 2:
-            return classes[-1]
-        if label not in classes:
-            reason = f"has no class {label!r}" if label else "has more than two classes: name one, label=NAME"
-            raise ConfigError(f"task {self.name}: {reason}; its classes are {', '.join(classes)}")
-        return label
+    def class_of(self, label: str) -> str:
+        """The class of this name; see `findna.models.task_settings.class_of`."""
+        return class_of(self.settings, label, task=self.name)
 
 
 def load_task(name: str | Path) -> TaskModel:
@@ -70,10 +66,12 @@ def load_task(name: str | Path) -> TaskModel:
         ModelError: It is not found, unfinished, a plain teacher, damaged, or its head does not fit its teacher.
         ConfigError: As in `find_task`.
     """
-    phases.enter(f"loading {name}")
-    folder = find_task(str(name))
-    read = read_task_folder(folder)
-    config, settings = read.config, read.settings
+    return task_of_facts(describe_task(name))
+
+
+def task_of_facts(found: TaskFacts) -> TaskModel:
+    """The task model of a folder that was read; see `load_task`."""
+    folder, read, settings = found.path, found.parts, found.settings
     with one_model(f"task {folder}"):
         network = make_encoder(read.size)
         load_tensors(read.encoder, network)
@@ -88,15 +86,15 @@ def load_task(name: str | Path) -> TaskModel:
     network.requires_grad_(False).eval()
     head.requires_grad_(False).eval()
     return TaskModel(
-        name=str(config.get("name", folder.resolve().name)),
+        name=found.name,
         path=folder,
         network=network,
         head=head,
         settings=settings,
-        teacher=config["teacher"],
+        teacher=found.teacher,
         sha256=read.sha256,
         metrics=read.metrics,
-        training=config.get("training", {}),
+        training=read.config.get("training", {}),
     )
 
 

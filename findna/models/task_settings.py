@@ -18,7 +18,7 @@ from findna.models.manifest import check_digest
 from findna.models.parts import check_facts, one_model, read_weights
 from findna.recipes import OBJECTIVES
 from findna.sequence import ALPHABET
-from findna.sizes import ModelConfig
+from findna.sizes import ModelConfig, n_features
 from findna.tasks.catalog import find_head, task_names
 
 SCHEMA = "findna-task/1"
@@ -83,10 +83,23 @@ class TaskSettings:
 
     def n_features(self, channels: int) -> int:
         """F, the number of features of the head, for a network with this many channels."""
-        from findna.nn.pooling import n_features  # loads torch
-
         width = channels * max(1, len(self.blocks))
         return n_features(self.pools, channels=width, n_class_tokens=self.n_class_tokens)
+
+
+def class_of(settings: TaskSettings, label: str, *, task: str) -> str:
+    """The class of this name; "" is the second one of two, or the only one. Not for a regression.
+
+    Raises:
+        ConfigError: There is no such class, or there are more than two and none is named.
+    """
+    classes = settings.classes
+    if not label and len(classes) <= 2:
+        return classes[-1]
+    if label not in classes:
+        reason = f"has no class {label!r}" if label else "has more than two classes: name one, label=NAME"
+        raise ConfigError(f"task {task}: {reason}; its classes are {', '.join(classes)}")
+    return label
 
 
 def find_task(name: str) -> Path:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from findna.config import ComputeConfig
 from findna.cpus import n_cpus
 from findna.errors import ConfigError
+from findna.limits import batch_bases_on
 from findna.settings import make
 
 
@@ -72,7 +73,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def pick_batch_bases(asked: int, device: torch.device) -> int:
     """Bases per batch: the given number, or for 0 enough to keep the device busy between calls."""
-    return asked or (131_072 if device.type == "cuda" else 16_384)
+    return asked or batch_bases_on(device.type)
 
 
 @cache

@@ -47,10 +47,6 @@ class Pooling:
     finish: Callable[[Values, Counts], Values]
     feature: Callable[[Tensor], Tensor] = lambda gathered: gathered
 
-    def width(self, n_class_tokens: int) -> int:
-        """Number of values per channel."""
-        return n_class_tokens if self.over is None else 1
-
 
 def _reduced(kind: str) -> Callable[[Tensor, Tensor], Tensor]:
     return lambda states, sizes: torch.segment_reduce(states, kind, lengths=sizes, unsafe=True)
@@ -121,15 +117,6 @@ def pool_features(
     """
     gathered = gather(hidden, batch_rings, own, pools=pools, n_class_tokens=n_class_tokens)
     return torch.cat([POOLINGS[pool].feature(part) for pool, part in zip(pools, gathered, strict=True)], dim=1)
-
-
-def n_features(pools: Sequence[str], *, channels: int, n_class_tokens: int) -> int:
-    """F, the number of features of `pool_features`.
-
-    >>> n_features(("mean", "cls"), channels=4, n_class_tokens=3)
-    16
-    """
-    return sum(channels * POOLINGS[pool].width(n_class_tokens) for pool in pools)
 
 
 def gather(

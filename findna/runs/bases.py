@@ -3,20 +3,21 @@
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from findna import phases
 from findna.config import BasesConfig
 from findna.io.base_tracks import BaseRow, places_of, write_hdf5
-from findna.io.files import require_folder
 from findna.io.record_spool import Arrays
 from findna.io.tracks import require_pybigtools, write_track
-from findna.masked import MaskedBases
+from findna.models.described import ModelFacts, describe_model
 from findna.models.folders import DEFAULT
-from findna.models.store import load_model
 from findna.record import Record
 from findna.runs.frame import Frame
 from findna.runs.job import STDOUT, OnProgress, RunJob
+
+if TYPE_CHECKING:
+    from findna.masked import MaskedBases
 
 FORMATS = ("h5", "bedgraph", "bigwig")
 
@@ -49,6 +50,13 @@ class BasesJob(RunJob):
         return problems
 
 
+def _masked_bases(job: BasesJob, model: ModelFacts, frame: Frame) -> "MaskedBases":
+    from findna.masked import MaskedBases  # loads torch: not for a finished run
+    from findna.models.store import model_of_facts
+
+    return MaskedBases(model_of_facts(model).network, passes=job.config.passes, compute=frame.compute)
+
+
 def predict_bases_of(job: BasesJob, *, on_progress: OnProgress = lambda done, total: None) -> dict[str, Any]:
     """Write the predictions of all records of a job; returns the report.
 
@@ -59,16 +67,16 @@ def predict_bases_of(job: BasesJob, *, on_progress: OnProgress = lambda done, to
         OutputError: The output exists or cannot be written.
         ModelError: The model is damaged.
     """
-    require_folder(job.out)
-    model = load_model(job.model)
     with Frame(job) as frame:
-        masked = MaskedBases(model.network, passes=job.config.passes, compute=frame.compute)
         is_hdf5 = job.output_format == "h5"
         shown = {} if is_hdf5 else {"value": job.config.value}
-        facts = frame.facts(model, {"passes": job.config.passes, **shown, **job.options.facts()})
+        model = describe_model(job.model)
+        asked = frame.asked(model, {"passes": job.config.passes, **shown, **job.options.facts()})
         records = frame.records()
-        if (n_finished := frame.n_finished(facts)) is not None:
-            return frame.report(facts, [job.out], n_resumed=n_finished, nothing_to_do=True)
+        if (n_finished := frame.n_finished(asked)) is not None:
+            return frame.report(asked, [job.out], n_resumed=n_finished, nothing_to_do=True)
+        masked = _masked_bases(job, model, frame)
+        facts = frame.facts(asked)
         n_bases = n_rows = 0
 
         def arrays_of(records: Sequence[Record]) -> list[Arrays]:

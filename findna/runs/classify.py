@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 from findna.config import ClassifyConfig
 from findna.io.formats import Format
+from findna.models.described import describe_task
 from findna.runs.job import Job
+from findna.runs.row_facts import RowFacts, facts_of_answers
 
 if TYPE_CHECKING:
     from findna.nn.device import Compute
@@ -36,6 +38,10 @@ class ClassifyJob(Job):
                 f"windows=True cannot be used with shard={self.run.shard}, because a shard has complete records"
             )
         return problems
+
+    def described(self, batch_bases: int) -> RowFacts:
+        """The facts of the task model and the form of its predictions."""
+        return facts_of_answers(describe_task(self.task), self.config, batch_bases)
 
     def load(self, compute: "Compute") -> "AnswerRows":
         """The task model and the form of its predictions."""

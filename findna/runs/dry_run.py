@@ -19,7 +19,7 @@ from findna.io.files import write_atomic
 from findna.io.outputs import refuse_existing
 from findna.record import Record
 from findna.runs.job import STDOUT, Job, RowMaker
-from findna.runs.run import check, finished_run
+from findna.runs.scope import check, finished_run
 from findna.runs.shard import ShardCuts, unevenness
 
 CALIBRATION_SECONDS = 2.0

@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from findna.config import EmbedConfig
+from findna.models.described import describe_model
 from findna.models.folders import DEFAULT
 from findna.runs.job import STDOUT, Job
+from findna.runs.row_facts import RowFacts, facts_of_vectors
 
 if TYPE_CHECKING:
     from findna.nn.device import Compute
@@ -39,6 +41,10 @@ class EmbedJob(Job):
         if self.out == STDOUT and (self.config.with_tokens or self.config.with_cls):
             problems.append("TSV on stdout has one vector per row: tokens, and cls with another pool, need a file")
         return problems
+
+    def described(self, batch_bases: int) -> RowFacts:
+        """The facts of the model and its read-out."""
+        return facts_of_vectors(describe_model(self.model), self.config, batch_bases)
 
     def load(self, compute: "Compute") -> "VectorRows":
         """The model and its read-out."""

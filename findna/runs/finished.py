@@ -68,6 +68,17 @@ def decisive(facts: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def settled(facts: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a run, with the device and the precision of a finished output where the run takes any ("auto").
+
+    >>> settled({"params": {"device": "auto", "precision": "fp32"}}, {"params": {"device": "cpu", "precision": "bf16"}})
+    {'params': {'device': 'cpu', 'precision': 'fp32'}}
+    """
+    params, earlier = facts.get("params") or {}, found.get("params") or {}
+    taken = {name: earlier[name] for name in ("device", "precision") if params.get(name) == "auto" and name in earlier}
+    return {**facts, "params": {**params, **taken}} if taken else dict(facts)
+
+
 def require_same_run(path: Path, found: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Raise if the metadata of a finished output differ from these facts of a run.
 
@@ -76,6 +87,7 @@ def require_same_run(path: Path, found: Mapping[str, Any], facts: Mapping[str, A
     Raises:
         OutputError: They differ; the text has the differences.
     """
+    facts = settled(facts, found)
     is_one_part = bool(found.get("shard")) != bool(facts.get("shard"))  # then all other differences follow
     names = ["shard"] if is_one_part else list(facts)
     earlier, own = ({name: facts.get(name) for name in names} for facts in (found, facts))

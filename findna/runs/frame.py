@@ -5,28 +5,31 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from findna import __version__
 from findna.cells import Item
 from findna.counts import counted
 from findna.errors import InputError
 from findna.io.arrays import require_absent
-from findna.io.files import refuse_irregular
-from findna.io.genome import Genome
+from findna.io.files import refuse_irregular, require_folder
 from findna.io.meter import Meter
 from findna.io.record_spool import ArraySpool, RecordSpool
 from findna.io.records import read_records
+from findna.io.spool import refuse_partial
 from findna.io.watch import Watch
-from findna.models.store import Model
-from findna.models.task import TaskModel
+from findna.models.described import ModelFacts, TaskFacts
 from findna.record import Record
 from findna.runs.counted import ShortRegions
 from findna.runs.finished import decisive, n_finished
 from findna.runs.job import RunJob
 from findna.runs.provenance import genome_facts, input_facts, machine_facts, peak_memory_bytes
-from findna.runs.run import check
+from findna.runs.scope import check
+
+if TYPE_CHECKING:
+    from findna.nn.device import Compute
 
 
 class Frame:
@@ -37,26 +40,24 @@ class Frame:
 
     Attributes:
         genome: The open genome, None without one.
-        compute: Where and how the network runs.
         n_records: Records read, including skipped ones.
         short: Short regions among them.
         skipped: The errors of the skipped records.
 
     Raises:
-        ConfigError: There is no such device or precision.
-        GenomeError: The genome cannot be opened.
+        InputError: The genome or an input cannot be opened.
+        OutputError: The folder of the output does not exist.
     """
 
     def __init__(self, job: RunJob) -> None:
         self.job = job
-        self.compute = job.begin()
         self.n_records, self.short = 0, ShortRegions()
         self.skipped: list[InputError] = []
         self._started, self._began = datetime.now(UTC), time.monotonic()
         self._watch, self._meter = Watch(job.sources), Meter(job.inputs)
         self._stack = ExitStack()
-        genome = job.options.genome
-        self.genome = self._stack.enter_context(Genome(genome)) if genome else None
+        self.genome = job.open(self._stack)
+        require_folder(job.out)
         self._n_regions: int | None = None
 
     def __enter__(self) -> Self:
@@ -64,6 +65,15 @@ class Frame:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    @cached_property
+    def compute(self) -> "Compute":
+        """Where and how the network runs; loads torch.
+
+        Raises:
+            ConfigError: There is no such device or precision.
+        """
+        return self.job.begin()
 
     def records(self, *, longest: int = 0) -> Iterator[Record]:
         """Check all regions, and yield the records that can be used; at the end, check that no input changed.
@@ -152,38 +162,50 @@ class Frame:
                 yield spool
 
     def n_finished(self, facts: Mapping[str, Any], *, longest: int = 0) -> int | None:
-        """Number of rows of a finished output of the same run; None if the run is needed.
+        """Number of rows of a finished output of the same run; None if the run is needed. Loads no torch.
 
         Args:
-            facts: Facts of the run in the output.
+            facts: See `asked`.
             longest: As for `records`.
 
         Raises:
-            OutputError: The output is of another run.
+            OutputError: The output is of another run, or a partial run is in the way.
             InputError: It may lack a record that this run may not skip.
         """
-        if not self.job.may_be_finished:
-            return None
-        n_rows = n_finished(self.job.out, facts)
+        run = self.job.run
+        n_rows = n_finished(self.job.out, facts) if self.job.may_be_finished else None
+        if n_rows is None and not (run.force or run.resume):
+            require_absent(self.job.out, force=False)
+            refuse_partial(self.partial)
         if n_rows is not None and self.job.is_fatal:
             for item in _that_fit(read_records(self.job.inputs, self.job.options, genome=self.genome), longest):
                 if isinstance(item, InputError) and item.is_fatal:
                     raise item
         return n_rows
 
-    def facts(self, model: Model | TaskModel, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The facts of the run in an output, as JSON values.
-
-        Args:
-            model: Facts of the model.
-            params: The settings that determine the values.
-        """
+    @cached_property
+    def _sources(self) -> dict[str, Any]:
         manifest, inputs = self.job.manifest, self.job.inputs
         return {
-            "model": {"name": model.name, "sha256": model.sha256},
             "inputs": manifest.facts(inputs) if manifest else input_facts(inputs, self.job.options),
             "genome": genome_facts(self.genome),
-            "params": {**params, **self.compute.facts()},
+        }
+
+    def asked(self, model: ModelFacts | TaskFacts, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The facts that a finished output of the run has, as JSON values.
+
+        Args:
+            model: The model.
+            params: The settings that determine the values.
+        """
+        of_model = {"name": model.name, "sha256": model.sha256}
+        return {"model": of_model, **self._sources, "params": {**params, **self.job.asked()}}
+
+    def facts(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The same facts with those of the machine; loads torch."""
+        return {
+            **asked,
+            "params": {**asked["params"], **self.compute.facts()},
             "provenance": machine_facts(self.compute, command=self.job.command, started=self._started),
         }
 

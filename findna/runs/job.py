@@ -3,6 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from findna.cells import Cell, Item
 from findna.config import ComputeConfig, RunConfig
 from findna.errors import ConfigError
-from findna.io.check import is_read_once
+from findna.io.check import is_read_once, open_inputs
 from findna.io.compressed import STDIN
 from findna.io.formats import Format
+from findna.io.genome import Genome
 from findna.io.options import InputOptions
 from findna.io.rows import Layout
 from findna.io.watch import refuse_inputs
+from findna.limits import batch_bases_on
 from findna.runs.manifest import Manifest, read_manifest
+from findna.runs.row_facts import RowFacts
 from findna.runs.shard import Shard
 from findna.settings import make, require
 from findna.sizes import ModelConfig
@@ -122,6 +126,10 @@ class RunJob:
             *([str(self.options.genome)] if self.options.genome else []),
         ]
 
+    def open(self, stack: ExitStack) -> Genome | None:
+        """Open the genome, which the stack closes, and each input once; see `findna.io.check.open_inputs`."""
+        return open_inputs(self.inputs, self.options, stack)
+
     @cached_property
     def read_once(self) -> list[str]:
         """The inputs that cannot be read again: stdin and pipes."""
@@ -163,6 +171,15 @@ class RunJob:
             return [f"cuda:{index}" for index in range(self.run.gpus)]
         return ["cpu"] * self.run.workers if self.run.workers > 1 else [self.compute.device]
 
+    def asked(self) -> dict[str, str]:
+        """The kind of device and the precision that an output of the run would name; "auto": any."""
+        return {"device": self.devices[0].partition(":")[0], "precision": self.compute.precision}
+
+    def batch_bases_on(self, device: str) -> int:
+        """Bases per batch on a kind of device."""
+        planned = self.manifest.batch_bases if self.manifest else 0
+        return self.compute.batch_bases or planned or batch_bases_on(device)
+
     def begin(self) -> "Compute":
         """Set torch's threads and kernels, and pick device and precision; see `pick`."""
         from findna.nn.device import set_threads  # loads torch: first the inputs are opened
@@ -179,13 +196,8 @@ class RunJob:
         from findna.nn.device import Compute, check_gpus
 
         check_gpus(self.run.gpus)
-        asked, planned = self.compute, self.manifest.batch_bases if self.manifest else 0
-        return Compute.pick(
-            self.devices[0],
-            precision or asked.precision,
-            batch_bases=asked.batch_bases or planned,
-            threads=asked.threads,
-        )
+        compute = Compute.pick(self.devices[0], precision or self.compute.precision, threads=self.compute.threads)
+        return replace(compute, batch_bases=self.batch_bases_on(compute.device.type))
 
     def _problems(self) -> list[str]:
         return []
@@ -203,6 +215,10 @@ class Job(RunJob, ABC):
     """
 
     output_format: Format = "h5"
+
+    @abstractmethod
+    def described(self, batch_bases: int) -> RowFacts:
+        """The facts of the rows that `load` would make, read without torch."""
 
     @abstractmethod
     def load(self, compute: "Compute") -> RowMaker:

@@ -4,22 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from findna.config import MutagenesisConfig
 from findna.effect_plots import check_plot, plot_effects, plot_pairs
+from findna.effect_values import OF_A_MODEL, of_a_task
 from findna.io.arrays import require_absent
 from findna.io.effects import Effects, EffectsWriter
-from findna.io.files import require_folder
 from findna.io.record_spool import Arrays
+from findna.models.described import ModelFacts, TaskFacts, describe_model, describe_task
 from findna.models.folders import DEFAULT
-from findna.models.store import Model, load_model
-from findna.models.task import TaskModel, load_task
 from findna.record import Record
 from findna.region import Region
 from findna.runs.frame import Frame
 from findna.runs.job import STDOUT, OnProgress, RunJob
-from findna.saturation import BaseMutagenesis, Mutagenesis, TaskMutagenesis
+
+if TYPE_CHECKING:
+    from findna.saturation import Mutagenesis
 
 
 @dataclass(frozen=True)
@@ -61,21 +62,20 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda don
         ModelError: The model is damaged.
         ConfigError: The task has no such class.
     """
-    require_folder(job.out)
-    model: Model | TaskModel = load_task(job.config.task) if job.config.task else load_model(job.model)
     with Frame(job) as frame:
-        engine = _engine(job, model, frame)
-        facts = frame.facts(model, {"value": engine.value, "pairs": job.config.pairs, **job.options.facts()})
-        longest = engine.window if job.config.pairs else 0
+        model: ModelFacts | TaskFacts = describe_task(job.config.task) if job.config.task else describe_model(job.model)
+        asked = frame.asked(model, {"value": _value(job, model), "pairs": job.config.pairs, **job.options.facts()})
+        longest = model.window if job.config.pairs else 0
         records = frame.records(longest=longest)
         outputs, n_bases = [job.out], 0
-        if (n_finished := frame.n_finished(facts, longest=longest)) is not None:
+        if (n_finished := frame.n_finished(asked, longest=longest)) is not None:
             if job.plot and not job.plot.exists():
                 _refuse_figures(job)
-                first = next(records)
+                first, engine = next(records), _engine(job, model, frame)
                 outputs += _draw(Effects(first, *_arrays_of(engine, job, [first])[0]), job.plot, engine)
-            return frame.report(facts, outputs, n_resumed=n_finished, nothing_to_do=True)
+            return frame.report(asked, outputs, n_resumed=n_finished, nothing_to_do=True)
         _refuse_figures(job)
+        engine, facts = _engine(job, model, frame), frame.facts(asked)
         on_progress(0, frame.n_expected)
         with frame.arrays(facts) as spool:
             temp = spool.temp(job.out)
@@ -91,14 +91,27 @@ def run_mutagenesis(job: MutagenesisJob, *, on_progress: OnProgress = lambda don
         return frame.report(facts, outputs, n_resumed=spool.n_done, **counts)
 
 
-def _engine(job: MutagenesisJob, model: Model | TaskModel, frame: Frame) -> Mutagenesis:
-    if isinstance(model, Model):
-        return BaseMutagenesis(model, compute=frame.compute)
-    return TaskMutagenesis(model, label=job.config.label, compute=frame.compute)
+def _value(job: MutagenesisJob, model: ModelFacts | TaskFacts) -> str:
+    """The meaning of the effects, for the output."""
+    if isinstance(model, ModelFacts):
+        return OF_A_MODEL.value
+    return of_a_task(model.settings, job.config.label, task=model.name).value
 
 
-def _arrays_of(engine: Mutagenesis, job: MutagenesisJob, records: Sequence[Record]) -> Sequence[Arrays]:
+def _engine(job: MutagenesisJob, model: ModelFacts | TaskFacts, frame: Frame) -> "Mutagenesis":
+    from findna.models.store import model_of_facts  # loads torch: not for a finished run
+    from findna.models.task import task_of_facts
+    from findna.saturation import BaseMutagenesis, TaskMutagenesis
+
+    if isinstance(model, ModelFacts):
+        return BaseMutagenesis(model_of_facts(model), compute=frame.compute)
+    return TaskMutagenesis(task_of_facts(model), label=job.config.label, compute=frame.compute)
+
+
+def _arrays_of(engine: "Mutagenesis", job: MutagenesisJob, records: Sequence[Record]) -> Sequence[Arrays]:
     """The effects of each record, and the dependencies if requested."""
+    from findna.saturation import BaseMutagenesis
+
     found = [[engine.effects(record.codes)] for record in records]
     if job.config.pairs and isinstance(engine, BaseMutagenesis):
         for arrays, record in zip(found, records, strict=True):
@@ -106,7 +119,7 @@ def _arrays_of(engine: Mutagenesis, job: MutagenesisJob, records: Sequence[Recor
     return found
 
 
-def _draw(effects: Effects, path: Path, engine: Mutagenesis) -> list[Path]:
+def _draw(effects: Effects, path: Path, engine: "Mutagenesis") -> list[Path]:
     record = effects.record
     is_forward = bool(record.chrom) and record.strand != "-"
     first = record.start + 1 if is_forward else 1

@@ -63,6 +63,12 @@ def genome_facts(genome: Genome | None) -> dict[str, Any]:
     }
 
 
+def versions() -> dict[str, str]:
+    """The versions of findna, of Python and of the libraries."""
+    own = {"findna": __version__, "python": platform.python_version()}
+    return own | {name: _version(name) for name in LIBRARIES}
+
+
 def machine_facts(
     compute: "Compute",
     *,
@@ -85,8 +91,7 @@ def machine_facts(
     device = compute.device
     return {
         "command": command,
-        "versions": {"findna": __version__, "python": platform.python_version()}
-        | {name: _version(name) for name in LIBRARIES},
+        "versions": versions(),
         "system": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         **kernels,

@@ -1,18 +1,16 @@
 """The rows of `findna embed` and `findna classify`: a model's vectors, a task model's predictions."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 from findna.cells import Cell, Item
 from findna.classification import PREDICTIONS, Classifier, column_order, prediction_columns, value_names
 from findna.config import ClassifyConfig, EmbedConfig
 from findna.embedding import RecordEmbedder, feature_columns, feature_names, obs_columns, width_of
 from findna.io.rows import Layout
-from findna.models.manifest import digest_of
 from findna.models.store import Model
 from findna.models.task import TaskModel
 from findna.nn.device import Compute
+from findna.runs.row_facts import facts_of_answers, facts_of_vectors
 
 
 class VectorRows:
@@ -31,10 +29,7 @@ class VectorRows:
         self._config, self._readout = self._embedder.config, model.readout
         self.size, self.compute = model.config, compute
         self.window, self.stride, self.has_windows = self._config.window, self._config.stride, self._config.windows
-        facts = {"sha256": model.sha256, "config": self.size.to_dict(), "readout": model.readout.facts}
-        self.identity = digest_of(facts)
-        self.facts: Mapping[str, Any] = {"name": model.name, **facts, "training": model.training.get("summary", {})}
-        self.params: Mapping[str, Any] = {**asdict(self._config), "batch_bases": compute.batch_bases}
+        self.facts, self.identity, self.params = facts_of_vectors(model, config, compute.batch_bases)
 
     def layout(self, extra: Sequence[str] = ()) -> Layout:
         """The contents of a row."""
@@ -67,18 +62,10 @@ class AnswerRows:
     def __init__(self, task: TaskModel, config: ClassifyConfig, compute: Compute) -> None:
         self._classifier = Classifier(task, config, compute=compute)
         self._config, self._settings = self._classifier.config, task.settings
-        self.size, self.compute = task.network.config, compute
+        self.size, self.compute = task.config, compute
         self.window, self.stride = task.settings.window, task.settings.stride
         self.has_windows = self._config.windows
-        self.identity = task.sha256
-        self.facts: Mapping[str, Any] = {
-            "name": task.name,
-            "sha256": task.sha256,
-            "config": self.size.to_dict(),
-            "task": asdict(task.settings),
-            "teacher": dict(task.teacher),
-        }
-        self.params: Mapping[str, Any] = {**asdict(self._config), "batch_bases": compute.batch_bases}
+        self.facts, self.identity, self.params = facts_of_answers(task, config, compute.batch_bases)
 
     def layout(self, extra: Sequence[str] = ()) -> Layout:
         """The contents of a row."""

@@ -4,55 +4,35 @@ import gc
 import itertools
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from findna import __version__
-from findna.cells import Item, stop_at_fault, write_rows
+from findna.cells import Item, write_rows
 from findna.counts import counted
 from findna.data.windows import count_windows, split_windows
 from findna.errors import BedError, ConfigError, FastaError, InputError, RegionError
-from findna.io.check import InputSummary, check_inputs, open_inputs
+from findna.io.check import open_inputs
 from findna.io.files import require_folder
 from findna.io.genome import Genome
 from findna.io.hdf5 import EmbeddingWriter, Writer
 from findna.io.meter import Meter
-from findna.io.outputs import refuse_existing
 from findna.io.records import read_records
-from findna.io.source import Begin, TooManyN
+from findna.io.source import TooManyN
 from findna.io.tables import TsvStream
 from findna.io.watch import Watch
 from findna.record import Record
 from findna.runs.counted import Counted, ShortRegions
-from findna.runs.finished import decisive, finished_vectors, require_same_run
-from findna.runs.job import STDOUT, Job, OnProgress, RowMaker, RunJob
-from findna.runs.provenance import digests, genome_facts, input_facts, machine_facts, peak_memory_bytes
-from findna.runs.shard import Part, ShardCuts, unevenness
+from findna.runs.finished import decisive
+from findna.runs.job import STDOUT, Job, OnProgress, RowMaker
+from findna.runs.provenance import digests, machine_facts, peak_memory_bytes
+from findna.runs.scope import Scope, check, facts_of_run, finished_run, refuse_earlier, scope_of
 
 if TYPE_CHECKING:
     from findna.runs.workers import MakeCells, Workers
-
-
-class Scope(NamedTuple):
-    """The records of a run.
-
-    Args:
-        n_records: Records of all inputs if they are known.
-        inputs: The identity of the inputs.
-        part: The records of the shard; None: all.
-        begin: The place at which reading can begin; None: the beginning.
-        uneven: A message if the shards are uneven.
-    """
-
-    n_records: int | None
-    inputs: list[dict[str, Any]]
-    part: Part | None
-    begin: Begin | None
-    uneven: str = ""
 
 
 def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict[str, Any]:
@@ -78,12 +58,11 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
         require_folder(job.out)
         if report := finished_run(job, genome):
             return report
+        refuse_earlier(job)
         maker, scope, facts = _prepare(job, genome)
         if not gc.get_freeze_count():
             gc.freeze()  # or the garbage collector visits all of torch's objects several times per 100,000 records
             stack.callback(gc.unfreeze)
-        if job.out != STDOUT:  # fail before the work, but after a missing input or model
-            refuse_existing(job.out, job.output_format, is_allowed=job.run.force or job.run.resume)
         compute, meter, records = maker.compute, Meter(job.inputs), scope.part and scope.part.records
         read = partial(read_records, job.inputs, job.options, genome=genome, meter=meter)
         items, extra = _peek(meter.sampled(read(wanted=records, begin=scope.begin)))
@@ -141,87 +120,12 @@ def run(job: Job, *, on_progress: OnProgress = lambda done, total: None) -> dict
     }
 
 
-def check(
-    job: RunJob,
-    genome: Genome | None,
-    *,
-    n_windows: Callable[[int], int] | None = None,
-    is_full: bool = False,
-    on_record: Callable[[int], object] | None = None,
-) -> InputSummary:
-    """A first pass over the inputs that can be read twice.
-
-    Args:
-        job: The job.
-        genome: Its genome, open.
-        n_windows: Number of windows of a record with this many bases.
-        is_full: Also count sequences and reads, and list problems instead of raising them.
-        on_record: As in `check_inputs`.
-
-    Raises:
-        InputError: A region does not fit the genome and faults are fatal: all such, the first ten shown.
-    """
-    summary = check_inputs(
-        job.inputs, job.options, genome=genome, n_windows=n_windows, is_full=is_full, on_record=on_record
-    )
-    if job.is_fatal and not is_full and (problem := summary.error()) is not None:
-        raise problem
-    return summary
-
-
-def _scope(job: Job, genome: Genome | None) -> Scope:
-    batch_bases = job.begin().batch_bases if job.shard else 0  # a shard ends where a batch ends
-    if (manifest := job.manifest) and job.shard:
-        manifest.check(job.options, genome, batch_bases=batch_bases, is_fatal=job.is_fatal)
-        return Scope(manifest.n_records, manifest.facts(job.inputs), *manifest.of(job.shard), manifest.uneven)
-    cuts = ShardCuts(batch_bases)
-    summary = check(job, genome, on_record=cuts.add if job.shard else None)
-    n_records = None if summary.unchecked else summary.n_records
-    part, uneven = (cuts.part(job.shard), unevenness(cuts.parts(job.shard.n), batch_bases)) if job.shard else (None, "")
-    return Scope(n_records, input_facts(job.inputs, job.options), part, None, uneven)
-
-
 def _prepare(job: Job, genome: Genome | None) -> tuple[RowMaker, Scope, dict[str, Any]]:
     """The maker of the rows, the records, and the facts that determine the rows: a resumed run must have the same."""
-    scope = _scope(job, genome)
+    scope = scope_of(job, genome, batch_bases=job.begin().batch_bases if job.shard else 0)
     compute = job.begin()  # after the inputs were checked: it loads torch, which takes seconds
     maker = job.load(compute)
-    options = {name: value for name, value in job.options.facts().items() if name != "strand"}
-    facts: dict[str, Any] = {
-        "model": maker.facts,
-        "inputs": scope.inputs,
-        "genome": genome_facts(genome),
-        "params": {**maker.params, **options, **compute.facts()},
-        **({"shard": scope.part.to_dict()} if scope.part else {}),
-    }
-    return maker, scope, facts
-
-
-def finished_run(job: Job, genome: Genome | None) -> dict[str, Any]:
-    """The report of a run that is already finished; {} if the run is needed.
-
-    Raises:
-        OutputError: The output is of another run.
-        InputError: The output lacks a record that this run may not skip.
-    """
-    if not job.may_be_finished or (found := finished_vectors(job.out, job.output_format)) is None:
-        return {}
-    facts = _prepare(job, genome)[2]
-    require_same_run(job.out, found, facts)
-    n_rows, n_skipped = found["n_rows"], found["n_skipped"]
-    if n_skipped and job.is_fatal:  # it may refuse what an earlier run skipped
-        deque(stop_at_fault(read_records(job.inputs, job.options, genome=genome), fatal=True), maxlen=0)
-    return {
-        "findna": __version__,
-        "outputs": [str(job.out)],
-        "n_records": n_rows + n_skipped,
-        "n_rows": n_rows,
-        "n_skipped": n_skipped,
-        "n_resumed": n_rows + n_skipped,
-        **dict.fromkeys(("n_mostly_n", "n_only_n", "n_with_iupac", "n_bases", "seconds"), 0),
-        "nothing_to_do": True,
-        **facts,
-    }
+    return maker, scope, facts_of_run(job, maker.facts, {**maker.params, **compute.facts()}, scope, genome)
 
 
 def _n_rows(job: Job, maker: RowMaker, scope: Scope, genome: Genome | None) -> int | None:

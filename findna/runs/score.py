@@ -1,85 +1,40 @@
 """One run of `findna score`: records in, the same records with scores out, and a report."""
 
-import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from findna import phases
 from findna.cells import CHUNK
-from findna.config import EmbedConfig, ScoreConfig
+from findna.config import EmbedConfig
 from findna.counts import counted
-from findna.embedding import feature_columns, feature_names
 from findna.errors import ConfigError, OutputError, VariantError
+from findna.io.arrays import require_absent
 from findna.io.compressed import START, Mark
-from findna.io.files import require_folder
 from findna.io.outputs import refuse_existing
 from findna.io.rows import Rows
-from findna.io.score_files import FILES, Format, format_of
+from findna.io.score_files import FILES
 from findna.io.score_sink import STDOUT, ScoreFile
 from findna.io.score_spool import COLUMNS, ScoreSpool
-from findna.io.scores import ROWS, Outcome, ScoreRows
+from findna.io.scores import MISFITS, ROWS, Outcome, ScoreRows
+from findna.io.spool import refuse_partial
 from findna.io.vcf import Site, VariantReader, with_assembly
-from findna.models.folders import DEFAULT
-from findna.models.store import Model, load_model
-from findna.models.task import TaskModel, load_task
+from findna.models.described import ModelFacts, TaskFacts, describe_model, describe_task
 from findna.runs.finished import n_finished
 from findna.runs.frame import Frame, fingerprint
-from findna.runs.job import OnProgress, RunJob
+from findna.runs.job import OnProgress
+from findna.runs.score_job import ScoreJob, header_lines, params_of_scores
 from findna.runs.scored import ScorePart, finished
 from findna.runs.shard import unevenness
 from findna.runs.variant_plan import cut_variants
-from findna.variants import MISFITS, Scored, VariantScorer
 
-
-@dataclass(frozen=True)
-class ScoreJob(RunJob):
-    """The settings and output of the scores. The input is a VCF, BCF or TSV file, or "-" for stdin.
-
-    Args:
-        config: The settings of the scores.
-        model: A shipped model's name or a model folder.
-        task: A built-in task's name or a run directory, instead of the model; "" without.
-        output_format: vcf, bcf, tsv or parquet.
-        embeddings: HDF5 file for the vectors of REF and ALT, or None.
-    """
-
-    config: ScoreConfig = field(default_factory=ScoreConfig)
-    model: str = DEFAULT
-    task: str = ""
-    output_format: Format = "vcf"
-    embeddings: Path | None = None
-
-    def _problems(self) -> list[str]:
-        problems = []
-        if len(self.inputs) != 1:
-            problems.append(f"variants come from one file, not from {len(self.inputs)}")
-        if self.options.genome is None:
-            problems.append("variants need their genome")
-        if self.out == STDOUT and self.output_format in ("bcf", "parquet"):
-            problems.append(f"{self.output_format} cannot be streamed to stdout: choose tsv or vcf, or a file")
-        if self.out == STDOUT and self.embeddings:
-            problems.append(f"embeddings={self.embeddings} needs a file for the scores, not stdout")
-        if self.out != STDOUT and format_of(self.out.name) not in (None, self.output_format):
-            problems.append(f"format {self.output_format} contradicts the name {self.out}")
-        if self.embeddings and self.task:
-            problems.append(f"embeddings={self.embeddings} needs a model: a task has no vectors")
-        if self.embeddings == self.out:
-            problems.append(f"{self.out} cannot hold both scores and vectors")
-        if self.run.shard and self.read_once:
-            problems.append("a shard needs an input that can be read twice: a file")
-        return problems
-
-    @property
-    def source(self) -> str:
-        """The file of the variants."""
-        return self.inputs[0]
+if TYPE_CHECKING:
+    from findna.variants import Scored, VariantScorer
 
 
 def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: None) -> dict[str, Any]:
@@ -98,19 +53,17 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
         OutputError: The output exists or cannot be written.
         ModelError: The model is damaged.
     """
-    require_folder(job.out)
-    model: Model | TaskModel = load_task(job.task) if job.task else load_model(job.model)
-    part, begin, uneven = _part(job)
-    with Frame(job) as frame, VariantReader(job.source, begin=begin) as reader:
-        scorer = _scorer(job, model, frame, reader)
-        facts = frame.facts(model, _params(job, scorer)) | ({"shard": part.to_dict()} if part else {})
-        rows = ROWS[job.output_format](reader, scorer.fields, _lines(job, facts, part), scorer.genome.contigs)
+    with Frame(job) as frame, ExitStack() as stack:
+        model: ModelFacts | TaskFacts = describe_task(job.task) if job.task else describe_model(job.model)
+        part, begin, uneven = _part(job)
+        reader = stack.enter_context(VariantReader(job.source, begin=begin))
+        asked = frame.asked(model, params_of_scores(job, model)) | ({"shard": part.to_dict()} if part else {})
+        vectors = _vector_facts(asked, part)
+        if counts := _finished(job, frame, asked, part, vectors):
+            return frame.report(asked, [job.out], **counts)
+        scorer, facts = _scorer(job, model, frame, reader), frame.facts(asked)
         vectors = _vector_facts(facts, part)
-        counts = _finished(job, rows) if job.may_be_finished else {}
-        if counts and (not job.embeddings or n_finished(job.embeddings, vectors) is not None):
-            return frame.report(facts, [job.out], **counts)
-        if job.embeddings:
-            refuse_existing(job.embeddings, "h5", is_allowed=_may_replace_vectors(job, vectors))
+        rows = ROWS[job.output_format](reader, scorer.fields, header_lines(job, facts, part), scorer.genome.contigs)
         with (
             _spool(job, model, facts, reader.name, frame.partial) as spool,
             _file(job, rows, spool) as file,
@@ -142,13 +95,34 @@ def run_scores(job: ScoreJob, *, on_progress: OnProgress = lambda done, total: N
     )
 
 
-def _finished(job: ScoreJob, rows: ScoreRows, *, is_resumed: bool = False) -> dict[str, Any]:
-    return finished(job.out, job.output_format, rows.facts, longest=rows.longest, is_resumed=is_resumed)
+def _finished(
+    job: ScoreJob, frame: Frame, asked: Mapping[str, Any], part: ScorePart | None, vectors: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The report of a finished run, without torch; {} if the run is needed.
+
+    Raises:
+        OutputError: The output or its vectors exist and are of another run, or a partial run is in the way.
+    """
+    counts: dict[str, Any] = {}
+    if job.may_be_finished:
+        longest = max(frame.genome.contigs.values(), default=0) if frame.genome else 0
+        counts = finished(job.out, job.output_format, header_lines(job, asked, part), longest=longest)
+    if counts and (not job.embeddings or n_finished(job.embeddings, vectors) is not None):
+        return counts
+    if job.embeddings:
+        refuse_existing(job.embeddings, "h5", is_allowed=_may_replace_vectors(job, vectors))
+    if job.out != STDOUT and not (job.run.force or job.run.resume):
+        require_absent(job.out, force=False)
+        refuse_partial(frame.partial)
+    return {}
 
 
 def _file(job: ScoreJob, rows: ScoreRows, spool: ScoreSpool | None) -> ScoreFile:
     """The output, to be opened."""
-    is_ours = spool and spool.is_resumed and _finished(job, rows, is_resumed=True)
+    facts, longest = rows.facts, rows.longest
+    is_ours = (
+        spool and spool.is_resumed and finished(job.out, job.output_format, facts, longest=longest, is_resumed=True)
+    )
     return FILES[job.output_format](
         job.out,
         rows.head,
@@ -203,22 +177,33 @@ def _vector_facts(facts: Mapping[str, Any], part: ScorePart | None) -> dict[str,
     return {**facts, "params": {**facts["params"], "alleles": True}, **({"shard": part.of_vectors()} if part else {})}
 
 
-def _scorer(job: ScoreJob, model: Model | TaskModel, frame: Frame, reader: VariantReader) -> VariantScorer:
+def _scorer(job: ScoreJob, model: ModelFacts | TaskFacts, frame: Frame, reader: VariantReader) -> "VariantScorer":
+    from findna.models.store import model_of_facts  # loads torch: not for a finished run
+    from findna.models.task import task_of_facts
+    from findna.variants import VariantScorer
+
     if frame.genome is None:
         raise ValueError("a job of scores has a genome")
     return VariantScorer(
-        model, frame.genome, job.config, source=reader.name, with_vectors=bool(job.embeddings), compute=frame.compute
+        model_of_facts(model) if isinstance(model, ModelFacts) else task_of_facts(model),
+        frame.genome,
+        job.config,
+        source=reader.name,
+        with_vectors=bool(job.embeddings),
+        compute=frame.compute,
     )
 
 
 def _spool(
-    job: ScoreJob, model: Model | TaskModel, facts: Mapping[str, Any], source: str, folder: Path
+    job: ScoreJob, model: ModelFacts | TaskFacts, facts: Mapping[str, Any], source: str, folder: Path
 ) -> AbstractContextManager[ScoreSpool | None]:
     """The spool of outcomes until the output is complete; None for a stream."""
     if job.out == STDOUT:
         return nullcontext()
     rows = None
-    if job.embeddings and isinstance(model, Model):
+    if job.embeddings and isinstance(model, ModelFacts):
+        from findna.embedding import feature_columns, feature_names
+
         config = model.readout.embed_config(EmbedConfig(), model.config)
         names, var = feature_names(config, model.config), feature_columns(config, model.config, model.readout)
         rows = Rows(folder, COLUMNS, names, np.dtype(np.float32), None, None, var=var)
@@ -227,7 +212,7 @@ def _spool(
 
 
 def _outcomes(
-    job: ScoreJob, scorer: VariantScorer, reader: VariantReader, part: ScorePart | None, spool: ScoreSpool | None
+    job: ScoreJob, scorer: "VariantScorer", reader: VariantReader, part: ScorePart | None, spool: ScoreSpool | None
 ) -> Iterator[tuple[Site, Sequence[Outcome]]]:
     """Each record of the part with its outcome, in order; those in the spool are not computed again."""
     sites = iter(reader)
@@ -253,7 +238,7 @@ def _outcomes(
         yield from zip(chunk, (one.outcomes for one in scored), strict=True)
 
 
-def _refuse_misfit(job: ScoreJob, scored: Scored, reader: VariantReader) -> None:
+def _refuse_misfit(job: ScoreJob, scored: "Scored", reader: VariantReader) -> None:
     """Raise the error of a record that does not fit the genome, unless such records are skipped."""
     if scored.fault is not None and job.is_fatal:
         raise with_assembly(scored.fault, reader)
@@ -275,25 +260,3 @@ def _part(job: ScoreJob) -> tuple[ScorePart | None, Mark, str]:
     part, begin = shards[job.shard.number - 1]
     found = ScorePart(job.shard, part.first, part.n_records, part.n_total, n_before, part.n_bases, n_rows)
     return found, begin.mark if begin else START, unevenness([each for each, _ in shards], 0)
-
-
-def _params(job: ScoreJob, scorer: VariantScorer) -> dict[str, Any]:
-    params = dataclasses.asdict(job.config) | {"window": scorer.window, "on_error": job.run.on_error}
-    if job.task:
-        params.pop("scores")
-    return params
-
-
-def _lines(job: ScoreJob, facts: Mapping[str, Any], part: ScorePart | None) -> dict[str, str]:
-    """The header lines about the run."""
-    origin, source = facts["provenance"], facts["inputs"][0]
-    params = {name: ",".join(v) if isinstance(v, tuple) else v for name, v in facts["params"].items()}
-    return {
-        "Version": "{findna}+torch-{torch}+pysam-{pysam}".format(**origin["versions"]),
-        "Command": f"{job.command or 'findna score'}; Date={origin['started']}",
-        "Model": f"{'task ' if job.task else ''}{facts['model']['name']}; sha256={facts['model']['sha256']}",
-        "Genome": f"{facts['genome']['path']}; digest={facts['genome']['digest']}",
-        "Input": f"{source['path']}" + (f"; sha256={source['sha256']}" if "sha256" in source else ""),
-        "Parameters": "; ".join(f"{name}={value}" for name, value in params.items()),
-        **({"Shard": str(part)} if part else {}),
-    }

@@ -14,7 +14,8 @@ from findna.config import ComputeConfig, RunConfig, ScoreConfig
 from findna.io.genome import Genome
 from findna.io.options import InputOptions
 from findna.region import Region
-from findna.runs.score import ScoreJob, run_scores
+from findna.runs.score import run_scores
+from findna.runs.score_job import ScoreJob
 from findna.sequence import decode
 
 GENOME = Path(__file__).parents[2] / "docs" / "demo" / "genome.fa.gz"

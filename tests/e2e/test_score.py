@@ -492,7 +492,7 @@ def test_a_deletion_of_100_kb_is_skipped_and_an_output_is_replaced_only_when_ask
     path = write("in.vcf", HEAD + record(bases, "chr1", 5, bases["chr1"][4], n_ref=100_001))
     score(path, genome, model, "-o", "out.vcf")
     assert rows("out.vcf") == [rows(path)[0].replace("AF=0.250", "AF=0.250;FINDNA_SKIPPED=too_long")]
-    args = ("score", path, "-g", genome, "-m", model, "--max-length", 8, "-o")
+    args = ("score", path, "-g", genome, "-m", model, "--max-length", 9, "-o")
     assert "exists already; choose another name, or --force replaces it" in call(*args, "out.vcf").err
     assert call(*args, "in.vcf", "--force").code == 2  # the input itself
     score(path, genome, model, "-o", "out.vcf", "--force")

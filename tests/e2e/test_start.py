@@ -15,6 +15,7 @@ import typer
 from command import call, spawn
 
 import findna
+from findna.io.spool import Spool
 from findna_cli.app import UsageError, app
 from findna_cli.console import _draw, show_facts, show_table
 from findna_cli.help import EXAMPLES, commands
@@ -90,6 +91,64 @@ def test_a_wrong_input_is_an_error_before_torch_is_loaded() -> None:
     ]
     *screens, last = start(pages, "", "torch", code=1)
     assert (len(screens), last) == (len(pages), "loaded: []\n")
+
+
+FINISHED = [
+    "embed a.fa -o e.h5",
+    "embed a.fa -o e.tsv",
+    "embed a.fa --shard 1/2 -o part.h5",
+    "classify a.fa --task covid -o c.tsv",
+    "classify r.bed -g a.fa --task covid --windows -o w.tsv --track w.bedgraph --label Alpha",
+    "score v.tsv -g a.fa -o s.tsv",
+    "score v.tsv -g a.fa --task covid -o t.tsv",
+    "score v.tsv -g a.fa -o x.tsv --embeddings x.h5",
+    "predict-bases a.fa -o b.h5 --passes 2",
+    "mutagenesis s.fa -o m.h5",
+    "split a.fa -n 2 -o plan.json",
+]
+CHANGED = [
+    "embed a.fa -o e.h5 --pool max",
+    "embed a.fa -o e.tsv --precision bf16-stream",
+    "embed a.fa --shard 1/2 -o part.h5 --batch-bases 999",
+    "classify a.fa --task covid -o c.tsv --abstain 0.5",
+    "classify r.bed -g a.fa --task covid --windows -o new.tsv --track w.bedgraph --label Alpha",
+    "score v.tsv -g a.fa -o s.tsv --max-length 9",
+    "score v.tsv -g a.fa -o x.tsv --embeddings e.h5",
+    "predict-bases a.fa -o b.h5 --passes 4",
+    "mutagenesis s.fa -o m.h5 --pairs",
+    "split a.fa -n 3 -o plan.json",
+    # files of others, and a run that was interrupted
+    "embed a.fa -o other.h5",
+    "classify a.fa --task covid -o other.tsv",
+    "score v.tsv -g a.fa -o other.tsv",
+    "predict-bases a.fa -o other.h5",
+    "mutagenesis a.fa -o other.h5",
+    "embed a.fa -o interrupted.h5",
+    "predict-bases a.fa -o interrupted.h5",
+    "mutagenesis a.fa -o interrupted.h5",
+    "score v.tsv -g a.fa -o interrupted.h5 --format tsv",
+]
+
+
+def test_a_finished_output_is_answered_before_torch_is_loaded() -> None:
+    bases = "".join(np.random.default_rng(1).choice([*"ACGT"], 300))
+    Path("a.fa").write_text(f">chr1\n{bases}\n")
+    Path("s.fa").write_text(f">short\n{bases[:12]}\n")
+    Path("r.bed").write_text("chr1\t0\t300\n")
+    Path("v.tsv").write_text(f"chrom\tpos\tref\talt\nchr1\t150\t{bases[149]}\t{'A' if bases[149] != 'A' else 'C'}\n")
+    for line in FINISHED:
+        result = call(*line.split())
+        assert result.code == 0, result.err
+    for name in ("other.h5", "other.tsv"):
+        Path(name).write_text("mine\n")
+    with Spool(Path("interrupted.h5.partial"), ["x"], {}) as spool:
+        spool.append("x", b"rows")
+        spool.commit({"rows": 1})
+    *screens, last = start(FINISHED, "", "torch")
+    assert (len(screens), last) == (len(FINISHED), "loaded: []\n")
+    *screens, last = start(CHANGED, "", "torch", code=1)
+    assert (len(screens), last) == (len(CHANGED), "loaded: []\n")
+    assert (Path("other.h5").read_text(), Path("new.tsv").exists()) == ("mine\n", False)
 
 
 def test_help_is_shown_without_docstrings() -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from findna.config import POOLS
 from findna.data.batch import pack
 from findna.nn.heads import Head
-from findna.nn.pooling import POOLINGS, gather, n_features, pool_features
+from findna.nn.pooling import POOLINGS, gather, pool_features
+from findna.sizes import n_features
 
 
 def test_a_linear_head_is_its_formula():
