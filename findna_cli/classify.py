@@ -45,11 +45,12 @@ def classify(
     (NAME.part3of16.predictions.h5), and findna merge writes the TSV of all parts.
     """
     from findna import classify_file
+    from findna.commands.files import wrong_ending
 
     name, shard = out.removesuffix(".gz"), settings.get("shard", "")
     path = named_output(inputs, out, "predictions.h5" if shard else "predictions.tsv", shard=shard)
     if out != "-" and name and not shard and not name.endswith((".tsv", ".txt")):
-        raise ConfigError(f"-o {out}: predictions are a TSV; name it {Path(name).stem}.tsv or {Path(name).stem}.tsv.gz")
+        raise wrong_ending(out, ("tsv", "tsv.gz"))
     if label and track is None:
         raise ConfigError("--label is the class of --track: give both, or none")
     if track is not None:

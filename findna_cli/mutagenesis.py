@@ -37,7 +37,9 @@ def mutagenesis(
     kind = output_format or _ENDINGS.get(Path(out).suffix, "" if out else "h5")
     path = named_output(inputs, out, f"mutagenesis.{kind}")
     if kind not in ("h5", "tsv") or _ENDINGS.get(Path(out).suffix, kind) != kind:
-        raise ConfigError(f"-o {out or '(none)'}, --format {output_format or '(none)'}: the output is .h5 or .tsv")
+        if out and not output_format:
+            raise files.wrong_ending(out, ("h5", "tsv"))
+        raise ConfigError(f"--format {output_format}: the output {out} is .h5 or .tsv")
     run = partial(files.mutagenesis, inputs, path, model=model or "", output_format=kind, **settings)
     counts = ("record", "base", "window", "skipped")
     run_framed("mutating", run, path, json_file=json_file, quiet=quiet, counts=counts)

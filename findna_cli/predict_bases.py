@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from findna.config import BasesConfig, ComputeConfig, RunConfig
-from findna.errors import ConfigError
 from findna.io.options import InputOptions
 from findna_cli.job import named_output, run_framed
 from findna_cli.options import WITHOUT, Inputs, Json, ModelName, Quiet, flags_of
@@ -34,7 +33,7 @@ def predict_bases(
     kind = files.track_format(out) or ("h5" if not out or Path(out).suffix in (".h5", ".hdf5") else "")
     path = named_output(inputs, out, "bases.h5")
     if not kind:
-        raise ConfigError(f"-o {out}: cannot infer the format from the file name: .h5, .bedgraph, .bedgraph.gz or .bw")
+        raise files.wrong_ending(out, ("h5", "bedgraph", "bedgraph.gz", "bw"))
     run = partial(files.predict_bases, inputs, path, model=model or "", output_format=kind, **settings)
     counts = ("record", "base", "skipped")
     run_framed("predicting", run, path, json_file=json_file, quiet=quiet, counts=counts)

@@ -54,6 +54,8 @@ def score(
     from findna.commands.shards import Shard, format_of
 
     kind, shard = output_format or format_of(out) or _default_format(variants), settings.get("shard", "")
+    if Path(out).suffix and not output_format and not format_of(out):
+        raise files.wrong_ending(out, ("vcf", "vcf.gz", "bcf", "tsv", "tsv.gz", "parquet"))
     ending = {"vcf": "scored.vcf.gz"}.get(kind, f"scored.{kind}")
     path = named_output([variants], out, ending, shard=shard)
     if embeddings and shard and (not out or shard == "auto") and out != "-":

@@ -9,16 +9,17 @@ import typer
 
 _OF_PARTS = r"(?<![\w.])([a-z_]+)(?= is [^;]+, there )|"
 _NAMED = r"\b(\w+)=('[^']*'|[\w.,/:+-]*\w)|(?<![\w/.'-])([a-z]+(?:_[a-z]+)+)(?![\w/'-]|\.\w)"
-_CHANGED = r"|(?<![\w.])([a-z]+)(?= was [^;]+, is )"
+_CHANGED = r"|(?<![\w.])([a-z]+)(?=: [^;]+ now, )"
 _BEFORE_MUST = r"|\b([a-z]+)(?= must )"
 
 
 def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) -> str:
     """A message with flags instead of settings: `on_error=skip` becomes `--on-error skip`.
 
-    A setting is a name with a value or with an underscore, and the word before "was 1, is 2" or "is 1, there 2". In a
-    message about the configuration, it is also the word before "must". With a value, it may be a setting of another
-    command, as in "the same command with resume=True"; so it may before "there", which is said of the parts of a run.
+    A setting is a name with a value or with an underscore, and the word before ": 2 now, 1 before" or "is 1, there 2".
+    In a message about the configuration, it is also the word before "must". With a value, it may be a setting of
+    another command, as in "the same command with resume=True"; so it may before "there", which is said of the parts of
+    a run.
 
     Args:
         text: The message.

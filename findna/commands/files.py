@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from findna.config import BasesConfig, ComputeConfig, MutagenesisConfig, RunConfig, ScoreConfig
 from findna.errors import ConfigError
 from findna.io.arrays import require_absent
+from findna.io.formats import wrong_ending as wrong_ending
 from findna.io.options import InputOptions
 from findna.io.outputs import finished_meta
 from findna.io.tracks import check_track as check_track

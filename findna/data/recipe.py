@@ -175,7 +175,7 @@ def _require_same(path: Path, manifest: Mapping[str, Any], facts: Mapping[str, A
     if isinstance(stored["settings"], dict):  # a setting that is newer than the manifest had its default
         stored["settings"] = dataclasses.asdict(WindowsConfig()) | stored["settings"]
     if differing := changes(stored, own):
-        raise already_exists(path, more=f". It has other windows: {differing}")
+        raise already_exists(path, f"exists already, with other windows ({differing})")
 
 
 def _write(

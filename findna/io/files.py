@@ -62,13 +62,13 @@ def refuse_changed(paths: Iterable[Path], before: Mapping[Path, tuple[int, int, 
             raise OutputError(f"{path}: another program wrote this file during the run: move it, and run again")
 
 
-def already_exists(path: Path, what: str = "exists already", more: str = "") -> OutputError:
-    """The error of an output that exists, with the ways out, of which `more` is the last.
+def already_exists(path: Path, what: str = "exists already") -> OutputError:
+    """The error of an output that exists, with the ways out.
 
     >>> print(already_exists(Path("peaks.h5")))
     peaks.h5: exists already; choose another name, or force=True replaces it
     """
-    return OutputError(f"{path}: {what}; choose another name, or force=True replaces it{more}")
+    return OutputError(f"{path}: {what}; choose another name, or force=True replaces it")
 
 
 def refuse_irregular(path: Path) -> None:

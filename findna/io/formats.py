@@ -1,6 +1,6 @@
 """Output formats, and their file names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -17,6 +17,20 @@ FORMATS: Mapping[str, Format] = {
     ".npy": "npy",
 }
 """Output formats by the ending of a file name."""
+
+
+def wrong_ending(out: str | Path, endings: Sequence[str]) -> ConfigError:
+    """The error of an output whose name has the ending of no format.
+
+    >>> print(wrong_ending("a/r.csv", ("h5", "tsv")))
+    output a/r.csv: this command does not write .csv files: name it r.h5 or r.tsv
+    """
+    path = Path(out).with_name(Path(out).name.removesuffix(".gz"))
+    suffix = path.suffix + ".gz" * (path.name != Path(out).name)
+    *names, last = (f"{path.stem}.{ending}" for ending in endings)
+    return ConfigError(
+        f"output {out}: this command does not write {suffix} files: name it {', '.join(names)} or {last}"
+    )
 
 
 def infer_format(out: str | Path, asked: str = "") -> Format:
@@ -42,5 +56,5 @@ def infer_format(out: str | Path, asked: str = "") -> Format:
         return "h5"
     kind = FORMATS.get(suffix)
     if kind is None or (name.endswith(".gz") and kind != "tsv"):
-        raise ConfigError(f"output {name}: cannot infer the format from the file name; give h5, tsv, parquet or npy")
+        raise wrong_ending(out, ("h5", "tsv", "parquet", "npy"))
     return kind

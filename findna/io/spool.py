@@ -163,8 +163,8 @@ class Spool:
     def _refuse_other(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         if differing := changes(old, new):
             raise OutputError(
-                f"{self.folder}: the partial run has other settings: {differing}. "
-                "Give the same ones, choose another output, or discard it with force=True"
+                f"{self.folder}: the partial run has other settings ({differing}): "
+                "give the same ones, choose another output, or discard it with force=True"
             )
 
     def _keep(self, lines: list[dict[str, Any]]) -> int:
@@ -304,11 +304,11 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int | None 
         is_part: Whether these are two parts of a run, not an earlier and a later run.
 
     >>> changes({"params": {"raw": False}, "features": [1]}, {"params": {"raw": True}, "features": [2]})
-    'raw was false, is true'
+    'raw: true now, false before'
     >>> changes({"inputs": [{"path": "a.bed", "bytes": 9}]}, {"inputs": [{"path": "a.bed", "bytes": 8}]})
     'the file a.bed has changed'
     >>> changes({}, {"shard": {"number": 2, "n": 4, "first": 9}})
-    'shard was not given, is 2/4'
+    'shard: 2/4 now, not given before'
     >>> changes({"params": {"pool": "mean"}}, {"params": {"pool": "max"}}, is_part=True)
     'pool is "max", there "mean"'
     """
@@ -332,7 +332,7 @@ def _as_given(facts: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, A
 
 
 def _texts(old: Mapping[str, Any], new: Mapping[str, Any], *, is_part: bool) -> list[str]:
-    pair, changed = ("{0} is {2}, there {1}", "differs") if is_part else ("{0} was {1}, is {2}", "has changed")
+    pair, changed = ("{0} is {2}, there {1}", "differs") if is_part else ("{0}: {2} now, {1} before", "has changed")
     found, now = differences(old, new), _flat(new)
     differing = {key for key, _, _ in found}
     texts: dict[str, None] = {}

@@ -96,4 +96,4 @@ def require_same_run(path: Path, found: Mapping[str, Any], facts: Mapping[str, A
     if not differing and strictness == [{"on_error": "skip"}, {"on_error": "fail"}]:
         differing = changes(*strictness)
     if differing:
-        raise already_exists(path, more=f". It is a finished output of another run: {differing}")
+        raise already_exists(path, f"exists already, made with other inputs or settings ({differing})")

@@ -55,10 +55,11 @@ class Frame:
         self.skipped: list[InputError] = []
         self._started, self._began = datetime.now(UTC), time.monotonic()
         self._watch, self._meter = Watch(job.sources), Meter(job.inputs)
-        self._stack = ExitStack()
-        self.genome = job.open(self._stack)
-        require_folder(job.out)
         self._n_regions: int | None = None
+        with ExitStack() as stack:
+            self.genome = job.open(stack)
+            require_folder(job.out)
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ from findna import phases
 from findna.cells import CHUNK
 from findna.counts import counted
 from findna.errors import ConfigError, TableError
+from findna.io.formats import wrong_ending
 from findna.io.score_files import FILES, Format, format_of
 from findna.io.spool import changes
 from findna.io.summed import check_text
@@ -40,7 +41,7 @@ def merge_scores(paths: Sequence[Path], out: Path, *, force: bool = False, comma
     """
     kind = format_of(out.name)
     if kind is None:
-        raise ConfigError(f"{out}: parts of scores become .vcf, .vcf.gz, .bcf, .tsv, .tsv.gz or .parquet")
+        raise wrong_ending(out, ("vcf", "vcf.gz", "bcf", "tsv", "tsv.gz", "parquet"))
     for path in paths:
         if format_of(path.name) != kind:
             raise ConfigError(f"{path} cannot become {out}: parts and output have the same format")

@@ -125,7 +125,7 @@ def test_a_teacher_is_reported_on(model: Path, genome: Path, bases: dict[str, st
     again = call(*args, "--n-windows", 200, "--neighbours", "near.csv", "-o", "report")
     assert (again.code, again.err) == (0, "report: complete; nothing to do\n")
     other = call(*args, "--n-windows", 50, "--neighbours", "near.csv", "-o", "report")
-    assert (other.code, "; --n-windows was 200, is 50" in other.err) == (1, True), other.err
+    assert (other.code, "; --n-windows: 50 now, 200 before" in other.err) == (1, True), other.err
     assert call(*args, "--n-windows", 50, "-o", "report", "--force").code == 0
     for name in ("by_position.png", "teacher.md"):
         Path("report", name).write_text("mine")

@@ -127,7 +127,7 @@ def test_a_finished_output_needs_no_resume_and_one_of_another_run_is_named(model
     assert (again.code, Path(name).read_bytes()) == (0, before), again.err
     other = call(*args, "--strand", "both", "--resume")
     assert other.code == 1
-    assert 'run: --strand was "bed", is "both"' in other.err
+    assert 'settings (--strand: "both" now, "bed" before' in other.err
     assert Path(name).read_bytes() == before
 
 

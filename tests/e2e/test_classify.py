@@ -176,7 +176,7 @@ def test_windows_become_a_track(write: Write, task: Path, genome: Path) -> None:
         done = "out.tsv: complete; nothing to do\nout.bedgraph: complete; nothing to do\n"
         assert (result.code, result.err) == (0, done)
         other = call("classify", *flags[:-1], CLASSES[0], *again, *how)
-        assert (other.code, "It is a finished output of another run: column was" in other.err) == (1, True), other.err
+        assert (other.code, "made with other inputs or settings (column: " in other.err) == (1, True), other.err
     places = [line.split("\t") for line in Path("out.bedgraph").read_text().splitlines()[2:]]
     expected = [("chr1", 100, 150), ("chr1", 150, 200), ("chr1", 200, 220)]
     expected += [("chr1", 500, 550), ("chr1", 550, 570), ("chr1", 570, 620), ("chr2", 10, 40)]
@@ -297,7 +297,7 @@ def test_bad_records_end_the_run_or_are_listed(write: Write, genome: Path, task:
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        (("-o", "x.h5"), "predictions are a TSV; name it x.tsv or x.tsv.gz"),
+        (("-o", "x.h5"), "does not write .h5 files: name it x.tsv or x.tsv.gz"),
         (("--abstain", "2"), "--abstain must lie in 0 to 1, not 2.0"),
         (("--strand", "up"), "--strand must be bed, +, - or both, not 'up'"),
         (("-o", "-", "--resume"), "stdout cannot be resumed"),

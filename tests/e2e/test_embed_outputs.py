@@ -66,8 +66,8 @@ def test_a_run_that_is_killed_and_resumed_is_bit_for_bit_one_that_was_not(
     other = call("embed", *flags, "-o", "out.h5", "--precision", "bf16", "-t", 1, "--resume", "--pool", "max")
     assert other.code == 1
     assert "other settings" in other.err
-    assert ": --pool was" in other.err
-    assert "Give the same ones, choose another output, or discard it with --force" in other.err
+    assert "(--pool: " in other.err
+    assert "give the same ones, choose another output, or discard it with --force" in other.err
     write("many.bed", rows(3001))
     changed = call("embed", *flags, "-o", "out.h5", "--precision", "fp32", "-t", 1, "--resume")
     assert changed.code == 1
@@ -95,10 +95,10 @@ def test_an_existing_output_is_replaced_only_by_force_and_only_by_a_whole_one(
         batches = call("embed", bed, "-g", genome, "-m", model, "--precision", "fp32", "--batch-bases", 99, *how)
         assert (batches.code, batches.err) == (0, "a.h5: complete; nothing to do\n")
         other = call("embed", bed, "-g", genome, "-m", model, "--precision", "fp32", "--pool", "max", *how)
-        differs = 'It is a finished output of another run: --pool was "mean", is "max"'
+        differs = 'made with other inputs or settings (--pool: "max" now, "mean" before'
         assert (other.code, other.err) == (
             1,
-            f"findna: a.h5: exists already; choose another name, or --force replaces it. {differs}\n",
+            f"findna: a.h5: exists already, {differs}); choose another name, or --force replaces it\n",
         )
     assert Path("a.h5").read_bytes() == first
     write("a.bed", "chr1\t0\t40\nchr1\t0\n")

@@ -120,11 +120,11 @@ def test_a_shard_is_resumed_only_as_itself(write: Write, model: Path) -> None:
     assert process.wait() == -9
     other = call("embed", *flags, "--shard", "1/2", "--resume")
     assert other.code == 1
-    assert "other settings: --shard was 2/2, is 1/2. Give" in other.err
+    assert "other settings (--shard: 1/2 now, 2/2 before): give" in other.err
     assert call("merge", "p.h5.partial", "-o", "all.h5").err.count("is an unfinished run") == 1
     assert call("embed", *flags, "--shard", "2/2", "--resume", "--json", "r.json").code == 0
     assert json.loads(Path("r.json").read_text())["n_resumed"] >= 128
-    assert "of another run: --shard was 2/2, is not given" in call("embed", *flags).err
+    assert "other inputs or settings (--shard: not given now, 2/2 before" in call("embed", *flags).err
     embedded(fasta, "-m", model, "--shard", "1/2", "-o", "q.h5")
     embedded(fasta, "-m", model, "-o", "whole.h5")
     same(merged("p.h5", "q.h5"), read(Path("whole.h5")))

@@ -76,7 +76,10 @@ def test_a_checkpoint_of_the_published_code_becomes_a_model(write: Write) -> Non
     again = call("model", "convert", "authors.pt", "--out", "mine")
     assert (again.code, again.err) == (0, "mine: complete; nothing to do\n")
     refused = call("model", "convert", "authors.pt", "--out", "mine", "--student")
-    assert (refused.code, 'another run: network was "teacher", is "student"' in refused.err) == (1, True)
+    assert (refused.code, 'settings (network: "student" now, "teacher" before' in refused.err) == (
+        1,
+        True,
+    )
     Path("mine/golden.json").write_text("{}")
     Path("mine/model.safetensors").write_text("")
     damaged = call("model", "convert", "authors.pt", "--out", "mine")

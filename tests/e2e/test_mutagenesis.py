@@ -39,7 +39,7 @@ def test_regions_become_an_array_and_a_table_with_the_same_effects(
         again = call("mutagenesis", bed, *flags, "-o", name, *how, *(("--pairs",) if name == "out.h5" else ()))
         assert (again.code, "complete; nothing to do" in again.err) == (0, True), again.err
         again = call("mutagenesis", bed, *flags, "-o", name, *how, *other)
-        assert (again.code, "is a finished output of another run: " in again.err) == (1, True), again.err
+        assert (again.code, "made with other inputs or settings (" in again.err) == (1, True), again.err
     assert left_behind() == ["out.h5", "out.tsv"]
 
 
@@ -103,7 +103,7 @@ def test_records_that_cannot_be_used_end_the_run_or_are_listed(write: Write, gen
 
 
 COMMANDS = {
-    ("-o", "x.npy"): "the output is .h5 or .tsv",
+    ("-o", "x.npy"): "does not write .npy files: name it x.h5 or x.tsv",
     ("--plot", "x.jpg"): "a figure is one of .png, .svg, .pdf",
     ("--label", "a"): "and none is given",
     ("-o", "-", "--format", "tsv"): "'--out': give the name of a file: this cannot go to stdout",

@@ -45,10 +45,7 @@ def test_a_file_becomes_a_figure_and_a_page(vectors: Path, monkeypatch: pytest.M
     assert Path("map.svg").stat().st_mtime_ns == before.st_mtime_ns
     other = call("plot", vectors, "-o", "map.svg")
     assert other.code == 1
-    assert (
-        "exists already; choose another name, or --force replaces it. It is a finished output of another run: --color"
-        in other.err
-    )
+    assert "exists already, made with other inputs or settings (--color" in other.err
     Path("map.html").write_text("mine findna-map:bWluZQ==")
     with monkeypatch.context() as patch:  # an existing file is refused before the work
         patch.setattr("findna.commands.view.make_map", None)

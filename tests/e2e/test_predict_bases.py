@@ -57,7 +57,7 @@ def test_a_track_says_of_which_run_it_is(name: str, write: Write, genome: Path, 
     assert result.code == 0, result.out + result.err
     assert ("BGZF checksums agree" if name.endswith(".gz") else "sha256 agrees") in result.out
     other = call(*flags, "--resume", "--value", "entropy")
-    assert (other.code, "is a finished output of another run: --value was" in other.err) == (1, True), other.err
+    assert (other.code, "made with other inputs or settings (--value: " in other.err) == (1, True), other.err
     data = bytearray(Path(name).read_bytes())
     data[len(data) // 2 if name.endswith(".gz") else data.rfind(b"chr1") - 2] ^= 1
     Path(name).write_bytes(data)
@@ -69,7 +69,7 @@ BAD = {
     ("in.bed", "-g", "g.fa", "-o", "out.bw"): (1, "a bigWig needs sorted regions without overlaps"),
     ("n.bed", "-g", "g.fa", "-o", "out.bw"): (1, "no base has a value, and a bigWig cannot be empty"),
     ("in.fa", "-g", "g.fa", "-o", "out.h5"): (2, "the genome g.fa is not used: no input has regions"),
-    ("in.bed", "-g", "g.fa", "-o", "out.txt"): (2, "cannot infer the format"),
+    ("in.bed", "-g", "g.fa", "-o", "out.txt"): (2, "does not write .txt files: name it out.h5, out.bedgraph"),
     ("in.bed", "-g", "g.fa", "-o", "out.bw", "--value", "x"): (2, "--value must be log_p or entropy, not 'x'"),
 }
 

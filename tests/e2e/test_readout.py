@@ -94,7 +94,7 @@ def test_a_read_out_is_shown_checked_and_refused_where_it_is_too_wide(standardis
     again = call("model", "readout", standardising, "w.fa", "--blocks", "6,12")
     assert (again.code, again.err) == (0, "own: complete; nothing to do\n")
     other = call("model", "readout", standardising, "w.fa", "--blocks", "6")
-    assert (other.code, 'another run: --blocks was "6,12", is "6"' in other.err) == (1, True)
+    assert (other.code, 'other inputs or settings (--blocks: "6" now, "6,12" before' in other.err) == (1, True)
     wide = call("model", "readout", standardising, "w.fa", "--blocks", "6,12", "--max-columns", 47, "--force")
     assert (wide.code, wide.err.count("\n")) == (2, 1)
     assert "a read-out of 48 features is above the limit of 47" in wide.err

@@ -238,7 +238,9 @@ def test_parts_that_are_not_those_of_one_run_are_refused(many: Path, genome: Pat
     run = (many, "-g", genome, "-m", model, "--max-length", 8, "--precision", "fp32", "-o", "part1.vcf", *flags)
     for shard, asked in (((), "not given"), (("--shard", "2/2"), "2/2")):
         again = call("score", *run, *shard)
-        assert (again.code, f"of another run: --shard was 1/2, is {asked}" in again.err) == (1, True), again.err
+        assert (again.code, f"other inputs or settings (--shard: {asked} now, 1/2 before" in again.err) == (1, True), (
+            again.err
+        )
     score(many, genome, model, "-o", "other.vcf", "--shard", "2/2", "--scores", "distance", "--on-error", "skip")
     short = Path("part2.vcf").read_text().splitlines(keepends=True)
     Path("short.vcf").write_text("".join([short[0], *short[2:-1]]))  # without its sum
@@ -317,10 +319,10 @@ def test_an_interrupted_run_resumes_where_it_was(
     assert (result.code, "complete; nothing to do" in result.err) == (0, True), result.err
     n_rows = report["n_variants" if name.endswith(".parquet") else "n_records"]
     assert json.loads(Path("r.json").read_text())["n_resumed"] == n_rows
-    differs = 'is a finished output of another run: --on-error was "skip", is "fail"\n'
-    assert call(*args, "--on-error", "fail").err.endswith(differs)
-    differs = "is a finished output of another run: --max-length was 8, is 7\n"
-    assert call(*args, "--max-length", 7).err.endswith(differs)
+    differs = 'made with other inputs or settings (--on-error: "fail" now, "skip" before)'
+    assert differs in call(*args, "--on-error", "fail").err
+    differs = "made with other inputs or settings (--max-length: 7 now, 8 before)"
+    assert differs in call(*args, "--max-length", 7).err
     Path("out.h5").unlink()
     assert "exists already" in call(*args, "--resume").err  # the vectors are missing
 
@@ -342,7 +344,7 @@ def test_a_run_that_fails_at_misfits_continues_none_that_skipped_one(
     assert (refused.code, "line 8, record " in refused.err) == (1, True), refused.err
     assert call(*args, "--on-error", "skip", "--resume").code == 0
     refused = call(*args)
-    differs = 'is a finished output of another run: --on-error was "skip", is "fail"'
+    differs = 'made with other inputs or settings (--on-error: "fail" now, "skip" before'
     assert (refused.code, differs in refused.err) == (1, True), refused.err
     assert call(*args, "--on-error", "skip").code == 0
 
@@ -493,7 +495,7 @@ def test_a_deletion_of_100_kb_is_skipped_and_an_output_is_replaced_only_when_ask
     score(path, genome, model, "-o", "out.vcf")
     assert rows("out.vcf") == [rows(path)[0].replace("AF=0.250", "AF=0.250;FINDNA_SKIPPED=too_long")]
     args = ("score", path, "-g", genome, "-m", model, "--max-length", 9, "-o")
-    assert "exists already; choose another name, or --force replaces it" in call(*args, "out.vcf").err
+    assert "); choose another name, or --force replaces it" in call(*args, "out.vcf").err
     assert call(*args, "in.vcf", "--force").code == 2  # the input itself
     score(path, genome, model, "-o", "out.vcf", "--force")
 

@@ -331,7 +331,7 @@ def test_outputs_are_not_replaced_unasked(genome, tmp_path):
     assert not make([genome], tmp_path / "w.fa").is_new
     whole = (tmp_path / "w.fa").read_bytes()
     (tmp_path / "w.fa").unlink()  # as if the run was killed after its manifest got its name
-    with pytest.raises(OutputError, match=r"w\.json: exists already; .* seed was 0, is 1"):
+    with pytest.raises(OutputError, match=r"w\.json: exists already, .*seed: 1 now, 0 before"):
         make([genome], tmp_path / "w.fa", seed=1)
     assert make([genome], tmp_path / "w.fa").is_new
     assert (tmp_path / "w.fa").read_bytes() == whole
@@ -339,7 +339,7 @@ def test_outputs_are_not_replaced_unasked(genome, tmp_path):
     del older["settings"]["exclude_kmers"]  # as if it came with a later version
     (tmp_path / "w.json").write_text(json.dumps(older))
     assert not make([genome], tmp_path / "w.fa").is_new
-    with pytest.raises(OutputError, match=r"It has other windows: seed was 0, is 1"):
+    with pytest.raises(OutputError, match=r"exists already, with other windows \(seed: 1 now, 0 before"):
         make([genome], tmp_path / "w.fa", seed=1)
     (tmp_path / "w.fa").write_text(">a\nACGT\n")
     with pytest.raises(OutputError, match=r"w\.fa: exists already; choose another name, or force=True replaces it$"):

@@ -232,9 +232,9 @@ def test_an_interrupted_run_is_resumed_to_the_same_bytes(tmp_path: Path) -> None
     assert not (tmp_path / "out.h5").exists()
     with pytest.raises(OutputError, match="a partial run exists"):
         write_all(tmp_path / "out.h5", full=True)
-    with pytest.raises(OutputError, match="seed was 1, is 2"):
+    with pytest.raises(OutputError, match="seed: 2 now, 1 before"):
         write_all(tmp_path / "out.h5", full=True, resume=True, fingerprint={"seed": 2})
-    with pytest.raises(OutputError, match='dtype was "float32", is "float16"'):
+    with pytest.raises(OutputError, match='dtype: "float16" now, "float32" before'):
         write_all(tmp_path / "out.h5", full=True, resume=True, dtype="float16")
     with EmbeddingWriter(tmp_path / "out.h5", resume=True, **options) as writer:
         assert writer.n_records_done == 2 * BATCH

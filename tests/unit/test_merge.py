@@ -321,7 +321,7 @@ def test_an_output_is_replaced_only_by_force_and_never_a_part(tmp_path):
     assert h5py.is_hdf5(out)
     assert merge(parts, out)["nothing_to_do"]
     (other := tmp_path / "other").mkdir()
-    with pytest.raises(OutputError, match=r"of another run: the content of model has changed"):
+    with pytest.raises(OutputError, match=r"other inputs or settings \(the content of model has changed"):
         merge(parts_in(other, model={"sha256": "other"}), out)
     with pytest.raises(ConfigError, match="is also a part: choose another name"):
         merge(parts, parts[0], force=True)

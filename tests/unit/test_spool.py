@@ -61,9 +61,9 @@ def test_another_fingerprint_is_refused_by_the_names_of_the_keys_and_nothing_is_
     with _spool(tmp_path, model="tiny", precision="fp32", size=(1, 2)) as spool:
         spool.append("a", b"one")
         spool.commit({"n": 1})
-    with pytest.raises(OutputError, match='model was "tiny", is "base"; precision was "fp32", is not given'):
+    with pytest.raises(OutputError, match='model: "base" now, "tiny" before; precision: not given now, "fp32" before'):
         _spool(tmp_path, resume=True, model="base", size=(1, 2))
-    with pytest.raises(OutputError, match="batch was not given, is 4096"):
+    with pytest.raises(OutputError, match="batch: 4096 now, not given before"):
         _spool(tmp_path, resume=True, model="tiny", precision="fp32", size=(1, 2), params={"batch": 4096})
     with _spool(tmp_path, resume=True, model="tiny", precision="fp32", size=(1, 2)) as spool:
         assert spool.state == {"n": 1}
@@ -75,10 +75,10 @@ OWN = {"pool": "mean,sd", "blocks": "5,10", "layer": -1, "raw": False, "window":
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ({"pool": "mean", "blocks": "", "layer": 2, "raw": True}, 'pool was not given, is "mean"'),
-        ({"raw": True}, "raw was false, is true"),
-        ({"window": 100, "stride": 100}, "window was 1000, is 100"),
-        ({"stride": 100}, "stride was not given, is 100"),
+        ({"pool": "mean", "blocks": "", "layer": 2, "raw": True}, 'pool: "mean" now, not given before'),
+        ({"raw": True}, "raw: true now, false before"),
+        ({"window": 100, "stride": 100}, "window: 100 now, 1000 before"),
+        ({"stride": 100}, "stride: 100 now, not given before"),
         ({}, ""),
     ],
 )
@@ -90,7 +90,9 @@ def test_a_run_with_an_older_form_of_the_files_is_refused(tmp_path: Path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(spool_module, "_FORMAT", {})
         _spool(tmp_path, key=1).close()
-    with pytest.raises(OutputError, match=r"settings: spool format was not given, is \d.* discard it with force=True"):
+    with pytest.raises(
+        OutputError, match=r"settings .spool format: \d now, not given before.* discard it with force=True"
+    ):
         _spool(tmp_path, resume=True, key=1)
 
 

@@ -19,7 +19,11 @@ from findna_cli.translate import with_flags
         (["embed"], "no_setting=False stays as it is", "no_setting=False stays as it is"),
         (["view"], "the same command with resume=True continues it", "the same command with --resume continues it"),
         (["finetune"], "it needs class_tokens=False", "it needs --no-class-tokens"),
-        (["embed"], 'strand was not given, is "bed"; n was 2, is 3', '--strand was not given, is "bed"; n was 2, is 3'),
+        (
+            ["embed"],
+            'strand: "bed" now, not given before; n: 3 now, 2 before',
+            '--strand: "bed" now, not given before; n: 3 now, 2 before',
+        ),
         (["merge"], "max_n is 0.1, there 0.2; pool is 1, there 2", "--max-n is 0.1, there 0.2; --pool is 1, there 2"),
         (
             ["merge"],
