@@ -220,7 +220,9 @@ class MutagenesisConfig(Checked):
     task: str = setting("", "Measure this task's prediction, not the model's: a built-in task, or a run directory.")
     label: str = setting("", "Class of the task. Default: the second of two classes.")
     pairs: bool = setting(False, "Also compute the dependencies between positions (not of a task).", flag="--pairs")
-    plot: str = setting("", "Figure of the first record (.png, .svg, .pdf); its dependencies are in NAME.pairs.png.")
+    plot: str = setting(
+        "", "Figure of the first record (.png, .svg, .pdf). Its dependencies are beside it: .pairs precedes the ending."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,7 +13,7 @@ from findna.config import ComputeConfig
 from findna.counts import counted
 from findna.errors import ConfigError
 from findna_cli.console import say, show_page, write_report
-from findna_cli.job import command_line, had_nothing_to_do
+from findna_cli.job import command_line, had_nothing_to_do, saying_what_is_kept
 from findna_cli.options import Force, Genome, Json, ModelName, Quiet, flags_of
 from findna_cli.progress import progress
 from findna_cli.signals import catch_signals
@@ -73,7 +73,11 @@ def run(
             raise ConfigError("--genome: the variants have one genome")
         genome = genomes[0] if genomes else None
         own = {name: value for name, value in settings.items() if name not in _OF_SETS}
-        with progress("scoring", total=None, quiet=quiet, unit="steps"):
+        kept = f"{out} has the results of the complete tables"
+        with (
+            saying_what_is_kept(kept=kept, then="measures all tables again"),
+            progress("scoring", total=None, quiet=quiet, unit="steps"),
+        ):
             found = benchmarks.benchmark_variants(
                 data, out, genome=genome, on_table=lambda one: show_page(benchmarks.table_of(one)), **common, **own
             )
@@ -173,7 +177,7 @@ def teacher(
     """
     from findna.commands import studies
 
-    with progress("measuring", total=None, quiet=quiet, unit="steps"):
+    with saying_what_is_kept(), progress("measuring", total=None, quiet=quiet, unit="steps"):
         result = studies.report_teacher(
             inputs or (),
             out,
@@ -209,7 +213,7 @@ def speed(json_file: Json = None, quiet: Quiet = False, **settings: Any) -> None
     """
     from findna.commands import benchmarks
 
-    with progress("timing", total=None, quiet=quiet, unit="runs"):
+    with saying_what_is_kept(), progress("timing", total=None, quiet=quiet, unit="runs"):
         found = benchmarks.time_networks(**settings)
     show_page(benchmarks.speed_table(found))
     write_report(json_file, found)

@@ -9,7 +9,7 @@ from findna.counts import counted
 from findna.data.options import WindowsConfig
 from findna.settings import names_in, parse_number
 from findna_cli.console import say, show, show_rows, write_report
-from findna_cli.job import had_nothing_to_do
+from findna_cli.job import had_nothing_to_do, saying_what_is_kept
 from findna_cli.options import Force, Genome, Json, Quiet, check_outputs, flags_of, numeric
 from findna_cli.progress import progress
 
@@ -43,7 +43,10 @@ def fetch(
     """
     from findna.commands.data import fetch_genome
 
-    with progress(f"fetching {name}", total=None, quiet=quiet, unit="bytes") as advance:
+    with (
+        saying_what_is_kept(kept="the downloaded part is kept"),
+        progress(f"fetching {name}", total=None, quiet=quiet, unit="bytes") as advance,
+    ):
         found = fetch_genome(
             name,
             urls=url or (),
@@ -101,7 +104,7 @@ def windows(
 
     check_outputs({"out": out, "json_file": json_file}, beside=(".json", ".held-out.fa", ".held-out.fa.gz"))
     config = WindowsConfig(**{name: value for name, value in settings.items() if value is not None})
-    with progress("drawing windows", total=config.n, quiet=quiet, unit="windows") as advance:
+    with saying_what_is_kept(), progress("drawing windows", total=config.n, quiet=quiet, unit="windows") as advance:
         outcome = make_windows(
             sources,
             out,

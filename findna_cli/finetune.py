@@ -94,8 +94,9 @@ def _show(advance: Advance, report: "Report", *, quiet: bool) -> None:
 
     row = report.row
     valid = {name.removeprefix("valid_"): value for name, value in row.items() if name.startswith("valid_")}
-    if report.stage == "embed":
-        advance(report.done, total=report.total, phase="embedding", unit="windows")
+    if report.stage != "train":
+        phase = report.stage.replace("embed", "embedding")
+        advance(report.done, total=report.total, phase=phase, unit="windows")
     elif not report.done:
         say(f"epoch 0 (frozen probe), valid: {summary_line(valid)}", quiet=quiet)
     else:

@@ -61,7 +61,7 @@ def run_files(
             raise typer.Exit(1)
         return
     unit = "windows" if settings.get("windows") else "records"
-    with _saying_what_is_kept(out), progress(title, total=None, quiet=quiet, unit=unit) as advance:
+    with saying_what_is_kept(out), progress(title, total=None, quiet=quiet, unit=unit) as advance:
         report = call(on_progress=lambda done, total: advance(done, total=total))
     write_report(json_file, report)
     if had_nothing_to_do(report, quiet=quiet):
@@ -96,23 +96,30 @@ def say_short(report: Mapping[str, Any], *, quiet: bool) -> None:
 
 
 @contextmanager
-def _saying_what_is_kept(out: Path) -> Iterator[None]:
-    """Say whether an interrupted run can be resumed."""
+def saying_what_is_kept(out: Path | None = None, *, kept: str = "", then: str = "continues") -> Iterator[None]:
+    """Say of an interrupted command what it keeps, and how to continue.
+
+    Args:
+        out: The output, if --resume continues its run.
+        kept: What is kept without --resume, in words.
+        then: What the same command then does.
+    """
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        say(_what_is_kept(out))
+        say(_what_is_kept(out, kept, then))
         raise
 
 
-def _what_is_kept(out: Path) -> str:
+def _what_is_kept(out: Path | None, kept: str, then: str) -> str:
     if str(out) == "-":
         return "the output on stdout is not complete, and nothing is kept"
-    is_kept = Path(f"{out}.partial").exists()
+    is_kept = out is not None and Path(f"{out}.partial").exists()
     again = command_line() + " --resume" * (is_kept and "--resume" not in sys.argv)
     again = f"`{again}`" if len(again) < _LONGEST_COMMAND else f"the same command{' with --resume' * is_kept}"
-    if is_kept:
-        return f"the run is not complete, and {out}.partial keeps its finished part; {again} continues"
+    if is_kept or kept:
+        kept = kept or f"{out}.partial keeps its finished part"
+        return f"the run is not complete, and {kept}; {again} {then}"
     rest = "" if any(map(_is_pipe, sys.argv[1:])) else f"; {again} starts from the beginning"
     return f"the run is not complete, and nothing of it is kept{rest}"
 
@@ -191,7 +198,7 @@ def run_framed(
         counts: The counts in the summary: their names without `n_`, of nouns in the singular.
     """
     check_outputs({"out": out, "json_file": json_file}, has_stdout=True)
-    with _saying_what_is_kept(out), progress(title, total=None, quiet=quiet) as advance:
+    with saying_what_is_kept(out), progress(title, total=None, quiet=quiet) as advance:
         report = run(command=command_line(), on_progress=lambda done, total=None: advance(done, total=total))
     write_report(json_file, report)
     if had_nothing_to_do(report, quiet=quiet):

@@ -7,7 +7,7 @@ import typer
 
 from findna.counts import counted
 from findna_cli.console import say, write_report
-from findna_cli.job import command_line, had_nothing_to_do
+from findna_cli.job import command_line, had_nothing_to_do, saying_what_is_kept
 from findna_cli.options import Force, Json, Quiet
 from findna_cli.progress import progress
 
@@ -42,7 +42,7 @@ def merge(
     """
     from findna.commands import shards
 
-    with progress("merging", total=None, quiet=quiet):
+    with saying_what_is_kept(), progress("merging", total=None, quiet=quiet):
         report = shards.merge(
             parts, out, output_format=output_format, virtual=virtual, force=force, command=command_line()
         )

@@ -8,7 +8,7 @@ import typer
 from findna.config import ComputeConfig
 from findna_cli import task
 from findna_cli.console import say, show, show_facts, show_page, show_table, show_wrapped, write_report
-from findna_cli.job import had_nothing_to_do
+from findna_cli.job import had_nothing_to_do, saying_what_is_kept
 from findna_cli.options import Json, Quiet, flags_of, numeric
 from findna_cli.progress import progress
 
@@ -97,7 +97,7 @@ def readout(
     """
     from findna.commands.models import set_readout
 
-    with progress("measuring", total=n_windows, quiet=quiet, unit="windows") as advance:
+    with saying_what_is_kept(), progress("measuring", total=n_windows, quiet=quiet, unit="windows") as advance:
         found, is_new = set_readout(
             folder,
             windows,

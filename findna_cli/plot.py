@@ -7,7 +7,7 @@ import typer
 
 from findna.counts import counted
 from findna_cli.console import say
-from findna_cli.job import had_nothing_to_do
+from findna_cli.job import had_nothing_to_do, saying_what_is_kept
 from findna_cli.options import Force, Quiet, numeric
 from findna_cli.progress import progress
 
@@ -47,7 +47,7 @@ def plot(
     """
     from findna.commands.view import plot as draw
 
-    with progress("drawing", total=None, quiet=quiet):
+    with saying_what_is_kept(), progress("drawing", total=None, quiet=quiet):
         found = draw(
             path,
             figure=out or (None if html else Path(path.name).with_suffix(".png")),

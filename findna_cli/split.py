@@ -9,7 +9,7 @@ from findna.config import ComputeConfig, RunConfig
 from findna.counts import counted
 from findna.io.options import InputOptions
 from findna_cli.console import say, write_report
-from findna_cli.job import had_nothing_to_do
+from findna_cli.job import had_nothing_to_do, saying_what_is_kept
 from findna_cli.options import Force, Inputs, Json, Quiet, flags_of, numeric
 from findna_cli.progress import progress
 from findna_cli.screens import say_uneven
@@ -42,7 +42,7 @@ def split(
     """
     from findna.commands import shards
 
-    with progress("splitting", total=None, quiet=quiet):
+    with saying_what_is_kept(), progress("splitting", total=None, quiet=quiet):
         report = shards.split(inputs, out, n_shards=n_shards, variants=variants, force=force, **settings)
     write_report(json_file, report)
     if had_nothing_to_do(report, quiet=quiet):

@@ -99,7 +99,7 @@ def _refuse(out: Path) -> None:
 
 def _require_same(out: Path, facts: Mapping[str, Any]) -> None:
     found = read_output(out, lambda out: dict(json.loads((out / FACTS).read_text(encoding="utf-8"))))
-    if found is None or not all((out / file["name"]).is_file() for file in facts["files"]):
+    if not found or not all((out / file["name"]).is_file() for file in facts["files"]):
         raise already_exists(out)
     require_same_run(out, found, facts)
 

@@ -96,10 +96,11 @@ def _in_order(paths: Sequence[Path], kind: Format) -> list[tuple[Path, ScorePart
     """
     found: dict[int, tuple[Path, ScorePart]] = {}
     identity: dict[str, Any] = {}
+    commands: dict[int, str] = {}
     for path in paths:
         with ScoredFile(path, kind) as file:
             part = ScorePart.parse(file.facts.get("Shard", ""))
-            mine = facts_of(file.facts)
+            mine, command = facts_of(file.facts), file.facts.get("Command", "").partition("; Date=")[0]
         if part is None:
             raise TableError(
                 "is the output of a complete run, not a part; a run with shard=i/n writes a part", path=path
@@ -113,7 +114,8 @@ def _in_order(paths: Sequence[Path], kind: Format) -> list[tuple[Path, ScorePart
         if other := found.get(part.shard.number):
             raise TableError(f"is shard {part.shard}, and so is {other[0]}", path=path)
         found[part.shard.number] = (path, part)
+        commands[part.shard.number] = command
     n = next(iter(found.values()))[1].shard.n
-    if missing := missing_shards(found, n):
+    if missing := missing_shards({number: (path, commands[number]) for number, (path, _) in found.items()}, n):
         raise TableError(missing)
     return [found[number] for number in range(1, n + 1)]

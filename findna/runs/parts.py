@@ -127,7 +127,8 @@ def in_order(parts: Sequence[ShardFile]) -> list[ShardFile]:
             raise TableError(f"is shard {number}/{n}, and so is {by_number[number].path}", path=part.path)
         by_number[number] = part
     n = parts[0].shard["n"]
-    if missing := missing_shards(by_number, n):
+    found = {number: (part.path, str(part.meta["provenance"].get("command", ""))) for number, part in by_number.items()}
+    if missing := missing_shards(found, n):
         raise TableError(missing)
     ordered = [by_number[number] for number in range(1, n + 1)]
     end = 0

@@ -1,10 +1,12 @@
 """Shards: the records of each of several jobs, divided by bases at the ends of cells."""
 
 import re
+import shlex
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from findna.cells import Grid
@@ -144,14 +146,56 @@ class ShardCuts:
         return self._records[cell], self._bases[cell]
 
 
-def missing_shards(found: Collection[int], n: int) -> str:
-    """A message that names the missing ones of n shards; "" if none is missing."""
-    n_missing = n - len(found)
-    missing = (str(number) for number in range(1, n + 1) if number not in found)
-    named = ", ".join(islice(missing, _MOST_NAMED)) + (", ..." if n_missing > _MOST_NAMED else "")
+def missing_shards(found: Mapping[int, tuple[Path, str]], n: int) -> str:
+    """A message that names the missing ones of n shards, and their files and commands if these are known; "" if none.
+
+    Args:
+        found: The file of each part, and the command that made it, by the number of the shard.
+        n: Number of shards.
+    """
+    missing = [*islice((number for number in range(1, n + 1) if number not in found), _MOST_NAMED)]
+    if not missing:
+        return ""
+    n_missing, more = n - len(found), ", ..." * (n - len(found) > _MOST_NAMED)
+    text = f"{n_missing:,} of {n:,} shards are missing: {', '.join(map(str, missing))}{more}"
     if n_missing == 1:
-        return f"shard {named} of {n:,} is missing"
-    return f"{n_missing:,} of {n:,} shards are missing: {named}" if n_missing else ""
+        text = f"shard {missing[0]} of {n:,} is missing"
+    number, (path, command) = next(iter(found.items()))
+    if not all(path_of_shard(path, number, other, n) == one for other, (one, _) in found.items()):
+        return text
+    files = [path_of_shard(path, number, other, n) for other in missing]
+    if None in files:
+        return text
+    names = ", ".join(map(str, files)) + more
+    if there := [str(file) for file in files if file and file.is_file()]:
+        return f"{text} ({names}); add {', '.join(there)} to the command"
+    words = [_word_of_shard(word, path, files[0], number, missing[0], n) for word in shlex.split(command)]
+    made = f"; `{shlex.join(words)}` makes {'it' if n_missing == 1 else 'the first'}" if len(words) > 1 else ""
+    return f"{text} ({names}){made}"
+
+
+def path_of_shard(path: Path, number: int, other: int, n: int) -> Path | None:
+    """The file of another shard, by the only number in the name of this one that is the number of its shard, or None.
+
+    >>> path_of_shard(Path("a/peaks.part2of16.h5"), 2, 3, 16), path_of_shard(Path("p02.h5"), 2, 11, 16)
+    (PosixPath('a/peaks.part3of16.h5'), PosixPath('p11.h5'))
+    >>> path_of_shard(Path("chr2.2.h5"), 2, 3, 16)
+    """
+    own, new = Shard(number, n).name, Shard(other, n).name
+    if own in path.name:
+        return path.with_name(path.name.replace(own, new))
+    places = [match for match in re.finditer(r"\d+", path.stem) if int(match[0]) == number]
+    if len(places) != 1:
+        return None
+    start, end = places[0].span()
+    return path.with_name(f"{path.name[:start]}{other:0{end - start}}{path.name[end:]}")
+
+
+def _word_of_shard(word: str, path: Path, file: Path | None, number: int, other: int, n: int) -> str:
+    """A word of the command that made a part, for another shard."""
+    if file is not None and Path(word).name == path.name:
+        return str(Path(word).with_name(file.name))
+    return re.sub(rf"(^|=){number}/{n}$", rf"\g<1>{other}/{n}", word)
 
 
 def unevenness(parts: Sequence[Part], batch_bases: int) -> str:

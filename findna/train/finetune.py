@@ -189,7 +189,7 @@ class _FinetuneRun(Training[LabelledBatch]):
         """Compute the vectors; False if the run was stopped."""
 
         def show(done: int, total: int) -> None:
-            self.on_report(Report(done, total, {}, "embed"))
+            self.on_report(Report(done, total, {}, "embed both strands" if self.tuner.has_both_strands else "embed"))
             if self.should_stop():
                 raise _Stopped
 

@@ -24,10 +24,10 @@ class Report(NamedTuple):
     """The state of a run, for a progress display.
 
     Args:
-        done: Number of updates; number of embedded windows if the stage is "embed".
+        done: Number of updates; number of embedded windows if the stage is "embed"; a window counts once per strand.
         total: Total number.
-        row: The last line of the log; empty in the stage "embed".
-        stage: "train", or "embed".
+        row: The last line of the log; empty if the stage is "embed".
+        stage: "train", "embed", or "embed both strands".
     """
 
     done: int

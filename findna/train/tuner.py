@@ -176,6 +176,11 @@ class Tuner:
         if not self.config.frozen:
             self.train.features, self.valid.features = [], []
 
+    @property
+    def has_both_strands(self) -> bool:
+        """Whether sequences are read on both strands."""
+        return self.config.strand != "bed" or self.config.reverse_complement > 0
+
     def _strand_options(self) -> list[str]:
         """The strands to try; only a probe can choose a strand before the training."""
         if self.config.strand != "auto":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pysam
 import pytest
-from command import Table, call, embedded, fork, left_behind, n_lines, read
+from command import Table, call, embedded, fasta, fork, left_behind, n_lines, read
 from test_embed_outputs import rows, same
 
 pytestmark = pytest.mark.early
@@ -239,3 +239,33 @@ def test_more_than_one_process_refuses_stdin_and_gpus_that_are_not_there(write: 
     assert result.code == 2
     assert "--gpus 99: this " in result.err
     assert left_behind("a") == ["a.fa"]
+
+
+def test_a_missing_shard_has_its_file_and_its_command(model: Path) -> None:
+    Path("s.fa").write_text(fasta({f"s{i}": "ACGTTGCA" * 5 for i in range(300)}))
+    for shard in ("1/3", "2/3", "3/3"):
+        assert call("embed", "s.fa", "-m", model, "--shard", shard, "--threads", 1).code == 0
+    names = [f"s.part{number}of3.h5" for number in (1, 2, 3)]
+    there = call("merge", names[0], names[2], "-o", "all.h5")
+    assert there.err == f"findna: shard 2 of 3 is missing ({names[1]}); add {names[1]} to the command\n"
+    Path(names[1]).unlink()
+    again = f"`findna embed s.fa -m {model} --shard 2/3 --threads 1`"
+    missing = call("merge", names[0], names[2], "-o", "all.h5").err
+    assert missing == f"findna: shard 2 of 3 is missing ({names[1]}); {again} makes it\n"
+    assert call(*again.strip("`").split()[1:]).code == 0
+    assert call("merge", *names, "-o", "all.h5").code == 0
+    Path(names[0]).rename("one.h5")
+    assert call("merge", "one.h5", names[2], "-o", "a.h5").err == "findna: shard 2 of 3 is missing\n"
+
+
+@pytest.mark.parametrize(
+    "args", ["merge a.h5 b.h5 -o c.h5", "plot a.h5", "benchmark speed", "data windows a.fa -o b.fa"]
+)
+def test_an_interrupted_command_that_keeps_nothing_says_so(args: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def progress(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"findna_cli.{args.split()[0]}.progress", progress)
+    result = call(*args.split())
+    kept = f"the run is not complete, and nothing of it is kept; `findna {args}` starts from the beginning"
+    assert result == (130, "", f"{kept}\nfindna: interrupted\n")

@@ -578,3 +578,12 @@ def test_a_wrong_flag_is_a_mistake_of_the_command_line(
     result = call("score", vcf, "-g", genome, "-m", model, "--max-length", 8, "-o", "out.vcf", *flags)
     assert (result.code, COMMANDS[flags] in result.err) == (2, True), result.err
     assert not Path("out.vcf").exists()
+
+
+def test_an_ending_of_no_format_is_refused_with_the_names_that_are_possible(write: Write, model: Path) -> None:
+    result = call("score", "in.vcf", "-g", "g.fa", "-m", model, "-o", "r.csv")
+    assert (result.code, result.err) == (
+        2,
+        "findna: output r.csv: this command does not write .csv files: name it r.vcf, r.vcf.gz, r.bcf, r.tsv, r.tsv.gz "
+        "or r.parquet\n",
+    )
