@@ -8,6 +8,7 @@ from findna.alleles import Pair, pair_alleles, window_of
 from findna.config import ScoreConfig
 from findna.errors import VariantError
 from findna.io.genome import Genome
+from findna.io.remedies import renamed
 from findna.io.scores import Outcome
 from findna.io.vcf import Site, brief
 from findna.judges import Judge, TaskJudge, TeacherJudge
@@ -133,6 +134,9 @@ class VariantScorer:
         reason = self.genome.check(Region(site.chrom, site.start, site.start + len(site.ref)))
         if reason is None:
             return None
+        name = self._source if self._source.endswith((".vcf", ".vcf.gz", ".vcf.bgz")) else ""
+        if remedy := renamed(site.chrom, self.genome.contigs, name):
+            reason += f"; {remedy}"
         return self._misfit(site, reason, "out_of_range" if site.chrom in self.genome.contigs else "contig_not_found")
 
     def _mismatch(self, site: Site, there: str, *, n_bad: int, n_all: int) -> "_Misfit":

@@ -15,6 +15,7 @@ from findna.commands.reports import write_report as write_report
 if TYPE_CHECKING:
     from rich.table import Table
 
+_BLANK = "\0"  # of a command, which is not broken: it must run if it is copied
 _LEAST_WIDTH = 12  # of a column that is wrapped
 _NUMBER = re.compile(r"(-?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?(e[+-]\d+)?( ?%)?|-?inf|nan|-)?")  # or an empty cell
 _LOADING: list[str] = []  # the last line of the terminal
@@ -61,7 +62,7 @@ def show(text: object, *, end: str = "\n") -> None:
 
 
 def say(text: object, *, quiet: bool = False) -> None:
-    """A line to stderr; on a terminal, long lines are broken between words."""
+    """A line to stderr; on a terminal, long lines are broken between words, but not within a `command`."""
     if not quiet:
         end_loading()
         sys.stderr.write(f"{_filled(visible(str(text)), sys.stderr)}\n")
@@ -83,8 +84,9 @@ def _filled(text: str, stream: TextIO) -> str:
     lines = []
     for line in text.split("\n"):
         indent = line[: len(line) - len(line.lstrip())]
-        lines += wrap(line.lstrip(), initial_indent=indent, subsequent_indent=indent) if len(line) > width else [line]
-    return "\n".join(lines)
+        whole = re.sub("`[^`]*`", lambda command: command[0].replace(" ", _BLANK), line.lstrip())
+        lines += wrap(whole, initial_indent=indent, subsequent_indent=indent) if len(line) > width else [line]
+    return "\n".join(lines).replace(_BLANK, " ")
 
 
 def duration(seconds: float) -> str:

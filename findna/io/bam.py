@@ -1,6 +1,7 @@
 """Reads of a BAM or CRAM file as records: with their own bases as sequenced, or those of the genome."""
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -136,7 +137,10 @@ def _check_end(stream: ByteStream, tail: bytes, *, is_cram: bool) -> None:
     if is_cram and not tail.endswith(_CRAM_EOF):
         stream.fail("truncated, or followed by other bytes: CRAM EOF container missing")
     if not is_cram and not tail.endswith(BGZF_EOF):
-        stream.fail("truncated: BGZF EOF marker missing")
+        stream.fail(
+            "truncated: BGZF EOF marker missing; copy or make the file again, and check it: "
+            f"`samtools quickcheck -v {shlex.quote(str(stream.name))}`"
+        )
 
 
 def _fail(stream: ByteStream, problem: Exception) -> NoReturn:

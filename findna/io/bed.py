@@ -7,6 +7,7 @@ from typing import NamedTuple
 from findna.counts import counted
 from findna.errors import BedError, InputError
 from findna.io.compressed import ByteStream, Mark
+from findna.io.remedies import reordered, swapped
 from findna.region import Region
 
 STRANDS = ("+", "-", ".")
@@ -56,7 +57,8 @@ def read_bed(
             try:
                 region = _region(_columns(text), is_narrowpeak=is_narrowpeak, with_blocks=with_blocks)
             except ValueError as problem:
-                region = BedError(str(problem), path=stream.name, line=line, row=row)
+                hint = _remedy(_columns(text), stream.name)
+                region = BedError(f"{problem}{hint}", path=stream.name, line=line, row=row)
             stream.mark = Mark(stream.offset, line - 1, row)
             yield BedRow(row, line, region)
             row += 1
@@ -69,6 +71,16 @@ def is_bed_header(text: str) -> bool:
     (True, False)
     """
     return not text.strip() or text[0] == "#" or text.split(None, 1)[0] in _HEADER_WORDS
+
+
+def _remedy(columns: list[str], name: str) -> str:
+    """The command that corrects columns in another order; "" if it is not known."""
+    starts, ends = ([text.strip() for text in columns[place : place + 1]] for place in (1, 2))
+    if starts and ends and starts[0].isdecimal() and ends[0].isdecimal() and int(starts[0]) > int(ends[0]):
+        command = swapped(name)
+        return f"; if they are swapped, {command} corrects it" if command else ""
+    found = reordered(columns, name)
+    return f"; {found}" if found else ""
 
 
 def _columns(text: str) -> list[str]:

@@ -192,7 +192,7 @@ class ByteStream:
             yield chunk
             n_lines += chunk.count(b"\n")
         if is_bgzf(self.raw_head) and self.tail[-len(BGZF_EOF) :] != BGZF_EOF:
-            self.fail(f"truncated: BGZF EOF marker missing (after line {n_lines})")
+            self.fail(f"truncated: BGZF EOF marker missing (after line {n_lines}); copy or make the file again")
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines without their line ends; see `chunks` for errors."""

@@ -3,16 +3,19 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
-from findna.errors import GenomeError, RegionError, system_reason
+from findna.errors import GenomeError, InputError, RegionError, system_reason
 from findna.io.builds import build_of, builds_with
 from findna.io.cache import cache_dir
+from findna.io.compressed import ByteStream
 from findna.io.files import open_regular
 from findna.io.indexed import IndexedFasta
 from findna.io.rows import printable
+from findna.io.sniff import sniff
 from findna.io.tap import GZIP_MAGIC, is_bgzf
 from findna.io.twobit import TWOBIT_MAGICS, TwoBit
 from findna.region import Region, missing_contig, parse_region
@@ -23,6 +26,14 @@ GENOME_ENDINGS = (".2bit", ".fa", ".fasta", ".fna", ".fa.gz", ".fasta.gz", ".fna
 """File name endings of downloaded genomes, in the cache directory."""
 
 _MOST_REMEMBERED = 1000
+_KINDS = {
+    **dict.fromkeys(("bed", "narrowpeak", "bigbed"), "regions (BED)"),
+    **dict.fromkeys(("gtf", "gff"), "annotation (GTF or GFF)"),
+    "vcf": "variants (VCF)",
+    **dict.fromkeys(("bam", "cram"), "reads (BAM or CRAM)"),
+    "fastq": "reads (FASTQ)",
+    "table": "a table",
+}
 
 
 class _Contigs(Protocol):
@@ -203,6 +214,12 @@ def iter_batches(
         yield batch
 
 
+def _kind_of(path: Path) -> str | None:
+    with suppress(InputError), ByteStream(path) as stream:
+        return sniff(stream)
+    return None
+
+
 def _open(path: Path) -> _Contigs:
     try:
         with open_regular(path) as file:
@@ -213,6 +230,9 @@ def _open(path: Path) -> _Contigs:
         raise GenomeError("the file is empty", path=path)
     if head[:4] in TWOBIT_MAGICS:
         return TwoBit(path)
+    if head[:1] != b">" and (what := _KINDS.get(_kind_of(path) or "")):
+        reason = f"holds {what}; the genome is a FASTA or .2bit file, which `findna data fetch hg38` downloads"
+        raise GenomeError(f"{reason} (or hg19, mm39, ...)", path=path)
     if head[:2] == GZIP_MAGIC and not is_bgzf(head):
         name = path.name.removesuffix(".gz")
         reason = f"compressed with gzip, which cannot be indexed: gunzip {path.name} && bgzip {name}"

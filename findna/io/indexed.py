@@ -43,7 +43,7 @@ class IndexedFasta:
     def __init__(self, path: Path, *, is_compressed: bool) -> None:
         self._path, self._is_compressed = path, is_compressed
         if is_compressed and not end_of(str(path)).endswith(BGZF_EOF):
-            raise GenomeError("truncated: BGZF EOF marker missing", path=path)
+            raise GenomeError("truncated: BGZF EOF marker missing; copy or download the file again", path=path)
         # `name.fai` and `name.gzi` are beside the file, or beside a link to it in the cache.
         key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
         self._places = [path, cache_dir() / "genomes" / key / path.name]

@@ -13,6 +13,7 @@ from findna.io.features import read_bigbed, read_features, read_variant_places
 from findna.io.genome import Genome
 from findna.io.ids import IdSet
 from findna.io.options import InputOptions
+from findna.io.remedies import renamed
 from findna.io.sequence_table import read_sequence_table
 from findna.io.sniff import Kind, sniff
 from findna.record import Record
@@ -88,12 +89,19 @@ class Source(NamedTuple):
         if self.stream is None:
             return RegionError(reason, path=self.text or str(region), row=row.row)
         error = self.stream.error if region.chrom in genome.contigs else MissingContig
+        if error is MissingContig and (remedy := renamed(region.chrom, genome.contigs, self._text_file)):
+            reason += f"; {remedy}"
         problem = error(reason, path=self.stream.name, line=row.line, row=row.row, kind=self.stream.error.kind)
         # The message has the line; the id is for the list of skipped records.
         problem.record = region.id
         if isinstance(problem, MissingContig):
             problem.contig = region.chrom
         return problem
+
+    @property
+    def _text_file(self) -> str:
+        """The name, if the input is text with the contig in the first column."""
+        return self.text if self.kind in ("bed", "narrowpeak", "gtf", "gff", "vcf") else ""
 
     def nothing(self) -> InputError:
         error = InputError if self.stream is None else self.stream.error

@@ -16,6 +16,7 @@ from findna.errors import VariantError
 from findna.io.bam_index import NO_INDEX
 from findna.io.compressed import BGZF_EOF, START, ByteStream, Mark, end_of
 from findna.io.meter import Meter
+from findna.io.remedies import vcf_header
 from findna.io.sniff import missing_header, refuse_without_alleles
 from findna.io.summed import SUM_LINE
 from findna.io.tap import is_bgzf
@@ -172,7 +173,9 @@ class VariantReader:
             raise self._stream.fault
         tail = end_of(self._stream.source) if has_offsets else self._stream.tail
         if self._is_bcf and not tail.endswith(BGZF_EOF) and is_bgzf(self._stream.raw_head):
-            self._stream.fail(f"truncated after {counted(row, 'record')}: BGZF EOF marker missing")
+            self._stream.fail(
+                f"truncated after {counted(row, 'record')}: BGZF EOF marker missing; copy or make the file again"
+            )
 
     def _refuse(self, n_records: int, problem: Exception | None = None) -> NoReturn:
         """Raise the reason why pysam cannot read the next record."""
@@ -218,7 +221,7 @@ class VariantReader:
                     self.header.append(line)
             elif is_vcf:
                 if line.split("\t")[:_LEAST] != VCF_COLUMNS:
-                    self._stream.fail("the #CHROM line must follow the ## lines, tab-separated", line=number)
+                    self._stream.fail(vcf_header(line, VCF_COLUMNS, self.name), line=number)
                 self.columns = line.split("\t")
                 return
             elif line:

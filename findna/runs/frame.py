@@ -176,6 +176,7 @@ class Frame:
         run = self.job.run
         n_rows = n_finished(self.job.out, facts) if self.job.may_be_finished else None
         if n_rows is None and not (run.force or run.resume):
+            refuse_irregular(self.job.out)
             require_absent(self.job.out, force=False)
             refuse_partial(self.partial)
         if n_rows is not None and self.job.is_fatal:

@@ -16,6 +16,7 @@ from findna.counts import counted
 from findna.errors import ConfigError, OutputError, VariantError
 from findna.io.arrays import require_absent
 from findna.io.compressed import START, Mark
+from findna.io.files import refuse_irregular
 from findna.io.outputs import refuse_existing
 from findna.io.rows import Rows
 from findna.io.score_files import FILES
@@ -112,6 +113,7 @@ def _finished(
     if job.embeddings:
         refuse_existing(job.embeddings, "h5", is_allowed=_may_replace_vectors(job, vectors))
     if job.out != STDOUT and not (job.run.force or job.run.resume):
+        refuse_irregular(job.out)
         require_absent(job.out, force=False)
         refuse_partial(frame.partial)
     return {}

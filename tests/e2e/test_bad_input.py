@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ Write = Callable[..., Path]
 
 ROWS = {
     "absent contig": ("chr1\t5\t9\n1\t5\t9\n1\t7\t9\n", r"BED file bad\.bed, line 2: contig '1' is not in g\.fa "
-                      r"\(did you mean 'chr1'\? 2 of 3 records affected\)"),
+                      r"\(did you mean 'chr1'\?\); `sed .* bad.bed > renamed.bed` adds chr \(2 of 3 records"),
     "past the end": ("chr1\t5\t9\nchr2\t290\t301\n", r"line 2: end 301 is past the end of chr2 \(300 bases; 1 of 2"),
     "start is end": ("chr1\t5\t5\n", r"line 1: start 5 and end 5 must satisfy 0 <= start < end"),
     "start after end": ("chr1\t5\t9\nchr1\t9\t5\n", r"line 2: start 9 and end 5 must satisfy 0 <= start < end"),
@@ -415,7 +416,8 @@ def test_the_exit_code_and_the_message_of_the_real_process(
     result = spawn("embed", bed, "-g", genome, "-m", model)
     assert (result.code, result.out) == (1, "")
     assert result.err == (
-        "findna: BED file bad.bed, line 2: start 9 and end 5 must satisfy 0 <= start < end "
+        "findna: BED file bad.bed, line 2: start 9 and end 5 must satisfy 0 <= start < end; if they are swapped, "
+        "`awk -F'\\t' -v OFS='\\t' '$2 > $3 {t = $2; $2 = $3; $3 = t} {print}' bad.bed > fixed.bed` corrects it "
         "(1 of 2 records affected; --on-error skip omits them)\n"
     )
     monkeypatch.setenv("FINDNA_DEBUG", "")  # so that it is as before after the test
@@ -449,3 +451,49 @@ def test_an_input_whose_records_are_all_skipped_is_an_error(write: Write, genome
         "no record is left: 2 records skipped; the first: BED file a.bed, line 1: contig 'chr7' is not in" in result.err
     )
     assert not Path("a.h5").exists()
+
+
+BASES = "ACGTTGCAAC" * 30
+HEADER = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+ROW = "chr20\t101\t.\tA\tC"
+REMEDIES = {
+    "swapped": ("embed a.bed -g chr20.fa", {"a.bed": "chr20\t90\t50\nchr20\t5\t70\n"}, "a.bed"),
+    "contig last": ("embed a.bed -g chr20.fa", {"a.bed": "5\t90\tchr20\n"}, "a.bed"),
+    "name first": ("embed a.bed -g chr20.fa", {"a.bed": "peak1 chr20 5 90\n"}, "a.bed"),
+    "without chr": ("embed a.bed -g chr20.fa", {"a.bed": "track name=x\n20\t5\t90\nchr20\t7\t80\n"}, "a.bed"),
+    "with chr": ("embed a.bed -g 20.fa", {"a.bed": "chr20\t5\t90\n"}, "a.bed"),
+    "variants without chr": ("score v.vcf -g chr20.fa", {"v.vcf": f"{HEADER}{ROW[3:]}\t.\t.\t.\n"}, "v.vcf"),
+    "blanks in a VCF": ("score v.vcf -g chr20.fa", {"v.vcf": f"{HEADER}{ROW}\t.\t.\t.\n".replace("\t", " ")}, "v.vcf"),
+    "five columns": ("score v.vcf -g chr20.fa", {"v.vcf": f"#CHROM\tPOS\tID\tREF\tALT\n{ROW}\n"}, "v.vcf"),
+}
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_the_command_in_a_message_corrects_the_input(name: str) -> None:
+    args, files, wrong = REMEDIES[name]
+    for contig in ("chr20", "20"):
+        Path(f"{contig}.fa").write_text(f">{contig}\n{BASES}\n")
+    for file, text in files.items():
+        Path(file).write_text(text if not file.endswith(".vcf") else f"##fileformat=VCFv4.2\n{text}")
+    result = call(*args.split(), "-o", "out.tsv")
+    assert result.code == 1
+    (command,) = re.findall("`([^`]+)`", result.err)
+    subprocess.run(["bash", "-c", command], check=True)
+    corrected = command.rpartition("> ")[2]
+    assert call(*args.replace(wrong, corrected).split(), "-o", "out.tsv").code == 0
+    assert Path("out.tsv").read_text().count("\n") >= 2
+
+
+@pytest.mark.parametrize("kind", ["bed", "vcf", "bam"])
+def test_a_genome_of_another_kind_is_named_with_what_it_must_be(kind: str) -> None:
+    files = {name: Path(f"a.{name}") for name in ("bed", "vcf", "bam")}
+    with pysam.AlignmentFile(files["bam"], "wb", header={"SQ": [{"SN": "chr1", "LN": 90}]}):
+        pass
+    files["bed"].write_text("chr1\t5\t90\n")
+    files["vcf"].write_text("##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n")
+    result = call("embed", "chr1:1-50", "-g", files[kind])
+    what = {"bed": "regions (BED)", "vcf": "variants (VCF)", "bam": "reads (BAM or CRAM)"}[kind]
+    assert (result.code, f"holds {what}; the genome is a FASTA or .2bit file, which `findna data" in result.err) == (
+        1,
+        True,
+    ), result.err

@@ -17,7 +17,7 @@ from command import call, spawn
 import findna
 from findna.io.spool import Spool
 from findna_cli.app import UsageError, app
-from findna_cli.console import _draw, show_facts, show_table
+from findna_cli.console import _draw, _filled, show_facts, show_table
 from findna_cli.help import EXAMPLES, commands
 from findna_cli.progress import Lines, _Display
 
@@ -360,3 +360,14 @@ def test_a_long_command_writes_progress_to_a_log_and_nothing_if_it_is_quiet(
         result = call(*args, "-m", model, "--threads", 1)
         assert result.code == 0, result.err
         assert re.search(text, result.err) if text else result.err == "", result.err
+
+
+def test_a_command_in_a_message_is_not_broken_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    command = "`sed -E '/^#/! s/^/chr/' a_rather_long_name.bed > renamed.bed`"
+    assert _filled(f"contig '1' is not in the genome; {command} adds chr", sys.stderr).split("\n") == [
+        "contig '1' is not in the genome;",
+        command,
+        "adds chr",
+    ]
