@@ -1,7 +1,6 @@
 """Small inputs made by code, shared by all tests."""
 
 import contextlib
-import gc
 import io
 import os
 import signal
@@ -75,9 +74,3 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first, so that it does not run alone in the end."""
     items.sort(key=lambda item: item.get_closest_marker("early") is None)
-
-
-def pytest_collection_finish() -> None:
-    """What was imported is never garbage: looking through it again and again took a tenth of the time."""
-    gc.collect()
-    gc.freeze()
