@@ -33,12 +33,6 @@ class Result(NamedTuple):
     err: str
 
 
-def start(*args: object, **options: Any) -> subprocess.Popen[bytes]:
-    """The command in a process of its own."""
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen([*COMMAND, *map(str, args)], **pipes)
-
-
 def fork(*args: object, job: str = "command", module: str = "forks", **options: Any) -> Process:
     """The command in a process of its own that starts at once; `often` commits after every cell."""
     return FORKS[-1].start(f"{module}:{job}", *args, **options)

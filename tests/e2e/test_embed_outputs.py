@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import Table, call, embedded, fork, left_behind, n_lines, read, start
+from command import Table, call, embedded, fork, left_behind, n_lines, read
 
 from findna.io.hdf5 import EmbeddingWriter
 
@@ -138,14 +138,13 @@ def test_stdin_and_a_pipe_cannot_be_resumed(genome: Path, model: Path) -> None:
 
 def test_a_reader_that_has_seen_enough_ends_the_run_quietly(write: Write, genome: Path, model: Path) -> None:
     bed = write("many.bed", rows(1500).replace("chr2", "chr1"))
-    process = start("embed", bed, "-g", genome, "-m", model, "-o", "-", "-t", 1)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert process.stdout.readline().startswith(b"id\tchrom\tstart")
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    process.stderr.close()
-    assert process.wait() == 141
+    read, written = os.pipe()
+    with open(written, "wb") as pipe:  # noqa: PTH123  # a number
+        process = fork("embed", bed, "-g", genome, "-m", model, "-o", "-", "-t", 1, stdout=pipe)
+    with open(read, "rb") as pipe:  # noqa: PTH123
+        assert pipe.readline().startswith(b"id\tchrom\tstart")
+    assert process.communicate()[1] == b""
+    assert process.returncode == 141
 
 
 def test_a_pipe_gives_the_whole_table(genome: Path, model: Path) -> None:

@@ -15,7 +15,7 @@ from command import Result, call, fasta, fork, n_lines
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 Write = Callable[..., Path]
-FLAGS = ["-t", 1, "--precision", "fp32", "--epochs", 4, "--batch-size", 8, "--learning-rate", 0.01]
+FLAGS = ["-t", 1, "--precision", "fp32", "--epochs", 4, "--batch-size", 8, "--learning-rate", 0.01, "--strand", "bed"]
 
 
 def sequences(n: int, seed: int, *, lengths: tuple[int, int] = (20, 90)) -> list[tuple[str, str]]:
@@ -99,7 +99,7 @@ def test_a_run_that_was_told_to_stop_resumes_bit_for_bit(
     tables: tuple[Path, Path, Path], model: Path, write: Write
 ) -> None:
     sequence = write("a.fa", ">a\nACGT\n")
-    flags = ["finetune", tables[0], "--valid", tables[1], "-m", model, *FLAGS, "--epochs", 5]
+    flags = ["finetune", tables[0], "--valid", tables[1], "-m", model, *FLAGS, "--epochs", 5, "--strand", "auto"]
     assert call(*flags, "-o", "whole").code == 0
     process = fork(*flags, "-o", "parts")
     for _ in range(1200):

@@ -14,14 +14,24 @@ Write = Callable[..., Path]
 N = 60
 
 
-@pytest.fixture
-def vectors(write: Write, model: Path, bases: dict[str, str]) -> Path:
+@pytest.fixture(scope="module")
+def embedding(tmp_path_factory: pytest.TempPathFactory, model: Path, bases: dict[str, str]) -> Path:
     """An embedding file of sixty sequences, one of them with a hostile name, and labels of fifty of them."""
+    folder = tmp_path_factory.mktemp("plot")
     names = [f"s{k}" for k in range(N)]
     names[1] = "<img/src=x/onerror=document.title='hacked'></script>"
-    write("in.fa", fasta({name: bases["chr1"][k * 30 : k * 30 + 40] for k, name in enumerate(names)}))
-    write("labels.tsv", "".join(f"{name}\t{'even' if k % 2 == 0 else 'odd'}\n" for k, name in enumerate(names[:50])))
-    embedded("in.fa", "-m", model, "-o", "v.h5")
+    labels = [f"{name}\t{'even' if k % 2 == 0 else 'odd'}\n" for k, name in enumerate(names[:50])]
+    texts = {name: bases["chr1"][k * 30 : k * 30 + 40] for k, name in enumerate(names)}
+    (folder / "in.fa").write_text(fasta(texts))
+    (folder / "labels.tsv").write_text("".join(labels))
+    embedded(folder / "in.fa", "-m", model, "-o", folder / "v.h5")
+    return folder
+
+
+@pytest.fixture
+def vectors(embedding: Path) -> Path:
+    """A copy of that file and its labels in the test's own directory."""
+    shutil.copytree(embedding, ".", dirs_exist_ok=True)
     return Path("v.h5")
 
 

@@ -144,7 +144,9 @@ def test_a_fine_tuning_that_was_stopped_before_its_first_checkpoint_begins_again
         asked.append(True)
         return len(asked) > 1
 
-    config = BenchmarkConfig(modes=("finetune",), seeds=1, finetune=FinetuneConfig(epochs=1, batch_size=16))
+    config = BenchmarkConfig(
+        modes=("finetune",), seeds=1, finetune=FinetuneConfig(epochs=1, batch_size=16, strand="bed")
+    )
     with pytest.raises(Stopped):
         measure(folder, teacher, config, should_stop=stop_at_second)
     assert not list((folder.parent / "results/runs").glob("*/checkpoints/*"))
