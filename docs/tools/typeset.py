@@ -1,4 +1,4 @@
-"""A hook of MkDocs: tables of settings, and options, file names and numbers with a unit that stay on one line."""
+"""A hook of MkDocs: tables of settings, cells with a sentence, and what stays on one line: options, names, units."""
 
 import pydoc
 import re
@@ -13,6 +13,9 @@ _CODE = re.compile(r"\S*-\S*")
 _NUMBERS = re.compile(r"\d[\d.]*e-\d+|\d+-mers?\b|[\d.]+ ± [\d.]+|[\d.,]*\d (?:%|[kMG]?B\b|[kMG]?bp\b)")
 _LONGEST = 30
 """Characters of a word that fit on a telephone."""
+_CELL = re.compile(r"<td>(.*?)</td>", re.DOTALL)
+_SENTENCE = 40
+"""Characters of a cell that needs several lines on a telephone."""
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -21,7 +24,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Return the HTML of a page in which no word is broken at a hyphen or before its unit."""
+    """Return the HTML of a page in which no word is broken at a hyphen or before its unit, and long cells are marked."""
+    html = _CELL.sub(_marked, html)
     pieces = _TAGS.split(html)
     # Text and tags alternate; a text directly after <code> is code.
     for i in range(0, len(pieces), 2):
@@ -41,3 +45,8 @@ def _table(name: str) -> str:
 def _whole(found: re.Match[str]) -> str:
     word = found[0]
     return word if len(word) > _LONGEST else f'<span class="whole">{word}</span>'
+
+
+def _marked(cell: re.Match[str]) -> str:
+    words = _TAGS.sub("", cell[1]).split()
+    return f'<td><div class="long">{cell[1]}</div></td>' if len(" ".join(words)) > _SENTENCE else cell[0]

@@ -27,9 +27,11 @@ def typeset() -> ModuleType:
         ("<pre><code>--max-n 31-mers</code></pre>", None),
         ('<a title="835 MB">half-open</a>', None),
         (f"<code>{'a-' * 20}</code>", None),
+        (f"<td>{'a ' * 20}a</td><td>a</td>", f'<td><div class="long">{"a " * 20}a</div></td><td>a</td>'),
+        (f"<td>{' ' * 50}{'<b>a</b> ' * 20}</td>", None),
     ],
 )
-def test_words_and_units_stay_whole_in_text_and_not_in_blocks(
+def test_words_and_units_stay_whole_in_text_and_cells_with_a_sentence_are_marked(
     typeset: ModuleType, html: str, expected: str | None
 ) -> None:
     assert typeset.on_page_content(html, page=None) == (expected or html)
