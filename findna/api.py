@@ -70,7 +70,7 @@ def embed(sequences: Iterable[Bases], *, model: str | Path | Model = DEFAULT, **
         sequences: Text, bytes, Biopython sequences, or uint8 codes (0-4 = A C G T N), n of them. IUPAC codes become
             N, U becomes T, case is ignored.
         model: A name or folder (see `load_model`), or a loaded model: load it once for repeated calls.
-        settings: Of `findna.config.EmbedConfig` and `ComputeConfig`.
+        settings: Fields of `findna.config.EmbedConfig` and `ComputeConfig`.
 
     Raises:
         InputError: A sequence is empty or not DNA; the text names its index.
@@ -144,7 +144,7 @@ def hidden_states(sequence: Bases, *, model: str | Path | Model = DEFAULT, **set
     Args:
         sequence: One sequence, as for `embed`.
         model: As for `embed`.
-        settings: Of `findna.config.EmbedConfig` and `ComputeConfig`.
+        settings: Fields of `findna.config.EmbedConfig` and `ComputeConfig`.
 
     Raises:
         InputError: The sequence is empty or not DNA.
@@ -174,7 +174,7 @@ def predict_bases(
         model: As for `embed`.
         passes: Number of passes over each sequence. Pass p masks every `passes`-th base, starting at base p. With more
             passes, fewer bases are masked at a time; 0 masks one base at a time, which takes L passes for L bases.
-        settings: Of `findna.config.ComputeConfig`.
+        settings: Fields of `findna.config.ComputeConfig`.
 
     Raises:
         InputError: A sequence is empty or not DNA; the text names its index.
@@ -202,7 +202,7 @@ def classify(
         strand: "bed" or "+": as given; "-": the reverse complement; "both": the mean of the two strands'
             log-probabilities.
         abstain: If the margin between the two best classes is smaller, the label is "unknown"; 0: never.
-        settings: Of `findna.config.ComputeConfig`.
+        settings: Fields of `findna.config.ComputeConfig`.
 
     Raises:
         InputError: A sequence is empty or not DNA; the text names its index.

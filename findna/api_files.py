@@ -41,7 +41,7 @@ def embed_file(
         dry_run: Write nothing; the report has counts, problems, sizes and a time estimate.
         command: The command line, for the provenance.
         on_progress: Called with the number of records written or skipped, and the total (None: not known).
-        settings: Of `findna.config.EmbedConfig`, `RunConfig` and `ComputeConfig`, and `findna.io.options.InputOptions`.
+        settings: Fields of `findna.config.EmbedConfig`, `RunConfig`, `ComputeConfig`, `findna.io.options.InputOptions`.
 
     Returns:
         The report: outputs, n_records, n_rows, n_skipped, n_bases, seconds, peak_memory_bytes, model, params and more.
@@ -84,7 +84,7 @@ def classify_file(
         dry_run: As for `embed_file`.
         command: As for `embed_file`.
         on_progress: As for `embed_file`.
-        settings: Of `findna.config.ClassifyConfig`, `RunConfig` and `ComputeConfig`, and of `InputOptions`.
+        settings: Fields of `findna.config.ClassifyConfig`, `RunConfig`, `ComputeConfig` and `InputOptions`.
 
     Returns:
         As for `embed_file`.

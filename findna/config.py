@@ -180,7 +180,7 @@ class ClassifyConfig(Checked):
     )
     windows: bool = setting(False, "One row per window of the task's length.", flag="--windows")
     abstain: float = setting(0.0, "Label a row `unknown` if its margin is below this; 0: never.", least=0, most=1)
-    top: int = setting(0, "Write only the K most probable classes, best first; 0: all.", least=0)
+    top: int = setting(0, "Write only the N most probable classes, best first; 0: all.", least=0)
 
     def for_task(self, objective: str, n_classes: int, strand: str) -> Self:
         """The same checked against a task, its strand filled in; `top` is at most its number of classes.
@@ -221,7 +221,7 @@ class MutagenesisConfig(Checked):
     label: str = setting("", "Class of the task. Default: the second of two classes.")
     pairs: bool = setting(False, "Also compute the dependencies between positions (not of a task).", flag="--pairs")
     plot: str = setting(
-        "", "Figure of the first record (.png, .svg, .pdf). Its dependencies are beside it: .pairs precedes the ending."
+        "", "Figure of the first record (.png, .svg, .pdf); with pairs, a second one with .pairs before the ending."
     )
 
     def __post_init__(self) -> None:

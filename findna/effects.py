@@ -57,7 +57,7 @@ def score_variants(
         genome: FASTA or .2bit that they were called on, or an open genome.
         model: A teacher: a shipped model's name, a model folder, or a loaded model.
         task: A task model instead: the change of its probabilities.
-        settings: Of `findna.config.ScoreConfig` and `ComputeConfig`.
+        settings: Fields of `findna.config.ScoreConfig` and `ComputeConfig`.
 
     Raises:
         VariantError: A variant does not fit the genome.
@@ -100,7 +100,7 @@ def mutagenesis(
         model: As for `score_variants`.
         task: A task model instead.
         label: Its class; "": the second of two.
-        settings: Of `findna.config.ComputeConfig`.
+        settings: Fields of `findna.config.ComputeConfig`.
 
     Raises:
         InputError: The sequence is empty or not DNA.

@@ -134,10 +134,7 @@ def _flag(name: str, kind: Any, default: Any, about: About, *, preset: object) -
     is_shown = default not in ("", None, ())
     shown = (default if about.shown is None else about.shown) if is_shown and preset is None else None
     value = getattr(preset, name, getattr(getattr(preset, "model", None), name, None))
-    if isinstance(value, bool):
-        note = word if value else ""
-    else:
-        note = f"{value:,}" if isinstance(value, int | float) else str(value or "")
+    note = (word if value else "") if isinstance(value, bool) else "" if value is None else str(value)
     parser = _refusing(about.parse) if about.parse else numeric(types[0]) if types and types != [bool] else None
     extra: dict[str, Any] = {"parser": parser} if parser else {}
     if about.choices and not types:

@@ -248,6 +248,18 @@ def test_no_flag_takes_a_number_with_an_underscore_or_in_other_digits() -> None:
     assert n_flags > 100
 
 
+def test_a_default_can_be_given_as_the_help_shows_it() -> None:
+    n_shown = 0
+    for name, command in commands(typer.main.get_command(app), ""):
+        context = typer.Context(command)
+        for flag in (one for one in command.params if one.param_type_name == "option" and one.metavar):
+            shown = flag.show_default if isinstance(flag.show_default, str) else flag.default
+            if shown not in (None, "", True, False):
+                n_shown += 1
+                assert flag.process_value(context, str(shown)) is not None, (name, flag.name)
+    assert n_shown > 100
+
+
 def test_help_names_a_command_and_close_matches_are_suggested() -> None:
     assert "Usage: findna data fetch" in call("help", "data", "fetch").out
     assert "Did you mean 'embed'?" in call("help", "embd").err
