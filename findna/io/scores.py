@@ -23,6 +23,7 @@ SKIPPED = f"{_PREFIX}SKIPPED"
 """INFO key with the reason why an ALT has no score."""
 
 _ENDS = re.compile(r"[\r\n\t]")
+_IDENTITY = re.compile(r"(; (sha256|digest|bytes|modified_ns)=[^; ]*)*\Z")
 
 
 class Field(NamedTuple):
@@ -126,6 +127,18 @@ def vcf_line(site: Site, fields: Sequence[Field], outcomes: Sequence[Outcome], *
 def _fact_lines(facts: Mapping[str, str]) -> list[str]:
     """A header line for each fact. Blanks are kept, because they may be part of a file name."""
     return [f"{FACT}{name}={_ENDS.sub(' ', text)}" for name, text in facts.items()]
+
+
+def named_fact(text: str) -> tuple[str, dict[str, str]]:
+    """The name or path in a fact about a model or file, and what identifies its content.
+
+    >>> named_fact("a; b.fa; digest=ab12; bytes=90")
+    ('a; b.fa', {'digest': 'ab12', 'bytes': '90'})
+    """
+    match = _IDENTITY.search(text)
+    start = match.start() if match else len(text)
+    pairs = (pair.partition("=") for pair in text[start:].split("; ")[1:])
+    return text[:start], {name: value for name, _, value in pairs}
 
 
 class ScoreRows(ABC):

@@ -13,7 +13,7 @@ from findna.errors import TableError
 from findna.io.compressed import ByteStream
 from findna.io.effects import SCHEMA as MUTAGENESIS
 from findna.io.rows import BLOCK
-from findna.io.scores import FACT, SKIPPED
+from findna.io.scores import FACT, SKIPPED, named_fact
 from findna.io.summed import check_text
 from findna.io.tables import open_parquet, require_pyarrow
 from findna.io.vcf import Site, VariantReader
@@ -119,14 +119,14 @@ def _score_facts(path: Path) -> dict[str, str]:
 
 def _parsed(facts: Mapping[str, str]) -> dict[str, Any]:
     """The facts of a scored file, in the form of other outputs."""
-    name, _, digest = facts["Model"].removeprefix("task ").partition("; sha256=")
-    genome, _, genome_digest = facts["Genome"].partition("; digest=")
-    source, _, source_digest = facts["Input"].partition("; sha256=")
+    name, of_model = named_fact(facts["Model"].removeprefix("task "))
+    genome, of_genome = named_fact(facts["Genome"])
+    source, of_source = named_fact(facts["Input"])
     params = dict(entry.partition("=")[::2] for entry in facts["Parameters"].split("; "))
     return {
-        "model": {"name": name, "sha256": digest, **({"task": {}} if facts["Model"].startswith("task ") else {})},
-        "genome": {"path": genome, "digest": genome_digest},
-        "inputs": [{"path": source, **({"sha256": source_digest} if source_digest else {})}],
+        "model": {"name": name, "sha256": "", **of_model, **({"task": {}} if facts["Model"].startswith("task ") else {})},
+        "genome": {"path": genome, "digest": "", **of_genome},
+        "inputs": [{"path": source, **of_source}],
         "params": params,
         "shard": facts.get("Shard", ""),
     }

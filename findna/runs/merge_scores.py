@@ -106,8 +106,9 @@ def _in_order(paths: Sequence[Path], kind: Format) -> list[tuple[Path, ScorePart
                 "is the output of a complete run, not a part; a run with shard=i/n writes a part", path=path
             )
         mine |= {"number of shards": part.shard.n, "number of records": part.n_total}
-        for name in ("genome", "input"):  # the paths may differ
-            mine[name].pop("path")
+        for name in ("genome", "input"):  # these of a copy may differ
+            for fact in ("path", "modified_ns"):
+                mine[name].pop(fact, None)
         if differing := changes(identity or mine, mine, is_part=True):
             raise TableError(f"does not belong to {paths[0]}: {differing}", path=path)
         identity = mine

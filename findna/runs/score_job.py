@@ -88,7 +88,7 @@ def header_lines(job: ScoreJob, facts: Mapping[str, Any], part: ScorePart | None
         "Version": "{findna}+torch-{torch}+pysam-{pysam}".format(**versions()),
         "Command": f"{job.command or 'findna score'}; Date={facts.get('provenance', {}).get('started', '')}",
         "Model": f"{'task ' if job.task else ''}{facts['model']['name']}; sha256={facts['model']['sha256']}",
-        "Genome": f"{facts['genome']['path']}; digest={facts['genome']['digest']}",
+        "Genome": "{path}; digest={digest}; bytes={bytes}; modified_ns={modified_ns}".format(**facts["genome"]),
         "Input": f"{source['path']}" + (f"; sha256={source['sha256']}" if "sha256" in source else ""),
         "Parameters": "; ".join(f"{name}={value}" for name, value in params.items()),
         **({"Shard": str(part)} if part else {}),

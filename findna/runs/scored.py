@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 
 from findna.errors import TableError
 from findna.io.score_files import Format, restore_index
-from findna.io.scores import FACT, TableHead
+from findna.io.scores import FACT, TableHead, named_fact
 from findna.io.tables import open_parquet
 from findna.io.vcf import Site, VariantReader
 from findna.runs.finished import read_output, require_same_run
@@ -17,7 +17,6 @@ from findna.runs.shard import Shard
 _SHARD = re.compile(r"(\d+)/(\d+); records=(\d+)\+(\d+) of (\d+); rows=(\d+)\+(\d+) of (\d+)")
 _WORDS = {"True": True, "False": False, "None": None}
 _LENGTH = re.compile(r"##contig=<.*\blength=(\d+)")
-_IDENTITY = re.compile(r"; (sha256|digest)=([^; ]*)\Z")  # after the name of a model or file, in its header line
 
 
 class ScorePart(NamedTuple):
@@ -185,8 +184,8 @@ def facts_of(facts: Mapping[str, str]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"version": facts.get("Version", "")}
     for name in ("Model", "Genome", "Input"):
-        text, *identity = _IDENTITY.split(facts.get(name, ""))
-        found[name.lower()] = {"name" if name == "Model" else "path": text, **dict([identity[:2]] if identity else [])}
+        text, identity = named_fact(facts.get(name, ""))
+        found[name.lower()] = {"name" if name == "Model" else "path": text, **identity}
     pairs = (pair.partition("=") for pair in facts.get("Parameters", "").split("; "))
     return {**found, "params": {n: int(text) if text.isdecimal() else _WORDS.get(text, text) for n, _, text in pairs}}
 

@@ -131,6 +131,19 @@ def test_a_finished_output_needs_no_resume_and_one_of_another_run_is_named(model
     assert Path(name).read_bytes() == before
 
 
+@pytest.mark.parametrize("line", ["embed r.bed", "predict-bases r.bed", "mutagenesis r.bed", "score v.tsv --window 20"])
+def test_a_finished_output_of_other_bases_is_of_another_run(model: Path, line: str) -> None:
+    Path("g.fa").write_text(f">chr1\n{'ACGTTGCA' * 5}\n")
+    Path("r.bed").write_text("chr1\t0\t9\n")
+    Path("v.tsv").write_text("chrom\tpos\tref\talt\nchr1\t20\tT\tC\n")
+    small = ("--max-length", 2) if line.startswith("score") else ()
+    args = (*line.split(), *small, "-g", "g.fa", "-m", model, "-t", 1, "-o", "o.tsv" if small else "o.h5")
+    assert [call(*args).err.rpartition(":")[2] for _ in range(2)][1] == " complete; nothing to do\n"
+    Path("g.fa").write_text(f">chr1\n{'ACGTTGCC' * 5}\n")
+    other = call(*args)
+    assert (other.code, "settings (the file g.fa has changed)" in other.err) == (1, True), other.err
+
+
 def test_what_is_ignored_or_gives_nothing_is_an_error(model: Path, genome: Path) -> None:
     Path("n.fa").write_text(">a\nNNNN\n>b\nNN\n")
     every = call("embed", "n.fa", "--model", model, "-o", "n.h5", "--max-n", "0.1")
