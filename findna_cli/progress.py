@@ -39,7 +39,7 @@ class Loading(MetaPathFinder):
 class Draw(Protocol):
     """Shows a phase, its units done, their total, and this in words."""
 
-    def __call__(self, *, description: str, state: str, completed: float = 0, total: float | None = None) -> None: ...
+    def __call__(self, *, description: str, state: str, completed: float, total: float | None) -> None: ...
 
 
 @contextmanager
@@ -115,7 +115,7 @@ class Lines:
         self._due, self._late = now + _FIRST, now + _FIRST
         self._shown, self._written = ("", "", 0.0), ("", "", 0.0)
 
-    def __call__(self, *, description: str, state: str, completed: float = 0, total: float | None = None) -> None:
+    def __call__(self, *, description: str, state: str, completed: float, total: float | None) -> None:
         """Note what is to be shown."""
         self._shown = description, state, completed / total if total else 0.0
 
@@ -160,7 +160,7 @@ class _Display:
             self._draw(description=phase, completed=self._done, total=self._total, state=state)
         else:
             self._begun.clear()  # a phase that comes again is timed anew
-            self._draw(description=phase, state="")
+            self._draw(description=phase, completed=0, total=None, state="")
 
     def _show(
         self, phase: str, done: float, total: float | None, text: str = "", unit: str = "", shown: str = ""

@@ -325,7 +325,7 @@ def test_a_phase_without_steps_empties_the_bar_and_a_phase_that_comes_again_is_t
     now = [0.0]
     monkeypatch.setattr("findna_cli.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
     shown: dict[str, Any] = {}
-    display = _Display(lambda **what: shown.update({"completed": 0} | what), "training", None, "steps")
+    display = _Display(lambda **what: shown.update(what), "training", None, "steps")
     for _ in range(2):
         display.enter("trying penalties", 0, 6)
         now[0] += 20
