@@ -73,7 +73,7 @@ def run(
             raise ConfigError("--genome: the variants have one genome")
         genome = genomes[0] if genomes else None
         own = {name: value for name, value in settings.items() if name not in _OF_SETS}
-        kept = f"{out} has the results of the complete tables"
+        kept = f"{out} keeps the results of complete tables"
         with (
             saying_what_is_kept(kept=kept, then="measures all tables again"),
             progress("scoring", total=None, quiet=quiet, unit="steps"),

@@ -44,7 +44,7 @@ def fetch(
     from findna.commands.data import fetch_genome
 
     with (
-        saying_what_is_kept(kept="the downloaded part is kept"),
+        saying_what_is_kept(kept="what is downloaded is kept"),
         progress(f"fetching {name}", total=None, quiet=quiet, unit="bytes") as advance,
     ):
         found = fetch_genome(
@@ -178,7 +178,7 @@ def audit(
     """
     from findna.commands import data
 
-    with progress("comparing", total=None, quiet=quiet):
+    with saying_what_is_kept(), progress("comparing", total=None, quiet=quiet):
         found = data.audit(
             files, genome=genome, threshold=threshold, sequence_column=sequence_column, label_column=label_column
         )

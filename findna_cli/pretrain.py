@@ -1,8 +1,10 @@
 """`findna pretrain`: a new teacher from sequences or a genome."""
 
+import os
 import shlex
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +18,7 @@ from findna.recipes import PRESETS, PretrainConfig
 from findna.sizes import ModelConfig
 from findna.train.options import CheckpointOptions, PretrainOptions, ProcessOptions
 from findna_cli.console import say, write_report
-from findna_cli.job import had_nothing_to_do
+from findna_cli.job import had_nothing_to_do, saying_what_is_kept
 from findna_cli.options import Genome, Json, Quiet, ResumeRun, flags_of
 from findna_cli.progress import Advance, progress
 from findna_cli.signals import catch_signals
@@ -70,7 +72,10 @@ def pretrain(
         raise ConfigError("--force needs --export: a run directory is never replaced, choose another --out")
     is_first = training.find_place().rank == 0
     quiet, caught = quiet or not is_first, list[int]()
-    with progress("training", total=None, quiet=quiet, unit="steps") as advance:
+    with (
+        saying_that_none_is_done(resume=resume) if is_first else nullcontext(),
+        progress("training", total=None, quiet=quiet, unit="steps") as advance,
+    ):
         report = training.pretrain(
             inputs or (),
             out,
@@ -95,6 +100,14 @@ def pretrain(
         raise typer.Exit(128 + (caught or [signal.SIGTERM])[0])
     what = f"{counted(report['step'], 'step')}, {counted(report['n_bases'], 'base')} in {report['seconds']:,.0f} s"
     say(f"{out}: {what}", quiet=quiet)
+
+
+def saying_that_none_is_done(*, resume: bool) -> AbstractContextManager[None]:
+    """Say how to continue a training that a signal ended before `begin`."""
+    if "FINDNA_LAUNCHED" in os.environ:  # one of several processes: the launcher ends them, too
+        return nullcontext()
+    then = "continues" if resume else "starts from the beginning"
+    return saying_what_is_kept(kept="this command has done no step", then=then)
 
 
 def begin(caught: list[int], text: str, *, quiet: bool) -> None:

@@ -8,6 +8,7 @@ import typer
 from findna.config import ComputeConfig
 from findna.errors import TableError
 from findna_cli.console import say, show_wrapped, write_report
+from findna_cli.job import saying_what_is_kept
 from findna_cli.options import Genome, Json, Quiet, flags_of, numeric
 from findna_cli.progress import progress
 from findna_cli.translate import said
@@ -40,7 +41,7 @@ def verify(
 
     from findna.commands import files
 
-    with progress("checking", total=None, quiet=quiet):
+    with saying_what_is_kept(), progress("checking", total=None, quiet=quiet):
         found = files.verify(path, model=model or "", genome=genome, n=n, **settings)
     checks = [(name, status, said(detail)) for name, status, detail in found.checks]
     for name, status, detail in checks if not quiet else ():

@@ -87,3 +87,32 @@ def test_the_next_run_deletes_a_spool_that_was_half_removed(
     assert Path(out).is_file()
     assert call(*args).code == 0
     assert not Path(f"{out}.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "where", "kept"),
+    [
+        ("verify o.tsv", "verify.verify", "nothing of it is kept; {} starts from the beginning"),
+        ("data audit t.csv u.csv", "commands.data.audit_splits", "nothing of it is kept; {} starts from the beginning"),
+        ("finetune t.csv --valid u.csv", "train.plan.TaskPlan.load", "no step; {} starts from the beginning"),
+        ("pretrain s.fa --steps 2", "commands.training._sources", "no step; {} starts from the beginning"),
+        ("pretrain s.fa --resume", "commands.training._plan", "no step; {} continues"),
+    ],
+)
+def test_a_command_that_is_interrupted_early_says_what_to_run(
+    line: str, where: str, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("t.csv", "u.csv"):
+        Path(name).write_text("sequence,label\nACGTACGTAC,a\nTTGACCATGA,b\n")
+    Path("s.fa").write_text(f">a\n{'ACGTTGCA' * 500}\n")
+    Path("o.tsv").write_text("id\n")
+
+    def interrupt(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"findna.{where}", interrupt)
+    result = call(*line.split())
+    assert result.code == 130
+    *_, said, last = result.err.splitlines()
+    assert last == "findna: interrupted"
+    assert said.endswith(kept.format(f"`findna {line}`"))
