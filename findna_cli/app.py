@@ -40,7 +40,7 @@ from findna_cli import (
 from findna_cli.console import end_loading, say, show, visible
 from findna_cli.help import add_help, help_page
 from findna_cli.progress import Loading
-from findna_cli.translate import command_of, said
+from findna_cli.translate import command_of, said, with_contig
 
 app = typer.Typer(
     name="findna",
@@ -134,7 +134,7 @@ def main() -> None:
         if os.environ.get("FINDNA_DEBUG"):
             raise
         is_config = isinstance(error, ConfigError)
-        text = said(str(error), is_config=is_config)
+        text = with_contig(said(str(error), is_config=is_config), sys.argv[1:])
         code = _fail(text, 2 if is_config else 1)
     except Exception as error:  # any other error is one line, too
         if os.environ.get("FINDNA_DEBUG"):

@@ -52,7 +52,10 @@ def finetune(
     from findna.commands import training
 
     caught: list[int] = []
-    with saying_that_none_is_done(resume=resume), progress("training", total=None, quiet=quiet, unit="steps") as advance:
+    with (
+        saying_that_none_is_done(resume=resume),
+        progress("training", total=None, quiet=quiet, unit="steps") as advance,
+    ):
         report = training.finetune(
             inputs or (),
             out,

@@ -1,6 +1,7 @@
-"""Translates messages of the library, which name settings, to flags."""
+"""Translates messages of the library to the command line: settings to flags, a contig to a command."""
 
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ _OF_PARTS = r"(?<![\w.])([a-z_]+)(?= is [^;]+, there )|"
 _NAMED = r"\b(\w+)=('[^']*'|[\w.,/:+-]*\w)|(?<![\w/.'-])([a-z]+(?:_[a-z]+)+)(?![\w/'-]|\.\w)"
 _CHANGED = r"|(?<![\w.])([a-z]+)(?=: [^;]+ now, )"
 _BEFORE_MUST = r"|\b([a-z]+)(?= must )"
+_MISSING_CONTIG = re.compile(r"region [^\n]*: contig '([^']+)' is not in [^\n]* \(did you mean '([^']+)'\?.*")
 
 
 def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) -> str:
@@ -41,6 +43,21 @@ def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) ->
         return name if value in (None, "True", "False") else f"{name} {value.strip(chr(39))}"
 
     return re.sub(_OF_PARTS + _NAMED + _CHANGED + _BEFORE_MUST * is_config, flag, text)
+
+
+def with_contig(text: str, words: list[str]) -> str:
+    """A message on a missing contig of a region string, with the command that has the similar name instead.
+
+    >>> print(with_contig("region 2:1-9: contig '2' is not in g.fa (did you mean 'chr2'?)", ["embed", "2:1-9"]))
+    region 2:1-9: contig '2' is not in g.fa (did you mean 'chr2'?); run `findna embed chr2:1-9`
+    """
+    if not (found := _MISSING_CONTIG.match(text)):
+        return text
+    own, other = found.groups()
+    others = [re.sub(rf"(^|=){re.escape(own)}(?=:)", lambda match: f"{match[1]}{other}", word) for word in words]
+    if others == words:
+        return text
+    return f"{found[0]}; run `{shlex.join(['findna', *others])}`{text[found.end() :]}"
 
 
 def command_of(root: Any, words: list[str]) -> Any:

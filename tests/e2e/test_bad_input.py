@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -482,6 +483,27 @@ def test_the_command_in_a_message_corrects_the_input(name: str) -> None:
     corrected = command.rpartition("> ")[2]
     assert call(*args.replace(wrong, corrected).split(), "-o", "out.tsv").code == 0
     assert Path("out.tsv").read_text().count("\n") >= 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["embed 20:1-50 20:60-90 chr20:7-40 -g chr20.fa", "mutagenesis 20:1-9 -g chr20.fa", "embed r.bam --region=20:1-50"],
+)
+def test_the_command_in_a_message_on_a_region_names_the_contig_of_the_genome(line: str, model: Path) -> None:
+    Path("chr20.fa").write_text(f">chr20\n{BASES}\n")
+    with pysam.AlignmentFile(
+        "r.bam", "wb", header={"HD": {"SO": "coordinate"}, "SQ": [{"SN": "chr20", "LN": 300}]}
+    ) as bam:
+        read = pysam.AlignedSegment(bam.header)
+        read.query_name, read.query_sequence, read.reference_id, read.cigarstring = "r", "ACGTA", 0, "5M"
+        bam.write(read)
+    result = call(*line.split(), "-m", model, "-o", "my out.h5")
+    assert (result.code, "did you mean 'chr20'?" in result.err) == (1, True), result.err
+    (command,) = re.findall("`([^`]+)`", result.err)
+    assert call(*shlex.split(command)[1:]).code == 0
+    assert Path("my out.h5").exists()
+    other = call(*line.replace("20:", "7:").split(), "-m", model, "-o", "other.h5")
+    assert (other.code, "`" in other.err) == (1, False), other.err
 
 
 @pytest.mark.parametrize("kind", ["bed", "vcf", "bam"])
