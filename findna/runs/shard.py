@@ -169,8 +169,10 @@ def missing_shards(found: Mapping[int, tuple[Path, str]], n: int) -> str:
     names = ", ".join(map(str, files)) + more
     if there := [str(file) for file in files if file and file.is_file()]:
         return f"{text} ({names}); add {', '.join(there)} to the command"
-    words = [_word_of_shard(word, path, files[0], number, missing[0], n) for word in shlex.split(command)]
-    made = f"; `{shlex.join(words)}` makes {'it' if n_missing == 1 else 'the first'}" if len(words) > 1 else ""
+    own = shlex.split(command)
+    words = [_word_of_shard(word, path, files[0], number, missing[0], n) for word in own]
+    is_named = any(word.endswith(f"{number}/{n}") for word in own)  # not with auto, which is of a job of its own
+    made = f"; `{shlex.join(words)}` makes {'it' if n_missing == 1 else 'the first'}" if is_named else ""
     return f"{text} ({names}){made}"
 
 

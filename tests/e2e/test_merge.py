@@ -241,7 +241,7 @@ def test_more_than_one_process_refuses_stdin_and_gpus_that_are_not_there(write: 
     assert left_behind("a") == ["a.fa"]
 
 
-def test_a_missing_shard_has_its_file_and_its_command(model: Path) -> None:
+def test_a_missing_shard_has_its_file_and_its_command(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("s.fa").write_text(fasta({f"s{i}": "ACGTTGCA" * 5 for i in range(300)}))
     for shard in ("1/3", "2/3", "3/3"):
         assert call("embed", "s.fa", "-m", model, "--shard", shard, "--threads", 1).code == 0
@@ -254,6 +254,11 @@ def test_a_missing_shard_has_its_file_and_its_command(model: Path) -> None:
     assert missing == f"findna: shard 2 of 3 is missing ({names[1]}); {again} makes it\n"
     assert call(*again.strip("`").split()[1:]).code == 0
     assert call("merge", *names, "-o", "all.h5").code == 0
+    for variable, value in {"MIN": 1, "MAX": 3, "COUNT": 3, "STEP": 1, "ID": 3}.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{variable}", str(value))
+    assert call("embed", "s.fa", "-m", model, "--shard", "auto", "-o", "t.h5").code == 0
+    missing = call("merge", "t.part3of3.h5", "-o", "a.h5").err  # "auto" would be the shard of another job
+    assert missing == "findna: 2 of 3 shards are missing: 1, 2 (t.part1of3.h5, t.part2of3.h5)\n"
     Path(names[0]).rename("one.h5")
     assert call("merge", "one.h5", names[2], "-o", "a.h5").err == "findna: shard 2 of 3 is missing\n"
 
