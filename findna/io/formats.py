@@ -20,17 +20,18 @@ FORMATS: Mapping[str, Format] = {
 
 
 def wrong_ending(out: str | Path, endings: Sequence[str]) -> ConfigError:
-    """The error of an output whose name has the ending of no format.
+    """The error of an output whose name has the ending of no format, or none.
 
     >>> print(wrong_ending("a/r.csv", ("h5", "tsv")))
     output a/r.csv: this command does not write .csv files: name it r.h5 or r.tsv
+    >>> print(wrong_ending("r", ("h5", "tsv")))
+    output r: the name has no ending: name it r.h5 or r.tsv
     """
     path = Path(out).with_name(Path(out).name.removesuffix(".gz"))
     suffix = path.suffix + ".gz" * (path.name != Path(out).name)
     *names, last = (f"{path.stem}.{ending}" for ending in endings)
-    return ConfigError(
-        f"output {out}: this command does not write {suffix} files: name it {', '.join(names)} or {last}"
-    )
+    why = f"this command does not write {suffix} files" if suffix else "the name has no ending"
+    return ConfigError(f"output {out}: {why}: name it {', '.join(names)} or {last}")
 
 
 def infer_format(out: str | Path, asked: str = "") -> Format:

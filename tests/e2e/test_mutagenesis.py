@@ -103,6 +103,7 @@ def test_records_that_cannot_be_used_end_the_run_or_are_listed(write: Write, gen
 
 
 COMMANDS = {
+    ("-o", "x"): "output x: the name has no ending: name it x.h5 or x.tsv",
     ("-o", "x.npy"): "does not write .npy files: name it x.h5 or x.tsv",
     ("--plot", "x.jpg"): "a figure is one of .png, .svg, .pdf",
     ("--label", "a"): "and none is given",
