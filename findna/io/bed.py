@@ -57,7 +57,7 @@ def read_bed(
             try:
                 region = _region(_columns(text), is_narrowpeak=is_narrowpeak, with_blocks=with_blocks)
             except ValueError as problem:
-                hint = _remedy(_columns(text), stream.name)
+                hint = _remedy(text, stream.name)
                 region = BedError(f"{problem}{hint}", path=stream.name, line=line, row=row)
             stream.mark = Mark(stream.offset, line - 1, row)
             yield BedRow(row, line, region)
@@ -73,13 +73,14 @@ def is_bed_header(text: str) -> bool:
     return not text.strip() or text[0] == "#" or text.split(None, 1)[0] in _HEADER_WORDS
 
 
-def _remedy(columns: list[str], name: str) -> str:
+def _remedy(line: str, name: str) -> str:
     """The command that corrects columns in another order; "" if it is not known."""
+    columns, is_tabbed = _columns(line), "\t" in line
     starts, ends = ([text.strip() for text in columns[place : place + 1]] for place in (1, 2))
     if starts and ends and starts[0].isdecimal() and ends[0].isdecimal() and int(starts[0]) > int(ends[0]):
-        command = swapped(name)
+        command = swapped(name, is_tabbed=is_tabbed)
         return f"; if they are swapped, {command} corrects it" if command else ""
-    found = reordered(columns, name)
+    found = reordered(columns, name, is_tabbed=is_tabbed)
     return f"; {found}" if found else ""
 
 

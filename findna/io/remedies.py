@@ -5,7 +5,8 @@ import shlex
 from collections.abc import Collection
 from pathlib import Path
 
-_NO_HEADER = "/^(#|track|browser)/"
+_HEADER = "/^(#|track|browser)/"
+_TABS = " -F'\\t'"
 _WITH_ALLELES = 5
 """Columns of a VCF up to ALT."""
 
@@ -19,16 +20,17 @@ def by_awk(program: str, name: str, *, out: str, separator: str = "") -> str:
     return _filter(f"awk{separator} -v OFS='\\t' {shlex.quote(program)}", name, out)
 
 
-def swapped(name: str) -> str:
-    """A command that swaps start and end of a BED file where the start is larger."""
-    return by_awk("$2 > $3 {t = $2; $2 = $3; $3 = t} {print}", name, out="fixed.bed", separator=" -F'\\t'")
+def swapped(name: str, *, is_tabbed: bool) -> str:
+    """A command that swaps start and end of a BED file, which may be separated by tabs, where the start is larger."""
+    program = f"!{_HEADER} && $2 > $3 {{t = $2; $2 = $3; $3 = t}} {{print}}"
+    return by_awk(program, name, out="fixed.bed", separator=_TABS * is_tabbed)
 
 
-def reordered(columns: list[str], name: str) -> str:
+def reordered(columns: list[str], name: str, *, is_tabbed: bool) -> str:
     """Where contig, start and end are in a row of a BED file, and a command that puts them first; "" if not known.
 
-    >>> print(reordered(["100", "300", "chr1"], "a.bed"))
-    contig, start and end seem to be columns 3, 1 and 2: `awk -v OFS='\\t' '{print $3, $1, $2}' a.bed > fixed.bed`
+    >>> print(reordered(["100", "300", "chr1"], "a.bed", is_tabbed=False).partition(": ")[0])
+    contig, start and end seem to be columns 3, 1 and 2
     """
     whole = [column.strip().isdecimal() for column in columns]
     first = next((n for n in range(len(whole) - 1) if whole[n] and whole[n + 1]), None)
@@ -38,7 +40,8 @@ def reordered(columns: list[str], name: str) -> str:
     if contig >= len(columns) or not re.fullmatch(r"[A-Za-z][\w.]*", columns[contig].strip()):
         return ""
     start, end, contig = first + 1, first + 2, contig + 1
-    command = by_awk(f"{{print ${contig}, ${start}, ${end}}}", name, out="fixed.bed")
+    program = f"!{_HEADER} {{print ${contig}, ${start}, ${end}}}"
+    command = by_awk(program, name, out="fixed.bed", separator=_TABS * is_tabbed)
     return f"contig, start and end seem to be columns {contig}, {start} and {end}: {command}" if command else ""
 
 
@@ -51,7 +54,7 @@ def renamed(chrom: str, contigs: Collection[str], name: str) -> str:
     suffixes = "".join(Path(name.removesuffix(".gz")).suffixes[-1:]) or ".txt"
     for other, edit, what in ((f"chr{chrom}", "s/^(chr)?/chr/", "adds chr"), (chrom[3:], "s/^chr//", "removes chr")):
         if other in contigs and (other.startswith("chr") or chrom.startswith("chr")):
-            command = _filter(f"sed -E '{_NO_HEADER}! {edit}'", name, f"renamed{suffixes}")
+            command = _filter(f"sed -E '{_HEADER}! {edit}'", name, f"renamed{suffixes}")
             return f"{command} {what}" if command else ""
     return ""
 

@@ -124,7 +124,12 @@ def _parsed(facts: Mapping[str, str]) -> dict[str, Any]:
     source, of_source = named_fact(facts["Input"])
     params = dict(entry.partition("=")[::2] for entry in facts["Parameters"].split("; "))
     return {
-        "model": {"name": name, "sha256": "", **of_model, **({"task": {}} if facts["Model"].startswith("task ") else {})},
+        "model": {
+            "name": name,
+            "sha256": "",
+            **of_model,
+            **({"task": {}} if facts["Model"].startswith("task ") else {}),
+        },
         "genome": {"path": genome, "digest": "", **of_genome},
         "inputs": [{"path": source, **of_source}],
         "params": params,

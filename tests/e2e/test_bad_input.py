@@ -418,7 +418,8 @@ def test_the_exit_code_and_the_message_of_the_real_process(
     assert (result.code, result.out) == (1, "")
     assert result.err == (
         "findna: BED file bad.bed, line 2: start 9 and end 5 must satisfy 0 <= start < end; if they are swapped, "
-        "`awk -F'\\t' -v OFS='\\t' '$2 > $3 {t = $2; $2 = $3; $3 = t} {print}' bad.bed > fixed.bed` corrects it "
+        "`awk -F'\\t' -v OFS='\\t' '!/^(#|track|browser)/ && $2 > $3 {t = $2; $2 = $3; $3 = t} {print}' bad.bed "
+        "> fixed.bed` corrects it "
         "(1 of 2 records affected; --on-error skip omits them)\n"
     )
     monkeypatch.setenv("FINDNA_DEBUG", "")  # so that it is as before after the test
@@ -459,6 +460,8 @@ HEADER = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 ROW = "chr20\t101\t.\tA\tC"
 REMEDIES = {
     "swapped": ("embed a.bed -g chr20.fa", {"a.bed": "chr20\t90\t50\nchr20\t5\t70\n"}, "a.bed"),
+    "swapped, with blanks": ("embed a.bed -g chr20.fa", {"a.bed": "track name=x a=b\nchr20 90 50 a\n"}, "a.bed"),
+    "names with blanks": ("embed a.bed -g chr20.fa", {"a.bed": "track name=x\na peak\tchr20\t5\t90\n"}, "a.bed"),
     "contig last": ("embed a.bed -g chr20.fa", {"a.bed": "5\t90\tchr20\n"}, "a.bed"),
     "name first": ("embed a.bed -g chr20.fa", {"a.bed": "peak1 chr20 5 90\n"}, "a.bed"),
     "without chr": ("embed a.bed -g chr20.fa", {"a.bed": "track name=x\n20\t5\t90\nchr20\t7\t80\n"}, "a.bed"),
