@@ -13,7 +13,7 @@ from findna.train.options import CheckpointOptions, FinetuneOptions
 from findna_cli.console import say, write_report
 from findna_cli.job import had_nothing_to_do
 from findna_cli.options import Genome, Json, ModelName, Quiet, ResumeRun, flags_of
-from findna_cli.pretrain import begin, saying_that_none_is_done
+from findna_cli.pretrain import begin, until_begun
 from findna_cli.progress import Advance, progress
 
 if TYPE_CHECKING:
@@ -52,10 +52,7 @@ def finetune(
     from findna.commands import training
 
     caught: list[int] = []
-    with (
-        saying_that_none_is_done(resume=resume),
-        progress("training", total=None, quiet=quiet, unit="steps") as advance,
-    ):
+    with until_begun(resume=resume), progress("training", total=None, quiet=quiet, unit="steps") as advance:
         report = training.finetune(
             inputs or (),
             out,

@@ -72,10 +72,7 @@ def pretrain(
         raise ConfigError("--force needs --export: a run directory is never replaced, choose another --out")
     is_first = training.find_place().rank == 0
     quiet, caught = quiet or not is_first, list[int]()
-    with (
-        saying_that_none_is_done(resume=resume) if is_first else nullcontext(),
-        progress("training", total=None, quiet=quiet, unit="steps") as advance,
-    ):
+    with until_begun(is_first, resume=resume), progress("training", total=None, quiet=quiet, unit="steps") as advance:
         report = training.pretrain(
             inputs or (),
             out,
@@ -102,9 +99,9 @@ def pretrain(
     say(f"{out}: {what}", quiet=quiet)
 
 
-def saying_that_none_is_done(*, resume: bool) -> AbstractContextManager[None]:
+def until_begun(is_first: bool = True, *, resume: bool) -> AbstractContextManager[None]:
     """Say how to continue a training that a signal ended before `begin`."""
-    if "FINDNA_LAUNCHED" in os.environ:  # one of several processes: the launcher ends them, too
+    if not is_first or "FINDNA_LAUNCHED" in os.environ:  # the launcher ends its processes also if one of them fails
         return nullcontext()
     then = "continues" if resume else "starts from the beginning"
     return saying_what_is_kept(kept="this command has done no step", then=then)
