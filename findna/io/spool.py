@@ -285,10 +285,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[st
 def setting_name(key: str) -> str:
     """The name of a setting as a user knows it, from its place in nested settings.
 
-    >>> setting_name("config.model.channels"), setting_name("genome.path")
-    ('channels', 'genome')
+    >>> setting_name("config.model.channels"), setting_name("options.max_n"), setting_name("genome.path")
+    ('channels', 'max_n', 'genome')
     """
-    name = re.sub(r"^(params|settings|sources|data|config(\.model)?)\.|\.(path|name)$", "", key)
+    name = re.sub(r"^(params|settings|options|sources|data|config(\.model)?)\.|\.(path|name)$", "", key)
     return _KNOWN_AS.get(name, name)
 
 

@@ -52,6 +52,8 @@ def test_parts_of_a_plan_are_those_of_shards_without_one(write: Write, genome: P
     assert (result.code, result.err) == (0, "plan.json: 2 shards, 400 records, " + result.err.rpartition(", ")[2])
     again = call("split", *flags, "-n", 2, "--batch-bases", 512, "-o", "plan.json")
     assert (again.code, again.err) == (0, "plan.json: complete; nothing to do\n")
+    other = call("split", *flags, "-n", 2, "--batch-bases", 512, "--max-n", 0.4, "-o", "plan.json")
+    assert (other.code, "(--max-n: 0.4 now, 1.0 before)" in other.err) == (1, True), other.err
     run = [*flags, "-m", model, "--batch-bases", 512, "--shard", "2/2"]
     embedded(*run, "-o", "a.h5")
     embedded(*run, "--plan", "plan.json", "-o", "b.h5")
