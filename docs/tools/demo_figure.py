@@ -4,8 +4,8 @@
 
 Left: AUROC of logistic regression that tells promoters from other sequence, by the number of labelled sequences; mean
 and standard deviation over 20 draws, measured on all sequences that were not drawn (docs/demo/README.md). Right: test
-AUROC on the GUE sets in docs/results/gue that the model was fine-tuned on, beside its frozen vectors, 6-mer counts, vectors
-of random weights, and the best of the quoted models. Needs `findna[bench]`.
+AUROC on the GUE sets in docs/results/gue that the model was fine-tuned on, beside its frozen vectors, 6-mer counts, the
+same network with random weights (fine-tuned, and frozen), and the best of the quoted models. Needs `findna[bench]`.
 """
 
 import sys
@@ -40,8 +40,9 @@ COLOURS = {"findna": "#c2410c", "6-mer counts": "#475569", "random weights": "#9
 MODES: dict[str, dict[str, Any]] = {
     "finetune": {"c": COLOURS["findna"], "zorder": 3, "label": "findna, fine-tuned"},
     "probe": {"facecolor": "white", "edgecolor": COLOURS["findna"], "label": "findna, frozen"},
-    "kmer": {"c": COLOURS["6-mer counts"], "label": "6-mer counts"},
-    "random": {"c": COLOURS["random weights"], "label": "random weights, frozen"},
+    "kmer": {"c": COLOURS["6-mer counts"], "marker": "s", "label": "6-mer counts"},
+    "random-finetune": {"c": COLOURS["random weights"], "label": "random weights, fine-tuned"},
+    "random": {"facecolor": "white", "edgecolor": COLOURS["random weights"], "label": "random weights, frozen"},
 }
 N_LABELLED = (10, 20, 50, 100, 200, 400)
 N_DRAWS = 20
@@ -95,7 +96,7 @@ def draw_sets(axes: Axes) -> None:
     axes.set_yticks(rows, [task.removeprefix("prom/") for task in tasks])
     axes.grid(axis="y", color="#e2e8f0")
     axes.set_axisbelow(True)
-    axes.set(xlabel="test AUROC", title="fine-tuned, complete sets of GUE")
+    axes.set(xlabel="test AUROC", title="complete sets of GUE")
     axes.legend(**ABOVE)
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -163,19 +164,24 @@ The probe is logistic regression on at most {max(n for n, _ in own.runs[0]["n"].
 Command: `{own.runs[0]["command"]}`."""
 
 
+AGAINST_RANDOM = (
+    ("probe", "random", "frozen probe: above random weights"),
+    ("finetune", "random-finetune", "fine-tuned: above random weights that are fine-tuned in the same way"),
+)
+
+
 def counts(results: Path) -> str:
     """On how many sets the teacher is above quoted figures, 6-mers and random weights."""
     found = [read_result(path) for path in sorted(results.glob("*.json"))]
     notes = [note for section in make_report(found) for note in section.notes if ": above the best quoted" in note]
     means = {(one["task"], one["mode"]): one["mean"]["test"]["auroc"] for one in found}
-    both = [
-        (mean, means[task, "random"])
-        for (task, mode), mean in means.items()
-        if mode == "probe" and (task, "random") in means
-    ]
-    if both:
-        above = sum(a > b for a, b in both)
-        notes.append(f"frozen probe: above the mean of random weights on {above} of {len(both)} sets.")
+    for mode, other, words in AGAINST_RANDOM:
+        both = [
+            (mean, means[task, other]) for (task, one), mean in means.items() if one == mode and (task, other) in means
+        ]
+        if both:
+            above = sum(a > b for a, b in both)
+            notes.append(f"{words} on {above} of {len(both)} sets, on average by {fmean(a - b for a, b in both):.3f}.")
     return "\n".join(f"- {note}" for note in notes)
 
 
