@@ -1,6 +1,7 @@
 """A run in one small file, to continue elsewhere: its step, no moments, and a new warm-up of the learning rate."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -65,7 +66,8 @@ def test_a_carried_run_ends_as_well_as_one_that_stayed(half, tmp_path):
     assert import_run(half / "half.findna", tmp_path / "away", compute=CPU, job="j") == 100
     assert json.loads((tmp_path / "away/pretrain.json").read_text())["job"] == "j"
     away = run(tmp_path / "away", resume=True)
-    stayed = run(tmp_path / "stayed")
+    shutil.copytree(half / "run", tmp_path / "stayed")
+    stayed = run(tmp_path / "stayed", resume=True)
     assert (away.finished, away.step, away.n_bases) == (True, 200, stayed.n_bases)
     assert stayed.last["valid_loss"] < 0.75 * read_log(tmp_path / "stayed/log.csv")[0]["valid_loss"]
     assert away.last["valid_loss"] < 1.05 * stayed.last["valid_loss"]
