@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from pathlib import Path
@@ -69,6 +70,8 @@ class WrittenScores(Written):
         self.path = path
         facts = _score_facts(path)
         if "Model" not in facts:
+            if path.suffix != ".parquet":
+                _read_through(path)  # a damaged file may say anything
             raise self.fail("is a VCF that findna did not score")
         self.kind = f"scored {'.'.join(path.name.split('.')[1:]) or 'variants'}"
         self.meta = _parsed(facts)
@@ -115,6 +118,12 @@ def _score_facts(path: Path) -> dict[str, str]:
     with VariantReader(path) as reader:
         found = [re.match(rf"{FACT}(\w+)=(.*)", line) for line in reader.header]
     return {match[1]: match[2] for match in found if match}
+
+
+def _read_through(path: Path) -> None:
+    """Read a file to its end, so that damage is an error: the checksum of compressed text follows the text."""
+    with ByteStream(path, error=TableError) as stream:
+        deque(stream.lines(), maxlen=0)
 
 
 def _parsed(facts: Mapping[str, str]) -> dict[str, Any]:

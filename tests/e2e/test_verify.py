@@ -1,7 +1,9 @@
 """`findna verify`: a valid file passes; a changed file, another model and another genome fail with their names."""
 
+import gzip
 import json
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,6 +129,16 @@ def test_a_flipped_bit_is_found(make: Callable[[str], Path], model: Path, name: 
     status, detail = verified(path, "--n", 0, code=1)["content"]
     assert status == "failed"
     assert any(word in detail for word in ("checksum", "damaged", "sha256 differs", "CRC")), detail
+
+
+def test_damage_in_the_header_of_scores_is_said_to_be_damage(make: Callable[[str], Path]) -> None:
+    path = make("s.vcf.gz")
+    text = gzip.decompress(path.read_bytes())
+    packed = bytearray(gzip.compress(text.replace(b"Model=", b"Modem=")))
+    packed[-8:-4] = zlib.crc32(text).to_bytes(4, "little")
+    path.write_bytes(packed)
+    status, detail = verified(path, "--n", 0, code=1)["content"]
+    assert (status, "CRC" in detail) == ("failed", True), detail
 
 
 def _place_of_values(path: Path) -> int:
