@@ -9,8 +9,8 @@ from findna.settings import settings_of
 _SETTINGS = re.compile(r"^settings: (\S+)$", re.MULTILINE)
 _TAGS = re.compile(r"(<pre.*?</pre>|<[^>]*>)", re.DOTALL)
 _CODE = re.compile(r"\S*-\S*")
-# 8.6e-4, 31-mers, 0.828 ± 0.004, 25.5 %, 835 MB
-_NUMBERS = re.compile(r"\d[\d.]*e-\d+|\d+-mers?\b|[\d.]+ ± [\d.]+|[\d.,]*\d (?:%|[kMG]?B\b|[kMG]?bp\b)")
+# --max-n, 8.6e-4, 31-mers, 0.828 ± 0.004, 25.5 %, 835 MB
+_TEXT = re.compile(r"--[a-z][a-z-]*|\d[\d.]*e-\d+|\d+-mers?\b|[\d.]+ ± [\d.]+|[\d.,]*\d (?:%|[kMG]?B\b|[kMG]?bp\b)")
 _LONGEST = 30
 """Characters of a word that fit on a telephone."""
 _CELL = re.compile(r"<td>(.*?)</td>", re.DOTALL)
@@ -30,7 +30,7 @@ def on_page_content(html: str, **_: Any) -> str:
     # Text and tags alternate; a text directly after <code> is code.
     for i in range(0, len(pieces), 2):
         is_code = i > 0 and pieces[i - 1].startswith("<code")
-        pieces[i] = (_CODE if is_code else _NUMBERS).sub(_whole, pieces[i])
+        pieces[i] = (_CODE if is_code else _TEXT).sub(_whole, pieces[i])
     return "".join(pieces)
 
 

@@ -22,6 +22,7 @@ def typeset() -> ModuleType:
     ("html", "expected"),
     [
         ("<code>findna --max-n 0</code>", '<code>findna <span class="whole">--max-n</span> 0</code>'),
+        ("<p>unless --max-n is given</p>", '<p>unless <span class="whole">--max-n</span> is given</p>'),
         ("<p>36,077 (19.7 %)</p>", '<p>36,077 (<span class="whole">19.7 %</span>)</p>'),
         ("<p>835 MB, 31-mers</p>", '<p><span class="whole">835 MB</span>, <span class="whole">31-mers</span></p>'),
         ("<pre><code>--max-n 31-mers</code></pre>", None),
