@@ -93,7 +93,7 @@ def require_same(out: Path, stored: Mapping[str, Any], facts: Mapping[str, Any])
         TrainingError: It does; the text has the differences.
     """
     if differing := changes(_with_precision(stored), _with_precision(facts), most=_MOST_NAMED):
-        raise TrainingError(f"{out}: holds another run ({differing})")
+        raise TrainingError(f"{out}: holds another run ({differing}); choose another folder for a new run")
 
 
 def fingerprint(facts: Mapping[str, Any]) -> dict[str, Any]:

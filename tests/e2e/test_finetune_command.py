@@ -143,7 +143,8 @@ def test_a_resume_names_what_differs(tables: tuple[Path, Path, Path], model: Pat
     again = call(*flags, "--valid", tables[1])
     assert (again.code, again.err) == (0, "r: complete; nothing to do\n")
     other = call(*flags, "--valid", tables[2])
-    assert other.err == "findna: r: holds another run (the content of the validation split has changed)\n"
+    text = "holds another run (the content of the validation split has changed); choose another folder for a new run"
+    assert other.err == f"findna: r: {text}\n"
     other = call("finetune", "--resume", "-o", "r", "-m", "findna-small")
     assert (other.code, "r: holds another run (the content of teacher has changed" in other.err) == (1, True)
     Path("r/finetune.json").unlink()

@@ -82,7 +82,8 @@ def test_an_interrupted_run_resumes_bit_for_bit(windows: Path) -> None:
     assert "--holdout chr2 differs from" in same.err
     again = call("pretrain", "moved.fa", "--resume", "-o", "parts", "-t", 1, "--precision", "bf16-stream")
     assert again.code == 1
-    assert 'holds another run (--precision: "bf16-stream" now, "fp32" before)' in again.err
+    text = 'holds another run (--precision: "bf16-stream" now, "fp32" before); choose another folder for a new run\n'
+    assert again.err.endswith(text)
     result = call("pretrain", "moved.fa", "--resume", "-o", "parts", "-t", 1)  # its precision is that of the run
     assert result.code == 0, result.err
     for name in ("model.safetensors", "golden.json"):
