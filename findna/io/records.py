@@ -172,6 +172,7 @@ class Reader:
         for row in self._raw_rows(source, genome):
             region, reason = row.region, None
             if isinstance(region, Region):
+                given = region
                 if options.size is not None and options.center == "summit" and region.summit < 0:
                     reason = "no summit to center on (center=summit takes column 10 of narrowPeak)"
                 elif options.size is not None:
@@ -179,11 +180,23 @@ class Reader:
                     region = region.resize(options.size, center=center)
                 if options.strand in ("+", "-"):
                     region = region._replace(strand=options.strand)
-                if reason := reason or genome.check(self._inside(region, genome)):
+                if reason is None and (reason := genome.check(self._inside(region, genome))):
+                    is_known = region.chrom in genome.contigs and not reason.endswith("?")  # else: another assembly
+                    reason += self._remark(given, region, genome) if is_known else ""
+                if reason:
                     row = row._replace(region=source.fault(row, region, reason, genome))
                 else:
                     row = row._replace(region=region)
             yield row
+
+    def _remark(self, given: Region, region: Region, genome: Genome) -> str:
+        """What else to say of a region past an end of its contig: where its numbers are from, why it is not padded."""
+        length = genome.contigs[region.chrom]
+        told = f"; the region is {given.start:,}-{given.end:,} before size={self._options.size}"
+        if given.start < 0 or given.end > length:
+            told = ""
+        is_outside = region.start >= length or region.end <= 0
+        return told + "; no base of it is in the contig, so pad=True does not help" * (is_outside and self._options.pad)
 
     def _inside(self, region: Region, genome: Genome) -> Region:
         """The part of a region to fetch: without padding; two blocks if it crosses the end of a circular contig."""

@@ -53,7 +53,9 @@ def test_rows_are_matched_by_id_else_by_name(tmp_path: Path) -> None:
     (tmp_path / "l.tsv").write_text("p1\tx\np2\ty\n")
     columns = {"id": np.array(["1", "2", "3"], object), "name": np.array(["p2", "", "p1"], object)}
     assert maps.match_labels(columns, tmp_path / "l.tsv")["label"].tolist() == ["y", maps.NO_LABEL, "x"]
-    with pytest.raises(TableError, match=r"no id of it is in the embedding file: it has 'p1', the file '1'"):
+    with pytest.raises(
+        TableError, match=r"none of its ids is .*: its first id is 'p1', that of the embedding file is '1'"
+    ):
         maps.match_labels({"id": columns["id"]}, tmp_path / "l.tsv")
 
 
