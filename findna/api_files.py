@@ -45,6 +45,7 @@ def embed_file(
 
     Returns:
         The report: outputs, n_records, n_rows, n_skipped, n_bases, seconds, peak_memory_bytes, model, params and more.
+        Of a run that was finished before, only the counts in the output, and nothing_to_do.
 
     Raises:
         InputError: An input is missing, empty, damaged, or a record of it cannot be used.

@@ -217,15 +217,18 @@ class Frame:
         Args:
             facts: Facts in the output.
             outputs: The files.
-            counts: Counts by name.
+            counts: Counts by name; nothing_to_do if the run was finished before and no record was counted.
         """
-        return {
-            "findna": __version__,
-            "outputs": [str(path) for path in outputs],
+        of_records = {
             "n_records": self.n_records,
             "n_skipped": len(self.skipped),
             **(self.short.facts() if self.n_records else {}),  # a run of scores reads no records
             "skipped": dict(Counter(error.reason for error in self.skipped)),
+        }
+        return {
+            "findna": __version__,
+            "outputs": [str(path) for path in outputs],
+            **({} if counts.get("nothing_to_do") else of_records),
             **counts,
             "seconds": round(time.monotonic() - self._began, 3),
             "peak_memory_bytes": peak_memory_bytes(),

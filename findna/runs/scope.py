@@ -129,7 +129,6 @@ def finished_run(job: Job, genome: Genome | None) -> dict[str, Any]:
         "n_rows": n_rows,
         "n_skipped": n_skipped,
         "n_resumed": n_rows + n_skipped,
-        **dict.fromkeys(("n_mostly_n", "n_only_n", "n_with_iupac", "n_bases", "seconds"), 0),
         "nothing_to_do": True,
         **settled(facts, found),
     }

@@ -173,7 +173,7 @@ def finished(
     require_same_run(path, found[0], _with_shard(facts))
     if not is_resumed:
         restore_index(path, kind, longest)
-    return {"n_resumed": found[1], "n_windows": 0, "nothing_to_do": True}
+    return {"n_resumed": found[1], "nothing_to_do": True}
 
 
 def facts_of(facts: Mapping[str, str]) -> dict[str, Any]:

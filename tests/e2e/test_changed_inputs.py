@@ -1,5 +1,6 @@
 """Inputs that change while they are read: the run fails and leaves nothing, whatever changed."""
 
+import json
 import os
 import pkgutil
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from command import call, fasta, left_behind, read
+from test_classify import make_task
 
 from findna.config import ComputeConfig
 from findna.errors import InputError
@@ -142,6 +144,27 @@ def test_a_finished_output_of_other_bases_is_of_another_run(model: Path, line: s
     Path("g.fa").write_text(f">chr1\n{'ACGTTGCC' * 5}\n")
     other = call(*args)
     assert (other.code, "settings (the file g.fa has changed)" in other.err) == (1, True), other.err
+
+
+@pytest.mark.parametrize(
+    "line", ["embed r.bed", "classify r.bed", "predict-bases r.bed", "mutagenesis r.bed", "score v.tsv"]
+)
+def test_the_report_of_a_repeated_run_has_no_count_that_the_first_contradicts(model: Path, line: str) -> None:
+    Path("g.fa").write_text(f">chr1\n{'ACGTTGCA' * 25}{'N' * 200}\n")
+    Path("r.bed").write_text("chr1\t0\t60\nchr1\t250\t300\nchr1\t90\t95\nchr1\t390\t900\n")
+    Path("v.tsv").write_text("chrom\tpos\tref\talt\nchr1\t20\tT\tC\nchr1\t21\tT\t<DEL>\n")
+    more = {
+        "score": ("--max-length", 2, "--window", 20, "-o", "o.tsv"),
+        "classify": ("-o", "o.tsv", "--task", make_task(Path("greek"), model)),
+    }.get(line.split()[0], ("-o", "o.h5"))
+    of_model = () if line.startswith("classify") else ("-m", model)
+    args = (*line.split(), "-g", "g.fa", *of_model, *more, "-t", 1, "--on-error", "skip", "--json", "j.json")
+    first, again = ([call(*args), json.loads(Path("j.json").read_text())][1] for _ in range(2))
+    assert (first.get("nothing_to_do"), again["nothing_to_do"], "seconds" in first) == (None, True, True)
+    assert first["n_skipped"] == 1
+    counts = {name: count for name, count in again.items() if name.startswith("n_") or name == "skipped"}
+    assert counts.pop("n_resumed") > 0
+    assert counts == {name: first.get(name) for name in counts}
 
 
 def test_what_is_ignored_or_gives_nothing_is_an_error(model: Path, genome: Path) -> None:
