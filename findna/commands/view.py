@@ -79,7 +79,8 @@ def plot(
             "seed": seed,
             "title": title,
         }
-        missing = [target for target in targets if force or not _has_map(target, facts)]
+        names = {"file": path.name, "labels": labels.name if labels else ""}
+        missing = [target for target in targets if force or not _has_map(target, facts, names)]
         report = {
             "outputs": [str(target) for target in targets],
             "color": shown.color,
@@ -90,21 +91,30 @@ def plot(
         if missing:
             phases.enter(f"reading {path.name}")
             found = make_map(file, shown, method=method, seed=seed)
-            note = f"findna-map:{base64.b64encode(json.dumps(facts).encode()).decode()}"
+            content = json.dumps({**facts, "names": names}).encode()
+            note = f"findna-map:{base64.b64encode(content).decode()}"
             for target in missing:
                 (draw_map if target == figure else write_page)(found, target, title=title, note=note)
     return report
 
 
-def _has_map(path: Path, facts: Mapping[str, Any]) -> bool:
-    """Whether a file has the map of these facts.
+def _has_map(path: Path, facts: Mapping[str, Any], names: Mapping[str, str]) -> bool:
+    """Whether a file has the map of these facts; another name of a file with the same content does not matter.
 
     Raises:
         OutputError: It exists and is another file or map, or its folder does not exist.
     """
     if path.is_file() and (note := _NOTE.search(path.read_bytes())):
         with suppress(ValueError):  # a damaged one
-            require_same_run(path, json.loads(base64.b64decode(note[1])), facts)
+            found = json.loads(base64.b64decode(note[1]))
+            differing = [name for name in names if facts[name] and found.get(name) not in ("", facts[name])]
+            earlier = _named(found, {**names, **found.get("names", {})}, differing)
+            require_same_run(path, earlier, _named(facts, names, differing))
             return True
     require_absent(path, force=False)
     return False
+
+
+def _named(facts: Mapping[str, Any], names: Mapping[str, str], which: list[str]) -> dict[str, Any]:
+    """The facts of a map with the names of some files, for a message."""
+    return {**facts, **{name: {"path": names[name], "sha256": facts.get(name)} for name in which}}

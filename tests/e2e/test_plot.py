@@ -66,6 +66,25 @@ def test_a_file_becomes_a_figure_and_a_page(vectors: Path, monkeypatch: pytest.M
     )
 
 
+def test_a_file_that_was_made_again_is_named(vectors: Path, model: Path) -> None:
+    flags = ("-o", "map.png", "--labels")
+    assert call("plot", vectors, *flags, "labels.tsv").code == 0
+    shutil.copy(vectors, "copy.h5")
+    assert "nothing to do" in call("plot", "copy.h5", *flags, "labels.tsv").err
+    Path("labels.tsv").write_text("s0\todd\n")
+    assert "settings (the file labels.tsv has changed)" in call("plot", vectors, *flags, "labels.tsv").err
+    Path("labels.tsv").rename("l.tsv")
+    assert 'settings (--labels: "l.tsv" now, "labels.tsv" before)' in call("plot", vectors, *flags, "l.tsv").err
+    assert call("plot", vectors, "-o", "map.png", "--force").code == 0
+    Path("again.fa").write_text(fasta({f"s{k}": "ACGTTGCA" * (k + 3) for k in range(4)}))
+    embedded("again.fa", "-m", model, "-o", vectors, "--force")
+    again = call("plot", vectors, "-o", "map.png")
+    assert (again.code, "settings (the file v.h5 has changed)" in again.err) == (1, True), again.err
+    vectors.rename("w.h5")
+    other = call("plot", "w.h5", "-o", "map.png")
+    assert 'settings (file: "w.h5" now, "v.h5" before)' in other.err
+
+
 def test_png_and_pdf_and_a_sample_by_default_name(vectors: Path, model: Path) -> None:
     assert call("plot", vectors, "--max-points", 10, "--color", "length").err == (
         "v.png: 10 of 60 sequences, coloured by length\n"
