@@ -72,6 +72,12 @@ class Shown:
     columns: dict[str, NDArray[Any]]
     color: str
 
+    @property
+    def n_unlabelled(self) -> int:
+        """How many of the points have no label in the column that colours them."""
+        values = self.columns[self.color].tolist() if self.color else []
+        return sum(value == NO_LABEL or value != value for value in values)  # NaN, if labels are numbers
+
 
 def choose_rows(
     file: EmbeddingReader, *, color: str = "", labels: Path | None = None, max_points: int = 20_000, seed: int = 0

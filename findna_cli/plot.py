@@ -64,4 +64,5 @@ def plot(
         return
     n_labelled = f", coloured by {found['color']}" if found["color"] else ""
     made = f"{found['n_points']:,} of {counted(found['n_rows'], 'sequence')}{n_labelled}"
-    say(f"{', '.join(found['outputs'])}: {made}", quiet=quiet)
+    absent = f"; {found['n_unlabelled']:,} without a label" if found["n_unlabelled"] else ""
+    say(f"{', '.join(found['outputs'])}: {made}{absent}", quiet=quiet)

@@ -52,7 +52,8 @@ def plot(
         force: Replace existing files.
 
     Returns:
-        outputs, color, n_points, n_rows; nothing_to_do if all files have this map already.
+        outputs, color, n_points, n_rows, n_unlabelled (points without a row in `labels`); nothing_to_do if all
+        files have this map already.
 
     Raises:
         TableError: The file or the labels cannot be read, or no id is in both.
@@ -86,6 +87,7 @@ def plot(
             "color": shown.color,
             "n_points": len(shown.rows),
             "n_rows": len(file),
+            "n_unlabelled": shown.n_unlabelled if labels else 0,
             "nothing_to_do": not missing,
         }
         if missing:

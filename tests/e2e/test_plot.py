@@ -41,7 +41,8 @@ def data_of(page: Path) -> Any:
 
 def test_a_file_becomes_a_figure_and_a_page(vectors: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = call("plot", vectors, "--labels", "labels.tsv", "-o", "map.svg", "--html", "map.html")
-    assert (result.code, result.err) == (0, "map.svg, map.html: 60 of 60 sequences, coloured by label\n")
+    made = "map.svg, map.html: 60 of 60 sequences, coloured by label; 10 without a label\n"
+    assert (result.code, result.err) == (0, made)
     assert "even" not in Path("map.svg").read_text()[:50]
     assert Path("map.svg").read_text().startswith("<?xml")
     data = data_of(Path("map.html"))
