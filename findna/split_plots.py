@@ -105,8 +105,8 @@ def precision_recall(
 def _curves(
     axes: "Axes", display: Any, score: Any, labels: NDArray[Any], probabilities: NDArray[Any], classes: Sequence[str]
 ) -> list[float]:
-    """Draw and score a curve for each class with some, but not all, sequences."""
-    shown = [k for k in ([1] if len(classes) == 2 else range(len(classes))) if 0 < np.sum(labels == k) < len(labels)]
+    """Draw and score the curve of each class that has one."""
+    shown = _with_curve(labels, classes)
     values = [float(score(labels == k, probabilities[:, k])) for k in shown]
     for k, value in zip(shown, values, strict=True):
         of_two = "positive class " * (len(classes) == 2)
@@ -116,6 +116,11 @@ def _curves(
         line.set(label=name if is_named else None, linewidth=1.4 if is_named else 0.6)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     return values
+
+
+def _with_curve(labels: NDArray[Any], classes: Sequence[str]) -> list[int]:
+    """The classes (of two: the second) with some, but not all, sequences."""
+    return [k for k in ([1] if len(classes) == 2 else range(len(classes))) if 0 < np.sum(labels == k) < len(labels)]
 
 
 def _legend(axes: "Axes", values: list[float], name: str, *, places: tuple[Place, Place]) -> None:
@@ -135,7 +140,9 @@ def figure_paths(stem: Path) -> list[Path]:
 def split_figures(
     labels: NDArray[Any], probabilities: NDArray[Any], stem: Path, *, classes: Sequence[str], title: str
 ) -> list[Path]:
-    """Draw ROC, precision-recall, confusion matrix and calibration of a split, in `figure_paths`.
+    """Draw ROC, precision-recall, confusion matrix and calibration of a split, in `figure_paths`; returns those drawn.
+
+    Labels of one class have no ROC and no precision-recall figure.
 
     Args:
         labels: Class index, shape (n,).
@@ -152,11 +159,13 @@ def split_figures(
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(confusion, (labels, probabilities.argmax(1)), 1)
     paths = figure_paths(stem)
-    roc(labels, probabilities, paths[0], classes=classes, title=title)
-    precision_recall(labels, probabilities, paths[1], classes=classes, title=title)
+    has_curves = bool(_with_curve(labels, classes))
+    if has_curves:
+        roc(labels, probabilities, paths[0], classes=classes, title=title)
+        precision_recall(labels, probabilities, paths[1], classes=classes, title=title)
     confusion_matrix(confusion.tolist(), paths[2], classes=classes, title=title)
     calibration(labels, probabilities, paths[3], title=title)
-    return paths
+    return paths if has_curves else paths[2:]
 
 
 def calibration(labels: NDArray[Any], probabilities: NDArray[Any], path: Path, *, title: str = "") -> None:

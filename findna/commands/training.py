@@ -33,16 +33,13 @@ from findna.train.portable import export_run as export_run
 from findna.train.portable import import_run, portable_plan
 from findna.train.resume import check_same, facts_of, facts_of_pretraining, precision_of, require_same
 from findna.train.sources import Sources, load_sources
-from findna.train.start import check_teacher
+from findna.train.start import check_teacher, doubts
 
 PRETRAINING = (PretrainConfig, PretrainOptions, ModelConfig)
 """The settings of a pretraining."""
 
 FINETUNING = (FinetuneConfig, FinetuneOptions)
 """The settings of a fine-tuning."""
-
-FEW = 30
-"""With fewer validation sequences, a run says that its metrics are uncertain."""
 
 Files = str | Path | Sequence[str | Path]
 OnStart = Callable[[str], None]
@@ -197,11 +194,11 @@ def finetune(
         facts = facts_of(tuning.completed(plan.config, teacher), splits, teacher=teacher, compute=compute)
         return _done(out, plan, facts, metrics=read_json(out / "metrics.json"))
     what = f"{len(train.classes)} classes" if train.classes else "one value per sequence"
-    few = "; few to validate: metrics and probabilities are uncertain" if len(held_out) < FEW else ""
     on_start(
         f"{counted(len(train), 'sequence')} to train on, {len(held_out):,} to validate"
         f"{f', {len(tested):,} to test' if tested is not None else ''}; {train.objective}, {what}; "
-        f"model {teacher.name}{' (frozen)' if plan.config.frozen else ''}; {compute}{few}{_restart(out, resume)}"
+        f"model {teacher.name}{' (frozen)' if plan.config.frozen else ''}; {compute}"
+        f"{doubts(held_out, plan.config.select)}{_restart(out, resume)}"
     )
     outcome = tuning.finetune(
         plan.config,

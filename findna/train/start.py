@@ -20,6 +20,11 @@ from findna.nn.heads import Head
 from findna.recipes import FinetuneConfig
 from findna.sizes import ModelConfig
 
+FEW = 30
+"""With fewer validation sequences, a run says that its metrics are uncertain."""
+
+_MOST_NAMED = 3
+
 
 def window_of(config: FinetuneConfig, model: ModelConfig) -> int:
     """Bases of a window.
@@ -46,6 +51,30 @@ def check_teacher(config: FinetuneConfig, teacher: Encoder) -> None:
     model = make_network(config, teacher).config
     window_of(config, model)
     parse_blocks(config.blocks, model.depth)
+
+
+def doubts(valid: LabelledSet, select: str) -> str:
+    """What makes the metrics and probabilities of a validation split uncertain, to add to a line; "" if nothing does.
+
+    Args:
+        valid: The split.
+        select: As in `FinetuneConfig`.
+    """
+    few = "; few to validate: metrics and probabilities are uncertain" if len(valid) < FEW else ""
+    if valid.objective != "classification":
+        return few
+    counts = np.bincount(valid.labels, minlength=len(valid.classes))
+    missing = [name for name, n in zip(valid.classes, counts, strict=True) if not n]
+    if not missing:
+        return few
+    names = ", ".join(missing[:_MOST_NAMED])
+    names += f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+    if len(valid.classes) - len(missing) == 1:  # its AUROC needs sequences of other classes
+        cannot = "no AUROC can be computed" + (", the validation loss selects" if select == "auroc" else "")
+    else:
+        cannot = f"{'its AUROC' if len(missing) == 1 else 'their AUROCs'} cannot be computed"
+    which = "class" if len(missing) == 1 else "classes"
+    return f"{few}\nno validation sequence of {which} {names}: {cannot}, and probabilities are not reliable"
 
 
 def settings_of(config: FinetuneConfig, model: ModelConfig, labelled: LabelledSet) -> TaskSettings:

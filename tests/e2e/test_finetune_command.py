@@ -79,6 +79,34 @@ def test_a_fasta_a_class_and_a_share_split_off(write: Write, model: Path) -> Non
     assert config["settings"]["classes"] == ["at", "cg"]
 
 
+@pytest.mark.parametrize(("select", "selects"), [("auroc", "the validation loss selects, "), ("loss", "")])
+def test_a_class_without_validation_sequence_is_named_and_has_no_curve(
+    write: Write, model: Path, select: str, selects: str
+) -> None:
+    def table(name: str, rows: list[tuple[str, str]]) -> Path:
+        return write(name, "sequence,label\n" + "".join(f"{bases},{label}\n" for bases, label in rows))
+
+    train = [*sequences(40, 1), *((bases, "other") for bases, _ in sequences(20, 5))]
+    two, three = table("two.csv", sequences(40, 1)), table("three.csv", train)
+    one_class = table("one_class.csv", [row for row in sequences(60, 2) if row[1] == "at"])
+    flags = ("--frozen", "--select", select, "-m", model)
+    result = finetuned(two, "--valid", one_class, "-o", "two", *flags)
+    cannot = f"no AUROC can be computed, {selects}and probabilities are not reliable"
+    assert f"no validation sequence of class cg: {cannot}" in result.err.splitlines()
+    assert json.loads(Path("two/metrics.json").read_text())["valid"]["auroc"] is None
+    assert "it has the lowest validation loss" in result.err
+    drawn = sorted(path.name for path in Path("two/plots").iterdir())
+    assert drawn == ["valid.calibration.png", "valid.confusion.png"]
+    result = finetuned(three, "--valid", one_class, "-o", "most", *flags)
+    assert f"no validation sequence of classes cg, other: {cannot}" in result.err.splitlines()
+    result = finetuned(three, "--valid", table("some.csv", sequences(40, 2)), "-o", "three", *flags)
+    text = "no validation sequence of class other: its AUROC cannot be computed, and probabilities are not reliable"
+    assert text in result.err.splitlines()
+    assert {"valid.roc.png", "valid.pr.png"} < {path.name for path in Path("three/plots").iterdir()}
+    whole = finetuned(two, "--valid", table("whole.csv", sequences(40, 2)), "-o", "whole", *flags)
+    assert "no validation sequence" not in whole.err
+
+
 def test_a_bed_a_class_needs_its_genome(write: Write, model: Path, genome: Path) -> None:
     write("left.bed", "".join(f"chr1\t{i}\t{i + 40}\n" for i in range(0, 600, 20)))
     write("right.bed", "".join(f"chr1\t{i}\t{i + 40}\n" for i in range(1000, 1600, 20)))

@@ -57,6 +57,9 @@ def test_the_curves_of_many_classes_have_no_names_and_no_warning(tmp_path: Path)
     assert pixels(tmp_path / "roc.png").size
 
 
-def test_labels_of_one_class_have_no_curve_and_no_error(tmp_path: Path) -> None:
-    split_plots.roc(np.zeros(5, int), np.full((5, 2), 0.5), tmp_path / "roc.png", classes=["a", "b"])
-    assert pixels(tmp_path / "roc.png").size
+def test_labels_of_one_class_have_no_curves_but_the_other_figures(tmp_path: Path) -> None:
+    labels, probabilities = np.zeros(5, int), np.full((5, 2), 0.5)
+    made = split_plots.split_figures(labels, probabilities, tmp_path / "a", classes=["a", "b"], title="five")
+    assert [path.name for path in made] == ["a.confusion.png", "a.calibration.png"]
+    assert sorted(tmp_path.iterdir()) == sorted(made)
+    assert all(pixels(path).size for path in made)
