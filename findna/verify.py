@@ -29,12 +29,17 @@ from findna.models.store import Model, load_model
 from findna.models.task import TaskModel, load_task
 from findna.recomputed import SampledRow, Unchecked, config_of, params_of, recompute
 from findna.record import Record
+from findna.runs.provenance import genome_facts
 from findna.runs.scored import ScorePart
 
 TOLERANCES = {"fp32": 1e-3, "bf16": 0.05, "bf16-stream": 0.1}
 """Largest accepted difference of a recomputed value, by precision, relative to the row's largest value or to 1."""
 
 _SEED = 0
+
+
+class _Changed(Exception):
+    """A file is not as it was, which need not change a row."""
 
 
 @dataclass
@@ -45,7 +50,7 @@ class Verification:
         path: The file.
         kind: Its kind of content.
         n_rows: Its number of rows.
-        checks: For each check its name, `ok`, `failed` or `not checked`, and the finding.
+        checks: For each check its name, `ok`, `changed`, `failed` or `not checked`, and the finding.
         n_computed: Number of recomputed rows.
         max_difference: The largest difference of their values; None without such rows.
         tolerance: The largest accepted difference.
@@ -73,6 +78,8 @@ class Verification:
         try:
             with naming(Path(self.path)):
                 yield found
+        except _Changed as reason:
+            status, found = "changed", [str(reason)]
         except Unchecked as reason:
             status, found = "not checked", [str(reason)]
         except FindnaError as error:
@@ -165,7 +172,12 @@ def _check_genome(written: Written, genome: Path | str | None) -> str:
             raise written.fail(
                 f"is of genome {facts['path']}, digest {facts['digest'][:12]}; {path} has {opened.digest[:12]}"
             )
-    return f"{path}, digest {facts['digest'][:12]}"
+    found = genome_facts(opened)
+    if genome is None and any(
+        str(found[name]) != str(facts.get(name, found[name])) for name in ("bytes", "modified_ns")
+    ):
+        raise _Changed(f"{path}: size or date differ from those of the run; names and lengths of contigs are the same")
+    return f"{path}, digest {facts['digest'][:12]} of names and lengths of contigs"
 
 
 def _check_inputs(written: Written) -> str:

@@ -49,5 +49,5 @@ def verify(
     write_report(json_file, {**dataclasses.asdict(found), "checks": checks, "is_valid": found.is_valid})
     if failed := [f"{name}: {detail}" for name, status, detail in checks if status == "failed"]:
         raise TableError("; ".join(failed).replace(f"file {path}: ", ""), path=path)
-    skipped = ", ".join(name for name, status, _ in checks if status == "not checked")
-    say(f"{path}: valid{f'; not checked: {skipped}' if skipped else ''}", quiet=quiet)
+    others = {word: ", ".join(n for n, status, _ in checks if status == word) for word in ("changed", "not checked")}
+    say(f"{path}: valid{''.join(f'; {word}: {names}' for word, names in others.items() if names)}", quiet=quiet)

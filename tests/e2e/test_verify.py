@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 import zlib
 from collections.abc import Callable
@@ -209,6 +210,19 @@ def test_a_genome_with_other_bases_is_found_by_computing_rows(
         "computed again, its values differ" in verified(make("v.h5"), "-m", model, "-g", "other.fa", code=1)["rows"][1]
     )
     assert "has other bases than its record" in verified(make("b.h5"), "-m", model, "-g", "other.fa", code=1)["rows"][1]
+
+
+def test_a_genome_with_the_same_contigs_that_is_another_file_has_changed(
+    make: Callable[[str], Path], genome: Path, model: Path
+) -> None:
+    for k, name in enumerate(("v.h5", "b.h5", "s.vcf")):
+        path = make(name)
+        assert " of names and lengths of contigs" in verified(path, "-m", model)["genome"][1]
+        os.utime(genome, ns=(1, 10**9 * k))
+        detail = "g.fa: size or date differ from those of the run; names and lengths of contigs are the same"
+        assert verified(path, "-m", model)["genome"] == ["changed", detail]
+        assert call("verify", path, "-m", model).err.endswith(f"{name}: valid; changed: genome\n")
+        assert verified(path, "-m", model, "-g", genome)["genome"][0] == "ok"
 
 
 def test_what_is_not_there_is_not_checked(make: Callable[[str], Path], model: Path) -> None:
