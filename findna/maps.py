@@ -239,10 +239,8 @@ def match_labels(columns: dict[str, NDArray[Any]], path: Path) -> dict[str, NDAr
     ids = next(iter(tables.values()))
     key = next((name for name in ID_COLUMNS if any(id in ids for id in columns.get(name, ()))), None)
     if key is None:
-        reason = (
-            f"none of its ids is in the embedding file: its first id is {next(iter(ids), '')!r}, that of the embedding "
-            f"file is {columns['id'][0]!r}. A header must have a column `id`"
-        )
+        found = f"its first id is {next(iter(ids), '')!r}, that of the embedding file is {columns['id'][0]!r}"
+        reason = f"none of its ids is in the embedding file: {found}. A header must have a column `id`"
         raise TableError(reason, path=path)
     return {
         name: _as_numbers([table.get(id, NO_LABEL) for id in columns[key]])
