@@ -48,8 +48,8 @@ def with_flags(text: str, command: Any, words: list[str], *, is_config: bool) ->
 def with_contig(text: str, words: list[str]) -> str:
     """A message on a missing contig of a region string, with the command that has the similar name instead.
 
-    >>> print(with_contig("region 2:1-9: contig '2' is not in g.fa (did you mean 'chr2'?)", ["embed", "2:1-9"]))
-    region 2:1-9: contig '2' is not in g.fa (did you mean 'chr2'?); run `findna embed chr2:1-9`
+    >>> with_contig("region 2:1-9: contig '2' is not in g.fa (did you mean 'chr2'?)", ["embed", "2:1-9"])[-29:]
+    '; run `findna embed chr2:1-9`'
     """
     if not (found := _MISSING_CONTIG.match(text)):
         return text
