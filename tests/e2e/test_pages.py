@@ -49,8 +49,8 @@ SMALLER = {
 """Flags that make a command fit the small files and the seconds of this test; "data fetch" copies a file."""
 OMITTED = re.compile(r" --(?:gpus|workers|processes|max-restarts|time-budget) \w+| --device cuda")
 """Flags of devices that this machine lacks, of processes, which start slowly, and of hours: a command runs without."""
-NOT_RUN = re.compile(r" N\.csv|--initial findna-small-")
-"""Letters in place of values; older weights."""
+NOT_RUN = re.compile(r" N\.csv")
+"""Letters in place of values."""
 
 
 def commands(text: str) -> Iterator[str]:
@@ -119,6 +119,8 @@ def world(bases: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     Path("results").symlink_to(ROOT / "docs/results/gue")
     for name in ("t1", "my-species"):
         (Path("runs") / name).symlink_to(model)
+    for name in ("findna-small-64Mbp", "findna-small-190Mbp"):
+        Path(name).symlink_to(model)
     for name in ("hg38.fa", "mm10.fa", "my-genome.fa", "g.fa"):
         Path(name).write_text(fasta(bases | {"chr8": bases["chr2"], "chr20": bases["chr2"]}))
     md5 = hashlib.md5(Path("hg38.fa").read_bytes()).hexdigest()
