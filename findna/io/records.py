@@ -191,17 +191,18 @@ class Reader:
 
     def _remark(self, given: Region, region: Region, genome: Genome) -> str:
         """What else to say of a region past an end of its contig: where its numbers are from, why it is not padded."""
-        length = genome.contigs[region.chrom]
-        told = f"; the region is {given.start:,}-{given.end:,} before size={self._options.size}"
-        if given.start < 0 or given.end > length:
-            told = ""
-        is_outside = region.start >= length or region.end <= 0
-        return told + "; no base of it is in the contig, so pad=True does not help" * (is_outside and self._options.pad)
+        length, told = genome.contigs[region.chrom], ""
+        if given.start >= 0 and given.end <= length:
+            told = f"; the region is {given.start:,}-{given.end:,} before size={self._options.size}"
+        if self._options.pad and _is_outside(region, length):
+            told += "; no base of it is in the contig, so pad=True does not help"
+        return told
 
     def _inside(self, region: Region, genome: Genome) -> Region:
         """The part of a region to fetch: without padding; two blocks if it crosses the end of a circular contig."""
         length = genome.contigs.get(region.chrom, 0)
-        if not (region.start < 0 or region.end > length) or region.end <= 0 or region.start >= length or region.blocks:
+        is_inside = region.start >= 0 and region.end <= length
+        if is_inside or _is_outside(region, length) or region.blocks:
             return region
         if region.chrom in self._options.circular and region.end - region.start <= length:
             start, end = region.start % length, region.end % length
@@ -316,6 +317,11 @@ def count_bases(region: Region | InputError) -> int:
     if not isinstance(region, Region):
         return 0
     return sum(end - start for start, end in region.blocks) or region.end - region.start
+
+
+def _is_outside(region: Region, length: int) -> bool:
+    """Whether no base of a region is in its contig."""
+    return region.end <= 0 or region.start >= length
 
 
 def _padded(codes: Codes, region: Region, length: int) -> Codes:
